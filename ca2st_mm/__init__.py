@@ -1,0 +1,15 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""CAST, CAVA and CA2ST as components for MMAction2.
+
+Importing this package mends the known faults of the packages below us
+(:mod:`ca2st_mm.compat`) and registers every component.
+"""
+
+from ca2st_mm import compat
+
+compat.apply()
+
+from ca2st_mm import datasets, engine, evaluation, models  # noqa: E402
+from ca2st_mm.version import __version__  # noqa: E402
+
+__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']

@@ -1,0 +1,174 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The authors' CAST, CAVA and CA2ST checkpoints to ours and back."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .reference_tables import BODIES, HEADS
+from .renaming import RenameTable
+
+# A norm the reference owns and never uses (facts: section 3).
+UNUSED_NORM = 'audio_ln_post'
+SPATIAL_NORM = 'clip_ln_post'
+UNUSED_ADAPTERS = ('noun_last_Adapter', 'verb_last_Adapter')
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which reference model a checkpoint is of.
+
+    Args:
+        family: 'cast', 'cava' or 'ca2st'.
+        head: 'single', or 'composition' for verb and noun.
+    """
+
+    family: str
+    head: str
+
+    @property
+    def table(self) -> RenameTable:
+        """The key table of this layout."""
+        rules = [*BODIES[self.family], *HEADS[self.family, self.head]]
+        return RenameTable(f'{self.family} ({self.head})', rules)
+
+
+@dataclass
+class Conversion:
+    """A renamed state dict, and why some tensors are not in it."""
+
+    state_dict: dict[str, Tensor]
+    ignored: dict[str, str] = field(default_factory=dict)
+
+
+def detect_layout(keys: Iterable[str]) -> Layout:
+    """Tell the reference model by its parameter names.
+
+    Raises:
+        ValueError: If the names are of none of the models.
+    """
+    keys = set(keys)
+    if not any(key.startswith('clip_conv1') for key in keys):
+        raise ValueError(
+            'this is no CAST, CAVA or CA2ST checkpoint of the reference '
+            f"code: it has no 'clip_conv1.weight'; first keys: "
+            f'{sorted(keys)[:3]}'
+        )
+    if any('.s_t_b_cast.' in key for key in keys):
+        family = 'ca2st'
+    elif any(key.startswith('ast_') for key in keys):
+        family = 'cava'
+    else:
+        family = 'cast'
+    composition = any(key.startswith('head_verb') for key in keys)
+    return Layout(family, 'composition' if composition else 'single')
+
+
+def _join_biases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """VideoMAE keeps q_bias and v_bias; ours is q, zero, v in one."""
+    out = {}
+    for key, value in state_dict.items():
+        if key.endswith('.attn.v_bias'):
+            continue
+        if key.endswith('.attn.q_bias'):
+            front = key.removesuffix('q_bias')
+            if f'{front}v_bias' not in state_dict:
+                raise KeyError(f'{key!r} has no {front}v_bias beside it')
+            parts = (value, torch.zeros_like(value), state_dict[f'{front}v_bias'])
+            out[f'{front}qkv.bias'] = torch.cat(parts)
+        else:
+            out[key] = value
+    if lone := [
+        key
+        for key in state_dict
+        if key.endswith('.attn.v_bias')
+        and key.replace('v_bias', 'q_bias') not in state_dict
+    ]:
+        raise KeyError(f'{lone[0]!r} has no q_bias beside it')
+    return out
+
+
+def _split_biases(
+    state_dict: Mapping[str, Tensor], check: bool
+) -> dict[str, Tensor]:
+    out = {}
+    for key, value in state_dict.items():
+        if not re.fullmatch(r'blocks\.\d+\.attn\.qkv\.bias', key):
+            out[key] = value
+            continue
+        q_bias, k_bias, v_bias = value.chunk(3)
+        if check and k_bias.any():
+            raise ValueError(
+                f'{key!r} has a key bias, which the reference cannot hold; '
+                'it has no effect, so set it to zero before converting'
+            )
+        front = key.removesuffix('qkv.bias')
+        out[f'{front}q_bias'], out[f'{front}v_bias'] = q_bias, v_bias
+    return out
+
+
+def _why_ignored(key: str, layout: Layout) -> str | None:
+    front = key.split('.')[0]
+    if front == UNUSED_NORM:
+        return 'the reference never uses this norm'
+    if layout == Layout('cast', 'composition') and front in UNUSED_ADAPTERS:
+        return 'verb and noun classifiers of CAST read features directly'
+    return None
+
+
+def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
+    """Rename a reference state dict to ours.
+
+    Args:
+        state_dict: Parameters by reference name, without a ``module.`` front.
+
+    Returns:
+        Our state dict of the whole recognizer and, by reference name, the
+        tensors left out with the reason.
+
+    Raises:
+        KeyError: If a key is unknown or its partner is missing.
+        ValueError: If it is not a reference checkpoint.
+    """
+    layout = detect_layout(state_dict)
+    ignored = {
+        key: why
+        for key in state_dict
+        if (why := _why_ignored(key, layout)) is not None
+    }
+    kept = {k: v for k, v in state_dict.items() if k not in ignored}
+    return Conversion(layout.table.to_ours(_join_biases(kept)), ignored)
+
+
+def to_reference(
+    state_dict: Mapping[str, Tensor],
+    layout: Layout,
+    check_key_bias: bool = True,
+) -> dict[str, Tensor]:
+    """Rename our state dict to the reference's names.
+
+    Args:
+        state_dict: Parameters (or gradients) of our recognizer by name.
+        layout: The reference model to write.
+        check_key_bias: Whether a key bias that the reference cannot hold is
+            an error. Gradients of it are of no use and may be dropped.
+
+    Returns:
+        State dict by reference name. The norm that the reference owns but
+        never uses is filled with the spatial one, as its loader does.
+
+    Raises:
+        KeyError: If a key of ours has no place in the reference.
+        ValueError: If VideoMAE has a key bias.
+    """
+    out = layout.table.to_theirs(state_dict)
+    out = _split_biases(out, check_key_bias)
+    if layout.family != 'cast':
+        for kind in ('weight', 'bias'):
+            if f'{SPATIAL_NORM}.{kind}' in out:
+                source = out[f'{SPATIAL_NORM}.{kind}']
+                out[f'{UNUSED_NORM}.{kind}'] = source.clone()
+    return out

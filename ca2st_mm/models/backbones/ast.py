@@ -1,0 +1,164 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The audio expert: the Audio Spectrogram Transformer."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ca2st_mm.registry import MODELS
+
+from ..layers.audio_clock import CLOCKS, token_spans
+from ..layers.position import SPECTROGRAM_FITS
+from ..layers.tokens import TokenSpec
+from ..layers.transformer import LayerOptions
+from .expert import TransformerExpert, select_arch
+
+ARCHS = dict(
+    base=dict(
+        embed_dims=768,
+        num_layers=12,
+        num_heads=12,
+        feedforward_channels=3072,
+        patch_size=16,
+        patch_stride=10,
+        pretrained_mels=128,
+    ),
+    large=dict(
+        embed_dims=1024,
+        num_layers=24,
+        num_heads=16,
+        feedforward_channels=4096,
+        patch_size=16,
+        patch_stride=10,
+        pretrained_mels=128,
+    ),
+)
+
+
+@MODELS.register_module()
+class ASTExpert(TransformerExpert):
+    """AST over overlapping patches of a log-mel spectrogram.
+
+    Tokens are a class and a distillation token, then the patches
+    frequency-major (index f * columns + t), all in one step (T = 1).  The
+    feature is the mean of the two special tokens after the final norm.
+
+    Args:
+        arch: 'base', 'large' or a dict that replaces entries of 'base'.
+        spec_size: Spectrogram frames and mel bins, e.g. (1024, 128).
+        num_time_bins: Bins the window is cut into for time stamps; None
+            gives every column its own. The paper: as many as tubelets.
+        clock: 'binned', or 'transposed' as released checkpoints need.
+        position_fit: How a pretrained position grid is fitted: 'crop', or
+            'squeeze' as the authors' training did.
+        adapter_ratio: Hidden part of the adapters; None builds none.
+        frozen_parts: Parts that get no gradient, of embed, layers, adapters
+            and norm.
+        drop_path_rate: Stochastic depth of attention and FFN adapter.
+        init_cfg: Pretrained weights; see :class:`TransformerExpert`.
+
+    Raises:
+        ValueError: If an option is unknown or the spectrogram is smaller
+            than a patch.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        spec_size: tuple[int, int] = (1024, 128),
+        num_time_bins: int | None = None,
+        clock: str = 'binned',
+        position_fit: str = 'crop',
+        adapter_ratio: float | None = 0.25,
+        frozen_parts: Sequence[str] = ('embed', 'layers', 'norm'),
+        drop_path_rate: float = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        arch = select_arch(arch, ARCHS)
+        num_layers, patch = arch.pop('num_layers'), arch.pop('patch_size')
+        stride, mels = arch.pop('patch_stride'), arch.pop('pretrained_mels')
+        if min(spec_size) < patch:
+            raise ValueError(
+                f'a spectrogram of {spec_size} (frames, mels) is smaller '
+                f'than a patch of {patch}'
+            )
+        if clock not in CLOCKS or position_fit not in SPECTROGRAM_FITS:
+            raise ValueError(
+                f'clock is one of {sorted(CLOCKS)} and position_fit one of '
+                f'{sorted(SPECTROGRAM_FITS)}, got {clock!r}, {position_fit!r}'
+            )
+        dims = arch['embed_dims']
+        self.spec_size = tuple(spec_size)
+        rows, columns = (
+            (size - patch) // stride + 1 for size in reversed(self.spec_size)
+        )
+        self.grid = (rows, columns)
+        self.pretrained_rows = (mels - patch) // stride + 1
+        self.position_fit = position_fit
+        self.token_spec = TokenSpec(dims, 1, rows * columns, 2)
+        self.num_time_bins = num_time_bins or columns
+        self.register_buffer(
+            'token_bins',
+            CLOCKS[clock](rows, columns, self.num_time_bins),
+            persistent=False,
+        )
+        self.patch_embed = nn.Conv2d(1, dims, patch, stride)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
+        self.dist_token = nn.Parameter(torch.zeros(1, 1, dims))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 2 + rows * columns, dims))
+        for table in (self.cls_token, self.dist_token, self.pos_embed):
+            nn.init.trunc_normal_(table, std=0.02)
+        options = LayerOptions(**arch, adapter_ratio=adapter_ratio)
+        self.build_layers(
+            options,
+            num_layers,
+            1e-6,
+            attn_drop_path_rate=drop_path_rate,
+            ffn_drop_path_rate=drop_path_rate,
+        )
+        self.freeze(frozen_parts)
+
+    def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Fit the position grid of a checkpoint to this spectrogram."""
+        table = state_dict.get('pos_embed')
+        if table is None or table.shape[1] <= 2:
+            return
+        old = (self.pretrained_rows, (table.shape[1] - 2) // self.pretrained_rows)
+        fit = SPECTROGRAM_FITS[self.position_fit]
+        grid = fit(table[0, 2:], self.grid, old)
+        state_dict['pos_embed'] = torch.cat((table[:, :2], grid[None]), 1)
+        if old != self.grid:
+            print_log(
+                f'ASTExpert: position grid {old} (frequency, time) fitted to '
+                f'{self.grid} by {self.position_fit!r}',
+                logger='current',
+            )
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Spectrogram (B, 1, frames, mels) -> tokens (B, 1, 2 + N, C).
+
+        Raises:
+            ValueError: If the spectrogram has another size.
+        """
+        if inputs.ndim != 4 or tuple(inputs.shape[1:]) != (1, *self.spec_size):
+            raise ValueError(
+                f'ASTExpert expects spectrograms (B, 1, frames, mels) with '
+                f'spec_size={self.spec_size}, got {tuple(inputs.shape)}'
+            )
+        patches = self.patch_embed(inputs.transpose(2, 3))  # (B, C, F, cols)
+        patches = patches.flatten(2).transpose(1, 2)
+        special = torch.cat((self.cls_token, self.dist_token), dim=1)
+        special = special.expand(patches.shape[0], -1, -1)
+        tokens = torch.cat((special, patches), dim=1) + self.pos_embed
+        return tokens.unsqueeze(1)
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Mean of the two special tokens after the norm: -> (B, C)."""
+        return self.norm(tokens[:, 0, :2]).mean(dim=1)
+
+    def token_times(self, times: Tensor) -> Tensor:
+        """Window (B, 2), start and end -> spans of tokens (B, 1, N, 2)."""
+        return token_spans(times, self.token_bins, self.num_time_bins)

@@ -1,0 +1,158 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The spatial expert: CLIP's image transformer, frame by frame."""
+
+from collections.abc import Sequence
+from math import isqrt
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ca2st_mm.registry import MODELS
+
+from ..layers.position import resize_grid
+from ..layers.tokens import TokenSpec
+from ..layers.transformer import LayerOptions
+from .expert import TransformerExpert, frame_spans, select_arch
+
+ARCHS = dict(
+    base=dict(
+        embed_dims=768,
+        num_layers=12,
+        num_heads=12,
+        feedforward_channels=3072,
+        patch_size=16,
+    ),
+    large=dict(
+        embed_dims=1024,
+        num_layers=24,
+        num_heads=16,
+        feedforward_channels=4096,
+        patch_size=14,
+    ),
+)
+
+
+@MODELS.register_module()
+class CLIPExpert(TransformerExpert):
+    """CLIP ViT applied to every frame; the spatial expert of CAST.
+
+    Tokens are one class token and a row-major patch grid per frame;
+    self-attention stays inside a frame.  The feature is the norm of the class
+    tokens averaged over frames.
+
+    Args:
+        arch: 'base' (B/16), 'large' (L/14) or a dict that replaces entries
+            of 'base'.
+        num_frames: Frames the expert reads, T.
+        frame_stride: Reads the last of every ``frame_stride`` frames. The
+            paper uses 2: one frame per tubelet of VideoMAE.
+        img_size: Height and width of a frame in pixels.
+        adapter_ratio: Hidden part of the adapters; None builds none.
+        frozen_parts: Parts that get no gradient, of embed, layers, adapters
+            and norm.
+        drop_path_rate: Stochastic depth of the FFN adapter, last layer.
+        drop_path_unit: 'sample', or 'token' as the reference trains it.
+        norm_eps: Epsilon of the final norm (reference CAVA: 1e-6).
+        init_cfg: Pretrained weights; see :class:`TransformerExpert`.
+
+    Raises:
+        ValueError: If the patches do not tile the frame.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        num_frames: int = 8,
+        frame_stride: int = 1,
+        img_size: int = 224,
+        adapter_ratio: float | None = 0.25,
+        frozen_parts: Sequence[str] = ('embed', 'layers'),
+        drop_path_rate: float = 0.0,
+        drop_path_unit: str = 'sample',
+        norm_eps: float = 1e-5,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        arch = select_arch(arch, ARCHS)
+        num_layers, patch = arch.pop('num_layers'), arch.pop('patch_size')
+        if img_size % patch:
+            raise ValueError(
+                f'patches of {patch} px do not tile a frame of {img_size} px'
+            )
+        dims = arch['embed_dims']
+        self.grid = img_size // patch
+        self.num_frames, self.frame_stride = num_frames, frame_stride
+        self.token_spec = TokenSpec(dims, num_frames, self.grid**2, 1)
+        self.patch_embed = nn.Conv2d(3, dims, patch, patch, bias=False)
+        self.cls_token = nn.Parameter(dims**-0.5 * torch.randn(1, 1, dims))
+        self.pos_embed = nn.Parameter(
+            dims**-0.5 * torch.randn(1, 1 + self.grid**2, dims)
+        )
+        self.pre_norm = nn.LayerNorm(dims, eps=1e-5)
+        options = LayerOptions(
+            **arch,
+            axis='space',
+            activation='quick_gelu',
+            norm_eps=1e-5,
+            adapter_ratio=adapter_ratio,
+            drop_path_unit=drop_path_unit,
+        )
+        self.build_layers(
+            options, num_layers, norm_eps, ffn_drop_path_rate=drop_path_rate
+        )
+        self.freeze(frozen_parts)
+
+    def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Resize the position grid of a checkpoint, bicubic."""
+        table = state_dict.get('pos_embed')
+        if table is None or table.shape == self.pos_embed.shape:
+            return
+        side = isqrt(table.shape[1] - 1)
+        grid = resize_grid(
+            table[0, 1:], (self.grid, self.grid), (side, side), 'bicubic'
+        )
+        state_dict['pos_embed'] = torch.cat((table[:, :1], grid[None]), 1)
+        print_log(
+            f'CLIPExpert: position grid {side}x{side} resized to '
+            f'{self.grid}x{self.grid}',
+            logger='current',
+        )
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Frames -> tokens.
+
+        Args:
+            inputs: (B, 3, num_frames * frame_stride, H, W), or images
+                (B, 3, H, W), which are clips of one frame.
+
+        Returns:
+            (B, T, 1 + N, C).
+
+        Raises:
+            ValueError: If the clip has another number of frames.
+        """
+        if inputs.ndim == 4:
+            inputs = inputs.unsqueeze(2)
+        expected = self.num_frames * self.frame_stride
+        if inputs.shape[2] != expected:
+            raise ValueError(
+                f'CLIPExpert expects {expected} frames (num_frames='
+                f'{self.num_frames} x frame_stride={self.frame_stride}), got '
+                f'{inputs.shape[2]}'
+            )
+        frames = inputs[:, :, self.frame_stride - 1 :: self.frame_stride]
+        batch = frames.shape[0]
+        frames = frames.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
+        patches = self.patch_embed(frames).flatten(2).transpose(1, 2)
+        cls_token = self.cls_token.expand(patches.shape[0], -1, -1)
+        tokens = torch.cat((cls_token, patches), dim=1) + self.pos_embed
+        return self.pre_norm(tokens).unflatten(0, (batch, self.num_frames))
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Norm of the mean class token: (B, T, 1 + N, C) -> (B, C)."""
+        return self.norm(tokens[:, :, 0].mean(dim=1))
+
+    def token_times(self, times: Tensor) -> Tensor:
+        """Frame times (B, frames) -> spans of the steps (B, T, 1, 2)."""
+        return frame_spans(times, self.num_frames)

@@ -1,0 +1,188 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""What an expert is, and the transformer all three of ours are."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ..layers.drop_path import drop_path_rates
+from ..layers.freeze import freeze_parts
+from ..layers.tokens import TokenSpec
+from ..layers.transformer import ExpertLayer, LayerOptions
+from .pretrained import load_pretrained
+
+
+class Expert(Protocol):
+    """A backbone that can stop between the two halves of every layer.
+
+    All tokens are (B, T, P + N, C) as ``token_spec`` says.
+    """
+
+    num_layers: int
+    token_spec: TokenSpec
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Raw inputs -> tokens that enter layer 0."""
+
+    def forward_attn(self, tokens: Tensor, layer: int) -> Tensor:
+        """First half of a layer; same shape."""
+
+    def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
+        """Second half of a layer; same shape."""
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Tokens that left the last layer -> feature (B, C)."""
+
+    def token_times(self, times: Tensor) -> Tensor:
+        """Times of the input -> span of every token, (B, T, N or 1, 2).
+
+        Only links with the position 'timestamp' ask for it.
+        """
+
+
+def select_arch(
+    arch: str | dict[str, Any], table: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Look an architecture up by name, or complete a custom one.
+
+    A custom dict replaces entries of 'base'.
+
+    Raises:
+        ValueError: If the name or an entry is unknown.
+    """
+    if isinstance(arch, str):
+        if arch not in table:
+            raise ValueError(
+                f'arch must be one of {sorted(table)} or a dict, got {arch!r}'
+            )
+        return dict(table[arch])
+    if unknown := set(arch) - set(table['base']):
+        raise ValueError(
+            f'a custom arch has the entries {sorted(table["base"])}, '
+            f'got {sorted(unknown)}'
+        )
+    return {**table['base'], **arch}
+
+
+def frame_spans(times: Tensor, num_steps: int) -> Tensor:
+    """Time of the first and the last frame of each step.
+
+    Args:
+        times: Time of every frame, (B, num_frames), seconds.
+        num_steps: Token steps T; must divide the frames.
+
+    Returns:
+        (B, T, 1, 2), seconds.
+
+    Raises:
+        ValueError: If the frames do not split into T steps.
+    """
+    if times.shape[-1] % num_steps:
+        raise ValueError(
+            f'{times.shape[-1]} frame times do not split into {num_steps} '
+            'steps; give one time per frame of the clip'
+        )
+    steps = times.unflatten(-1, (num_steps, -1))
+    return torch.stack((steps[..., 0], steps[..., -1]), dim=-1)[:, :, None]
+
+
+class TransformerExpert(BaseModule):
+    """A pre-norm transformer whose layers can be walked in halves.
+
+    Subclasses build their embedding, then call :meth:`build_layers` and
+    implement ``embed``, ``pool`` and ``token_times``.  Alone it is an ordinary
+    backbone: ``forward(inputs) -> (B, C)``.
+
+    Args:
+        init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` loads
+            weights of this expert; adapters may be absent in the file.
+    """
+
+    num_layers: int
+    token_spec: TokenSpec
+
+    def __init__(self, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+
+    def build_layers(
+        self,
+        options: LayerOptions,
+        num_layers: int,
+        norm_eps: float,
+        attn_drop_path_rate: float = 0.0,
+        ffn_drop_path_rate: float = 0.0,
+    ) -> None:
+        """Build the layers and the final norm."""
+        self.num_layers = num_layers
+        self.layers = nn.ModuleList(
+            ExpertLayer(options, attn_rate, ffn_rate)
+            for attn_rate, ffn_rate in zip(
+                drop_path_rates(attn_drop_path_rate, num_layers),
+                drop_path_rates(ffn_drop_path_rate, num_layers),
+                strict=True,
+            )
+        )
+        self.norm = nn.LayerNorm(options.embed_dims, eps=norm_eps)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by part: embed, layers, adapters and norm."""
+        adapters = [
+            parameter
+            for layer in self.layers
+            for half in (layer.attention, layer.ffn)
+            if half.adapter is not None
+            for parameter in half.adapter.parameters()
+        ]
+        parts = dict(
+            layers=list(_without(self.layers.parameters(), adapters)),
+            adapters=adapters,
+            norm=list(self.norm.parameters()),
+        )
+        rest = [p for part in parts.values() for p in part]
+        parts['embed'] = list(_without(self.parameters(), rest))
+        return parts
+
+    def freeze(self, frozen_parts: Sequence[str]) -> None:
+        """Stop the gradient of whole parts; see :meth:`parts`."""
+        freeze_parts(self.parts(), frozen_parts)
+
+    def init_weights(self) -> None:
+        """Load the weights that ``init_cfg`` names, if any.
+
+        Raises:
+            FileNotFoundError: If the checkpoint is not there.
+            ValueError: If the file is not a checkpoint of this expert.
+        """
+        if self.is_init:
+            return
+        if self.init_cfg is not None:
+            load_pretrained(self, self.init_cfg)
+        self._is_init = True
+
+    def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Fit tensors of a checkpoint to this input size, in place."""
+
+    def forward_attn(self, tokens: Tensor, layer: int) -> Tensor:
+        """First half: self-attention; (B, T, P + N, C) -> same."""
+        return self.layers[layer].attention(tokens)
+
+    def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
+        """Second half: feed-forward; (B, T, P + N, C) -> same."""
+        return self.layers[layer].ffn(tokens)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The expert alone: raw inputs -> feature (B, C)."""
+        tokens = self.embed(inputs)
+        for layer in range(self.num_layers):
+            tokens = self.forward_ffn(self.forward_attn(tokens, layer), layer)
+        return self.pool(tokens)
+
+
+def _without(
+    parameters: Iterable[nn.Parameter], others: Iterable[nn.Parameter]
+) -> Iterator[nn.Parameter]:
+    known = {id(parameter) for parameter in others}
+    return (p for p in parameters if id(p) not in known)

@@ -1,0 +1,64 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""One classifier over the fused features of all experts."""
+
+from mmaction.models.heads import BaseHead
+from torch import Tensor
+
+from ca2st_mm.registry import MODELS
+
+from ..layers.fusion import ExpertFusion
+from ..layers.init import linear
+
+CROSS_ENTROPY = dict(type='CrossEntropyLoss', loss_weight=1.0)
+
+
+@MODELS.register_module()
+class FusionHead(BaseHead):
+    """Sum of one adapter per expert, then one linear classifier.
+
+    Label smoothing, soft labels (mixup) and ``average_clips`` work as in
+    every MMAction2 head.  The released variants differ in the adapters only
+    (facts, section 3): CAST sums plain adapters; CAST of the later code base
+    takes the mean of residual ones; CAVA sums residual ones; CA2ST's audio
+    adapter uses QuickGELU and does not start at zero.
+
+    Args:
+        num_classes: Number of classes.
+        in_channels: Feature width of each expert.
+        adapters: Adapter config by expert; plain zero-initialised ones by
+            default. See :class:`ExpertFusion`.
+        reduction: 'sum' or 'mean' over the experts.
+        loss_cls: Loss config.
+        label_smooth_eps: Label smoothing of hard labels.
+        topk: Accuracies shown while training.
+        average_clips: 'prob', 'score' or None: how views are averaged.
+        init_cfg: Initialization config.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: dict[str, int],
+        adapters: dict[str, dict] | None = None,
+        reduction: str = 'sum',
+        loss_cls: dict = CROSS_ENTROPY,
+        label_smooth_eps: float = 0.0,
+        topk: int | tuple[int, ...] = (1, 5),
+        average_clips: str | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            in_channels,
+            loss_cls=loss_cls,
+            label_smooth_eps=label_smooth_eps,
+            topk=topk,
+            average_clips=average_clips,
+            init_cfg=init_cfg,
+        )
+        self.fusion = ExpertFusion(in_channels, adapters, reduction)
+        self.fc_cls = linear(self.fusion.out_channels, num_classes)
+
+    def forward(self, feats: dict[str, Tensor], **kwargs) -> Tensor:
+        """Features {expert: (B, C)} -> logits (B, num_classes)."""
+        return self.fc_cls(self.fusion(feats))

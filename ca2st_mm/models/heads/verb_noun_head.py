@@ -1,0 +1,161 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Verb and noun classifiers, as EPIC-KITCHENS asks for."""
+
+from collections.abc import Mapping
+
+import torch
+from mmaction.evaluation import top_k_accuracy
+from mmaction.models.heads import BaseHead
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ca2st_mm.registry import MODELS
+
+from ..layers.fusion import ExpertFusion
+from ..layers.init import linear
+from .fusion_head import CROSS_ENTROPY
+
+TASKS = ('verb', 'noun')
+
+
+@MODELS.register_module()
+class VerbNounHead(BaseHead):
+    """One classifier for verbs and one for nouns.
+
+    Which expert feeds which classifier is data: in CAST the temporal expert
+    says the verb and the spatial one the noun; in CAVA both classifiers read
+    one sum; in CA2ST the audio expert joins both (facts, section 3).  The
+    loss is the unweighted sum of both cross-entropies.
+
+    A hard label is ``[verb, noun]``; a soft one (mixup) the verb and the noun
+    distribution joined to one vector.
+
+    Args:
+        num_verbs: Number of verbs (EPIC-KITCHENS-100: 97).
+        num_nouns: Number of nouns (EPIC-KITCHENS-100: 300).
+        fusions: For 'verb' and 'noun' the arguments of an
+            :class:`ExpertFusion`, or the name of the other task to share its
+            fusion.
+        loss_cls: Loss config, used for both.
+        label_smooth_eps: Label smoothing of hard labels.
+        topk: Accuracies shown while training.
+        average_clips: 'prob', 'score' or None: how views are averaged.
+        init_cfg: Initialization config.
+
+    Raises:
+        ValueError: If ``fusions`` does not describe both tasks.
+    """
+
+    def __init__(
+        self,
+        num_verbs: int,
+        num_nouns: int,
+        fusions: Mapping[str, dict | str],
+        loss_cls: dict = CROSS_ENTROPY,
+        label_smooth_eps: float = 0.0,
+        topk: int | tuple[int, ...] = (1, 5),
+        average_clips: str | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            num_verbs + num_nouns,
+            0,
+            loss_cls=loss_cls,
+            label_smooth_eps=label_smooth_eps,
+            topk=topk,
+            average_clips=average_clips,
+            init_cfg=init_cfg,
+        )
+        own = {k: v for k, v in fusions.items() if not isinstance(v, str)}
+        if set(fusions) != set(TASKS) or not own:
+            raise ValueError(
+                "fusions describes 'verb' and 'noun', at most one of them by "
+                f'the name of the other; got {dict(fusions)}'
+            )
+        self.fusion_of = {
+            task: task if task in own else fusions[task] for task in TASKS
+        }
+        self.fusions = nn.ModuleDict({
+            task: ExpertFusion(**cfg) for task, cfg in own.items()
+        })
+        self.sizes = dict(verb=num_verbs, noun=num_nouns)
+        self.fc_verb = linear(self._width('verb'), num_verbs)
+        self.fc_noun = linear(self._width('noun'), num_nouns)
+
+    def _width(self, task: str) -> int:
+        return self.fusions[self.fusion_of[task]].out_channels
+
+    def forward(self, feats: dict[str, Tensor], **kwargs) -> dict[str, Tensor]:
+        """Features {expert: (B, C)} -> logits {verb, noun: (B, classes)}."""
+        fused = {name: fuse(feats) for name, fuse in self.fusions.items()}
+        return dict(
+            verb=self.fc_verb(fused[self.fusion_of['verb']]),
+            noun=self.fc_noun(fused[self.fusion_of['noun']]),
+        )
+
+    def _split_labels(self, labels: Tensor) -> dict[str, Tensor]:
+        """Hard (B, 2) or soft (B, verbs + nouns) labels by task."""
+        if not labels.is_floating_point() and labels.shape[-1] == 2:
+            hard = dict(zip(TASKS, labels.unbind(-1), strict=True))
+            for task, label in hard.items():
+                if label.min() < 0 or label.max() >= self.sizes[task]:
+                    raise ValueError(
+                        f'a {task} label lies in 0 to {self.sizes[task] - 1}, '
+                        f'got {label.tolist()}'
+                    )
+            return hard
+        if labels.shape[-1] != sum(self.sizes.values()):
+            raise ValueError(
+                'a label is [verb, noun] or a soft vector of '
+                f'{self.sizes["verb"]} + {self.sizes["noun"]} numbers, got '
+                f'the shape {tuple(labels.shape[1:])}'
+            )
+        return dict(
+            zip(
+                TASKS,
+                labels.split(list(self.sizes.values()), dim=-1),
+                strict=True,
+            )
+        )
+
+    def loss_by_feat(
+        self, cls_scores: dict[str, Tensor], data_samples: list
+    ) -> dict[str, Tensor]:
+        """Loss of both tasks and their training accuracies."""
+        device = cls_scores['verb'].device
+        labels = torch.stack([s.gt_label for s in data_samples]).to(device)
+        losses = {}
+        for task, label in self._split_labels(labels).items():
+            scores = cls_scores[task]
+            if label.ndim == 1:
+                accuracies = top_k_accuracy(
+                    scores.detach().cpu().numpy(),
+                    label.cpu().numpy(),
+                    self.topk,
+                )
+                for k, accuracy in zip(self.topk, accuracies, strict=True):
+                    losses[f'{task}_top{k}_acc'] = scores.new_tensor(accuracy)
+                label = self._smooth(label, self.sizes[task])
+            losses[f'loss_{task}'] = self.loss_cls(scores, label)
+        return losses
+
+    def _smooth(self, label: Tensor, num_classes: int) -> Tensor:
+        if self.label_smooth_eps == 0:
+            return label
+        eps = self.label_smooth_eps
+        return (1 - eps) * F.one_hot(label, num_classes) + eps / num_classes
+
+    def predict_by_feat(
+        self, cls_scores: dict[str, Tensor], data_samples: list
+    ) -> list[BaseDataElement]:
+        """Write ``pred_verb_score`` and ``pred_noun_score`` of each sample."""
+        for task in TASKS:
+            scores = cls_scores[task]
+            views = scores.shape[0] // len(data_samples)
+            scores = self.average_clip(scores, num_segs=views)
+            for sample, score in zip(data_samples, scores, strict=True):
+                sample.set_field(score, f'pred_{task}_score')
+                label = score.argmax(dim=-1, keepdim=True)
+                sample.set_field(label, f'pred_{task}_label')
+        return data_samples

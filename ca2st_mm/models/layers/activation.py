@@ -1,0 +1,29 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Activations by name."""
+
+import torch
+from torch import Tensor, nn
+
+
+class QuickGELU(nn.Module):
+    """CLIP's GELU: ``x * sigmoid(1.702 * x)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply element by element; any shape."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS = {'gelu': nn.GELU, 'quick_gelu': QuickGELU}
+
+
+def build_activation(name: str) -> nn.Module:
+    """Build an activation by name.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f'activation must be one of {sorted(ACTIVATIONS)}, got {name!r}'
+        )
+    return ACTIVATIONS[name]()

@@ -1,0 +1,84 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Fusion of pooled expert features in front of a classifier."""
+
+from torch import Tensor, nn
+
+from .adapter import Adapter, ResidualAdapter
+
+ADAPTERS = {'Adapter': Adapter, 'ResidualAdapter': ResidualAdapter}
+
+
+def _build_adapter(cfg: dict, in_dims: int, out_dims: int) -> nn.Module:
+    cfg = dict(cfg)
+    kind = cfg.pop('type', 'Adapter')
+    if kind == 'Identity':
+        return nn.Identity()
+    if kind not in ADAPTERS:
+        raise ValueError(
+            f'a fusion adapter is one of {sorted(ADAPTERS)} or Identity, '
+            f'got {kind!r}'
+        )
+    return ADAPTERS[kind](in_dims, out_dims, **cfg)
+
+
+class ExpertFusion(nn.Module):
+    """Sum or mean of one adapter per expert.
+
+    Experts that are absent (no such input, or a sample without it) take no
+    part: the sum runs over what is there.
+
+    Args:
+        in_channels: Feature width of each expert that takes part.
+        adapters: Adapter config of each expert: type 'Adapter',
+            'ResidualAdapter' or 'Identity' and its arguments.
+        reduction: 'sum' or 'mean' over the experts.
+
+    Raises:
+        ValueError: If names, widths or the reduction do not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: dict[str, int],
+        adapters: dict[str, dict] | None = None,
+        reduction: str = 'sum',
+    ) -> None:
+        super().__init__()
+        adapters = adapters or {}
+        if unknown := set(adapters) - set(in_channels):
+            raise ValueError(
+                f'adapters name {sorted(unknown)}, which in_channels '
+                f'{sorted(in_channels)} does not; add its width there'
+            )
+        if reduction not in ('sum', 'mean'):
+            raise ValueError(f"reduction is 'sum' or 'mean', not {reduction}")
+        self.out_channels = next(iter(in_channels.values()))
+        self.reduction = reduction
+        self.adapters = nn.ModuleDict({
+            name: _build_adapter(
+                adapters.get(name, {}), dims, self.out_channels
+            )
+            for name, dims in in_channels.items()
+        })
+
+    def forward(self, feats: dict[str, Tensor]) -> Tensor:
+        """Fuse features {expert: (B, C)} to (B, C).
+
+        ``feats`` may hold ``<expert>_present``, (B, 1), 0 where a sample
+        lacks the input of that expert.
+
+        Raises:
+            KeyError: If no expert of this fusion is in ``feats``.
+        """
+        names = [name for name in self.adapters if name in feats]
+        if not names:
+            raise KeyError(
+                f'the head fuses {list(self.adapters)}, but the backbone gave '
+                f'{list(feats)}; in_channels must name its experts'
+            )
+        total, count = 0, 0
+        for name in names:
+            present = feats.get(f'{name}_present', 1)
+            total = total + present * self.adapters[name](feats[name])
+            count = count + present
+        return total / count if self.reduction == 'mean' else total

@@ -1,0 +1,101 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Position tables of the experts: sinusoids and resizing of learned grids."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sinusoid_table(num_positions: int, embed_dims: int) -> Tensor:
+    """The fixed table of VideoMAE, (num_positions, embed_dims), float32.
+
+    Channel j of position p has the angle p / 10000 ** (2 * (j // 2) / C),
+    sine in even and cosine in odd channels.  Computed in float64 and rounded
+    once, as the checkpoints were trained.
+    """
+    position = np.arange(num_positions, dtype=np.float64)[:, None]
+    channel = np.arange(embed_dims)[None]
+    angle = position / np.power(10000.0, 2 * (channel // 2) / embed_dims)
+    table = np.where(channel % 2 == 0, np.sin(angle), np.cos(angle))
+    return torch.from_numpy(table).float()
+
+
+def resize_grid(
+    table: Tensor, new: tuple[int, int], old: tuple[int, int], mode: str
+) -> Tensor:
+    """Resize a learned position table (old[0] * old[1], C) to a new grid.
+
+    Args:
+        table: Row-major table, (old[0] * old[1], C).
+        new: Rows and columns wanted.
+        old: Rows and columns of the table.
+        mode: 'bilinear' or 'bicubic', corners not aligned.
+
+    Returns:
+        (new[0] * new[1], C); the table itself when nothing changes.
+
+    Raises:
+        ValueError: If the table does not have old[0] * old[1] rows.
+    """
+    if table.shape[0] != old[0] * old[1]:
+        raise ValueError(
+            f'a position table of {table.shape[0]} rows is not a grid of '
+            f'{old[0]} x {old[1]}'
+        )
+    if tuple(new) == tuple(old):
+        return table
+    grid = table.float().T.reshape(1, -1, *old)
+    grid = F.interpolate(grid, size=new, mode=mode, align_corners=False)
+    return grid.flatten(2)[0].T.to(table.dtype)
+
+
+def _crop(grid: Tensor, size: int, dim: int) -> Tensor:
+    start = grid.shape[dim] // 2 - size // 2
+    return grid.narrow(dim, start, size)
+
+
+def fit_spectrogram_positions(
+    table: Tensor, new: tuple[int, int], old: tuple[int, int]
+) -> Tensor:
+    """Fit AST's position grid (frequency, time) to another spectrogram.
+
+    A smaller side is cut from the middle, so that the spacing learned in
+    pre-training is kept; a larger one is stretched bilinearly.
+
+    Args:
+        table: (old[0] * old[1], C), frequency-major.
+        new: Frequency and time steps wanted.
+        old: Frequency and time steps of the table.
+
+    Returns:
+        (new[0] * new[1], C).
+    """
+    grid = table.reshape(*old, -1)
+    for dim in (0, 1):
+        if new[dim] < old[dim]:
+            grid = _crop(grid, new[dim], dim)
+    kept = (grid.shape[0], grid.shape[1])
+    return resize_grid(grid.flatten(0, 1), new, kept, 'bilinear')
+
+
+def squeeze_spectrogram_positions(
+    table: Tensor, new: tuple[int, int], old: tuple[int, int]
+) -> Tensor:
+    """The authors' variant of :func:`fit_spectrogram_positions`.
+
+    Where time is not shortened, the reference squeezes the frequency axis to
+    two thirds (12 to 8 rows) and stretches it back, which blurs the table.
+    Only an exact retraining of the authors' long-spectrogram models needs it.
+    """
+    if new[1] < old[1]:
+        return fit_spectrogram_positions(table, new, old)
+    squeezed = (old[0] * 2 // 3, new[1])
+    table = resize_grid(table, squeezed, old, 'bilinear')
+    return resize_grid(table, new, squeezed, 'bilinear')
+
+
+SPECTROGRAM_FITS = {
+    'crop': fit_spectrogram_positions,
+    'squeeze': squeeze_spectrogram_positions,
+}

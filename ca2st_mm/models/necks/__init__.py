@@ -1,0 +1,7 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+from .bottleneck_cross_attention import (
+    BottleneckCrossAttention,
+    GridCrossAttention,
+)
+
+__all__ = ['BottleneckCrossAttention', 'GridCrossAttention']

@@ -1,0 +1,12 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+import sys
+from pathlib import Path
+
+from mmengine.registry import init_default_scope
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import ca2st_mm  # noqa: E402, F401
+
+# Configs name it (default_runtime); tests that build parts alone need it too.
+init_default_scope('mmaction')

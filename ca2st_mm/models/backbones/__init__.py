@@ -4,11 +4,14 @@ from .clip import CLIPExpert
 from .expert import Expert, TransformerExpert
 from .multi_expert import MultiExpertBackbone
 from .videomae import VideoMAEExpert
+from .vit_wrappers import MMActionViTExpert, MMPretrainViTExpert
 
 __all__ = [
     'ASTExpert',
     'CLIPExpert',
     'Expert',
+    'MMActionViTExpert',
+    'MMPretrainViTExpert',
     'MultiExpertBackbone',
     'TransformerExpert',
     'VideoMAEExpert',

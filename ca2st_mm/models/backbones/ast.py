@@ -126,7 +126,10 @@ class ASTExpert(TransformerExpert):
         table = state_dict.get('pos_embed')
         if table is None or table.shape[1] <= 2:
             return
-        old = (self.pretrained_rows, (table.shape[1] - 2) // self.pretrained_rows)
+        old = (
+            self.pretrained_rows,
+            (table.shape[1] - 2) // self.pretrained_rows,
+        )
         fit = SPECTROGRAM_FITS[self.position_fit]
         grid = fit(table[0, 2:], self.grid, old)
         state_dict['pos_embed'] = torch.cat((table[:, :2], grid[None]), 1)

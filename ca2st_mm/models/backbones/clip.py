@@ -2,7 +2,6 @@
 """The spatial expert: CLIP's image transformer, frame by frame."""
 
 from collections.abc import Sequence
-from math import isqrt
 
 import torch
 from mmengine.logging import print_log
@@ -10,10 +9,10 @@ from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
 
-from ..layers.position import resize_grid
+from ..layers.position import resize_square_positions
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import LayerOptions
-from .expert import TransformerExpert, frame_spans, select_arch
+from .expert import TransformerExpert, frame_spans, select_arch, select_frames
 
 ARCHS = dict(
     base=dict(
@@ -81,7 +80,7 @@ class CLIPExpert(TransformerExpert):
                 f'patches of {patch} px do not tile a frame of {img_size} px'
             )
         dims = arch['embed_dims']
-        self.grid = img_size // patch
+        self.img_size, self.grid = img_size, img_size // patch
         self.num_frames, self.frame_stride = num_frames, frame_stride
         self.token_spec = TokenSpec(dims, num_frames, self.grid**2, 1)
         self.patch_embed = nn.Conv2d(3, dims, patch, patch, bias=False)
@@ -108,13 +107,11 @@ class CLIPExpert(TransformerExpert):
         table = state_dict.get('pos_embed')
         if table is None or table.shape == self.pos_embed.shape:
             return
-        side = isqrt(table.shape[1] - 1)
-        grid = resize_grid(
-            table[0, 1:], (self.grid, self.grid), (side, side), 'bicubic'
+        state_dict['pos_embed'] = resize_square_positions(
+            table, (self.grid, self.grid), 1, 'bicubic'
         )
-        state_dict['pos_embed'] = torch.cat((table[:, :1], grid[None]), 1)
         print_log(
-            f'CLIPExpert: position grid {side}x{side} resized to '
+            f'CLIPExpert: {table.shape[1] - 1} positions resized to '
             f'{self.grid}x{self.grid}',
             logger='current',
         )
@@ -130,18 +127,14 @@ class CLIPExpert(TransformerExpert):
             (B, T, 1 + N, C).
 
         Raises:
-            ValueError: If the clip has another number of frames.
+            ValueError: If the clip has another number of frames or size.
         """
-        if inputs.ndim == 4:
-            inputs = inputs.unsqueeze(2)
-        expected = self.num_frames * self.frame_stride
-        if inputs.shape[2] != expected:
+        frames = select_frames(self, inputs)
+        if tuple(frames.shape[3:]) != (self.img_size, self.img_size):
             raise ValueError(
-                f'CLIPExpert expects {expected} frames (num_frames='
-                f'{self.num_frames} x frame_stride={self.frame_stride}), got '
-                f'{inputs.shape[2]}'
+                f'CLIPExpert expects frames of img_size={self.img_size} px, '
+                f'got {tuple(frames.shape[3:])}'
             )
-        frames = inputs[:, :, self.frame_stride - 1 :: self.frame_stride]
         batch = frames.shape[0]
         frames = frames.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
         patches = self.patch_embed(frames).flatten(2).transpose(1, 2)

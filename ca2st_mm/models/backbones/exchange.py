@@ -21,9 +21,7 @@ def _updates(
 ) -> Iterator[tuple[str, str, Tensor]]:
     """Yield (receiver, sender, update) for both ends of a link."""
     a, b, link = pair
-    update_a, update_b = link(
-        tokens[a], tokens[b], codes.get(a), codes.get(b)
-    )
+    update_a, update_b = link(tokens[a], tokens[b], codes.get(a), codes.get(b))
     yield a, b, update_a
     yield b, a, update_b
 

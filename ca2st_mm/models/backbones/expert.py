@@ -89,6 +89,33 @@ def frame_spans(times: Tensor, num_steps: int) -> Tensor:
     return torch.stack((steps[..., 0], steps[..., -1]), dim=-1)[:, :, None]
 
 
+def select_frames(expert: Any, inputs: Tensor) -> Tensor:
+    """The frames that an expert which reads single frames asks for.
+
+    Args:
+        expert: Has ``num_frames`` T and ``frame_stride``; the last frame of
+            every stride is read.
+        inputs: (B, 3, T * frame_stride, H, W), or images (B, 3, H, W), which
+            are clips of one frame.
+
+    Returns:
+        (B, 3, T, H, W).
+
+    Raises:
+        ValueError: If the clip has another number of frames.
+    """
+    if inputs.ndim == 4:
+        inputs = inputs.unsqueeze(2)
+    steps, stride = expert.num_frames, expert.frame_stride
+    if inputs.ndim != 5 or inputs.shape[2] != steps * stride:
+        raise ValueError(
+            f'{type(expert).__name__} expects clips (B, 3, {steps * stride}, '
+            f'H, W), num_frames={steps} x frame_stride={stride}, got '
+            f'{tuple(inputs.shape)}'
+        )
+    return inputs[:, :, stride - 1 :: stride]
+
+
 class TransformerExpert(BaseModule):
     """A pre-norm transformer whose layers can be walked in halves.
 

@@ -67,9 +67,9 @@ class MultiExpertBackbone(BaseModule):
                 f'inputs names {sorted(inputs)}, but the experts are '
                 f'{sorted(experts)}; give every expert its input'
             )
-        self.experts = ModuleDict({
-            name: MODELS.build(cfg) for name, cfg in experts.items()
-        })
+        self.experts = ModuleDict(
+            {name: MODELS.build(cfg) for name, cfg in experts.items()}
+        )
         self.inputs = dict(inputs)
         self.num_layers = _common_depth(self.experts)
         self.exchange = EXCHANGES[exchange]
@@ -171,7 +171,9 @@ class MultiExpertBackbone(BaseModule):
         """
         inputs = dict(inputs) if imgs is None else dict(inputs, imgs=imgs)
         names = self._active_experts(inputs)
-        tokens = {n: self.experts[n].embed(inputs[self.inputs[n]]) for n in names}
+        tokens = {
+            n: self.experts[n].embed(inputs[self.inputs[n]]) for n in names
+        }
         codes = self._time_codes(names, inputs)
         present = self._presence(names, inputs)
         for layer in range(self.num_layers):
@@ -196,9 +198,7 @@ class MultiExpertBackbone(BaseModule):
     def _active_experts(self, inputs: dict[str, Tensor]) -> list[str]:
         names = [n for n in self.experts if self.inputs[n] in inputs]
         if self.missing_inputs == 'raise' and len(names) < len(self.experts):
-            missing = {
-                n: k for n, k in self.inputs.items() if k not in inputs
-            }
+            missing = {n: k for n, k in self.inputs.items() if k not in inputs}
             raise KeyError(
                 f'no input for the experts {missing} among {sorted(inputs)}; '
                 "add the key to the pipeline's collect_keys, or set "

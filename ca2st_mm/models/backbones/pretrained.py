@@ -36,10 +36,12 @@ def _select(
     }
 
 
-def _is_optional(key: str) -> bool:
+def _optional_keys(expert: 'TransformerExpert') -> set[str]:
     # Adapters are ours; checkpoints from self-supervised training have no
     # norm after the pooling.
-    return key.startswith('norm.') or '.adapter.' in key
+    parts = expert.parts()
+    optional = {id(p) for p in parts['adapters'] + parts['norm']}
+    return {k for k, p in expert.named_parameters() if id(p) in optional}
 
 
 def _misfit(
@@ -48,9 +50,8 @@ def _misfit(
     own = expert.state_dict()
     if unknown := [key for key in state_dict if key not in own]:
         return f'{len(unknown)} keys are unknown, e.g. {unknown[0]!r}'
-    missing = [k for k in own if k not in state_dict and not _is_optional(k)]
-    if missing:
-        return f'{len(missing)} keys are missing, e.g. {missing[0]!r}'
+    if missing := set(own) - set(state_dict) - _optional_keys(expert):
+        return f'{len(missing)} keys are missing, e.g. {min(missing)!r}'
     for key, value in state_dict.items():
         if value.shape != own[key].shape:
             return (

@@ -74,7 +74,7 @@ class VideoMAEExpert(TransformerExpert):
                 f'{num_frames} frames of {img_size} x {img_size} px'
             )
         dims, grid = arch['embed_dims'], img_size // patch
-        self.num_frames = num_frames
+        self.clip_shape = (3, num_frames, img_size, img_size)
         self.token_spec = TokenSpec(dims, num_frames // tubelet, grid**2)
         kernel = (tubelet, patch, patch)
         self.patch_embed = nn.Conv3d(3, dims, kernel, kernel)
@@ -95,12 +95,12 @@ class VideoMAEExpert(TransformerExpert):
         """Clip (B, 3, num_frames, H, W) -> tokens (B, T, N, C).
 
         Raises:
-            ValueError: If the clip has another number of frames.
+            ValueError: If the clip has another number of frames or size.
         """
-        if inputs.ndim != 5 or inputs.shape[2] != self.num_frames:
+        if tuple(inputs.shape[1:]) != self.clip_shape:
             raise ValueError(
-                f'VideoMAEExpert expects clips (B, 3, {self.num_frames}, H, '
-                f'W), got {tuple(inputs.shape)}'
+                f'VideoMAEExpert expects clips (B, *{self.clip_shape}), got '
+                f'{tuple(inputs.shape)}'
             )
         tubelets = self.patch_embed(inputs).flatten(3)  # (B, C, T, N)
         return tubelets.permute(0, 2, 3, 1) + self.pos_embed

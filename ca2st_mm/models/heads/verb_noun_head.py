@@ -76,9 +76,9 @@ class VerbNounHead(BaseHead):
         self.fusion_of = {
             task: task if task in own else fusions[task] for task in TASKS
         }
-        self.fusions = nn.ModuleDict({
-            task: ExpertFusion(**cfg) for task, cfg in own.items()
-        })
+        self.fusions = nn.ModuleDict(
+            {task: ExpertFusion(**cfg) for task, cfg in own.items()}
+        )
         self.sizes = dict(verb=num_verbs, noun=num_nouns)
         self.fc_verb = linear(self._width('verb'), num_verbs)
         self.fc_noun = linear(self._width('noun'), num_nouns)

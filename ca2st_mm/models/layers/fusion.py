@@ -54,12 +54,14 @@ class ExpertFusion(nn.Module):
             raise ValueError(f"reduction is 'sum' or 'mean', not {reduction}")
         self.out_channels = next(iter(in_channels.values()))
         self.reduction = reduction
-        self.adapters = nn.ModuleDict({
-            name: _build_adapter(
-                adapters.get(name, {}), dims, self.out_channels
-            )
-            for name, dims in in_channels.items()
-        })
+        self.adapters = nn.ModuleDict(
+            {
+                name: _build_adapter(
+                    adapters.get(name, {}), dims, self.out_channels
+                )
+                for name, dims in in_channels.items()
+            }
+        )
 
     def forward(self, feats: dict[str, Tensor]) -> Tensor:
         """Fuse features {expert: (B, C)} to (B, C).

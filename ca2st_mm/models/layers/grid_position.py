@@ -1,8 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Positions inside a bottleneck cross-attention, one class per scheme.
 
-Every scheme has the constructor ``(spec, axis, embed_dims, num_heads)`` and the
-forward ``(tokens, time_code) -> tokens``; a config names the class.
+Every scheme has the constructor ``(spec, axis, embed_dims, num_heads)`` and
+the forward ``(tokens, time_code) -> tokens``; a config names the class.
 """
 
 import torch
@@ -84,7 +84,7 @@ class TimestampPosition(nn.Module):
         if time_code is None:
             raise ValueError(
                 "position 'timestamp' needs a time encoder for each stream "
-                "of the link; add time_encoders=dict(imgs=..., audios=...) "
+                'of the link; add time_encoders=dict(imgs=..., audios=...) '
                 'to the backbone'
             )
         return tokens + time_code

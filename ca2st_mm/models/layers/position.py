@@ -1,6 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Position tables of the experts: sinusoids and resizing of learned grids."""
 
+from math import isqrt
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -48,6 +50,30 @@ def resize_grid(
     grid = table.float().T.reshape(1, -1, *old)
     grid = F.interpolate(grid, size=new, mode=mode, align_corners=False)
     return grid.flatten(2)[0].T.to(table.dtype)
+
+
+def resize_square_positions(
+    table: Tensor, new: tuple[int, int], num_extra_tokens: int, mode: str
+) -> Tensor:
+    """Resize the grid of a position table of images, extra tokens first.
+
+    Args:
+        table: (1, num_extra_tokens + side * side, C).
+        new: Rows and columns wanted.
+        num_extra_tokens: Rows in front that belong to no position.
+        mode: 'bilinear' or 'bicubic', corners not aligned.
+
+    Returns:
+        (1, num_extra_tokens + new[0] * new[1], C).
+
+    Raises:
+        ValueError: If the grid of the table is not square.
+    """
+    extra, grid = table[:, :num_extra_tokens], table[0, num_extra_tokens:]
+    side = isqrt(len(grid))
+    return torch.cat(
+        (extra, resize_grid(grid, new, (side, side), mode)[None]), dim=1
+    )
 
 
 def _crop(grid: Tensor, size: int, dim: int) -> Tensor:

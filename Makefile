@@ -1,0 +1,65 @@
+# `make demo` and `make test` are all one needs; both make the environment.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+# Idle OpenMP threads must sleep, not spin, or a shared machine crawls.
+export OMP_WAIT_POLICY ?= PASSIVE
+REQUIREMENTS := requirements/pinned.txt
+INSTALL_FILES := setup.cfg setup.py pyproject.toml requirements/core.txt
+
+.PHONY: help env demo demo-compare test test-slow lint imports doctor clean
+
+help:
+	@echo 'make env           make .venv with the pinned packages'
+	@echo 'make demo          make toy data, train, test, show the results'
+	@echo 'make demo-compare  train all six toy models and compare them'
+	@echo 'make test          run the tests;  make test-slow  the slow ones'
+	@echo 'make lint          check style, layers of imports'
+	@echo 'make doctor        report what is installed and how to mend it'
+
+# The stamps hold hashes: the packages are installed again when the pinned set
+# changes, our own package when its setup changes or the checkout has moved.
+env:
+	@set -e; \
+	want=$$(sha256sum $(REQUIREMENTS) | cut -c1-16); \
+	ours="$$(cat $(INSTALL_FILES) | sha256sum | cut -c1-16) $(CURDIR)"; \
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV); \
+	if [ "$$(cat $(VENV)/.pinned 2>/dev/null)" != "$$want" ]; then \
+	    echo 'installing the pinned packages (about 3 minutes, 5 GB)'; \
+	    $(RUN) -m pip install --quiet --disable-pip-version-check \
+	        -r $(REQUIREMENTS); \
+	    echo "$$want" > $(VENV)/.pinned; \
+	    rm -f $(VENV)/.ours; \
+	fi; \
+	if [ "$$(cat $(VENV)/.ours 2>/dev/null)" != "$$ours" ]; then \
+	    $(RUN) -m pip install --quiet --disable-pip-version-check \
+	        --no-deps --no-build-isolation -e .; \
+	    echo "$$ours" > $(VENV)/.ours; \
+	fi
+
+demo: env
+	$(RUN) tools/demo.py
+
+demo-compare: env
+	$(RUN) tools/demo.py --compare
+
+test: env
+	$(RUN) -m pytest
+
+test-slow: env
+	$(RUN) -m pytest -m slow
+
+lint: env imports
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+imports: env
+	$(VENV)/bin/lint-imports
+
+doctor:
+	@if [ -x $(RUN) ]; then $(RUN) tools/doctor.py; \
+	else $(PYTHON) tools/doctor.py; fi
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache \
+	    .import_linter_cache ca2st_mm/.mim

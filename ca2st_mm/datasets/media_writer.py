@@ -1,0 +1,78 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Writing short clips with picture and sound (tests, the toy world)."""
+
+from fractions import Fraction
+from typing import Optional
+
+import av
+import numpy as np
+
+_BLOCK = 1024  # samples handed to the encoder at a time
+
+
+def write_clip(
+    path: str,
+    frames: np.ndarray,
+    fps: int,
+    waveform: Optional[np.ndarray] = None,
+    sample_rate: int = 16000,
+    starts: tuple = (0.0, 0.0),
+) -> None:
+    """Write H.264 and AAC into the container the extension names.
+
+    One encoder thread, so that the same input gives the same file.
+
+    Args:
+        path: File to write (mp4, mkv, ...).
+        frames: RGB uint8, (num_frames, height, width, 3); even sizes.
+        fps: Frames a second.
+        waveform: Mono float32 in [-1, 1], (num_samples,); None for a clip
+            without a sound track.
+        sample_rate: Samples a second.
+        starts: Seconds at which picture and sound start.
+    """
+    with av.open(path, 'w', options={'fflags': '+bitexact'}) as container:
+        video = container.add_stream('libx264', rate=fps)
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = 'yuv420p'
+        # Without mbtree, which reads memory it has not written (measured:
+        # the same input gave different files).
+        video.options = {
+            'crf': '18',
+            'preset': 'veryfast',
+            'x264-params': 'mbtree=0',
+        }
+        # PyAV sets the number of threads itself: an option has no effect.
+        video.codec_context.thread_count = 1
+        streams = [(video, _pictures(frames, fps, starts[0]))]
+        if waveform is not None:
+            audio = container.add_stream('aac', rate=sample_rate)
+            audio.layout = 'mono'
+            audio.bit_rate = 64000
+            pieces = _samples(waveform, sample_rate, starts[1])
+            streams.append((audio, pieces))
+        for stream, pieces in streams:
+            for piece in pieces:
+                container.mux(stream.encode(piece))
+            container.mux(stream.encode())
+
+
+def _pictures(frames: np.ndarray, fps: int, start: float):
+    """Frames with their time stamps."""
+    for number, pixels in enumerate(frames):
+        picture = av.VideoFrame.from_ndarray(pixels, format='rgb24')
+        picture.pts = number + round(start * fps)
+        picture.time_base = Fraction(1, fps)
+        yield picture
+
+
+def _samples(waveform: np.ndarray, rate: int, start: float):
+    """Blocks of samples with their time stamps."""
+    track = np.ascontiguousarray(waveform, dtype=np.float32)[None]
+    for first in range(0, track.shape[1], _BLOCK):
+        block = np.ascontiguousarray(track[:, first : first + _BLOCK])
+        piece = av.AudioFrame.from_ndarray(block, format='fltp', layout='mono')
+        piece.sample_rate = rate
+        piece.pts = first + round(start * rate)
+        piece.time_base = Fraction(1, rate)
+        yield piece

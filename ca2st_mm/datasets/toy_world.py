@@ -1,0 +1,161 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""An embedded world in which every expert is needed.
+
+A clip shows a shape that moves left or right while a tone sounds; the class
+is shape x direction x pitch.  A single frame shows the shape only: played
+backwards a clip is a clip of the other direction, and its path is laid so
+that the frames 1, 3, 5, ... an image expert reads are, as a set without
+order, equally likely for both directions.  The tone says nothing about the
+picture.  So the best possible top-1 accuracies are
+
+- everything: 1
+- without sound: 1 / pitches
+- pictures without order: 1 / (directions x pitches)
+- sound alone: 1 / (shapes x directions)
+- unordered pictures and sound: 1 / directions
+
+Position, size, colour, background, speed, drift, noise, loudness, harmonics,
+onset and phase vary at random and independently of the class.
+"""
+
+from typing import NamedTuple, Tuple
+
+import numpy as np
+
+SHAPES = ('disc', 'cross')
+DIRECTIONS = ('left', 'right')
+PITCHES = {'low': 260.0, 'middle': 620.0, 'high': 1480.0}  # Hz
+FACTORS = dict(shape=SHAPES, direction=DIRECTIONS, pitch=tuple(PITCHES))
+
+
+class ToyWorld(NamedTuple):
+    """Sizes of the clips.
+
+    Attributes:
+        size: Height and width, pixels (even; decord cannot read 48).
+        num_frames: Frames of a clip.
+        fps: Frames a second.
+        sample_rate: Samples a second of the sound.
+    """
+
+    size: int = 64
+    num_frames: int = 16
+    fps: int = 12
+    sample_rate: int = 16000
+
+
+def class_names() -> Tuple[str, ...]:
+    """Names of the classes, in the order of their indices."""
+    return tuple(
+        f'{shape} {direction} {pitch}'
+        for shape in SHAPES
+        for direction in DIRECTIONS
+        for pitch in PITCHES
+    )
+
+
+def factors_of(label: int) -> Tuple[int, int, int]:
+    """Shape, direction and pitch index of a class.
+
+    Args:
+        label: Class index.
+    """
+    sizes = tuple(len(values) for values in FACTORS.values())
+    return tuple(int(i) for i in np.unravel_index(label, sizes))
+
+
+def draw_frames(
+    label: int, world: ToyWorld, rng: np.random.Generator
+) -> np.ndarray:
+    """The picture of a clip.
+
+    Args:
+        label: Class index.
+        world: Sizes.
+        rng: Source of everything that is not the class.
+
+    Returns:
+        RGB uint8, (num_frames, size, size, 3).
+    """
+    shape, direction, _ = factors_of(label)
+    sign = 1 if DIRECTIONS[direction] == 'right' else -1
+    size = world.size
+    radius = rng.uniform(0.15, 0.20) * size
+    # Symmetric about the middle frame, which is what makes the odd frames
+    # a set that does not tell the direction.
+    clock = (np.arange(world.num_frames) / world.num_frames) - 0.5
+    travel = sign * rng.uniform(0.55, 0.75) * size
+    x = size * rng.uniform(0.42, 0.58) + travel * clock
+    y = size * rng.uniform(0.3, 0.7) + rng.normal(0, 0.06) * size * clock
+    masks = np.stack(
+        [_mask(SHAPES[shape], size, radius, c) for c in zip(x, y)]
+    )[..., None]
+    back, front = _colours(size, rng)
+    frames = back * (1 - masks) + front * masks
+    frames = frames + rng.normal(0, rng.uniform(0.01, 0.05), frames.shape)
+    return (frames.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _mask(
+    shape: str, size: int, radius: float, centre: Tuple[float, float]
+) -> np.ndarray:
+    """Coverage of the shape, (size, size) from 0 to 1, soft at the edge."""
+    grid = np.arange(size) + 0.5
+    dx = np.abs(grid[None, :] - centre[0])
+    dy = np.abs(grid[:, None] - centre[1])
+    if shape == 'disc':
+        distance = np.hypot(dx, dy) - 0.9 * radius
+    else:  # a plus sign of the same extent
+        arm = 0.3 * radius
+        flat = np.maximum(dx - radius, dy - arm)
+        upright = np.maximum(dx - arm, dy - radius)
+        distance = np.minimum(flat, upright)
+    return (0.5 - distance).clip(0, 1)
+
+
+def _colours(
+    size: int, rng: np.random.Generator
+) -> Tuple[np.ndarray, np.ndarray]:
+    """A dim shaded background and a bright foreground colour."""
+    corners = rng.uniform(0.05, 0.4, (2, 2, 3))
+    ramp = np.linspace(0, 1, size)
+    rows = corners[0, 0] + np.multiply.outer(
+        ramp, corners[1, 0] - corners[0, 0]
+    )
+    shade = np.multiply.outer(ramp, corners[0, 1] - corners[0, 0])
+    front = rng.uniform(0.5, 1.0, 3)
+    front[rng.integers(3)] = 1.0
+    return rows[:, None] + shade[None], front
+
+
+def draw_sound(
+    label: int, world: ToyWorld, rng: np.random.Generator
+) -> np.ndarray:
+    """The sound of a clip.
+
+    Args:
+        label: Class index.
+        world: Sizes.
+        rng: Source of everything that is not the class.
+
+    Returns:
+        Mono float32 in [-1, 1], (num_samples,).
+    """
+    pitch = list(PITCHES.values())[factors_of(label)[2]]
+    rate = world.sample_rate
+    seconds = world.num_frames / world.fps
+    t = np.arange(round(seconds * rate)) / rate
+    pitch = pitch * 2 ** rng.uniform(-0.12, 0.12)
+    bend = rng.uniform(0, 0.01) * np.sin(2 * np.pi * rng.uniform(3, 7) * t)
+    phase = 2 * np.pi * np.cumsum(pitch * (1 + bend)) / rate
+    tone = np.sin(phase + rng.uniform(0, 2 * np.pi))
+    for harmonic in (2, 3):
+        level = rng.uniform(0, 0.25) / harmonic
+        tone = tone + level * np.sin(harmonic * phase)
+    onset, length = rng.uniform(0, 0.2), rng.uniform(0.7, 1.0) * seconds
+    ramp = 0.02  # seconds of fading in and out
+    gate = np.minimum(t - onset, onset + length - t) / ramp
+    tone = tone * gate.clip(0, 1)
+    noise = rng.normal(0, 10 ** (rng.uniform(-30, -15) / 20), len(t))
+    sound = (tone / 1.25 + noise) * 10 ** (rng.uniform(-18, -4) / 20)
+    return sound.clip(-1, 1).astype(np.float32)

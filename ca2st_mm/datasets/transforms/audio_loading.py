@@ -1,0 +1,206 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Sound from the video's container or a file of its own."""
+
+from typing import Dict, Optional
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from torchaudio.functional import resample
+
+from ca2st_mm.datasets.media import Sound, read_sound
+from ca2st_mm.datasets.transforms.views import count_views
+from ca2st_mm.registry import TRANSFORMS
+
+# Rate of invented silence where no sample_rate is asked for.
+_SILENCE_RATE = 16000
+
+
+@TRANSFORMS.register_module()
+class LoadAudio(BaseTransform):
+    """Load the sound of a clip: mono, on the container's clock.
+
+    Sound comes from ``audio_path`` where the sample has one, otherwise
+    from the container ``filename`` itself (mp4/AAC, mkv/Opus, avi/MP3, wav,
+    ... whatever FFmpeg reads).  A sound file of its own shares the video's
+    zero of time.  Only ``clip_start`` to ``clip_end`` is decoded where the
+    sample has them.
+
+    Required keys: ``filename``; optional ``audio_path``, ``clip_start``,
+    ``clip_end``, ``frame_stamps`` (length of invented silence).
+    Added keys: ``waveform`` float32 (num_samples,), ``sample_rate``,
+    ``audio_start`` (seconds of sample 0), ``has_audio`` (bool),
+    ``audio_dropped`` (bool).
+
+    Args:
+        missing: What to do with a clip without sound (no track, an empty
+            one, or no such sound file): ``'raise'``; ``'silence'``: a
+            track of zeros; ``'drop'``: the sample says
+            ``audios_present = 0`` and the model leaves sound out.
+            ``has_audio`` records the fact either way.
+        sample_rate: Samples per second to resample to; None keeps the
+            file's rate, as the reference does.
+        margin: Seconds of sound kept around an untrimmed clip.
+    """
+
+    def __init__(
+        self,
+        missing: str = 'raise',
+        sample_rate: Optional[int] = None,
+        margin: float = 0.0,
+    ) -> None:
+        if missing not in ('raise', 'silence', 'drop'):
+            raise ValueError(
+                f"missing is 'raise', 'silence' or 'drop', not {missing!r}."
+            )
+        self.missing = missing
+        self.sample_rate = sample_rate
+        self.margin = margin
+
+    def transform(self, results: Dict) -> Dict:
+        """Load the sound of ``results``.
+
+        Raises:
+            MediaError: If the file is corrupt; names it.
+            ValueError: If there is no sound and ``missing='raise'``.
+        """
+        path = results.get('audio_path') or results['filename']
+        start, end = results.get('clip_start'), results.get('clip_end')
+        try:
+            sound = read_sound(
+                path,
+                None if start is None else start - self.margin,
+                None if end is None else end + self.margin,
+            )
+        except FileNotFoundError:
+            sound = None
+        results['has_audio'] = sound is not None
+        results['audio_dropped'] = sound is None and self.missing == 'drop'
+        if sound is None:
+            sound = self._silence(path, results)
+        waveform, rate = sound.waveform, sound.sample_rate
+        if self.sample_rate is not None and rate != self.sample_rate:
+            waveform = resample(
+                torch.from_numpy(waveform), rate, self.sample_rate
+            ).numpy()
+            rate = self.sample_rate
+        results['waveform'] = waveform
+        results['sample_rate'] = rate
+        results['audio_start'] = sound.start
+        return results
+
+    def _silence(self, path: str, results: Dict) -> Sound:
+        """Zeros as long as the clip.
+
+        Raises:
+            ValueError: If ``missing='raise'``.
+        """
+        if self.missing == 'raise':
+            raise ValueError(
+                f"'{path}' has no sound. Take its line out of the "
+                "annotation file, or set LoadAudio(missing='silence') or "
+                "LoadAudio(missing='drop')."
+            )
+        rate = self.sample_rate or _SILENCE_RATE
+        start = results.get('clip_start') or 0.0
+        end = results.get('clip_end')
+        if end is None:
+            stamps = results.get('frame_stamps')
+            end = start + 1.0 if stamps is None else float(stamps[-1])
+        length = max(round((end - start) * rate), 1)
+        return Sound(np.zeros(length, np.float32), rate, start)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(missing={self.missing!r}, '
+            f'sample_rate={self.sample_rate}, margin={self.margin})'
+        )
+
+
+@TRANSFORMS.register_module()
+class CropAudio(BaseTransform):
+    """Cut for every view the sound heard while its frames are shown.
+
+    The span runs from the first to the end of the last sampled frame by
+    time stamps, and is widened around its centre to ``min_seconds``.
+    Outside of the track there are zeros.  Without this transform the
+    spectrogram takes its window from the whole sound, as the reference
+    does.
+
+    Required keys: those of :class:`LoadAudio`, ``imgs_times`` and
+    ``time_origin`` (from ``FrameTimes``), ``avg_fps``.
+    Added keys: ``waveforms``, a list of num_views float32 arrays
+    (num_samples,); ``waveform_times``, float64 (num_views, 2), start and
+    end of each on the container's clock.
+
+    Args:
+        min_seconds: The least length of a cut.
+    """
+
+    def __init__(self, min_seconds: float = 0.0) -> None:
+        self.min_seconds = min_seconds
+
+    def transform(self, results: Dict) -> Dict:
+        """Cut ``results['waveform']``."""
+        if 'imgs_times' not in results:
+            raise KeyError(
+                'CropAudio cuts by the times of the frames: put '
+                "dict(type='FrameTimes') before it."
+            )
+        times = results['imgs_times'].astype(np.float64)
+        times = times + results['time_origin']
+        waveforms, spans = [], []
+        for view in times:
+            start = view.min()
+            end = view.max() + 1.0 / results['avg_fps']
+            spare = max(self.min_seconds - (end - start), 0.0) / 2
+            cut, span = self._cut(results, start - spare, end + spare)
+            waveforms.append(cut)
+            spans.append(span)
+        results['waveforms'] = waveforms
+        results['waveform_times'] = np.asarray(spans)
+        return results
+
+    @staticmethod
+    def _cut(results: Dict, start: float, end: float) -> tuple:
+        """The samples from start to end and their exact times."""
+        waveform, rate = results['waveform'], results['sample_rate']
+        first = round((start - results['audio_start']) * rate)
+        length = max(round((end - start) * rate), 1)
+        cut = np.zeros(length, np.float32)
+        low, high = max(first, 0), min(first + length, len(waveform))
+        if high > low:
+            cut[low - first : high - first] = waveform[low:high]
+        begin = results['audio_start'] + first / rate
+        return cut, (begin, begin + length / rate)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(min_seconds={self.min_seconds})'
+
+
+def sounds_of_views(results: Dict) -> tuple:
+    """The sound each view draws from.
+
+    Args:
+        results: A sample after :class:`LoadAudio`.
+
+    Returns:
+        A list of distinct waveforms with their (start, end) seconds, and
+        for each view (num_clips * num_crops) the index into that list.
+
+    Raises:
+        ValueError: If spatial crops came after the sound was cut.
+    """
+    num_clips, num_crops = count_views(results)
+    num_views = num_clips * num_crops
+    if 'waveforms' not in results:
+        waveform, start = results['waveform'], results['audio_start']
+        end = start + len(waveform) / results['sample_rate']
+        return [(waveform, (start, end))], [0] * num_views
+    pairs = list(zip(results['waveforms'], results['waveform_times']))
+    if len(pairs) != num_views:
+        raise ValueError(
+            f'Sound was cut for {len(pairs)} views but the pictures have '
+            f'{num_views}: put FrameTimes and CropAudio after the crops.'
+        )
+    return pairs, list(range(num_views))

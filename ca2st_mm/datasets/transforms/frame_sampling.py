@@ -1,0 +1,152 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The two ways the reference samples frames (segments, dense windows).
+
+MMAction2's ``UniformSample`` and ``SampleFrames`` work too; these two
+exist because published numbers depend on the exact indices.
+"""
+
+from typing import Dict
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from ca2st_mm.registry import TRANSFORMS
+
+
+class _Sampler(BaseTransform):
+    """Common frame: ask for indices, write MMAction2's keys.
+
+    Args:
+        clip_len: Frames of a clip.
+        num_clips: Clips of a video; more than one only in test mode.
+        test_mode: Whether to choose fixed frames.
+    """
+
+    def __init__(
+        self, clip_len: int, num_clips: int = 1, test_mode: bool = False
+    ) -> None:
+        if num_clips > 1 and not test_mode:
+            raise ValueError('Several clips are for test_mode=True only.')
+        self.clip_len = clip_len
+        self.num_clips = num_clips
+        self.test_mode = test_mode
+
+    def transform(self, results: Dict) -> Dict:
+        """Add ``frame_inds`` (num_clips * clip_len,) and its company."""
+        total = results['total_frames']
+        draw = self.fixed if self.test_mode else self.random
+        inds = np.asarray(draw(total)).reshape(-1)
+        inds = np.clip(inds, 0, total - 1) + results['start_index']
+        results['frame_inds'] = inds.astype(np.int32)
+        results['clip_len'] = self.clip_len
+        results['frame_interval'] = None
+        results['num_clips'] = self.num_clips
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(clip_len={self.clip_len}, '
+            f'num_clips={self.num_clips}, test_mode={self.test_mode})'
+        )
+
+
+@TRANSFORMS.register_module()
+class SegmentSample(_Sampler):
+    """One frame from each of ``clip_len`` equal segments.
+
+    Training (and, in the reference, validation) draws a random frame of
+    each segment.  In test mode clip ``k`` of ``K`` takes the frame at
+    ``k / K`` of every segment: with two clips, the segments' starts and
+    their centres.
+
+    Args:
+        clip_len: Frames of a clip, one a segment.
+        num_clips: Clips of a video; more than one only in test mode.
+        test_mode: Whether to choose fixed frames.
+        rule: How training cuts segments. ``'even'``: they cover the video,
+            and one shorter than ``clip_len`` repeats frames evenly.
+            ``'reference'``, for an exact retraining: segments have a whole
+            number of frames, so up to ``clip_len - 1`` frames at the end
+            are never seen, and a too short video gives copies of its first
+            frame.
+
+    Raises:
+        ValueError: If ``rule`` is unknown or a random sample is to have
+            several clips.
+    """
+
+    def __init__(
+        self,
+        clip_len: int,
+        num_clips: int = 1,
+        test_mode: bool = False,
+        rule: str = 'even',
+    ) -> None:
+        super().__init__(clip_len, num_clips, test_mode)
+        if rule not in ('even', 'reference'):
+            raise ValueError(f"rule is 'even' or 'reference', not {rule!r}.")
+        self.rule = rule
+
+    def random(self, total: int) -> np.ndarray:
+        """Training indices for a video of ``total`` frames."""
+        steps = np.arange(self.clip_len + 1)
+        if self.rule == 'even':
+            bounds = steps * total // self.clip_len
+        else:
+            bounds = steps * (total // self.clip_len)
+        low, high = bounds[:-1], bounds[1:]
+        return np.random.randint(low, np.maximum(high, low + 1))
+
+    def fixed(self, total: int) -> np.ndarray:
+        """Test indices, (num_clips, clip_len)."""
+        tick = total / self.clip_len
+        offsets = np.arange(self.num_clips)[:, None] / self.num_clips
+        return np.floor(tick * (np.arange(self.clip_len) + offsets))
+
+
+@TRANSFORMS.register_module()
+class DenseSample(_Sampler):
+    """A window of neighbouring frames: 16 out of 64 by default.
+
+    Training spreads ``clip_len`` frames over a random window of
+    ``clip_len * interval`` frames (both ends included before clipping, so
+    the spacing is a little more than ``interval``).  In test mode every
+    ``interval``-th frame of the video is taken and clips are spread over
+    that list.  Too short videos repeat their last frame.
+
+    Args:
+        clip_len: Frames of a clip.
+        num_clips: Clips of a video; more than one only in test mode.
+        test_mode: Whether to choose fixed frames.
+        interval: Frames between two sampled ones.
+    """
+
+    def __init__(
+        self,
+        clip_len: int,
+        num_clips: int = 1,
+        test_mode: bool = False,
+        interval: int = 4,
+    ) -> None:
+        super().__init__(clip_len, num_clips, test_mode)
+        self.interval = interval
+
+    def random(self, total: int) -> np.ndarray:
+        """Training indices for a video of ``total`` frames."""
+        window = self.clip_len * self.interval
+        if total > window:
+            end = np.random.randint(window, total)
+            inds = np.linspace(end - window, end, self.clip_len).astype(int)
+            return np.minimum(inds, end - 1)
+        inds = np.linspace(0, total, total // self.interval).astype(int)
+        missing = self.clip_len - len(inds)
+        return np.append(inds, np.full(missing, total))
+
+    def fixed(self, total: int) -> np.ndarray:
+        """Test indices, (num_clips, clip_len)."""
+        thin = np.arange(0, total, self.interval)
+        missing = max(self.clip_len - len(thin), 0)
+        thin = np.append(thin, np.full(missing, thin[-1]))
+        room = (len(thin) - self.clip_len) / max(self.num_clips - 1, 1)
+        starts = (np.arange(self.num_clips) * room).astype(int)
+        return thin[starts[:, None] + np.arange(self.clip_len)]

@@ -1,0 +1,116 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""What the command lines for training and testing have in common."""
+
+import argparse
+import os
+import os.path as osp
+import sys
+from typing import Callable
+
+import torch
+from mmaction.registry import RUNNERS
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+from ca2st_mm.engine.preflight import MissingFileError
+
+AMP_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper')
+
+
+class UsageError(ValueError):
+    """A flag does not fit the config; the message says the cure."""
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that training and testing share."""
+    parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='changes to the config, as key.subkey=value ...; a list is '
+        'written key="[a,b]", without blanks',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes of a distributed run',
+    )
+    # Old launchers pass the rank as a flag, new ones in the environment.
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
+        help=argparse.SUPPRESS,
+    )
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the flags that training and testing share.
+
+    Args:
+        args: Parsed flags, those of :func:`add_common_arguments` and
+            ``config`` among them.
+
+    Raises:
+        MissingFileError: If there is no such config file.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not osp.isfile(args.config):
+        raise MissingFileError(
+            f'There is no config file {args.config}; configs/ holds ours'
+        )
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        name = osp.splitext(osp.basename(args.config))[0]
+        cfg.work_dir = osp.join('work_dirs', name)
+    return cfg
+
+
+def enable_amp(cfg: Config) -> None:
+    """Switch the config to mixed precision on the device at hand.
+
+    Args:
+        cfg: Changed in place: ``AmpOptimWrapper`` where CUDA is available,
+            ``BFloat16OptimWrapper`` elsewhere.
+
+    Raises:
+        UsageError: If the config uses another wrapper.
+    """
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    if kind not in AMP_WRAPPERS:
+        raise UsageError(
+            f'--amp replaces OptimWrapper, but the config uses {kind}; '
+            'leave --amp out or change optim_wrapper.type'
+        )
+    if torch.cuda.is_available():
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+        return
+    wrapper.type = 'BFloat16OptimWrapper'
+    for scaling in ('loss_scale', 'dtype', 'use_fsdp'):
+        wrapper.pop(scaling, None)
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that the config asks for."""
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def run_or_explain(main: Callable[[], None]) -> None:
+    """Run a command line; a bad input ends it in one sentence, status 2."""
+    try:
+        main()
+    except (MissingFileError, UsageError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,93 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Verb, noun and action accuracy as for EPIC-KITCHENS-100."""
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from ca2st_mm.registry import METRICS
+
+
+@METRICS.register_module()
+class VerbNounMetric(BaseMetric):
+    """Verb, noun and action top-k accuracy.
+
+    An action is right at k if the verb is among the k best verbs and the
+    noun among the k best nouns (the authors' rule).  Every prediction holds
+    ``pred_verb_score`` (num_verbs,), ``pred_noun_score`` (num_nouns,) and
+    ``gt_label`` [verb, noun].  Reports ``verb_top1``, ``noun_top1``,
+    ``action_top1``, the same for each k, and ``num_clips``; with the meta
+    key ``has_audio`` also ``with_sound``, the share of clips with sound.
+
+    Args:
+        topk: The values of k.
+        collect_device: Where results of several ranks meet.
+        prefix: Prefix of the names of the numbers.
+    """
+
+    default_prefix: Optional[str] = 'acc'
+
+    def __init__(
+        self,
+        topk: Tuple[int, ...] = (1, 5),
+        collect_device: str = 'cpu',
+        prefix: Optional[str] = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.topk = topk
+
+    def process(self, data_batch: Any, data_samples: Sequence[Dict]) -> None:
+        """Keep the rank of the true verb and of the true noun.
+
+        Args:
+            data_batch: Unused.
+            data_samples: Predictions, see the class docstring.
+
+        Raises:
+            KeyError: If a prediction has no verb or noun score.
+        """
+        for sample in data_samples:
+            verb, noun = sample['gt_label'].tolist()
+            self.results.append(
+                dict(
+                    verb=_rank(sample, 'pred_verb_score', verb),
+                    noun=_rank(sample, 'pred_noun_score', noun),
+                    has_audio=sample.get('has_audio'),
+                )
+            )
+
+    def compute_metrics(self, results: List[Dict]) -> Dict[str, float]:
+        """All numbers from all clips.
+
+        Args:
+            results: What ``process`` kept.
+        """
+        verb = np.array([r['verb'] for r in results])
+        noun = np.array([r['noun'] for r in results])
+        ranks = dict(verb=verb, noun=noun, action=np.maximum(verb, noun))
+        metrics = {
+            f'{name}_top{k}': float(np.mean(rank < k))
+            for k in self.topk
+            for name, rank in ranks.items()
+        }
+        metrics['num_clips'] = len(results)
+        sound = [r['has_audio'] for r in results if r['has_audio'] is not None]
+        if sound:
+            metrics['with_sound'] = float(np.mean(sound))
+        return metrics
+
+
+def _rank(sample: Dict, key: str, label: int) -> int:
+    """How many classes score higher than the true one.
+
+    Ties go to the lower index, as with a stable sort.
+    """
+    if key not in sample:
+        raise KeyError(
+            f"VerbNounMetric needs '{key}' in every prediction: use "
+            'VerbNounHead.'
+        )
+    scores = sample[key]
+    better = (scores > scores[label]).sum()
+    return int(better + (scores[:label] == scores[label]).sum())

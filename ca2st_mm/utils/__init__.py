@@ -1,0 +1,2 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Helpers that depend on nothing else of ours."""

@@ -1,0 +1,13 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The embedded toy world, sound only (tools/data/make_toy.py)."""
+
+_base_ = './toy_rgb.py'
+
+pipeline = [
+    dict(type='LoadAudio', sample_rate=16000),
+    dict(type='LogMelSpectrogram', num_frames=128, num_mels=64),
+    dict(type='PackActionInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=pipeline))
+val_dataloader = dict(dataset=dict(pipeline=pipeline))
+test_dataloader = dict(dataset=dict(pipeline=pipeline))

@@ -1,0 +1,25 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The embedded toy world, picture and sound (tools/data/make_toy.py)."""
+
+_base_ = './toy_rgb.py'
+
+pipeline = [
+    dict(type='OpenVideo'),
+    dict(type='SegmentSample', clip_len=16, test_mode=True),
+    dict(type='DecodeVideo'),
+    dict(type='Resize', scale=(32, 32), keep_ratio=False),
+    dict(type='FrameTimes'),
+    dict(type='LoadAudio', sample_rate=16000),
+    dict(type='LogMelSpectrogram', num_frames=128, num_mels=64),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(
+        type='PackActionInputs',
+        collect_keys=('imgs', 'audios', 'imgs_times', 'audios_times'),
+        meta_keys=('img_shape', 'filename', 'has_audio'),
+    ),
+]
+train_dataloader = dict(dataset=dict(pipeline=pipeline))
+val_dataloader = dict(dataset=dict(pipeline=pipeline))
+test_dataloader = dict(dataset=dict(pipeline=pipeline))
+val_evaluator = dict(type='AudioVisualAccMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,83 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""CAST, ViT-B/16: what is seen (CLIP) and how it moves (VideoMAE).
+
+One B-CA in every layer joins the two.  45 M of 217 M parameters are trained:
+adapters, links, final norms and head.
+"""
+
+# Where the files of this config come from; the preflight check prints it.
+fetch = {
+    'checkpoints/clip_vit-base-p16.pth': (
+        "the image encoder of OpenAI's CLIP ViT-B/16 under the parameter "
+        'names of CLIPExpert'
+    ),
+    'checkpoints/videomae_vit-base-p16_k400.pth': (
+        "the encoder of VideoMAE ViT-B (Kinetics-400, from VideoMAE's model "
+        'zoo) under the parameter names of VideoMAEExpert'
+    ),
+}
+
+model = dict(
+    type='MultiExpertRecognizer',
+    backbone=dict(
+        type='MultiExpertBackbone',
+        experts=dict(
+            spatial=dict(
+                type='CLIPExpert',
+                num_frames=8,
+                frame_stride=2,  # one frame per tubelet of VideoMAE
+                drop_path_rate=0.2,
+                init_cfg=dict(
+                    type='Pretrained',
+                    checkpoint='checkpoints/clip_vit-base-p16.pth',
+                ),
+            ),
+            temporal=dict(
+                type='VideoMAEExpert',
+                num_frames=16,
+                drop_path_rate=0.2,
+                init_cfg=dict(
+                    type='Pretrained',
+                    checkpoint='checkpoints/videomae_vit-base-p16_k400.pth',
+                ),
+            ),
+        ),
+        inputs=dict(spatial='imgs', temporal='imgs'),
+        links=[
+            dict(
+                type='BottleneckCrossAttention',
+                # The axis along which each expert looks at the other.
+                axes=dict(spatial='time', temporal='space'),
+                ratio=0.5,
+                num_heads=12,
+                drop_path_rate=0.2,
+            ),
+        ],
+        missing_inputs='raise',
+    ),
+    cls_head=dict(
+        type='FusionHead',
+        num_classes=400,
+        in_channels=dict(spatial=768, temporal=768),
+        adapters=dict(
+            spatial=dict(type='Adapter'),
+            temporal=dict(type='Adapter'),
+        ),
+        label_smooth_eps=0.1,
+        average_clips='prob',
+    ),
+    data_preprocessor=dict(
+        type='MultiModalDataPreprocessor',
+        preprocessors=dict(
+            imgs=dict(
+                type='ActionDataPreprocessor',
+                format_shape='NCTHW',
+                # ImageNet statistics for all experts, CLIP included.
+                mean=[123.675, 116.28, 103.53],
+                std=[58.395, 57.12, 57.375],
+            ),
+        ),
+    ),
+    # Bounds the memory of multi-view testing (our choice).
+    test_cfg=dict(max_testing_views=5),
+)

@@ -1,0 +1,24 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""CA2ST on Kinetics-400: the flagship, all three experts on picture and sound.
+
+The paper's settings for this pair are not public: model and data are the most
+likely ones, the recipe is that of CAST on Kinetics-400 without mixup.
+"""
+
+_base_ = [
+    '../_base_/models/ca2st_vit-base.py',
+    '../_base_/datasets/kinetics400_audio_visual.py',
+    '../_base_/schedules/adamw_70e.py',
+    '../_base_/default_runtime.py',
+]
+
+fetch = {
+    'data/kinetics400/train.csv': (
+        'list your Kinetics-400 training clips with the columns file,label'
+    ),
+    'data/kinetics400/val.csv': (
+        'list your Kinetics-400 validation clips with the columns file,label'
+    ),
+}
+train_dataloader = dict(batch_size=6)  # per GPU, as CAST
+default_hooks = dict(checkpoint=dict(save_best='acc/top1'))

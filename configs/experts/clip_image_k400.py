@@ -1,0 +1,51 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The spatial expert on single images, a backbone of ``Recognizer2D``.
+
+A 4-D batch of images is a clip of one frame; the head averages eight of them.
+The recipe is that of CAST (our choice).
+"""
+
+_base_ = [
+    '../_base_/datasets/kinetics400_images.py',
+    '../_base_/schedules/adamw_70e.py',
+    '../_base_/default_runtime.py',
+]
+
+fetch = {
+    'data/kinetics400/train.csv': (
+        'list your Kinetics-400 training clips with the columns file,label'
+    ),
+    'data/kinetics400/val.csv': (
+        'list your Kinetics-400 validation clips with the columns file,label'
+    ),
+    'checkpoints/clip_vit-base-p16.pth': (
+        "the image encoder of OpenAI's CLIP ViT-B/16 under the parameter "
+        'names of CLIPExpert'
+    ),
+}
+model = dict(
+    type='Recognizer2D',
+    backbone=dict(
+        type='CLIPExpert',
+        num_frames=1,
+        drop_path_rate=0.2,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='checkpoints/clip_vit-base-p16.pth'
+        ),
+    ),
+    cls_head=dict(
+        type='TSNHead',
+        num_classes=400,
+        in_channels=768,
+        spatial_type=None,  # an expert pools its own tokens
+        dropout_ratio=0.0,
+        label_smooth_eps=0.1,
+        average_clips='prob',
+    ),
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor',
+        format_shape='NCHW',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+    ),
+)

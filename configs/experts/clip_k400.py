@@ -1,0 +1,58 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The spatial expert alone, an ordinary backbone of ``Recognizer3D``.
+
+Adapters and final norm are trained; ``adapter_ratio=None, frozen_parts=()``
+trains the expert itself.  The recipe is that of CAST (our choice).
+"""
+
+_base_ = [
+    '../_base_/datasets/kinetics400_rgb.py',
+    '../_base_/schedules/adamw_70e.py',
+    '../_base_/default_runtime.py',
+]
+
+fetch = {
+    'data/kinetics400/train.csv': (
+        'list your Kinetics-400 training clips with the columns file,label'
+    ),
+    'data/kinetics400/val.csv': (
+        'list your Kinetics-400 validation clips with the columns file,label'
+    ),
+    'checkpoints/clip_vit-base-p16.pth': (
+        "the image encoder of OpenAI's CLIP ViT-B/16 under the parameter "
+        'names of CLIPExpert'
+    ),
+}
+model = dict(
+    type='Recognizer3D',
+    backbone=dict(
+        type='CLIPExpert',
+        num_frames=8,
+        frame_stride=2,  # of the 16 frames that CAST reads
+        drop_path_rate=0.2,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='checkpoints/clip_vit-base-p16.pth'
+        ),
+    ),
+    cls_head=dict(
+        type='TimeSformerHead',
+        num_classes=400,
+        in_channels=768,
+        label_smooth_eps=0.1,
+        average_clips='prob',
+    ),
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor',
+        format_shape='NCTHW',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+    ),
+)
+pack = dict(type='PackActionInputs', meta_keys=('img_shape', 'filename'))
+train_dataloader = dict(
+    dataset=dict(pipeline=_base_.train_pipeline[:-1] + [pack])
+)
+val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline[:-1] + [pack]))
+test_dataloader = dict(
+    dataset=dict(pipeline=_base_.test_pipeline[:-1] + [pack])
+)

@@ -1,0 +1,57 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""CA2ST on the toy: appearance, motion and sound."""
+
+_base_ = [
+    '../_base_/models/toy_experts.py',
+    '../_base_/datasets/toy_audio_visual.py',
+    '../_base_/schedules/toy_adamw.py',
+    '../_base_/default_runtime.py',
+]
+
+b_ca = dict(type='BottleneckCrossAttention', num_heads=4)
+by_time = dict(b_ca, position='timestamp', start_layer=1)
+model = dict(
+    type='MultiExpertRecognizer',
+    backbone=dict(
+        type='MultiExpertBackbone',
+        experts=dict(
+            spatial=dict(_base_.clip, init_cfg=_base_.clip_init),
+            temporal=dict(_base_.videomae, init_cfg=_base_.videomae_init),
+            audio=dict(_base_.ast, init_cfg=_base_.ast_init),
+        ),
+        inputs=dict(spatial='imgs', temporal='imgs', audio='audios'),
+        share_bottlenecks=True,
+        time_encoders=dict(
+            imgs=dict(embed_dims=_base_.embed_dims // 2),
+            audios=dict(embed_dims=_base_.embed_dims // 2),
+        ),
+        links=[
+            dict(b_ca, axes=dict(spatial='time', temporal='space')),
+            dict(by_time, axes=dict(spatial='all', audio='all')),
+            dict(by_time, axes=dict(temporal='all', audio='all')),
+        ],
+    ),
+    cls_head=dict(
+        type='FusionHead',
+        num_classes=12,
+        in_channels=dict(
+            spatial=_base_.embed_dims,
+            temporal=_base_.embed_dims,
+            audio=_base_.embed_dims,
+        ),
+        adapters=dict(
+            audio=dict(activation='quick_gelu', zero_init=False),
+        ),
+        average_clips='prob',
+    ),
+    data_preprocessor=dict(
+        type='MultiModalDataPreprocessor',
+        preprocessors=dict(
+            imgs=_base_.imgs_preprocessor,
+            audios=_base_.audios_preprocessor,
+            imgs_times=dict(type='ActionDataPreprocessor'),
+            audios_times=dict(type='ActionDataPreprocessor'),
+        ),
+    ),
+)
+work_dir = 'work_dirs/toy/ca2st_toy'

@@ -1,0 +1,53 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""CAVA on the toy: appearance and sound, no motion."""
+
+_base_ = [
+    '../_base_/models/toy_experts.py',
+    '../_base_/datasets/toy_audio_visual.py',
+    '../_base_/schedules/toy_adamw.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    type='MultiExpertRecognizer',
+    backbone=dict(
+        type='MultiExpertBackbone',
+        experts=dict(
+            spatial=dict(_base_.clip, init_cfg=_base_.clip_init),
+            audio=dict(_base_.ast, init_cfg=_base_.ast_init),
+        ),
+        inputs=dict(spatial='imgs', audio='audios'),
+        time_encoders=dict(
+            imgs=dict(embed_dims=_base_.embed_dims // 2),
+            audios=dict(embed_dims=_base_.embed_dims // 2),
+        ),
+        links=[
+            dict(
+                type='BottleneckCrossAttention',
+                axes=dict(spatial='all', audio='all'),
+                num_heads=4,
+                position='timestamp',
+            ),
+        ],
+    ),
+    cls_head=dict(
+        type='FusionHead',
+        num_classes=12,
+        in_channels=dict(spatial=_base_.embed_dims, audio=_base_.embed_dims),
+        adapters=dict(
+            spatial=dict(type='ResidualAdapter'),
+            audio=dict(type='ResidualAdapter'),
+        ),
+        average_clips='prob',
+    ),
+    data_preprocessor=dict(
+        type='MultiModalDataPreprocessor',
+        preprocessors=dict(
+            imgs=_base_.imgs_preprocessor,
+            audios=_base_.audios_preprocessor,
+            imgs_times=dict(type='ActionDataPreprocessor'),
+            audios_times=dict(type='ActionDataPreprocessor'),
+        ),
+    ),
+)
+work_dir = 'work_dirs/toy/cava_toy'

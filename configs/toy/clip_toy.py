@@ -1,0 +1,14 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""CLIP alone on all classes of the toy: sees no motion, hears nothing."""
+
+_base_ = './experts/clip_shape.py'
+
+model = dict(
+    backbone=dict(init_cfg=_base_.clip_init),
+    cls_head=dict(num_classes=12),
+)
+all_factors = dict(classes='classes.txt')
+train_dataloader = dict(dataset=dict(all_factors, ann_file='train.csv'))
+val_dataloader = dict(dataset=dict(all_factors, ann_file='val.csv'))
+test_dataloader = dict(dataset=dict(all_factors, ann_file='test.csv'))
+work_dir = 'work_dirs/toy/clip_toy'

@@ -1,0 +1,29 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The toy's spatial expert learns appearance from single frames."""
+
+_base_ = [
+    '../../_base_/models/toy_experts.py',
+    '../../_base_/datasets/toy_rgb.py',
+    '../../_base_/schedules/toy_adamw.py',
+    '../../_base_/toy_expert_runtime.py',
+]
+
+model = dict(
+    type='Recognizer3D',
+    backbone=dict(_base_.clip, **_base_.from_scratch),
+    cls_head=dict(
+        type='TimeSformerHead',
+        num_classes=2,
+        in_channels=_base_.embed_dims,
+        topk=(1,),
+        average_clips='prob',
+    ),
+    data_preprocessor=_base_.imgs_preprocessor,
+)
+
+# Labels of one factor instead of the twelve classes.
+factor = dict(classes='classes_shape.txt')
+train_dataloader = dict(dataset=dict(factor, ann_file='train_shape.csv'))
+val_dataloader = dict(dataset=dict(factor, ann_file='val_shape.csv'))
+test_dataloader = dict(dataset=dict(factor, ann_file='test_shape.csv'))
+work_dir = 'work_dirs/toy/clip_shape'

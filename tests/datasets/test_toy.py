@@ -1,0 +1,151 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The toy world: readable, balanced, repeatable, honest."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from ca2st_mm.datasets import AudioVisualDataset
+from ca2st_mm.datasets.media import read_sound
+from ca2st_mm.datasets.toy_files import (
+    balanced_labels,
+    shuffled_sound,
+    write_toy_set,
+)
+from ca2st_mm.datasets.toy_world import (
+    FACTORS,
+    PITCHES,
+    ToyWorld,
+    class_names,
+    draw_frames,
+    draw_sound,
+    factors_of,
+)
+from ca2st_mm.datasets.transforms import (
+    DecodeVideo,
+    OpenVideo,
+    SegmentSample,
+)
+
+SIZES = dict(train=12, val=3, test=24)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp('toy')
+    write_toy_set(str(path), SIZES, seed=3)
+    return path
+
+
+def frames_of(path):
+    out = OpenVideo()(dict(filename=str(path)))
+    return np.stack(DecodeVideo()(SegmentSample(16)(out))['imgs'])
+
+
+def test_lists_read_and_agree(folder):
+    for split, size in SIZES.items():
+        main = AudioVisualDataset(
+            f'{split}.csv',
+            [],
+            dict(video='videos'),
+            data_root=str(folder),
+            classes='classes.txt',
+        )
+        assert len(main) == size
+        for index, factor in enumerate(FACTORS):
+            part = AudioVisualDataset(
+                f'{split}_{factor}.csv',
+                [],
+                dict(video='videos'),
+                data_root=str(folder),
+                classes=f'classes_{factor}.txt',
+            )
+            for i in range(size):
+                whole, piece = main.get_data_info(i), part.get_data_info(i)
+                assert whole['filename'] == piece['filename']
+                assert factors_of(whole['label'])[index] == piece['label']
+
+
+def test_files_hold_what_they_should(folder):
+    path = folder / 'videos' / 'train_00000.mp4'
+    assert frames_of(path).shape == (16, 64, 64, 3)
+    sound = read_sound(str(path))
+    assert sound.sample_rate == 16000 and sound.start == 0
+    assert len(sound.waveform) / 16000 == pytest.approx(16 / 12, abs=0.1)
+
+
+def test_the_seed_decides(folder, tmp_path):
+    write_toy_set(str(tmp_path), SIZES, seed=3)
+    for name in ('train.csv', 'test_shuffled_sound.csv'):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    for name in sorted((folder / 'videos').iterdir()):
+        again = tmp_path / 'videos' / name.name
+        assert again.read_bytes() == name.read_bytes()
+    write_toy_set(str(tmp_path), dict(train=12), seed=4)
+    name = 'train.csv'
+    assert (tmp_path / name).read_bytes() != (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize('size', [7, 24, 96, 97, 192])
+def test_shuffled_sound_says_nothing(size):
+    rng = np.random.default_rng(size)
+    labels = balanced_labels(size, rng)
+    counts = Counter(labels.tolist())
+    assert max(counts.values()) - min(counts.values(), default=0) <= 1
+    order = shuffled_sound(labels, rng)
+    assert sorted(order) == list(range(size))
+    assert np.all(order != np.arange(size))
+    pitch = np.array([factors_of(label)[2] for label in labels])
+    if size % len(class_names()) == 0 and size >= 96:
+        table = np.zeros((len(class_names()), len(PITCHES)))
+        np.add.at(table, (labels, pitch[order]), 1)
+        assert table.max() - table.min() <= 2
+    if size >= 96:
+        agree = np.mean(pitch == pitch[order])
+        assert agree == pytest.approx(1 / len(PITCHES), abs=0.08)
+
+
+def centre(frames):
+    """Horizontal centre of the bright shape in each frame."""
+    bright = frames.max(axis=-1).astype(float)
+    weight = np.maximum(bright - 150, 0).sum(axis=1)
+    return (weight * np.arange(frames.shape[2])).sum(1) / weight.sum(1)
+
+
+def labels_with(factor, value):
+    index = tuple(FACTORS).index(factor)
+    wanted = FACTORS[factor].index(value)
+    return [
+        c for c in range(len(class_names())) if factors_of(c)[index] == wanted
+    ]
+
+
+def test_direction_is_in_the_order_and_only_there():
+    rng = np.random.default_rng(0)
+    means = {}
+    for value, sign in (('right', 1), ('left', -1)):
+        means[value] = []
+        for label in labels_with('direction', value) * 8:
+            x = centre(draw_frames(label, ToyWorld(), rng))
+            assert np.mean(np.sign(np.diff(x)) == sign) > 0.8
+            means[value].append(x[1::2].mean())
+    gap = np.mean(means['left']) - np.mean(means['right'])
+    spread = np.std(means['left']) / np.sqrt(len(means['left']) / 2)
+    assert abs(gap) < 3 * spread
+
+
+def test_pitch_is_in_the_sound():
+    rng = np.random.default_rng(0)
+    world = ToyWorld()
+    for value, pitch in PITCHES.items():
+        for label in labels_with('pitch', value) * 4:
+            sound = draw_sound(label, world, rng)
+            spectrum = np.abs(np.fft.rfft(sound))
+            freqs = np.fft.rfftfreq(len(sound), 1 / world.sample_rate)
+            assert freqs[spectrum.argmax()] == pytest.approx(pitch, rel=0.12)
+
+
+def test_unknown_split(tmp_path):
+    with pytest.raises(ValueError, match='Unknown splits'):
+        write_toy_set(str(tmp_path), dict(dev=3))

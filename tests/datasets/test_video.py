@@ -1,0 +1,181 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Frames: sampling, times, clip bounds, corrupt files."""
+
+import numpy as np
+import pytest
+from mmaction.datasets.transforms import SampleFrames, ThreeCrop, UniformSample
+
+from ca2st_mm.datasets.media import MediaError
+from ca2st_mm.datasets.media_writer import write_clip
+from ca2st_mm.datasets.transforms import (
+    DecodeVideo,
+    DenseSample,
+    FrameTimes,
+    OpenVideo,
+    SegmentSample,
+)
+
+
+def draw(transform, total, start=0):
+    out = transform(dict(total_frames=total, start_index=start))
+    return out['frame_inds'].reshape(-1, out['clip_len']).tolist()
+
+
+@pytest.mark.parametrize('total', [16, 17, 31, 50, 333])
+@pytest.mark.parametrize('rule', ['even', 'reference'])
+def test_segments_random(total, rule):
+    size = total / 16 if rule == 'even' else total // 16
+    sampler, seen = SegmentSample(16, rule=rule), set()
+    for _ in range(300):
+        (inds,) = draw(sampler, total)
+        for i, index in enumerate(inds):
+            assert int(i * size) <= index < int((i + 1) * size)
+        seen.update(inds)
+    # Every frame can be drawn; by the reference's rule the rest cannot.
+    reach = total if rule == 'even' else 16 * size
+    assert max(seen) < reach
+    assert len(seen) > 0.9 * reach
+
+
+def test_segments_of_two_views_are_starts_and_centres():
+    views = draw(SegmentSample(16, num_clips=2, test_mode=True), 100, 7)
+    tick = 100 / 16
+    assert views[0] == [int(tick * i) + 7 for i in range(16)]
+    assert views[1] == [int(tick / 2 + tick * i) + 7 for i in range(16)]
+
+
+def test_short_videos():
+    (inds,) = draw(SegmentSample(16), 4)
+    assert inds == [i // 4 for i in range(16)]
+    assert draw(SegmentSample(16, rule='reference'), 4) == [[0] * 16]
+    for test_mode in (False, True):
+        sampler = DenseSample(16, test_mode=test_mode)
+        for total in (1, 3, 20, 63, 64, 65):
+            (inds,) = draw(sampler, total)
+            assert len(inds) == 16
+            assert 0 <= min(inds) and max(inds) < total
+
+
+def test_dense_spacing_and_views():
+    for _ in range(20):
+        (inds,) = draw(DenseSample(16), 300)
+        assert set(np.diff(inds)) <= {3, 4, 5}
+    views = draw(DenseSample(16, num_clips=5, test_mode=True), 300)
+    assert views[0] == list(range(0, 64, 4))
+    assert views[-1] == list(range(236, 300, 4))
+    assert views[1][0] == 4 * int(1 * (75 - 16) / 4)
+
+
+def test_several_clips_are_for_testing():
+    with pytest.raises(ValueError, match='test_mode'):
+        SegmentSample(16, num_clips=2)
+
+
+@pytest.mark.parametrize('ext', ['mp4', 'mkv'])
+@pytest.mark.parametrize('start', [0.0, 0.4])
+def test_times_honour_a_late_picture(tmp_path, ext, start):
+    path = str(tmp_path / f'late.{ext}')
+    frames = np.zeros((50, 32, 32, 3), np.uint8)
+    write_clip(path, frames, 25, np.zeros(32000), starts=(start, 0.0))
+    out = OpenVideo()(dict(filename=path))
+    np.testing.assert_allclose(
+        out['frame_stamps'], start + np.arange(50) / 25, atol=1e-3
+    )
+    out = FrameTimes()(SegmentSample(8, 2, test_mode=True)(out))
+    assert out['imgs_times'].dtype == np.float32
+    assert out['imgs_times'].shape == (2, 8)
+    np.testing.assert_allclose(
+        out['imgs_times'].ravel(), start + out['frame_inds'] / 25, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'frames'),
+    [
+        ('flute_guitar_aac.mp4', 125),
+        ('flipping_pancake_opus.mkv', 310),
+        ('applying_makeup_mp3.avi', 164),
+        ('short_1s_noaudio.mp4', 32),
+    ],
+)
+def test_real_files(shared_file, name, frames):
+    path = str(shared_file(f'clips/{name}'))
+    out = OpenVideo()(dict(filename=path))
+    stamps = out['frame_stamps']
+    assert len(stamps) == out['total_frames'] == frames
+    assert stamps[0] == 0
+    assert np.all(np.diff(stamps) > 0)
+    out = DecodeVideo()(SegmentSample(16)(out))
+    assert len(out['imgs']) == 16
+
+
+def test_a_corrupt_video_names_itself(shared_file, tmp_path):
+    path = str(shared_file('clips/corrupted.mp4'))
+    with pytest.raises(MediaError, match='corrupted.mp4.*Replace the file'):
+        out = OpenVideo()(dict(filename=path))
+        DecodeVideo()(SegmentSample(16, test_mode=True)(out))
+
+
+@pytest.mark.parametrize('content', [b'', b'no video at all' * 99])
+def test_no_video_at_all(tmp_path, content):
+    path = tmp_path / 'text.mp4'
+    path.write_bytes(content)
+    with pytest.raises(MediaError, match='text.mp4'):
+        OpenVideo()(dict(filename=str(path)))
+
+
+def test_a_video_that_is_not_there():
+    with pytest.raises(MediaError, match='/nowhere.mp4.*No such file'):
+        OpenVideo()(dict(filename='/nowhere.mp4'))
+
+
+@pytest.mark.parametrize(
+    'sampler',
+    [
+        SegmentSample(8),
+        SegmentSample(8, num_clips=2, test_mode=True),
+        DenseSample(8, interval=2),
+        UniformSample(clip_len=8),
+        SampleFrames(clip_len=8, frame_interval=1, num_clips=1),
+    ],
+)
+def test_every_sampler_stays_inside_the_clip(plain_clip, sampler):
+    sample = dict(filename=plain_clip, clip_start=0.6, clip_end=1.2)
+    out = OpenVideo()(sample)
+    assert (out['start_index'], out['total_frames']) == (15, 15)
+    out = sampler(out)
+    times = FrameTimes()(dict(out))['imgs_times']
+    assert times.min() >= 0.599 and times.max() < 1.2
+    shifted = FrameTimes(origin='clip')(dict(out))
+    np.testing.assert_allclose(shifted['imgs_times'], times - 0.6, atol=1e-5)
+    assert shifted['time_origin'] == 0.6
+    assert len(DecodeVideo()(out)['imgs']) == times.size
+
+
+def test_a_clip_beyond_the_end(plain_clip):
+    sample = dict(filename=plain_clip, clip_start=9.0, clip_end=10.0)
+    with pytest.raises(ValueError, match='plain.mp4.*holds no frame'):
+        OpenVideo()(sample)
+
+
+def test_crops_multiply_times():
+    inds = np.arange(8)
+    sample = dict(
+        imgs=[np.zeros((8, 16, 3), np.uint8)] * 8,
+        img_shape=(8, 16),
+        num_clips=2,
+        clip_len=4,
+        frame_inds=inds,
+        frame_stamps=inds / 10,
+        modality='RGB',
+    )
+    out = FrameTimes()(ThreeCrop(8)(sample))
+    assert out['imgs_times'].shape == (6, 4)
+    np.testing.assert_allclose(
+        out['imgs_times'][4], [0, 0.1, 0.2, 0.3], atol=1e-6
+    )
+
+
+def test_times_need_stamps():
+    with pytest.raises(KeyError, match='OpenVideo'):
+        FrameTimes()(dict())

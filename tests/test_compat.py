@@ -1,0 +1,262 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Each cure works, leaves the rest alone, and steps aside when mended."""
+
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
+
+from ca2st_mm import compat
+
+ROOT = Path(__file__).resolve().parent.parent
+LOAD_COMPAT = (
+    'import importlib.util as u\n'
+    f'spec = u.spec_from_file_location("compat", {compat.__file__!r})\n'
+    'compat = u.module_from_spec(spec)\n'
+    'spec.loader.exec_module(compat)\n'
+)
+
+
+def run_python(code, *paths):
+    """Run code in a fresh interpreter that looks into ``paths`` first."""
+    environ = dict(os.environ)
+    environ['PYTHONPATH'] = os.pathsep.join([*map(str, paths), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env=environ,
+    )
+
+
+def write(path, text=''):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_mmaction_imports_completely_and_quietly():
+    done = run_python(
+        'import ca2st_mm\n'
+        'import mmaction.models, mmaction.datasets, mmaction.apis\n'
+        'import mmaction.engine, mmaction.evaluation\n'
+        'import mmaction.visualization, mmaction.utils\n'
+        'from mmaction.utils import register_all_modules\n'
+        'register_all_modules()\n'
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ''
+    assert done.stdout == ''
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mmaction.models.localizers',
+        'mmaction.models.localizers.drn_utils',
+        'mmaction.models.localizers.drn.other',
+        'drn',
+        'os',
+    ],
+)
+def test_finder_supplies_nothing_but_drn(name):
+    assert compat.MissingDRNFinder().find_spec(name) is None
+
+
+def test_placeholder_refuses_to_be_built():
+    with pytest.raises(ImportError, match='localizers.drn.*source'):
+        compat.MissingDRN(num_classes=2)
+
+
+@pytest.mark.parametrize('mended', [True, False])
+def test_real_drn_wins_over_the_placeholder(tmp_path, mended):
+    package = tmp_path / 'mmaction' / 'models' / 'localizers'
+    for folder in (package, package.parent, package.parent.parent):
+        write(folder / '__init__.py')
+    if mended:
+        write(package / 'drn' / '__init__.py')
+        write(package / 'drn' / 'drn.py', 'class DRN: real = True\n')
+    done = run_python(
+        LOAD_COMPAT + 'compat.supply_missing_drn()\n'
+        'from mmaction.models.localizers.drn.drn import DRN\n'
+        'print(getattr(DRN, "real", False))',
+        tmp_path,
+    )
+    assert done.stdout.strip() == str(mended), done.stderr
+
+
+def test_apply_again_changes_nothing():
+    compat.apply()
+
+    def state():
+        return (
+            list(sys.meta_path),
+            list(warnings.filters),
+            set(torch.serialization.get_safe_globals()),
+        )
+
+    before = state()
+    compat.apply()
+    assert state() == before
+
+
+@pytest.mark.parametrize('version', ['2.2.0', '2.3.1', '1.7.0'])
+def test_unfit_mmcv_gets_one_sentence(tmp_path, version):
+    write(tmp_path / 'mmcv' / '__init__.py', f'__version__ = "{version}"\n')
+    done = run_python(LOAD_COMPAT + 'compat.check_mmcv_range()', tmp_path)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('ImportError: MMAction2 works with mmcv >=')
+    assert version in last
+    assert 'pip install mmcv-lite==2.1.0' in last
+
+
+def test_newer_mmcv_passes_once_mmaction_accepts_it(tmp_path):
+    write(tmp_path / 'mmcv' / '__init__.py', '__version__ = "2.3.1"\n')
+    write(tmp_path / 'mmaction' / '__init__.py')
+    done = run_python(LOAD_COMPAT + 'compat.check_mmcv_range()', tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_numpy_names_are_restored_only_if_absent(monkeypatch):
+    compat.restore_numpy_names()
+    assert np.Inf == np.inf
+    one, two = np.array([[1, 2], [3, 4]]), [2, 4]
+    assert np.in1d(one, two).tolist() == [False, True, False, True]
+    assert np.trapz([1.0, 3.0]) == 2.0
+    monkeypatch.setattr(np, 'Inf', 'kept', raising=False)
+    compat.restore_numpy_names()
+    assert np.Inf == 'kept'
+
+
+# -- checkpoints -----------------------------------------------------------
+
+
+class Toy(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, x, mode='tensor'):
+        out = self.layer(x)
+        return dict(loss=out.square().mean()) if mode == 'loss' else out
+
+
+class Points(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return dict(x=torch.full((2,), float(index)))
+
+
+def make_runner(work_dir, epochs, **kwargs):
+    return Runner(
+        model=Toy(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=Points(),
+            batch_size=2,
+            sampler=dict(type=DefaultSampler, shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(
+            optimizer=dict(type='AdamW', lr=0.01),
+            clip_grad=dict(max_norm=1.0),
+        ),
+        default_scope='mmaction',
+        experiment_name=f'{Path(work_dir).name}-{epochs}',
+        **kwargs,
+    )
+
+
+def test_training_resumes_from_an_mmengine_checkpoint(tmp_path):
+    # Two epochs at one go, against one epoch, a stop, and a second one.
+    torch.manual_seed(0)
+    whole = make_runner(tmp_path / 'whole', 2)
+    start = {k: v.clone() for k, v in whole.model.state_dict().items()}
+    whole.train()
+
+    first = make_runner(tmp_path / 'parts', 1)
+    first.model.load_state_dict(start)
+    first.train()
+    second = make_runner(tmp_path / 'parts', 2, resume=True)
+    second.train()
+
+    assert second.iter == whole.iter == 4
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(second.model.state_dict()[name], value)
+    loaded = torch.load(tmp_path / 'parts' / 'epoch_2.pth', weights_only=True)
+    losses = loaded['message_hub']['log_scalars']['train/loss']
+    assert isinstance(losses, HistoryBuffer)
+    # The history of the first epoch was carried into the second.
+    assert len(losses.data[0]) == 4
+    assert losses.statistics('min') == losses.min()
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        np.float64(0.5),
+        np.float32(0.5),
+        np.int64(3),
+        np.int32(3),
+        np.uint8(3),
+        np.bool_(True),
+        np.arange(6.0).reshape(2, 3),
+        np.array([1, 2], dtype=np.int16),
+    ],
+    ids=lambda value: f'{type(value).__name__}-{value.dtype}',
+)
+def test_numpy_values_load_in_safe_mode(tmp_path, value):
+    torch.save(dict(value=value), tmp_path / 'x.pth')
+    loaded = torch.load(tmp_path / 'x.pth')['value']
+    assert loaded.dtype == value.dtype
+    assert np.array_equal(loaded, value)
+
+
+class Attack:
+    """Pickles into a call of any function."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize('name', ['__init__', '__globals__', '_nothing', 'x'])
+def test_getattr_reaches_no_other_name(name):
+    with pytest.raises(pickle.UnpicklingError, match=name):
+        compat.history_buffer_getattr(HistoryBuffer, name)
+
+
+def test_getattr_reaches_no_other_object():
+    with pytest.raises(pickle.UnpicklingError, match='mean'):
+        compat.history_buffer_getattr(np, 'mean')
+
+
+def test_safe_mode_still_refuses_foreign_code(tmp_path):
+    marker, file = tmp_path / 'owned', tmp_path / 'evil.pth'
+    evil = [
+        Attack(os.mkdir, str(marker)),
+        Attack(eval, f'__import__("os").mkdir({str(marker)!r})'),
+        Attack(getattr, HistoryBuffer, '__init__'),
+        Attack(getattr, np.ndarray, 'tofile'),
+    ]
+    for attack in evil:
+        torch.save(dict(x=attack), file)
+        with pytest.raises(pickle.UnpicklingError):
+            torch.load(file)
+        assert not marker.exists()

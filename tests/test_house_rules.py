@@ -1,0 +1,48 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""House rules that no other tool checks."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = '# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.'
+MAX_LINES = 350
+
+
+def sources(*folders, suffix='.py'):
+    return [
+        path
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob(f'*{suffix}'))
+        if '.mim' not in path.relative_to(ROOT).parts
+    ]
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize('path', sources('ca2st_mm', 'tools'), ids=name_of)
+def test_file_is_short(path):
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize(
+    'path', sources('ca2st_mm', 'configs', 'tests', 'tools'), ids=name_of
+)
+def test_file_starts_with_the_licence_header(path):
+    assert path.read_text().splitlines()[:1] == [HEADER]
+
+
+@pytest.mark.parametrize('path', sources('tools', suffix='.sh'), ids=name_of)
+def test_script_has_the_licence_header(path):
+    assert path.read_text().splitlines()[1] == HEADER
+
+
+@pytest.mark.parametrize('path', sources('ca2st_mm', 'tools'), ids=name_of)
+def test_no_bare_except(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f'line {node.lineno}'

@@ -1,0 +1,118 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""What is in the source is in the wheel, configs and tools for mim too."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from ca2st_mm import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ('ca2st_mm', 'configs', 'tools', 'requirements')
+LEFTOVERS = shutil.ignore_patterns('__pycache__', '*.pyc', '.mim')
+
+
+def files_below(folder):
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    """A clean copy of the source, and the wheel made of its sdist."""
+    source = tmp_path_factory.mktemp('source')
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, source / name, ignore=LEFTOVERS)
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy2(path, source)
+    out = tmp_path_factory.mktemp('dist')
+    # Without a flag, `build` makes the wheel from the sdist, so a file that
+    # MANIFEST.in forgets is missed here as well.
+    command = ['-m', 'build', '--no-isolation', '--outdir', str(out)]
+    done = subprocess.run(
+        [sys.executable, *command, str(source)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (wheel,) = out.glob('*.whl')
+    return source, wheel
+
+
+def in_wheel(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_every_file_of_the_package_is_in_the_wheel(built):
+    source, wheel = built
+    expected = {f'ca2st_mm/{f}' for f in files_below(source / 'ca2st_mm')}
+    assert 'ca2st_mm/compat.py' in expected
+    found = in_wheel(wheel)
+    assert expected - found == set()
+    assert not any('__pycache__' in name for name in found)
+
+
+def test_every_config_and_tool_is_where_mim_looks(built):
+    source, wheel = built
+    expected = {'ca2st_mm/.mim/model-index.yml'}
+    for folder in ('configs', 'tools'):
+        names = files_below(source / folder)
+        expected |= {f'ca2st_mm/.mim/{folder}/{name}' for name in names}
+    assert 'ca2st_mm/.mim/tools/train.py' in expected
+    inside = {n for n in in_wheel(wheel) if n.startswith('ca2st_mm/.mim/')}
+    assert inside == expected
+
+
+def test_nothing_else_is_installed(built):
+    tops = {name.split('/')[0] for name in in_wheel(built[1])}
+    assert tops == {'ca2st_mm', f'ca2st_mm-{__version__}.dist-info'}
+
+
+def test_metadata(built):
+    with zipfile.ZipFile(built[1]) as archive:
+        info = f'ca2st_mm-{__version__}.dist-info'
+        text = archive.read(f'{info}/METADATA').decode()
+        names = archive.namelist()
+    lines = text.splitlines()
+    assert f'Version: {__version__}' in lines
+    assert 'Requires-Python: >=3.10' in lines
+    assert any(line.endswith('Apache-2.0') for line in lines)
+    assert any(line.startswith('Requires-Dist: mmaction2') for line in lines)
+    assert any(n.startswith(info) and n.endswith('LICENSE') for n in names)
+
+
+def test_every_folder_with_code_is_a_package():
+    for path in (ROOT / 'ca2st_mm').rglob('*.py'):
+        if '.mim' not in path.relative_to(ROOT).parts:
+            assert (path.parent / '__init__.py').is_file(), path.parent
+
+
+def requirements_in(name):
+    for line in (ROOT / 'requirements' / name).read_text().splitlines():
+        line = line.split('#')[0].strip()
+        if line:
+            yield Requirement(line)
+
+
+@pytest.mark.parametrize(
+    'name', ['core', 'mminstall', 'optional', 'tests', 'build']
+)
+def test_pinned_set_lies_in_every_range(name):
+    pinned = {
+        canonicalize_name(r.name): str(r.specifier).removeprefix('==')
+        for r in requirements_in('pinned.txt')
+    }
+    for requirement in requirements_in(f'{name}.txt'):
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), requirement

@@ -1,0 +1,34 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Write the toy data set: ``python tools/data/make_toy.py data/toy``."""
+
+import argparse
+
+from ca2st_mm.datasets.toy_files import SPLITS, write_toy_set
+from ca2st_mm.datasets.toy_world import ToyWorld
+
+_SIZES = dict(train=480, val=96, test=192)
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folder', nargs='?', default='data/toy')
+    for split in SPLITS:
+        parser.add_argument(f'--{split}', type=int, default=_SIZES[split])
+    parser.add_argument('--size', type=int, default=ToyWorld().size)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--workers', type=int, default=2)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Write the files and say where."""
+    args = parse_args()
+    sizes = {split: getattr(args, split) for split in SPLITS}
+    world = ToyWorld(size=args.size)
+    write_toy_set(args.folder, sizes, args.seed, world, args.workers)
+    print(f'{sum(sizes.values())} clips written to {args.folder}')
+
+
+if __name__ == '__main__':
+    main()

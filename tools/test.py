@@ -1,0 +1,84 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Test a model: ``python tools/test.py CONFIG CHECKPOINT``."""
+
+import argparse
+
+from mmengine.config import Config
+
+import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+from ca2st_mm.engine import launch
+from ca2st_mm.engine.preflight import check_files
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the flags; they are those of MMAction2's tool."""
+    parser = argparse.ArgumentParser(description='Test a trained model.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--dump', help='write every prediction to this .pkl file'
+    )
+    parser.add_argument(
+        '--show-dir', help='draw the predictions into this folder'
+    )
+    parser.add_argument(
+        '--show', action='store_true', help='draw them in a window'
+    )
+    parser.add_argument(
+        '--interval', type=int, default=1, help='draw every n-th sample'
+    )
+    parser.add_argument(
+        '--wait-time',
+        type=float,
+        default=2,
+        help='seconds that a window stays open',
+    )
+    launch.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the flags of testing into the config.
+
+    Raises:
+        launch.UsageError: If a flag does not fit the config.
+    """
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        hooks = cfg.get('default_hooks') or {}
+        if 'visualization' not in hooks:
+            raise launch.UsageError(
+                '--show and --show-dir need a VisualizationHook; add '
+                "visualization=dict(type='VisualizationHook') to "
+                'default_hooks in the config'
+            )
+        hooks.visualization.update(
+            enable=True,
+            show=args.show,
+            out_dir=args.show_dir,
+            interval=args.interval,
+            wait_time=args.wait_time,
+        )
+    if args.dump:
+        if not args.dump.endswith(('.pkl', '.pickle')):
+            raise launch.UsageError(
+                f'--dump writes a pickle, so {args.dump} must end in .pkl'
+            )
+        evaluators = cfg.get('test_evaluator') or []
+        if not isinstance(evaluators, (list, tuple)):
+            evaluators = [evaluators]
+        dump = dict(type='DumpResults', out_file_path=args.dump)
+        cfg.test_evaluator = [*evaluators, dump]
+
+
+def main() -> None:
+    """Test as the flags say."""
+    args = parse_args()
+    cfg = launch.load_config(args)
+    apply_flags(cfg, args)
+    check_files(cfg, 'test')
+    launch.build_runner(cfg).test()
+
+
+if __name__ == '__main__':
+    launch.run_or_explain(main)

@@ -1,0 +1,94 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Train a model: ``python tools/train.py CONFIG``."""
+
+import argparse
+
+from mmengine.config import Config
+
+import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+from ca2st_mm.engine import launch
+from ca2st_mm.engine.preflight import check_files
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the flags; they are those of MMAction2's tool."""
+    parser = argparse.ArgumentParser(description='Train a model.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='continue from this checkpoint, or from the latest one in the '
+        'work folder if none is given',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision (on the CPU: bfloat16)',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the real total batch size',
+    )
+    parser.add_argument(
+        '--no-validate',
+        action='store_true',
+        help='do not validate while training',
+    )
+    parser.add_argument('--seed', type=int, help='random seed')
+    parser.add_argument(
+        '--diff-rank-seed',
+        action='store_true',
+        help='give each process a seed of its own',
+    )
+    parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='use deterministic kernels only',
+    )
+    launch.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the flags of training into the config.
+
+    Raises:
+        launch.UsageError: If a flag does not fit the config.
+    """
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        launch.enable_amp(cfg)
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise launch.UsageError(
+                '--auto-scale-lr needs auto_scale_lr.base_batch_size in the '
+                'config; add auto_scale_lr=dict(base_batch_size=N)'
+            )
+        cfg.auto_scale_lr.enable = True
+    randomness = dict(cfg.get('randomness') or {})
+    if args.seed is not None:
+        randomness['seed'] = args.seed
+    if args.diff_rank_seed:
+        randomness['diff_rank_seed'] = True
+    if args.deterministic:
+        randomness['deterministic'] = True
+    cfg.randomness = randomness or dict(seed=None)
+
+
+def main() -> None:
+    """Train as the flags say."""
+    args = parse_args()
+    cfg = launch.load_config(args)
+    apply_flags(cfg, args)
+    check_files(cfg, 'train')
+    launch.build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    launch.run_or_explain(main)

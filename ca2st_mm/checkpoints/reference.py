@@ -77,7 +77,11 @@ def _join_biases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             front = key.removesuffix('q_bias')
             if f'{front}v_bias' not in state_dict:
                 raise KeyError(f'{key!r} has no {front}v_bias beside it')
-            parts = (value, torch.zeros_like(value), state_dict[f'{front}v_bias'])
+            parts = (
+                value,
+                torch.zeros_like(value),
+                state_dict[f'{front}v_bias'],
+            )
             out[f'{front}qkv.bias'] = torch.cat(parts)
         else:
             out[key] = value

@@ -69,13 +69,13 @@ def _layer_adapters(letter: str) -> list[Rule]:
             f'blocks.{{i}}.{letter}_Adapter',
             'layers.{i}.attention.adapter',
         ),
-        *_mlp(
-            f'blocks.{{i}}.{letter}_MLP_Adapter', 'layers.{i}.ffn.adapter'
-        ),
+        *_mlp(f'blocks.{{i}}.{letter}_MLP_Adapter', 'layers.{i}.ffn.adapter'),
     ]
 
 
-def _attention(theirs: str, ours: str, q: str, kv: str, proj: str) -> list[Rule]:
+def _attention(
+    theirs: str, ours: str, q: str, kv: str, proj: str
+) -> list[Rule]:
     return [
         Rule(f'{theirs}.{q}.weight', f'{ours}.attn.q.weight'),
         Rule(f'{theirs}.{q}_bias', f'{ours}.attn.q.bias'),

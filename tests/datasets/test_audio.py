@@ -81,6 +81,12 @@ def test_no_sound_raises_with_the_name(silent_clip):
         LoadAudio()(dict(filename=silent_clip))
 
 
+def test_a_sound_file_that_is_not_there(plain_clip):
+    sample = dict(filename=plain_clip, audio_path='/nowhere.wav')
+    with pytest.raises(ValueError, match='/nowhere.wav. does not exist'):
+        LoadAudio()(sample)
+
+
 @pytest.mark.parametrize(('policy', 'present'), [('silence', 1), ('drop', 0)])
 @pytest.mark.parametrize('audio_path', [None, '/nowhere/at/all.wav'])
 def test_policies(silent_clip, policy, present, audio_path):

@@ -121,6 +121,21 @@ def test_dropped_sound_sits_in_one_batch_with_sound(
     assert [s.has_audio for s in out['data_samples']] == [True, False]
 
 
+@pytest.mark.parametrize('num_clips', [1, 2])
+def test_real_clips(shared_file, tmp_path, num_clips):
+    clips = shared_file('clips')
+    names = sorted(p for p in clips.iterdir() if 'corrupted' not in p.name)
+    text = 'file,label\n' + ''.join(f'{p},{i}\n' for i, p in enumerate(names))
+    steps = pipeline(num_clips, 'CenterCrop', True, 'drop')
+    data = dataset(tmp_path, text, steps)
+    samples = [data[i] for i in range(len(data))]
+    out = batch(samples, training=num_clips == 1)
+    heard = out['inputs']['audios_present'][:, 0].bool().tolist()
+    assert heard == ['noaudio' not in p.name for p in names]
+    assert heard == [s.has_audio for s in out['data_samples']]
+    assert all(torch.isfinite(v).all() for v in out['inputs'].values())
+
+
 def test_crops_after_the_cut_are_refused(plain_clip, tmp_path):
     steps = pipeline(2, 'ThreeCrop', True)
     crop = next(s for s in steps if s['type'] == 'ThreeCrop')

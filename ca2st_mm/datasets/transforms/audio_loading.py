@@ -72,12 +72,13 @@ class LoadAudio(BaseTransform):
                 None if start is None else start - self.margin,
                 None if end is None else end + self.margin,
             )
+            why = 'has no sound'
         except FileNotFoundError:
-            sound = None
+            sound, why = None, 'does not exist'
         results['has_audio'] = sound is not None
         results['audio_dropped'] = sound is None and self.missing == 'drop'
         if sound is None:
-            sound = self._silence(path, results)
+            sound = self._silence(f"'{path}' {why}", results)
         waveform, rate = sound.waveform, sound.sample_rate
         if self.sample_rate is not None and rate != self.sample_rate:
             waveform = resample(
@@ -89,7 +90,7 @@ class LoadAudio(BaseTransform):
         results['audio_start'] = sound.start
         return results
 
-    def _silence(self, path: str, results: Dict) -> Sound:
+    def _silence(self, fault: str, results: Dict) -> Sound:
         """Zeros as long as the clip.
 
         Raises:
@@ -97,7 +98,7 @@ class LoadAudio(BaseTransform):
         """
         if self.missing == 'raise':
             raise ValueError(
-                f"'{path}' has no sound. Take its line out of the "
+                f'{fault}. Take its line out of the '
                 "annotation file, or set LoadAudio(missing='silence') or "
                 "LoadAudio(missing='drop')."
             )

@@ -2,14 +2,14 @@
 """Opening and decoding videos, and the times of the sampled frames."""
 
 import io
-from typing import Dict
+from typing import Dict, Optional
 
 import decord
 import numpy as np
 from av.error import FFmpegError
 from mmaction.datasets.transforms import DecordDecode, DecordInit
 from mmcv.transforms import BaseTransform
-from mmengine.fileio import FileClient
+from mmengine.fileio import get
 
 from ca2st_mm.datasets.media import MediaError, read_frame_stamps
 from ca2st_mm.datasets.transforms.views import count_views
@@ -38,10 +38,8 @@ class OpenVideo(DecordInit):
     def transform(self, results: Dict) -> Dict:
         """Open ``results['filename']``."""
         path = results['filename']
-        if self.file_client is None:
-            self.file_client = FileClient(self.io_backend, **self.kwargs)
         try:
-            data = self.file_client.get(path)
+            data = get(path, backend_args=self._backend())
             reader = decord.VideoReader(
                 io.BytesIO(data), num_threads=self.num_threads
             )
@@ -66,6 +64,12 @@ class OpenVideo(DecordInit):
         )
         _narrow(results)
         return results
+
+    def _backend(self) -> Optional[Dict]:
+        """``DecordInit``'s arguments in the words of MMEngine's fileio."""
+        if self.io_backend == 'disk':
+            return None
+        return dict(backend=self.io_backend, **self.kwargs)
 
 
 def _narrow(results: Dict) -> None:

@@ -1,12 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """AdamW with one cycle; short, for the toy world."""
 
-max_epochs = 20
+max_epochs = 12
 train_cfg = dict(
     type='EpochBasedTrainLoop',
     max_epochs=max_epochs,
     val_begin=max_epochs,
-    val_interval=5,
+    val_interval=4,
 )
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,0 +1,238 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Every config builds, learns in all of its parts and names its files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmaction.registry import DATASETS, MODELS, TRANSFORMS
+from mmaction.structures import ActionDataSample
+from mmengine.config import Config
+
+from ca2st_mm.engine.preflight import MissingFileError, check_files
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+NAMES = sorted(
+    str(path.relative_to(CONFIGS).with_suffix(''))
+    for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts
+)
+PUBLISHED = [name for name in NAMES if not name.startswith('toy/')]
+
+# Nothing reads the patches of a class-token expert after its last exchange,
+# so these attentions of the last layer cannot learn.
+WITHOUT_EFFECT = {
+    ('spatial_temporal',): ['spatial_temporal.a_from_b'],
+    ('spatial_audio',): ['spatial_audio.a_from_b', 'spatial_audio.b_from_a'],
+    ('spatial_temporal', 'spatial_audio', 'temporal_audio'): [
+        'spatial_audio.a_from_b',
+        'temporal_audio.b_from_a',
+    ],
+}
+# Added up, no link of the last layer sees what another one wrote.
+WITHOUT_EFFECT_ADDITIVE = [
+    'spatial_temporal.a_from_b',
+    'spatial_audio.a_from_b',
+    'spatial_audio.b_from_a',
+    'temporal_audio.b_from_a',
+]
+TINY = dict(
+    embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48
+)
+WIDTHS = {768: 24, 384: 12}
+
+
+def load(name):
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+def shrink(node):
+    """The same model with two layers of 24 channels and 32 px frames."""
+    if isinstance(node, (list, tuple)):
+        return type(node)(shrink(child) for child in node)
+    if not isinstance(node, dict):
+        return WIDTHS.get(node, node) if type(node) is int else node
+    node = {key: shrink(value) for key, value in node.items()}
+    kind = str(node.get('type', ''))
+    if kind.endswith('Expert'):
+        node['arch'] = TINY
+    if kind in ('CLIPExpert', 'VideoMAEExpert'):
+        node['img_size'] = 32
+    if kind == 'ASTExpert':
+        node['spec_size'] = (96, 36)
+    if kind == 'BottleneckCrossAttention':
+        node['num_heads'] = 2
+        node['start_layer'] = min(node.get('start_layer', 0), 1)
+    return node
+
+
+def without_init(node):
+    if isinstance(node, dict):
+        return {
+            key: without_init(value)
+            for key, value in node.items()
+            if key != 'init_cfg'
+        }
+    if isinstance(node, (list, tuple)):
+        return type(node)(without_init(child) for child in node)
+    return node
+
+
+def model_cfg(name):
+    cfg = without_init(load(name).model.to_dict())
+    return cfg if name.startswith('toy/') else shrink(cfg)
+
+
+def experts_of(cfg):
+    backbone = cfg['backbone']
+    return list(backbone.get('experts', {'': backbone}).values())
+
+
+def random_streams(cfg):
+    """One sample of every stream that the experts of a model read."""
+    sizes = {}
+    for expert in experts_of(cfg):
+        sizes.update(expert)
+    side = sizes.get('img_size', 224)
+    shapes = dict(imgs=(1, 3, 16, side, side), imgs_times=(1, 16))
+    if cfg['type'] == 'Recognizer2D':
+        shapes['imgs'] = (8, 3, side, side)
+    shapes['audios'] = (1, 1, *sizes.get('spec_size', (1024, 128)))
+    shapes['audios_times'] = (1, 2)
+    shapes['audios_present'] = (1,)
+    streams = {key: 255 * torch.rand(shape) for key, shape in shapes.items()}
+    streams['imgs'] = streams['imgs'].byte()
+    streams['imgs_times'] = torch.linspace(0, 2, 16)[None]
+    streams['audios_times'] = torch.tensor([[0.0, 4.0]])
+    streams['audios_present'] = torch.ones(1)
+    return streams
+
+
+def random_batch(cfg, size=2):
+    preprocessors = cfg['data_preprocessor'].get('preprocessors')
+    inputs, samples = [], []
+    for index in range(size):
+        streams = random_streams(cfg)
+        if preprocessors:
+            inputs.append({key: streams[key] for key in preprocessors})
+        else:
+            audio = cfg['type'] == 'RecognizerAudio'
+            inputs.append(streams['audios' if audio else 'imgs'])
+        label = index
+        if cfg['cls_head']['type'] == 'VerbNounHead':
+            label = torch.tensor([index, index + 1])
+        samples.append(ActionDataSample().set_gt_label(label))
+    if preprocessors:
+        inputs = {key: [one[key] for one in inputs] for key in preprocessors}
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def without_effect(cfg):
+    """Prefixes of parameters of the last layer that cannot learn."""
+    links = cfg['backbone'].get('links')
+    if not links:
+        return []
+    names = tuple('_'.join(link['axes']) for link in links)
+    parts = WITHOUT_EFFECT[names]
+    if cfg['backbone'].get('exchange') == 'additive':
+        parts = WITHOUT_EFFECT_ADDITIVE
+    last = experts_of(cfg)[0]['arch']['num_layers'] - 1
+    return [f'backbone.links.{last}.{part}.' for part in parts]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_trained_parameter_learns(name):
+    torch.manual_seed(0)
+    cfg = model_cfg(name)
+    # In eval mode nothing is dropped.
+    model = MODELS.build(cfg).eval()
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    for parameter in trained.values():  # the zeros of the start hide faults
+        torch.nn.init.normal_(parameter, std=0.2)
+    data = model.data_preprocessor(random_batch(cfg), training=True)
+    losses = model(**data, mode='loss')
+    total, _ = model.parse_losses(losses)
+    assert torch.isfinite(total)
+    total.backward()
+    still = {n for n, p in trained.items() if not (p.grad != 0).any()}
+    idle = tuple(without_effect(cfg))
+    expected = {n for n in trained if idle and n.startswith(idle)}
+    assert still == expected
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_predicts(name):
+    torch.manual_seed(0)
+    cfg = model_cfg(name)
+    model = MODELS.build(cfg).eval()
+    with torch.no_grad():
+        samples = model.test_step(random_batch(cfg))
+    if cfg['cls_head']['type'] == 'VerbNounHead':
+        assert samples[0].pred_verb_score.shape == (97,)
+        assert samples[0].pred_noun_score.shape == (300,)
+    else:
+        classes = cfg['cls_head']['num_classes']
+        assert samples[0].pred_score.shape == (classes,)
+        assert samples[0].pred_score.sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_pipelines_and_schedule_build(name):
+    cfg = load(name)
+    for loader in ('train', 'val', 'test'):
+        dataset = cfg[f'{loader}_dataloader'].dataset
+        assert dataset.type in DATASETS
+        for transform in dataset.pipeline:
+            TRANSFORMS.build(transform)
+        if loader != 'train':
+            assert dataset.test_mode
+    assert cfg.custom_imports.imports == ['ca2st_mm']
+    assert cfg.default_scope == 'mmaction'
+    for schedule in cfg.param_scheduler:
+        last = schedule.get('end', schedule.get('total_steps'))
+        assert last <= cfg.train_cfg.max_epochs
+
+
+@pytest.mark.parametrize(
+    'name, trained',
+    [
+        ('cast/cast_k400', 45_378_832),
+        ('cast/cast_ek100', 44_784_781),
+        # The reference also counts a norm of audio that it never uses.
+        ('cava/cava_vggsound', 44_023_989 - 1536),
+        ('ca2st/ca2st_k400', 62_250_832 - 1536),
+    ],
+)
+def test_as_many_trained_parameters_as_the_reference(
+    name, trained, monkeypatch
+):
+    cfg = without_init(load(name).model.to_dict())
+    # The meta device has shapes but no numbers.
+    for module in ('expert', 'multi_expert'):
+        monkeypatch.setattr(
+            f'ca2st_mm.models.backbones.{module}.drop_path_rates',
+            lambda rate, num_layers: [0.0] * num_layers,
+        )
+    with torch.device('meta'):
+        model = MODELS.build(dict(cfg, data_preprocessor=None))
+    counted = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert counted == trained
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_says_what_to_fetch(name, tmp_path, monkeypatch):
+    cfg = load(name)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingFileError) as caught:
+        check_files(cfg, 'train')
+    message = str(caught.value)
+    for path, source in cfg.fetch.items():
+        if path.startswith('checkpoints/') and path not in message:
+            continue  # a base names it, this config uses another
+        assert f'{path} ({source}' in message
+    assert '(get ' not in message  # every missing file has its sentence
+
+
+def test_no_config_names_a_machine_path():
+    for path in CONFIGS.rglob('*.py'):
+        assert '/work/' not in path.read_text(), path

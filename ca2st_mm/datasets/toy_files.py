@@ -59,14 +59,17 @@ def write_toy_set(
     for split, size in sizes.items():
         labels = balanced_labels(size, _rng(seed, split))
         names = [f'{split}_{i:05d}.mp4' for i in range(size)]
-        jobs += zip(names, labels)
+        jobs += zip(names, labels, strict=False)
         _write_lists(folder, split, names, labels)
         if split == 'test':
             order = shuffled_sound(labels, _rng(seed, split, 1))
             _write_csv(
                 osp.join(folder, 'test_shuffled_sound.csv'),
                 ('file', 'audio', 'label'),
-                [(n, names[o], c) for n, o, c in zip(names, order, labels)],
+                [
+                    (n, names[o], c)
+                    for n, o, c in zip(names, order, labels, strict=False)
+                ],
             )
     work = partial(_write_one, folder, seed, world or ToyWorld())
     # Threads: the encoders and numpy work outside of Python's lock, and new
@@ -133,11 +136,11 @@ def _write_lists(
 ) -> None:
     """The lists of one split: by class and by each factor."""
     path = osp.join(folder, f'{split}.csv')
-    _write_csv(path, ('file', 'label'), zip(names, labels))
+    _write_csv(path, ('file', 'label'), zip(names, labels, strict=False))
     for index, factor in enumerate(FACTORS):
         path = osp.join(folder, f'{split}_{factor}.csv')
         values = [factors_of(label)[index] for label in labels]
-        _write_csv(path, ('file', 'label'), zip(names, values))
+        _write_csv(path, ('file', 'label'), zip(names, values, strict=False))
 
 
 def _write_csv(path: str, header: tuple, rows: Sequence) -> None:

@@ -88,7 +88,10 @@ def draw_frames(
     x = size * rng.uniform(0.42, 0.58) + travel * clock
     y = size * rng.uniform(0.3, 0.7) + rng.normal(0, 0.06) * size * clock
     masks = np.stack(
-        [_mask(SHAPES[shape], size, radius, c) for c in zip(x, y)]
+        [
+            _mask(SHAPES[shape], size, radius, c)
+            for c in zip(x, y, strict=False)
+        ]
     )[..., None]
     back, front = _colours(size, rng)
     frames = back * (1 - masks) + front * masks

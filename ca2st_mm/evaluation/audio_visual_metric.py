@@ -31,7 +31,9 @@ class AudioVisualAccMetric(AccMetric):
         """
         before = len(self.results)
         super().process(data_batch, data_samples)
-        for result, sample in zip(self.results[before:], data_samples):
+        for result, sample in zip(
+            self.results[before:], data_samples, strict=False
+        ):
             result['has_audio'] = sample.get('has_audio')
 
     def compute_metrics(self, results: List[Dict]) -> Dict[str, float]:

@@ -36,9 +36,7 @@ WITHOUT_EFFECT_ADDITIVE = [
     'spatial_audio.b_from_a',
     'temporal_audio.b_from_a',
 ]
-TINY = dict(
-    embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48
-)
+TINY = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48)
 WIDTHS = {768: 24, 384: 12}
 
 

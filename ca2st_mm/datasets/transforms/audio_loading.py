@@ -198,7 +198,9 @@ def sounds_of_views(results: Dict) -> tuple:
         waveform, start = results['waveform'], results['audio_start']
         end = start + len(waveform) / results['sample_rate']
         return [(waveform, (start, end))], [0] * num_views
-    pairs = list(zip(results['waveforms'], results['waveform_times']))
+    pairs = list(
+        zip(results['waveforms'], results['waveform_times'], strict=False)
+    )
     if len(pairs) != num_views:
         raise ValueError(
             f'Sound was cut for {len(pairs)} views but the pictures have '

@@ -92,7 +92,9 @@ class _Spectrogram(BaseTransform):
         rate = results['sample_rate']
         sounds = [(self.features(w, rate), span) for w, span in pairs]
         zero = results.get('time_origin', 0.0)
-        for view, (source, position) in enumerate(zip(index, positions)):
+        for view, (source, position) in enumerate(
+            zip(index, positions, strict=False)
+        ):
             window, times = self._window(*sounds[source], position)
             results['audios'][view, 0] = window
             results['audios_times'][view] = np.subtract(times, zero)

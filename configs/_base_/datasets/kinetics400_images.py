@@ -48,7 +48,7 @@ val_pipeline = [
 ]
 test_pipeline = [
     dict(type='OpenVideo'),
-    dict(type='SegmentSample', clip_len=8, num_clips=3, test_mode=True),
+    dict(type='SegmentSample', clip_len=8, num_clips=1, test_mode=True),
     dict(type='DecodeVideo'),
     dict(type='Resize', scale=(-1, 224)),
     dict(type='ThreeCrop', crop_size=224),

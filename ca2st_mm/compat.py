@@ -7,6 +7,7 @@ of them may run any number of times.  This module imports nothing of ours, so
 that it can run before anything else.
 """
 
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -216,12 +217,38 @@ def allow_mmengine_checkpoints() -> None:
     torch.serialization.add_safe_globals(_checkpoint_globals())
 
 
+def accept_bfloat16_scores() -> None:
+    """Let MMAction2's heads compute their loss from bfloat16 scores.
+
+    Fault: ``BaseHead.loss_by_feat`` of MMAction2 1.2.0 hands the scores to
+    numpy, which has no bfloat16, so that training under autocast stops with
+    ``Got unsupported ScalarType BFloat16``.  Scores of any other type pass
+    untouched; a mended head gets the same numbers in float32.
+    """
+    import torch
+    from mmaction.models.heads.base import BaseHead
+
+    original = BaseHead.loss_by_feat
+    if getattr(original, 'mended_by', None) == 'ca2st_mm':
+        return
+
+    @functools.wraps(original)
+    def loss_by_feat(self, cls_scores, *args, **kwargs):
+        if getattr(cls_scores, 'dtype', None) == torch.bfloat16:
+            cls_scores = cls_scores.float()
+        return original(self, cls_scores, *args, **kwargs)
+
+    loss_by_feat.mended_by = 'ca2st_mm'
+    BaseHead.loss_by_feat = loss_by_feat
+
+
 CURES = (
     silence_known_warnings,
     restore_numpy_names,
     check_mmcv_range,
     supply_missing_drn,
     allow_mmengine_checkpoints,
+    accept_bfloat16_scores,
 )
 
 

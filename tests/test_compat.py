@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmaction.models.heads import BaseHead
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.dataset import DefaultSampler
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
@@ -104,6 +107,7 @@ def test_apply_again_changes_nothing():
             list(sys.meta_path),
             list(warnings.filters),
             set(torch.serialization.get_safe_globals()),
+            BaseHead.loss_by_feat,
         )
 
     before = state()
@@ -137,6 +141,26 @@ def test_numpy_names_are_restored_only_if_absent(monkeypatch):
     monkeypatch.setattr(np, 'Inf', 'kept', raising=False)
     compat.restore_numpy_names()
     assert np.Inf == 'kept'
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32])
+def test_heads_take_scores_of_either_precision(dtype):
+    head = MODELS.build(
+        dict(
+            type='mmaction.TimeSformerHead',
+            num_classes=3,
+            in_channels=4,
+            topk=(1,),
+        )
+    )
+    scores = torch.tensor([[4.0, 1, 0], [0, 1, 4]], dtype=dtype)
+    samples = [ActionDataSample().set_gt_label(i) for i in (0, 1)]
+    losses = head.loss_by_feat(scores, samples)
+    assert losses['top1_acc'] == 0.5
+    labels = torch.tensor([0, 1])
+    expected = nn.functional.cross_entropy(scores.float(), labels)
+    assert losses['loss_cls'].dtype == torch.float32
+    torch.testing.assert_close(losses['loss_cls'], expected)
 
 
 # -- checkpoints -----------------------------------------------------------

@@ -60,9 +60,13 @@ def _describe(needed: NeededFile, hints: Mapping[str, str]) -> str:
     """Name one missing file and its cure."""
     place = osp.abspath(osp.expanduser(needed.path))
     source = hints.get(needed.path) or f'get {needed.what}'
+    other = f'with --cfg-options {needed.key}=PATH'
+    if needed.key == 'load_from':
+        # The checkpoint is an argument of its own, which comes before.
+        other = 'on the command line'
     return (
         f'{needed.path} ({source}; put it at {place}, or name another place '
-        f'with --cfg-options {needed.key}=PATH)'
+        f'{other})'
     )
 
 

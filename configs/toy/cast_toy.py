@@ -33,6 +33,17 @@ model = dict(
         ),
         average_clips='prob',
     ),
-    data_preprocessor=_base_.imgs_preprocessor,
+    data_preprocessor=dict(
+        type='MultiModalDataPreprocessor',
+        preprocessors=dict(imgs=_base_.imgs_preprocessor),
+    ),
 )
+# A multi-expert model takes its streams by name, even a single one.
+pipeline = [
+    *_base_.pipeline[:-1],
+    dict(type='PackActionInputs', collect_keys=('imgs',)),
+]
+train_dataloader = dict(dataset=dict(pipeline=pipeline))
+val_dataloader = dict(dataset=dict(pipeline=pipeline))
+test_dataloader = dict(dataset=dict(pipeline=pipeline))
 work_dir = 'work_dirs/toy/cast_toy'

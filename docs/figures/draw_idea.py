@@ -166,7 +166,7 @@ def draw_inputs(ax):
         else:
             height = 2.2 if name == 'temporal' else 2.2 + 0.085
             cells(ax, x, height, steps, positions, 0.17, paint)
-        arrow(ax, (x, 2.72), (x, 3.34), color)
+        arrow(ax, (x, 2.72), (x, 3.35), color)
 
 
 def draw_layer(ax):
@@ -175,7 +175,7 @@ def draw_layer(ax):
         FancyBboxPatch(
             (0.45, 3.1),
             10.3,
-            4.1,
+            4.4,
             boxstyle='round,pad=0,rounding_size=0.25',
             facecolor='#fbfcfd',
             edgecolor='#c4ced7',
@@ -184,31 +184,39 @@ def draw_layer(ax):
             zorder=1,
         )
     )
-    label(ax, 10.6, 6.98, '× 12 layers', size=11, color=SOFT, ha='right')
+    label(ax, 10.55, 7.2, '× 12 layers', size=11, color=SOFT, ha='right')
     for name, x in COLUMNS.items():
         color = COLORS[name]
-        half(ax, x, 3.74, 'self-attention', color)
-        arrow(ax, (x, 4.14), (x, 6.12), color, zorder=2)
-        half(ax, x, 6.52, 'feed-forward', color)
-        arrow(ax, (x, 6.92), (x, 7.62), color)
+        half(ax, x, 3.74, 'self-attention')
+        arrow(ax, (x, 4.12), (x, 6.13), color, zorder=2)
+        half(ax, x, 6.52, 'feed-forward')
+        arrow(ax, (x, 6.9), (x, 7.68), color)
     xs = [COLUMNS[n] for n in ('spatial', 'temporal', 'audio')]
-    link(ax, xs[0], xs[1], 4.72, 'B-CA')
-    link(ax, xs[1], xs[2], 4.72, 'B-CA')
+    link(ax, xs[0], xs[1], 4.57, ('time', 'space'))
+    link(ax, xs[1], xs[2], 5.77, ('all', 'all'))
     # The long link passes over the temporal expert.
     ax.add_patch(
         Rectangle(
-            (xs[1] - 0.13, 5.39),
+            (xs[1] - 0.13, 5.05),
             0.26,
-            0.22,
+            0.24,
             facecolor='#fbfcfd',
             edgecolor='none',
             zorder=2.5,
         )
     )
-    link(ax, xs[0], xs[2], 5.5, 'B-CA', at=(xs[1] + xs[2]) / 2)
+    link(ax, xs[0], xs[2], 5.17, ('all', 'all'), at=(xs[0] + xs[1]) / 2)
+    label(
+        ax,
+        (xs[0] + xs[1]) / 2,
+        5.77,
+        'links with sound: last 3 layers',
+        size=9,
+        color=SOFT,
+    )
 
 
-def half(ax, x, y, text, color):
+def half(ax, x, y, text):
     """One half of a layer: a frozen block and its trained adapter."""
     box(ax, x - 0.42, y, 1.66, 0.76, text, size=11)
     box(
@@ -222,31 +230,37 @@ def half(ax, x, y, text, color):
         edge=TRAINED_EDGE,
         size=8.5,
     )
-    ax.add_patch(
-        Rectangle(
-            (x - 1.25, y - 0.46), 2.5, 0.05, facecolor=color, edgecolor='none'
-        )
-    )
 
 
-def link(ax, left, right, y, text, at=None):
-    """A two-way link between two columns."""
+def link(ax, left, right, y, axes, at=None):
+    """A two-way link; ``axes`` says where the left and right end look."""
     middle = (left + right) / 2 if at is None else at
     for x in (left, right):
         ax.add_patch(Circle((x, y), 0.09, color=LINK, zorder=5))
-    arrow(ax, (left + 0.1, y), (right - 0.1, y), LINK, '<|-|>', 2.2)
+    arrow(ax, (left + 0.1, y), (right - 0.1, y), LINK, '<|-|>', 2.2, zorder=3)
     box(
         ax,
         middle,
         y,
         1.15,
         0.46,
-        text,
+        'B-CA',
         face=TRAINED,
         edge=TRAINED_EDGE,
         weight='bold',
         zorder=5,
     )
+    for x, axis, side in ((left, axes[0], 'left'), (right, axes[1], 'right')):
+        shift = 0.3 if side == 'left' else -0.3
+        label(
+            ax,
+            x + shift,
+            y - 0.2,
+            axis,
+            size=9,
+            color=TRAINED_EDGE,
+            ha=side,
+        )
 
 
 def draw_head(ax):
@@ -268,7 +282,6 @@ def draw_head(ax):
             face=TRAINED,
             edge=TRAINED_EDGE,
         )
-        turn = 'angle,angleA=0,angleB=90,rad=8'
         if x == middle:
             arrow(ax, (x, 8.19), (x, 8.47), COLORS[name])
         else:
@@ -280,9 +293,13 @@ def draw_head(ax):
                 COLORS[name],
                 connectionstyle='angle,angleA=90,angleB=0,rad=8',
             )
-        del turn
         label(
-            ax, x, -0.02, names[name], size=11.5, color=COLORS[name],
+            ax,
+            x,
+            -0.02,
+            names[name],
+            size=11.5,
+            color=COLORS[name],
             weight='bold',
         )
     ax.add_patch(
@@ -305,31 +322,53 @@ def draw_head(ax):
 def draw_link_inside(ax):
     """Right, top: what happens inside a B-CA."""
     left, right, middle = 12.75, 15.75, 14.25
-    label(
-        ax, 11.75, 9.46, 'Inside a B-CA', size=13, weight='bold', ha='left'
-    )
+    label(ax, 11.75, 9.46, 'Inside a B-CA', size=13, weight='bold', ha='left')
     for x, name in ((left, 'expert a'), (right, 'expert b')):
         color = SEE if x == left else HEAR
         label(ax, x, 4.78, name, size=11, color=color, weight='bold')
         arrow(ax, (x, 4.98), (x, 5.3), color)
         box(
-            ax, x, 5.55, 1.7, 0.46, 'down, norm',
-            face=TRAINED, edge=TRAINED_EDGE,
+            ax,
+            x,
+            5.55,
+            1.7,
+            0.46,
+            'down, norm',
+            face=TRAINED,
+            edge=TRAINED_EDGE,
         )
         box(
-            ax, x, 7.0, 1.7, 0.62, 'attention',
-            face=TRAINED, edge=TRAINED_EDGE,
+            ax,
+            x,
+            7.0,
+            1.7,
+            0.62,
+            'attention',
+            face=TRAINED,
+            edge=TRAINED_EDGE,
         )
         arrow(ax, (x, 5.8), (x, 6.67), color)
         arrow(ax, (x, 7.33), (x, 7.78), color)
         box(
-            ax, x, 8.03, 1.7, 0.46, 'GELU, up',
-            face=TRAINED, edge=TRAINED_EDGE,
+            ax,
+            x,
+            8.03,
+            1.7,
+            0.46,
+            'GELU, up',
+            face=TRAINED,
+            edge=TRAINED_EDGE,
         )
         arrow(ax, (x, 8.28), (x, 8.7), color)
         label(ax, x, 8.88, 'update', size=11, color=color)
         label(
-            ax, x + 0.08, 6.28, 'asks', size=9, color=SOFT, ha='left',
+            ax,
+            x + 0.08,
+            6.28,
+            'asks',
+            size=9,
+            color=SOFT,
+            ha='left',
             style='italic',
         )
     arrow(ax, (left, 5.95), (right - 0.5, 6.67), SEE)
@@ -384,7 +423,7 @@ def draw_legend(ax):
     for y, face, edge, text in (
         (9.6, FROZEN, FROZEN_EDGE, 'frozen, pretrained'),
         (9.25, TRAINED, TRAINED_EDGE, 'trained'),
-        (8.9, INK, INK, 'class token'),
+        (8.9, INK, INK, 'class tokens'),
     ):
         box(ax, 0.75, y, 0.34, 0.2, face=face, edge=edge)
         label(ax, 1.05, y, text, size=10, ha='left')

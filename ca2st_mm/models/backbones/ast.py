@@ -122,14 +122,26 @@ class ASTExpert(TransformerExpert):
         self.freeze(frozen_parts)
 
     def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
-        """Fit the position grid of a checkpoint to this spectrogram."""
+        """Fit the position grid of a checkpoint to this spectrogram.
+
+        Raises:
+            ValueError: If the grid does not have the rows that
+                ``pretrained_mels`` promises.
+        """
         table = state_dict.get('pos_embed')
-        if table is None or table.shape[1] <= 2:
+        is_ours = table is not None and table.shape == self.pos_embed.shape
+        if table is None or (is_ours and self.position_fit == 'crop'):
             return
         old = (
             self.pretrained_rows,
             (table.shape[1] - 2) // self.pretrained_rows,
         )
+        if table.shape[1] - 2 != old[0] * old[1] or not old[1]:
+            raise ValueError(
+                f'the position table of a checkpoint, {tuple(table.shape)}, '
+                f'is no grid of {old[0]} rows after 2 tokens; set '
+                'pretrained_mels in arch to the mel bins it was trained with'
+            )
         fit = SPECTROGRAM_FITS[self.position_fit]
         grid = fit(table[0, 2:], self.grid, old)
         state_dict['pos_embed'] = torch.cat((table[:, :2], grid[None]), 1)

@@ -17,9 +17,8 @@ def _bin_spans(window: Tensor, bins: Tensor, num_bins: int) -> Tensor:
 
 
 def column_bins(num_columns: int, num_bins: int) -> Tensor:
-    """Bin of each column: equal runs of ceil(columns / bins) columns."""
-    run = -(-num_columns // num_bins)
-    return torch.arange(num_columns) // run
+    """Bin in which each column starts, (num_columns,)."""
+    return torch.arange(num_columns) * num_bins // num_columns
 
 
 def binned_clock(num_rows: int, num_columns: int, num_bins: int) -> Tensor:

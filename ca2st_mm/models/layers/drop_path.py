@@ -5,7 +5,6 @@
 of tensors it stores token-first); only an exact retraining needs it.
 """
 
-import torch
 from torch import Tensor, nn
 
 
@@ -65,4 +64,4 @@ def build_drop_path(rate: float, unit: str = 'sample') -> nn.Module:
 
 def drop_path_rates(rate: float, num_layers: int) -> list[float]:
     """Rates that grow linearly from 0 in the first to ``rate``."""
-    return torch.linspace(0, rate, num_layers).tolist()
+    return [rate * i / max(num_layers - 1, 1) for i in range(num_layers)]

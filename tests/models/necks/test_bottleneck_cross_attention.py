@@ -1,0 +1,220 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The link between two experts: what reaches what, and the numbers."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmaction.registry import MODELS
+from tiny_models import difference, randomize
+
+from ca2st_mm.models.backbones.exchange import (
+    exchange_additively,
+    exchange_sequentially,
+)
+from ca2st_mm.models.layers import Bottleneck, TokenSpec
+
+B, T, N, WIDTH, HEADS = 2, 3, 5, 8, 2
+SPEC_A = TokenSpec(16, T, N, 1)
+SPEC_B = TokenSpec(12, T, N, 2)
+
+
+def link(axes=('time', 'space'), specs=(SPEC_A, SPEC_B), **arguments):
+    bottlenecks = tuple(Bottleneck(spec.embed_dims, WIDTH) for spec in specs)
+    cfg = dict(
+        type='BottleneckCrossAttention',
+        specs=specs,
+        axes=axes,
+        bottlenecks=bottlenecks,
+        num_heads=HEADS,
+    )
+    return MODELS.build(dict(cfg, **arguments)).eval()
+
+
+def tokens(spec, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    count = spec.num_extra_tokens + spec.num_positions
+    shape = (B, spec.num_steps, count, spec.embed_dims)
+    return torch.randn(shape, generator=generator)
+
+
+def pair():
+    return tokens(SPEC_A), tokens(SPEC_B, 1)
+
+
+def touch(x, step=slice(None), position=slice(None)):
+    """Change some tokens, not only their mean (which a norm removes)."""
+    x = x.clone()
+    x[:, step, position] += torch.randn_like(x[:, step, position])
+    return x
+
+
+def changed(before, after):
+    """Which (step, token) differ."""
+    return (before - after).abs().amax(dim=(0, 3)) > 1e-6
+
+
+def test_updates_are_zero_at_init_and_shaped_like_the_tokens():
+    a, b = pair()
+    for update, x in zip(link()(a, b), (a, b), strict=True):
+        assert update.shape == x.shape
+        assert not update.any()
+
+
+def test_a_time_link_stays_at_the_same_position():
+    module, (a, b) = randomize(link(('time', 'time'))), pair()
+    after = module(a, touch(b, position=2 + 3))[0]
+    moved = changed(module(a, b)[0], after)
+    assert moved[:, 1 + 3].all()
+    moved[:, 1 + 3] = False
+    assert not moved.any()
+
+
+def test_a_space_link_stays_in_the_same_step():
+    module, (a, b) = randomize(link(('space', 'space'))), pair()
+    after = module(a, touch(b, step=1, position=slice(2, None)))[0]
+    moved = changed(module(a, b)[0], after)
+    assert moved[1, 1:].all()
+    moved[1, 1:] = False
+    assert not moved.any()
+
+
+def test_a_full_link_reaches_everything_but_the_extra_tokens():
+    module, (a, b) = randomize(link(('all', 'all'))), pair()
+    after = module(a, touch(b, step=1, position=4))[0]
+    moved = changed(module(a, b)[0], after)
+    assert moved[:, 1:].all()
+    assert not moved[:, :1].any()
+
+
+def test_each_direction_has_its_own_axis():
+    module, (a, b) = randomize(link(('time', 'space'))), pair()
+    touched_a, touched_b = touch(a, step=1), touch(b, position=2 + 3)
+    to_a = changed(module(a, b)[0], module(a, touched_b)[0])
+    to_b = changed(module(a, b)[1], module(touched_a, b)[1])
+    assert to_a[:, 4].all() and to_a.sum() == T
+    assert to_b[1, 2:].all() and to_b.sum() == N
+
+
+def test_extra_tokens_neither_ask_nor_answer():
+    module, (a, b) = randomize(link(('all', 'all'))), pair()
+    before = module(a, b)
+    after = module(touch(a, position=0), touch(b, position=slice(0, 2)))
+    for old, new, extra in zip(before, after, (1, 2), strict=True):
+        assert not changed(old, new)[:, extra:].any()
+        assert changed(old, new)[:, :extra].all()
+
+
+def test_extra_tokens_take_the_plain_way_down_and_up():
+    module, (a, b) = randomize(link()), pair()
+    bottle = module.bottleneck_a
+    z = module.norm_a(bottle.down(a[:, :, :1]))
+    expected = bottle.up(F.gelu(z))
+    assert difference(module(a, b)[0][:, :, :1], expected) < 1e-6
+
+
+@pytest.mark.parametrize(
+    'exchange', [exchange_sequentially, exchange_additively]
+)
+def test_both_directions_read_the_state_before(exchange):
+    module, (a, b) = randomize(link()), pair()
+    update_a, update_b = module(a, b)
+    out = exchange(dict(a=a, b=b), [('a', 'b', module)], {}, {})
+    assert torch.equal(out['a'], a + update_a)
+    assert torch.equal(out['b'], b + update_b)
+    assert difference(module(a + update_a, b)[1], update_b) > 1e-3
+
+
+def textbook(module, a, b):
+    """CAST's update of a (axis 'time'), one query position after another."""
+    za = module.norm_a(module.bottleneck_a.down(a[:, :, 1:]))
+    zb = module.norm_b(module.bottleneck_b.down(b[:, :, 2:]))
+    side = module.a_from_b
+    za = za + side.query_positions[0].time_table[:, None]
+    zb = zb + side.context_positions[0].time_table[:, None]
+    q = side.attn.q(za).reshape(B, T, N, HEADS, -1)
+    k, v = side.attn.kv(zb).reshape(B, T, N, 2, HEADS, -1).unbind(3)
+    weights = torch.einsum('btnhc,bsnhc->bnhts', q, k)
+    weights = (weights * (HEADS / WIDTH) ** 0.5).softmax(-1)
+    answer = torch.einsum('bnhts,bsnhc->btnhc', weights, v).flatten(3)
+    return module.bottleneck_a.up(F.gelu(side.attn.proj(answer)))
+
+
+def test_the_numbers_of_a_textbook_reference():
+    module, (a, b) = randomize(link()), pair()
+    ours = module(a, b)[0][:, :, 1:]
+    assert difference(ours, textbook(module, a, b)) < 1e-5
+
+
+def test_experts_of_any_size_meet_along_all():
+    audio = TokenSpec(20, 1, 7, 2)
+    module = randomize(link(('all', 'all'), (SPEC_A, audio)))
+    updates = module(tokens(SPEC_A), tokens(audio))
+    assert updates[0].shape == tokens(SPEC_A).shape
+    assert updates[1].shape == tokens(audio).shape
+
+
+@pytest.mark.parametrize(
+    'axes, numbers',
+    [
+        (('time', 'all'), ('5', '7')),
+        (('all', 'space'), ('1', '3')),
+        (('diagonal', 'all'), ("'diagonal'",)),
+    ],
+)
+def test_axes_that_do_not_match_raise_with_both_sizes(axes, numbers):
+    with pytest.raises(ValueError) as error:
+        link(axes, (SPEC_A, TokenSpec(20, 1, 7, 2)))
+    assert all(number in str(error.value) for number in numbers)
+
+
+def test_ends_of_different_width_raise_with_both_widths():
+    with pytest.raises(ValueError, match='8 and 6'):
+        link(bottlenecks=(Bottleneck(16, 8), Bottleneck(12, 6)))
+
+
+@pytest.mark.parametrize(
+    'position, axes, tables',
+    [
+        ('learned', ('time', 'space'), [{'time'}, {'space'}]),
+        ('learned', ('all', 'all'), [{'space', 'time'}] * 2),
+        ('learned_space_time', ('time', 'space'), [{'space', 'time'}] * 2),
+        (None, ('time', 'space'), [set(), set()]),
+        ('timestamp', ('all', 'all'), [set(), set()]),
+    ],
+)
+def test_position_schemes_build_the_tables_they_need(position, axes, tables):
+    module = link(axes, position=position)
+    for side, expected in zip(
+        (module.a_from_b, module.b_from_a), tables, strict=True
+    ):
+        for end in (side.query_positions, side.context_positions):
+            names = {k.split('.')[1] for k, _ in end.named_parameters()}
+            assert names == {f'{name}_table' for name in expected}
+
+
+def test_unknown_position_scheme_is_named():
+    with pytest.raises(ValueError, match="'rotary'"):
+        link(position='rotary')
+
+
+@pytest.mark.parametrize('position', ['timestamp', ['learned', 'timestamp']])
+def test_times_move_the_answers(position):
+    module, (a, b) = randomize(link(position=position)), pair()
+    codes = [torch.randn(B, T, 1, WIDTH) for _ in range(3)]
+    before = module(a, b, *codes[:2])
+    after = module(a, b, codes[0], codes[2])
+    assert changed(before[0], after[0])[:, 1:].all()
+    assert changed(before[1], after[1])[:, 2:].all()
+    assert not changed(before[0], after[0])[:, :1].any()
+
+
+def test_timestamps_without_an_encoder_say_what_to_add():
+    with pytest.raises(ValueError, match='time_encoders'):
+        link(position='timestamp')(*pair())
+
+
+def test_gradients_reach_every_parameter():
+    module, (a, b) = randomize(link()), pair()
+    sum(update.square().sum() for update in module(a, b)).backward()
+    for key, parameter in module.named_parameters():
+        assert parameter.grad.any(), key

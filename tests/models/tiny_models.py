@@ -1,0 +1,133 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Tiny configs and inputs, shared by the tests of models."""
+
+import copy
+import logging
+
+import torch
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from mmengine.logging import MMLogger
+
+DIMS, HEADS, DEPTH = 16, 2, 2
+SIZE, FRAMES, STEPS, PATCHES = 32, 4, 2, 4
+SPEC, ROWS, COLUMNS = (64, 36), 3, 5
+BATCH = 3
+
+ARCH = dict(
+    embed_dims=DIMS,
+    num_layers=DEPTH,
+    num_heads=HEADS,
+    feedforward_channels=2 * DIMS,
+    patch_size=16,
+)
+CLIP = dict(
+    type='CLIPExpert',
+    arch=ARCH,
+    img_size=SIZE,
+    num_frames=STEPS,
+    frame_stride=2,
+)
+VIDEOMAE = dict(
+    type='VideoMAEExpert', arch=ARCH, img_size=SIZE, num_frames=FRAMES
+)
+AST = dict(type='ASTExpert', arch=ARCH, spec_size=SPEC)
+MMPRETRAIN = dict(
+    type='MMPretrainViTExpert',
+    backbone=dict(
+        type='mmpretrain.VisionTransformer',
+        arch={k: v for k, v in ARCH.items() if k != 'patch_size'},
+        img_size=SIZE,
+        patch_size=16,
+    ),
+    num_frames=STEPS,
+    frame_stride=2,
+)
+MMACTION = dict(
+    type='MMActionViTExpert',
+    backbone=dict(
+        type='VisionTransformer',
+        img_size=SIZE,
+        patch_size=16,
+        embed_dims=DIMS,
+        depth=DEPTH,
+        num_heads=HEADS,
+        num_frames=FRAMES,
+    ),
+)
+EXPERTS = {
+    cfg['type']: cfg for cfg in (CLIP, VIDEOMAE, AST, MMPRETRAIN, MMACTION)
+}
+
+B_CA = dict(type='BottleneckCrossAttention', num_heads=HEADS)
+SPACE_TIME = dict(B_CA, axes=dict(spatial='time', temporal='space'))
+SPACE_AUDIO = dict(B_CA, axes=dict(spatial='all', audio='all'))
+TIME_AUDIO = dict(B_CA, axes=dict(temporal='all', audio='all'))
+CAST = dict(
+    type='MultiExpertBackbone',
+    experts=dict(spatial=CLIP, temporal=VIDEOMAE),
+    inputs=dict(spatial='imgs', temporal='imgs'),
+    links=[SPACE_TIME],
+)
+CA2ST = dict(
+    type='MultiExpertBackbone',
+    experts=dict(spatial=CLIP, temporal=VIDEOMAE, audio=AST),
+    inputs=dict(spatial='imgs', temporal='imgs', audio='audios'),
+    links=[SPACE_TIME, SPACE_AUDIO, TIME_AUDIO],
+)
+
+
+def build(cfg, **changes):
+    """Build a copy of a config with some entries replaced, in eval mode."""
+    return MODELS.build(copy.deepcopy(dict(cfg, **changes))).eval()
+
+
+def randomize(module, std=0.3, seed=0):
+    """Fill every parameter with noise, so that nothing hides behind zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(0, std, generator=generator)
+    return module
+
+
+def video(batch=BATCH, seed=0, frames=FRAMES):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, frames, SIZE, SIZE, generator=generator)
+
+
+def audio(batch=BATCH, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 1, *SPEC, generator=generator)
+
+
+def input_of(expert_type):
+    return audio() if expert_type == 'ASTExpert' else video()
+
+
+def streams(batch=BATCH, seed=0):
+    return dict(imgs=video(batch, seed), audios=audio(batch, seed + 1))
+
+
+def times(batch=BATCH):
+    """Inputs of the time encoders: frame times and audio window."""
+    start = torch.arange(batch)[:, None] * 0.7
+    return dict(
+        imgs_times=start + torch.arange(FRAMES) * 0.2,
+        audios_times=torch.cat((start - 1, start + 3), dim=1),
+    )
+
+
+def samples(labels):
+    """Data samples with a label each: int, list or soft vector."""
+    return [ActionDataSample().set_gt_label(label) for label in labels]
+
+
+def difference(a, b):
+    return (a - b).abs().max().item()
+
+
+def quiet():
+    """Keep mmengine's report of every initialised parameter off stdout."""
+    for logger in MMLogger._instance_dict.values():
+        logger.setLevel(logging.WARNING)

@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all one needs; both make the environment.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 RUN := $(VENV)/bin/python
 # Idle OpenMP threads must sleep, not spin, or a shared machine crawls.
 export OMP_WAIT_POLICY ?= PASSIVE

@@ -21,6 +21,7 @@ optim_wrapper = dict(
             space_table=dict(decay_mult=0.0),
             time_table=dict(decay_mult=0.0),
         ),
+        bypass_duplicate=True,  # links may share their bottlenecks
     ),
 )
 max_epochs = 70

@@ -39,11 +39,11 @@ model = dict(
     ),
 )
 # A multi-expert model takes its streams by name, even a single one.
-pipeline = [
-    *_base_.pipeline[:-1],
+test_pipeline = [
+    *_base_.test_pipeline[:-1],
     dict(type='PackActionInputs', collect_keys=('imgs',)),
 ]
-train_dataloader = dict(dataset=dict(pipeline=pipeline))
-val_dataloader = dict(dataset=dict(pipeline=pipeline))
-test_dataloader = dict(dataset=dict(pipeline=pipeline))
+train_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 work_dir = 'work_dirs/toy/cast_toy'

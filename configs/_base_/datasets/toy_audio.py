@@ -3,11 +3,11 @@
 
 _base_ = './toy_rgb.py'
 
-pipeline = [
+test_pipeline = [
     dict(type='LoadAudio', sample_rate=16000),
     dict(type='LogMelSpectrogram', num_frames=128, num_mels=64),
     dict(type='PackActionInputs'),
 ]
-train_dataloader = dict(dataset=dict(pipeline=pipeline))
-val_dataloader = dict(dataset=dict(pipeline=pipeline))
-test_dataloader = dict(dataset=dict(pipeline=pipeline))
+train_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -3,7 +3,7 @@
 
 _base_ = './toy_rgb.py'
 
-pipeline = [
+test_pipeline = [
     dict(type='OpenVideo'),
     dict(type='SegmentSample', clip_len=16, test_mode=True),
     dict(type='DecodeVideo'),
@@ -18,8 +18,8 @@ pipeline = [
         meta_keys=('img_shape', 'filename', 'has_audio'),
     ),
 ]
-train_dataloader = dict(dataset=dict(pipeline=pipeline))
-val_dataloader = dict(dataset=dict(pipeline=pipeline))
-test_dataloader = dict(dataset=dict(pipeline=pipeline))
+train_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 val_evaluator = dict(type='AudioVisualAccMetric')
 test_evaluator = val_evaluator

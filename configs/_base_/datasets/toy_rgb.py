@@ -3,7 +3,8 @@
 
 data_root = 'data/toy'
 
-pipeline = [
+# Training reads the same way: the clips vary enough by themselves.
+test_pipeline = [
     dict(type='OpenVideo'),
     dict(type='SegmentSample', clip_len=16, test_mode=True),
     dict(type='DecodeVideo'),
@@ -17,7 +18,7 @@ dataset = dict(
     data_root=data_root,
     data_prefix=dict(video='videos', audio='videos'),
     classes='classes.txt',
-    pipeline=pipeline,
+    pipeline=test_pipeline,
 )
 loader = dict(batch_size=32, num_workers=2, persistent_workers=True)
 train_dataloader = dict(

@@ -25,6 +25,8 @@ DRN_MODULES = (
     'mmaction.models.localizers.drn',
     'mmaction.models.localizers.drn.drn',
 )
+VINDLU = 'mmaction.models.multimodal.vindlu'
+VINDLU_MODELS = ('VindLUVQA', 'VindLURetrievalMC', 'VindLURetrieval')
 MMCV_RANGE = ('2.0.0rc4', '2.2.0')
 
 
@@ -152,6 +154,65 @@ def supply_missing_drn() -> None:
         sys.meta_path.append(MissingDRNFinder())
 
 
+class VindLUFinder(importlib.abc.MetaPathFinder):
+    """Find VindLU as usual, but load it with :class:`VindLULoader`."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Optional[Sequence[str]] = None,
+        target: Optional[types.ModuleType] = None,
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        """Return a spec for the package VindLU, None for everything else."""
+        if fullname != VINDLU:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        if spec is not None and spec.loader is not None:
+            spec.loader = VindLULoader(spec.loader)
+        return spec
+
+
+class VindLULoader(importlib.abc.Loader):
+    """Fall back to MMAction2's own placeholders if VindLU cannot load.
+
+    Args:
+        loader: The ordinary loader of the package.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def create_module(
+        self, spec: importlib.machinery.ModuleSpec
+    ) -> Optional[types.ModuleType]:
+        """Leave it to the ordinary loader."""
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Run the package, or register placeholders for its models."""
+        try:
+            self.loader.exec_module(module)
+        except ImportError as error:
+            from mmaction.registry import MODELS
+            from mmaction.utils import dependency
+
+            logger.debug('VindLU of MMAction2 is left out: %s', error)
+            module.__all__ = []
+            absent = [n for n in VINDLU_MODELS if MODELS.get(n) is None]
+            dependency.register_multimodal_placeholder(absent, MODELS)
+
+
+def survive_broken_vindlu() -> None:
+    """Let ``import mmaction.models`` succeed beside transformers.
+
+    Fault: as soon as any transformers >= 4.28 is installed, MMAction2 1.2.0
+    imports its VindLU models, which need timm and names that later
+    transformers dropped; a missing one ends the import of all models.
+    """
+    if not any(isinstance(f, VindLUFinder) for f in sys.meta_path):
+        sys.meta_path.insert(0, VindLUFinder())
+
+
 def history_buffer_getattr(owner: Any, name: str) -> Any:
     """A ``getattr`` for unpickling that reaches HistoryBuffer's methods only.
 
@@ -247,6 +308,7 @@ CURES = (
     restore_numpy_names,
     check_mmcv_range,
     supply_missing_drn,
+    survive_broken_vindlu,
     allow_mmengine_checkpoints,
     accept_bfloat16_scores,
 )

@@ -99,6 +99,31 @@ def test_real_drn_wins_over_the_placeholder(tmp_path, mended):
     assert done.stdout.strip() == str(mended), done.stderr
 
 
+@pytest.mark.parametrize('mended', [True, False])
+def test_vindlu_that_cannot_load_gives_way_to_placeholders(tmp_path, mended):
+    package = tmp_path / 'mmaction' / 'models' / 'multimodal' / 'vindlu'
+    for folder in (package.parent, package.parents[1], package.parents[2]):
+        write(folder / '__init__.py')
+    missing = 'json' if mended else 'a_package_that_is_not_there'
+    write(package / '__init__.py', f'import {missing}\nMODEL = 1\n')
+    write(tmp_path / 'mmaction' / 'registry.py', 'MODELS = {}\n')
+    write(tmp_path / 'mmaction' / 'utils' / '__init__.py')
+    write(
+        tmp_path / 'mmaction' / 'utils' / 'dependency.py',
+        'def register_multimodal_placeholder(names, registry):\n'
+        '    registry.update(dict.fromkeys(names, "placeholder"))\n',
+    )
+    done = run_python(
+        LOAD_COMPAT + 'compat.survive_broken_vindlu()\n'
+        'from mmaction.models.multimodal import vindlu\n'
+        'from mmaction.registry import MODELS\n'
+        'print(hasattr(vindlu, "MODEL"), sorted(MODELS))',
+        tmp_path,
+    )
+    models = [] if mended else sorted(compat.VINDLU_MODELS)
+    assert done.stdout.strip() == f'{mended} {models}', done.stderr
+
+
 def test_apply_again_changes_nothing():
     compat.apply()
 

@@ -73,12 +73,12 @@ def draw_comparison(
         axes.text(
             max(value, limit) + 0.01,
             row,
-            f'{value:.1%} of {limit:.1%}',
+            f'{value:.1%} (ceiling {limit:.1%})',
             va='center',
             fontsize=9,
         )
     axes.set_yticks(rows, names)
-    axes.set_xlim(0, 1.25)
+    axes.set_xlim(0, 1.4)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_xlabel('top-1 accuracy on held-out toy clips')
     axes.spines[['top', 'right']].set_visible(False)

@@ -1,0 +1,21 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""MMEngine's loading of checkpoints, without running code from them.
+
+Every door of MMEngine and MMAction2 (``init_cfg``, ``load_from``, resuming,
+``init_recognizer``) asks ``CheckpointLoader``; a path or web address given
+there is read by :func:`ca2st_mm.checkpoints.files.read_checkpoint`.
+"""
+
+from typing import Any
+
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from ca2st_mm.checkpoints.files import read_checkpoint
+
+
+def load_local(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Read a local checkpoint; see ``read_checkpoint`` for its errors."""
+    return read_checkpoint(filename, map_location)
+
+
+CheckpointLoader.register_scheme(prefixes='', loader=load_local, force=True)

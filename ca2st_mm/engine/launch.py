@@ -107,10 +107,18 @@ def build_runner(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def run_or_explain(main: Callable[[], None]) -> None:
-    """Run a command line; a bad input ends it in one sentence, status 2."""
+def run_or_explain(
+    main: Callable[[], None],
+    explained: tuple[type[Exception], ...] = (MissingFileError, UsageError),
+) -> None:
+    """Run a command line; a bad input ends it in one sentence, status 2.
+
+    Args:
+        main: What to run.
+        explained: Errors whose message is all that a user needs.
+    """
     try:
         main()
-    except (MissingFileError, UsageError) as error:
+    except explained as error:
         print(f'error: {error}', file=sys.stderr)
         raise SystemExit(2) from None

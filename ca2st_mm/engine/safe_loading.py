@@ -15,7 +15,13 @@ from ca2st_mm.checkpoints.files import read_checkpoint
 
 def load_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Read a local checkpoint; see ``read_checkpoint`` for its errors."""
-    return read_checkpoint(filename, map_location)
+    checkpoint = read_checkpoint(filename, map_location)
+    meta = checkpoint.get('meta')
+    if isinstance(meta, dict):
+        # Resuming would run this text as Python, only to look for the number
+        # of GPUs of MMEngine's first releases.
+        meta.pop('config', None)
+    return checkpoint
 
 
 CheckpointLoader.register_scheme(prefixes='', loader=load_local, force=True)

@@ -66,12 +66,25 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
+    if args.launcher != 'none' and not torch.cuda.is_available():
+        _distribute_on_cpu(cfg)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('work_dirs', name)
     return cfg
+
+
+def _distribute_on_cpu(cfg: Config) -> None:
+    """Set what differs for processes that share no GPU."""
+    cfg.merge_from_dict(
+        {
+            'env_cfg.dist_cfg.backend': 'gloo',
+            'model_wrapper_cfg.type': 'MMDistributedDataParallel',
+            'model_wrapper_cfg.device_ids': None,
+        }
+    )
 
 
 def enable_amp(cfg: Config) -> None:

@@ -13,7 +13,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from ca2st_mm.checkpoints.files import read_checkpoint
 
 
-def load_local(filename: str, map_location: Any = None) -> dict[str, Any]:
+# MMEngine's log names the loader by what follows `load_from_`.
+def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Read a local checkpoint; see ``read_checkpoint`` for its errors."""
     checkpoint = read_checkpoint(filename, map_location)
     meta = checkpoint.get('meta')
@@ -24,4 +25,4 @@ def load_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     return checkpoint
 
 
-CheckpointLoader.register_scheme(prefixes='', loader=load_local, force=True)
+CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)

@@ -23,12 +23,13 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ca2st_mm import compat
+from ca2st_mm.compat import checkpoint_loading, mmaction_import
 
 ROOT = Path(__file__).resolve().parent.parent
 LOAD_COMPAT = (
-    'import importlib.util as u\n'
+    'import importlib.util as u, sys\n'
     f'spec = u.spec_from_file_location("compat", {compat.__file__!r})\n'
-    'compat = u.module_from_spec(spec)\n'
+    'compat = sys.modules["compat"] = u.module_from_spec(spec)\n'
     'spec.loader.exec_module(compat)\n'
 )
 
@@ -75,12 +76,12 @@ def test_mmaction_imports_completely_and_quietly():
     ],
 )
 def test_finder_supplies_nothing_but_drn(name):
-    assert compat.MissingDRNFinder().find_spec(name) is None
+    assert mmaction_import.MissingDRNFinder().find_spec(name) is None
 
 
 def test_placeholder_refuses_to_be_built():
     with pytest.raises(ImportError, match='localizers.drn.*source'):
-        compat.MissingDRN(num_classes=2)
+        mmaction_import.MissingDRN(num_classes=2)
 
 
 @pytest.mark.parametrize('mended', [True, False])
@@ -121,7 +122,7 @@ def test_vindlu_that_cannot_load_gives_way_to_placeholders(tmp_path, mended):
         'print(hasattr(vindlu, "MODEL"), sorted(MODELS))',
         tmp_path,
     )
-    models = [] if mended else sorted(compat.VINDLU_MODELS)
+    models = [] if mended else sorted(mmaction_import.VINDLU_MODELS)
     assert done.stdout.strip() == f'{mended} {models}', done.stderr
 
 
@@ -318,12 +319,12 @@ def test_downloads_are_read_in_safe_mode(tmp_path, monkeypatch):
 @pytest.mark.parametrize('name', ['__init__', '__globals__', '_nothing', 'x'])
 def test_getattr_reaches_no_other_name(name):
     with pytest.raises(pickle.UnpicklingError, match=name):
-        compat.history_buffer_getattr(HistoryBuffer, name)
+        checkpoint_loading.history_buffer_getattr(HistoryBuffer, name)
 
 
 def test_getattr_reaches_no_other_object():
     with pytest.raises(pickle.UnpicklingError, match='mean'):
-        compat.history_buffer_getattr(np, 'mean')
+        checkpoint_loading.history_buffer_getattr(np, 'mean')
 
 
 def test_safe_mode_still_refuses_foreign_code(tmp_path):

@@ -57,7 +57,7 @@ def in_wheel(wheel):
 def test_every_file_of_the_package_is_in_the_wheel(built):
     source, wheel = built
     expected = {f'ca2st_mm/{f}' for f in files_below(source / 'ca2st_mm')}
-    assert 'ca2st_mm/compat.py' in expected
+    assert 'ca2st_mm/compat/__init__.py' in expected
     found = in_wheel(wheel)
     assert expected - found == set()
     assert not any('__pycache__' in name for name in found)

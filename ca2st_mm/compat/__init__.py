@@ -1,0 +1,39 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Every workaround for a fault of the packages below us.
+
+One small function per fault; its docstring names the fault.  Each leaves
+things alone where upstream is mended, none edits an installed file, and all
+of them may run any number of times.  This package imports nothing else of
+ours, so that it can run before anything else.
+"""
+
+from .checkpoint_loading import allow_mmengine_checkpoints, load_urls_safely
+from .mmaction_import import (
+    check_mmcv_range,
+    supply_missing_drn,
+    survive_broken_vindlu,
+)
+from .running import (
+    accept_bfloat16_scores,
+    distribute_on_cpu,
+    restore_numpy_names,
+    silence_known_warnings,
+)
+
+CURES = (
+    silence_known_warnings,
+    restore_numpy_names,
+    check_mmcv_range,
+    supply_missing_drn,
+    survive_broken_vindlu,
+    allow_mmengine_checkpoints,
+    load_urls_safely,
+    distribute_on_cpu,
+    accept_bfloat16_scores,
+)
+
+
+def apply() -> None:
+    """Run every cure, in order; repeating it changes nothing."""
+    for cure in CURES:
+        cure()

@@ -1,0 +1,98 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Cures for what breaks while a model runs."""
+
+import functools
+import warnings
+
+
+def silence_known_warnings() -> None:
+    """Keep harmless notes of the packages below us off the screen.
+
+    Fault: mmcv-lite warns at every import that it has no compiled
+    ``MultiScaleDeformableAttention``, which nothing here uses.
+    """
+    known = (r'Fail to import ``MultiScaleDeformableAttention``',)
+    for message in known:
+        # `filterwarnings` moves an equal filter to the front instead of
+        # adding a second one, so repeating this is free.
+        warnings.filterwarnings('ignore', message=message)
+
+
+def restore_numpy_names() -> None:
+    """Give numpy back the three names that MMAction2 1.2.0 still uses.
+
+    Fault: numpy 2 dropped ``np.Inf`` (pose transforms, frame extraction) and
+    later ``np.in1d`` and ``np.trapz`` (retrieval and proposal metrics).
+    Only names that are absent are added.
+    """
+    import numpy
+
+    if not hasattr(numpy, 'Inf'):
+        numpy.Inf = numpy.inf
+    if not hasattr(numpy, 'in1d'):
+        numpy.in1d = _in1d
+    if not hasattr(numpy, 'trapz'):
+        numpy.trapz = numpy.trapezoid
+
+
+def _in1d(ar1, ar2, assume_unique=False, invert=False):
+    """``numpy.isin`` of the flattened first argument."""
+    import numpy
+
+    return numpy.isin(
+        numpy.ravel(ar1), ar2, assume_unique=assume_unique, invert=invert
+    )
+
+
+def accept_bfloat16_scores() -> None:
+    """Let MMAction2's heads compute their loss from bfloat16 scores.
+
+    Fault: ``BaseHead.loss_by_feat`` of MMAction2 1.2.0 hands the scores to
+    numpy, which has no bfloat16, so that training under autocast stops with
+    ``Got unsupported ScalarType BFloat16``.  Scores of any other type pass
+    untouched; a mended head gets the same numbers in float32.
+    """
+    import torch
+    from mmaction.models.heads.base import BaseHead
+
+    original = BaseHead.loss_by_feat
+    if getattr(original, 'mended_by', None) == 'ca2st_mm':
+        return
+
+    @functools.wraps(original)
+    def loss_by_feat(self, cls_scores, *args, **kwargs):
+        if getattr(cls_scores, 'dtype', None) == torch.bfloat16:
+            cls_scores = cls_scores.float()
+        return original(self, cls_scores, *args, **kwargs)
+
+    loss_by_feat.mended_by = 'ca2st_mm'
+    BaseHead.loss_by_feat = loss_by_feat
+
+
+def distribute_on_cpu() -> None:
+    """Let several processes train on a machine without an accelerator.
+
+    Fault: MMEngine 0.10.7 calls ``torch.cuda.set_device`` for every
+    distributed run, which raises where there is no GPU driver, even with the
+    backend gloo.  Where CUDA is available nothing changes.
+    """
+    import torch
+    from mmengine.dist import utils
+
+    original = utils._init_dist_pytorch
+    if getattr(original, 'mended_by', None) == 'ca2st_mm':
+        return
+
+    @functools.wraps(original)
+    def init_dist_pytorch(*args, **kwargs):
+        if torch.cuda.is_available():
+            return original(*args, **kwargs)
+        set_device = torch.cuda.set_device
+        torch.cuda.set_device = lambda device: None
+        try:
+            return original(*args, **kwargs)
+        finally:
+            torch.cuda.set_device = set_device
+
+    init_dist_pytorch.mended_by = 'ca2st_mm'
+    utils._init_dist_pytorch = init_dist_pytorch

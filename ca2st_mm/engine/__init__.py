@@ -1,7 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Training helpers: mixed precision on the CPU, checks before a run."""
 
+from ca2st_mm.engine import checkpoint_schemes
 from ca2st_mm.engine.bf16_optim_wrapper import BFloat16OptimWrapper
 from ca2st_mm.engine.preflight import MissingFileError, check_files
 
-__all__ = ['BFloat16OptimWrapper', 'MissingFileError', 'check_files']
+__all__ = [
+    'BFloat16OptimWrapper',
+    'MissingFileError',
+    'check_files',
+    'checkpoint_schemes',
+]

@@ -6,6 +6,7 @@ import re
 from typing import Dict, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+HF_SCHEME = 'hf://'
 HUGGING_FACE = 'https://huggingface.co'
 SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]*')
 RESERVED = ('.part', '.part.json', '.lock')
@@ -30,20 +31,31 @@ def resolve(address: str) -> Request:
     Raises:
         ValueError: If the address has another form.
     """
-    scheme, _, rest = address.partition('://')
-    if scheme in ('http', 'https'):
-        return Request(address, {})
-    parts = rest.split('/', 2)
-    if scheme != 'hf' or len(parts) < 3 or not all(parts):
+    endpoint = (os.environ.get('HF_ENDPOINT') or HUGGING_FACE).rstrip('/')
+    token = os.environ.get('HF_TOKEN')
+    needs_token = token and address.startswith(HF_SCHEME)
+    headers = {'Authorization': f'Bearer {token}'} if needs_token else {}
+    return Request(plain_url(address, endpoint), headers)
+
+
+def plain_url(address: str, endpoint: str = HUGGING_FACE) -> str:
+    """Turn an address of the catalogue into one that a browser opens.
+
+    Raises:
+        ValueError: If the address has another form than :func:`resolve`
+            takes.
+    """
+    if address.startswith(('http://', 'https://')):
+        return address
+    parts = address.removeprefix(HF_SCHEME).split('/', 2)
+    is_hub = address.startswith(HF_SCHEME) and len(parts) == 3 and all(parts)
+    if not is_hub:
         raise ValueError(
             f'{address!r} is no address of weights; write https://... or '
             'hf://owner/name/file'
         )
     owner, name, file = parts
-    endpoint = (os.environ.get('HF_ENDPOINT') or HUGGING_FACE).rstrip('/')
-    token = os.environ.get('HF_TOKEN')
-    headers = {'Authorization': f'Bearer {token}'} if token else {}
-    return Request(f'{endpoint}/{owner}/{name}/resolve/main/{file}', headers)
+    return f'{endpoint}/{owner}/{name}/resolve/main/{file}'
 
 
 def file_name(address: str) -> str:
@@ -53,8 +65,8 @@ def file_name(address: str) -> str:
         ValueError: If the address has another form than :func:`resolve`
             takes, or its last part is no plain file name.
     """
-    url = resolve(address).url
-    return check_file_name(unquote(urlsplit(url).path).rpartition('/')[2])
+    path = unquote(urlsplit(plain_url(address)).path)
+    return check_file_name(path.rpartition('/')[2])
 
 
 def check_file_name(name: str) -> str:

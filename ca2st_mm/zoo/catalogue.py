@@ -163,7 +163,7 @@ def read_catalogue(index: Path) -> Dict[str, Entry]:
     return found
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _catalogue() -> Mapping[str, Entry]:
     return read_catalogue(find_index())
 

@@ -22,7 +22,7 @@ from ca2st_mm.zoo.addresses import Request, resolve
 from ca2st_mm.zoo.errors import DownloadError
 
 ATTEMPTS = 5
-PAUSE = 1.0
+PAUSE = 0.5
 """Seconds before the second attempt; each later one waits twice as long."""
 TIMEOUT = (10, 60)
 """Seconds to connect, and between two pieces of the file."""

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What can go wrong in the zoo; every message is one sentence with its cure."""
+"""What can go wrong in the zoo; a message is one sentence with its cure."""
 
 
 class ZooError(RuntimeError):

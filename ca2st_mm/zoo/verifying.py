@@ -47,9 +47,7 @@ def verify_entry(entry: Entry, cache: Cache) -> List[Verdict]:
         if place.is_file():
             cache.hashes.rehash(place)
             problem = cache.misfit(entry, source, place)
-            verdicts.append(
-                Verdict(entry.name, Found(place, source), problem)
-            )
+            verdicts.append(Verdict(entry.name, Found(place, source), problem))
     if not verdicts and (found := cache.locate(entry)):
         # Put there by hand under another name: its remembered hash says so.
         digest = cache.hashes.rehash(found.path)

@@ -26,7 +26,8 @@ PAUSE = 0.5
 """Seconds before the second attempt; each later one waits twice as long."""
 TIMEOUT = (10, 60)
 """Seconds to connect, and between two pieces of the file."""
-CHUNK = 1 << 20
+CHUNK = 1 << 16
+"""Bytes written at a time; a cut loses the piece it falls into."""
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 PASSING = (
     requests.ConnectionError,
@@ -110,7 +111,7 @@ def _continuation(url: str, part: Path) -> Dict[str, str]:
 
 def _is_complete(response: requests.Response, part: Path) -> bool:
     """True if the server has no byte after those that are here."""
-    if response.status_code != 416:
+    if response.status_code != 416 or not part.exists():
         return False
     whole = WHOLE_RANGE.fullmatch(response.headers.get('Content-Range', ''))
     if whole and int(whole[1]) == part.stat().st_size:

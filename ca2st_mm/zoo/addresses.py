@@ -65,8 +65,8 @@ def file_name(address: str) -> str:
         ValueError: If the address has another form than :func:`resolve`
             takes, or its last part is no plain file name.
     """
-    path = unquote(urlsplit(plain_url(address)).path)
-    return check_file_name(path.rpartition('/')[2])
+    last = urlsplit(plain_url(address)).path.rpartition('/')[2]
+    return check_file_name(unquote(last))
 
 
 def check_file_name(name: str) -> str:

@@ -3,6 +3,7 @@
 
 import hashlib
 import re
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
@@ -17,13 +18,15 @@ class Served:
     """A file, and how the server gives it out.
 
     ``cut`` lists, for one answer after the other, how many bytes come before
-    the connection breaks; None is a whole answer.
+    the connection breaks; None is a whole answer.  ``pause`` is the seconds
+    before each answer.
     """
 
     body: bytes = BODY
     etag: str = '"first"'
     ranges: bool = True
     status: int = 200
+    pause: float = 0
     cut: list = field(default_factory=list)
     headers: dict = field(default_factory=dict)
 
@@ -37,6 +40,7 @@ class Handler(BaseHTTPRequestHandler):
         if file is None or file.status != 200:
             self.reply(404 if file is None else file.status, b'', file)
             return
+        time.sleep(file.pause)
         start = self.first_byte(file)
         if start and start >= len(file.body):
             whole = {'Content-Range': f'bytes */{len(file.body)}'}

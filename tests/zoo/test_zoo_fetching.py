@@ -245,11 +245,10 @@ print(fetch_entry(tiny, Cache(Path(sys.argv[4])), offline=False))
 
 
 def test_two_processes_download_once(server, home, one):
-    server.files['/a.pth'].body = BODY * 20
+    server.files['/a.pth'].pause = 2  # long enough for all to be there
     address = one.sources[0].address
-    child = CHILD.replace('sha256())', f'{sha256(BODY * 20)!r})')
     folders = [str(ROOT / 'ca2st_mm'), str(Path(__file__).parent)]
-    command = [sys.executable, '-c', child, *folders, address, str(home)]
+    command = [sys.executable, '-c', CHILD, *folders, address, str(home)]
     children = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for _ in range(3)

@@ -303,6 +303,49 @@ def accept_bfloat16_scores() -> None:
     BaseHead.loss_by_feat = loss_by_feat
 
 
+def distribute_on_cpu() -> None:
+    """Let several processes train on a machine without an accelerator.
+
+    Fault: MMEngine 0.10.7 calls ``torch.cuda.set_device`` for every
+    distributed run, which raises where there is no GPU driver, even with the
+    backend gloo.  Where CUDA is available nothing changes.
+    """
+    import torch
+    from mmengine.dist import utils
+
+    original = utils._init_dist_pytorch
+    if getattr(original, 'mended_by', None) == 'ca2st_mm':
+        return
+
+    @functools.wraps(original)
+    def init_dist_pytorch(*args, **kwargs):
+        if torch.cuda.is_available():
+            return original(*args, **kwargs)
+        set_device = torch.cuda.set_device
+        torch.cuda.set_device = lambda device: None
+        try:
+            return original(*args, **kwargs)
+        finally:
+            torch.cuda.set_device = set_device
+
+    init_dist_pytorch.mended_by = 'ca2st_mm'
+    utils._init_dist_pytorch = init_dist_pytorch
+
+
+def load_urls_safely() -> None:
+    """Let MMEngine read what it downloads in torch's safe mode.
+
+    Fault: MMEngine 0.10.7 downloads with ``torch.hub``'s helper, whose
+    default is ``weights_only=False``: code in the file would run.
+    """
+    from mmengine.runner import checkpoint
+
+    if not isinstance(checkpoint.load_url, functools.partial):
+        checkpoint.load_url = functools.partial(
+            checkpoint.load_url, weights_only=True
+        )
+
+
 CURES = (
     silence_known_warnings,
     restore_numpy_names,
@@ -310,6 +353,8 @@ CURES = (
     supply_missing_drn,
     survive_broken_vindlu,
     allow_mmengine_checkpoints,
+    load_urls_safely,
+    distribute_on_cpu,
     accept_bfloat16_scores,
 )
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from mmengine.registry import init_default_scope
 
-sys.path.insert(0, str(Path(__file__).parent))
+for helpers in (Path(__file__).parent, Path(__file__).parent / 'models'):
+    sys.path.insert(0, str(helpers))
 
 import ca2st_mm  # noqa: E402, F401
 

@@ -18,6 +18,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import load_from_http
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -188,6 +189,22 @@ def test_heads_take_scores_of_either_precision(dtype):
     torch.testing.assert_close(losses['loss_cls'], expected)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+@pytest.mark.parametrize('cure', ['', 'compat.distribute_on_cpu()\n'])
+def test_processes_meet_without_a_gpu(cure):
+    done = run_python(
+        LOAD_COMPAT + cure + 'import os, torch\n'
+        'from mmengine.dist import init_dist, get_world_size\n'
+        'os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1",\n'
+        '                  MASTER_ADDR="127.0.0.1", MASTER_PORT="29613")\n'
+        'set_device = torch.cuda.set_device\n'
+        'init_dist("pytorch", backend="gloo")\n'
+        'print(get_world_size(), torch.cuda.set_device is set_device)\n'
+    )
+    expected = '1 True' if cure else ''
+    assert done.stdout.strip() == expected, done.stderr
+
+
 # -- checkpoints -----------------------------------------------------------
 
 
@@ -283,6 +300,19 @@ class Attack:
 
     def __reduce__(self):
         return self.call
+
+
+def test_downloads_are_read_in_safe_mode(tmp_path, monkeypatch):
+    class Evil:
+        def __reduce__(self):
+            return print, ('hacked',)
+
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    cached = tmp_path / 'hub' / 'checkpoints' / 'evil.pth'
+    cached.parent.mkdir(parents=True)
+    torch.save(Evil(), cached)
+    with pytest.raises(pickle.UnpicklingError, match='print'):
+        load_from_http('https://localhost/evil.pth')
 
 
 @pytest.mark.parametrize('name', ['__init__', '__globals__', '_nothing', 'x'])

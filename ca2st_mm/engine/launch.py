@@ -66,12 +66,25 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
+    if args.launcher != 'none' and not torch.cuda.is_available():
+        _distribute_on_cpu(cfg)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('work_dirs', name)
     return cfg
+
+
+def _distribute_on_cpu(cfg: Config) -> None:
+    """Set what differs for processes that share no GPU."""
+    cfg.merge_from_dict(
+        {
+            'env_cfg.dist_cfg.backend': 'gloo',
+            'model_wrapper_cfg.type': 'MMDistributedDataParallel',
+            'model_wrapper_cfg.device_ids': None,
+        }
+    )
 
 
 def enable_amp(cfg: Config) -> None:
@@ -107,10 +120,18 @@ def build_runner(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def run_or_explain(main: Callable[[], None]) -> None:
-    """Run a command line; a bad input ends it in one sentence, status 2."""
+def run_or_explain(
+    main: Callable[[], None],
+    explained: tuple[type[Exception], ...] = (MissingFileError, UsageError),
+) -> None:
+    """Run a command line; a bad input ends it in one sentence, status 2.
+
+    Args:
+        main: What to run.
+        explained: Errors whose message is all that a user needs.
+    """
     try:
         main()
-    except (MissingFileError, UsageError) as error:
+    except explained as error:
         print(f'error: {error}', file=sys.stderr)
         raise SystemExit(2) from None

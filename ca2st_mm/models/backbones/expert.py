@@ -12,6 +12,7 @@ from ..layers.drop_path import drop_path_rates
 from ..layers.freeze import freeze_parts
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import ExpertLayer, LayerOptions
+from .frozen_weights import expect_fingerprint
 from .pretrained import load_pretrained
 
 
@@ -130,6 +131,7 @@ class TransformerExpert(BaseModule):
 
     num_layers: int
     token_spec: TokenSpec
+    frozen_parts: tuple[str, ...] = ()
 
     def __init__(self, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -175,6 +177,7 @@ class TransformerExpert(BaseModule):
     def freeze(self, frozen_parts: Sequence[str]) -> None:
         """Stop the gradient of whole parts; see :meth:`parts`."""
         freeze_parts(self.parts(), frozen_parts)
+        self.frozen_parts = tuple(frozen_parts)
 
     def init_weights(self) -> None:
         """Load the weights that ``init_cfg`` names, if any.
@@ -191,6 +194,12 @@ class TransformerExpert(BaseModule):
 
     def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         """Fit tensors of a checkpoint to this input size, in place."""
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any
+    ) -> None:
+        expect_fingerprint(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward_attn(self, tokens: Tensor, layer: int) -> Tensor:
         """First half: self-attention; (B, T, P + N, C) -> same."""

@@ -1,0 +1,106 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Checkpoints to share: no optimizer, a hash in the name, facts inside."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from ca2st_mm.checkpoints.files import read_checkpoint, write_checkpoint
+from ca2st_mm.models.backbones.expert import TransformerExpert
+from ca2st_mm.models.backbones.frozen_weights import (
+    FINGERPRINT,
+    fingerprint,
+    without_frozen,
+)
+from ca2st_mm.registry import MODELS
+from ca2st_mm.utils.hashing import sha256_of
+from ca2st_mm.version import __version__
+
+
+def publish(
+    checkpoint: str | Path,
+    out: str | Path,
+    config: Config | None = None,
+    delta: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the weights of a training checkpoint for others to use.
+
+    Args:
+        checkpoint: What training wrote, whole or delta.
+        out: Name to write, ending in ``.safetensors`` or ``.pth``; the first
+            eight digits of the file's SHA-256 are added to it.
+        config: Config of the model. Needed to make a whole checkpoint of a
+            delta one, or a delta one of a whole one.
+        delta: Whether to leave out the frozen weights of the experts.
+        metadata: Further text entries, such as ``licence``. What is known is
+            added: config, class names, version, SHA-256 of the source.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is not there.
+        ValueError: If the config is needed and not given, or the frozen
+            weights are not those the config loads.
+    """
+    stored = read_checkpoint(checkpoint)
+    state_dict = stored.get('state_dict', stored)
+    if is_delta(state_dict) != delta:
+        if config is None:
+            kind = 'a delta' if not delta else 'a whole'
+            raise ValueError(
+                f'{str(checkpoint)!r} is {kind} checkpoint; name its config '
+                'to write the other kind'
+            )
+        model = _load(config, state_dict)
+        state_dict = _delta_of(model, config) if delta else model.state_dict()
+    facts = _facts(stored.get('meta') or {}, Path(checkpoint))
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(out, state_dict, {**facts, **(metadata or {})})
+    named = out.with_name(f'{out.stem}-{sha256_of(out)[:8]}{out.suffix}')
+    os.replace(out, named)
+    return named
+
+
+def is_delta(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether frozen weights are left out of a state dict."""
+    return any(key.split('.')[-1] == FINGERPRINT for key in state_dict)
+
+
+def _load(config: Config, state_dict: Mapping[str, Tensor]) -> nn.Module:
+    model = MODELS.build(config.model)
+    model.load_state_dict(state_dict)
+    return model
+
+
+def _delta_of(model: nn.Module, config: Config) -> dict[str, Tensor]:
+    """A delta whose frozen weights the config is known to bring back."""
+    prints = {
+        name: fingerprint(expert)
+        for name, expert in model.named_modules()
+        if isinstance(expert, TransformerExpert) and expert.init_cfg
+    }
+    delta = without_frozen(model, model.state_dict(), prints)
+    # Refuses if init_cfg brings other weights.
+    _load(config, delta)
+    return delta
+
+
+def _facts(meta: Mapping[str, Any], source: Path) -> dict[str, str]:
+    facts = dict(ca2st_mm=__version__, source_sha256=sha256_of(source))
+    if isinstance(meta.get('cfg'), str):
+        facts['config'] = meta['cfg']
+    classes = (meta.get('dataset_meta') or {}).get('classes')
+    if classes:
+        facts['classes'] = json.dumps(list(classes))
+    if 'frozen_experts' in meta:
+        facts['frozen_experts'] = json.dumps(meta['frozen_experts'])
+    # Publishing again keeps what is known already.
+    return {**{k: v for k, v in meta.items() if isinstance(v, str)}, **facts}

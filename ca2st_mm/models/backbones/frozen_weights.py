@@ -1,0 +1,110 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Checkpoints without the frozen weights of the experts.
+
+Frozen weights never change, so a *delta* checkpoint leaves them out and keeps
+one fingerprint for each expert instead.  An expert that meets its fingerprint
+in a state dict takes the frozen weights from where they came: from itself or
+from its ``init_cfg``; other weights are refused.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+FINGERPRINT = 'frozen_sha256'
+
+
+def frozen_parameters(expert: nn.Module) -> dict[str, Tensor]:
+    """Parameters of the parts that the config freezes, by name.
+
+    Not by ``requires_grad``: averaged copies of a model get no gradient.
+    """
+    parts = expert.parts()
+    frozen = {id(p) for part in expert.frozen_parts for p in parts[part]}
+    return {n: p for n, p in expert.named_parameters() if id(p) in frozen}
+
+
+def fingerprint(expert: nn.Module) -> Tensor:
+    """SHA-256 of the frozen parameters: names, shapes and values.
+
+    Returns:
+        32 bytes as a tensor of type uint8, so that it fits a state dict.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(frozen_parameters(expert).items()):
+        value = value.detach().float().cpu().contiguous()
+        digest.update(f'{name} {tuple(value.shape)}'.encode())
+        digest.update(value.numpy().data)
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
+
+
+def expect_fingerprint(
+    expert: nn.Module, state_dict: dict[str, Tensor], prefix: str
+) -> None:
+    """Put the frozen weights of an expert back into a delta, in place.
+
+    Args:
+        expert: A :class:`TransformerExpert`.
+        state_dict: State dict to load, of the whole model.
+        prefix: Front of the expert's names in it.
+
+    Raises:
+        ValueError: If the expert cannot get the weights that it needs.
+    """
+    wanted = state_dict.pop(prefix + FINGERPRINT, None)
+    if wanted is None:
+        return
+    name = prefix.rstrip('.') or type(expert).__name__
+    if not torch.equal(fingerprint(expert), wanted.cpu()):
+        if expert.is_init or expert.init_cfg is None:
+            raise ValueError(_refusal(expert, name, wanted))
+        expert.init_weights()
+        if not torch.equal(fingerprint(expert), wanted.cpu()):
+            raise ValueError(_refusal(expert, name, wanted))
+    for key, value in frozen_parameters(expert).items():
+        state_dict.setdefault(prefix + key, value.detach())
+
+
+def _refusal(expert: nn.Module, name: str, wanted: Tensor) -> str:
+    source = (expert.init_cfg or {}).get('checkpoint')
+    has = f'the weights from {source!r}' if source else 'other weights'
+    return (
+        f'this checkpoint leaves out the frozen weights of {name} (sha256 '
+        f'{_hex(wanted)}...), but the model has {has} '
+        f'({_hex(fingerprint(expert))}...); give that expert the init_cfg '
+        'it was trained with, or load a full export (tools/publish_model.py)'
+    )
+
+
+def _hex(value: Tensor) -> str:
+    return bytes(value.cpu().tolist()).hex()[:12]
+
+
+def without_frozen(
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    fingerprints: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """The delta of a state dict.
+
+    Args:
+        model: The model it is of.
+        state_dict: All its tensors.
+        fingerprints: Fingerprint by name of the expert in the model, such as
+            'backbone.experts.spatial'.
+
+    Returns:
+        The tensors that were trained, and one fingerprint for each expert.
+    """
+    experts = dict(model.named_modules())
+    left_out = {
+        f'{name}.{key}' if name else key
+        for name in fingerprints
+        for key in frozen_parameters(experts[name])
+    }
+    delta = {k: v for k, v in state_dict.items() if k not in left_out}
+    for name, value in fingerprints.items():
+        delta[f'{name}.{FINGERPRINT}' if name else FINGERPRINT] = value
+    return delta

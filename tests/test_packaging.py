@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ca2st_mm import __version__
+from ca2st_mm import __version__, zoo
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ('ca2st_mm', 'configs', 'tools', 'requirements')
@@ -72,6 +72,32 @@ def test_every_config_and_tool_is_where_mim_looks(built):
     assert 'ca2st_mm/.mim/tools/train.py' in expected
     inside = {n for n in in_wheel(wheel) if n.startswith('ca2st_mm/.mim/')}
     assert inside == expected
+
+
+# The zoo alone, without what `import ca2st_mm` imports.
+LIST_ZOO = """
+import sys, types
+package = types.ModuleType('ca2st_mm')
+package.__path__ = [sys.argv[1] + '/ca2st_mm']
+sys.modules['ca2st_mm'] = package
+from ca2st_mm import zoo
+print(zoo.catalogue.find_index())
+print(len(zoo.entries()))
+"""
+
+
+def test_zoo_finds_its_metafiles_in_the_wheel(built, tmp_path):
+    with zipfile.ZipFile(built[1]) as archive:
+        archive.extractall(tmp_path)
+    done = subprocess.run(
+        [sys.executable, '-c', LIST_ZOO, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    index, count = done.stdout.split()
+    assert Path(index) == tmp_path / 'ca2st_mm' / '.mim' / 'model-index.yml'
+    assert int(count) == len(zoo.entries()) > 10
 
 
 def test_nothing_else_is_installed(built):

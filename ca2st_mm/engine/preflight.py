@@ -1,15 +1,17 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Look for every file a config names before a long run starts.
 
-A config may say where its files come from in a top-level dict ``fetch``,
-path to sentence::
+Weights of the zoo (``zoo://NAME``) are fetched.  For its other files a config
+may say where they come from in a top-level dict ``fetch``, path to sentence::
 
-    fetch = {'checkpoints/clip.pth': 'download X and run tools/...'}
+    fetch = {'data/mine/train.csv': 'list your training clips'}
 """
 
 import os
 import os.path as osp
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+
+from ca2st_mm import zoo
 
 LOADERS = {
     'train': ('train_dataloader', 'val_dataloader'),
@@ -32,7 +34,10 @@ class NeededFile(NamedTuple):
 def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
     """Stop early if a data file or checkpoint of the config is missing.
 
-    Addresses with a scheme (``https://``, ``s3://``, ...) are not checked.
+    Weights of the zoo are fetched once no other file is missing.  In a
+    distributed run the process that comes first fetches them, the others
+    wait for it and find them in the cache.  Addresses with another scheme
+    (``https://``, ``s3://``, ...) are not checked.
 
     Args:
         cfg: The complete config, command-line options merged.
@@ -44,38 +49,71 @@ def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
         MissingFileError: One sentence that names every missing file, what
             to fetch and where to put it.
     """
-    missing: Dict[str, NeededFile] = {}
-    for needed in _needed_files(cfg, mode):
-        if not osp.exists(osp.expanduser(needed.path)):
-            missing.setdefault(needed.path, needed)
-    if not missing:
-        return
+    needed: Dict[str, NeededFile] = {}
+    for file in _needed_files(cfg, mode):
+        needed.setdefault(file.path, file)
     hints = cfg.get('fetch') or {}
-    parts = [_describe(needed, hints) for needed in missing.values()]
-    noun = 'a file is' if len(parts) == 1 else f'{len(parts)} files are'
-    raise MissingFileError(f'Cannot start, {noun} missing: {"; ".join(parts)}')
+    _stop_if_any(_find_locally(file, hints) for file in needed.values())
+    _stop_if_any(_fetch(file) for file in needed.values())
 
 
-def _describe(needed: NeededFile, hints: Mapping[str, str]) -> str:
-    """Name one missing file and its cure."""
+def _stop_if_any(problems: Iterator[Optional[str]]) -> None:
+    parts = [problem for problem in problems if problem]
+    if parts:
+        count = len(parts)
+        noun = 'a file is' if count == 1 else f'{count} files are'
+        raise MissingFileError(
+            f'Cannot start, {noun} missing: {"; ".join(parts)}'
+        )
+
+
+def _find_locally(
+    needed: NeededFile, hints: Mapping[str, str]
+) -> Optional[str]:
+    """Name a missing file and its cure; None if it is there or in the zoo."""
+    if needed.path.startswith(zoo.SCHEME):
+        try:
+            zoo.find(needed.path)
+        except ValueError as error:
+            return f'{needed.path} ({error})'
+        return None
+    if osp.exists(osp.expanduser(needed.path)):
+        return None
     place = osp.abspath(osp.expanduser(needed.path))
     source = hints.get(needed.path) or f'get {needed.what}'
-    other = f'with --cfg-options {needed.key}=PATH'
-    if needed.key == 'load_from':
-        # The checkpoint is an argument of its own, which comes before.
-        other = 'on the command line'
     return (
         f'{needed.path} ({source}; put it at {place}, or name another place '
-        f'{other})'
+        f'{_elsewhere(needed)})'
     )
 
 
+def _fetch(needed: NeededFile) -> Optional[str]:
+    """Have weights of the zoo in the cache, or say why they are not."""
+    if not needed.path.startswith(zoo.SCHEME):
+        return None
+    try:
+        zoo.fetch(needed.path)
+    except zoo.ZooError as error:
+        return (
+            f'{needed.path} ({error}; or name another file '
+            f'{_elsewhere(needed)})'
+        )
+    return None
+
+
+def _elsewhere(needed: NeededFile) -> str:
+    if needed.key == 'load_from':
+        # The checkpoint is an argument of its own, which comes before.
+        return 'on the command line'
+    return f'with --cfg-options {needed.key}=PATH'
+
+
 def _needed_files(cfg: Mapping[str, Any], mode: str) -> Iterator[NeededFile]:
-    """List the local files that a run in this mode is going to open."""
+    """List the files that a run in this mode is going to open."""
     if mode not in LOADERS:
         raise ValueError(f'mode must be one of {list(LOADERS)}, got {mode!r}')
     if isinstance(cfg.get('load_from'), str):
-        yield from _local(cfg['load_from'], 'load_from', 'the checkpoint')
+        yield from _checked(cfg['load_from'], 'load_from', 'the checkpoint')
     if mode == 'train':
         # Only training initialises the model; testing loads all of it.
         yield from _checkpoints(cfg.get('model'), 'model')
@@ -85,9 +123,10 @@ def _needed_files(cfg: Mapping[str, Any], mode: str) -> Iterator[NeededFile]:
             yield from _data_files(loader, name)
 
 
-def _local(path: str, key: str, what: str) -> List[NeededFile]:
-    """The path as a list, which is empty if it is not a local path."""
-    if not path or '://' in path or path.startswith('s3:'):
+def _checked(path: str, key: str, what: str) -> List[NeededFile]:
+    """The path as a list, which is empty if we cannot look for it."""
+    foreign = '://' in path and not path.startswith(zoo.SCHEME)
+    if not path or foreign or path.startswith('s3:'):
         return []
     return [NeededFile(path, key, what)]
 
@@ -114,7 +153,7 @@ def _checkpoints(node: Any, key: str) -> Iterator[NeededFile]:
             if isinstance(path, str):
                 step = f'.{index}' if len(inits) > 1 else ''
                 where = f'{key}.init_cfg{step}.checkpoint'
-                yield from _local(path, where, 'the pretrained weights')
+                yield from _checked(path, where, 'the pretrained weights')
     for child, child_key in _children(node, key):
         if not child_key.endswith('.init_cfg'):
             yield from _checkpoints(child, child_key)
@@ -127,13 +166,13 @@ def _data_files(node: Any, key: str) -> Iterator[NeededFile]:
         annotation = node.get('ann_file')
         if isinstance(annotation, str):
             path = annotation and _join(root, annotation)
-            yield from _local(path, f'{key}.ann_file', 'the annotation file')
+            yield from _checked(path, f'{key}.ann_file', 'the annotation file')
         prefixes = node.get('data_prefix')
         if isinstance(prefixes, Mapping) and isinstance(annotation, str):
             for child, child_key in _children(prefixes, f'{key}.data_prefix'):
                 if isinstance(child, str):
                     path = _join(root, child)
-                    yield from _local(path, child_key, 'the data folder')
+                    yield from _checked(path, child_key, 'the data folder')
     for child, child_key in _children(node, key):
         yield from _data_files(child, child_key)
 

@@ -11,13 +11,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-videomae = 'checkpoints/videomae_vit-base-p16_ek100.pth'
+videomae = 'zoo://videomae_vit-base-p16_ek100-pre'
 fetch = {
-    videomae: (
-        'the encoder of a VideoMAE ViT-B pretrained on EPIC-KITCHENS-100 '
-        '(the authors: 2400 epochs) under the parameter names of '
-        'VideoMAEExpert'
-    ),
     'data/epic_kitchens100/train.csv': (
         'list the training segments with the columns file,start,end,verb,noun'
     ),

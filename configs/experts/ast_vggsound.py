@@ -13,10 +13,6 @@ _base_ = [
 ]
 
 fetch = {
-    'checkpoints/ast_base-p16_audioset.pth': (
-        'AST pretrained on AudioSet (stride 10) under the parameter names '
-        'of ASTExpert'
-    ),
     'data/vggsound/train.csv': (
         'list your VGG-Sound training clips with the columns file,label'
     ),
@@ -32,7 +28,7 @@ model = dict(
         drop_path_rate=0.2,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='checkpoints/ast_base-p16_audioset.pth',
+            checkpoint='zoo://ast_base_audioset-10-10',
         ),
     ),
     # TSNAudioHead wants a map to pool; an expert pools its own tokens.

@@ -18,10 +18,6 @@ fetch = {
     'data/kinetics400/val.csv': (
         'list your Kinetics-400 validation clips with the columns file,label'
     ),
-    'checkpoints/clip_vit-base-p16.pth': (
-        "the image encoder of OpenAI's CLIP ViT-B/16 under the parameter "
-        'names of CLIPExpert'
-    ),
 }
 model = dict(
     type='Recognizer2D',
@@ -30,7 +26,7 @@ model = dict(
         num_frames=1,
         drop_path_rate=0.2,
         init_cfg=dict(
-            type='Pretrained', checkpoint='checkpoints/clip_vit-base-p16.pth'
+            type='Pretrained', checkpoint='zoo://clip_vit-base-p16_openai'
         ),
     ),
     cls_head=dict(

@@ -7,12 +7,6 @@ trains the expert itself.  The recipe is that of CAST (our choice).
 
 _base_ = './clip_k400.py'
 
-fetch = {
-    'checkpoints/videomae_vit-base-p16_k400.pth': (
-        "the encoder of VideoMAE ViT-B (Kinetics-400, from VideoMAE's model "
-        'zoo) under the parameter names of VideoMAEExpert'
-    ),
-}
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -21,7 +15,7 @@ model = dict(
         drop_path_rate=0.2,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='checkpoints/videomae_vit-base-p16_k400.pth',
+            checkpoint='zoo://videomae_vit-base-p16_k400-ft',
         ),
     ),
 )

@@ -8,13 +8,6 @@ sees what the earlier ones wrote.  62 M of 320 M parameters are trained.
 
 _base_ = './cast_vit-base.py'
 
-fetch = {
-    'checkpoints/ast_base-p16_audioset.pth': (
-        'AST pretrained on AudioSet (stride 10) under the parameter names '
-        'of ASTExpert'
-    ),
-}
-
 b_ca = dict(
     type='BottleneckCrossAttention',
     ratio=0.5,
@@ -35,7 +28,7 @@ model = dict(
                 drop_path_rate=0.2,
                 init_cfg=dict(
                     type='Pretrained',
-                    checkpoint='checkpoints/ast_base-p16_audioset.pth',
+                    checkpoint='zoo://ast_base_audioset-10-10',
                 ),
             ),
         ),

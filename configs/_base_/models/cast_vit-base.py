@@ -5,18 +5,6 @@ One B-CA in every layer joins the two.  45 M of 217 M parameters are trained:
 adapters, links, final norms and head.
 """
 
-# Where the files of this config come from; the preflight check prints it.
-fetch = {
-    'checkpoints/clip_vit-base-p16.pth': (
-        "the image encoder of OpenAI's CLIP ViT-B/16 under the parameter "
-        'names of CLIPExpert'
-    ),
-    'checkpoints/videomae_vit-base-p16_k400.pth': (
-        "the encoder of VideoMAE ViT-B (Kinetics-400, from VideoMAE's model "
-        'zoo) under the parameter names of VideoMAEExpert'
-    ),
-}
-
 model = dict(
     type='MultiExpertRecognizer',
     backbone=dict(
@@ -29,16 +17,18 @@ model = dict(
                 drop_path_rate=0.2,
                 init_cfg=dict(
                     type='Pretrained',
-                    checkpoint='checkpoints/clip_vit-base-p16.pth',
+                    checkpoint='zoo://clip_vit-base-p16_openai',
                 ),
             ),
             temporal=dict(
                 type='VideoMAEExpert',
                 num_frames=16,
                 drop_path_rate=0.2,
+                # The released models start from fine-tuned weights; the
+                # paper's text says pre-trained (`-k400-pre`).
                 init_cfg=dict(
                     type='Pretrained',
-                    checkpoint='checkpoints/videomae_vit-base-p16_k400.pth',
+                    checkpoint='zoo://videomae_vit-base-p16_k400-ft',
                 ),
             ),
         ),

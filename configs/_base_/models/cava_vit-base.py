@@ -5,17 +5,6 @@ Both directions of B-CA look at all tokens of the other expert; clock times
 tell them what happened together.  44 M of 216 M parameters are trained.
 """
 
-fetch = {
-    'checkpoints/clip_vit-base-p16.pth': (
-        "the image encoder of OpenAI's CLIP ViT-B/16 under the parameter "
-        'names of CLIPExpert'
-    ),
-    'checkpoints/ast_base-p16_audioset.pth': (
-        'AST pretrained on AudioSet (stride 10) under the parameter names '
-        'of ASTExpert'
-    ),
-}
-
 model = dict(
     type='MultiExpertRecognizer',
     backbone=dict(
@@ -28,7 +17,7 @@ model = dict(
                 drop_path_rate=0.2,
                 init_cfg=dict(
                     type='Pretrained',
-                    checkpoint='checkpoints/clip_vit-base-p16.pth',
+                    checkpoint='zoo://clip_vit-base-p16_openai',
                 ),
             ),
             audio=dict(
@@ -38,7 +27,7 @@ model = dict(
                 drop_path_rate=0.2,
                 init_cfg=dict(
                     type='Pretrained',
-                    checkpoint='checkpoints/ast_base-p16_audioset.pth',
+                    checkpoint='zoo://ast_base_audioset-10-10',
                 ),
             ),
         ),

@@ -1,0 +1,24 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The zoo: which weights there are, where they come from, and whose they are.
+
+The metafiles below ``configs`` are the catalogue; a file is fetched once,
+checked against its hash and kept in the cache folder.
+"""
+
+from ca2st_mm.zoo.catalogue import SCHEME, Entry, Source, entries, find
+from ca2st_mm.zoo.errors import ZooError
+from ca2st_mm.zoo.fetching import fetch, path
+from ca2st_mm.zoo.verifying import Verdict, verify
+
+__all__ = [
+    'SCHEME',
+    'Entry',
+    'Source',
+    'Verdict',
+    'ZooError',
+    'entries',
+    'fetch',
+    'find',
+    'path',
+    'verify',
+]

@@ -14,11 +14,12 @@ from .reference import (
 from .reference_notes import drop_audio_positions
 from .renaming import RenameTable, Rule
 from .source import Source
-from .sources import SOURCES, detect_source
+from .sources import OURS, SOURCES, detect_source
 
 __all__ = [
     'Conversion',
     'Layout',
+    'OURS',
     'RenameTable',
     'Rule',
     'SOURCES',

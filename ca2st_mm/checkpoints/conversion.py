@@ -55,11 +55,12 @@ def convert(
         Our state dict and the account of it.
 
     Raises:
-        KeyError: If a key is unknown, a part is missing, or two keys become
-            one.
+        KeyError: If a key is unknown or holds integers, a part is missing,
+            or two keys become one.
     """
     ignored = dict(ignored or {})
     kept = {k: v for k, v in state_dict.items() if k not in ignored}
+    _require_floats(kept, table.name)
     out, origins = join_parts(kept, joins)
     used = {key for keys in origins.values() for key in keys}
     rest = {key: value for key, value in kept.items() if key not in used}
@@ -71,14 +72,17 @@ def convert(
             )
         out[ours] = value
     origins |= {table.our_name(key): (key,) for key in rest}
-    # Integers, e.g. a stray index table, must not pass as weights.
-    if odd := [key for key in out if not out[key].is_floating_point()]:
-        raise KeyError(
-            f'{table.name}: {origins[odd[0]][0]!r} holds {out[odd[0]].dtype}, '
-            'which is no weight'
-        )
     out, notes = _widen(out)
     return Conversion(out, ignored, origins, notes)
+
+
+def _require_floats(state_dict: Mapping[str, Tensor], name: str) -> None:
+    # Joining would turn integers, e.g. a stray index table, into floats.
+    for key, value in state_dict.items():
+        if not value.is_floating_point():
+            raise KeyError(
+                f'{name}: {key!r} holds {value.dtype}, which is no weight'
+            )
 
 
 def _widen(

@@ -121,7 +121,7 @@ def _ast_hf():
     shapes = {
         'embeddings.cls_token': (1, 1, DIMS),
         'embeddings.distillation_token': (1, 1, DIMS),
-        'embeddings.position_embeddings': (1, 14, DIMS),
+        'embeddings.position_embeddings': (1, 18, DIMS),
         f'{patches}.weight': (DIMS, 1, 16, 16),
         f'{patches}.bias': (DIMS,),
         **_norm('layernorm'),
@@ -138,8 +138,9 @@ def _ast_official():
     shapes = {
         'cls_token': (1, 1, DIMS),
         'dist_token': (1, 1, DIMS),
-        'pos_embed': (1, 14, DIMS),
-        **_linear('patch_embed.proj', DIMS, DIMS),
+        'pos_embed': (1, 18, DIMS),
+        'patch_embed.proj.weight': (DIMS, 1, 16, 16),
+        'patch_embed.proj.bias': (DIMS,),
         **_norm('norm'),
         **_shapes_of_timm_blocks('mlp.fc1', 'mlp.fc2'),
     }

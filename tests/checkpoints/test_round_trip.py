@@ -1,12 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The authors' checkpoints to ours and back: every bit, every key."""
 
-import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
+from reference_keys import weights_of
 
 from ca2st_mm.checkpoints import (
     SOURCES,
@@ -18,8 +17,6 @@ from ca2st_mm.checkpoints import (
     unwrap,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-REFERENCE = ROOT.parent / 'shared' / 'reference'
 NAMES = [
     'cast_single',
     'cast_compo',
@@ -42,20 +39,6 @@ IGNORED = dict(
     },
 )
 NEVER_USED = {'audio_ln_post.weight', 'audio_ln_post.bias'}
-
-
-def weights_of(name, dtype=torch.float32):
-    """Random tensors of the right names and a hundredth of the size."""
-    path = REFERENCE / f'keys_{name}.json'
-    if not path.is_file():
-        pytest.skip(f'key lists of the reference models not at {REFERENCE}')
-    generator = torch.Generator().manual_seed(0)
-    return {
-        key: torch.randn(
-            [min(side, 12) for side in shape], generator=generator
-        ).to(dtype)
-        for key, shape in json.loads(path.read_text()).items()
-    }
 
 
 @pytest.mark.parametrize('name', NAMES)

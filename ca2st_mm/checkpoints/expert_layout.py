@@ -128,7 +128,7 @@ class ExpertLayout:
             state_dict,
             RenameTable(name, rules),
             joins,
-            _match(state_dict, ignored, front),
+            _match(state_dict, ignored),
         )
         self._require_all(conversion.state_dict, rules, joins, name)
         return conversion
@@ -172,19 +172,12 @@ def _with_front(join: Join, front: str) -> Join:
     )
 
 
-def _match(
-    keys: Iterable[str], reasons: Mapping[str, str], front: str
-) -> dict[str, str]:
-    """The ignored keys with their reason.
-
-    Reasons of the expert's own keys and of keys beside it never meet: a key
-    under the front is only matched by a template with the front.
-    """
-    patterns = [(key_pattern(k), k, why) for k, why in reasons.items()]
+def _match(keys: Iterable[str], reasons: Mapping[str, str]) -> dict[str, str]:
+    """The ignored keys with their reason."""
+    patterns = [(key_pattern(k), why) for k, why in reasons.items()]
     return {
         key: why
         for key in keys
-        for pattern, template, why in patterns
+        for pattern, why in patterns
         if pattern.match(key)
-        and key.startswith(front) == template.startswith(front)
     }

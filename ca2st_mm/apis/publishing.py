@@ -62,7 +62,6 @@ def publish(
         state_dict = _delta_of(model, config) if delta else model.state_dict()
     facts = _facts(stored.get('meta') or {}, Path(checkpoint))
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_checkpoint(out, state_dict, {**facts, **(metadata or {})})
     named = out.with_name(f'{out.stem}-{sha256_of(out)[:8]}{out.suffix}')
     os.replace(out, named)

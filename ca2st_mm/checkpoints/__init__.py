@@ -1,21 +1,37 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Pure conversions of checkpoints: a table, a function, a loud error."""
 
+from .containers import Unwrapped, unwrap
+from .conversion import Conversion
+from .files import read_checkpoint, write_checkpoint
 from .reference import (
-    Conversion,
     Layout,
     detect_layout,
     from_reference,
+    layout_of_ours,
     to_reference,
 )
+from .reference_notes import drop_audio_positions
 from .renaming import RenameTable, Rule
+from .source import Source
+from .sources import OURS, SOURCES, detect_source
 
 __all__ = [
     'Conversion',
     'Layout',
+    'OURS',
     'RenameTable',
     'Rule',
+    'SOURCES',
+    'Source',
+    'Unwrapped',
     'detect_layout',
+    'detect_source',
+    'drop_audio_positions',
     'from_reference',
+    'layout_of_ours',
+    'read_checkpoint',
     'to_reference',
+    'unwrap',
+    'write_checkpoint',
 ]

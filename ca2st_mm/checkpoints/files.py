@@ -88,6 +88,7 @@ def write_checkpoint(
         ValueError: If the name ends otherwise.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     meta = {str(key): str(value) for key, value in (metadata or {}).items()}
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:

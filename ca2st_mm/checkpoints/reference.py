@@ -3,17 +3,30 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from .reference_tables import BODIES, HEADS
+from .conversion import Conversion, convert
+from .joining import Join
+from .reference_notes import notes_on
+from .reference_tables import BODIES, HEADS, TEMPORAL
 from .renaming import RenameTable
 
 # A norm the reference owns and never uses (facts: section 3).
 UNUSED_NORM = 'audio_ln_post'
 SPATIAL_NORM = 'clip_ln_post'
+# VideoMAE has no key bias; ours is zero there.
+QKV_BIAS = Join(
+    tuple(f'blocks.{{i}}.attn.{letter}_bias' for letter in 'qkv'),
+    f'{TEMPORAL}.layers.{{i}}.attention.attn.qkv.bias',
+    optional='blocks.{i}.attn.k_bias',
+)
+_FAMILIES = {
+    frozenset(('spatial', 'temporal')): 'cast',
+    frozenset(('spatial', 'audio')): 'cava',
+    frozenset(('spatial', 'temporal', 'audio')): 'ca2st',
+}
 UNUSED_ADAPTERS = ('noun_last_Adapter', 'verb_last_Adapter')
 
 
@@ -36,12 +49,9 @@ class Layout:
         return RenameTable(f'{self.family} ({self.head})', rules)
 
 
-@dataclass
-class Conversion:
-    """A renamed state dict, and why some tensors are not in it."""
-
-    state_dict: dict[str, Tensor]
-    ignored: dict[str, str] = field(default_factory=dict)
+def is_reference(keys: Iterable[str]) -> bool:
+    """Whether the names are of one of the reference models."""
+    return any(key.startswith('clip_conv1.') for key in keys)
 
 
 def detect_layout(keys: Iterable[str]) -> Layout:
@@ -51,7 +61,7 @@ def detect_layout(keys: Iterable[str]) -> Layout:
         ValueError: If the names are of none of the models.
     """
     keys = set(keys)
-    if not any(key.startswith('clip_conv1') for key in keys):
+    if not is_reference(keys):
         raise ValueError(
             'this is no CAST, CAVA or CA2ST checkpoint of the reference '
             f"code: it has no 'clip_conv1.weight'; first keys: "
@@ -67,32 +77,26 @@ def detect_layout(keys: Iterable[str]) -> Layout:
     return Layout(family, 'composition' if composition else 'single')
 
 
-def _join_biases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """VideoMAE keeps q_bias and v_bias; ours is q, zero, v in one."""
-    out = {}
-    for key, value in state_dict.items():
-        if key.endswith('.attn.v_bias'):
-            continue
-        if key.endswith('.attn.q_bias'):
-            front = key.removesuffix('q_bias')
-            if f'{front}v_bias' not in state_dict:
-                raise KeyError(f'{key!r} has no {front}v_bias beside it')
-            parts = (
-                value,
-                torch.zeros_like(value),
-                state_dict[f'{front}v_bias'],
-            )
-            out[f'{front}qkv.bias'] = torch.cat(parts)
-        else:
-            out[key] = value
-    if lone := [
-        key
-        for key in state_dict
-        if key.endswith('.attn.v_bias')
-        and key.replace('v_bias', 'q_bias') not in state_dict
-    ]:
-        raise KeyError(f'{lone[0]!r} has no q_bias beside it')
-    return out
+def layout_of_ours(keys: Iterable[str]) -> Layout:
+    """Which reference model a recognizer of ours can be written as.
+
+    Raises:
+        ValueError: If its experts are those of none of them.
+    """
+    keys = set(keys)
+    found = (re.match(r'backbone\.experts\.(\w+)\.', key) for key in keys)
+    experts = frozenset(match.group(1) for match in found if match)
+    if experts not in _FAMILIES:
+        raise ValueError(
+            'a recognizer with the experts '
+            f'{", ".join(sorted(experts)) or "none"} is no CAST, CAVA or '
+            "CA2ST; its keys must begin with 'backbone.experts.spatial.' and "
+            'so on'
+        )
+    composition = any(key.startswith('cls_head.fc_verb') for key in keys)
+    return Layout(
+        _FAMILIES[experts], 'composition' if composition else 'single'
+    )
 
 
 def _split_biases(
@@ -131,7 +135,7 @@ def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
 
     Returns:
         Our state dict of the whole recognizer and, by reference name, the
-        tensors left out with the reason.
+        tensors left out with the reason.  Half precision becomes float32.
 
     Raises:
         KeyError: If a key is unknown or its partner is missing.
@@ -143,14 +147,18 @@ def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
         for key in state_dict
         if (why := _why_ignored(key, layout)) is not None
     }
-    kept = {k: v for k, v in state_dict.items() if k not in ignored}
-    return Conversion(layout.table.to_ours(_join_biases(kept)), ignored)
+    conversion = convert(state_dict, layout.table, [QKV_BIAS], ignored)
+    conversion.notes += notes_on(
+        layout.family, layout.head, conversion.state_dict
+    )
+    return conversion
 
 
 def to_reference(
     state_dict: Mapping[str, Tensor],
     layout: Layout,
     check_key_bias: bool = True,
+    unused: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Rename our state dict to the reference's names.
 
@@ -159,10 +167,13 @@ def to_reference(
         layout: The reference model to write.
         check_key_bias: Whether a key bias that the reference cannot hold is
             an error. Gradients of it are of no use and may be dropped.
+        unused: Tensors by reference name that :func:`from_reference` left
+            out; they make the way there and back exact.
 
     Returns:
         State dict by reference name. The norm that the reference owns but
-        never uses is filled with the spatial one, as its loader does.
+        never uses is filled with the spatial one, as its loader does, unless
+        it is among ``unused``.
 
     Raises:
         KeyError: If a key of ours has no place in the reference.
@@ -175,4 +186,4 @@ def to_reference(
             if f'{SPATIAL_NORM}.{kind}' in out:
                 source = out[f'{SPATIAL_NORM}.{kind}']
                 out[f'{UNUSED_NORM}.{kind}'] = source.clone()
-    return out
+    return {**out, **(unused or {})}

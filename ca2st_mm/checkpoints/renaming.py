@@ -20,7 +20,11 @@ class Rule(NamedTuple):
     new_axes: int = 0
 
 
-def _pattern(template: str) -> re.Pattern:
+def key_pattern(template: str) -> re.Pattern:
+    """What a template matches at the start of a key, up to a dot or the end.
+
+    ``{i}`` in the template captures a layer index.
+    """
     escaped = re.escape(template).replace(re.escape('{i}'), r'(\d+)')
     return re.compile(escaped + r'(?=\.|$)')
 
@@ -37,8 +41,16 @@ class RenameTable:
         self.name = name
         theirs = sorted(rules, key=lambda r: len(r.theirs), reverse=True)
         ours = sorted(theirs, key=lambda r: len(r.ours), reverse=True)
-        self._to_ours = [(_pattern(r.theirs), r.ours, r) for r in theirs]
-        self._to_theirs = [(_pattern(r.ours), r.theirs, r) for r in ours]
+        self._to_ours = [(key_pattern(r.theirs), r.ours, r) for r in theirs]
+        self._to_theirs = [(key_pattern(r.ours), r.theirs, r) for r in ours]
+
+    def our_name(self, key: str) -> str:
+        """Our name of one of their keys.
+
+        Raises:
+            KeyError: If the key matches no rule.
+        """
+        return self._translate(key, self._to_ours)[0]
 
     def to_ours(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename from their layout to ours.

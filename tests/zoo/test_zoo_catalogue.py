@@ -145,7 +145,7 @@ def test_unknown_name_gets_close_ones():
         zoo.find('clip_vit-base-p16')
     with pytest.raises(ValueError, match='weights.py list'):
         zoo.find('zzz')
-    assert zoo.find('zoo://ast_vggsound').name == 'ast_base_vggsound'
+    assert zoo.find('zoo://ast_base_vggsound').name == 'ast_base_vggsound'
 
 
 def test_docs_are_up_to_date():

@@ -64,6 +64,8 @@ class ASTExpert(TransformerExpert):
             than a patch.
     """
 
+    weights_model = 'ast'
+
     def __init__(
         self,
         arch: str | dict = 'base',

@@ -21,6 +21,7 @@ ARCHS = dict(
         num_heads=12,
         feedforward_channels=3072,
         patch_size=16,
+        activation='quick_gelu',
     ),
     large=dict(
         embed_dims=1024,
@@ -28,6 +29,7 @@ ARCHS = dict(
         num_heads=16,
         feedforward_channels=4096,
         patch_size=14,
+        activation='quick_gelu',
     ),
 )
 
@@ -42,7 +44,7 @@ class CLIPExpert(TransformerExpert):
 
     Args:
         arch: 'base' (B/16), 'large' (L/14) or a dict that replaces entries
-            of 'base'.
+            of 'base', e.g. activation 'gelu' for OpenCLIP's own weights.
         num_frames: Frames the expert reads, T.
         frame_stride: Reads the last of every ``frame_stride`` frames. The
             paper uses 2: one frame per tubelet of VideoMAE.
@@ -58,6 +60,8 @@ class CLIPExpert(TransformerExpert):
     Raises:
         ValueError: If the patches do not tile the frame.
     """
+
+    weights_model = 'clip'
 
     def __init__(
         self,
@@ -92,7 +96,6 @@ class CLIPExpert(TransformerExpert):
         options = LayerOptions(
             **arch,
             axis='space',
-            activation='quick_gelu',
             norm_eps=1e-5,
             adapter_ratio=adapter_ratio,
             drop_path_unit=drop_path_unit,

@@ -127,8 +127,12 @@ class TransformerExpert(BaseModule):
     Args:
         init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` loads
             weights of this expert; adapters may be absent in the file.
+            Published weights of ``weights_model`` are converted on the way.
     """
 
+    # Whose published weights fit, as ``checkpoints.Source.model`` names it;
+    # None takes the expert's own names only.
+    weights_model: str | None = None
     num_layers: int
     token_spec: TokenSpec
     frozen_parts: tuple[str, ...] = ()

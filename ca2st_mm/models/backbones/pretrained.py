@@ -1,39 +1,76 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Loading an expert's weights from a file, with nothing lost in silence."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor
 
+from ca2st_mm.checkpoints import (
+    OURS,
+    Conversion,
+    detect_source,
+    unwrap,
+)
+
 if TYPE_CHECKING:
     from .expert import TransformerExpert
 
-
-def _read(checkpoint: str) -> dict[str, Tensor]:
-    is_local = '://' not in checkpoint
-    if is_local and not Path(checkpoint).is_file():
-        raise FileNotFoundError(
-            f'expert weights {checkpoint!r} are not there; put the file at '
-            'that path or point init_cfg.checkpoint to it'
-        )
-    loaded = _load_checkpoint(checkpoint, map_location='cpu')
-    return loaded.get('state_dict', loaded)
+# Models of one expert; a checkpoint of another one is refused by its name.
+EXPERT_MODELS = frozenset(('clip', 'videomae', 'ast'))
 
 
 def _select(
-    state_dict: dict[str, Tensor], prefix: str | None
+    state_dict: Mapping[str, Tensor], prefix: str
 ) -> dict[str, Tensor]:
-    if not prefix:
-        return dict(state_dict)
-    prefix = prefix.rstrip('.') + '.'
     return {
         key.removeprefix(prefix): value
         for key, value in state_dict.items()
         if key.startswith(prefix)
     }
+
+
+def _to_ours(
+    expert: 'TransformerExpert', state_dict: dict[str, Tensor]
+) -> tuple[Conversion, str]:
+    """Convert, and say in words from what."""
+    if expert.weights_model is None:
+        return OURS.to_ours(state_dict), 'its own names'
+    source = detect_source(state_dict)
+    how = f'{source.title} ({source.name})'
+    if source.model in EXPERT_MODELS - {expert.weights_model}:
+        raise ValueError(f'it holds {how}')
+    try:
+        return source.to_ours(state_dict), how
+    except KeyError as error:
+        raise ValueError(error.args[0]) from error
+
+
+def _convert(
+    expert: 'TransformerExpert',
+    state_dict: dict[str, Tensor],
+    prefix: str | None,
+) -> tuple[Conversion, str]:
+    """Convert what stands under the prefix.
+
+    The prefix is a front of the names in the file or, for a checkpoint of a
+    whole model by its authors, of our names of it.
+    """
+    if not prefix:
+        return _to_ours(expert, state_dict)
+    prefix = prefix.rstrip('.') + '.'
+    if selected := _select(state_dict, prefix):
+        return _to_ours(expert, selected)
+    conversion, source = _to_ours(expert, state_dict)
+    conversion.state_dict = _select(conversion.state_dict, prefix)
+    if not conversion.state_dict:
+        raise ValueError(
+            f'no key begins with the prefix {prefix!r}, the first is '
+            f'{min(state_dict)!r}'
+        )
+    return conversion, source
 
 
 def _optional_keys(expert: 'TransformerExpert') -> set[str]:
@@ -64,11 +101,16 @@ def _misfit(
 def load_pretrained(expert: 'TransformerExpert', init_cfg: dict) -> None:
     """Load a checkpoint of one expert strictly.
 
+    Published weights of any known layout are converted on the way; the log
+    names the layout and what was left out.
+
     Args:
         expert: The expert to fill.
         init_cfg: type 'Pretrained', ``checkpoint`` (path or URL) and
-            optionally ``prefix`` (e.g. 'backbone.' for a checkpoint of a
-            recognizer that was trained with this expert alone).
+            optionally ``prefix``: 'backbone.' for a checkpoint of a
+            recognizer that was trained with this expert alone,
+            'backbone.experts.spatial.' for one of a multi-expert model, ours
+            or its authors'.
 
     Raises:
         FileNotFoundError: If the file is not there.
@@ -83,17 +125,25 @@ def load_pretrained(expert: 'TransformerExpert', init_cfg: dict) -> None:
             'scratch'
         )
     checkpoint = init_cfg['checkpoint']
-    state_dict = _select(_read(checkpoint), init_cfg.get('prefix'))
+    refusal = f'{checkpoint!r} is not a checkpoint of this {name}'
+    try:
+        weights, how = unwrap(_load_checkpoint(checkpoint, 'cpu'))
+        conversion, source = _convert(expert, weights, init_cfg.get('prefix'))
+    except ValueError as error:
+        raise ValueError(f'{refusal}: {error}') from error
+    state_dict = conversion.state_dict
     expert.fit_state_dict(state_dict)
     if problem := _misfit(expert, state_dict):
         raise ValueError(
-            f'{checkpoint!r} is not a checkpoint of this {name}: {problem}; '
-            'check arch, input size and prefix, or convert the file first'
+            f'{refusal}: {problem}; check arch, input size and prefix'
         )
     missing = [key for key in expert.state_dict() if key not in state_dict]
     expert.load_state_dict(state_dict, strict=False)
-    print_log(
-        f'{name}: loaded {len(state_dict)} tensors from {checkpoint}; '
-        f'{len(missing)} start fresh (adapters, final norm)',
-        logger='current',
-    )
+    lines = [
+        f'{name}: loaded {len(state_dict)} tensors from {checkpoint} '
+        f'(read as {source} in {how}); {len(missing)} start fresh (adapters, '
+        'final norm)',
+        *(f'ignored {len(v)}: {k}' for k, v in conversion.reasons().items()),
+        *conversion.notes,
+    ]
+    print_log('; '.join(lines), logger='current')

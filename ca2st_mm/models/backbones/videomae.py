@@ -54,6 +54,8 @@ class VideoMAEExpert(TransformerExpert):
         ValueError: If the tubelets do not tile the clip.
     """
 
+    weights_model = 'videomae'
+
     def __init__(
         self,
         arch: str | dict = 'base',

@@ -1,0 +1,171 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A damaged or strange checkpoint is refused, and the culprit is named."""
+
+import pytest
+import torch
+from layouts import SHAPES, published
+
+from ca2st_mm.checkpoints import SOURCES, detect_source
+
+every_source = pytest.mark.parametrize('name', sorted(SHAPES))
+# Keys that no expert of ours is made of.
+NOT_OURS = ('proj', 'classifier', 'mlp_head', 'text')
+
+
+def needed(name):
+    """Keys whose loss must be noticed by the converter."""
+    return [
+        key
+        for key in SHAPES[name]
+        if not key.removeprefix('visual.').startswith(NOT_OURS)
+        and not key.startswith('fc_norm')
+    ]
+
+
+@every_source
+def test_every_missing_key_is_noticed(name):
+    whole = published(name)
+    for lost in needed(name):
+        rest = {k: v for k, v in whole.items() if k != lost}
+        if not SOURCES[name].matches(rest):
+            # An anchor is gone: nothing is recognised any more.
+            with pytest.raises(ValueError, match='fit no known source'):
+                detect_source(rest)
+            continue
+        with pytest.raises(KeyError) as error:
+            SOURCES[name].to_ours(rest)
+        assert lost in str(error.value)
+
+
+@every_source
+def test_a_lost_layer_is_noticed(name):
+    whole = published(name)
+    rest = {k: v for k, v in whole.items() if '.1.' not in k}
+    with pytest.raises(KeyError, match=r'\.1\.'):
+        SOURCES[name].to_ours(rest)
+
+
+@every_source
+@pytest.mark.parametrize(
+    'stray', ['gamma_1', 'attn.logit_scale', 'norm1.running_mean']
+)
+def test_an_unknown_key_is_named(name, stray):
+    whole = published(name)
+    layer = next(k for k in whole if '.1.' in k).split('.1.')[0]
+    key = f'{layer}.1.{stray}'
+    with pytest.raises(KeyError, match='no rule for the key') as error:
+        SOURCES[name].to_ours({**whole, key: torch.zeros(4)})
+    assert key in str(error.value)
+
+
+@every_source
+def test_an_unknown_part_beside_the_expert_is_named(name):
+    whole = published(name)
+    with pytest.raises(KeyError, match='no rule for the key .neck.weight'):
+        SOURCES[name].to_ours({**whole, 'neck.weight': torch.zeros(4)})
+
+
+@every_source
+def test_nothing_vanishes(name):
+    whole = published(name)
+    conversion = SOURCES[name].to_ours(whole)
+    used = [key for keys in conversion.origins.values() for key in keys]
+    assert len(used) == len(set(used))
+    assert set(used) | set(conversion.ignored) == set(whole)
+    assert not set(used) & set(conversion.ignored)
+    assert set(conversion.origins) == set(conversion.state_dict)
+    total = sum(whole[key].numel() for key in used)
+    added = 3 * 4 if name.startswith('videomae') else 0  # zero key biases
+    converted = sum(v.numel() for v in conversion.state_dict.values())
+    assert converted == total + added
+
+
+@every_source
+def test_half_precision_becomes_float32_exactly(name):
+    half = published(name, torch.float16)
+    conversion = SOURCES[name].to_ours(half)
+    expected = SOURCES[name].to_ours({k: v.float() for k, v in half.items()})
+    for key, value in expected.state_dict.items():
+        assert conversion.state_dict[key].dtype == torch.float32
+        assert torch.equal(conversion.state_dict[key], value), key
+    assert any('float16 became float32' in n for n in conversion.notes)
+    assert not any('float16' in note for note in expected.notes)
+
+
+@every_source
+def test_an_index_table_is_no_weight(name):
+    whole = published(name)
+    key = needed(name)[-1]
+    whole[key] = torch.zeros(whole[key].shape, dtype=torch.long)
+    with pytest.raises(KeyError, match='is no weight'):
+        SOURCES[name].to_ours(whole)
+
+
+@pytest.mark.parametrize(
+    'name, front, query, key',
+    [
+        ('videomae_official', 'blocks.{}.attn', 'q_bias', 'k_bias'),
+        ('videomae_mmaction', 'blocks.{}.attn', 'q_bias', 'k_bias'),
+        (
+            'videomae_hf',
+            'videomae.encoder.layer.{}.attention.attention',
+            'q_bias',
+            'key.bias',
+        ),
+    ],
+)
+def test_a_key_bias_is_held(name, front, query, key):
+    whole = published(name)
+    biases = {f'{front.format(i)}.{key}': torch.randn(4) for i in range(3)}
+    ours = SOURCES[name].to_ours({**whole, **biases}).state_dict
+    plain = SOURCES[name].to_ours(whole).state_dict
+    for i in range(3):
+        bias = ours[f'layers.{i}.attention.attn.qkv.bias']
+        zero = plain[f'layers.{i}.attention.attn.qkv.bias']
+        there = front.format(i)
+        assert torch.equal(bias[4:8], biases[f'{there}.{key}'])
+        assert torch.equal(zero[4:8], torch.zeros(4))
+        assert torch.equal(bias[:4], whole[f'{there}.{query}'])
+        assert torch.equal(zero[:4], bias[:4])
+        assert torch.equal(zero[8:], bias[8:])
+
+
+def test_one_bias_for_all_three_is_held():
+    whole = published('videomae_official')
+    joined = {f'blocks.{i}.attn.qkv.bias': torch.randn(12) for i in range(3)}
+    parts = ('q_bias', 'v_bias')
+    rest = {k: v for k, v in whole.items() if not k.endswith(parts)}
+    ours = SOURCES['videomae_official'].to_ours({**rest, **joined})
+    for i in range(3):
+        bias = ours.state_dict[f'layers.{i}.attention.attn.qkv.bias']
+        assert torch.equal(bias, joined[f'blocks.{i}.attn.qkv.bias'])
+    with pytest.raises(KeyError, match='both whole and in parts'):
+        SOURCES['videomae_official'].to_ours({**whole, **joined})
+
+
+def test_two_generations_of_biases_at_once_are_refused():
+    whole = published('videomae_hf')
+    front = 'videomae.encoder.layer.0.attention.attention'
+    both = {
+        f'{front}.query.bias': torch.zeros(4),
+        f'{front}.value.bias': torch.zeros(4),
+    }
+    with pytest.raises(KeyError, match='makes a second'):
+        SOURCES['videomae_hf'].to_ours({**whole, **both})
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_a_sinusoid_table_is_left_out_and_a_learned_one_refused(dtype):
+    whole = published('videomae_mmaction')
+    table = torch.randn(1, 8, 4, dtype=dtype)
+    with pytest.raises(ValueError, match='a learned one'):
+        SOURCES['videomae_mmaction'].to_ours({**whole, 'pos_embed': table})
+    angle = torch.arange(8.0)[:, None] / 10000 ** torch.tensor(
+        [0, 0, 0.5, 0.5]
+    )
+    table = torch.where(torch.arange(4) % 2 == 0, angle.sin(), angle.cos())
+    whole['pos_embed'] = table[None].to(dtype)
+    conversion = SOURCES['videomae_mmaction'].to_ours(whole)
+    assert conversion.ignored == {
+        'pos_embed': 'sinusoid table; ours is computed'
+    }

@@ -1,0 +1,198 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Experts load files of any known layout directly, or say why not."""
+
+import logging
+
+import pytest
+import torch
+from layouts import SHAPES, published
+from mmaction.registry import MODELS
+from mmengine.logging import MMLogger
+from safetensors.torch import save_file
+
+from ca2st_mm.checkpoints import SOURCES, to_reference
+from ca2st_mm.checkpoints.reference import Layout
+
+ARCH = dict(
+    embed_dims=4,
+    num_layers=3,
+    num_heads=2,
+    feedforward_channels=6,
+    patch_size=16,
+)
+EXPERTS = dict(
+    clip=dict(type='CLIPExpert', arch=ARCH, img_size=32, num_frames=2),
+    videomae=dict(type='VideoMAEExpert', arch=ARCH, img_size=32, num_frames=4),
+    ast=dict(
+        type='ASTExpert',
+        arch=dict(ARCH, pretrained_mels=46),
+        spec_size=(46, 46),
+    ),
+)
+
+
+def load(model, path, **init_cfg):
+    init_cfg = dict(type='Pretrained', checkpoint=str(path), **init_cfg)
+    expert = MODELS.build(dict(EXPERTS[model], init_cfg=init_cfg))
+    expert.init_weights()
+    return expert
+
+
+def saved(container, tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(container, path)
+    return path
+
+
+def require_held(expert, state_dict):
+    own = expert.state_dict()
+    for key, value in state_dict.items():
+        assert torch.equal(own[key], value), key
+
+
+@pytest.fixture
+def log():
+    """What the current logger says."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize('source', sorted(SHAPES))
+def test_every_published_layout(source, tmp_path, log):
+    model = SOURCES[source].model
+    weights = published(source)
+    path = saved(dict(module=weights, epoch=1), tmp_path)
+    expert = load(model, path)
+    conversion = SOURCES[source].to_ours(weights)
+    require_held(expert, conversion.state_dict)
+    said = '\n'.join(log)
+    assert f'({source}) in module' in said
+    for why, keys in conversion.reasons().items():
+        assert f'ignored {len(keys)}: {why}' in said
+
+
+def test_a_prefix_inside_the_file_comes_first(tmp_path):
+    weights = published('videomae_mmaction')
+    other = {'other.weight': torch.zeros(1)}
+    mine = {f'my.student.{key}': value for key, value in weights.items()}
+    path = tmp_path / 'weights.safetensors'
+    save_file({**mine, **other}, path)
+    expected = SOURCES['videomae_mmaction'].to_ours(weights).state_dict
+    for prefix in ('my.student', 'my.student.'):
+        require_held(load('videomae', path, prefix=prefix), expected)
+
+
+def authors_cast():
+    """A CAST checkpoint of the authors, written from experts of ours."""
+    ours = {}
+    for name, model in dict(spatial='clip', temporal='videomae').items():
+        expert = MODELS.build(EXPERTS[model])
+        for key, value in expert.state_dict().items():
+            if not key.endswith('qkv.bias'):
+                value = torch.randn_like(value)
+            ours[f'backbone.experts.{name}.{key}'] = value
+    return ours, to_reference(ours, Layout('cast', 'composition'))
+
+
+@pytest.mark.parametrize('half', [False, True])
+def test_an_expert_of_the_authors_cast(half, tmp_path):
+    ours, theirs = authors_cast()
+    if half:
+        ours = {key: value.half().float() for key, value in ours.items()}
+        theirs = {key: value.half() for key, value in theirs.items()}
+    path = saved(dict(module=theirs), tmp_path)
+    for name, model in dict(spatial='clip', temporal='videomae').items():
+        front = f'backbone.experts.{name}.'
+        expert = load(model, path, prefix=front)
+        mine = {
+            key.removeprefix(front): value
+            for key, value in ours.items()
+            if key.startswith(front)
+        }
+        assert set(mine) == set(expert.state_dict())
+        require_held(expert, mine)
+
+
+def refusal(model, container, tmp_path, **init_cfg):
+    with pytest.raises(ValueError) as error:
+        load(model, saved(container, tmp_path), **init_cfg)
+    text = str(error.value)
+    assert '\n' not in text
+    assert f'is not a checkpoint of this {EXPERTS[model]["type"]}: ' in text
+    return text
+
+
+def test_weights_of_another_expert_are_named(tmp_path):
+    text = refusal('clip', published('ast_hf'), tmp_path)
+    assert 'it holds AST of Hugging Face (ast_hf)' in text
+
+
+def test_a_whole_model_needs_a_prefix(tmp_path):
+    _, theirs = authors_cast()
+    text = refusal('clip', theirs, tmp_path)
+    assert 'prefix' in text and 'backbone.experts.' in text
+
+
+def test_a_prefix_that_is_not_there_is_named(tmp_path):
+    weights = published('clip_hf')
+    text = refusal('clip', weights, tmp_path, prefix='student')
+    assert "no key begins with the prefix 'student.'" in text
+
+
+def test_a_file_without_weights(tmp_path):
+    text = refusal('ast', dict(epoch=1, lr=0.1), tmp_path)
+    assert "the entries are 'epoch', 'lr'" in text
+
+
+def swapped(weights, a, b):
+    return {**weights, a: weights[b], b: weights[a]}
+
+
+def test_two_swapped_matrices_are_noticed(tmp_path):
+    weights = published('clip_openai')
+    front = 'visual.transformer.resblocks.1.mlp'
+    broken = swapped(weights, f'{front}.c_fc.weight', f'{front}.c_proj.weight')
+    text = refusal('clip', broken, tmp_path)
+    assert 'layers.1.ffn.fc1.weight' in text
+    assert '(4, 6)' in text and '(6, 4)' in text
+
+
+def test_a_transposed_matrix_is_noticed(tmp_path):
+    weights = published('ast_official')
+    key = 'v.blocks.2.attn.qkv.weight'
+    text = refusal('ast', {**weights, key: weights[key].T}, tmp_path)
+    assert 'layers.2.attention.attn.qkv.weight' in text
+    assert '(4, 12)' in text and '(12, 4)' in text
+
+
+def test_a_lost_bias_is_noticed(tmp_path):
+    weights = published('videomae_official')
+    del weights['blocks.2.attn.v_bias']
+    text = refusal('videomae', weights, tmp_path)
+    assert "no 'blocks.2.attn.v_bias' beside it" in text
+
+
+def test_an_unknown_key_is_noticed(tmp_path):
+    weights = published('videomae_hf')
+    weights['videomae.encoder.layer.0.gamma'] = torch.zeros(4)
+    text = refusal('videomae', weights, tmp_path)
+    assert "no rule for the key 'videomae.encoder.layer.0.gamma'" in text
+
+
+def test_an_openclip_activation_can_be_chosen(tmp_path):
+    arch = dict(ARCH, activation='gelu')
+    frames = torch.randn(1, 3, 2, 32, 32)
+    path = saved(published('clip_openclip'), tmp_path)
+    quick = load('clip', path).eval()
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    exact = MODELS.build(
+        dict(EXPERTS['clip'], arch=arch, init_cfg=init_cfg)
+    ).eval()
+    exact.init_weights()
+    assert isinstance(exact.layers[0].ffn.act, torch.nn.GELU)
+    assert not torch.equal(quick(frames), exact(frames))

@@ -9,7 +9,18 @@ from ca2st_mm import compat
 
 compat.apply()
 
-from ca2st_mm import datasets, engine, evaluation, models  # noqa: E402
+from ca2st_mm import apis, datasets, engine, evaluation, models  # noqa: E402
+from ca2st_mm.apis import get_config, get_model, list_models  # noqa: E402
 from ca2st_mm.version import __version__  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']
+__all__ = [
+    '__version__',
+    'apis',
+    'datasets',
+    'engine',
+    'evaluation',
+    'get_config',
+    'get_model',
+    'list_models',
+    'models',
+]

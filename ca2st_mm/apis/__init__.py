@@ -1,6 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Doors for users: publish weights."""
+"""Doors for users: models by name, publishing of weights."""
 
+from .models import get_config, get_model, list_models, load_weights
 from .publishing import is_delta, publish
 
-__all__ = ['is_delta', 'publish']
+__all__ = [
+    'get_config',
+    'get_model',
+    'is_delta',
+    'list_models',
+    'load_weights',
+    'publish',
+]

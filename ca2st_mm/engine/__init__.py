@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Training helpers: mixed precision, checkpoints, checks before a run."""
 
-from ca2st_mm.engine import checkpoint_schemes, safe_loading
+from ca2st_mm.engine import checkpoint_schemes
 from ca2st_mm.engine.bf16_optim_wrapper import BFloat16OptimWrapper
 from ca2st_mm.engine.delta_checkpoint_hook import DeltaCheckpointHook
 from ca2st_mm.engine.preflight import MissingFileError, check_files
@@ -12,5 +12,4 @@ __all__ = [
     'MissingFileError',
     'check_files',
     'checkpoint_schemes',
-    'safe_loading',
 ]

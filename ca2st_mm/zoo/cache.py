@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional
 
+from ca2st_mm.utils.hashing import sha256_of
 from ca2st_mm.zoo.addresses import RESERVED
 from ca2st_mm.zoo.catalogue import Entry, Source
-from ca2st_mm.zoo.hash_index import HashIndex, hash_file
+from ca2st_mm.zoo.hash_index import HashIndex
 
 DEFAULT_HOME = '~/.cache/ca2st_mm/weights'
 COMPLETE = 64
@@ -110,7 +111,7 @@ class Cache:
             ZooError: If the record of hashes is damaged.
             OSError: If the file cannot be moved.
         """
-        digest = hash_file(part)
+        digest = sha256_of(part)
         expected = self._expected(entry, source)
         problem = _difference(source, part, digest, expected)
         if problem is None and announced not in (None, digest):

@@ -5,7 +5,6 @@ Hashing a gigabyte takes seconds, so a hash is remembered with the size and
 the time of change of its file, and counts as long as both stay.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -14,10 +13,10 @@ from typing import Any, Dict, List, Optional
 
 from filelock import FileLock
 
+from ca2st_mm.utils.hashing import sha256_of
 from ca2st_mm.zoo.errors import ZooError
 
 logger = logging.getLogger(__name__)
-CHUNK = 1 << 20
 
 
 class HashIndex:
@@ -50,7 +49,7 @@ class HashIndex:
         """Hash a file of the folder anew and remember the result."""
         # The state comes first: a change while hashing must not be missed.
         state = _state(path)
-        digest = hash_file(path)
+        digest = sha256_of(path)
         self._write('files', self._key(path), _record(state, digest))
         return digest
 
@@ -118,12 +117,3 @@ def _state(path: Path) -> List[int]:
 
 def _record(state: List[int], digest: str) -> Dict[str, Any]:
     return dict(state=state, sha256=digest)
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file in hex digits."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -24,13 +24,13 @@ def put(path, body=BODY):
 @pytest.fixture
 def hashed(monkeypatch):
     """Names of the files that are really read."""
-    names, real = [], hash_index.hash_file
+    names, real = [], hash_index.sha256_of
 
     def hash_file(path):
         names.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(hash_index, 'hash_file', hash_file)
+    monkeypatch.setattr(hash_index, 'sha256_of', hash_file)
     return names
 
 

@@ -10,6 +10,7 @@ import yaml
 from mmengine.config import Config
 
 from ca2st_mm import zoo
+from ca2st_mm.checkpoints import SOURCES as SOURCES_WE_READ
 from ca2st_mm.zoo import catalogue
 from ca2st_mm.zoo.addresses import check_file_name, file_name, plain_url
 from ca2st_mm.zoo.tables import document
@@ -89,7 +90,8 @@ def test_weights_have_a_licence_and_say_where_they_are(name, source):
     entry = zoo.find(name)
     assert entry.licence in ('MIT', 'BSD-3-Clause', 'CC BY-NC 4.0')
     assert bool(source.address) != bool(source.how)
-    assert source.layout and source.file_format
+    assert source.layout in SOURCES_WE_READ
+    assert source.file_format
     # Nothing could be fetched here, so nothing may claim that it was.
     assert source.checked == 'never'
 

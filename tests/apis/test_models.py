@@ -1,0 +1,130 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""One line to a model, by name; wrong weights are refused by name."""
+
+import pytest
+import torch
+
+import ca2st_mm
+from ca2st_mm import zoo
+from ca2st_mm.apis import models
+from ca2st_mm.checkpoints import to_reference
+from ca2st_mm.checkpoints.files import write_checkpoint
+from ca2st_mm.checkpoints.reference import Layout
+
+ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+SMALL = dict(
+    backbone=dict(
+        experts=dict(spatial=dict(arch=ARCH), temporal=dict(arch=ARCH)),
+        links=[
+            dict(
+                type='BottleneckCrossAttention',
+                axes=dict(spatial='time', temporal='space'),
+                num_heads=2,
+            )
+        ],
+    ),
+    cls_head=dict(num_classes=7, in_channels=dict(spatial=16, temporal=16)),
+)
+NAME = 'cast_vit-base_k400'
+
+
+def small(**kwargs):
+    return ca2st_mm.get_model(NAME, **{**SMALL, **kwargs})
+
+
+@pytest.fixture
+def trained():
+    model = small()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+        for layer in model.backbone.experts.temporal.layers:
+            layer.attention.attn.qkv.bias[16:32] = 0  # theirs has no key bias
+    return model
+
+
+def assert_same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    assert set(a) == set(b)
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+def test_names_and_patterns():
+    assert NAME in ca2st_mm.list_models('*k400*')
+    assert 'ca2st_vit-base_k400' in ca2st_mm.list_models()
+    assert all('k400' in name for name in ca2st_mm.list_models('*k400*'))
+    assert not ca2st_mm.list_models('*openai*')  # weights, no models
+
+
+@pytest.mark.parametrize('name', ca2st_mm.list_models())
+def test_every_name_has_a_config_with_a_model(name):
+    assert 'backbone' in ca2st_mm.get_config(name).model
+
+
+def test_changes_reach_the_model():
+    model = small()
+    assert not model.training
+    assert model.cls_head.fc_cls.out_features == 7
+    assert model.cfg.train_cfg.max_epochs == 70
+
+
+@pytest.mark.parametrize('layout', ['ours', 'reference'])
+def test_checkpoints_of_both_layouts_load(trained, tmp_path, layout):
+    state_dict = trained.state_dict()
+    if layout == 'reference':
+        state_dict = to_reference(state_dict, Layout('cast', 'single'))
+    path = tmp_path / 'cast.safetensors'
+    write_checkpoint(path, state_dict)
+    assert_same(small(pretrained=path), trained)
+
+
+def test_trained_weights_come_from_the_zoo(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
+    monkeypatch.setenv('CA2ST_MM_OFFLINE', '1')
+    with pytest.raises(zoo.ZooError, match='follow the link'):
+        small(pretrained=True)
+    source = zoo.find(NAME).sources[0]
+    file = tmp_path / NAME / source.file
+    state_dict = to_reference(trained.state_dict(), Layout('cast', 'single'))
+    write_checkpoint(file, state_dict)
+    assert_same(small(pretrained=True), trained)
+
+
+def test_experts_come_from_the_zoo(tmp_path, monkeypatch):
+    monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
+    monkeypatch.setenv('CA2ST_MM_OFFLINE', '1')
+    with pytest.raises(zoo.ZooError, match='clip_vit-base-p16_openai'):
+        small(pretrained='experts')
+
+
+@pytest.mark.parametrize(
+    'fault, message',
+    [
+        ('shape', r"'cls_head.fc_cls.weight' has the shape \(9, 16\)"),
+        ('extra', "has 'other.weight', which the model has not"),
+        ('missing', "lacks 'cls_head.fc_cls.bias'"),
+        ('foreign', 'fit no known source'),
+    ],
+)
+def test_wrong_weights_are_refused(trained, tmp_path, fault, message):
+    state_dict = trained.state_dict()
+    if fault == 'shape':
+        state_dict['cls_head.fc_cls.weight'] = torch.zeros(9, 16)
+    elif fault == 'extra':
+        state_dict['other.weight'] = torch.zeros(1)
+    elif fault == 'missing':
+        del state_dict['cls_head.fc_cls.bias']
+    else:
+        state_dict = {'conv1.weight': torch.zeros(1)}
+    path = tmp_path / 'cast.pth'
+    write_checkpoint(path, state_dict)
+    with pytest.raises(ValueError, match=message):
+        models.load_weights(trained, str(path))
+
+
+def test_unknown_names_and_weights_without_a_config():
+    with pytest.raises(ValueError, match=f'did you mean.*{NAME}'):
+        ca2st_mm.get_model('cast_k400')
+    with pytest.raises(ValueError, match='zoo://clip_vit-large-p14_openai'):
+        ca2st_mm.get_model('clip_vit-large-p14_openai')

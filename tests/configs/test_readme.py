@@ -81,3 +81,12 @@ def test_explained_config_is_the_real_one(tmp_path):
         assert dict(expert) == {k: real.experts[name][k] for k in expert}
     for key in ('inputs', 'exchange', 'share_bottlenecks', 'time_encoders'):
         assert shown[key] == real[key]
+
+
+def test_a_model_in_one_line():
+    block = next(block for block in BLOCKS if 'get_model' in block)
+    # The experts' files are not here: the same lines without their weights.
+    assert "pretrained='experts'" in block
+    names = {}
+    exec(block.replace("pretrained='experts'", 'pretrained=False'), names)
+    assert names['model'].cls_head.num_classes == 400

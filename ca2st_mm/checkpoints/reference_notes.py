@@ -2,8 +2,9 @@
 """What the names of the authors' checkpoints cannot tell, and its cure."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from .conversion import Conversion
@@ -22,6 +23,16 @@ _CLOCK = (
     "clock='transposed'"
 )
 _EPSILON = 'CAVA needs norm_eps=1e-6 in CLIPExpert'
+_SHARED = (
+    'the links of each expert have equal bottlenecks: give '
+    'MultiExpertBackbone share_bottlenecks=True'
+)
+# Both ends are the same expert's.
+_SAME_EXPERT = (
+    ('spatial_audio.bottleneck_a', 'spatial_temporal.bottleneck_a'),
+    ('temporal_audio.bottleneck_a', 'spatial_temporal.bottleneck_b'),
+    ('spatial_audio.bottleneck_b', 'temporal_audio.bottleneck_b'),
+)
 _UNUSED = 'position table in an audio link that the config does not use'
 _MAYBE_UNUSED = (
     'the audio links carry position tables beside time encoders; checkpoints '
@@ -30,13 +41,13 @@ _MAYBE_UNUSED = (
 )
 
 
-def notes_on(family: str, head: str, ours: Collection[str]) -> list[str]:
+def notes_on(family: str, head: str, ours: Mapping[str, Tensor]) -> list[str]:
     """Sentences for whoever converts an authors' checkpoint.
 
     Args:
         family: 'cast', 'cava' or 'ca2st'.
         head: 'single' or 'composition'.
-        ours: Our names of the tensors.
+        ours: The tensors by our name.
     """
     timed = any(key.startswith('backbone.time_encoders.') for key in ours)
     notes = []
@@ -44,11 +55,25 @@ def notes_on(family: str, head: str, ours: Collection[str]) -> list[str]:
         notes.append(_HEAD_OF_CAST)
     if family == 'cava':
         notes.append(_EPSILON)
+    if _bottlenecks_are_equal(ours):
+        notes.append(_SHARED)
     if timed:
         notes.append(_CLOCK)
     if timed and any(_AUDIO_TABLE.match(key) for key in ours):
         notes.append(_MAYBE_UNUSED)
     return notes
+
+
+def _bottlenecks_are_equal(ours: Mapping[str, Tensor]) -> bool:
+    """Whether each expert has one bottleneck per layer for all its links."""
+    pairs = [
+        (key, key.replace(f'.{name}.', f'.{other}.'))
+        for key in ours
+        for name, other in _SAME_EXPERT
+        if f'.{name}.' in key
+    ]
+    pairs = [(a, b) for a, b in pairs if b in ours]
+    return bool(pairs) and all(torch.equal(ours[a], ours[b]) for a, b in pairs)
 
 
 def drop_audio_positions(conversion: Conversion) -> Conversion:

@@ -76,7 +76,7 @@ def test_every_published_layout(source, tmp_path, log):
         assert f'ignored {len(keys)}: {why}' in said
 
 
-def test_a_prefix_inside_the_file_comes_first(tmp_path):
+def test_a_prefix_inside_the_file_comes_first(tmp_path, log):
     weights = published('videomae_mmaction')
     other = {'other.weight': torch.zeros(1)}
     mine = {f'my.student.{key}': value for key, value in weights.items()}
@@ -85,6 +85,7 @@ def test_a_prefix_inside_the_file_comes_first(tmp_path):
     expected = SOURCES['videomae_mmaction'].to_ours(weights).state_dict
     for prefix in ('my.student', 'my.student.'):
         require_held(load('videomae', path, prefix=prefix), expected)
+    assert "ignored 1: outside of 'my.student.'" in log[-1]
 
 
 def authors_cast():

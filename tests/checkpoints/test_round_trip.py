@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from golden_cases import GoldenCase
 from reference_keys import weights_of
 
 from ca2st_mm.checkpoints import (
@@ -131,6 +132,20 @@ def test_dropping_tables_that_are_not_there_is_an_error():
     conversion = from_reference(weights_of('ca2st_single'))
     with pytest.raises(ValueError, match='no position tables'):
         drop_audio_positions(conversion)
+
+
+@pytest.mark.parametrize(
+    'name, shared',
+    [
+        ('ca2st_tiny_share', True),
+        ('ca2st_tiny_single', False),
+        ('cast_tiny_single', False),
+    ],
+)
+def test_shared_bottlenecks_are_told_by_their_values(name, shared):
+    theirs = GoldenCase(name).reference_state_dict()
+    notes = from_reference(theirs).notes
+    assert any('share_bottlenecks=True' in note for note in notes) == shared
 
 
 def test_a_key_bias_cannot_be_written():

@@ -62,14 +62,19 @@ def _convert(
         return _to_ours(expert, state_dict)
     prefix = prefix.rstrip('.') + '.'
     if selected := _select(state_dict, prefix):
-        return _to_ours(expert, selected)
-    conversion, source = _to_ours(expert, state_dict)
-    conversion.state_dict = _select(conversion.state_dict, prefix)
+        conversion, source = _to_ours(expert, selected)
+        others = [key for key in state_dict if not key.startswith(prefix)]
+    else:
+        conversion, source = _to_ours(expert, state_dict)
+        whole = conversion.state_dict
+        conversion.state_dict = _select(whole, prefix)
+        others = [key for key in whole if not key.startswith(prefix)]
     if not conversion.state_dict:
         raise ValueError(
             f'no key begins with the prefix {prefix!r}, the first is '
             f'{min(state_dict)!r}'
         )
+    conversion.ignored |= dict.fromkeys(others, f'outside of {prefix!r}')
     return conversion, source
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
@@ -76,7 +77,7 @@ def get_model(
     """
     cfg = get_config(name)
     cfg.merge_from_dict(dict(model=changes))
-    model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     if pretrained == 'experts':
         model.init_weights()
     elif pretrained:
@@ -84,6 +85,13 @@ def get_model(
         load_weights(model, address)
     model.cfg = cfg
     return model.to(device).eval()
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Build the model of a config, outside of any runner."""
+    # MMEngine's base classes look their parts up in the scope of the run.
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    return MODELS.build(cfg.model)
 
 
 def load_weights(model: nn.Module, checkpoint: str) -> None:

@@ -17,9 +17,10 @@ from ca2st_mm.models.backbones.frozen_weights import (
     fingerprint,
     without_frozen,
 )
-from ca2st_mm.registry import MODELS
 from ca2st_mm.utils.hashing import sha256_of
 from ca2st_mm.version import __version__
+
+from .models import build_model
 
 
 def publish(
@@ -74,7 +75,7 @@ def is_delta(state_dict: Mapping[str, Tensor]) -> bool:
 
 
 def _load(config: Config, state_dict: Mapping[str, Tensor]) -> nn.Module:
-    model = MODELS.build(config.model)
+    model = build_model(config)
     model.load_state_dict(state_dict)
     return model
 

@@ -164,7 +164,6 @@ def measure_one(subject: str, mode: str, args: argparse.Namespace) -> dict:
         # Fine-tuning an expert alone trains all of it.
         model.requires_grad_(True)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    gmac = count_gmac(call)
     if args.compile:
         model.compile() if subject in EXPERTS else model.backbone.compile()
     before = matmul_rate()
@@ -172,6 +171,8 @@ def measure_one(subject: str, mode: str, args: argparse.Namespace) -> dict:
     after = matmul_rate()
     rate = (before + after) / 2
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    # Counting takes memory of its own, so it comes last.
+    gmac = count_gmac(call)
     return dict(
         subject=subject,
         mode=mode,

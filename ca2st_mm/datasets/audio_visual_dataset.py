@@ -42,14 +42,16 @@ class AudioVisualDataset(BaseActionDataset):
         num_classes: Number of classes, or
             ``dict(verb=..., noun=...)``; labels are checked against it.
         classes: Class names, or a text file with one a line (relative to
-            ``data_root``); becomes ``metainfo['classes']`` and stands
-            in for ``num_classes``.
+            ``data_root``), or one of these for each of ``verb`` and
+            ``noun``; becomes ``metainfo['classes']`` and stands in for
+            ``num_classes``.
         test_mode: Whether this is a validation or test set.
         **kwargs: Further arguments of ``BaseActionDataset``.
 
     Raises:
         ValueError: If the annotation file is not understood or a label is
-            out of range; names the file, the line and the value.
+            out of range (names the file, the line and the value), or if
+            there are not ``num_classes`` class names.
     """
 
     def __init__(
@@ -58,17 +60,16 @@ class AudioVisualDataset(BaseActionDataset):
         pipeline: List[Union[dict, Callable]],
         data_prefix: Optional[Dict[str, str]] = None,
         num_classes: Union[int, Mapping[str, int], None] = None,
-        classes: Union[str, Sequence[str], None] = None,
+        classes: Union[ClassNames, Mapping[str, ClassNames], None] = None,
         test_mode: bool = False,
         **kwargs,
     ) -> None:
-        if isinstance(classes, str):
-            path = osp.join(kwargs.get('data_root') or '', classes)
-            classes = [line for line in list_from_file(path) if line.strip()]
         if classes is not None:
+            root = kwargs.get('data_root') or ''
+            classes = named_classes(classes, root)
+            num_classes = _agreed_sizes(classes, num_classes)
             metainfo = dict(kwargs.pop('metainfo', None) or {})
-            kwargs['metainfo'] = dict(metainfo, classes=tuple(classes))
-            num_classes = len(classes) if num_classes is None else num_classes
+            kwargs['metainfo'] = dict(metainfo, classes=classes)
         self.label_sizes = _label_sizes(num_classes)
         super().__init__(
             ann_file,

@@ -77,6 +77,22 @@ def read_frame_stamps(
     return stamps - stamps[0] + start
 
 
+def has_sound(path: str) -> bool:
+    """Whether a file has a sound track, read without decoding.
+
+    Args:
+        path: Any container FFmpeg knows.
+
+    Raises:
+        MediaError: If the file cannot be read.
+    """
+    try:
+        with av.open(path) as container:
+            return bool(container.streams.audio)
+    except (FFmpegError, OSError) as error:
+        raise MediaError('the streams of', path, error) from error
+
+
 def read_sound(
     path: str,
     start: Optional[float] = None,

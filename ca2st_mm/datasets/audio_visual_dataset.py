@@ -2,14 +2,18 @@
 """The dataset of clips with picture and sound."""
 
 import os.path as osp
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Callable, Dict, List, Mapping, Optional, Union
 
 import numpy as np
 from mmaction.datasets import BaseActionDataset
-from mmengine.fileio import list_from_file
 
 from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.registry import DATASETS
+from ca2st_mm.utils.class_names import (
+    ByColumn,
+    agreed_num_classes,
+    resolve_class_names,
+)
 
 _LABELS = ('label', 'verb', 'noun')
 
@@ -60,14 +64,14 @@ class AudioVisualDataset(BaseActionDataset):
         pipeline: List[Union[dict, Callable]],
         data_prefix: Optional[Dict[str, str]] = None,
         num_classes: Union[int, Mapping[str, int], None] = None,
-        classes: Union[ClassNames, Mapping[str, ClassNames], None] = None,
+        classes: Optional[ByColumn] = None,
         test_mode: bool = False,
         **kwargs,
     ) -> None:
         if classes is not None:
             root = kwargs.get('data_root') or ''
-            classes = named_classes(classes, root)
-            num_classes = _agreed_sizes(classes, num_classes)
+            classes = resolve_class_names(classes, root)
+            num_classes = agreed_num_classes(classes, num_classes)
             metainfo = dict(kwargs.pop('metainfo', None) or {})
             kwargs['metainfo'] = dict(metainfo, classes=classes)
         self.label_sizes = _label_sizes(num_classes)

@@ -13,6 +13,19 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+# What counts as a media file in a folder, in lower case.
+VIDEO_EXTENSIONS = (
+    '.mp4',
+    '.webm',
+    '.mkv',
+    '.avi',
+    '.mov',
+    '.m4v',
+    '.mpg',
+    '.mpeg',
+)
+AUDIO_EXTENSIONS = ('.wav', '.flac', '.ogg', '.mp3', '.m4a', '.aac', '.opus')
+
 # Containers with millisecond time stamps (mkv) jitter by less than this;
 # anything larger is a hole in the track.
 _GAP_SECONDS = 0.05

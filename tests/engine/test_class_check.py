@@ -120,6 +120,7 @@ def test_tools_stop_with_one_line(tool, tmp_path, monkeypatch, capsys):
     )
     checkpoint = ['a.pth'] if tool == 'test' else []
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')  # the tool would leave it set
     monkeypatch.setattr('sys.argv', [tool, 'config.py', *checkpoint])
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')

@@ -6,9 +6,7 @@ import os.path as osp
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ca2st_mm.datasets.benchmarks.source import BenchmarkError
-
-VIDEO = ('.mp4', '.webm', '.mkv', '.avi', '.mov', '.m4v', '.mpg', '.mpeg')
-AUDIO = ('.wav', '.flac', '.ogg', '.mp3', '.m4a', '.aac', '.opus')
+from ca2st_mm.datasets.media import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
 
 
 class MediaIndex:
@@ -100,5 +98,5 @@ def _split(name: str) -> Tuple[str, str]:
     Clips of UCF-101 are avi in the lists and may be mp4 on disk.
     """
     stem, extension = osp.splitext(name)
-    known = extension.lower() in VIDEO + AUDIO
+    known = extension.lower() in VIDEO_EXTENSIONS + AUDIO_EXTENSIONS
     return (stem, extension) if known else (name, '')

@@ -18,9 +18,10 @@ from ca2st_mm.datasets.benchmarks.manifests import (
     write_left_out,
     write_manifest,
 )
-from ca2st_mm.datasets.benchmarks.media_index import AUDIO, VIDEO, MediaIndex
+from ca2st_mm.datasets.benchmarks.media_index import MediaIndex
 from ca2st_mm.datasets.benchmarks.reading import Say, find_lists, read_split
 from ca2st_mm.datasets.benchmarks.source import BenchmarkError
+from ca2st_mm.datasets.media import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ def _guard_inputs(
 def _media_files(request: Request) -> MediaFiles:
     audio = request.audio_root
     return MediaFiles(
-        videos=MediaIndex(request.videos, VIDEO),
-        audio=MediaIndex(audio, AUDIO) if audio else None,
+        videos=MediaIndex(request.videos, VIDEO_EXTENSIONS),
+        audio=MediaIndex(audio, AUDIO_EXTENSIONS) if audio else None,
         trimmed=request.trimmed,
         with_sound=request.with_sound,
         keep_missing=request.keep_missing,

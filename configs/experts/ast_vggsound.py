@@ -18,10 +18,10 @@ fetch = {
         'of ASTExpert'
     ),
     'data/vggsound/train.csv': (
-        'list your VGG-Sound training clips with the columns file,label'
+        'tools/data/vggsound/prepare.py writes it from the official lists'
     ),
     'data/vggsound/test.csv': (
-        'list your VGG-Sound test clips with the columns file,label'
+        'tools/data/vggsound/prepare.py writes it from the official lists'
     ),
 }
 model = dict(

@@ -41,7 +41,10 @@ def main_action(row: Row, task: Task) -> Optional[Tuple[int, int]]:
     actions = row.cells.get('main_action_classes') or [()]
     if len(actions[0]) != 2:
         return None
-    verb, noun = (int(index) for index in actions[0])
+    action = Row(
+        row.where, dict(zip(('verb', 'noun'), actions[0], strict=True))
+    )
+    verb, noun = action.integer('verb'), action.integer('noun')
     known = verb < len(task.names['verb']) and noun < len(task.names['noun'])
     return (verb, noun) if known else None
 

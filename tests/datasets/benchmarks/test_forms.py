@@ -185,6 +185,12 @@ MISTAKES = [
         '{"unique_narration_id": "a", "main_action_classes": []}\nx\n',
         'line 2 is not JSON',
     ),
+    (
+        'hd_epic',
+        'test',
+        '{"unique_narration_id": "a", "main_action_classes": [["put", 4]]}\n',
+        "line 1: verb 'put' is not a number",
+    ),
 ]
 
 

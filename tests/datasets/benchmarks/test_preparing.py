@@ -1,6 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Lists and files in, manifests and an honest report out."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from benchmark_files import manifest
@@ -10,6 +13,7 @@ from ca2st_mm.datasets.benchmarks import BENCHMARKS, command_line
 from ca2st_mm.datasets.benchmarks.source import BenchmarkError
 from ca2st_mm.datasets.media_writer import write_clip
 
+TOOLS = Path(__file__).resolve().parents[3] / 'tools/data'
 EK = ('epic_kitchens_100', 'val', 'EPIC_100_validation.csv')
 EK_PLAIN = ('epic_kitchens_100', 'val', 'val.csv')
 K400 = ('kinetics400', 'val', 'val.csv')
@@ -217,16 +221,25 @@ def test_absent_lists_are_named(data):
 
 
 @pytest.mark.parametrize('name', BENCHMARKS)
-def test_every_command_line(name, data, capsys):
-    """Flags reach the preparer; both kinds of video must be chosen from."""
-    folders = ['--annotations', str(data.lists), '--videos', str(data.videos)]
-    chosen = ['--untrimmed'] if BENCHMARKS[name].untrimmed else []
-    if chosen:
-        with pytest.raises(SystemExit):
-            command_line.main(name, folders)
-        assert '--trimmed --untrimmed is required' in capsys.readouterr().err
-    with pytest.raises(BenchmarkError, match='no annotation file'):
-        command_line.main(name, folders + chosen)
+def test_every_tool_stops_with_one_line(name, data, capsys, monkeypatch):
+    folder = TOOLS / name
+    assert BENCHMARKS[name].title in (folder / 'README.md').read_text()
+    flags = ['--annotations', str(data.lists), '--videos', str(data.videos)]
+
+    def stop(*more):
+        monkeypatch.setattr('sys.argv', ['prepare.py', *flags, *more])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(folder / 'prepare.py'), run_name='__main__')
+        assert stopped.value.code == 2
+        return capsys.readouterr().err
+
+    chosen = []
+    if BENCHMARKS[name].untrimmed:  # nobody guesses which videos these are
+        assert '--trimmed --untrimmed is required' in stop()
+        chosen = ['--untrimmed']
+    said = stop(*chosen)
+    assert said.startswith(f'error: {BENCHMARKS[name].title}: no annotation')
+    assert len(said.splitlines()) == 1
 
 
 def test_command_line_writes_the_manifest(data, capsys):

@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
 from ca2st_mm.engine import launch
+from ca2st_mm.engine.class_check import check_classes
 from ca2st_mm.engine.preflight import check_files
 
 
@@ -87,6 +88,7 @@ def main() -> None:
     cfg = launch.load_config(args)
     apply_flags(cfg, args)
     check_files(cfg, 'train')
+    check_classes(cfg, 'train')
     launch.build_runner(cfg).train()
 
 

@@ -2,14 +2,18 @@
 """The dataset of clips with picture and sound."""
 
 import os.path as osp
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Callable, Dict, List, Mapping, Optional, Union
 
 import numpy as np
 from mmaction.datasets import BaseActionDataset
-from mmengine.fileio import list_from_file
 
 from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.registry import DATASETS
+from ca2st_mm.utils.class_names import (
+    ByColumn,
+    agreed_num_classes,
+    resolve_class_names,
+)
 
 _LABELS = ('label', 'verb', 'noun')
 
@@ -42,14 +46,16 @@ class AudioVisualDataset(BaseActionDataset):
         num_classes: Number of classes, or
             ``dict(verb=..., noun=...)``; labels are checked against it.
         classes: Class names, or a text file with one a line (relative to
-            ``data_root``); becomes ``metainfo['classes']`` and stands
-            in for ``num_classes``.
+            ``data_root``), or one of these for each of ``verb`` and
+            ``noun``; becomes ``metainfo['classes']`` and stands in for
+            ``num_classes``.
         test_mode: Whether this is a validation or test set.
         **kwargs: Further arguments of ``BaseActionDataset``.
 
     Raises:
         ValueError: If the annotation file is not understood or a label is
-            out of range; names the file, the line and the value.
+            out of range (names the file, the line and the value), or if
+            there are not ``num_classes`` class names.
     """
 
     def __init__(
@@ -58,17 +64,16 @@ class AudioVisualDataset(BaseActionDataset):
         pipeline: List[Union[dict, Callable]],
         data_prefix: Optional[Dict[str, str]] = None,
         num_classes: Union[int, Mapping[str, int], None] = None,
-        classes: Union[str, Sequence[str], None] = None,
+        classes: Optional[ByColumn] = None,
         test_mode: bool = False,
         **kwargs,
     ) -> None:
-        if isinstance(classes, str):
-            path = osp.join(kwargs.get('data_root') or '', classes)
-            classes = [line for line in list_from_file(path) if line.strip()]
         if classes is not None:
+            root = kwargs.get('data_root') or ''
+            classes = resolve_class_names(classes, root)
+            num_classes = agreed_num_classes(classes, num_classes)
             metainfo = dict(kwargs.pop('metainfo', None) or {})
-            kwargs['metainfo'] = dict(metainfo, classes=tuple(classes))
-            num_classes = len(classes) if num_classes is None else num_classes
+            kwargs['metainfo'] = dict(metainfo, classes=classes)
         self.label_sizes = _label_sizes(num_classes)
         super().__init__(
             ann_file,

@@ -13,6 +13,19 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+# What counts as a media file in a folder, in lower case.
+VIDEO_EXTENSIONS = (
+    '.mp4',
+    '.webm',
+    '.mkv',
+    '.avi',
+    '.mov',
+    '.m4v',
+    '.mpg',
+    '.mpeg',
+)
+AUDIO_EXTENSIONS = ('.wav', '.flac', '.ogg', '.mp3', '.m4a', '.aac', '.opus')
+
 # Containers with millisecond time stamps (mkv) jitter by less than this;
 # anything larger is a hole in the track.
 _GAP_SECONDS = 0.05
@@ -75,6 +88,22 @@ def read_frame_stamps(
     # AVI stores no presentation times: FFmpeg's guess is late by the
     # decoder's delay, the stream's own start is right.
     return stamps - stamps[0] + start
+
+
+def has_sound(path: str) -> bool:
+    """Whether a file has a sound track, read without decoding.
+
+    Args:
+        path: Any container FFmpeg knows.
+
+    Raises:
+        MediaError: If the file cannot be read.
+    """
+    try:
+        with av.open(path) as container:
+            return bool(container.streams.audio)
+    except (FFmpegError, OSError) as error:
+        raise MediaError('the streams of', path, error) from error
 
 
 def read_sound(

@@ -12,6 +12,7 @@ from mmaction.registry import RUNNERS
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from ca2st_mm.engine.class_check import ClassCountError
 from ca2st_mm.engine.preflight import MissingFileError
 
 AMP_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper')
@@ -122,7 +123,11 @@ def build_runner(cfg: Config) -> Runner:
 
 def run_or_explain(
     main: Callable[[], None],
-    explained: tuple[type[Exception], ...] = (MissingFileError, UsageError),
+    explained: tuple[type[Exception], ...] = (
+        ClassCountError,
+        MissingFileError,
+        UsageError,
+    ),
 ) -> None:
     """Run a command line; a bad input ends it in one sentence, status 2.
 

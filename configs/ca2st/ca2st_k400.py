@@ -14,10 +14,10 @@ _base_ = [
 
 fetch = {
     'data/kinetics400/train.csv': (
-        'list your Kinetics-400 training clips with the columns file,label'
+        'tools/data/kinetics400/prepare.py writes it from the official lists'
     ),
     'data/kinetics400/val.csv': (
-        'list your Kinetics-400 validation clips with the columns file,label'
+        'tools/data/kinetics400/prepare.py writes it from the official lists'
     ),
 }
 train_dataloader = dict(batch_size=6)  # per GPU, as CAST

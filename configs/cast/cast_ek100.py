@@ -14,11 +14,12 @@ _base_ = [
 videomae = 'zoo://videomae_vit-base-p16_ek100-pre'
 fetch = {
     'data/epic_kitchens100/train.csv': (
-        'list the training segments with the columns file,start,end,verb,noun'
+        'tools/data/epic_kitchens_100/prepare.py writes it from the '
+        'official lists'
     ),
     'data/epic_kitchens100/val.csv': (
-        'list the validation segments with the columns '
-        'file,start,end,verb,noun'
+        'tools/data/epic_kitchens_100/prepare.py writes it from the '
+        'official lists'
     ),
 }
 model = dict(

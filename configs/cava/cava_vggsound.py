@@ -10,10 +10,10 @@ _base_ = [
 
 fetch = {
     'data/vggsound/train.csv': (
-        'list your VGG-Sound training clips with the columns file,label'
+        'tools/data/vggsound/prepare.py writes it from the official lists'
     ),
     'data/vggsound/test.csv': (
-        'list your VGG-Sound test clips with the columns file,label'
+        'tools/data/vggsound/prepare.py writes it from the official lists'
     ),
 }
 optim_wrapper = dict(optimizer=dict(lr=5e-4))

@@ -74,6 +74,28 @@ def test_classes_file_sets_names_and_size(make, tmp_path):
         make('file,label\na.mp4,2\n', classes='classes.txt')
 
 
+def test_class_lists_of_verbs_and_nouns(make, tmp_path):
+    (tmp_path / 'verbs.txt').write_text('take\nput\n')
+    classes = dict(verb='verbs.txt', noun=['tap'])
+    data = make('file,verb,noun\na.mp4,1,0\n', classes=classes)
+    assert data.metainfo['classes'] == dict(
+        verb=('take', 'put'), noun=('tap',)
+    )
+    with pytest.raises(ValueError, match=r'line 2: noun 1 .*for 1 classes'):
+        make('file,verb,noun\na.mp4,1,1\n', classes=classes)
+
+
+def test_class_list_and_number_must_agree(make):
+    with pytest.raises(ValueError, match='num_classes=3, .* are 2;'):
+        make('file,label\na.mp4,0\n', classes=['a', 'b'], num_classes=3)
+
+
+def test_class_named_twice(make, tmp_path):
+    (tmp_path / 'classes.txt').write_text('one\none\n')
+    with pytest.raises(ValueError, match="names 'one' twice"):
+        make('file,label\na.mp4,0\n', classes='classes.txt')
+
+
 @pytest.mark.parametrize(
     ('text', 'message'),
     [

@@ -1,0 +1,102 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Which media files lie below a folder, found by the names lists use."""
+
+import os
+import os.path as osp
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+from ca2st_mm.datasets.benchmarks.source import BenchmarkError
+from ca2st_mm.datasets.media import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
+
+
+class MediaIndex:
+    """Media files below a folder, each looked up once.
+
+    A name matches a file if it is the end of its path, whole folders at a
+    time, with or without the extension: ``P01_01`` finds
+    ``P01/videos/P01_01.MP4``.
+
+    Args:
+        root: The folder; links are followed.
+        extensions: Extensions, in lower case with the dot.
+
+    Raises:
+        BenchmarkError: If there is no such folder.
+    """
+
+    def __init__(self, root: str, extensions: Sequence[str]) -> None:
+        if not osp.isdir(root):
+            raise BenchmarkError(
+                f"There is no folder '{root}'; name the one with the files."
+            )
+        self.root = root
+        self.extensions = tuple(extensions)
+        self._by_stem: Dict[str, List[str]] = {}
+        for folder, folders, names in os.walk(root, followlinks=True):
+            folders.sort()
+            for name in sorted(names):
+                stem, extension = osp.splitext(name)
+                if extension.lower() in self.extensions:
+                    self._by_stem.setdefault(stem, []).append(
+                        osp.join(folder, name)
+                    )
+
+    def find(self, names: Iterable[str], split: str) -> Optional[str]:
+        """The file of a clip.
+
+        Args:
+            names: Names it may have, best first.
+            split: Where several files match, the one below a folder called
+                like the split is meant.
+
+        Returns:
+            Its path, ``root`` included, or None.
+
+        Raises:
+            BenchmarkError: If several files match all the same.
+        """
+        for name in names:
+            found = self._matches(name)
+            if len(found) > 1:
+                found = [p for p in found if split in self._folders(p)]
+            if len(found) == 1:
+                return found[0]
+            matches = self._matches(name)
+            if matches:
+                raise BenchmarkError(
+                    f"Two files are called like the clip '{name}': "
+                    f"'{matches[0]}' and '{matches[1]}'; keep one, or put "
+                    f"those of this split below a folder '{split}'."
+                )
+        return None
+
+    def expected(self, names: Sequence[str]) -> str:
+        """The path at which a missing clip should be."""
+        stem, extension = _split(names[0])
+        if extension.lower() not in self.extensions:
+            extension = self.extensions[0]
+        return osp.join(self.root, stem + extension)
+
+    def _matches(self, name: str) -> List[str]:
+        stem = _split(name)[0]
+        return [
+            path
+            for path in self._by_stem.get(stem.rpartition('/')[2], [])
+            if f'/{_split(self._relative(path))[0]}'.endswith(f'/{stem}')
+        ]
+
+    def _relative(self, path: str) -> str:
+        return osp.relpath(path, self.root).replace(os.sep, '/')
+
+    def _folders(self, path: str) -> List[str]:
+        return self._relative(path).split('/')[:-1]
+
+
+def _split(name: str) -> Tuple[str, str]:
+    """Stem and extension; a dot within a name is part of the stem.
+
+    Clips of UCF-101 are avi in the lists and may be mp4 on disk.
+    """
+    stem, extension = osp.splitext(name)
+    known = extension.lower() in VIDEO_EXTENSIONS + AUDIO_EXTENSIONS
+    return (stem, extension) if known else (name, '')

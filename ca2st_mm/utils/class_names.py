@@ -1,0 +1,101 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Class names and numbers of classes, as datasets and configs write them."""
+
+import os.path as osp
+from typing import Dict, List, Mapping, Sequence, Tuple, Union
+
+from mmengine.fileio import list_from_file
+
+# Names, or a text file with one a line.
+ClassNames = Union[str, Sequence[str]]
+# One value, or one for each label column.
+ByColumn = Union[ClassNames, Mapping[str, ClassNames]]
+
+
+def read_class_names(path: str) -> List[str]:
+    """Class names from a text file, one a line; the order is the index.
+
+    Args:
+        path: The file; blank lines are left out.
+
+    Raises:
+        ValueError: If the file names no class, or one twice.
+    """
+    names = [line.strip() for line in list_from_file(path, encoding='utf-8')]
+    names = [name for name in names if name]
+    if not names:
+        raise ValueError(f"The class list '{path}' is empty; one name a line.")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            f"The class list '{path}' names {twice!r} twice; each class needs "
+            'a line of its own.'
+        )
+    return names
+
+
+def resolve_class_names(
+    classes: ByColumn, root: str = ''
+) -> Union[Tuple[str, ...], Dict[str, Tuple[str, ...]]]:
+    """Class names, read from files where files are named.
+
+    Args:
+        classes: Names or a file; or one of these for each label column.
+        root: Folder that file names are relative to.
+
+    Raises:
+        ValueError: If a file is not a list of names.
+        FileNotFoundError: If there is no such file.
+    """
+    if isinstance(classes, Mapping):
+        return {
+            column: resolve_class_names(names, root)
+            for column, names in classes.items()
+        }
+    if isinstance(classes, str):
+        classes = read_class_names(osp.join(root, classes))
+    return tuple(classes)
+
+
+def sizes_by_column(
+    num_classes: Union[int, Mapping[str, int], None],
+) -> Dict[str, int]:
+    """Numbers of classes by label column; a bare number is of ``label``.
+
+    Args:
+        num_classes: As ``AudioVisualDataset`` takes it.
+    """
+    if num_classes is None:
+        return {}
+    if isinstance(num_classes, Mapping):
+        return dict(num_classes)
+    return dict(label=num_classes)
+
+
+def agreed_num_classes(
+    classes: Union[Tuple[str, ...], Mapping[str, Tuple[str, ...]]],
+    num_classes: Union[int, Mapping[str, int], None] = None,
+) -> Union[int, Dict[str, int]]:
+    """The number of classes that names and number agree on.
+
+    Args:
+        classes: As :func:`resolve_class_names` gives them.
+        num_classes: The stated number, if there is one.
+
+    Raises:
+        ValueError: If they disagree; says both numbers.
+    """
+    if isinstance(classes, Mapping):
+        counted = {column: len(names) for column, names in classes.items()}
+    else:
+        counted = len(classes)
+    if num_classes is None or counted == num_classes:
+        return counted
+    raise ValueError(
+        f'The dataset has num_classes={_say(num_classes)}, but its classes '
+        f'are {_say(counted)}; leave num_classes out, or mend the class list.'
+    )
+
+
+def _say(sizes: Union[int, Mapping[str, int]]) -> str:
+    return str(dict(sizes) if isinstance(sizes, Mapping) else sizes)

@@ -1,0 +1,41 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A folder in which a test prepares a benchmark."""
+
+import pytest
+from benchmark_files import text_of
+
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, Request, prepare
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Prepare a benchmark in a folder of its own."""
+
+    class Data:
+        root = tmp_path / 'data'
+        videos = root / 'videos'
+        audio = root / 'audio'
+        lists = root / 'annotations'
+
+        def __init__(self):
+            for folder in (self.videos, self.audio, self.lists):
+                folder.mkdir(parents=True)
+
+        def add(self, *names):
+            for name in names:
+                path = self.root / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+
+        def add_list(self, key):
+            (self.lists / key[2]).write_text(text_of(key))
+
+        def prepare(self, name, **flags):
+            said = []
+            request = Request(
+                str(self.lists), str(self.videos), str(self.root), **flags
+            )
+            prepare(BENCHMARKS[name], request, said.append)
+            return '\n'.join(said)
+
+    return Data()

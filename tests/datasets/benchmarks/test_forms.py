@@ -1,0 +1,207 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Every form of annotation file is told by its content and read right."""
+
+import pytest
+from benchmark_files import FILES, read, text_of
+
+from ca2st_mm.datasets.benchmarks import BENCHMARKS
+from ca2st_mm.datasets.benchmarks.kinetics_sound import kinetics_indices
+from ca2st_mm.datasets.benchmarks.source import BenchmarkError
+
+# Labels of the two clips of each benchmark in FILES.
+LABELS = dict(
+    epic_kitchens_100=[(0, 2), (1, 2)],
+    something_something_v2=[(5,), (16,)],
+    kinetics400=[(399,), (346,)],
+    kinetics_sound=[(30,), (0,)],
+    activitynet=[(17,), (3,)],
+    hd_epic=[(3, 4), (96, 299)],
+    hd_epic_sounds=[(16,), (15,)],
+    epic_sounds=[(16,)],
+    vggsound=[(17,), (1,)],
+    ucf101=[(0,), (100,)],
+)
+
+
+@pytest.fixture
+def parse(tmp_path):
+    """Write a text and read it."""
+
+    def call(name, split, text, file='list.csv'):
+        path = tmp_path / file
+        path.write_text(text)
+        return read(name, path, split)
+
+    return call
+
+
+def by_id(annotations):
+    return {clip.id: clip for clip in annotations.clips}
+
+
+@pytest.mark.parametrize('key', FILES, ids='-'.join)
+def test_form_and_labels(key, parse):
+    name, split, _ = key
+    form, annotations = parse(name, split, text_of(key))
+    assert FILES[key][1] in form.title
+    labels = [clip.labels for clip in annotations.clips]
+    assert labels == LABELS[name]
+
+
+def test_every_benchmark_has_a_case_for_every_form():
+    cases = {
+        (name, form.title)
+        for name, benchmark in BENCHMARKS.items()
+        for form in benchmark.forms
+        for key, (_, title) in FILES.items()
+        if key[0] == name and title in form.title
+    }
+    forms = [
+        (name, form.title)
+        for name, benchmark in BENCHMARKS.items()
+        for form in benchmark.forms
+    ]
+    assert len(BENCHMARKS) == 10
+    assert sorted(cases) == sorted(forms)
+
+
+def test_windows_line_ends_and_byte_order_mark(parse):
+    key = ('epic_kitchens_100', 'val', 'EPIC_100_validation.csv')
+    text = '\ufeff' + text_of(key).replace('\n', '\r\n')
+    _, annotations = parse(*key[:2], text)
+    assert [clip.labels for clip in annotations.clips] == [(0, 2), (1, 2)]
+
+
+def test_epic_kitchens_times(parse):
+    key = ('epic_kitchens_100', 'val', 'EPIC_100_validation.csv')
+    clips = by_id(parse(*key[:2], text_of(key))[1])
+    first, second = clips['P01_11_0'], clips['P01_11_1']
+    assert (first.video, first.start, first.end) == (('P01_11',), 0, 1.89)
+    assert (second.start, second.end) == (3601.56, 3602.45)
+
+
+def test_hd_epic_keeps_known_first_actions_and_reports_the_rest(parse):
+    key = ('hd_epic', 'test', 'HD_EPIC_Narrations.json')
+    _, annotations = parse(*key[:2], text_of(key))
+    assert list(by_id(annotations)) == ['P01-1', 'P01-6']
+    assert [clip.id for clip in annotations.left_out] == [
+        'P01-2',
+        'P01-3',
+        'P01-4',
+        'P01-5',
+    ]
+    assert annotations.num_rows == 6
+
+
+def test_epic_sounds_reports_what_the_authors_leave_out(parse):
+    key = ('epic_sounds', 'train', 'EPIC_Sounds_train.csv')
+    _, annotations = parse(*key[:2], text_of(key))
+    assert annotations.num_rows == 2
+    ((name, reason),) = annotations.left_out
+    assert name == 'P01_03_22' and 'authors leave it out' in reason
+
+
+def test_hd_epic_sounds_names_and_shortest_clip(parse):
+    key = ('hd_epic_sounds', 'test', 'HD_EPIC_Sounds.csv')
+    _, annotations = parse(*key[:2], text_of(key))
+    first, second = annotations.clips
+    assert first.names == ('P01-2024-48000-72000',)
+    assert (first.start, first.end) == (1, 1.5)
+    assert second.end - second.start == pytest.approx(1 / 30)
+
+
+def test_activitynet_instances_are_told_apart(parse):
+    json_key = ('activitynet', 'val', 'activity_net.v1-3.min.json')
+    csv_key = ('activitynet', 'val', 'val.csv')
+    official = parse('activitynet', 'val', text_of(json_key))[1].clips
+    authors = parse('activitynet', 'val', text_of(csv_key))[1].clips
+    assert official == authors
+    assert [clip.id for clip in official] == ['a1_0', 'a1_1']
+    training = parse('activitynet', 'train', text_of(json_key))[1].clips
+    assert [clip.id for clip in training] == ['a2_0']
+
+
+def test_kinetics_files_are_looked_for_with_and_without_times(parse):
+    key = ('kinetics400', 'val', 'val.csv')
+    first = parse(*key[:2], text_of(key))[1].clips[0]
+    assert first.names == ('-5o_ES_I_000006_000016', '-5o_ES_I')
+
+
+def test_kinetics_sound_classes_are_found_by_name():
+    names = ['playing drums', 'bowling']
+    assert kinetics_indices(names) == {230: 0, 31: 1}
+    with pytest.raises(BenchmarkError, match="no class 'drums'.*ALIASES"):
+        kinetics_indices(['drums'])
+    assert kinetics_indices(['drums'], {'drums': 'playing drums'}) == {230: 0}
+
+
+EK = ('epic_kitchens_100', 'val')
+MISTAKES = [
+    (*EK, 'P01_11_0,97,2\n', 'row 1: verb_class 97 is out of range for 97'),
+    (*EK, 'P01_11_0,0,2\nP01_11_1,x,2\n', "row 2: verb_class 'x' is not a"),
+    (*EK, 'P01_11_0,0,2\n,1,2\n', "row 2: the column 'narration_id' is empty"),
+    (*EK, 'P01_11_0,0,2\nP01_11_1\n', "'verb_class' is empty or absent"),
+    (*EK, 'what,is,this\n', "starts with 'what,is,this'.*official CSV; "),
+    (*EK, ' \n', 'is empty'),
+    ('kinetics400', 'val', 'a.mp4 1\nb.mp4\n', "line 2: expected 'path lab"),
+    ('kinetics400', 'val', 'a.mp4 400\n', 'line 1: label 400 is out of'),
+    (
+        'kinetics400',
+        'val',
+        'label,youtube_id,time_start,time_end\nyogga,a,1,11\n',
+        "row 2: 'yogga' is none of the 400 classes",
+    ),
+    ('vggsound', 'test', 'a.mp4,air hron\n', "'air hron' is none of the 309"),
+    (
+        'vggsound',
+        'test',
+        'file,text,label\na.mp4,air horn,300\n',
+        "class 300 is called 'air horn', but .* --classes",
+    ),
+    ('kinetics_sound', 'test', 'a,bowling,1\n', "'ripping paper' in our list"),
+    ('ucf101', 'train_split1', 'YoYo/a.avi 50\n', 'number 50 does not fit'),
+    (
+        'ucf101',
+        'train_split1',
+        'YoYo/a.avi 101\nArchery/b.avi 2\n',
+        "line 2: the number 2 does not fit the class 'Archery'",
+    ),
+    ('ucf101', 'test_split1', 'YoYoo/a.avi\n', "'YoYoo' is none of the 101"),
+    (
+        'activitynet',
+        'val',
+        'video_id,t_start,t_end,video_duration,label\na,,4,9,BMX\n',
+        't_start or t_end is empty',
+    ),
+    (
+        'activitynet',
+        'val',
+        'video_id,t_start,t_end,video_duration,label\na,1,4 s,9,BMX\n',
+        "t_end '4 s' is not a time",
+    ),
+    (
+        'hd_epic',
+        'test',
+        '{"unique_narration_id": "a", "main_action_classes": []}\nx\n',
+        'line 2 is not JSON',
+    ),
+    (
+        'hd_epic',
+        'test',
+        '{"unique_narration_id": "a", "main_action_classes": [["put", 4]]}\n',
+        "line 1: verb 'put' is not a number",
+    ),
+]
+
+
+@pytest.mark.parametrize(('name', 'split', 'text', 'message'), MISTAKES)
+def test_mistakes_are_named(name, split, text, message, parse):
+    with pytest.raises(BenchmarkError, match=message):
+        parse(name, split, text)
+
+
+def test_a_contradicting_class_name_is_no_small_matter(parse):
+    key = ('epic_sounds', 'train', 'EPIC_Sounds_train.csv')
+    text = text_of(key).replace('x,click,16', 'x,click,17')
+    with pytest.raises(BenchmarkError, match="17 is called 'click', but 'met"):
+        parse(*key[:2], text)

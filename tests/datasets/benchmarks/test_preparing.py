@@ -1,0 +1,260 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Lists and files in, manifests and an honest report out."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmark_files import manifest
+
+from ca2st_mm.datasets import AudioVisualDataset
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, command_line
+from ca2st_mm.datasets.benchmarks.source import BenchmarkError
+from ca2st_mm.datasets.media_writer import write_clip
+
+TOOLS = Path(__file__).resolve().parents[3] / 'tools/data'
+EK = ('epic_kitchens_100', 'val', 'EPIC_100_validation.csv')
+EK_PLAIN = ('epic_kitchens_100', 'val', 'val.csv')
+K400 = ('kinetics400', 'val', 'val.csv')
+UCF = ('ucf101', 'train_split1', 'trainlist01.txt')
+PARTIAL = dict(allow_partial=True)
+
+
+def test_untrimmed_manifest_is_what_the_data_set_reads(data):
+    data.add_list(EK)
+    data.add('videos/P01/videos/P01_11.MP4')
+    said = data.prepare(EK[0], trimmed=False, **PARTIAL)
+    assert 'a subset, 2 of 9,668 published rows' in said
+    assert 'val: found 2 of 2' in said
+    dataset = AudioVisualDataset(
+        'val.csv',
+        [],
+        data_root=str(data.root),
+        classes=dict(verb='classes_verb.txt', noun='classes_noun.txt'),
+    )
+    info = dataset.get_data_info(1)
+    assert info['filename'] == str(data.videos / 'P01/videos/P01_11.MP4')
+    assert (info['clip_start'], info['clip_end']) == (3601.56, 3602.45)
+    assert info['label'].tolist() == [1, 2]
+    assert len(dataset.metainfo['classes']['verb']) == 97
+    assert dataset.metainfo['classes']['noun'][2] == 'plate'
+
+
+def test_trimmed_manifest_has_no_times(data):
+    data.add_list(EK_PLAIN)
+    data.add('videos/P01_11_0.mp4', 'videos/P01_11_1.mkv')
+    data.prepare(EK[0], **PARTIAL)
+    assert manifest(data.root / 'val.csv') == [
+        dict(file='videos/P01_11_0.mp4', verb='0', noun='2', id='P01_11_0'),
+        dict(file='videos/P01_11_1.mkv', verb='1', noun='2', id='P01_11_1'),
+    ]
+
+
+def test_lists_without_times_fit_trimmed_clips_only(data):
+    data.add_list(EK_PLAIN)
+    data.add('videos/P01_11.mp4')
+    with pytest.raises(BenchmarkError, match="no times .*'P01_11_0'.*--trimm"):
+        data.prepare(EK[0], trimmed=False, **PARTIAL)
+
+
+def test_a_wrong_count_says_both_numbers(data):
+    data.add_list(EK)
+    data.add('videos/P01_11.mp4')
+    with pytest.raises(BenchmarkError, match=r'has 2 rows, .* 9,668; .*--all'):
+        data.prepare(EK[0], trimmed=False)
+    assert not (data.root / 'val.csv').exists()
+
+
+def test_missing_files_are_counted_listed_and_left_out(data):
+    data.add_list(K400)
+    data.add('videos/zumba/-5o_ES_I_000006_000016.mp4')
+    said = data.prepare('kinetics400')
+    assert 'val: found 1 of 2' in said
+    assert 'published number is not known' in said
+    assert [row['file'] for row in manifest(data.root / 'val.csv')] == [
+        'videos/zumba/-5o_ES_I_000006_000016.mp4'
+    ]
+    assert manifest(data.root / 'val_missing.csv') == [
+        dict(id='abcdefghijk_000106_000116', reason='no video file')
+    ]
+    # Later the file is there: nothing is missing any more.
+    data.add('videos/abcdefghijk.mp4')
+    data.prepare('kinetics400')
+    assert len(manifest(data.root / 'val.csv')) == 2
+    assert manifest(data.root / 'val_missing.csv') == []
+
+
+def test_keep_missing_names_the_expected_file(data):
+    data.add_list(K400)
+    data.add('videos/-5o_ES_I.mp4')
+    said = data.prepare('kinetics400', keep_missing=True)
+    assert '2 clips' in said and '1 of them without a file' in said
+    assert [row['file'] for row in manifest(data.root / 'val.csv')] == [
+        'videos/-5o_ES_I.mp4',
+        'videos/abcdefghijk_000106_000116.mp4',
+    ]
+    assert len(manifest(data.root / 'val_missing.csv')) == 1
+
+
+def test_nothing_found_is_an_error(data):
+    data.add_list(K400)
+    with pytest.raises(BenchmarkError, match='not one of 2 .* check --videos'):
+        data.prepare('kinetics400')
+    assert not (data.root / 'val.csv').exists()
+
+
+def test_sound_beside_the_video(data):
+    data.add_list(EK)
+    data.add('videos/P01_11_0.mp4', 'videos/P01_11_1.mp4')
+    data.add('audio/P01_11_1.wav')
+    data.prepare(EK[0], audio_root=str(data.audio), **PARTIAL)
+    (row,) = manifest(data.root / 'val.csv')
+    assert (row['file'], row['audio']) == (
+        'videos/P01_11_1.mp4',
+        'audio/P01_11_1.wav',
+    )
+    (missing,) = manifest(data.root / 'val_missing.csv')
+    assert missing == dict(id='P01_11_0', reason='no sound file')
+    data.prepare(
+        EK[0], audio_root=str(data.audio), keep_missing=True, **PARTIAL
+    )
+    expected = [row['audio'] for row in manifest(data.root / 'val.csv')]
+    assert expected == ['audio/P01_11_0.wav', 'audio/P01_11_1.wav']
+
+
+def test_with_sound_looks_into_the_files(data):
+    folder = data.videos / 'ApplyEyeMakeup'
+    folder.mkdir()
+    frames = np.zeros((5, 16, 16, 3), np.uint8)
+    names = ['loud.mkv', 'mute.mkv', 'broken.avi']
+    tone = np.full(8000, 0.1, np.float32)
+    write_clip(str(folder / 'loud.mkv'), frames, 5, tone)
+    write_clip(str(folder / 'mute.mkv'), frames, 5)
+    (folder / 'broken.avi').write_bytes(b'no video')
+    text = ''.join(f'ApplyEyeMakeup/{name} 1\n' for name in names)
+    (data.lists / 'trainlist01.txt').write_text(text)
+    said = data.prepare('ucf101', with_sound=True, **PARTIAL)
+    assert 'found 1 of 3' in said
+    (row,) = manifest(data.root / 'train_split1.csv')
+    assert row['file'] == 'videos/ApplyEyeMakeup/loud.mkv'
+    reasons = {
+        row['id'].rpartition('/')[2]: row['reason']
+        for row in manifest(data.root / 'train_split1_missing.csv')
+    }
+    assert reasons == {
+        'mute.mkv': 'no sound track',
+        'broken.avi': 'cannot be read',
+    }
+
+
+def test_two_files_of_one_name(data):
+    data.add_list(UCF)
+    clip = 'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01'
+    data.add(f'videos/{clip}.avi', f'videos/copy/{clip}.mp4')
+    with pytest.raises(BenchmarkError, match='Two files .*keep one'):
+        data.prepare('ucf101', **PARTIAL)
+
+
+def test_the_folder_of_the_split_decides(data):
+    data.add_list(K400)
+    data.add('videos/train/-5o_ES_I.mp4', 'videos/val/-5o_ES_I.mp4')
+    data.prepare('kinetics400')
+    (row,) = manifest(data.root / 'val.csv')
+    assert row['file'] == 'videos/val/-5o_ES_I.mp4'
+
+
+def test_a_name_is_never_found_inside_a_longer_one(data):
+    data.add_list(EK)
+    data.add('videos/P01_11_00.mp4', 'videos/XP01_11_0.mp4')
+    with pytest.raises(BenchmarkError, match='not one of 2'):
+        data.prepare(EK[0], **PARTIAL)
+
+
+def test_files_elsewhere_are_named_in_full(data, tmp_path):
+    data.add_list(K400)
+    far = tmp_path / 'far'
+    far.mkdir()
+    (far / '-5o_ES_I.mp4').touch()
+    data.videos = far
+    data.prepare('kinetics400')
+    (row,) = manifest(data.root / 'val.csv')
+    assert row['file'] == str(far / '-5o_ES_I.mp4')
+
+
+def test_annotations_are_never_overwritten(data):
+    data.add_list(K400)
+    data.add('videos/-5o_ES_I.mp4')
+    before = (data.lists / 'val.csv').read_text()
+    data.root = data.lists
+    with pytest.raises(BenchmarkError, match='would overwrite'):
+        data.prepare('kinetics400')
+    assert (data.lists / 'val.csv').read_text() == before
+
+
+def test_own_class_order(data):
+    """A list may number classes as it likes, if its names are given."""
+    names = list(reversed(range(309)))
+    text = 'file,text,label\na.mp4,class 308,0\nb.mp4,class 0,308\n'
+    (data.lists / 'test_sel.csv').write_text(text)
+    path = data.root / 'mine.txt'
+    path.write_text(''.join(f'class {i}\n' for i in names))
+    data.add('videos/a.mp4', 'videos/b.mp4')
+    data.prepare('vggsound', classes=str(path))
+    labels = [row['label'] for row in manifest(data.root / 'test.csv')]
+    assert labels == ['0', '308']
+    assert (data.root / 'classes.txt').read_text() == path.read_text()
+    path.write_text('one\ntwo\n')
+    with pytest.raises(BenchmarkError, match='names 2 .* VGG-Sound has 309'):
+        data.prepare('vggsound', classes=str(path))
+
+
+def test_absent_lists_are_named(data):
+    with pytest.raises(BenchmarkError, match='no annotation file in .*README'):
+        data.prepare('kinetics400')
+    with pytest.raises(BenchmarkError, match='none of train.csv, .*--list tr'):
+        data.prepare('kinetics400', splits=('train',))
+    with pytest.raises(BenchmarkError, match="there is 'gone.csv'"):
+        data.prepare('kinetics400', lists=dict(val='gone.csv'))
+    with pytest.raises(BenchmarkError, match="no split 'test', only train"):
+        data.prepare('kinetics400', lists=dict(test='gone.csv'))
+
+
+@pytest.mark.parametrize('name', BENCHMARKS)
+def test_every_tool_stops_with_one_line(name, data, capsys, monkeypatch):
+    folder = TOOLS / name
+    assert BENCHMARKS[name].title in (folder / 'README.md').read_text()
+    flags = ['--annotations', str(data.lists), '--videos', str(data.videos)]
+
+    def stop(*more):
+        monkeypatch.setattr('sys.argv', ['prepare.py', *flags, *more])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(folder / 'prepare.py'), run_name='__main__')
+        assert stopped.value.code == 2
+        return capsys.readouterr().err
+
+    chosen = []
+    if BENCHMARKS[name].untrimmed:  # nobody guesses which videos these are
+        assert '--trimmed --untrimmed is required' in stop()
+        chosen = ['--untrimmed']
+    said = stop(*chosen)
+    assert said.startswith(f'error: {BENCHMARKS[name].title}: no annotation')
+    assert len(said.splitlines()) == 1
+
+
+def test_command_line_writes_the_manifest(data, capsys):
+    data.add_list(EK)
+    data.add('videos/P01_11.mp4')
+    command_line.main(
+        EK[0],
+        [
+            f'--list=val={data.lists / EK[2]}',
+            f'--videos={data.videos}',
+            f'--out={data.root}',
+            '--splits=val',
+            '--untrimmed',
+            '--allow-partial',
+        ],
+    )
+    assert 'found 2 of 2' in capsys.readouterr().out
+    assert manifest(data.root / 'val.csv')[0]['end'] == '1.89'

@@ -101,6 +101,14 @@ def test_real_drn_wins_over_the_placeholder(tmp_path, mended):
     assert done.stdout.strip() == str(mended), done.stderr
 
 
+def test_vindlu_does_not_cost_the_import_of_transformers():
+    done = run_python(
+        'import sys, ca2st_mm, mmaction.models\n'
+        'print("timm" in sys.modules or "transformers" not in sys.modules)'
+    )
+    assert done.stdout.strip() == 'True', done.stderr
+
+
 @pytest.mark.parametrize('mended', [True, False])
 def test_vindlu_that_cannot_load_gives_way_to_placeholders(tmp_path, mended):
     package = tmp_path / 'mmaction' / 'models' / 'multimodal' / 'vindlu'

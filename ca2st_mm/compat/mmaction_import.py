@@ -3,9 +3,11 @@
 
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import logging
 import sys
 import types
+from pathlib import Path
 from typing import Any, Optional, Sequence
 
 logger = logging.getLogger(__name__)
@@ -140,16 +142,35 @@ class VindLULoader(importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Run the package, or register placeholders for its models."""
+        if _lacks_timm(module):
+            # The same end, without importing transformers on the way there.
+            self._leave_out(module)
+            return
         try:
             self.loader.exec_module(module)
         except ImportError as error:
-            from mmaction.registry import MODELS
-            from mmaction.utils import dependency
-
             logger.debug('VindLU of MMAction2 is left out: %s', error)
-            module.__all__ = []
-            absent = [n for n in VINDLU_MODELS if MODELS.get(n) is None]
-            dependency.register_multimodal_placeholder(absent, MODELS)
+            self._leave_out(module)
+
+    @staticmethod
+    def _leave_out(module: types.ModuleType) -> None:
+        from mmaction.registry import MODELS
+        from mmaction.utils import dependency
+
+        module.__all__ = []
+        absent = [n for n in VINDLU_MODELS if MODELS.get(n) is None]
+        dependency.register_multimodal_placeholder(absent, MODELS)
+
+
+def _lacks_timm(package: types.ModuleType) -> bool:
+    """Whether a package imports timm, which is not there."""
+    if importlib.util.find_spec('timm') is not None:
+        return False
+    return any(
+        'from timm' in path.read_text()
+        for folder in package.__path__
+        for path in Path(folder).glob('*.py')
+    )
 
 
 def survive_broken_vindlu() -> None:

@@ -171,6 +171,14 @@ def test_a_name_is_never_found_inside_a_longer_one(data):
         data.prepare(EK[0], **PARTIAL)
 
 
+def test_folders_in_a_name_must_match_as_well(data):
+    data.add_list(UCF)
+    clip = 'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi'
+    data.add(f'videos/Not{clip}', 'videos/Yo/v_YoYo_g25_c05.avi')
+    with pytest.raises(BenchmarkError, match='not one of 2'):
+        data.prepare('ucf101', **PARTIAL)
+
+
 def test_files_elsewhere_are_named_in_full(data, tmp_path):
     data.add_list(K400)
     far = tmp_path / 'far'

@@ -73,9 +73,10 @@ def test_split_is_stratified_complete_and_repeatable():
     assert [drawn.count(label) for label in range(4)] == [2, 6, 1, 0]
     assert split_videos(videos, 0.2, seed=3) == (train, val)
     assert split_videos(videos, 0.2, seed=4) != (train, val)
-    fewer = {name: videos[name] for name in 'ab'}
+    # Without the first class all labels change, the draw does not.
+    fewer = {name: videos[name] for name in 'bcd'}
     again = split_videos(fewer, 0.2, seed=3)[1]
-    assert again == [row for row in val if row[1] < 2]
+    assert again == [(file, label - 1) for file, label in val if label]
 
 
 def test_files_name_every_clip_once(root, run):
@@ -99,13 +100,23 @@ def test_files_name_every_clip_once(root, run):
         assert Path(filename).parts[-3] == data.metainfo['classes'][label]
 
 
-def test_written_config_agrees_with_the_class_list(root, run):
-    run(root)
-    cfg = Config.fromfile(root / 'my clips_ca2st_k400.py')
+@pytest.mark.parametrize('base', ['ca2st/ca2st_k400', 'toy/ca2st_toy'])
+def test_written_config_agrees_with_the_class_list(base, root, run):
+    run(root, '--base', ROOT / f'configs/{base}.py')
+    path = root / f'my clips_{Path(base).name}.py'
+    cfg = Config.fromfile(path)
     assert cfg.model.cls_head.num_classes == 3
     assert cfg.model.backbone.type == 'MultiExpertBackbone'
     for mode in ('train', 'test'):
         check_classes(cfg, mode)
+    lists = {}
+    for split in ('train', 'val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        lists[split] = dataset.ann_file
+        assert Path(dataset.data_root) == root
+        # The toy keeps its clips in a folder of their own.
+        assert dataset.data_prefix == dict(video='', audio='')
+    assert lists == dict(train='train.csv', val='val.csv', test='val.csv')
 
 
 def test_nothing_is_replaced_unasked(root, run, refuse):

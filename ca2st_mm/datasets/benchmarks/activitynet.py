@@ -39,14 +39,28 @@ def read_official(source: Source, task: Task) -> Annotations:
     """The official JSON: one clip per annotated segment of the subset."""
     clips = []
     for video, facts in source.json['database'].items():
-        if facts['subset'] != _SUBSETS[task.split]:
+        where = f"'{source.path}', video {video}"
+        if Row(where, facts)['subset'] != _SUBSETS[task.split]:
             continue
-        for number, segment in enumerate(facts['annotations']):
-            row = Row(f"'{source.path}', video {video}", segment)
+        for number, instance in enumerate(facts.get('annotations', ())):
+            row = Row(where, instance)
             label = row.class_of('label', task.names['label'])
-            span = tuple(float(time) for time in segment['segment'])
-            clips.append(_clip(video, number, label, span))
+            clips.append(_clip(video, number, label, _span(row)))
     return Annotations(clips)
+
+
+def _span(row: Row) -> Tuple[float, float]:
+    """First and last second of an instance.
+
+    Raises:
+        BenchmarkError: If it has no two times.
+    """
+    times = row.cells.get('segment') or ()
+    times = Row(row.where, dict(zip(('start', 'end'), times, strict=False)))
+    span = times.seconds('start'), times.seconds('end')
+    if None in span:
+        raise BenchmarkError(f'{row.where}: a segment without two times.')
+    return span
 
 
 def read_csv(source: Source, task: Task) -> Annotations:

@@ -32,8 +32,9 @@ def class_names(
         path: The user's own list, in place of the shipped one.
 
     Raises:
-        BenchmarkError: If their number is not the published one, or the
-            benchmark has two label columns and ``path`` is given.
+        BenchmarkError: If their number is not the published one, the user's
+            list cannot be read, or the benchmark has verbs and nouns and
+            ``path`` is given.
     """
     names = {
         column: shipped_names(name)
@@ -45,7 +46,10 @@ def class_names(
                 f'{benchmark.title} has verbs and nouns with official '
                 'numbers; leave --classes out.'
             )
-        names = dict(label=read_class_names(path))
+        try:
+            names = dict(label=read_class_names(path))
+        except (ValueError, FileNotFoundError) as error:
+            raise BenchmarkError(f'--classes {path}: {error}') from error
     for column, count in benchmark.classes.items():
         if len(names[column]) != count:
             where = path or benchmark.class_files[column]

@@ -6,7 +6,7 @@ import os
 import os.path as osp
 from dataclasses import dataclass
 from functools import cache
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from ca2st_mm.datasets.benchmarks.annotations import Clip, LeftOut
 from ca2st_mm.datasets.benchmarks.media_index import MediaIndex
@@ -16,6 +16,8 @@ from ca2st_mm.datasets.media import MediaError, has_sound
 NO_FILE = 'no video file'
 NO_SOUND_FILE = 'no sound file'
 NO_SOUND = 'no sound track'
+UNREADABLE = 'cannot be read'
+NO_SPAN = 'its annotation ends before it starts'
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,10 @@ def manifest_rows(
             annotations hold no times.
     """
     rows, left_out = [], []
+    # Untrimmed videos hold many clips; each is opened once.
+    sound_fault = cache(_sound_fault)
     for clip in clips:
-        row, reason = _row(clip, files, split)
+        row, reason = _row(clip, files, split, sound_fault)
         if reason:
             left_out.append(LeftOut(clip.id, reason))
         if reason is None or (
@@ -73,7 +77,10 @@ def manifest_rows(
 
 
 def _row(
-    clip: Clip, files: MediaFiles, split: str
+    clip: Clip,
+    files: MediaFiles,
+    split: str,
+    sound_fault: Callable[[str], Optional[str]],
 ) -> Tuple[Dict[str, object], Optional[str]]:
     """Paths and times of one clip, and why it must be left out."""
     names = clip.names if files.trimmed else _video_names(clip)
@@ -85,9 +92,11 @@ def _row(
         reason = reason or (None if sound else NO_SOUND_FILE)
         row['audio'] = sound or files.audio.expected(names)
     elif files.with_sound and not reason:
-        reason = _sound_fault(path)
+        reason = sound_fault(path)
     if not files.trimmed:
         row.update(start=_seconds(clip.start), end=_seconds(clip.end))
+        if clip.end <= clip.start:
+            reason = NO_SPAN
     return row, reason
 
 
@@ -103,11 +112,6 @@ def _video_names(clip: Clip) -> Tuple[str, ...]:
             'trimmed clips only; use the official annotation file, or pass '
             '--trimmed.'
         )
-    if clip.end <= clip.start:
-        raise BenchmarkError(
-            f"The clip '{clip.id}' ends at {clip.end} s but starts at "
-            f'{clip.start} s; mend the annotation file.'
-        )
     return clip.video
 
 
@@ -116,16 +120,12 @@ def _seconds(time: float) -> str:
     return f'{time:.6f}'.rstrip('0').rstrip('.')
 
 
-@cache
 def _sound_fault(path: str) -> Optional[str]:
-    """Why a video has no usable sound, or None.
-
-    Untrimmed videos hold many clips and are opened once.
-    """
+    """Why a video has no usable sound, or None."""
     try:
         return None if has_sound(path) else NO_SOUND
     except MediaError:
-        return 'cannot be read'
+        return UNREADABLE
 
 
 def write_manifest(path: str, rows: Sequence[Dict[str, object]]) -> None:

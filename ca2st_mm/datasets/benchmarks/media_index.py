@@ -27,7 +27,8 @@ class MediaIndex:
     def __init__(self, root: str, extensions: Sequence[str]) -> None:
         if not osp.isdir(root):
             raise BenchmarkError(
-                f"There is no folder '{root}'; name the one with the files."
+                f"There is no folder '{root}'; name the one with the files "
+                'with --videos or --audio-root.'
             )
         self.root = root
         self.extensions = tuple(extensions)

@@ -47,7 +47,9 @@ def find_lists(
             found[split] = path
             continue
         usual = ', '.join(benchmark.lists[split])
-        absent = f"'{path}'" if path else f"none of {usual} in '{folder}'"
+        absent = (
+            f"no file '{path}'" if path else f"none of {usual} in '{folder}'"
+        )
         if splits or path:
             raise BenchmarkError(
                 f'{benchmark.title}, {split}: there is {absent}; pass '

@@ -19,6 +19,7 @@ def is_official(source: Source) -> bool:
     records = source.json
     return (
         isinstance(records, list)
+        and bool(records)
         and isinstance(records[0], dict)
         and {'id', 'template'} <= set(records[0])
     )

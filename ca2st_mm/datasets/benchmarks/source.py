@@ -145,7 +145,12 @@ class Source:
     @cached_property
     def table(self) -> List[List[str]]:
         """Comma-separated cells."""
-        return [[c.strip() for c in row] for row in csv.reader(self.lines)]
+        try:
+            return [[c.strip() for c in row] for row in csv.reader(self.lines)]
+        except csv.Error as error:
+            raise BenchmarkError(
+                f"'{self.path}' is no table of comma-separated cells: {error}."
+            ) from error
 
     @cached_property
     def json(self) -> Any:

@@ -180,6 +180,21 @@ MISTAKES = [
         "t_end '4 s' is not a time",
     ),
     (
+        'activitynet',
+        'val',
+        '{"database": {"a": {"subset": "validation", '
+        '"annotations": [{"label": "BMX", "segment": [1]}]}}}',
+        'video a: a segment without two times',
+    ),
+    (
+        'activitynet',
+        'val',
+        '{"database": {"a": {}}}',
+        "video a: the column 'subset' is empty",
+    ),
+    ('something_something_v2', 'val', '[]', r"starts with '\[\]'"),
+    ('kinetics400', 'val', 140_000 * 'x', 'is no table'),
+    (
         'hd_epic',
         'test',
         '{"unique_narration_id": "a", "main_action_classes": []}\nx\n',

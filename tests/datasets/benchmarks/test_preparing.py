@@ -58,6 +58,24 @@ def test_lists_without_times_fit_trimmed_clips_only(data):
         data.prepare(EK[0], trimmed=False, **PARTIAL)
 
 
+def test_a_clip_that_ends_before_it_starts_is_left_out(data):
+    text = 'video_id,t_start,t_end,video_duration,label\n'
+    text += 'a,4,3,9,BMX\na,1,2,9,BMX\n'
+    (data.lists / 'val.csv').write_text(text)
+    data.add('videos/v_a.mp4')
+    data.prepare('activitynet', trimmed=False, keep_missing=True)
+    (row,) = manifest(data.root / 'val.csv')
+    assert (row['start'], row['end']) == ('1', '2')
+    (missing,) = manifest(data.root / 'val_missing.csv')
+    assert missing['id'] == 'a_0' and 'before it starts' in missing['reason']
+
+
+def test_folders_that_are_not_there(data):
+    data.add_list(K400)
+    with pytest.raises(BenchmarkError, match="no folder 'gone'.*--audio-root"):
+        data.prepare('kinetics400', audio_root='gone')
+
+
 def test_a_wrong_count_says_both_numbers(data):
     data.add_list(EK)
     data.add('videos/P01_11.mp4')
@@ -171,6 +189,14 @@ def test_a_name_is_never_found_inside_a_longer_one(data):
         data.prepare(EK[0], **PARTIAL)
 
 
+def test_folders_in_a_name_must_match_as_well(data):
+    data.add_list(UCF)
+    clip = 'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi'
+    data.add(f'videos/Not{clip}', 'videos/Yo/v_YoYo_g25_c05.avi')
+    with pytest.raises(BenchmarkError, match='not one of 2'):
+        data.prepare('ucf101', **PARTIAL)
+
+
 def test_files_elsewhere_are_named_in_full(data, tmp_path):
     data.add_list(K400)
     far = tmp_path / 'far'
@@ -207,6 +233,14 @@ def test_own_class_order(data):
     path.write_text('one\ntwo\n')
     with pytest.raises(BenchmarkError, match='names 2 .* VGG-Sound has 309'):
         data.prepare('vggsound', classes=str(path))
+    path.write_text('one\none\n')
+    with pytest.raises(BenchmarkError, match="--classes .* names 'one' twice"):
+        data.prepare('vggsound', classes=str(path))
+    with pytest.raises(BenchmarkError, match='--classes gone.txt: .*No such'):
+        data.prepare('vggsound', classes='gone.txt')
+    data.add_list(EK)
+    with pytest.raises(BenchmarkError, match='leave --classes out'):
+        data.prepare(EK[0], classes=str(path))
 
 
 def test_absent_lists_are_named(data):
@@ -214,7 +248,7 @@ def test_absent_lists_are_named(data):
         data.prepare('kinetics400')
     with pytest.raises(BenchmarkError, match='none of train.csv, .*--list tr'):
         data.prepare('kinetics400', splits=('train',))
-    with pytest.raises(BenchmarkError, match="there is 'gone.csv'"):
+    with pytest.raises(BenchmarkError, match="there is no file 'gone.csv'"):
         data.prepare('kinetics400', lists=dict(val='gone.csv'))
     with pytest.raises(BenchmarkError, match="no split 'test', only train"):
         data.prepare('kinetics400', lists=dict(test='gone.csv'))

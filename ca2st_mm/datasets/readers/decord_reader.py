@@ -1,0 +1,43 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Frames by decord, MMAction2's usual decoder."""
+
+import decord
+import numpy as np
+
+from ca2st_mm.datasets.readers.base import Source, VideoReader, named_faults
+from ca2st_mm.datasets.readers.file_stamps import scan_stamps
+
+_ERRORS = (decord.DECORDError, RuntimeError, IndexError)
+
+
+class DecordReader(VideoReader):
+    """Read a whole video with decord.
+
+    Time stamps come from PyAV: decord forgets where a stream starts.
+    decord is no longer maintained; it reads the packets of the whole file
+    when it opens one, so spans of long files are left to PyAV.
+
+    Args:
+        source: The file.
+        num_threads: Threads of the decoder; 0 lets decord choose.
+
+    Raises:
+        MediaError: If the file cannot be read; names it.
+    """
+
+    def __init__(self, source: Source, num_threads: int = 1) -> None:
+        scanned = scan_stamps(source)
+        with named_faults(source.path, *_ERRORS):
+            self._decoder = decord.VideoReader(
+                source.open(), num_threads=num_threads
+            )
+            count, fps = len(self._decoder), self._decoder.get_avg_fps()
+        super().__init__(source.path, fps, scanned.fit(count, fps))
+
+    def _decode(self, wanted: np.ndarray) -> np.ndarray:
+        with named_faults(self.path, *_ERRORS):
+            return self._decoder.get_batch(wanted).asnumpy()
+
+    def _release(self) -> None:
+        # decord has no close: its decoder goes with the last reference.
+        self._decoder = None

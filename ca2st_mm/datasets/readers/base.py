@@ -12,7 +12,6 @@ from typing import (
     NoReturn,
     Optional,
     Sequence,
-    Tuple,
     Union,
 )
 
@@ -80,7 +79,7 @@ class VideoReader(ABC):
             RGB uint8, (len(indices), height, width, 3).
 
         Raises:
-            IndexError: If an index is out of range.
+            IndexError: If an index is out of range, or there is none.
             MediaError: If a frame cannot be decoded.
             RuntimeError: If the reader is closed or was opened in another
                 process.
@@ -89,7 +88,9 @@ class VideoReader(ABC):
         wanted, places = np.unique(
             np.asarray(indices, dtype=np.int64), return_inverse=True
         )
-        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
+        if not len(wanted):
+            raise IndexError(f"No frame of '{self.path}' was asked for.")
+        if not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
             raise IndexError(
                 f"Frames {wanted[0]} to {wanted[-1]} of '{self.path}' were "
                 f'asked for, but it has {self.num_frames}: put the sampler '
@@ -160,8 +161,9 @@ def named_faults(path: str, *errors: type) -> Iterator[None]:
 
 def _cause(error: Exception) -> str:
     """The telling part of a decoder's message."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    system = getattr(error, 'strerror', None)  # OSError, PyAV's errors
+    if system:
+        return system
     text = str(error).strip() or type(error).__name__
     if 'size must exactly match' in text:
         return (
@@ -170,13 +172,3 @@ def _cause(error: Exception) -> str:
         )
     # decord puts a C++ location before and a stack trace behind.
     return text.split('Stack trace')[0].rsplit('] ', maxsplit=1)[-1]
-
-
-def blank(shape: Tuple[int, ...], count: int) -> np.ndarray:
-    """Room for decoded frames.
-
-    Args:
-        shape: Of one frame, (height, width, 3).
-        count: Number of frames.
-    """
-    return np.empty((count, *shape), np.uint8)

@@ -3,7 +3,7 @@
 
 import importlib
 import importlib.metadata
-from functools import lru_cache
+from functools import cache
 from typing import Optional, Type
 
 from mmengine.logging import print_log
@@ -20,7 +20,7 @@ _PACKAGES = dict(decord='decord', torchcodec='torchcodec', pyav='av')
 NAMES = (*_CLASSES, 'auto')
 
 
-@lru_cache(maxsize=None)
+@cache
 def choose_reader(name: str) -> Type[VideoReader]:
     """The class of a reader; says in the log once which one it is.
 

@@ -17,10 +17,13 @@ class FileStamps(NamedTuple):
     Attributes:
         stamps: float64 seconds on the container's clock, (num_frames,).
         start: Second at which the stream says it starts.
+        counted: Whether the container stores no presentation times, so that
+            frames can only be counted from the first one.
     """
 
     stamps: np.ndarray
     start: float
+    counted: bool
 
     def fit(self, num_frames: int, fps: float) -> np.ndarray:
         """Stamps for the frames a decoder counts.
@@ -50,4 +53,5 @@ def scan_stamps(source: Source) -> FileStamps:
         with av.open(source.open()) as container:
             stream = video_stream(container)
             start = (stream.start_time or 0) * float(stream.time_base)
-            return FileStamps(index_frames(container, stream).stamps, start)
+            index = index_frames(container, stream)
+    return FileStamps(index.stamps, start, index.pts is None)

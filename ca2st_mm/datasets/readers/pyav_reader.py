@@ -10,7 +10,6 @@ from av.error import FFmpegError
 from ca2st_mm.datasets.readers.base import (
     Source,
     VideoReader,
-    blank,
     named_faults,
 )
 from ca2st_mm.datasets.readers.frame_index import (
@@ -64,25 +63,19 @@ class PyAVReader(VideoReader):
 
     def _collect(self, wanted: np.ndarray) -> np.ndarray:
         """Walk through the file once, skipping where it pays."""
-        frames, filled, at = None, 0, -1
+        frames, at = [], -1
         walk: Iterator[Tuple[int, av.VideoFrame]] = iter(())
-        while filled < len(wanted):
-            target = wanted[filled]
-            keys = self._index.keys
+        keys = self._index.keys
+        for target in wanted:
             key = keys[max(np.searchsorted(keys, target, 'right') - 1, 0)]
             if at < 0 or key > at:
                 walk = self._walk(key)
-            for at, frame in walk:
-                if at >= target:
-                    break
+            reached = ((n, frame) for n, frame in walk if n >= target)
+            at, frame = next(reached, (-1, None))
             if at != target:
-                raise RuntimeError(f'frame {target} cannot be decoded')
-            pixels = _upright(frame)
-            if frames is None:
-                frames = blank(pixels.shape, len(wanted))
-            frames[filled] = pixels
-            filled += 1
-        return blank((0, 0, 3), 0) if frames is None else frames
+                raise RuntimeError('one of its frames cannot be decoded')
+            frames.append(_upright(frame))
+        return np.stack(frames)
 
     def _walk(self, key: int) -> Iterator[Tuple[int, av.VideoFrame]]:
         """Frames with their numbers, from a key frame on."""

@@ -24,6 +24,7 @@ th { background: #f3f5f9; }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; } figcaption { font-size: .8rem; max-width: 128px;
   overflow-wrap: anywhere; }
+.plots figure { width: calc(50% - .5rem); }
 .plots img { max-width: 100%; }
 """
 

@@ -64,6 +64,19 @@ class VideoReader(ABC):
         self._owner = os.getpid()
         self._open = True
 
+    @classmethod
+    def open(cls, source: Source, num_threads: int = 1) -> 'VideoReader':
+        """Open a whole file.
+
+        Args:
+            source: The file.
+            num_threads: Threads of the decoder; 0 lets it choose.
+
+        Raises:
+            MediaError: If the file cannot be read; names it.
+        """
+        return cls(source, num_threads=num_threads)
+
     @property
     def num_frames(self) -> int:
         """Number of frames that ``read`` can reach."""

@@ -44,8 +44,8 @@ def choose_reader(name: str) -> Type[VideoReader]:
         ) from fault
     version = importlib.metadata.version(_PACKAGES[name])
     print_log(
-        f'Videos are read by {name} {version}; clips out of longer files by '
-        f'pyav {importlib.metadata.version("av")}.',
+        f'Videos are read by {name} {version}; clips out of longer files, '
+        f'avi and edited files by pyav {importlib.metadata.version("av")}.',
         logger='current',
     )
     return getattr(_module(name), _CLASSES[name])
@@ -70,7 +70,7 @@ def open_video(
         MediaError: If the file cannot be read; names it.
     """
     if span is None or span == (None, None):
-        return reader(source, num_threads)
+        return reader.open(source, num_threads)
     return PyAVReader(source, num_threads, span)
 
 

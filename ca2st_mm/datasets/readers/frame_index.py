@@ -27,11 +27,14 @@ class FrameIndex(NamedTuple):
             None where the container stores none, so that frames can only be
             counted from the start.
         keys: Numbers of the frames at which decoding can start.
+        num_hidden: Frames that an edit list hides: stored, needed for
+            decoding, never shown, and none of the above.
     """
 
     stamps: np.ndarray
     pts: Optional[np.ndarray]
     keys: np.ndarray
+    num_hidden: int
 
 
 def video_stream(
@@ -86,22 +89,24 @@ def index_frames(
         step = 2 * step or _STEP_BACK
     first = found[0][0] if found else 0
     # Frames shown before the key frame but stored behind it need the one
-    # before that.  With an open end there is none to lose.
+    # before that.
     found = sorted(item for item in found if item[0] >= first)
-    pts = np.array([item[0] for item in found], np.int64)
-    keys = np.flatnonzero([item[1] for item in found])
-    return FrameIndex(pts * base, pts, keys)
+    shown = [item for item in found if not item[2]]
+    pts = np.array([item[0] for item in shown], np.int64)
+    # The first one counts as a key frame: where its own is hidden, seeking
+    # to it finds that one.
+    keys = np.flatnonzero([item[1] or n == 0 for n, item in enumerate(shown)])
+    return FrameIndex(pts * base, pts, keys, len(found) - len(shown))
 
 
 def _read(
     packets: Iterator[av.Packet], base: float, end: Optional[float]
-) -> List[Tuple[int, bool]]:
-    """(pts, is key frame) up to the end, starting at a key frame."""
-    found = []
+) -> List[Tuple[int, bool, bool]]:
+    """(pts, is key, is hidden) up to the end, from a key frame on."""
+    found, started = [], False
     for packet in packets:
-        if packet.pts is None or packet.is_discard:
-            continue
-        if not found and not packet.is_keyframe:
+        started = started or packet.is_keyframe
+        if packet.pts is None or not started:
             continue
         # No frame is shown before it is decoded: behind this nothing of
         # the span can follow.
@@ -109,7 +114,7 @@ def _read(
         if end is not None and last * base >= end:
             break
         if end is None or packet.pts * base < end:
-            found.append((packet.pts, packet.is_keyframe))
+            found.append((packet.pts, packet.is_keyframe, packet.is_discard))
     return found
 
 
@@ -128,7 +133,7 @@ def _count(
         # FFmpeg's guess is late by the decoder's delay; the stream's own
         # start is right.
         stamps += (stream.start_time or 0) * base - stamps[0]
-    return FrameIndex(stamps, None, np.zeros(1, np.int64))
+    return FrameIndex(stamps, None, np.zeros(1, np.int64), 0)
 
 
 def narrow(stamps: np.ndarray, span: Span) -> Tuple[int, int]:

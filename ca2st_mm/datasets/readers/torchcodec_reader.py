@@ -4,29 +4,20 @@
 import numpy as np
 from torchcodec.decoders import VideoDecoder
 
-from ca2st_mm.datasets.readers.base import Source, VideoReader, named_faults
-from ca2st_mm.datasets.readers.file_stamps import scan_stamps
+from ca2st_mm.datasets.readers.base import Source, named_faults
+from ca2st_mm.datasets.readers.whole_file import WholeFileReader
 
 _ERRORS = (RuntimeError, ValueError, IndexError, OSError)
 
 
-class TorchCodecReader(VideoReader):
+class TorchCodecReader(WholeFileReader):
     """Read a whole video with torchcodec.
 
     It scans the file when it opens one (``seek_mode='exact'``), which is
-    what makes indices exact.  Time stamps come from PyAV: torchcodec gives
-    those of decoded frames alone.
-
-    Args:
-        source: The file.
-        num_threads: Threads of the decoder; 0 lets FFmpeg choose.
-
-    Raises:
-        MediaError: If the file cannot be read; names it.
+    what makes indices exact.
     """
 
-    def __init__(self, source: Source, num_threads: int = 1) -> None:
-        scanned = scan_stamps(source)
+    def _start(self, source: Source, num_threads: int) -> tuple:
         with named_faults(source.path, *_ERRORS):
             self._decoder = VideoDecoder(
                 source.path if source.data is None else source.data,
@@ -34,9 +25,8 @@ class TorchCodecReader(VideoReader):
                 num_ffmpeg_threads=num_threads,
                 seek_mode='exact',
             )
-            count = len(self._decoder)
             fps = self._decoder.metadata.average_fps
-        super().__init__(source.path, fps, scanned.fit(count, fps))
+            return len(self._decoder), fps
 
     def _decode(self, wanted: np.ndarray) -> np.ndarray:
         with named_faults(self.path, *_ERRORS):

@@ -13,6 +13,7 @@ import odd_media
 import pytest
 from mmengine.fileio import get
 
+from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.readers import (
@@ -219,6 +220,27 @@ def test_decode_closes_the_reader(plain_clip, tmp_path):
             used.read([0])
 
 
+def test_the_end_of_the_pipeline_closes_the_reader(plain_clip, tmp_path):
+    (tmp_path / 'list.csv').write_text(f'file,label\n{plain_clip},0\n')
+    seen = []
+
+    def keep(results):
+        seen.append(results['video_reader'])
+        if len(seen) == 2:
+            raise KeyError('a step that fails')
+        return results
+
+    data = AudioVisualDataset(
+        str(tmp_path / 'list.csv'), [dict(type='OpenVideo'), keep]
+    )
+    data[0]
+    with pytest.raises(KeyError):
+        data[0]
+    for reader in seen:
+        with pytest.raises(RuntimeError, match='is closed'):
+            reader.read([0])
+
+
 def test_the_reader_of_another_transform():
     with pytest.raises(TypeError, match='OpenVideo'):
         DecodeVideo()(dict(video_reader=object(), frame_inds=[0]))
@@ -258,11 +280,11 @@ def test_a_span_holds_the_frames_of_the_whole(tmp_path, ext, start):
     if ext == 'avi' and start:
         pytest.skip('avi cannot store a late start')
     path = str(tmp_path / f'long.{ext}')
-    frames = odd_media.pictures(500)  # three key frames
-    write_clip(path, frames, 25, odd_media.tone(20), starts=(start, 0.0))
+    frames = odd_media.pictures(300)  # two key frames
+    write_clip(path, frames, 25, odd_media.tone(12), starts=(start, 0.0))
     rng = np.random.default_rng(1)
     with opened(path) as whole:
-        spans = np.sort(rng.uniform(0, 20, (12, 2)))
+        spans = np.sort(rng.uniform(0, 12, (8, 2)))
         for span in [
             *map(tuple, spans),
             (None, 3.0),
@@ -311,3 +333,26 @@ def test_an_untrimmed_span_gives_the_frames_of_the_trimmed_clip(tmp_path):
         DecodeVideo()(long)['imgs'], DecodeVideo()(short)['imgs'], strict=True
     )
     assert min(psnr(a[None], b[None])[0] for a, b in pairs) > 35
+
+
+def resident_megabytes():
+    with open('/proc/self/statm', encoding='ascii') as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+
+@pytest.mark.skipif(
+    not Path('/proc/self/statm').exists(), reason='needs /proc (Linux)'
+)
+@pytest.mark.parametrize('name', NAMES)
+def test_memory_does_not_grow(plain_clip, name):
+    def cycle():
+        out = OpenVideo(reader=name)(dict(filename=plain_clip))
+        DecodeVideo()(SegmentSample(4)(out))
+
+    for _ in range(30):
+        cycle()
+    before = resident_megabytes()
+    for _ in range(200):
+        cycle()
+    # 50 MB in 2,000 cycles; tools/analysis/benchmark_readers.py does those
+    assert resident_megabytes() - before < 5

@@ -2,12 +2,24 @@
 """The dataset of clips with picture and sound."""
 
 import os.path as osp
-from typing import Callable, Dict, List, Mapping, Optional, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Union,
+)
 
 import numpy as np
 from mmaction.datasets import BaseActionDataset
 
 from ca2st_mm.datasets.manifest import read_annotations
+from ca2st_mm.datasets.on_error import make_policy
+from ca2st_mm.datasets.quarantine import Quarantine
+from ca2st_mm.datasets.readers import VideoReader
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.utils.class_names import (
     ByColumn,
@@ -50,12 +62,24 @@ class AudioVisualDataset(BaseActionDataset):
             ``noun``; becomes ``metainfo['classes']`` and stands in for
             ``num_classes``.
         test_mode: Whether this is a validation or test set.
+        on_error: What a sample that cannot be used does. ``'raise'``: it
+            stops the run. ``'skip'``: it is left out, and its batch is
+            smaller; in evaluation it keeps its place, empty and marked, for
+            the metric ``ReadableClips``. ``'substitute'`` (training only):
+            another one takes its place, the same in every worker.
+        max_bad_fraction: The share of bad samples, from 0 to 1, beyond
+            which ``'skip'`` and ``'substitute'`` stop the run.
+        quarantine: The CSV file that lists bad samples with the reason and
+            how often they failed; required unless ``on_error='raise'``.
         **kwargs: Further arguments of ``BaseActionDataset``.
 
     Raises:
         ValueError: If the annotation file is not understood or a label is
-            out of range (names the file, the line and the value), or if
-            there are not ``num_classes`` class names.
+            out of range (names the file, the line and the value), if there
+            are not ``num_classes`` class names, or if ``on_error`` is unknown
+            or lacks its quarantine file.
+        TooManyBadSamples: When samples are read, beyond the cap; counts
+            them by reason.
     """
 
     def __init__(
@@ -66,6 +90,9 @@ class AudioVisualDataset(BaseActionDataset):
         num_classes: Union[int, Mapping[str, int], None] = None,
         classes: Optional[ByColumn] = None,
         test_mode: bool = False,
+        on_error: str = 'raise',
+        max_bad_fraction: float = 0.01,
+        quarantine: Optional[str] = None,
         **kwargs,
     ) -> None:
         if classes is not None:
@@ -82,6 +109,12 @@ class AudioVisualDataset(BaseActionDataset):
             num_classes=num_classes,
             test_mode=test_mode,
             **kwargs,
+        )
+        self._on_error = make_policy(
+            on_error,
+            test_mode,
+            quarantine
+            and Quarantine(quarantine, self.ann_file, max_bad_fraction),
         )
 
     def load_data_list(self) -> List[dict]:
@@ -111,6 +144,42 @@ class AudioVisualDataset(BaseActionDataset):
         if isinstance(info['label'], list):
             info['label'] = np.asarray(info['label'], dtype=np.int64)
         return info
+
+    def prepare_data(self, idx: int) -> Any:
+        """A sample through the pipeline; no video stays open behind it.
+
+        Args:
+            idx: Index of the sample.
+        """
+        info = self.get_data_info(idx)
+        try:
+            return self.pipeline(info)
+        finally:
+            reader = info.get('video_reader')
+            if isinstance(reader, VideoReader):
+                reader.close()
+
+    def load_sample(self, idx: int) -> Any:
+        """One sample, or the fault that it has.
+
+        Args:
+            idx: Index of the sample.
+
+        Raises:
+            SampleFault: If it cannot be used.
+        """
+        return super().__getitem__(idx)
+
+    def __getitem__(self, idx: int) -> Any:
+        return self._on_error.fetch(self, idx)
+
+    def __getitems__(self, indices: Sequence[int]) -> List:
+        """A batch: PyTorch's loader asks for it where a dataset has this.
+
+        Args:
+            indices: Indices of the samples.
+        """
+        return self._on_error.fetch_batch(self, list(indices))
 
     def _audio_path(self, name: Optional[str]) -> Optional[str]:
         return name and osp.join(self.data_prefix['audio'], name)

@@ -1,17 +1,18 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What the containers say: frame time stamps and sound on one clock.
+"""The sound of a container, on the container's clock.
 
-Everything is in seconds on the container's clock, so a picture stream or a
-sound track that starts late keeps its place.  PyAV reads; decord, which
-decodes the pictures, forgets where a stream starts.
+Everything is in seconds on that clock, so a sound track that starts late
+keeps its place.
 """
 
 import math
-from typing import IO, Iterator, NamedTuple, Optional, Union
+from typing import Iterator, NamedTuple, Optional
 
 import av
 import numpy as np
 from av.error import FFmpegError
+
+from ca2st_mm.datasets.faults import MediaError
 
 # What counts as a media file in a folder, in lower case.
 VIDEO_EXTENSIONS = (
@@ -33,18 +34,6 @@ _GAP_SECONDS = 0.05
 _PREROLL_SECONDS = 0.5
 
 
-class MediaError(RuntimeError):
-    """A media file cannot be read; the message names it and the cure."""
-
-    def __init__(self, kind: str, path: str, why: object) -> None:
-        reason = ' '.join(str(why).split()).rstrip('.')
-        super().__init__(
-            f"Cannot read {kind} '{path}': {reason}. Replace the file (or "
-            'download it again), or take its line out of the annotation '
-            'file.'
-        )
-
-
 class Sound(NamedTuple):
     """A mono track.
 
@@ -57,37 +46,6 @@ class Sound(NamedTuple):
     waveform: np.ndarray
     sample_rate: int
     start: float
-
-
-def read_frame_stamps(
-    source: Union[str, IO[bytes]], num_frames: int, fps: float
-) -> np.ndarray:
-    """Presentation time of every frame, read without decoding.
-
-    Args:
-        source: Path or binary file object.
-        num_frames: Frames the decoder counts.
-        fps: Average rate, used where the container has no usable stamps
-            (their number differs from the number of frames).
-
-    Returns:
-        float64 seconds, (num_frames,), ascending.
-    """
-    with av.open(source) as container:
-        stream = container.streams.video[0]
-        base = float(stream.time_base)
-        start = (stream.start_time or 0) * base
-        stamps = sorted(
-            packet.pts * base
-            for packet in container.demux(stream)
-            if packet.pts is not None
-        )
-    if len(stamps) != num_frames or not num_frames:
-        return start + np.arange(num_frames) / fps
-    stamps = np.asarray(stamps)
-    # AVI stores no presentation times: FFmpeg's guess is late by the
-    # decoder's delay, the stream's own start is right.
-    return stamps - stamps[0] + start
 
 
 def has_sound(path: str) -> bool:

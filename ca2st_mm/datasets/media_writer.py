@@ -49,7 +49,7 @@ def write_clip(
             audio = container.add_stream('aac', rate=sample_rate)
             audio.layout = 'mono'
             audio.bit_rate = 64000
-            pieces = _samples(waveform, sample_rate, starts[1])
+            pieces = sound_pieces(waveform, sample_rate, starts[1])
             streams.append((audio, pieces))
         for stream, pieces in streams:
             for piece in pieces:
@@ -66,8 +66,14 @@ def _pictures(frames: np.ndarray, fps: int, start: float):
         yield picture
 
 
-def _samples(waveform: np.ndarray, rate: int, start: float):
-    """Blocks of samples with their time stamps."""
+def sound_pieces(waveform: np.ndarray, rate: int, start: float):
+    """Blocks of samples with their time stamps, ready to be encoded.
+
+    Args:
+        waveform: Mono float32 in [-1, 1], (num_samples,).
+        rate: Samples a second.
+        start: Second of the first sample.
+    """
     track = np.ascontiguousarray(waveform, dtype=np.float32)[None]
     for first in range(0, track.shape[1], _BLOCK):
         block = np.ascontiguousarray(track[:, first : first + _BLOCK])

@@ -8,6 +8,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from torchaudio.functional import resample
 
+from ca2st_mm.datasets.faults import NoSoundError
 from ca2st_mm.datasets.media import Sound, read_sound
 from ca2st_mm.datasets.transforms.views import count_views
 from ca2st_mm.registry import TRANSFORMS
@@ -62,7 +63,7 @@ class LoadAudio(BaseTransform):
 
         Raises:
             MediaError: If the file is corrupt; names it.
-            ValueError: If there is no sound and ``missing='raise'``.
+            NoSoundError: If there is no sound and ``missing='raise'``.
         """
         path = results.get('audio_path') or results['filename']
         start, end = results.get('clip_start'), results.get('clip_end')
@@ -94,13 +95,14 @@ class LoadAudio(BaseTransform):
         """Zeros as long as the clip.
 
         Raises:
-            ValueError: If ``missing='raise'``.
+            NoSoundError: If ``missing='raise'``.
         """
         if self.missing == 'raise':
-            raise ValueError(
+            raise NoSoundError(
                 f'{fault}. Take its line out of the '
                 "annotation file, or set LoadAudio(missing='silence') or "
-                "LoadAudio(missing='drop')."
+                "LoadAudio(missing='drop').",
+                'no sound',
             )
         rate = self.sample_rate or _SILENCE_RATE
         start = results.get('clip_start') or 0.0

@@ -1,17 +1,21 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Opening and decoding videos, and the times of the sampled frames."""
 
-import io
-from typing import Dict, Optional
+from typing import Any, Dict
 
-import decord
 import numpy as np
-from av.error import FFmpegError
 from mmaction.datasets.transforms import DecordDecode, DecordInit
 from mmcv.transforms import BaseTransform
-from mmengine.fileio import get
+from mmengine.fileio import LocalBackend, get_file_backend
 
-from ca2st_mm.datasets.media import MediaError, read_frame_stamps
+from ca2st_mm.datasets.faults import EmptyClipError, MediaError
+from ca2st_mm.datasets.readers import (
+    Source,
+    VideoReader,
+    choose_reader,
+    narrow,
+    open_video,
+)
 from ca2st_mm.datasets.transforms.views import count_views
 from ca2st_mm.registry import TRANSFORMS
 
@@ -20,104 +24,132 @@ from ca2st_mm.registry import TRANSFORMS
 class OpenVideo(DecordInit):
     """MMAction2's ``DecordInit`` with time stamps, clip bounds and manners.
 
-    Beyond ``DecordInit`` it reads the presentation time of every frame and,
+    Beyond ``DecordInit`` it gives the presentation time of every frame and,
     where the sample has ``clip_start``/``clip_end``, narrows
     ``start_index`` and ``total_frames`` to the frames shown in that span,
     so every sampler of MMAction2 stays inside the clip.
 
+    Files with a local path are opened by it; from other storage the whole
+    file is fetched.  A clip out of a longer file is sought by time and only
+    the packets around it are read, always with PyAV; frame numbers then
+    count from the key frame before the clip.
+
     Required keys: ``filename``; optional ``clip_start``, ``clip_end``.
-    Added keys: ``video_reader``, ``total_frames``, ``start_index``,
-    ``avg_fps``, ``frame_stamps`` (float64 seconds on the container's
-    clock of all frames of the file).
+    Added keys: ``video_reader`` (a
+    :class:`ca2st_mm.datasets.readers.VideoReader`), ``total_frames``,
+    ``start_index``, ``avg_fps``, ``frame_stamps`` (float64 seconds on the
+    container's clock, one for each frame number).
+
+    Args:
+        reader: ``'decord'``, ``'pyav'``, ``'torchcodec'`` or ``'auto'``
+            (the first of decord, torchcodec, PyAV that is installed).
+        **kwargs: Arguments of ``DecordInit``.
 
     Raises:
         MediaError: If the file cannot be read; names it.
-        ValueError: If no frame is shown in the span of the clip.
+        EmptyClipError: If no frame is shown in the span of the clip.
+        ImportError: When built, if the reader is not installed.
     """
+
+    def __init__(self, reader: str = 'decord', **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.reader = reader
+        self._reader_class = choose_reader(reader)
 
     def transform(self, results: Dict) -> Dict:
         """Open ``results['filename']``."""
-        path = results['filename']
-        try:
-            data = get(path, backend_args=self._backend())
-            reader = decord.VideoReader(
-                io.BytesIO(data), num_threads=self.num_threads
-            )
-            fps = reader.get_avg_fps()
-            stamps = read_frame_stamps(io.BytesIO(data), len(reader), fps)
-        except (
-            decord.DECORDError,
-            FFmpegError,
-            OSError,
-            RuntimeError,
-            IndexError,
-        ) as error:
-            raise MediaError('video', path, _cause(error)) from error
-        if not len(stamps):
-            raise MediaError('video', path, 'it has no frame')
+        source = self._source(results['filename'])
+        span = results.get('clip_start'), results.get('clip_end')
+        reader = open_video(source, self._reader_class, self.num_threads, span)
+        first, behind = narrow(reader.frame_stamps, span)
+        if behind <= first:
+            reader.close()
+            raise _empty(source.path, span, reader.frame_stamps)
         results.update(
             video_reader=reader,
-            avg_fps=fps,
-            frame_stamps=stamps,
-            start_index=0,
-            total_frames=len(stamps),
+            avg_fps=reader.avg_fps,
+            frame_stamps=reader.frame_stamps,
+            start_index=first,
+            total_frames=behind - first,
         )
-        _narrow(results)
         return results
 
-    def _backend(self) -> Optional[Dict]:
-        """``DecordInit``'s arguments in the words of MMEngine's fileio."""
-        if self.io_backend == 'disk':
-            return None
-        return dict(backend=self.io_backend, **self.kwargs)
+    def _source(self, path: str) -> Source:
+        """The path itself where there is one, else the bytes.
 
+        Raises:
+            MediaError: If the storage does not give the file.
+        """
+        # ``DecordInit``'s arguments in the words of MMEngine's fileio; None
+        # lets the prefix of the path decide.
+        arguments = None
+        if self.io_backend != 'disk':
+            arguments = dict(backend=self.io_backend, **self.kwargs)
+        storage = get_file_backend(path, backend_args=arguments)
+        if isinstance(storage, LocalBackend):
+            return Source(path)
+        try:
+            return Source(path, storage.get(path))
+        except OSError as error:
+            raise MediaError('video', path, error) from error
 
-def _narrow(results: Dict) -> None:
-    """Keep the frames with clip_start <= time < clip_end."""
-    start, end = results.get('clip_start'), results.get('clip_end')
-    if start is None and end is None:
-        return
-    stamps = results['frame_stamps']
-    # Annotated times are rounded; a frame that starts a hair early counts.
-    slack = 1e-3
-    low = 0 if start is None else np.searchsorted(stamps, start - slack)
-    high = len(stamps) if end is None else np.searchsorted(stamps, end - slack)
-    if high <= low:
-        raise ValueError(
-            f"The clip from {start} s to {end} s of '{results['filename']}' "
-            f'holds no frame: the video runs from {stamps[0]:.3f} s to '
-            f'{stamps[-1]:.3f} s. Correct its line in the annotation file.'
-        )
-    results['start_index'] = int(low)
-    results['total_frames'] = int(high - low)
-
-
-def _cause(error: Exception) -> str:
-    """The telling part of decord's multi-line C++ messages."""
-    text = str(error).strip() or type(error).__name__
-    if 'size must exactly match' in text:
+    def __repr__(self) -> str:
         return (
-            'decord 0.6 cannot decode pictures of this width (a fault with '
-            'some widths up to 48 pixels); re-encode it wider'
+            f'{type(self).__name__}(reader={self.reader!r}, '
+            f'io_backend={self.io_backend!r}, '
+            f'num_threads={self.num_threads})'
         )
-    return text.split('Stack trace')[0].rsplit('] ', maxsplit=1)[-1]
+
+
+def _empty(path: str, span: tuple, stamps: np.ndarray) -> EmptyClipError:
+    """The sentence for a clip without frames."""
+    start, end = span
+    return EmptyClipError(
+        f"The clip from {start} s to {end} s of '{path}' holds no frame: the "
+        f'nearest ones are shown from {stamps[0]:.3f} s to {stamps[-1]:.3f} '
+        's. Correct its line in the annotation file.',
+        'no frame in the span of the clip',
+    )
 
 
 @TRANSFORMS.register_module()
 class DecodeVideo(DecordDecode):
-    """MMAction2's ``DecordDecode``; a corrupt file names itself.
+    """MMAction2's ``DecordDecode`` for the reader of :class:`OpenVideo`.
+
+    Frames are always the exact ones.  The reader is closed afterwards, also
+    when a frame cannot be decoded.
+
+    Required keys: ``video_reader``, ``frame_inds``.
+    Added keys: ``imgs``, a list of RGB uint8 (height, width, 3);
+    ``original_shape``, ``img_shape``; ``video_reader`` becomes None.
 
     Raises:
-        MediaError: If the frames cannot be decoded.
+        MediaError: If a frame cannot be decoded; names the file.
+        TypeError: If another transform opened the video.
     """
+
+    def __init__(self) -> None:
+        super().__init__(mode='accurate')
 
     def transform(self, results: Dict) -> Dict:
         """Decode ``results['frame_inds']``."""
-        try:
+        reader = results['video_reader']
+        if not isinstance(reader, VideoReader):
+            raise TypeError(
+                f'DecodeVideo got a {type(reader).__name__}: open the video '
+                "with dict(type='OpenVideo')."
+            )
+        with reader:
             return super().transform(results)
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
-            path = results['filename']
-            raise MediaError('video', path, _cause(error)) from error
+
+    def _decord_load_frames(
+        self, container: VideoReader, frame_inds: np.ndarray
+    ) -> list:
+        """The step of ``DecordDecode`` that touches the decoder."""
+        return list(container.read(frame_inds))
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
 
 
 @TRANSFORMS.register_module()

@@ -1,0 +1,108 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The findings as data and as text."""
+
+from collections import Counter
+from typing import Dict, List, NamedTuple, Sequence
+
+from ca2st_mm.datasets.checking.probe import Limits, Probe
+from ca2st_mm.datasets.checking.samples import KINDS, Fault, Sample
+
+_SHOWN = 20  # faults of a kind in the text
+
+
+class Report(NamedTuple):
+    """Everything that was found.
+
+    Attributes:
+        samples: All rows.
+        probes: What was found in each, in the same order.
+        faults: All faults, those of whole sets included.
+        limits: What was tolerated.
+    """
+
+    samples: Sequence[Sample]
+    probes: Sequence[Probe]
+    faults: Sequence[Fault]
+    limits: Limits
+
+    def counts(self) -> Dict[str, int]:
+        """Number of faults by kind, in the order of ``KINDS``."""
+        found = Counter(fault.kind for fault in self.faults)
+        return {kind: found[kind] for kind in KINDS if found[kind]}
+
+    def splits(self) -> Dict[str, Dict]:
+        """Size and length of each split."""
+        splits: Dict[str, Dict] = {}
+        for sample, probe in zip(self.samples, self.probes, strict=True):
+            entry = splits.setdefault(sample.split, dict(samples=0, hours=0.0))
+            entry['samples'] += 1
+            entry['hours'] += (probe.seconds or 0.0) / 3600
+        return splits
+
+    def class_counts(self) -> Dict[str, Dict[str, Counter]]:
+        """How often each class occurs, by label column and split."""
+        counts: Dict[str, Dict[str, Counter]] = {}
+        for sample in self.samples:
+            for column, label in sample.labels.items():
+                by_split = counts.setdefault(column, {})
+                by_split.setdefault(sample.split, Counter())[label] += 1
+        return counts
+
+
+def as_dict(report: Report) -> Dict:
+    """The report for JSON, without pictures.
+
+    Args:
+        report: The findings.
+    """
+    rows = []
+    for sample, probe in zip(report.samples, report.probes, strict=True):
+        row = sample._asdict() | probe._asdict()
+        row.pop('thumbnail')
+        rows.append(row)
+    classes = {
+        column: {
+            split: {str(label): n for label, n in sorted(counter.items())}
+            for split, counter in by_split.items()
+        }
+        for column, by_split in report.class_counts().items()
+    }
+    return dict(
+        limits=report.limits._asdict(),
+        counts=report.counts(),
+        splits=report.splits(),
+        faults=[fault._asdict() for fault in report.faults],
+        classes=classes,
+        samples=rows,
+    )
+
+
+def as_text(report: Report) -> str:
+    """The report for the screen.
+
+    Args:
+        report: The findings.
+    """
+    lines = [
+        f'{split}: {entry["samples"]} samples, {entry["hours"]:.2f} h'
+        for split, entry in report.splits().items()
+    ]
+    if not report.limits.decode:
+        lines.append('headers only: add --decode to find damaged content')
+    if not report.faults:
+        return '\n'.join([*lines, 'no faults'])
+    for kind, count in report.counts().items():
+        lines.append(f'{count} x {kind}: {KINDS[kind]}')
+        lines += _some([f for f in report.faults if f.kind == kind])
+    return '\n'.join(lines)
+
+
+def _some(faults: List[Fault]) -> List[str]:
+    """The first few faults, and how many more there are."""
+    lines = [
+        '    ' + ' | '.join(filter(None, (f.split, f.path, f.detail)))
+        for f in faults[:_SHOWN]
+    ]
+    if len(faults) > _SHOWN:
+        lines.append(f'    ... and {len(faults) - _SHOWN} more in the JSON')
+    return lines

@@ -1,0 +1,128 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The list of samples a run could not use, shared by all its processes."""
+
+import csv
+import os
+from collections import Counter
+from typing import Dict, NamedTuple, Tuple
+
+from filelock import FileLock
+from mmengine.utils import mkdir_or_exist
+
+COLUMNS = ('annotations', 'path', 'start', 'end', 'count', 'reason')
+Key = Tuple[str, str, str]
+
+
+class TooManyBadSamples(RuntimeError):
+    """More samples of a set are bad than its user allows."""
+
+
+class Entry(NamedTuple):
+    """What is known of one bad sample.
+
+    Attributes:
+        reason: The latest fault.
+        count: How often it failed.
+    """
+
+    reason: str
+    count: int
+
+
+class Quarantine:
+    """An append-only CSV file with a lock.
+
+    Every failure adds a line; the last line of a sample holds how often it
+    failed.  Workers and processes, also on several machines where the file
+    system carries locks, see each other's lines, so the cap counts
+    different samples of the whole run.  Lines of an earlier run count as
+    well: delete the file once the samples are mended.
+
+    Args:
+        path: The CSV file; its folder is made.
+        annotations: Name of the set; lines of other sets do not count.
+        max_bad_fraction: The share of bad samples at which a run goes on.
+
+    Raises:
+        ValueError: If the share is outside of [0, 1].
+    """
+
+    def __init__(
+        self, path: str, annotations: str, max_bad_fraction: float
+    ) -> None:
+        if not 0 <= max_bad_fraction <= 1:
+            raise ValueError(
+                f'max_bad_fraction is a share from 0 to 1, not '
+                f'{max_bad_fraction!r}.'
+            )
+        self.path = os.path.abspath(path)
+        self.annotations = annotations
+        self.max_bad_fraction = max_bad_fraction
+        self._entries: Dict[Key, Entry] = {}
+        self._offset = 0
+        mkdir_or_exist(os.path.dirname(self.path))
+
+    def add(self, info: Dict, reason: str, size: int) -> None:
+        """Write down a failure and check the cap.
+
+        Args:
+            info: The sample: ``filename``, ``clip_start``, ``clip_end``.
+            reason: The fault in a few words.
+            size: Number of samples of the set.
+
+        Raises:
+            TooManyBadSamples: If the cap is passed; counts by reason.
+        """
+        key = (info['filename'], _cell(info, 'start'), _cell(info, 'end'))
+        with FileLock(f'{self.path}.lock'):
+            self._catch_up()
+            known = self._entries.get(key)
+            entry = Entry(reason, known.count + 1 if known else 1)
+            with open(self.path, 'a', newline='', encoding='utf-8') as file:
+                writer = csv.writer(file, lineterminator='\n')
+                if file.tell() == 0:
+                    writer.writerow(COLUMNS)
+                writer.writerow([self.annotations, *key, entry.count, reason])
+            self._catch_up()
+        allowed = int(self.max_bad_fraction * size)
+        if len(self._entries) > allowed:
+            raise TooManyBadSamples(self._summary(size, allowed))
+
+    def entries(self) -> Dict[Key, Entry]:
+        """Bad samples of this set by (path, start, end)."""
+        with FileLock(f'{self.path}.lock'):
+            self._catch_up()
+        return dict(self._entries)
+
+    def _catch_up(self) -> None:
+        """Read the lines that were added since the last time."""
+        if not os.path.exists(self.path):
+            self._entries, self._offset = {}, 0
+            return
+        if os.path.getsize(self.path) < self._offset:  # somebody emptied it
+            self._entries, self._offset = {}, 0
+        with open(self.path, newline='', encoding='utf-8') as file:
+            file.seek(self._offset)
+            for name, *key, count, reason in csv.reader(
+                iter(file.readline, '')
+            ):
+                if name == self.annotations and count.isdecimal():
+                    self._entries[tuple(key)] = Entry(reason, int(count))
+            self._offset = file.tell()
+
+    def _summary(self, size: int, allowed: int) -> str:
+        reasons = Counter(entry.reason for entry in self._entries.values())
+        lines = [f'{n} x {reason}' for reason, n in reasons.most_common()]
+        return (
+            f"{len(self._entries)} of {size} samples of '{self.annotations}' "
+            f'cannot be used; max_bad_fraction={self.max_bad_fraction} allows '
+            f'{allowed}. By reason: {"; ".join(lines)}. They are listed in '
+            f"'{self.path}': replace these files or take their lines out of "
+            'the annotation file, then delete the list and start again.'
+        )
+
+
+def _cell(info: Dict, edge: str) -> str:
+    """An edge of the clip as text; empty where there is none."""
+    value = info.get(f'clip_{edge}')
+    return '' if value is None else str(value)

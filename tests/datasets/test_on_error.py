@@ -1,0 +1,285 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Bad samples: skipped, substituted, counted, never hidden."""
+
+import csv
+import multiprocessing
+import os
+import pickle
+
+import pytest
+import torch
+import torch.distributed as dist
+from mmaction.structures import ActionDataSample
+from mmengine.dataset import DefaultSampler, RepeatDataset, pseudo_collate
+from torch.utils.data import DataLoader
+
+from ca2st_mm.datasets import AudioVisualDataset
+from ca2st_mm.datasets.faults import EmptyClipError, MediaError, NoSoundError
+from ca2st_mm.datasets.quarantine import Quarantine, TooManyBadSamples
+from ca2st_mm.evaluation import ReadableClips
+
+SIZE = 40
+BAD = {3, 4, 17}
+ACCURACY = dict(type='AccMetric', metric_list=('top_k_accuracy',))
+
+
+class Load:
+    """Clips named by number; those in ``bad`` cannot be read."""
+
+    def __init__(self, bad):
+        self.bad = bad
+
+    def __call__(self, results):
+        number = int(results['filename'].split('.')[0])
+        if number in self.bad:
+            raise MediaError('video', results['filename'], 'it is torn')
+        sample = ActionDataSample().set_gt_label(results['label'])
+        sample.set_metainfo(dict(filename=results['filename']))
+        return dict(
+            inputs=dict(imgs=torch.full((1, 2), number + 1.0)),
+            data_samples=sample,
+        )
+
+
+def make(folder, bad=BAD, fraction=0.5, **kwargs):
+    if not (folder / 'list.csv').exists():
+        rows = ''.join(f'{i}.mp4,{i % 7}\n' for i in range(SIZE))
+        (folder / 'list.csv').write_text('file,label\n' + rows)
+    kwargs = dict(on_error='skip') | kwargs
+    return AudioVisualDataset(
+        str(folder / 'list.csv'),
+        [Load(bad)],
+        quarantine=str(folder / 'out' / 'bad.csv'),
+        max_bad_fraction=fraction,
+        **kwargs,
+    )
+
+
+def batches(data, workers=0, batch_size=4, **kwargs):
+    loader = DataLoader(
+        data,
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=pseudo_collate,
+        **kwargs,
+    )
+    found = iter(loader)
+    try:
+        return list(found)
+    finally:
+        # pytest keeps the frames of an exception, and so the workers
+        getattr(found, '_shutdown_workers', list)()
+
+
+def names(batch):
+    return [sample.filename for sample in batch['data_samples']]
+
+
+def lines(folder):
+    with open(folder / 'out' / 'bad.csv', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_raise_is_the_default(tmp_path):
+    data = make(tmp_path, on_error='raise')
+    with pytest.raises(MediaError, match='3.mp4'):
+        batches(data)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_skip_leaves_out_the_bad_alone(tmp_path, workers):
+    seen = batches(make(tmp_path), workers)
+    assert len(seen) == SIZE // 4
+    flat = [name for batch in seen for name in names(batch)]
+    assert flat == [f'{i}.mp4' for i in range(SIZE) if i not in BAD]
+    assert [len(names(batch)) for batch in seen][:2] == [3, 3]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_wholly_bad_batch_is_still_a_batch(tmp_path, workers):
+    data = make(tmp_path, bad=set(range(8, 12)))
+    seen = batches(data, workers)
+    assert [len(names(batch)) for batch in seen] == [4, 4, 1] + [4] * 7
+    assert len(lines(tmp_path)) == 4
+
+
+def test_the_substitute_does_not_depend_on_the_worker(tmp_path):
+    data = make(tmp_path, on_error='substitute')
+    few = [names(batch) for batch in batches(data, 0)]
+    many = [names(batch) for batch in batches(data, 3)]
+    assert few == many
+    flat = [name for batch in few for name in batch]
+    changed = {i for i, name in enumerate(flat) if name != f'{i}.mp4'}
+    assert changed == BAD
+    assert not {f'{i}.mp4' for i in BAD} & set(flat)
+    assert len({flat[i] for i in BAD}) == len(BAD)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_the_list_names_path_reason_and_count(tmp_path, workers):
+    data = make(tmp_path)
+    for _ in range(2):
+        batches(data, workers)
+    rows = lines(tmp_path)
+    assert len(rows) == 2 * len(BAD)
+    last = {row['path']: row for row in rows}
+    assert set(last) == {f'{i}.mp4' for i in BAD}
+    for row in last.values():
+        assert row['count'] == '2'
+        assert row['reason'] == 'video: it is torn'
+    found = Quarantine(data._on_error.quarantine.path, data.ann_file, 0.5)
+    assert {entry.count for entry in found.entries().values()} == {2}
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('on_error', ['skip', 'substitute'])
+def test_beyond_the_cap_the_run_stops(tmp_path, workers, on_error):
+    data = make(tmp_path, fraction=2 / SIZE, on_error=on_error)
+    with pytest.raises(TooManyBadSamples) as stop:
+        batches(data, workers)
+    assert '3 of 40 samples' in str(stop.value)
+    assert '3 x video: it is torn' in str(stop.value)
+    assert 'bad.csv' in str(stop.value)
+
+
+def test_up_to_the_cap_the_run_goes_on(tmp_path):
+    assert len(batches(make(tmp_path, fraction=3 / SIZE))) == SIZE // 4
+    with pytest.raises(TooManyBadSamples):  # 1 % of 40 is none
+        batches(make(tmp_path, fraction=0.01))
+
+
+def test_another_set_in_the_same_list_does_not_count(tmp_path):
+    data = make(tmp_path, fraction=3 / SIZE)
+    other = Quarantine(data._on_error.quarantine.path, 'other.csv', 1.0)
+    for number in range(9):
+        other.add(dict(filename=f'{number}.mp4'), 'torn', 9)
+    assert len(batches(data)) == SIZE // 4
+
+
+def test_a_mistake_of_ours_is_not_a_bad_sample(tmp_path):
+    data = make(tmp_path)
+    data.pipeline.transforms.append(lambda results: results['no such key'])
+    with pytest.raises(KeyError, match='no such key'):
+        batches(data)
+
+
+def test_a_set_without_a_good_sample(tmp_path):
+    data = make(tmp_path, bad=set(range(SIZE)), fraction=1.0)
+    with pytest.raises(MediaError):
+        data[0]
+
+
+def test_single_samples_are_substituted(tmp_path):
+    wrapped = RepeatDataset(make(tmp_path), times=2)
+    assert len(batches(wrapped)) == 2 * SIZE // 4
+
+
+def test_evaluation_marks_what_it_cannot_read(tmp_path):
+    data = make(tmp_path, test_mode=True)
+    seen = batches(data, 2)
+    flat = [sample for batch in seen for sample in batch['data_samples']]
+    assert [s.filename for s in flat] == [f'{i}.mp4' for i in range(SIZE)]
+    assert [s.gt_label.item() for s in flat] == [i % 7 for i in range(SIZE)]
+    marked = {i for i, s in enumerate(flat) if s.get('unreadable')}
+    assert marked == BAD
+    inputs = [x for batch in seen for x in batch['inputs']['imgs']]
+    assert {i for i, x in enumerate(inputs) if not x.any()} == BAD
+
+
+def predict(metric, seen):
+    """Right for every readable clip, wrong for the others."""
+    for batch in seen:
+        for sample in batch['data_samples']:
+            right = sample.gt_label.item()
+            guess = (right + 1) % 7 if sample.get('unreadable') else right
+            sample.set_pred_score(torch.eye(7)[guess])
+        metric.process(None, [s.to_dict() for s in batch['data_samples']])
+
+
+def test_the_metric_states_used_of_expected(tmp_path):
+    metric = ReadableClips(ACCURACY)
+    predict(metric, batches(make(tmp_path, test_mode=True)))
+    numbers = metric.evaluate(SIZE)
+    assert numbers['acc/top1'] == 1
+    assert numbers['acc/num_used'] == SIZE - len(BAD)
+    assert numbers['acc/num_expected'] == SIZE
+    with pytest.raises(ValueError, match='None of the'):
+        metric.compute_metrics([[], []])
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'words'),
+    [
+        (dict(on_error='ignore'), 'raise'),
+        (dict(on_error='substitute', test_mode=True), 'twice'),
+        (dict(fraction=2.0), 'share'),
+    ],
+)
+def test_bad_choices(tmp_path, kwargs, words):
+    with pytest.raises(ValueError, match=words):
+        make(tmp_path, **kwargs)
+    with pytest.raises(ValueError, match='needs quarantine'):
+        AudioVisualDataset('x.csv', [], on_error='skip', lazy_init=True)
+
+
+@pytest.mark.parametrize(
+    'fault',
+    [
+        MediaError('video', 'a.mp4', 'torn'),
+        EmptyClipError('a.mp4 is empty', 'empty'),
+        NoSoundError('a.mp4 is mute', 'mute'),
+    ],
+)
+def test_faults_cross_processes(fault):
+    twin = pickle.loads(pickle.dumps(fault))
+    assert type(twin) is type(fault)
+    assert (str(twin), twin.reason) == (str(fault), fault.reason)
+
+
+def one_process(rank, folder, answers):
+    """Training batches in step, then a joint evaluation."""
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        'gloo', f'file://{folder}/meet', rank=rank, world_size=2
+    )
+    # Even samples belong to rank 0; all the bad ones are there.
+    bad = {0, 2, 4, 6, 8, 20}
+    data = make(folder, bad=bad)
+    steps = 0
+    for _ in batches(data, 1, sampler=DefaultSampler(data, shuffle=False)):
+        dist.all_reduce(torch.ones(1))  # hangs if a process has more steps
+        steps += 1
+    test = make(folder, bad=bad, test_mode=True)
+    metric = ReadableClips(ACCURACY)
+    predict(
+        metric, batches(test, 1, sampler=DefaultSampler(test, shuffle=False))
+    )
+    counts = metric.evaluate(SIZE)
+    answers.put((rank, steps, counts))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_two_processes_stay_in_step(tmp_path):
+    make(tmp_path)  # one of them alone must write the list
+    fork = multiprocessing.get_context('fork')
+    answers = fork.Queue()
+    processes = [
+        fork.Process(target=one_process, args=(rank, tmp_path, answers))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    results = [answers.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert [steps for _, steps, _ in results] == [SIZE // 8] * 2
+    for _, _, numbers in results:
+        assert numbers['acc/num_expected'] == SIZE
+        assert numbers['acc/num_used'] == SIZE - 6
+        assert numbers['acc/top1'] == 1
+    # trained on once, evaluated once: each bad clip failed twice
+    last = {row['path']: row['count'] for row in lines(tmp_path)}
+    assert len(last) == 6 and set(last.values()) == {'2'}

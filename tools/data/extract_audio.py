@@ -1,0 +1,44 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Write the sound of all videos of a folder as mono wav or flac files.
+
+``python tools/data/extract_audio.py videos sounds --sample-rate 16000``.
+Sample 0 is the zero of the video's clock.  Started again it goes on.
+"""
+
+import argparse
+import sys
+from typing import List, Optional
+
+from media_job import add_common, files_below, run
+
+from ca2st_mm.datasets.transcode import extract_sound
+
+
+def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folder')
+    parser.add_argument('out')
+    parser.add_argument(
+        '--sample-rate', type=int, help="default: the file's own rate"
+    )
+    parser.add_argument(
+        '--extension', default='.wav', choices=('.wav', '.flac')
+    )
+    add_common(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Extract; see the top of the file."""
+    args = parse_args(argv)
+    pairs = files_below(args.folder, args.extension, args.out)
+
+    def make(target: str) -> None:
+        extract_sound(pairs[target], target, args.sample_rate)
+
+    return run(list(pairs), make, args.workers)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,74 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""What the tools that make many files share: bar, summary, exit code."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Callable, Dict, List
+
+from tqdm import tqdm
+
+import ca2st_mm  # noqa: F401
+from ca2st_mm.datasets.file_jobs import make_files
+
+VIDEOS = ('.mp4', '.mkv', '.avi', '.webm', '.mov', '.m4v', '.mpg')
+
+
+def add_common(parser) -> None:
+    """The argument that all tools have."""
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
+
+
+def files_below(folder: str, extension: str, out: str) -> Dict[str, str]:
+    """Targets of all videos below a folder, with the same tree.
+
+    Args:
+        folder: Where the videos are.
+        extension: Of the targets, with the dot.
+        out: Where the targets go.
+
+    Returns:
+        Source by target.
+
+    Raises:
+        ValueError: If two videos differ in their extension alone.
+    """
+    pairs: Dict[str, str] = {}
+    for path in sorted(Path(folder).rglob('*')):
+        if path.suffix.lower() not in VIDEOS:
+            continue
+        target = Path(out, path.relative_to(folder)).with_suffix(extension)
+        if str(target) in pairs:
+            raise ValueError(
+                f"'{path}' and '{pairs[str(target)]}' would both become "
+                f"'{target}': rename one."
+            )
+        pairs[str(target)] = str(path)
+    return pairs
+
+
+def run(
+    targets: List[str], make: Callable[[str], None], workers: int
+) -> int:
+    """Make files under a progress bar and say how it went.
+
+    Args:
+        targets: The files.
+        make: Makes one.
+        workers: Threads.
+
+    Returns:
+        1 if a file could not be made, else 0.
+    """
+    faults, skipped = [], 0
+    with tqdm(total=len(targets), unit='file') as bar:
+        for done in make_files(targets, make, workers):
+            skipped += done.skipped
+            if done.fault:
+                faults.append(done.fault)
+            bar.update()
+    made = len(targets) - skipped - len(faults)
+    print(f'{made} made, {skipped} there before, {len(faults)} failed')
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return int(bool(faults))

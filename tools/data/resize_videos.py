@@ -1,0 +1,48 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Make all videos of a folder smaller, to be decoded faster.
+
+``python tools/data/resize_videos.py videos videos_256 --short-side 256``.
+Times, and the sound as it is, are kept.  Started again it goes on.
+"""
+
+import argparse
+import sys
+from typing import List, Optional
+
+from media_job import add_common, files_below, run
+
+from ca2st_mm.datasets.transcode import Encoding, encode
+
+
+def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folder')
+    parser.add_argument('out')
+    parser.add_argument('--short-side', type=int, default=256)
+    parser.add_argument('--crf', type=int, default=Encoding().crf)
+    parser.add_argument(
+        '--key-every',
+        type=int,
+        default=Encoding().key_every,
+        help='frames between key frames; fewer make jumps faster',
+    )
+    parser.add_argument('--extension', default='.mp4')
+    add_common(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Resize; see the top of the file."""
+    args = parse_args(argv)
+    pairs = files_below(args.folder, args.extension, args.out)
+    encoding = Encoding(args.short_side, args.crf, args.key_every)
+
+    def make(target: str) -> None:
+        encode(pairs[target], target, encoding)
+
+    return run(list(pairs), make, args.workers)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

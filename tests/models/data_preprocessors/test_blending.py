@@ -6,6 +6,7 @@ import torch
 from mmaction.models.utils import CutmixBlending, MixupBlending
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from torch.nn import functional as F
 
 from ca2st_mm.models.data_preprocessors import (
     MultiStreamBlending,
@@ -82,15 +83,23 @@ def test_one_lambda_for_all_streams_and_the_label(seed, cut):
         # a box has whole cells: half a cell at each of its sides
         slack = 1.5 / 10 if key in cut else 1e-6
         assert lambda_of(inputs[key]) == pytest.approx(lam, abs=slack)
-    # the reference blends pictures with another lambda than the label
-    if cut == ('audios',):
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_reference_mixes_pictures_with_the_draw(drawn, seed):
+    drawn(0.4)
+    found = {}
+    for cls in BLENDINGS:
         torch.manual_seed(seed)
-        other = ReferenceMultiStreamBlending(CLASSES, cut=cut)
-        theirs, data = other(constant_streams(), samples(range(BATCH)))
-        assert torch.equal(labels_of(data)[0], label)
-        assert torch.equal(theirs['audios'], inputs['audios'])
-        drawn = lambda_of(theirs['imgs'])
-        assert drawn <= lam + 1e-6  # clipping leaves the clip more
+        blend = cls(CLASSES, cut=['audios'])
+        inputs, data = blend(constant_streams(), samples(range(BATCH)))
+        found[cls] = inputs, labels_of(data)[0]
+    (ours, label), (theirs, same) = (found[cls] for cls in BLENDINGS)
+    assert torch.equal(label, same)
+    assert torch.equal(ours['audios'], theirs['audios'])
+    assert lambda_of(ours['imgs']) == pytest.approx(label[0].item())
+    assert lambda_of(theirs['imgs']) == pytest.approx(0.4)
+    assert label[0] >= 0.4 - 1e-6  # clipping leaves the clip more
 
 
 @pytest.mark.parametrize('lam', [0.0, 0.3, 0.9, 1.0])
@@ -204,6 +213,10 @@ def test_head_takes_the_soft_labels(drawn, eps):
         found = head.loss_by_feat(logits, samples(chosen))
         return torch.stack([found['loss_verb'], found['loss_noun']])
 
+    for task, loss in zip(logits, losses(labels), strict=True):
+        hard = torch.stack(labels)[:, 0 if task == 'verb' else 1]
+        expected = F.cross_entropy(logits[task], hard, label_smoothing=eps)
+        torch.testing.assert_close(loss, expected)
     blend = MultiStreamBlending(dict(verb=3, noun=4))
     _, data = blend(streams(), samples(labels))
     mixed = losses([s.gt_label for s in data])

@@ -5,11 +5,13 @@ from ca2st_mm.engine import safe_loading
 from ca2st_mm.engine.bf16_optim_wrapper import BFloat16OptimWrapper
 from ca2st_mm.engine.delta_checkpoint_hook import DeltaCheckpointHook
 from ca2st_mm.engine.preflight import MissingFileError, check_files
+from ca2st_mm.engine.result_record import ResultRecordHook
 
 __all__ = [
     'BFloat16OptimWrapper',
     'DeltaCheckpointHook',
     'MissingFileError',
+    'ResultRecordHook',
     'check_files',
     'safe_loading',
 ]

@@ -4,7 +4,7 @@
 import copy
 import hashlib
 import json
-import subprocess
+import runpy
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -150,8 +150,9 @@ def test_hash_of_tensors():
         c=torch.zeros(0),
     ).items():
         assert sha256_of_tensors({**weights, name: value}) != known
-    half = {k: v.half() for k, v in weights.items()}
-    assert sha256_of_tensors(half) != known
+    # the same bytes, read as another type
+    integers = {k: v.view(torch.int32) for k, v in weights.items()}
+    assert sha256_of_tensors(integers) != known
 
 
 def test_lines():
@@ -171,13 +172,21 @@ def test_lines():
     ]
 
 
-def run(tool, *arguments):
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / 'analysis' / tool), *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line in this process: (status, stdout, stderr)."""
+
+    def run_tool(tool, *arguments):
+        path = ROOT / 'tools' / 'analysis' / tool
+        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
+        try:
+            runpy.run_path(str(path), run_name='__main__')
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code)
+        return status, *capsys.readouterr()
+
+    return run_tool
 
 
 @pytest.fixture
@@ -190,26 +199,22 @@ def two_files(tmp_path):
     return paths
 
 
-def test_diff_tool(two_files, tmp_path):
+def test_diff_tool(two_files, tmp_path, run):
     a, b = two_files
-    found = run('diff_results.py', a, b)
-    assert (found.returncode, found.stdout) == (
-        1,
-        'metrics.acc/top1: 0.716 | 0.853\n',
-    )
-    assert run('diff_results.py', a, a).returncode == 0
-    found = run('diff_results.py', a, str(tmp_path / 'c.json'))
-    assert found.returncode == 2
-    assert 'There is no file' in found.stderr and 'Traceb' not in found.stderr
+    status, out, _ = run('diff_results.py', a, b)
+    assert (status, out) == (1, 'metrics.acc/top1: 0.716 | 0.853\n')
+    assert run('diff_results.py', a, a)[:2] == (0, 'no line differs\n')
+    status, _, err = run('diff_results.py', a, str(tmp_path / 'c.json'))
+    assert status == 2 and 'There is no file' in err
 
 
-def test_combine_tool(two_files):
+def test_combine_tool(two_files, run):
     numbers = [f'{path}:acc/top1' for path in two_files]
-    found = run('combine_results.py', '--mean', 'harmonic', *numbers)
-    # CAST's SSV2 and K400, and the harmonic mean of its paper
-    assert found.stdout.splitlines()[-1] == '0.7785  harmonic mean'
-    found = run('combine_results.py', '--mean', 'arithmetic', *numbers)
-    assert found.stdout.splitlines()[-1] == '0.7845  arithmetic mean'
+    _, out, _ = run('combine_results.py', '--mean', 'harmonic', *numbers)
+    # CAST's SSV2 and K400; its paper prints 77.9
+    assert out.splitlines()[-1] == '0.7785  harmonic mean'
+    _, out, _ = run('combine_results.py', '--mean', 'arithmetic', *numbers)
+    assert out.splitlines()[-1] == '0.7845  arithmetic mean'
     wrong = f'{two_files[0]}:acc/top9'
-    found = run('combine_results.py', '--mean', 'harmonic', wrong)
-    assert found.returncode == 2 and "no number 'acc/top9'" in found.stderr
+    status, _, err = run('combine_results.py', '--mean', 'harmonic', wrong)
+    assert status == 2 and "no number 'acc/top9'" in err

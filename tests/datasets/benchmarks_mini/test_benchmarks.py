@@ -133,29 +133,26 @@ def runner_of(name, cfg, folder):
     torch.manual_seed(0)
     sizes = cfg.train_dataloader.dataset.num_classes
     tiny.quiet()
-    return Runner.from_cfg(
-        Config(
-            dict(
-                model=model_of(sizes, name.endswith('audio_visual')),
-                **{
-                    f'{split}_{part}': cfg[f'{split}_{part}']
-                    for split in ('train', 'val', 'test')
-                    for part in ('dataloader', 'evaluator')
-                    if f'{split}_{part}' in cfg
-                },
-                train_cfg=dict(by_epoch=True, max_epochs=1),
-                val_cfg=dict(),
-                test_cfg=dict(),
-                optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
-                default_hooks=dict(checkpoint=None),
-                custom_hooks=[dict(type='ResultRecordHook')],
-                default_scope='mmaction',
-                experiment_name=name,
-                log_level='WARNING',
-                work_dir=str(folder),
-                randomness=dict(seed=0),
-            )
-        )
+    parts = [
+        f'{split}_{part}'
+        for split in ('train', 'val', 'test')
+        for part in ('dataloader', 'evaluator')
+    ]
+    # Runner.from_cfg formats the config several times, a second each.
+    return Runner(
+        model=model_of(sizes, name.endswith('audio_visual')),
+        **{part: cfg[part] for part in parts if part in cfg},
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        val_cfg=dict(),
+        test_cfg=dict(),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3)),
+        default_hooks=dict(checkpoint=None),
+        custom_hooks=[dict(type='ResultRecordHook')],
+        default_scope='mmaction',
+        experiment_name=name,
+        log_level='WARNING',
+        work_dir=str(folder),
+        randomness=dict(seed=0),
     )
 
 

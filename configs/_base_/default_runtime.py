@@ -13,6 +13,8 @@ default_hooks = dict(
         type='CheckpointHook', interval=1, save_best='auto', max_keep_ckpts=3
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # results.json beside the log of a test: what its numbers depend on
+    result_record=dict(type='ResultRecordHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

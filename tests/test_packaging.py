@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """What is in the source is in the wheel, configs and tools for mim too."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -142,3 +143,37 @@ def test_pinned_set_lies_in_every_range(name):
     for requirement in requirements_in(f'{name}.txt'):
         version = pinned[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), requirement
+
+
+# Names on PyPI that differ from the module's.
+DISTRIBUTIONS = dict(
+    cv2='opencv-python',
+    mmaction='mmaction2',
+    mmcv='mmcv-lite',
+    sklearn='scikit-learn',
+    yaml='PyYAML',
+)
+
+
+def imported_on_load(path):
+    """Top-level packages that a module cannot be imported without."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (name.name.split('.')[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.split('.')[0]
+
+
+def test_what_the_package_imports_is_required():
+    required = {
+        canonicalize_name(requirement.name)
+        for name in ('core.txt', 'mminstall.txt')
+        for requirement in requirements_in(name)
+    }
+    own = {'ca2st_mm', *sys.stdlib_module_names}
+    for path in (ROOT / 'ca2st_mm').rglob('*.py'):
+        if '.mim' in path.relative_to(ROOT).parts:
+            continue
+        for module in set(imported_on_load(path)) - own:
+            name = DISTRIBUTIONS.get(module, module)
+            assert canonicalize_name(name) in required, f'{path}: {module}'

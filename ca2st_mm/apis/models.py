@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
@@ -109,15 +111,27 @@ def load_weights(model: nn.Module, checkpoint: str) -> None:
         stored, _ = unwrap(_load_checkpoint(checkpoint, 'cpu'))
         own = model.state_dict()
         if not _is_ours(stored, own):
-            stored = detect_source(stored).to_ours(stored).state_dict
+            source = detect_source(stored)
+            conversion = source.to_ours(stored)
+            stored = conversion.state_dict
+            lines = [f'read as {source.title}', *conversion.account()]
+            print_log(f'{checkpoint}: {"; ".join(lines)}', logger='current')
         if problem := _misfit(stored, own):
             raise ValueError(problem)
         model.load_state_dict(stored)
+        _mark_initialized(model)
     except (KeyError, ValueError) as error:
         raise ValueError(
             f'{checkpoint!r} is not a checkpoint of this model: '
             f'{error.args[0]}'
         ) from error
+
+
+def _mark_initialized(model: nn.Module) -> None:
+    # A runner would load the experts' published weights on top.
+    for module in model.modules():
+        if isinstance(module, BaseModule):
+            module.is_init = True
 
 
 def _is_ours(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:

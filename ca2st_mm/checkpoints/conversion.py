@@ -36,6 +36,13 @@ class Conversion:
             reasons.setdefault(why, []).append(key)
         return reasons
 
+    def account(self) -> list[str]:
+        """What a log should say: the keys left out by reason, the notes."""
+        left_out = [
+            f'ignored {len(v)}: {k}' for k, v in self.reasons().items()
+        ]
+        return left_out + self.notes
+
 
 def convert(
     state_dict: Mapping[str, Tensor],

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Reading and writing checkpoint files; no code in a file ever runs."""
 
+import argparse
 import json
 import os
 import pickle
@@ -19,6 +20,10 @@ from .torchscript import is_torchscript, read_torchscript
 # Tensors that share memory are stored once; this entry of the metadata, JSON,
 # says which other names they have.
 ALIASES = 'ca2st_mm.aliases'
+
+
+# What the readers raise for a cut or foreign file.
+_FAULTS = (SafetensorError, RuntimeError, EOFError, KeyError, OSError)
 
 
 class UnsafeCheckpointError(ValueError):
@@ -58,13 +63,15 @@ def read_checkpoint(
             return _read_safetensors(path, map_location)
         if is_torchscript(path):
             return dict(state_dict=read_torchscript(path), meta={})
-        return _as_dict(
-            torch.load(path, map_location=map_location, weights_only=True),
-            path,
-        )
+        # Training code often stores its command line beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            loaded = torch.load(
+                path, map_location=map_location, weights_only=True
+            )
+        return _as_dict(loaded, path)
     except pickle.UnpicklingError as error:
         raise _explain_pickle(path, error) from error
-    except (SafetensorError, RuntimeError, EOFError, KeyError) as error:
+    except _FAULTS as error:
         about_file = 'PytorchStreamReader' in str(error)
         if isinstance(error, RuntimeError) and not about_file:
             raise  # of the device, say, not of the file
@@ -143,7 +150,7 @@ def _without_aliases(
         seen[place] = key
         own = value.untyped_storage().nbytes() == value.nbytes
         # A view into something larger would drag all of it along.
-        tensors[key] = value.contiguous() if own else value.clone()
+        tensors[key] = (value if own else value.clone()).contiguous()
     return tensors, aliases
 
 

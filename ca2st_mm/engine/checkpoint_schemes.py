@@ -8,10 +8,13 @@ address who loads it.
 
 from typing import Any, Dict
 
+from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from ca2st_mm import zoo
+from ca2st_mm.checkpoints import from_reference, unwrap
 from ca2st_mm.checkpoints.files import read_checkpoint
+from ca2st_mm.checkpoints.reference import is_reference
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
@@ -23,7 +26,24 @@ def load_from_local(filename: str, map_location: Any = None) -> Dict[str, Any]:
         # Resuming would run this text as Python, only to look for the number
         # of GPUs of MMEngine's first releases.
         meta.pop('config', None)
-    return checkpoint
+    return _in_our_names(checkpoint, filename)
+
+
+def _in_our_names(checkpoint: Dict[str, Any], filename: str) -> Dict[str, Any]:
+    """Convert a checkpoint of the authors of CAST, CAVA and CA2ST.
+
+    MMEngine would match no name of it, warn, and test random weights.
+    """
+    try:
+        weights = unwrap(checkpoint).state_dict
+    except ValueError:
+        return checkpoint  # no weights inside: not one of theirs
+    if not is_reference(weights):
+        return checkpoint
+    conversion = from_reference(weights)
+    lines = ['read as a checkpoint of the authors', *conversion.account()]
+    print_log(f'{filename}: {"; ".join(lines)}', logger='current')
+    return dict(state_dict=conversion.state_dict, meta={})
 
 
 @CheckpointLoader.register_scheme(prefixes=zoo.SCHEME)

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from ca2st_mm.engine.class_check import ClassCountError
 from ca2st_mm.engine.preflight import MissingFileError
+from ca2st_mm.zoo import ZooError
 
 AMP_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper')
 
@@ -127,6 +128,7 @@ def run_or_explain(
         ClassCountError,
         MissingFileError,
         UsageError,
+        ZooError,
     ),
 ) -> None:
     """Run a command line; a bad input ends it in one sentence, status 2.

@@ -59,7 +59,8 @@ PACKAGES = (
     Package('torchcodec', 'torchcodec', 'torchcodec', False, 'video'),
     Package('opencv', 'cv2', 'opencv-python==5.0.0.93', True, 'video'),
     Package('soundfile', 'soundfile', 'soundfile==0.14.0', False, 'audio'),
-    Package('librosa', 'librosa', 'librosa==0.11.0', False, 'audio'),
+    Package('librosa', 'librosa', 'librosa==0.11.0', True, 'audio'),
+    Package('safetensors', 'safetensors', 'safetensors==0.8.0', True, 'files'),
     Package('matplotlib', 'matplotlib', 'matplotlib==3.11.2', True, 'report'),
     Package(
         'tensorboard', 'tensorboard', 'tensorboard==2.21.0', False, 'report'

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
+from ..layers.fusion import at_least_one
+
 Tokens = dict[str, Tensor]
 Links = list[tuple[str, str, nn.Module]]
 Exchange = Callable[[Tokens, Links, Tokens, Tokens], Tokens]
@@ -49,15 +51,11 @@ def exchange_additively(
             sums[receiver] = sums.get(receiver, 0) + update * factor
             counts[receiver] = counts.get(receiver, 0) + factor
     return {
-        name: value + sums[name] / _at_least_one(counts[name])
+        name: value + sums[name] / at_least_one(counts[name])
         if name in sums
         else value
         for name, value in tokens.items()
     }
-
-
-def _at_least_one(count: int | Tensor) -> int | Tensor:
-    return count.clamp(min=1) if isinstance(count, Tensor) else count
 
 
 EXCHANGES: dict[str, Exchange] = {

@@ -11,6 +11,7 @@ from torch import Tensor
 from ca2st_mm.checkpoints import (
     OURS,
     Conversion,
+    Source,
     detect_source,
     unwrap,
 )
@@ -34,16 +35,15 @@ def _select(
 
 def _to_ours(
     expert: 'TransformerExpert', state_dict: dict[str, Tensor]
-) -> tuple[Conversion, str]:
-    """Convert, and say in words from what."""
+) -> tuple[Conversion, Source]:
+    """Convert, and say from what."""
     if expert.weights_model is None:
-        return OURS.to_ours(state_dict), 'its own names'
+        return OURS.to_ours(state_dict), OURS
     source = detect_source(state_dict)
-    how = f'{source.title} ({source.name})'
     if source.model in EXPERT_MODELS - {expert.weights_model}:
-        raise ValueError(f'it holds {how}')
+        raise ValueError(f'it holds {source.title} ({source.name})')
     try:
-        return source.to_ours(state_dict), how
+        return source.to_ours(state_dict), source
     except KeyError as error:
         raise ValueError(error.args[0]) from error
 
@@ -52,7 +52,7 @@ def _convert(
     expert: 'TransformerExpert',
     state_dict: dict[str, Tensor],
     prefix: str | None,
-) -> tuple[Conversion, str]:
+) -> tuple[Conversion, Source]:
     """Convert what stands under the prefix.
 
     The prefix is a front of the names in the file or, for a checkpoint of a
@@ -123,21 +123,23 @@ def load_pretrained(expert: 'TransformerExpert', init_cfg: dict) -> None:
             are not those of this expert.
     """
     name = type(expert).__name__
-    if init_cfg.get('type') != 'Pretrained':
+    is_dict = isinstance(init_cfg, Mapping)
+    if not is_dict or init_cfg.get('type') != 'Pretrained':
         raise ValueError(
-            f"{name} takes init_cfg of type 'Pretrained', got "
-            f'{init_cfg.get("type")!r}; leave init_cfg out to train from '
-            'scratch'
+            f"{name} takes init_cfg=dict(type='Pretrained', checkpoint=...), "
+            f'got {init_cfg!r}; leave init_cfg out to train from scratch'
         )
     checkpoint = init_cfg['checkpoint']
     refusal = f'{checkpoint!r} is not a checkpoint of this {name}'
     try:
         weights, how = unwrap(_load_checkpoint(checkpoint, 'cpu'))
         conversion, source = _convert(expert, weights, init_cfg.get('prefix'))
+        state_dict = conversion.state_dict
+        # Weights of ours that fit have been fitted already.
+        if source.model in EXPERT_MODELS or _misfit(expert, state_dict):
+            expert.fit_state_dict(state_dict)
     except ValueError as error:
         raise ValueError(f'{refusal}: {error}') from error
-    state_dict = conversion.state_dict
-    expert.fit_state_dict(state_dict)
     if problem := _misfit(expert, state_dict):
         raise ValueError(
             f'{refusal}: {problem}; check arch, input size and prefix'
@@ -146,9 +148,8 @@ def load_pretrained(expert: 'TransformerExpert', init_cfg: dict) -> None:
     expert.load_state_dict(state_dict, strict=False)
     lines = [
         f'{name}: loaded {len(state_dict)} tensors from {checkpoint} '
-        f'(read as {source} in {how}); {len(missing)} start fresh (adapters, '
-        'final norm)',
-        *(f'ignored {len(v)}: {k}' for k, v in conversion.reasons().items()),
-        *conversion.notes,
+        f'(read as {source.title} ({source.name}) in {how}); '
+        f'{len(missing)} start fresh (adapters, final norm)',
+        *conversion.account(),
     ]
     print_log('; '.join(lines), logger='current')

@@ -130,7 +130,7 @@ class VerbNounHead(BaseHead):
             scores = cls_scores[task]
             if label.ndim == 1:
                 accuracies = top_k_accuracy(
-                    scores.detach().cpu().numpy(),
+                    scores.detach().float().cpu().numpy(),
                     label.cpu().numpy(),
                     self.topk,
                 )

@@ -21,6 +21,11 @@ def _build_adapter(cfg: dict, in_dims: int, out_dims: int) -> nn.Module:
     return ADAPTERS[kind](in_dims, out_dims, **cfg)
 
 
+def at_least_one(count: int | Tensor) -> int | Tensor:
+    """A number to divide by where nobody may be present; any shape."""
+    return count.clamp(min=1) if isinstance(count, Tensor) else count
+
+
 class ExpertFusion(nn.Module):
     """Sum or mean of one adapter per expert.
 
@@ -83,4 +88,6 @@ class ExpertFusion(nn.Module):
             present = feats.get(f'{name}_present', 1)
             total = total + present * self.adapters[name](feats[name])
             count = count + present
-        return total / count if self.reduction == 'mean' else total
+        if self.reduction == 'mean':
+            return total / at_least_one(count)
+        return total

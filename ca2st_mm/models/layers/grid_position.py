@@ -140,5 +140,10 @@ class TimeEncoder(nn.Module):
         self.norm = nn.LayerNorm(embed_dims, eps=1e-5)
 
     def forward(self, spans: Tensor) -> Tensor:
-        """Encode time spans (..., 2) in seconds as (..., C)."""
-        return self.norm(self.mlp(spans.to(self.norm.weight.dtype)))
+        """Encode time spans (..., 2) in seconds as (..., C).
+
+        Always in the precision of the weights: half of it cannot tell two
+        frames apart that are shown half an hour after zero.
+        """
+        with torch.autocast(spans.device.type, enabled=False):
+            return self.norm(self.mlp(spans.to(self.norm.weight.dtype)))

@@ -1,6 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A recognizer for several input streams and many test views."""
 
+from typing import Any
+
 import torch
 from mmaction.models.recognizers import BaseRecognizer
 from torch import Tensor
@@ -16,6 +18,19 @@ class MultiExpertRecognizer(BaseRecognizer):
     ``test_cfg=dict(max_testing_views=...)``, which bounds the memory of
     multi-view testing: views go through the backbone in chunks.
     """
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any
+    ) -> None:
+        own = {f'{prefix}{name}' for name in self.state_dict()}
+        if state_dict and own.isdisjoint(state_dict):
+            # MMEngine would warn, keep random weights and go on.
+            raise ValueError(
+                f'none of the {len(state_dict)} tensors of the checkpoint is '
+                f'of this model, e.g. {min(state_dict)!r}; '
+                'tools/convert_checkpoint.py reads other layouts'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extract_feat(
         self,

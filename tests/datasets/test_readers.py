@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -22,7 +23,7 @@ from ca2st_mm.datasets.readers import (
     choose_reader,
     open_video,
 )
-from ca2st_mm.datasets.readers.frame_index import narrow
+from ca2st_mm.datasets.readers.frame_index import index_frames, narrow
 from ca2st_mm.datasets.transforms import DecodeVideo, OpenVideo, SegmentSample
 
 NAMES = [
@@ -309,6 +310,35 @@ def test_a_span_reads_a_part_of_the_packets(tmp_path):
         assert part.num_frames < 30 * 25
         assert part.frame_stamps[0] <= 30.1
         assert part.frame_stamps[-1] < 30.5
+
+
+class CoarseContainer:
+    """Seeks up to three seconds too far, as coarse indexes do."""
+
+    format = SimpleNamespace(name='coarse')
+
+    def __init__(self):
+        self.at, self.read = 0, 0
+
+    def seek(self, target, stream):
+        self.at = target + 3 if target else 0
+
+    def demux(self, stream):
+        for second in range(self.at, 60):
+            self.read += 1
+            yield SimpleNamespace(
+                pts=second, dts=second, is_keyframe=True, is_discard=False
+            )
+
+
+@pytest.mark.parametrize('start', [0.0, 2.0, 30.0])
+def test_a_seek_that_lands_behind_its_target(start):
+    container, stream = CoarseContainer(), SimpleNamespace(time_base=1)
+    index = index_frames(container, stream, (start, start + 5))
+    assert index.stamps[0] <= start
+    low, high = narrow(index.stamps, (start, start + 5))
+    assert index.stamps[low:high].tolist() == [start + i for i in range(5)]
+    assert container.read < 30
 
 
 def test_an_untrimmed_span_gives_the_frames_of_the_trimmed_clip(tmp_path):

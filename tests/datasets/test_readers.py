@@ -15,14 +15,12 @@ from mmengine.fileio import get
 
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.readers import (
     PyAVReader,
     Source,
     choose_reader,
     open_video,
 )
-from ca2st_mm.datasets.readers.frame_index import narrow
 from ca2st_mm.datasets.transforms import DecodeVideo, OpenVideo, SegmentSample
 
 NAMES = [
@@ -272,64 +270,6 @@ def test_the_log_names_the_reader_once(monkeypatch):
     for _ in range(3):
         OpenVideo(reader='pyav')
     assert len(lines) == 1 and 'pyav' in lines[0]
-
-
-@pytest.mark.parametrize('ext', ['mp4', 'mkv', 'avi'])
-@pytest.mark.parametrize('start', [0.0, 0.4])
-def test_a_span_holds_the_frames_of_the_whole(tmp_path, ext, start):
-    if ext == 'avi' and start:
-        pytest.skip('avi cannot store a late start')
-    path = str(tmp_path / f'long.{ext}')
-    frames = odd_media.pictures(300)  # two key frames
-    write_clip(path, frames, 25, odd_media.tone(12), starts=(start, 0.0))
-    rng = np.random.default_rng(1)
-    with opened(path) as whole:
-        starts = rng.uniform(0, 10, 8)
-        ends = starts + rng.uniform(0.2, 2, 8)
-        spans = [*zip(starts, ends, strict=True), (None, 3.0)]
-        for span in [*spans, (11.0, None), (10.0, 11)]:
-            low, high = narrow(whole.frame_stamps, span)
-            with opened(path, span=span) as part:
-                first, behind = narrow(part.frame_stamps, span)
-                assert behind - first == high - low
-                np.testing.assert_array_equal(
-                    part.frame_stamps[first:behind],
-                    whole.frame_stamps[low:high],
-                )
-                inds = rng.integers(0, high - low, 3)
-                assert np.array_equal(
-                    part.read(first + inds), whole.read(low + inds)
-                )
-
-
-def test_a_span_reads_a_part_of_the_packets(tmp_path):
-    path = str(tmp_path / 'long.mp4')
-    write_clip(path, odd_media.pictures(1000), 25)
-    with opened(path, span=(30.1, 30.5)) as part:
-        assert part.num_frames < 30 * 25
-        assert part.frame_stamps[0] <= 30.1
-        assert part.frame_stamps[-1] < 30.5
-
-
-def test_an_untrimmed_span_gives_the_frames_of_the_trimmed_clip(tmp_path):
-    frames = np.random.default_rng(0).integers(0, 255, (600, 4, 4, 3))
-    frames = np.kron(frames, np.ones((1, 16, 16, 1))).astype(np.uint8)
-    whole, cut = str(tmp_path / 'whole.mp4'), str(tmp_path / 'cut.mp4')
-    write_clip(whole, frames, 25)
-    write_clip(cut, frames[330:400], 25)
-    sampler = SegmentSample(8, num_clips=2, test_mode=True)
-    span = dict(clip_start=13.2, clip_end=16.0)
-    long = sampler(OpenVideo()(dict(filename=whole, **span)))
-    short = sampler(OpenVideo()(dict(filename=cut)))
-    np.testing.assert_allclose(
-        long['frame_stamps'][long['frame_inds']] - 13.2,
-        short['frame_stamps'][short['frame_inds']],
-        atol=1e-6,
-    )
-    pairs = zip(
-        DecodeVideo()(long)['imgs'], DecodeVideo()(short)['imgs'], strict=True
-    )
-    assert min(psnr(a[None], b[None])[0] for a, b in pairs) > 35
 
 
 def resident_megabytes():

@@ -11,6 +11,7 @@ import pytest
 from test_readers import NAMES, opened, psnr
 
 from ca2st_mm.datasets import AudioVisualDataset
+from ca2st_mm.datasets.copy_span import copied_start, copy_span
 from ca2st_mm.datasets.faults import MediaError, NoSoundError
 from ca2st_mm.datasets.file_jobs import make_files
 from ca2st_mm.datasets.media import read_sound
@@ -18,8 +19,6 @@ from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.readers import narrow
 from ca2st_mm.datasets.transcode import (
     Encoding,
-    copied_start,
-    copy_span,
     encode,
     extract_sound,
     finished_or_nothing,

@@ -17,13 +17,9 @@ from typing import Dict, List, Optional, Tuple
 from media_job import add_common, run
 from mmengine.utils import mkdir_or_exist
 
+from ca2st_mm.datasets.copy_span import copied_start, copy_span
 from ca2st_mm.datasets.manifest import read_annotations
-from ca2st_mm.datasets.transcode import (
-    Encoding,
-    copied_start,
-    copy_span,
-    encode,
-)
+from ca2st_mm.datasets.transcode import Encoding, encode
 
 _SPAN_COLUMNS = ('start', 'end', 'audio')
 

@@ -62,6 +62,7 @@ PACKAGES = (
     Package('librosa', 'librosa', 'librosa==0.11.0', True, 'audio'),
     Package('safetensors', 'safetensors', 'safetensors==0.8.0', True, 'files'),
     Package('matplotlib', 'matplotlib', 'matplotlib==3.11.2', True, 'report'),
+    Package('scikit-learn', 'sklearn', 'scikit-learn==1.9.1', True, 'report'),
     Package(
         'tensorboard', 'tensorboard', 'tensorboard==2.21.0', False, 'report'
     ),

@@ -26,7 +26,6 @@ model = dict(
         # Alpha and probability as CAST, the box in the spectrogram as CAVA.
         blending=dict(
             type='MultiStreamBlending',
-            num_classes=400,
             alpha=0.8,
             prob=0.5,
             cut=('audios',),

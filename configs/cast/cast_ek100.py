@@ -49,7 +49,6 @@ model = dict(
         type='MultiStreamDataPreprocessor',
         blending=dict(
             type='MultiStreamBlending',
-            num_classes=dict(verb=97, noun=300),
             alpha=0.8,
             prob=0.9,
         ),

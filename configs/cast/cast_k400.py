@@ -20,9 +20,7 @@ model = dict(
     data_preprocessor=dict(
         type='MultiStreamDataPreprocessor',
         # Half of the batches are mixed up.
-        blending=dict(
-            type='MultiStreamBlending', num_classes=400, alpha=0.8, prob=0.5
-        ),
+        blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.5),
     ),
 )
 # The authors: 6 clips a GPU x 6 accumulation steps x 16 GPUs.

@@ -22,7 +22,6 @@ model = dict(
         # Pictures are mixed, spectrograms get a box of the partner's.
         blending=dict(
             type='MultiStreamBlending',
-            num_classes=309,
             alpha=0.8,
             prob=0.9,
             cut=('audios',),

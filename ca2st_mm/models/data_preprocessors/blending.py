@@ -56,7 +56,8 @@ class MultiStreamBlending:
     Source: Zhang et al., mixup, ICLR 2018; Yun et al., CutMix, ICCV 2019.
 
     Args:
-        num_classes: Number of classes, or ``dict(verb=..., noun=...)``.
+        num_classes: Number of classes, or ``dict(verb=..., noun=...)``; by
+            default that of the head, which ``MultiExpertRecognizer`` tells.
         alpha: Parameter of the Beta distribution.
         prob: Part of the batches that are blended.
         cut: Streams that are cut instead of mixed.
@@ -64,17 +65,35 @@ class MultiStreamBlending:
 
     def __init__(
         self,
-        num_classes: int | Mapping[str, int],
+        num_classes: int | Mapping[str, int] | None = None,
         alpha: float = 0.8,
         prob: float = 1.0,
         cut: Sequence[str] = (),
     ) -> None:
         if isinstance(num_classes, int):
             num_classes = dict(label=num_classes)
-        self.sizes = list(num_classes.values())
+        self.sizes = num_classes and dict(num_classes)
         self.beta = Beta(alpha, alpha)
         self.prob = prob
         self.cut = tuple(cut)
+
+    def set_classes(self, sizes: Mapping[str, int]) -> None:
+        """Take the numbers of classes of the head.
+
+        Args:
+            sizes: Number of classes by task, in the order of the label.
+
+        Raises:
+            ValueError: If ``num_classes`` was given and is another one.
+        """
+        if self.sizes is None:
+            self.sizes = dict(sizes)
+        if list(self.sizes.values()) != list(sizes.values()):
+            raise ValueError(
+                f'the blending makes labels of {self.sizes} classes, but the '
+                f'head has {dict(sizes)}; leave num_classes of the blending '
+                'out'
+            )
 
     def __call__(
         self, inputs: dict[str, Tensor], data_samples: list
@@ -90,12 +109,18 @@ class MultiStreamBlending:
 
         Raises:
             KeyError: If a stream of ``cut`` is not in the batch.
-            ValueError: If a label does not fit ``num_classes``.
+            ValueError: If a label does not fit ``num_classes``, or nobody
+                said what that is.
         """
         if missing := set(self.cut) - set(inputs):
             raise KeyError(
                 f'cut names the streams {sorted(missing)}, but the batch has '
                 f'{sorted(inputs)}'
+            )
+        if self.sizes is None:
+            raise ValueError(
+                'the blending does not know the number of classes: use '
+                'MultiExpertRecognizer, or give num_classes'
             )
         if torch.rand(()) >= self.prob:
             return inputs, data_samples
@@ -135,19 +160,20 @@ class MultiStreamBlending:
 
     def _soft(self, label: Tensor) -> Tensor:
         """One distribution a task, joined."""
-        if label.is_floating_point() and len(label) == sum(self.sizes):
+        sizes = list(self.sizes.values())
+        if label.is_floating_point() and len(label) == sum(sizes):
             return label
-        fits = not label.is_floating_point() and len(label) == len(self.sizes)
+        fits = not label.is_floating_point() and len(label) == len(sizes)
         if not fits or any(
             not 0 <= index < size
-            for index, size in zip(label.tolist(), self.sizes, strict=True)
+            for index, size in zip(label.tolist(), sizes, strict=True)
         ):
             raise ValueError(
                 f'the label {label.tolist()} does not fit the classes '
-                f'{self.sizes} of the blending; num_classes must be that of '
+                f'{sizes} of the blending; num_classes must be that of '
                 'the head and the annotation file'
             )
-        parts = zip(label, self.sizes, strict=True)
+        parts = zip(label, sizes, strict=True)
         return torch.cat([F.one_hot(k, size).float() for k, size in parts])
 
 

@@ -43,6 +43,18 @@ class MultiStreamDataPreprocessor(MultiModalDataPreprocessor):
             )
         self.blending = None if blending is None else MODELS.build(blending)
 
+    def set_classes(self, sizes: Mapping[str, int]) -> None:
+        """Tell the blending, if any, the numbers of classes of the head.
+
+        Args:
+            sizes: Number of classes by task, in the order of the label.
+
+        Raises:
+            ValueError: If the blending has others.
+        """
+        if self.blending is not None:
+            self.blending.set_classes(sizes)
+
     def forward(self, data: dict, training: bool = False) -> dict:
         """Normalise every stream; in training, blend them.
 

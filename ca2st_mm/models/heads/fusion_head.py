@@ -59,6 +59,11 @@ class FusionHead(BaseHead):
         self.fusion = ExpertFusion(in_channels, adapters, reduction)
         self.fc_cls = linear(self.fusion.out_channels, num_classes)
 
+    @property
+    def experts(self) -> set[str]:
+        """Names of the experts that are fused."""
+        return set(self.fusion.adapters)
+
     def forward(self, feats: dict[str, Tensor], **kwargs) -> Tensor:
         """Features {expert: (B, C)} -> logits (B, num_classes)."""
         return self.fc_cls(self.fusion(feats))

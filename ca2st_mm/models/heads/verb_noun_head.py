@@ -83,6 +83,11 @@ class VerbNounHead(BaseHead):
         self.fc_verb = linear(self._width('verb'), num_verbs)
         self.fc_noun = linear(self._width('noun'), num_nouns)
 
+    @property
+    def experts(self) -> set[str]:
+        """Names of the experts that are fused."""
+        return {name for f in self.fusions.values() for name in f.adapters}
+
     def _width(self, task: str) -> int:
         return self.fusions[self.fusion_of[task]].out_channels
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ca2st_mm.registry import MODELS
 
+from ..data_preprocessors import MultiStreamDataPreprocessor
+
 
 @MODELS.register_module()
 class MultiExpertRecognizer(BaseRecognizer):
@@ -16,8 +18,39 @@ class MultiExpertRecognizer(BaseRecognizer):
 
     MMAction2's ``MMRecognizer3D`` does the same without
     ``test_cfg=dict(max_testing_views=...)``, which bounds the memory of
-    multi-view testing: views go through the backbone in chunks.
+    multi-view testing: views go through the backbone in chunks.  A
+    ``MultiStreamDataPreprocessor`` learns the number of classes from the
+    head.
+
+    Args:
+        **kwargs: Arguments of ``BaseRecognizer``.
+
+    Raises:
+        ValueError: If the blending has other classes than the head, or the
+            head names experts that the backbone has not.
     """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        preprocessor = self.data_preprocessor
+        if self.with_cls_head and isinstance(
+            preprocessor, MultiStreamDataPreprocessor
+        ):
+            head = self.cls_head
+            sizes = getattr(head, 'sizes', dict(label=head.num_classes))
+            preprocessor.set_classes(sizes)
+        self._check_experts()
+
+    def _check_experts(self) -> None:
+        """Raise if the head fuses experts that the backbone has not."""
+        known = set(getattr(self.backbone, 'experts', ()))
+        if not (known and self.with_cls_head):
+            return
+        if unknown := getattr(self.cls_head, 'experts', set()) - known:
+            raise ValueError(
+                f'in_channels of the head names {sorted(unknown)}, but the '
+                f'experts of the backbone are {sorted(known)}'
+            )
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any

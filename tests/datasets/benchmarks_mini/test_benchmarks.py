@@ -106,7 +106,6 @@ def model_of(sizes, with_sound):
             },
             blending=dict(
                 type='MultiStreamBlending',
-                num_classes=sizes,
                 cut=('audios',) if with_sound else (),
             ),
         ),

@@ -4,9 +4,7 @@
 import pytest
 import torch
 from mmaction.models.utils import CutmixBlending, MixupBlending
-from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from torch.nn import functional as F
 
 from ca2st_mm.models.data_preprocessors import (
     MultiStreamBlending,
@@ -191,37 +189,6 @@ def test_verb_and_noun(drawn):
     torch.testing.assert_close(soft[:, 3:].sum(1), torch.ones(BATCH))
     expected = torch.tensor([0.75, 0, 0.25, 0.75, 0, 0, 0.25])
     torch.testing.assert_close(soft[0], expected)
-
-
-@pytest.mark.parametrize('eps', [0.0, 0.1])
-def test_head_takes_the_soft_labels(drawn, eps):
-    """Loss of the blend = the same blend of two losses."""
-    drawn(0.7)
-    head = MODELS.build(
-        dict(
-            type='VerbNounHead',
-            num_verbs=3,
-            num_nouns=4,
-            fusions=dict(verb=dict(in_channels=dict(spatial=8)), noun='verb'),
-            label_smooth_eps=eps,
-        )
-    )
-    labels = [torch.tensor(x) for x in ([0, 0], [1, 1], [2, 2], [2, 3])]
-    logits = dict(verb=torch.randn(BATCH, 3), noun=torch.randn(BATCH, 4))
-
-    def losses(chosen):
-        found = head.loss_by_feat(logits, samples(chosen))
-        return torch.stack([found['loss_verb'], found['loss_noun']])
-
-    for task, loss in zip(logits, losses(labels), strict=True):
-        hard = torch.stack(labels)[:, 0 if task == 'verb' else 1]
-        expected = F.cross_entropy(logits[task], hard, label_smoothing=eps)
-        torch.testing.assert_close(loss, expected)
-    blend = MultiStreamBlending(dict(verb=3, noun=4))
-    _, data = blend(streams(), samples(labels))
-    mixed = losses([s.gt_label for s in data])
-    expected = 0.7 * losses(labels) + 0.3 * losses(labels[::-1])
-    torch.testing.assert_close(mixed, expected)
 
 
 def test_probability():

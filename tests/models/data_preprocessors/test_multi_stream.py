@@ -2,6 +2,7 @@
 """Normalise first, blend second, and only while training."""
 
 import pytest
+import tiny_models as tiny
 import torch
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
@@ -15,6 +16,17 @@ PARTS = dict(
     ),
     audios=dict(type='ActionDataPreprocessor', mean=[-4.0], std=[9.0]),
 )
+HEADS = {
+    4: dict(type='FusionHead', num_classes=4),
+    7: dict(
+        type='VerbNounHead',
+        num_verbs=3,
+        num_nouns=4,
+        fusions=dict(
+            verb=dict(in_channels=dict(spatial=tiny.DIMS)), noun='verb'
+        ),
+    ),
+}
 BLENDING = dict(type='MultiStreamBlending', num_classes=4)
 
 
@@ -67,3 +79,43 @@ def test_a_stream_that_blends_alone_is_refused():
     )
     with pytest.raises(ValueError, match=r"\['imgs'\] blend by themselves"):
         build(BLENDING, imgs=alone)
+
+
+def recognizer(head, **blending):
+    head = dict(head)
+    if head['type'] == 'FusionHead':
+        head['in_channels'] = dict(spatial=tiny.DIMS, temporal=tiny.DIMS)
+    return tiny.build(
+        dict(
+            type='MultiExpertRecognizer',
+            backbone=tiny.CAST,
+            cls_head=head,
+            data_preprocessor=dict(
+                type='MultiStreamDataPreprocessor',
+                preprocessors=PARTS,
+                blending=dict(type='MultiStreamBlending', **blending),
+            ),
+        )
+    )
+
+
+@pytest.mark.parametrize('length', HEADS)
+def test_the_head_says_how_many_classes(length):
+    model = recognizer(HEADS[length])
+    data = batch()
+    if length == 7:
+        for sample in data['data_samples']:
+            sample.set_gt_label(torch.tensor([1, 3]))
+    out = model.data_preprocessor(data, training=True)
+    assert out['data_samples'][0].gt_label.shape == (length,)
+
+
+def test_other_classes_than_the_head_are_refused():
+    with pytest.raises(ValueError, match=r"'label': 5.*'label': 4"):
+        recognizer(HEADS[4], num_classes=5)
+
+
+def test_nobody_says_how_many_classes():
+    model = build(dict(type='MultiStreamBlending'))
+    with pytest.raises(ValueError, match='MultiExpertRecognizer'):
+        model(batch(), training=True)

@@ -145,5 +145,8 @@ class TimeEncoder(nn.Module):
         Always in the precision of the weights: half of it cannot tell two
         frames apart that are shown half an hour after zero.
         """
+        spans = spans.to(self.norm.weight.dtype)
+        if spans.is_meta:  # which autocast does not know
+            return self.norm(self.mlp(spans))
         with torch.autocast(spans.device.type, enabled=False):
-            return self.norm(self.mlp(spans.to(self.norm.weight.dtype)))
+            return self.norm(self.mlp(spans))

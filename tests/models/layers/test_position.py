@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from ca2st_mm.models.layers.grid_position import TimeEncoder
 from ca2st_mm.models.layers.position import (
     fit_spectrogram_positions,
     resize_grid,
@@ -114,3 +115,13 @@ def test_sinusoids_one_by_one():
             angle = p / 10000 ** (2 * (j // 2) / 8)
             value = np.sin(angle) if j % 2 == 0 else np.cos(angle)
             assert table[p, j].item() == pytest.approx(value, abs=1e-7)
+
+
+def test_times_late_in_a_file_stay_apart_under_autocast():
+    encoder = TimeEncoder(16)
+    late = torch.tensor([[1800.0, 1800.1], [1800.3, 1800.4]])
+    expected = encoder(late)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        codes = encoder(late)
+    assert torch.equal(codes, expected)
+    assert not torch.equal(codes[0], codes[1])

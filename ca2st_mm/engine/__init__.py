@@ -1,15 +1,30 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Training helpers: mixed precision, checkpoints, checks before a run."""
+"""Training helpers: rates, precision, checkpoints, checks before a run."""
 
 from ca2st_mm.engine import checkpoint_schemes
 from ca2st_mm.engine.bf16_optim_wrapper import BFloat16OptimWrapper
 from ca2st_mm.engine.delta_checkpoint_hook import DeltaCheckpointHook
+from ca2st_mm.engine.layer_decay import MultiExpertOptimConstructor
+from ca2st_mm.engine.linear_scaling_hook import LinearScalingHook
 from ca2st_mm.engine.preflight import MissingFileError, check_files
+from ca2st_mm.engine.random_state_hook import RandomStateHook, seed_worker
+from ca2st_mm.engine.warmup_cosine import WarmupCosineLR
+from ca2st_mm.engine.whole_checkpoints import (
+    AtomicLocalBackend,
+    last_whole_checkpoint,
+)
 
 __all__ = [
+    'AtomicLocalBackend',
     'BFloat16OptimWrapper',
     'DeltaCheckpointHook',
+    'LinearScalingHook',
     'MissingFileError',
+    'MultiExpertOptimConstructor',
+    'RandomStateHook',
+    'WarmupCosineLR',
     'check_files',
     'checkpoint_schemes',
+    'last_whole_checkpoint',
+    'seed_worker',
 ]

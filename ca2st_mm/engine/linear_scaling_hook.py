@@ -1,0 +1,94 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The learning rate follows the batch that is really trained with."""
+
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from ca2st_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class LinearScalingHook(Hook):
+    """Scale the rate by the total batch and print both at the start.
+
+    The total batch is clips of a process x processes x micro-batches of a
+    step.  MMEngine's ``auto_scale_lr`` leaves out the last factor, so this
+    hook takes its place.
+
+    Args:
+        base_batch_size: Total batch that the rate in the config is for.
+        recipe_batch_size: Total batch of the recipe; None if it is unknown.
+            One that differs by more than ``tolerance`` is warned about.
+        tolerance: Largest ratio of the two batches without a warning.
+
+    Raises:
+        ValueError: If ``auto_scale_lr`` is on as well.
+    """
+
+    def __init__(
+        self,
+        base_batch_size: int = 256,
+        recipe_batch_size: int | None = None,
+        tolerance: float = 2.0,
+    ) -> None:
+        self.base_batch_size = base_batch_size
+        self.recipe_batch_size = recipe_batch_size
+        self.tolerance = tolerance
+
+    def before_run(self, runner: Runner) -> None:
+        """Scale the rates, before a checkpoint brings scaled ones."""
+        if not isinstance(runner.optim_wrapper, OptimWrapper):
+            return  # a runner that only tests has not built one
+        if (getattr(runner, 'auto_scale_lr', None) or {}).get('enable'):
+            raise ValueError(
+                'the learning rate would be scaled twice; switch '
+                'auto_scale_lr.enable off, LinearScalingHook does its work'
+            )
+        clips = _clips(runner.train_dataloader)
+        steps = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        total = clips * runner.world_size * steps
+        lr = self._scale(runner, total / self.base_batch_size)
+        runner.logger.info(
+            f'Total batch {total}: {clips} clips x {runner.world_size} '
+            f'processes x {steps} micro-batches; the learning rate follows '
+            f'it, {lr:.3g} at its highest'
+        )
+        self._compare(runner, total)
+
+    def _scale(self, runner: Runner, ratio: float) -> float:
+        """Scale what groups and schedulers hold; the highest base rate."""
+        for group in runner.optim_wrapper.param_groups:
+            group['lr'] *= ratio
+            if 'initial_lr' in group:
+                group['initial_lr'] *= ratio
+        for scheduler in runner.param_schedulers or []:
+            if scheduler.param_name == 'lr':
+                scheduler.base_values = [
+                    value * ratio for value in scheduler.base_values
+                ]
+        return max(
+            group.get('initial_lr', group['lr'])
+            for group in runner.optim_wrapper.param_groups
+        )
+
+    def _compare(self, runner: Runner, total: int) -> None:
+        recipe = self.recipe_batch_size
+        if recipe is None:
+            runner.logger.info('Total batch of the recipe: unknown')
+            return
+        runner.logger.info(f'Total batch of the recipe: {recipe}')
+        if max(total / recipe, recipe / total) > self.tolerance:
+            runner.logger.warning(
+                f'The total batch {total} is far from the {recipe} of the '
+                'recipe, so its results may not be reached; set '
+                'optim_wrapper.accumulative_counts so that clips x processes '
+                'x micro-batches come near it'
+            )
+
+
+def _clips(loader: DataLoader | dict) -> int:
+    """Clips of one process in one micro-batch."""
+    built = isinstance(loader, DataLoader)
+    return loader.batch_size if built else loader['batch_size']

@@ -2,11 +2,12 @@
 """The learning rate follows the batch that is really trained with."""
 
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from ca2st_mm.registry import HOOKS
+
+DONE = 'batch_scale'
 
 
 @HOOKS.register_module()
@@ -22,9 +23,8 @@ class LinearScalingHook(Hook):
         recipe_batch_size: Total batch of the recipe; None if it is unknown.
             One that differs by more than ``tolerance`` is warned about.
         tolerance: Largest ratio of the two batches without a warning.
-
-    Raises:
-        ValueError: If ``auto_scale_lr`` is on as well.
+        accumulative_counts: Micro-batches of a step; by default what the
+            optimizer's wrapper accumulates. DeepSpeed counts by itself.
     """
 
     def __init__(
@@ -32,22 +32,31 @@ class LinearScalingHook(Hook):
         base_batch_size: int = 256,
         recipe_batch_size: int | None = None,
         tolerance: float = 2.0,
+        accumulative_counts: int | None = None,
     ) -> None:
         self.base_batch_size = base_batch_size
         self.recipe_batch_size = recipe_batch_size
         self.tolerance = tolerance
+        self.accumulative_counts = accumulative_counts
 
     def before_run(self, runner: Runner) -> None:
-        """Scale the rates, before a checkpoint brings scaled ones."""
-        if not isinstance(runner.optim_wrapper, OptimWrapper):
+        """Scale the rates unless a checkpoint has brought scaled ones.
+
+        Raises:
+            ValueError: If ``auto_scale_lr`` is on as well.
+        """
+        if not isinstance(runner.optim_wrapper, BaseOptimWrapper):
             return  # a runner that only tests has not built one
-        if (getattr(runner, 'auto_scale_lr', None) or {}).get('enable'):
+        if (runner.cfg.get('auto_scale_lr') or {}).get('enable'):
             raise ValueError(
                 'the learning rate would be scaled twice; switch '
                 'auto_scale_lr.enable off, LinearScalingHook does its work'
             )
-        clips = _clips(runner.train_dataloader)
-        steps = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        clips = runner.train_dataloader.batch_sampler.batch_size
+        # Private in MMEngine, which has no other way to ask.
+        steps = self.accumulative_counts or getattr(
+            runner.optim_wrapper, '_accumulative_counts', 1
+        )
         total = clips * runner.world_size * steps
         lr = self._scale(runner, total / self.base_batch_size)
         runner.logger.info(
@@ -59,19 +68,20 @@ class LinearScalingHook(Hook):
 
     def _scale(self, runner: Runner, ratio: float) -> float:
         """Scale what groups and schedulers hold; the highest base rate."""
-        for group in runner.optim_wrapper.param_groups:
-            group['lr'] *= ratio
-            if 'initial_lr' in group:
-                group['initial_lr'] *= ratio
-        for scheduler in runner.param_schedulers or []:
-            if scheduler.param_name == 'lr':
-                scheduler.base_values = [
-                    value * ratio for value in scheduler.base_values
-                ]
-        return max(
-            group.get('initial_lr', group['lr'])
-            for group in runner.optim_wrapper.param_groups
-        )
+        groups = runner.optim_wrapper.param_groups
+        # FlexibleRunner loads a checkpoint before, Runner after this hook.
+        if DONE not in groups[0]:
+            for group in groups:
+                group[DONE] = ratio
+                group['lr'] *= ratio
+                if 'initial_lr' in group:
+                    group['initial_lr'] *= ratio
+            for scheduler in runner.param_schedulers or []:
+                if scheduler.param_name == 'lr':
+                    scheduler.base_values = [
+                        value * ratio for value in scheduler.base_values
+                    ]
+        return max(group.get('initial_lr', group['lr']) for group in groups)
 
     def _compare(self, runner: Runner, total: int) -> None:
         recipe = self.recipe_batch_size
@@ -86,9 +96,3 @@ class LinearScalingHook(Hook):
                 'optim_wrapper.accumulative_counts so that clips x processes '
                 'x micro-batches come near it'
             )
-
-
-def _clips(loader: DataLoader | dict) -> int:
-    """Clips of one process in one micro-batch."""
-    built = isinstance(loader, DataLoader)
-    return loader.batch_size if built else loader['batch_size']

@@ -4,6 +4,7 @@
 from ca2st_mm.engine import checkpoint_schemes
 from ca2st_mm.engine.bf16_optim_wrapper import BFloat16OptimWrapper
 from ca2st_mm.engine.delta_checkpoint_hook import DeltaCheckpointHook
+from ca2st_mm.engine.fsdp_units import wrap_halves
 from ca2st_mm.engine.layer_decay import MultiExpertOptimConstructor
 from ca2st_mm.engine.linear_scaling_hook import LinearScalingHook
 from ca2st_mm.engine.preflight import MissingFileError, check_files
@@ -27,4 +28,5 @@ __all__ = [
     'checkpoint_schemes',
     'last_whole_checkpoint',
     'seed_worker',
+    'wrap_halves',
 ]

@@ -9,6 +9,7 @@ from ca2st_mm.engine.layer_decay import MultiExpertOptimConstructor
 from ca2st_mm.engine.linear_scaling_hook import LinearScalingHook
 from ca2st_mm.engine.preflight import MissingFileError, check_files
 from ca2st_mm.engine.random_state_hook import RandomStateHook, seed_worker
+from ca2st_mm.engine.result_record import ResultRecordHook
 from ca2st_mm.engine.warmup_cosine import WarmupCosineLR
 from ca2st_mm.engine.whole_checkpoints import (
     AtomicLocalBackend,
@@ -23,6 +24,7 @@ __all__ = [
     'MissingFileError',
     'MultiExpertOptimConstructor',
     'RandomStateHook',
+    'ResultRecordHook',
     'WarmupCosineLR',
     'check_files',
     'checkpoint_schemes',

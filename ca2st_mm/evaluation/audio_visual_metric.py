@@ -1,40 +1,25 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Accuracy that says how much of the data had sound."""
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Dict, List
 
-from mmaction.evaluation import AccMetric, top_k_accuracy
+import numpy as np
 
+from ca2st_mm.evaluation.accuracy import label_ranks, top_k
+from ca2st_mm.evaluation.clip_acc_metric import ClipAccMetric
+from ca2st_mm.evaluation.one_vs_rest import mean_ap_and_auc
 from ca2st_mm.registry import METRICS
 
 
 @METRICS.register_module()
-class AudioVisualAccMetric(AccMetric):
-    """``AccMetric`` plus what a table of sound models must say.
+class AudioVisualAccMetric(ClipAccMetric):
+    """``ClipAccMetric`` plus what a table of sound models must say.
 
-    Reports besides: ``num_clips``; where ``PackActionInputs`` packs the
-    meta key ``has_audio``, also ``with_sound``, the share of clips with
-    sound, and ``top1_with_sound`` and ``top1_without_sound`` on the two
-    subsets if both exist.  Takes the arguments of ``AccMetric``.
+    Where ``PackActionInputs`` packs the meta key ``has_audio``, reports
+    besides ``with_sound``, the share of clips with sound, and
+    ``top1_with_sound`` and ``top1_without_sound`` on the two subsets if
+    both exist.
     """
-
-    def process(
-        self,
-        data_batch: Sequence[Tuple[Any, Dict]],
-        data_samples: Sequence[Dict],
-    ) -> None:
-        """Keep scores, labels and whether the clip had sound.
-
-        Args:
-            data_batch: Unused.
-            data_samples: Predictions with ``pred_score`` and ``gt_label``.
-        """
-        before = len(self.results)
-        super().process(data_batch, data_samples)
-        for result, sample in zip(
-            self.results[before:], data_samples, strict=False
-        ):
-            result['has_audio'] = sample.get('has_audio')
 
     def compute_metrics(self, results: List[Dict]) -> Dict[str, float]:
         """All numbers from all clips.
@@ -43,7 +28,6 @@ class AudioVisualAccMetric(AccMetric):
             results: What ``process`` kept.
         """
         metrics = super().compute_metrics(results)
-        metrics['num_clips'] = len(results)
         known = [r for r in results if r['has_audio'] is not None]
         if not known:
             return metrics
@@ -56,7 +40,33 @@ class AudioVisualAccMetric(AccMetric):
         return metrics
 
 
+@METRICS.register_module()
+class SoundEventMetric(AudioVisualAccMetric):
+    """The set of numbers of EPIC-SOUNDS.
+
+    To those of ``AudioVisualAccMetric`` (``mean1`` is EPIC-SOUNDS' mean
+    per class accuracy) it adds ``mAP`` and ``mAUC``, each averaged over the
+    classes that occur; see :func:`mean_ap_and_auc`.
+
+    Source: Huh et al., EPIC-SOUNDS, ICASSP 2023.
+    """
+
+    def compute_metrics(self, results: List[Dict]) -> Dict[str, float]:
+        """All numbers from all clips.
+
+        Args:
+            results: What ``process`` kept.
+        """
+        metrics = super().compute_metrics(results)
+        scores = np.stack([r['pred'] for r in results])
+        labels = np.array([r['label'] for r in results])
+        metrics['mAP'], metrics['mAUC'] = mean_ap_and_auc(scores, labels)
+        return metrics
+
+
 def _top1(results: List[Dict]) -> float:
     """Top-1 accuracy of some clips."""
-    scores = [r['pred'] for r in results]
-    return top_k_accuracy(scores, [r['label'] for r in results], (1,))[0]
+    scores = np.stack([r['pred'] for r in results])
+    return top_k(
+        label_ranks(scores, np.array([r['label'] for r in results])), 1
+    )

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
+from ca2st_mm.evaluation.accuracy import label_ranks, top_k
 from ca2st_mm.registry import METRICS
 
 
@@ -67,7 +68,7 @@ class VerbNounMetric(BaseMetric):
         noun = np.array([r['noun'] for r in results])
         ranks = dict(verb=verb, noun=noun, action=np.maximum(verb, noun))
         metrics = {
-            f'{name}_top{k}': float(np.mean(rank < k))
+            f'{name}_top{k}': top_k(rank, k)
             for k in self.topk
             for name, rank in ranks.items()
         }
@@ -79,15 +80,15 @@ class VerbNounMetric(BaseMetric):
 
 
 def _rank(sample: Dict, key: str, label: int) -> int:
-    """How many classes score higher than the true one.
+    """How many classes stand before the true one.
 
-    Ties go to the lower index, as with a stable sort.
+    Raises:
+        KeyError: If the prediction has no such scores.
     """
     if key not in sample:
         raise KeyError(
             f"VerbNounMetric needs '{key}' in every prediction: use "
             'VerbNounHead.'
         )
-    scores = sample[key]
-    better = (scores > scores[label]).sum()
-    return int(better + (scores[:label] == scores[label]).sum())
+    scores = sample[key].float().cpu().numpy()
+    return int(label_ranks(scores[None], np.array([label]))[0])

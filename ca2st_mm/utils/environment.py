@@ -61,6 +61,7 @@ PACKAGES = (
     Package('soundfile', 'soundfile', 'soundfile==0.14.0', False, 'audio'),
     Package('librosa', 'librosa', 'librosa==0.11.0', False, 'audio'),
     Package('matplotlib', 'matplotlib', 'matplotlib==3.11.2', True, 'report'),
+    Package('scikit-learn', 'sklearn', 'scikit-learn==1.9.1', True, 'report'),
     Package(
         'tensorboard', 'tensorboard', 'tensorboard==2.21.0', False, 'report'
     ),

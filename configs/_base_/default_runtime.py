@@ -18,6 +18,8 @@ default_hooks = dict(
     ),
     random_state=dict(type='RandomStateHook'),  # --resume draws on
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # results.json beside the log of a test: what its numbers depend on
+    result_record=dict(type='ResultRecordHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -29,4 +29,8 @@ model = dict(
         ),
         links=[link],
     ),
+    # Label and pictures are blended with slightly different shares.
+    data_preprocessor=dict(
+        blending=dict(type='ReferenceMultiStreamBlending'),
+    ),
 )

@@ -2,7 +2,7 @@
 """CA2ST on Kinetics-400: the flagship, all three experts on picture and sound.
 
 The paper's settings for this pair are not public: model and data are the most
-likely ones, the recipe is that of CAST on Kinetics-400 without mixup.
+likely ones, the recipe is that of CAST on Kinetics-400.
 """
 
 _base_ = [
@@ -20,5 +20,17 @@ fetch = {
         'list your Kinetics-400 validation clips with the columns file,label'
     ),
 }
+model = dict(
+    data_preprocessor=dict(
+        type='MultiStreamDataPreprocessor',
+        # Alpha and probability as CAST, the box in the spectrogram as CAVA.
+        blending=dict(
+            type='MultiStreamBlending',
+            alpha=0.8,
+            prob=0.5,
+            cut=('audios',),
+        ),
+    ),
+)
 train_dataloader = dict(batch_size=6)  # per GPU, as CAST
 default_hooks = dict(checkpoint=dict(save_best='acc/top1'))

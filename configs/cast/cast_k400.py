@@ -18,18 +18,9 @@ fetch = {
 }
 model = dict(
     data_preprocessor=dict(
-        preprocessors=dict(
-            imgs=dict(
-                # Half of the batches are mixed up.
-                blending=dict(
-                    type='RandomBatchAugment',
-                    augments=dict(
-                        type='MixupBlending', alpha=0.8, num_classes=400
-                    ),
-                    probs=0.5,
-                ),
-            ),
-        ),
+        type='MultiStreamDataPreprocessor',
+        # Half of the batches are mixed up.
+        blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.5),
     ),
 )
 # The authors: 6 clips a GPU x 6 accumulation steps x 16 GPUs.

@@ -16,8 +16,19 @@ fetch = {
         'list your VGG-Sound test clips with the columns file,label'
     ),
 }
+model = dict(
+    data_preprocessor=dict(
+        type='MultiStreamDataPreprocessor',
+        # Pictures are mixed, spectrograms get a box of the partner's.
+        blending=dict(
+            type='MultiStreamBlending',
+            alpha=0.8,
+            prob=0.9,
+            cut=('audios',),
+        ),
+    ),
+)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-# The authors: 6 clips a GPU x 2 accumulation steps, number of GPUs unknown;
-# mixup of picture and sound (probability 0.9), which is left out here.
+# The authors: 6 clips a GPU x 2 accumulation steps, number of GPUs unknown.
 train_dataloader = dict(batch_size=6)
 default_hooks = dict(checkpoint=dict(save_best='acc/top1'))

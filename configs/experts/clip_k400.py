@@ -44,11 +44,13 @@ model = dict(
         std=[58.395, 57.12, 57.375],
     ),
 )
-pack = dict(type='PackActionInputs', meta_keys=('img_shape', 'filename'))
-train_dataloader = dict(
-    dataset=dict(pipeline=_base_.train_pipeline[:-1] + [pack])
+# Recognizer3D takes the pictures alone, not a dict of streams.
+pack = dict(
+    type='PackActionInputs', meta_keys=('img_shape', 'filename', 'clip_id')
 )
-val_dataloader = dict(dataset=dict(pipeline=_base_.val_pipeline[:-1] + [pack]))
-test_dataloader = dict(
-    dataset=dict(pipeline=_base_.test_pipeline[:-1] + [pack])
-)
+train_pipeline = _base_.train_pipeline[:-1] + [pack]
+val_pipeline = _base_.val_pipeline[:-1] + [pack]
+test_pipeline = _base_.test_pipeline[:-1] + [pack]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -5,7 +5,12 @@ import pytest
 import torch
 from mmaction.structures import ActionDataSample
 
-from ca2st_mm.evaluation import AudioVisualAccMetric, VerbNounMetric
+from ca2st_mm.evaluation import (
+    AudioVisualAccMetric,
+    ClipAccMetric,
+    SoundEventMetric,
+    VerbNounMetric,
+)
 
 
 def one_hot(size, order):
@@ -78,3 +83,25 @@ def test_accuracy_where_nobody_recorded_sound():
     result = metric.evaluate(1)
     assert result['acc/num_clips'] == 1
     assert 'acc/with_sound' not in result
+
+
+def test_classes_without_a_clip_take_no_part_in_the_mean():
+    metric = ClipAccMetric()
+    metric.process(None, [clip(1, 1), clip(1, 1), clip(1, 7), clip(2, 2)])
+    result = metric.evaluate(4)
+    assert result['acc/mean1'] == pytest.approx((2 / 3 + 1) / 2)
+    assert result['acc/top1'] == 0.75
+
+
+def test_clips_with_two_labels_are_sent_elsewhere():
+    sample = dict(gt_label=torch.tensor([1, 2]), pred_score=torch.zeros(3))
+    with pytest.raises(ValueError, match='VerbNounMetric'):
+        ClipAccMetric().process(None, [sample])
+
+
+def test_sound_events():
+    metric = SoundEventMetric()
+    metric.process(None, [clip(1, 1, True), clip(2, 2, True)])
+    result = metric.evaluate(2)
+    assert result['acc/mAP'] == result['acc/mAUC'] == 1.0
+    assert result['acc/mean1'] == result['acc/with_sound'] == 1.0

@@ -109,7 +109,7 @@ def recipe(epochs, warmup=1):
     )
 
 
-def train(config, losses=None, name='run', **changes):
+def train(config, losses=None, name='run', engine=Runner, **changes):
     """Train; returns the runner and the losses by iteration."""
     cfg = {**config, **changes}
     losses = losses or Losses()
@@ -118,7 +118,7 @@ def train(config, losses=None, name='run', **changes):
     default_hooks = copy.deepcopy(runtime.default_hooks.to_dict())
     default_hooks['checkpoint']['save_best'] = None
     default_hooks['checkpoint'].update(cfg.pop('checkpoint', {}))
-    runner = Runner(
+    runner = engine(
         **cfg,
         custom_hooks=hooks,
         default_hooks=default_hooks,

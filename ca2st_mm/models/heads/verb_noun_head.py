@@ -38,7 +38,7 @@ class VerbNounHead(BaseHead):
             :class:`ExpertFusion`, or the name of the other task to share its
             fusion.
         loss_cls: Loss config, used for both.
-        label_smooth_eps: Label smoothing of hard labels.
+        label_smooth_eps: Label smoothing, of hard and of soft labels.
         topk: Accuracies shown while training.
         average_clips: 'prob', 'score' or None: how views are averaged.
         init_cfg: Initialization config.
@@ -136,15 +136,17 @@ class VerbNounHead(BaseHead):
                 )
                 for k, accuracy in zip(self.topk, accuracies, strict=True):
                     losses[f'{task}_top{k}_acc'] = scores.new_tensor(accuracy)
-                label = self._smooth(label, self.sizes[task])
+            label = self._smooth(label, self.sizes[task])
             losses[f'loss_{task}'] = self.loss_cls(scores, label)
         return losses
 
     def _smooth(self, label: Tensor, num_classes: int) -> Tensor:
         if self.label_smooth_eps == 0:
             return label
+        if label.ndim == 1:
+            label = F.one_hot(label, num_classes)
         eps = self.label_smooth_eps
-        return (1 - eps) * F.one_hot(label, num_classes) + eps / num_classes
+        return (1 - eps) * label + eps / num_classes
 
     def predict_by_feat(
         self, cls_scores: dict[str, Tensor], data_samples: list

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from ca2st_mm.registry import MODELS
 
+from ..data_preprocessors import MultiStreamDataPreprocessor
+
 
 @MODELS.register_module()
 class MultiExpertRecognizer(BaseRecognizer):
@@ -14,8 +16,26 @@ class MultiExpertRecognizer(BaseRecognizer):
 
     MMAction2's ``MMRecognizer3D`` does the same without
     ``test_cfg=dict(max_testing_views=...)``, which bounds the memory of
-    multi-view testing: views go through the backbone in chunks.
+    multi-view testing: views go through the backbone in chunks.  A
+    ``MultiStreamDataPreprocessor`` learns the number of classes from the
+    head.
+
+    Args:
+        **kwargs: Arguments of ``BaseRecognizer``.
+
+    Raises:
+        ValueError: If the blending has other classes than the head.
     """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        preprocessor = self.data_preprocessor
+        if self.with_cls_head and isinstance(
+            preprocessor, MultiStreamDataPreprocessor
+        ):
+            head = self.cls_head
+            sizes = getattr(head, 'sizes', dict(label=head.num_classes))
+            preprocessor.set_classes(sizes)
 
     def extract_feat(
         self,

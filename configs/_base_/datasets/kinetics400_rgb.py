@@ -1,115 +1,16 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Kinetics-400, frames only: 16 of a window of 64, tested on 5 x 3 views.
+"""Kinetics-400, pictures only."""
 
-The manifests ``data/kinetics400/{train,val}.csv`` have the columns ``file``
-(relative to ``data/kinetics400``) and ``label``.
-"""
+_base_ = './common_dense.py'
 
-data_root = 'data/kinetics400'
-
-rand_augment = dict(
-    # The authors' policy is timm's rand-m7-n4-mstd0.5-inc1, four operations
-    # of probability 1/2.  The closest that needs no further package:
-    # torchvision's, two operations, magnitude 21 of 30.
-    type='TorchVisionWrapper',
-    op='RandAugment',
-    num_ops=2,
-    magnitude=21,
-    interpolation=2,  # bilinear
-)
-pack = dict(
-    type='PackActionInputs',
-    collect_keys=('imgs',),
-    meta_keys=('img_shape', 'filename'),
-)
-train_pipeline = [
-    dict(type='OpenVideo'),
-    dict(type='DenseSample', clip_len=16, interval=4),
-    dict(type='DecodeVideo'),
-    rand_augment,
-    dict(
-        type='RandomResizedCrop',
-        area_range=(0.08, 1.0),
-        aspect_ratio_range=(3 / 4, 4 / 3),
-    ),
-    dict(type='Resize', scale=(224, 224), keep_ratio=False),
-    dict(type='Flip', flip_ratio=0.5),
-    dict(type='FormatShape', input_format='NCTHW'),
-    pack,
-]
-val_pipeline = [
-    dict(type='OpenVideo'),
-    # The authors validate on a random window; ours is the middle one, so that
-    # the best checkpoint does not depend on luck.
-    dict(
-        type='SampleFrames',
-        clip_len=16,
-        frame_interval=4,
-        num_clips=1,
-        test_mode=True,
-    ),
-    dict(type='DecodeVideo'),
-    dict(type='Resize', scale=(-1, 224)),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='FormatShape', input_format='NCTHW'),
-    pack,
-]
+dataset = dict(data_root='data/kinetics400', num_classes=400)
+# Five clips times three crops.
 test_pipeline = [
-    dict(type='OpenVideo'),
-    dict(
-        type='DenseSample',
-        clip_len=16,
-        interval=4,
-        num_clips=5,
-        test_mode=True,
-    ),
-    dict(type='DecodeVideo'),
-    dict(type='Resize', scale=(-1, 224)),
-    dict(type='ThreeCrop', crop_size=224),
-    dict(type='FormatShape', input_format='NCTHW'),
-    pack,
+    dict(step, num_clips=5) if step['type'] == 'DenseSample' else step
+    for step in _base_.test_pipeline
 ]
-
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type='AudioVisualDataset',
-        data_root=data_root,
-        ann_file='train.csv',
-        num_classes=400,
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='AudioVisualDataset',
-        data_root=data_root,
-        ann_file='val.csv',
-        num_classes=400,
-        pipeline=val_pipeline,
-        test_mode=True,
-    ),
-)
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='AudioVisualDataset',
-        data_root=data_root,
-        ann_file='val.csv',
-        num_classes=400,
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
-val_evaluator = dict(type='AccMetric')
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+val_evaluator = dict(type='ClipAccMetric')
 test_evaluator = val_evaluator

@@ -21,5 +21,5 @@ test_pipeline = [
 train_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-val_evaluator = dict(type='AudioVisualAccMetric')
+val_evaluator = dict(_delete_=True, type='AudioVisualAccMetric')
 test_evaluator = val_evaluator

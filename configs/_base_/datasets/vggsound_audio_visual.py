@@ -1,132 +1,19 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""VGG-Sound: 16 frames of a window of 64, 10.24 s of sound, 2 x 3 views.
+"""VGG-Sound: 309 classes of sound, ten seconds each.
 
-The manifests ``data/vggsound/{train,test}.csv`` have the columns ``file``
-(relative to ``data/vggsound``) and ``label``.  Sound is read from the video
-at its own rate, as the authors do.
+There is a training and a test set; the latter also validates.
 """
 
-data_root = 'data/vggsound'
+_base_ = './common_dense_sound.py'
 
-rand_augment = dict(
-    # The authors' policy is timm's rand-m7-n4-mstd0.5-inc1, four operations
-    # of probability 1/2.  The closest that needs no further package:
-    # torchvision's, two operations, magnitude 21 of 30.
-    type='TorchVisionWrapper',
-    op='RandAugment',
-    num_ops=2,
-    magnitude=21,
-    interpolation=2,  # bilinear
-)
-pack = dict(
-    type='PackActionInputs',
-    collect_keys=(
-        'imgs',
-        'audios',
-        'imgs_times',
-        'audios_times',
-        'audios_present',
-    ),
-    meta_keys=('img_shape', 'filename', 'has_audio'),
-)
+dataset = dict(data_root='data/vggsound', num_classes=309)
 train_pipeline = [
-    dict(type='OpenVideo'),
-    dict(type='DenseSample', clip_len=16, interval=4),
-    dict(type='DecodeVideo'),
-    rand_augment,
-    dict(
-        type='RandomResizedCrop',
-        area_range=(0.08, 1.0),
-        aspect_ratio_range=(3 / 4, 4 / 3),
-    ),
-    dict(type='Resize', scale=(224, 224), keep_ratio=False),
-    dict(type='Flip', flip_ratio=0.5),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='FrameTimes'),
-    dict(type='LoadAudio', missing='raise'),
-    dict(type='LogMelSpectrogram', num_frames=1024, position='random'),
-    dict(type='MaskSpectrogram', time=70, freq=20, num_masks=2),
-    pack,
+    *_base_.train_pipeline[:-1],
+    _base_.mask_spectrogram,
+    _base_.pack_with_sound,
 ]
-val_pipeline = [
-    dict(type='OpenVideo'),
-    # The authors validate on a random window; ours is the middle one, so that
-    # the best checkpoint does not depend on luck.
-    dict(
-        type='SampleFrames',
-        clip_len=16,
-        frame_interval=4,
-        num_clips=1,
-        test_mode=True,
-    ),
-    dict(type='DecodeVideo'),
-    dict(type='Resize', scale=(-1, 224)),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='FrameTimes'),
-    dict(type='LoadAudio', missing='raise'),
-    dict(type='LogMelSpectrogram', num_frames=1024, position=0.5),
-    pack,
-]
-test_pipeline = [
-    dict(type='OpenVideo'),
-    dict(
-        type='DenseSample',
-        clip_len=16,
-        interval=4,
-        num_clips=2,
-        test_mode=True,
-    ),
-    dict(type='DecodeVideo'),
-    dict(type='Resize', scale=(-1, 224)),
-    dict(type='ThreeCrop', crop_size=224),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='FrameTimes'),
-    dict(type='LoadAudio', missing='raise'),
-    dict(type='LogMelSpectrogram', num_frames=1024, position='views'),
-    pack,
-]
-
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type='AudioVisualDataset',
-        data_root=data_root,
-        ann_file='train.csv',
-        num_classes=309,
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='AudioVisualDataset',
-        data_root=data_root,
-        ann_file='test.csv',
-        num_classes=309,
-        pipeline=val_pipeline,
-        test_mode=True,
-    ),
-)
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='AudioVisualDataset',
-        data_root=data_root,
-        ann_file='test.csv',
-        num_classes=309,
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
+train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(dataset, ann_file='test.csv'))
+test_dataloader = dict(dataset=dict(dataset, ann_file='test.csv'))
 val_evaluator = dict(type='AudioVisualAccMetric')
 test_evaluator = val_evaluator

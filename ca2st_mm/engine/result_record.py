@@ -1,0 +1,174 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Numbers never travel alone: a test writes what they depend on."""
+
+import math
+import os.path as osp
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.fileio import exists, get
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from ca2st_mm.registry import HOOKS
+from ca2st_mm.utils.hashing import (
+    sha256_of,
+    sha256_of_bytes,
+    sha256_of_tensors,
+)
+from ca2st_mm.utils.records import write_record
+from ca2st_mm.version import __version__
+
+FILE = 'results.json'
+PACKAGES = (
+    'torch',
+    'torchaudio',
+    'torchvision',
+    'mmengine',
+    'mmcv-lite',
+    'mmaction2',
+    'numpy',
+    'av',
+    'decord',
+    'librosa',
+    'scikit-learn',
+)
+# Parts of the names of transforms that read media.
+READERS = ('Open', 'Init', 'Decode', 'LoadAudio')
+UNKNOWN = 'unknown'
+
+
+@HOOKS.register_module()
+class ResultRecordHook(Hook):
+    """Write ``results.json`` beside the logs of every test.
+
+    Beside the numbers it holds the hash of the manifest and the number of
+    its clips, the views of a clip, the transforms that read and prepare it,
+    the precision, the hash of all weights and of the checkpoint they came
+    from, and versions.  ``tools/analysis/diff_results.py`` compares two.
+    """
+
+    # After the LoggerHook, so that a failure here cannot hide the numbers.
+    priority = 'LOWEST'
+
+    def before_test(self, runner: Runner) -> None:
+        """Forget the views of an earlier test."""
+        self.views: set[int] = set()
+
+    def before_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Count the views that really reach the model."""
+        inputs = data_batch['inputs']
+        if isinstance(inputs, dict):
+            inputs = inputs.get('imgs', next(iter(inputs.values())))
+        self.views |= {len(sample) for sample in inputs}
+
+    def after_test_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Write the file, on the main process only."""
+        if not is_main_process():
+            return
+        record = dict(
+            metrics={k: _number(v) for k, v in (metrics or {}).items()},
+            config=osp.basename(runner.cfg.filename or UNKNOWN),
+            data=dict(
+                describe_data(runner.test_dataloader.dataset),
+                views=sorted(self.views),
+            ),
+            weights=describe_weights(runner.model, _source(runner)),
+            precision=describe_precision(runner.model, runner.test_loop.fp16),
+            environment=describe_environment(),
+        )
+        path = Path(runner.log_dir) / FILE
+        write_record(path, record)
+        runner.logger.info(f'what these numbers depend on: {path}')
+
+
+def _source(runner: Runner) -> str | None:
+    """The checkpoint under test; none if this run has trained on."""
+    return None if runner.iter else runner._load_from
+
+
+def describe_data(dataset: Any) -> dict[str, Any]:
+    """Manifest, its hash and size, and the transforms.
+
+    Args:
+        dataset: A data set of MMEngine; of another one only the size is
+            known.
+    """
+    manifest = getattr(dataset, 'ann_file', '')
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    readers = [s for s in steps if any(r in type(s).__name__ for r in READERS)]
+    known = bool(manifest) and exists(manifest)
+    return dict(
+        manifest=manifest or UNKNOWN,
+        manifest_sha256=sha256_of_bytes(get(manifest)) if known else UNKNOWN,
+        clips=len(dataset),
+        decoder=[repr(step) for step in readers],
+        pipeline=[repr(step) for step in steps],
+    )
+
+
+def describe_weights(model: nn.Module, checkpoint: str | None) -> dict:
+    """Hash of all tensors of the model, and the file they came from.
+
+    Args:
+        model: The model, wrapped or not.
+        checkpoint: Path that was loaded, if any.
+    """
+    bare = model.module if is_model_wrapper(model) else model
+    known = bool(checkpoint) and osp.isfile(checkpoint)
+    return dict(
+        sha256=sha256_of_tensors(bare.state_dict()),
+        checkpoint=checkpoint or UNKNOWN,
+        checkpoint_sha256=sha256_of(checkpoint) if known else UNKNOWN,
+    )
+
+
+def describe_precision(model: nn.Module, autocast: bool) -> dict[str, Any]:
+    """Types of the parameters and of the arithmetic.
+
+    Args:
+        model: The model.
+        autocast: Whether the test ran under autocast.
+    """
+    device = next((p.device.type for p in model.parameters()), 'cpu')
+    lower = str(torch.get_autocast_dtype(device)) if autocast else 'off'
+    return dict(
+        parameters=sorted({str(p.dtype) for p in model.parameters()}),
+        autocast=lower,
+        float32_matmul=torch.get_float32_matmul_precision(),
+    )
+
+
+def describe_environment() -> dict[str, str]:
+    """Versions and device."""
+    versions = dict(ca2st_mm=__version__, python=platform.python_version())
+    for name in PACKAGES:
+        versions[name] = _version(name)
+    cuda = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if cuda else platform.machine()
+    return dict(versions, device=device)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except ModuleNotFoundError:
+        return 'not installed'
+
+
+def _number(value: Any) -> Any:
+    """A JSON value; what is no number is None, as JSON knows no NaN."""
+    value = value.item() if hasattr(value, 'item') else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

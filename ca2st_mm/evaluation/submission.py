@@ -1,0 +1,141 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Files for the test servers of EPIC-KITCHENS-100 and EPIC-SOUNDS.
+
+Test sets have no public labels; these write predictions and report nothing
+but how many.  Neither form has been tried on a server: compare a file with
+the challenge's own description before you submit it.
+"""
+
+import json
+from abc import abstractmethod
+from pathlib import Path, PurePath
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from ca2st_mm.registry import METRICS
+
+NUM_ACTIONS = 100
+
+
+class _Submission(BaseMetric):
+    """Collect one entry a clip and write them as JSON.
+
+    A clip is known by the meta key ``clip_id`` where the sample has it,
+    otherwise by the name of its file without extension, which is right for
+    trimmed clips.
+
+    Args:
+        out_file: The JSON file to write.
+        header: Entries of the file beside ``results``, such as the
+            supervision levels that only you know (``sls_pt``, ``sls_tl``,
+            ``sls_td``); they win over the usual ones of the class.
+        collect_device: Where results of several ranks meet.
+    """
+
+    default_prefix: Optional[str] = 'submission'
+    usual: Dict[str, str] = {}
+
+    def __init__(
+        self,
+        out_file: str,
+        header: Mapping[str, Any],
+        collect_device: str = 'cpu',
+    ) -> None:
+        super().__init__(collect_device=collect_device)
+        self.out_file = out_file
+        self.header = {**self.usual, **header}
+
+    @abstractmethod
+    def entry(self, sample: Dict) -> Dict:
+        """What the file says about one clip."""
+
+    def process(self, data_batch: Any, data_samples: Sequence[Dict]) -> None:
+        """Keep the entries of some clips.
+
+        Args:
+            data_batch: Unused.
+            data_samples: Predictions.
+        """
+        for sample in data_samples:
+            clip = sample.get('clip_id') or PurePath(sample['filename']).stem
+            self.results.append((clip, self.entry(sample)))
+
+    def compute_metrics(self, results: List) -> Dict[str, int]:
+        """Write the file.
+
+        Args:
+            results: What ``process`` kept.
+
+        Returns:
+            The number of clips.
+
+        Raises:
+            ValueError: If two clips have the same id.
+        """
+        entries = dict(results)
+        if len(entries) < len(results):
+            ids = [clip for clip, _ in results]
+            twice = next(clip for clip in ids if ids.count(clip) > 1)
+            raise ValueError(
+                f"Several clips have the id '{twice}': give every clip a file "
+                'named by its id (trimmed clips), or pack the meta key '
+                'clip_id.'
+            )
+        path = Path(self.out_file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**self.header, 'results': entries}))
+        return dict(num_clips=len(entries))
+
+
+@METRICS.register_module()
+class EpicKitchensSubmission(_Submission):
+    """Action recognition of EPIC-KITCHENS-100.
+
+    For each clip ``verb`` and ``noun``, class to score, and ``action``,
+    'verb,noun' to score for the 100 pairs with the largest product.
+    Needs ``VerbNounHead`` with ``average_clips='prob'``.
+    """
+
+    usual = dict(version='0.2', challenge='action_recognition')
+
+    def entry(self, sample: Dict) -> Dict:
+        """Scores of verbs, nouns and the best actions."""
+        verb, noun = (
+            sample[f'pred_{task}_score'].double().cpu().numpy()
+            for task in ('verb', 'noun')
+        )
+        pairs = np.outer(verb, noun)
+        best = np.argsort(-pairs, axis=None, kind='stable')[:NUM_ACTIONS]
+        actions = {
+            f'{v},{n}': _short(pairs[v, n])
+            for v, n in zip(*np.unravel_index(best, pairs.shape), strict=True)
+        }
+        return dict(verb=_scores(verb), noun=_scores(noun), action=actions)
+
+
+@METRICS.register_module()
+class EpicSoundsSubmission(_Submission):
+    """Audio-based interaction recognition of EPIC-SOUNDS.
+
+    For each clip ``interaction``, class to score.
+    """
+
+    usual = dict(
+        version='0.1', challenge='audio_based_interaction_recognition'
+    )
+
+    def entry(self, sample: Dict) -> Dict:
+        """Scores of the sound classes."""
+        scores = sample['pred_score'].double().cpu().numpy()
+        return dict(interaction=_scores(scores))
+
+
+def _scores(scores: np.ndarray) -> Dict[str, float]:
+    return {str(index): _short(score) for index, score in enumerate(scores)}
+
+
+def _short(score: float) -> float:
+    """Six digits are enough, and keep the file small."""
+    return float(f'{score:.6g}')

@@ -1,0 +1,241 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Mixup and cutmix of picture and sound with one draw."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Beta
+from torch.nn import functional as F
+
+from ca2st_mm.registry import MODELS
+
+# Streams that say something about another stream.
+TIMES, PRESENT = '_times', '_present'
+
+
+class Box(NamedTuple):
+    """A rectangle in parts of height and width, each from 0 to 1."""
+
+    top: float
+    bottom: float
+    left: float
+    right: float
+
+    @property
+    def area(self) -> float:
+        """Its part of the whole."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+@MODELS.register_module()
+class MultiStreamBlending:
+    """Blend every clip of a batch with a partner, all streams alike.
+
+    A batch draws one lambda from Beta(alpha, alpha); clip i meets clip
+    B - 1 - i, as in the authors' training.  Pictures, sound and label take
+    lambda of the clip and 1 - lambda of its partner:
+
+    - mixup, the rule: the weighted sum of both;
+    - cutmix, for the streams in ``cut``: a box with 1 - lambda of the area
+      (height and width of a picture, time and mel of a spectrogram) is
+      filled from the partner.  The same relative box serves every such
+      stream.  A box at the border is clipped; lambda is then what the box
+      leaves over, for the mixed streams and the label too.
+
+    Clock times (``<stream>_times``) stay those of the clip itself: a sum of
+    two clocks is no time.  Presence (``<stream>_present``) decides who takes
+    part: where one of two clips lacks a stream, the other one's is taken
+    whole, with its times, and the stream is present.  The label is blended
+    all the same.
+
+    Labels become soft: (num_classes,), or verb and noun joined, each with
+    sum 1, as ``VerbNounHead`` takes them.  Label smoothing is the head's.
+
+    Source: Zhang et al., mixup, ICLR 2018; Yun et al., CutMix, ICCV 2019.
+
+    Args:
+        num_classes: Number of classes, or ``dict(verb=..., noun=...)``; by
+            default that of the head, which ``MultiExpertRecognizer`` tells.
+        alpha: Parameter of the Beta distribution.
+        prob: Part of the batches that are blended.
+        cut: Streams that are cut instead of mixed.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | Mapping[str, int] | None = None,
+        alpha: float = 0.8,
+        prob: float = 1.0,
+        cut: Sequence[str] = (),
+    ) -> None:
+        if isinstance(num_classes, int):
+            num_classes = dict(label=num_classes)
+        self.sizes = num_classes and dict(num_classes)
+        self.beta = Beta(alpha, alpha)
+        self.prob = prob
+        self.cut = tuple(cut)
+
+    def set_classes(self, sizes: Mapping[str, int]) -> None:
+        """Take the numbers of classes of the head.
+
+        Args:
+            sizes: Number of classes by task, in the order of the label.
+
+        Raises:
+            ValueError: If ``num_classes`` was given and is another one.
+        """
+        if self.sizes is None:
+            self.sizes = dict(sizes)
+        if list(self.sizes.values()) != list(sizes.values()):
+            raise ValueError(
+                f'the blending makes labels of {self.sizes} classes, but the '
+                f'head has {dict(sizes)}; leave num_classes of the blending '
+                'out'
+            )
+
+    def __call__(
+        self, inputs: dict[str, Tensor], data_samples: list
+    ) -> tuple[dict[str, Tensor], list]:
+        """Blend a batch, or leave it alone.
+
+        Args:
+            inputs: Normalised streams (B, views, ...).
+            data_samples: Samples with a ``gt_label``, hard or soft.
+
+        Returns:
+            New streams, and the samples with soft labels.
+
+        Raises:
+            KeyError: If a stream of ``cut`` is not in the batch.
+            ValueError: If a label does not fit ``num_classes``, or nobody
+                said what that is.
+        """
+        if missing := set(self.cut) - set(inputs):
+            raise KeyError(
+                f'cut names the streams {sorted(missing)}, but the batch has '
+                f'{sorted(inputs)}'
+            )
+        if self.sizes is None:
+            raise ValueError(
+                'the blending does not know the number of classes: use '
+                'MultiExpertRecognizer, or give num_classes'
+            )
+        if torch.rand(()) >= self.prob:
+            return inputs, data_samples
+        lam = float(self.beta.sample())
+        box = random_box(lam)
+        of_streams, of_label = self.weights(lam, box)
+        blended = dict(inputs)
+        for name, stream in inputs.items():
+            if name.endswith((TIMES, PRESENT)):
+                continue
+            if name in self.cut:
+                mixed = cutmix(stream, box)
+            else:
+                mixed = mixup(stream, of_streams)
+            blended[name] = mixed
+            if name + PRESENT in inputs:
+                _respect_presence(blended, inputs, name)
+        self._blend_labels(data_samples, of_label)
+        return blended, data_samples
+
+    def weights(self, lam: float, box: Box) -> tuple[float, float]:
+        """Weight of the clip in mixed streams and in the label.
+
+        Args:
+            lam: The draw.
+            box: The box of the cut streams.
+        """
+        if self.cut:
+            lam = 1.0 - box.area
+        return lam, lam
+
+    def _blend_labels(self, data_samples: list, lam: float) -> None:
+        labels = torch.stack([self._soft(s.gt_label) for s in data_samples])
+        labels = mixup(labels, lam)
+        for sample, label in zip(data_samples, labels, strict=True):
+            sample.set_gt_label(label)
+
+    def _soft(self, label: Tensor) -> Tensor:
+        """One distribution a task, joined."""
+        sizes = list(self.sizes.values())
+        if label.is_floating_point() and len(label) == sum(sizes):
+            return label
+        fits = not label.is_floating_point() and len(label) == len(sizes)
+        if not fits or any(
+            not 0 <= index < size
+            for index, size in zip(label.tolist(), sizes, strict=True)
+        ):
+            raise ValueError(
+                f'the label {label.tolist()} does not fit the classes '
+                f'{sizes} of the blending; num_classes must be that of '
+                'the head and the annotation file'
+            )
+        parts = zip(label, sizes, strict=True)
+        return torch.cat([F.one_hot(k, size).float() for k, size in parts])
+
+
+@MODELS.register_module()
+class ReferenceMultiStreamBlending(MultiStreamBlending):
+    """Mixup of pictures and cutmix of sound as in the authors' code.
+
+    There the label takes what the clipped box leaves over, but pictures are
+    mixed with the draw itself.  For an exact retraining only.
+    """
+
+    def weights(self, lam: float, box: Box) -> tuple[float, float]:
+        """The draw for the streams, the rest of the box for the label."""
+        return lam, 1.0 - box.area
+
+
+def mixup(stream: Tensor, lam: float) -> Tensor:
+    """lam of each row and 1 - lam of its partner, (B, ...)."""
+    return lam * stream + (1.0 - lam) * stream.flip(0)
+
+
+def cutmix(stream: Tensor, box: Box) -> Tensor:
+    """Rows with a box of the last two dimensions from their partners."""
+    height, width = stream.shape[-2:]
+    rows = slice(round(box.top * height), round(box.bottom * height))
+    columns = slice(round(box.left * width), round(box.right * width))
+    blended = stream.clone()
+    blended[..., rows, columns] = stream.flip(0)[..., rows, columns]
+    return blended
+
+
+def random_box(lam: float) -> Box:
+    """A box with 1 - lam of the area, anywhere, clipped at the border."""
+    half = (1.0 - lam) ** 0.5 / 2
+    y, x = torch.rand(2).tolist()
+    return Box(
+        max(y - half, 0.0),
+        min(y + half, 1.0),
+        max(x - half, 0.0),
+        min(x + half, 1.0),
+    )
+
+
+def _respect_presence(
+    blended: dict[str, Tensor], inputs: dict[str, Tensor], name: str
+) -> None:
+    """Where only one of two clips has the stream, take that one's whole."""
+    stream, present = inputs[name], inputs[name + PRESENT] > 0
+    partner = present.flip(0)
+
+    def choose(mixed: Tensor, source: Tensor) -> Tensor:
+        extra = (1,) * (source.ndim - present.ndim)
+        own = (present & ~partner).reshape(*present.shape, *extra)
+        other = (partner & ~present).reshape(*present.shape, *extra)
+        return torch.where(
+            own, source, torch.where(other, source.flip(0), mixed)
+        )
+
+    blended[name] = choose(blended[name], stream)
+    blended[name + PRESENT] = torch.maximum(
+        inputs[name + PRESENT], inputs[name + PRESENT].flip(0)
+    )
+    if name + TIMES in inputs:
+        times = inputs[name + TIMES]
+        blended[name + TIMES] = choose(times, times)

@@ -1,0 +1,35 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Loaders of every benchmark; a benchmark adds folder, pipelines and metric.
+
+Manifests are ``<data_root>/{train,val,test}.csv`` with the columns ``file``
+(relative to ``data_root``), ``label`` or ``verb`` and ``noun``, and where
+needed ``start``, ``end`` (seconds) and ``audio``.
+"""
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(type='AudioVisualDataset', ann_file='train.csv'),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='AudioVisualDataset', ann_file='val.csv', test_mode=True
+    ),
+)
+# The numbers in papers are of the validation set where a benchmark has one:
+# its test set has no public labels.
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='AudioVisualDataset', ann_file='val.csv', test_mode=True
+    ),
+)

@@ -1,0 +1,220 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Every test writes what its numbers depend on, and a change shows."""
+
+import copy
+import hashlib
+import json
+import runpy
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import tiny_models as tiny
+import torch
+from mmengine.dataset import Compose
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from ca2st_mm.engine.result_record import describe_weights
+from ca2st_mm.utils.hashing import sha256_of_tensors
+from ca2st_mm.utils.records import differences, lines_of
+
+ROOT = Path(__file__).resolve().parents[2]
+VIEWS = 3
+
+
+class Clips(Dataset):
+    """Random clips with a manifest and the names of transforms."""
+
+    metainfo = {}
+
+    def __init__(self, ann_file):
+        self.ann_file = ann_file
+        self.pipeline = Compose(
+            [dict(type='OpenVideo'), dict(type='LogMelSpectrogram')]
+        )
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return dict(
+            inputs=dict(imgs=tiny.video(VIEWS, seed=index)),
+            data_samples=tiny.samples([index % 2])[0],
+        )
+
+
+@pytest.fixture
+def config(tmp_path):
+    torch.manual_seed(0)
+    (tmp_path / 'list.csv').write_text('file,label\na.mp4,0\n')
+    dims = dict(spatial=tiny.DIMS, temporal=tiny.DIMS)
+    cfg = dict(
+        model=dict(
+            type='MultiExpertRecognizer',
+            backbone=copy.deepcopy(tiny.CAST),
+            cls_head=dict(
+                type='FusionHead',
+                num_classes=2,
+                in_channels=dims,
+                average_clips='prob',
+            ),
+            data_preprocessor=dict(
+                type='MultiStreamDataPreprocessor',
+                preprocessors=dict(imgs=dict(type='ActionDataPreprocessor')),
+            ),
+        ),
+        test_dataloader=dict(
+            dataset=Clips(str(tmp_path / 'list.csv')),
+            batch_size=2,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        test_cfg=dict(),
+        test_evaluator=dict(type='ClipAccMetric', topk=(1,)),
+        custom_hooks=[dict(type='ResultRecordHook')],
+        default_scope='mmaction',
+        randomness=dict(seed=0),
+        work_dir=str(tmp_path / 'work'),
+    )
+    model = Runner(**{**cfg, 'experiment_name': 'weights'}).model
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    return dict(cfg, load_from=str(tmp_path / 'weights.pth'))
+
+
+def test_of(config, name, **changes):
+    runner = Runner(**{**config, **changes, 'experiment_name': name})
+    metrics = runner.test()
+    record = json.loads((Path(runner.log_dir) / 'results.json').read_text())
+    return runner, metrics, record
+
+
+test_of.__test__ = False
+
+
+def sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def test_what_is_written(config, tmp_path):
+    runner, metrics, record = test_of(config, 'written')
+    assert record['metrics'] == metrics
+    data = record['data']
+    assert data['manifest_sha256'] == sha256(tmp_path / 'list.csv')
+    assert (data['clips'], data['views']) == (4, [VIEWS])
+    assert [step[:9] for step in data['decoder']] == ['OpenVideo']
+    assert len(data['pipeline']) == 2
+    weights = record['weights']
+    assert weights['checkpoint_sha256'] == sha256(tmp_path / 'weights.pth')
+    assert weights['sha256'] == sha256_of_tensors(runner.model.state_dict())
+    assert record['precision'] == dict(
+        parameters=['torch.float32'], autocast='off', float32_matmul='highest'
+    )
+    assert record['environment']['torch'] == version('torch')
+
+
+def test_what_changes_shows_and_nothing_else(config, tmp_path):
+    _, _, first = test_of(config, 'first')
+    _, _, again = test_of(config, 'again')
+    assert differences(first, again) == []
+    (tmp_path / 'list.csv').write_text('file,label\nb.mp4,0\n')
+    _, _, other = test_of(config, 'other list')
+    assert [d[0] for d in differences(first, other)] == [
+        'data.manifest_sha256'
+    ]
+    changed = torch.load(tmp_path / 'weights.pth')
+    changed['cls_head.fc_cls.bias'] += 1e-6
+    torch.save(changed, tmp_path / 'weights.pth')
+    _, _, third = test_of(config, 'other weights')
+    keys = {d[0] for d in differences(other, third)}
+    # so small a step may or may not move a score over another
+    keys -= {key for key in keys if key.startswith('metrics.')}
+    assert keys == {'weights.sha256', 'weights.checkpoint_sha256'}
+
+
+def test_unknown_is_said():
+    module = torch.nn.Linear(1, 1)
+    found = describe_weights(module, None)
+    assert found['checkpoint'] == found['checkpoint_sha256'] == 'unknown'
+
+
+def test_hash_of_tensors():
+    weights = dict(a=torch.zeros(2, 3), b=torch.tensor(1.0))
+    known = sha256_of_tensors(weights)
+    assert known == sha256_of_tensors(dict(reversed(weights.items())))
+    for name, value in dict(
+        b=torch.tensor(2.0),
+        a=torch.zeros(3, 2),
+        c=torch.zeros(0),
+    ).items():
+        assert sha256_of_tensors({**weights, name: value}) != known
+    # the same bytes, read as another type
+    integers = {k: v.view(torch.int32) for k, v in weights.items()}
+    assert sha256_of_tensors(integers) != known
+
+
+def test_lines():
+    record = dict(a=dict(b=1, c=[2, 3]), d=[], e=None)
+    assert list(lines_of(record)) == [
+        ('a.b', 1),
+        ('a.c.0', 2),
+        ('a.c.1', 3),
+        ('d', []),
+        ('e', None),
+    ]
+    other = dict(a=dict(b=1, c=[2, 4]), d=[], f=5)
+    assert differences(record, other) == [
+        ('a.c.1', 3, 4),
+        ('e', None, None),
+        ('f', None, 5),
+    ]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line in this process: (status, stdout, stderr)."""
+
+    def run_tool(tool, *arguments):
+        path = ROOT / 'tools' / 'analysis' / tool
+        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
+        try:
+            runpy.run_path(str(path), run_name='__main__')
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code)
+        return status, *capsys.readouterr()
+
+    return run_tool
+
+
+@pytest.fixture
+def two_files(tmp_path):
+    paths = []
+    for name, top1 in dict(a=0.716, b=0.853).items():
+        path = tmp_path / f'{name}.json'
+        path.write_text(json.dumps({'metrics': {'acc/top1': top1}, 'x': 1}))
+        paths.append(str(path))
+    return paths
+
+
+def test_diff_tool(two_files, tmp_path, run):
+    a, b = two_files
+    status, out, _ = run('diff_results.py', a, b)
+    assert (status, out) == (1, 'metrics.acc/top1: 0.716 | 0.853\n')
+    assert run('diff_results.py', a, a)[:2] == (0, 'no line differs\n')
+    status, _, err = run('diff_results.py', a, str(tmp_path / 'c.json'))
+    assert status == 2 and 'There is no file' in err
+
+
+def test_combine_tool(two_files, run):
+    numbers = [f'{path}:acc/top1' for path in two_files]
+    _, out, _ = run('combine_results.py', '--mean', 'harmonic', *numbers)
+    # CAST's SSV2 and K400; its paper prints 77.9
+    assert out.splitlines()[-1] == '0.7785  harmonic mean'
+    _, out, _ = run('combine_results.py', '--mean', 'arithmetic', *numbers)
+    assert out.splitlines()[-1] == '0.7845  arithmetic mean'
+    wrong = f'{two_files[0]}:acc/top9'
+    status, _, err = run('combine_results.py', '--mean', 'harmonic', wrong)
+    assert status == 2 and "no number 'acc/top9'" in err

@@ -1,0 +1,114 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Numbers against naive computations, loop by loop."""
+
+import numpy as np
+import pytest
+
+from ca2st_mm.evaluation.accuracy import (
+    harmonic_mean,
+    label_ranks,
+    mean_class_accuracy,
+    top_k,
+)
+from ca2st_mm.evaluation.one_vs_rest import mean_ap_and_auc
+
+
+def case(seed, clips=60, classes=9, levels=5):
+    """Scores with many ties; classes 0 and 8 never occur as labels."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, levels, (clips, classes)) / levels
+    return scores, rng.integers(1, classes - 1, clips)
+
+
+def naive_order(row):
+    """Best class first; Python's sort is stable."""
+    return sorted(range(len(row)), key=lambda index: -row[index])
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_ranks_and_top_k(seed):
+    scores, labels = case(seed)
+    ranks = label_ranks(scores, labels)
+    naive = [
+        naive_order(row).index(label)
+        for row, label in zip(scores, labels, strict=True)
+    ]
+    assert ranks.tolist() == naive
+    for k in (1, 5):
+        assert top_k(ranks, k) == sum(r < k for r in naive) / len(naive)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_mean_over_classes_that_occur(seed):
+    scores, labels = case(seed)
+    means = []
+    for index in sorted(set(labels)):
+        rows = scores[labels == index]
+        means.append(np.mean([naive_order(r)[0] == index for r in rows]))
+    ours = mean_class_accuracy(label_ranks(scores, labels), labels)
+    assert ours == pytest.approx(np.mean(means))
+
+
+def test_constant_scores_are_right_for_class_0_only():
+    ranks = label_ranks(np.zeros((3, 4)), np.array([0, 1, 3]))
+    assert ranks.tolist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite(value):
+    scores = np.zeros((4, 3))
+    scores[2, 1] = value
+    with pytest.raises(ValueError, match='1 of 4 clips'):
+        label_ranks(scores, np.zeros(4, int))
+
+
+@pytest.mark.parametrize('label', [-1, 3])
+def test_label_without_class(label):
+    with pytest.raises(ValueError, match='scores of 3 classes'):
+        label_ranks(np.zeros((1, 3)), np.array([label]))
+
+
+def naive_ap(scores, truth):
+    """Precision at each threshold, weighted by the recall it adds."""
+    total, recall = 0.0, 0.0
+    for threshold in sorted(set(scores), reverse=True):
+        taken = scores >= threshold
+        new = (taken & truth).sum() / truth.sum()
+        total += (new - recall) * (taken & truth).sum() / taken.sum()
+        recall = new
+    return total
+
+
+def naive_auc(scores, truth):
+    """Share of pairs in order; a tie is half a pair."""
+    pairs = [
+        (a > b) + 0.5 * (a == b) for a in scores[truth] for b in scores[~truth]
+    ]
+    return np.mean(pairs)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_ap_and_auc(seed):
+    scores, labels = case(seed)
+    truths = [(scores[:, c], labels == c) for c in sorted(set(labels))]
+    ours = mean_ap_and_auc(scores, labels)
+    assert ours[0] == pytest.approx(np.mean([naive_ap(*t) for t in truths]))
+    assert ours[1] == pytest.approx(np.mean([naive_auc(*t) for t in truths]))
+
+
+def test_one_class_only_has_no_area():
+    mean_ap, mean_auc = mean_ap_and_auc(np.eye(3), np.array([1, 1, 1]))
+    assert mean_ap == 1.0
+    assert np.isnan(mean_auc)
+
+
+def test_harmonic_mean():
+    # CAST: SSV2 71.6 and K400 85.3 give the 77.9 of its Table 2
+    assert round(harmonic_mean([71.6, 85.3]), 1) == 77.9
+    # and with EPIC-KITCHENS verb and noun its 71.6
+    assert round(harmonic_mean([72.5, 60.9, 71.6, 85.3]), 1) == 71.6
+    assert harmonic_mean([0.4]) == pytest.approx(0.4)
+    assert harmonic_mean([0.0, 1.0]) == 0.0
+    for wrong in ([], [-0.1, 0.5], [float('nan')]):
+        with pytest.raises(ValueError, match='harmonic mean'):
+            harmonic_mean(wrong)

@@ -1,0 +1,55 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""One number of several results: the mean over splits, or the balance.
+
+The mean over UCF-101's splits, and the harmonic mean by which the CAST paper
+measures balance over benchmarks::
+
+    python tools/analysis/combine_results.py --mean arithmetic \\
+        split1/results.json:acc/top1 split2/results.json:acc/top1 ...
+    python tools/analysis/combine_results.py --mean harmonic \\
+        ek100/results.json:acc/verb_top1 ek100/results.json:acc/noun_top1 \\
+        ssv2/results.json:acc/top1 k400/results.json:acc/top1
+"""
+
+import argparse
+from statistics import fmean
+
+import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.evaluation.accuracy import harmonic_mean
+from ca2st_mm.utils.records import RecordError, read_record
+
+MEANS = dict(arithmetic=fmean, harmonic=harmonic_mean)
+
+
+def number_of(text: str) -> float:
+    """The number that FILE:METRIC names.
+
+    Raises:
+        RecordError: If the file has no such number.
+    """
+    path, _, name = text.rpartition(':')
+    if not path:
+        raise RecordError(f'{text!r} names no number; write FILE:METRIC')
+    metrics = read_record(path).get('metrics', {})
+    if not isinstance(metrics.get(name), (int, float)):
+        raise RecordError(
+            f'{path} has no number {name!r}; it has {", ".join(metrics)}'
+        )
+    return metrics[name]
+
+
+def main() -> None:
+    """Combine as the arguments say."""
+    parser = argparse.ArgumentParser(description='Combine several results.')
+    parser.add_argument('numbers', nargs='+', metavar='FILE:METRIC')
+    parser.add_argument('--mean', choices=MEANS, required=True)
+    args = parser.parse_args()
+    values = [number_of(text) for text in args.numbers]
+    for text, value in zip(args.numbers, values, strict=True):
+        print(f'{value:.4f}  {text}')
+    print(f'{MEANS[args.mean](values):.4f}  {args.mean} mean')
+
+
+if __name__ == '__main__':
+    run_or_explain(main, (RecordError,))

@@ -65,6 +65,13 @@ class LinearScalingHook(Hook):
             f'it, {lr:.3g} at its highest'
         )
         self._compare(runner, total)
+        if len(runner.train_dataloader) % steps:
+            runner.logger.warning(
+                f'An epoch of {len(runner.train_dataloader)} micro-batches '
+                f'ends within a step of {steps}, and a checkpoint there lacks '
+                'gradients; use the sampler WholeStepSampler with '
+                f'clips_per_step={clips * steps}'
+            )
 
     def _scale(self, runner: Runner, ratio: float) -> float:
         """Scale what groups and schedulers hold; the highest base rate."""

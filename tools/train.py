@@ -9,6 +9,7 @@ import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.class_check import check_classes
 from ca2st_mm.engine.preflight import check_files
+from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,8 +20,8 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='continue from this checkpoint, or from the latest one in the '
-        'work folder if none is given',
+        help='continue from this checkpoint, or from the latest whole one in '
+        'the work folder if none is given',
     )
     parser.add_argument(
         '--amp',
@@ -64,12 +65,17 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
         launch.enable_amp(cfg)
     if args.resume:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        cfg.load_from = (
+            last_whole_checkpoint(cfg.work_dir)
+            if args.resume == 'auto'
+            else args.resume
+        )
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise launch.UsageError(
                 '--auto-scale-lr needs auto_scale_lr.base_batch_size in the '
-                'config; add auto_scale_lr=dict(base_batch_size=N)'
+                'config; add auto_scale_lr=dict(base_batch_size=N). Configs '
+                'with LinearScalingHook scale the rate without the flag'
             )
         cfg.auto_scale_lr.enable = True
     randomness = dict(cfg.get('randomness') or {})

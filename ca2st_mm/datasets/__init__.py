@@ -3,5 +3,6 @@
 
 from ca2st_mm.datasets import transforms
 from ca2st_mm.datasets.audio_visual_dataset import AudioVisualDataset
+from ca2st_mm.datasets.whole_step_sampler import WholeStepSampler
 
-__all__ = ['AudioVisualDataset', 'transforms']
+__all__ = ['AudioVisualDataset', 'WholeStepSampler', 'transforms']

@@ -10,8 +10,13 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, save_best='auto', max_keep_ckpts=3
+        type='CheckpointHook',
+        interval=1,
+        save_best='auto',
+        max_keep_ckpts=3,
+        backend_args=dict(backend='atomic'),  # no half-written checkpoint
     ),
+    random_state=dict(type='RandomStateHook'),  # --resume draws on
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # results.json beside the log of a test: what its numbers depend on
     result_record=dict(type='ResultRecordHook'),

@@ -55,5 +55,16 @@ model = dict(
     ),
 )
 # The authors: 6 clips a GPU x 4 accumulation steps x 16 GPUs.
-train_dataloader = dict(batch_size=6)
+train_dataloader = dict(
+    batch_size=6,
+    sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
+)
+optim_wrapper = dict(accumulative_counts=4)
+custom_hooks = [
+    dict(
+        type='LinearScalingHook',
+        base_batch_size=256,
+        recipe_batch_size=384,
+    ),
+]
 default_hooks = dict(checkpoint=dict(save_best='acc/action_top1'))

@@ -24,5 +24,16 @@ model = dict(
     ),
 )
 # The authors: 6 clips a GPU x 6 accumulation steps x 16 GPUs.
-train_dataloader = dict(batch_size=6)
+train_dataloader = dict(
+    batch_size=6,
+    sampler=dict(type='WholeStepSampler', clips_per_step=6 * 6),
+)
+optim_wrapper = dict(accumulative_counts=6)
+custom_hooks = [
+    dict(
+        type='LinearScalingHook',
+        base_batch_size=256,
+        recipe_batch_size=576,
+    ),
+]
 default_hooks = dict(checkpoint=dict(save_best='acc/top1'))

@@ -28,7 +28,15 @@ model = dict(
         ),
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
+optim_wrapper = dict(
+    accumulative_counts=2,
+    optimizer=dict(lr=5e-4),
+    paramwise_cfg=dict(layer_decay=0.8),
+)
+param_scheduler = [dict(_base_.param_scheduler[0], min_ratio=2e-3)]  # to 1e-6
 # The authors: 6 clips a GPU x 2 accumulation steps, number of GPUs unknown.
-train_dataloader = dict(batch_size=6)
+train_dataloader = dict(
+    batch_size=6,
+    sampler=dict(type='WholeStepSampler', clips_per_step=6 * 2),
+)
 default_hooks = dict(checkpoint=dict(save_best='acc/top1'))

@@ -165,6 +165,9 @@ def test_pipelines_and_schedule_build(name):
         ('cast/cast_ek100', 44_784_781),
         # The reference also counts a norm of audio that it never uses.
         ('cava/cava_vggsound', 44_023_989 - 1536),
+        ('cava/cava_epic_sounds', 43_820_204 - 1536),
+        ('cava/cava_ek100', 44_091_661 - 1536),
+        ('ca2st/ca2st_ek100', 62_544_397 - 1536),
         ('ca2st/ca2st_k400', 62_250_832 - 1536),
     ],
 )
@@ -182,9 +185,11 @@ def test_as_many_trained_parameters_as_the_reference(
 def test_says_what_to_fetch(name, tmp_path, monkeypatch):
     cfg = load(name)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MissingFileError) as caught:
-        check_files(cfg, 'train')
-    message = str(caught.value)
+    message = ''
+    for mode in ('train', 'test'):
+        with pytest.raises(MissingFileError) as caught:
+            check_files(cfg, mode)
+        message += str(caught.value)
     for path, source in cfg.fetch.items():
         assert f'{path} ({source}' in message
     assert '(get ' not in message  # every missing file has its sentence

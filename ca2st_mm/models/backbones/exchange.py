@@ -9,17 +9,18 @@ They return new tokens by expert and never change the old ones.
 
 from collections.abc import Callable, Iterator
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..layers.fusion import at_least_one
 
 Tokens = dict[str, Tensor]
-Links = list[tuple[str, str, nn.Module]]
+Updates = Callable[..., tuple[Tensor, Tensor]]
+Links = list[tuple[str, str, Updates]]
 Exchange = Callable[[Tokens, Links, Tokens, Tokens], Tokens]
 
 
 def _updates(
-    tokens: Tokens, pair: tuple[str, str, nn.Module], codes: Tokens
+    tokens: Tokens, pair: tuple[str, str, Updates], codes: Tokens
 ) -> Iterator[tuple[str, str, Tensor]]:
     """Yield (receiver, sender, update) for both ends of a link."""
     a, b, link = pair

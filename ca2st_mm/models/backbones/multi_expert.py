@@ -2,6 +2,7 @@
 """The conductor: any experts, any links between them, one loop."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mmengine.model import BaseModule, ModuleDict, ModuleList
@@ -13,6 +14,7 @@ from ..layers.bottleneck import Bottleneck
 from ..layers.drop_path import drop_path_rates
 from ..layers.grid_position import TimeEncoder
 from .exchange import EXCHANGES
+from .memory import ACTIVATIONS, FROZEN_DTYPES, cast_frozen
 
 
 @MODELS.register_module()
@@ -42,6 +44,10 @@ class MultiExpertBackbone(BaseModule):
             input is not given, and without their links. A factor
             ``<stream>_present`` (B,) among the inputs does the same sample
             by sample.
+        activations: 'store', or 'recompute': keep only the inputs of the
+            halves and links and compute the rest again in the backward pass.
+        frozen_dtype: 'float32', or with mixed precision its type, such as
+            'bfloat16': how frozen weights of matrix products are kept.
         init_cfg: Initialization of the whole backbone.
 
     Raises:
@@ -57,10 +63,14 @@ class MultiExpertBackbone(BaseModule):
         share_bottlenecks: bool = False,
         time_encoders: Mapping[str, dict | str] | None = None,
         missing_inputs: str = 'raise',
+        activations: str = 'store',
+        frozen_dtype: str = 'float32',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        _check_choice('activations', activations, ACTIVATIONS)
         _check_choice('exchange', exchange, EXCHANGES)
+        _check_choice('frozen_dtype', frozen_dtype, FROZEN_DTYPES)
         _check_choice('missing_inputs', missing_inputs, ('raise', 'drop'))
         if set(experts) != set(inputs):
             raise ValueError(
@@ -70,6 +80,8 @@ class MultiExpertBackbone(BaseModule):
         self.experts = ModuleDict(
             {name: MODELS.build(cfg) for name, cfg in experts.items()}
         )
+        cast_frozen(self.experts, frozen_dtype)
+        self.run = ACTIVATIONS[activations]
         self.inputs = dict(inputs)
         self.num_layers = _common_depth(self.experts)
         self.exchange = EXCHANGES[exchange]
@@ -178,18 +190,18 @@ class MultiExpertBackbone(BaseModule):
         present = self._presence(names, inputs)
         for layer in range(self.num_layers):
             links = [
-                (a, b, self.links[layer][key])
+                (a, b, partial(self.run, self.links[layer][key]))
                 for key, a, b in self.pairs[layer]
                 if a in tokens and b in tokens
             ]
             for name in names:
-                tokens[name] = self.experts[name].forward_attn(
-                    tokens[name], layer
+                tokens[name] = self.run(
+                    self.experts[name].forward_attn, tokens[name], layer
                 )
             tokens = self.exchange(tokens, links, codes, present)
             for name in names:
-                tokens[name] = self.experts[name].forward_ffn(
-                    tokens[name], layer
+                tokens[name] = self.run(
+                    self.experts[name].forward_ffn, tokens[name], layer
                 )
         feats = {n: self.experts[n].pool(tokens[n]) for n in names}
         flags = {f'{n}_present': p.flatten(1) for n, p in present.items()}

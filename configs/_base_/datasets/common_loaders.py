@@ -9,7 +9,10 @@ needed ``start``, ``end`` (seconds) and ``audio``.
 train_dataloader = dict(
     batch_size=8,
     num_workers=8,
-    persistent_workers=True,
+    # Workers live for an epoch and are seeded anew, so that a resumed run
+    # draws the clips that an unbroken one draws.
+    persistent_workers=False,
+    worker_init_fn=dict(type='seed_worker'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type='AudioVisualDataset', ann_file='train.csv'),
 )

@@ -7,19 +7,10 @@ max_epochs = 50
 warmup_epochs = 5
 param_scheduler = [
     dict(
-        type='LinearLR',
-        start_factor=1e-3,
-        begin=0,
-        end=warmup_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=1e-3,
-        begin=warmup_epochs,
+        type='WarmupCosineLR',
+        warmup=warmup_epochs,
         end=max_epochs,
-        T_max=max_epochs - warmup_epochs,
+        min_ratio=1e-3,
         by_epoch=True,
         convert_to_iter_based=True,
     ),

@@ -1,0 +1,105 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The learning rate follows the batch that is really trained with."""
+
+from mmengine.hooks import Hook
+from mmengine.optim import BaseOptimWrapper
+from mmengine.runner import Runner
+
+from ca2st_mm.registry import HOOKS
+
+DONE = 'batch_scale'
+
+
+@HOOKS.register_module()
+class LinearScalingHook(Hook):
+    """Scale the rate by the total batch and print both at the start.
+
+    The total batch is clips of a process x processes x micro-batches of a
+    step.  MMEngine's ``auto_scale_lr`` leaves out the last factor, so this
+    hook takes its place.
+
+    Args:
+        base_batch_size: Total batch that the rate in the config is for.
+        recipe_batch_size: Total batch of the recipe; None if it is unknown.
+            One that differs by more than ``tolerance`` is warned about.
+        tolerance: Largest ratio of the two batches without a warning.
+        accumulative_counts: Micro-batches of a step; by default what the
+            optimizer's wrapper accumulates. DeepSpeed counts by itself.
+    """
+
+    def __init__(
+        self,
+        base_batch_size: int = 256,
+        recipe_batch_size: int | None = None,
+        tolerance: float = 2.0,
+        accumulative_counts: int | None = None,
+    ) -> None:
+        self.base_batch_size = base_batch_size
+        self.recipe_batch_size = recipe_batch_size
+        self.tolerance = tolerance
+        self.accumulative_counts = accumulative_counts
+
+    def before_run(self, runner: Runner) -> None:
+        """Scale the rates unless a checkpoint has brought scaled ones.
+
+        Raises:
+            ValueError: If ``auto_scale_lr`` is on as well.
+        """
+        if not isinstance(runner.optim_wrapper, BaseOptimWrapper):
+            return  # a runner that only tests has not built one
+        if (runner.cfg.get('auto_scale_lr') or {}).get('enable'):
+            raise ValueError(
+                'the learning rate would be scaled twice; switch '
+                'auto_scale_lr.enable off, LinearScalingHook does its work'
+            )
+        clips = runner.train_dataloader.batch_sampler.batch_size
+        # Private in MMEngine, which has no other way to ask.
+        steps = self.accumulative_counts or getattr(
+            runner.optim_wrapper, '_accumulative_counts', 1
+        )
+        total = clips * runner.world_size * steps
+        lr = self._scale(runner, total / self.base_batch_size)
+        runner.logger.info(
+            f'Total batch {total}: {clips} clips x {runner.world_size} '
+            f'processes x {steps} micro-batches; the learning rate follows '
+            f'it, {lr:.3g} at its highest'
+        )
+        self._compare(runner, total)
+        if len(runner.train_dataloader) % steps:
+            runner.logger.warning(
+                f'An epoch of {len(runner.train_dataloader)} micro-batches '
+                f'ends within a step of {steps}, and a checkpoint there lacks '
+                'gradients; use the sampler WholeStepSampler with '
+                f'clips_per_step={clips * steps}'
+            )
+
+    def _scale(self, runner: Runner, ratio: float) -> float:
+        """Scale what groups and schedulers hold; the highest base rate."""
+        groups = runner.optim_wrapper.param_groups
+        # FlexibleRunner loads a checkpoint before, Runner after this hook.
+        if DONE not in groups[0]:
+            for group in groups:
+                group[DONE] = ratio
+                group['lr'] *= ratio
+                if 'initial_lr' in group:
+                    group['initial_lr'] *= ratio
+            for scheduler in runner.param_schedulers or []:
+                if scheduler.param_name == 'lr':
+                    scheduler.base_values = [
+                        value * ratio for value in scheduler.base_values
+                    ]
+        return max(group.get('initial_lr', group['lr']) for group in groups)
+
+    def _compare(self, runner: Runner, total: int) -> None:
+        recipe = self.recipe_batch_size
+        if recipe is None:
+            runner.logger.info('Total batch of the recipe: unknown')
+            return
+        runner.logger.info(f'Total batch of the recipe: {recipe}')
+        if max(total / recipe, recipe / total) > self.tolerance:
+            runner.logger.warning(
+                f'The total batch {total} is far from the {recipe} of the '
+                'recipe, so its results may not be reached; set '
+                'optim_wrapper.accumulative_counts so that clips x processes '
+                'x micro-batches come near it'
+            )

@@ -1,0 +1,26 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Shard weights, gradients and optimizer over the GPUs with PyTorch's FSDP.
+
+Not run here: no machine with several GPUs has been tried.  Name this file in
+``_base_`` beside a config and start with ``tools/dist_train.sh``.  Each half
+of an expert's layer is a unit; links stay together with the rest, because
+they may share their bottlenecks.
+"""
+
+runner_type = 'FlexibleRunner'
+strategy = dict(
+    type='FSDPStrategy',
+    model_wrapper=dict(
+        type='MMFullyShardedDataParallel',
+        auto_wrap_policy='wrap_halves',
+        # Trained adapters and frozen weights stand in one half, and the
+        # optimizer tells parameters by their names.
+        use_orig_params=True,
+        mixed_precision=dict(
+            param_dtype='bfloat16',
+            reduce_dtype='bfloat16',
+            buffer_dtype='float32',
+        ),
+    ),
+    state_dict_cfg='full',
+)

@@ -1,0 +1,54 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""CA2ST on EPIC-SOUNDS; 61.0 % top-1 is listed for the authors.
+
+Their recipe is not known; this is the one of CAVA.
+"""
+
+_base_ = [
+    '../_base_/models/ca2st_vit-base.py',
+    '../_base_/datasets/epic_sounds_audio_visual.py',
+    '../_base_/schedules/adamw_50e.py',
+    '../_base_/default_runtime.py',
+]
+
+fetch = {
+    'data/epic_sounds/train.csv': (
+        'list the training clips of EPIC-SOUNDS with the columns file,label'
+    ),
+    'data/epic_sounds/val.csv': (
+        'list the validation clips of EPIC-SOUNDS with the columns file,label'
+    ),
+}
+# Our choice: those of EPIC-KITCHENS-100, the same kitchens.
+videomae = 'zoo://videomae_vit-base-p16_ek100-pre'
+model = dict(
+    backbone=dict(
+        experts=dict(
+            temporal=dict(init_cfg=dict(checkpoint=videomae)),
+            audio=dict(spec_size=(400, 128)),  # 4 s
+        ),
+    ),
+    cls_head=dict(num_classes=44),
+    data_preprocessor=dict(
+        type='MultiStreamDataPreprocessor',
+        # As CAVA.
+        blending=dict(
+            type='MultiStreamBlending',
+            alpha=0.8,
+            prob=0.9,
+            cut=('audios',),
+        ),
+    ),
+)
+optim_wrapper = dict(
+    accumulative_counts=4,
+    optimizer=dict(lr=5e-4),
+    paramwise_cfg=dict(layer_decay=0.8),
+)
+param_scheduler = [dict(_base_.param_scheduler[0], min_ratio=2e-3)]  # to 1e-6
+# Our choice, as CAVA; the authors' is unknown.
+train_dataloader = dict(
+    batch_size=6,
+    sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
+)
+default_hooks = dict(checkpoint=dict(save_best='acc/top1'))

@@ -1,0 +1,119 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Rate, decay and group of every parameter, as in the authors' training.
+
+The table is computed here from the authors' parameter names by the rules of
+their code (fact sheet, sections 5 and 7.1); ours comes from the configs.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from mmaction.registry import MODELS
+from mmengine.optim import build_optim_wrapper
+from test_configs import load, without_init
+
+from ca2st_mm.checkpoints.reference import detect_layout
+
+REFERENCE = Path(__file__).resolve().parents[3] / 'shared' / 'reference'
+UNFROZEN = (
+    'cross',
+    'b_cast',
+    'space_time_pos',
+    'vmae_fc_norm',
+    'Adapter',
+    'ln_post',
+    'head',
+    'time_mlp',
+)
+UNDECAYED = (
+    'clip_time_pos',
+    'clip_space_pos',
+    'vmae_space_pos',
+    'vmae_time_pos',
+    'pos_embed',
+)
+LAYERS = 12
+
+
+def tables_of(cfg):
+    """CAVA with the learned tables of the authors' other variant."""
+    link = dict(cfg.model.backbone.links[0], position=['learned_space_time'])
+    cfg.model.backbone.links = [link]
+    del cfg.model.backbone['time_encoders']
+    # They decay the tables of time: a choice of the config.
+    cfg.optim_wrapper.paramwise_cfg.not_decayed = ['space_table$']
+    return cfg
+
+
+CASES = {
+    'cast_single': ('cast/cast_k400', None),
+    'cast_compo': ('cast/cast_ek100', None),
+    'cava_single': ('cava/cava_vggsound', None),
+    'cava_single_nopos_notime': ('cava/cava_vggsound', tables_of),
+    'ca2st_single': ('ca2st/ca2st_k400', None),
+}
+
+
+def reference_table(name, lr, weight_decay, layer_decay):
+    """Our name -> (rate, decay), from the authors' names and shapes."""
+    path = REFERENCE / f'keys_{name}.json'
+    if not path.is_file():
+        pytest.skip(f'key lists of the reference models not at {REFERENCE}')
+    shapes = json.loads(path.read_text())
+    names = detect_layout(shapes).table
+    table = {}
+    for theirs, shape in shapes.items():
+        if theirs.startswith('audio_ln_post'):  # they never use it
+            continue
+        if not any(part in theirs for part in UNFROZEN):
+            continue
+        block = re.match(r'blocks\.(\d+)\.', theirs)
+        power = LAYERS - int(block.group(1)) if block else 0
+        plain = (
+            len(shape) == 1
+            or theirs.endswith('.bias')
+            or any(part in theirs for part in UNDECAYED)
+        )
+        table[names.our_name(theirs)] = (
+            pytest.approx(lr * layer_decay**power, rel=1e-12),
+            0.0 if plain else weight_decay,
+        )
+    return table
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_every_trained_parameter_is_treated_as_in_the_reference(
+    name, meta_device
+):
+    config, change = CASES[name]
+    cfg = load(config)
+    cfg = change(cfg) if change else cfg
+    model_cfg = without_init(cfg.model.to_dict())
+    with meta_device:
+        model = MODELS.build(dict(model_cfg, data_preprocessor=None))
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    optimizer = cfg.optim_wrapper.optimizer
+    groups = wrapper.optimizer.param_groups
+    found = {
+        id(parameter): (group['lr'], group['weight_decay'])
+        for group in groups
+        for parameter in group['params']
+    }
+    expected = reference_table(
+        name,
+        optimizer.lr,
+        optimizer.weight_decay,
+        cfg.optim_wrapper.paramwise_cfg.layer_decay,
+    )
+    every_name = dict(model.named_parameters(remove_duplicate=False))
+    trained = {n for n, p in every_name.items() if p.requires_grad}
+    assert trained == set(expected)
+    for ours, values in expected.items():
+        assert found[id(every_name[ours])] == values, ours
+    # Each once, in as few groups as there are pairs of values.
+    members = [id(p) for group in groups for p in group['params']]
+    assert len(members) == len(set(members))
+    distinct = {(g['lr'], g['weight_decay']) for g in groups}
+    assert len(groups) == len(distinct) <= 2 * (LAYERS + 1)

@@ -1,0 +1,130 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Short training runs on noise, and the losses they had."""
+
+import copy
+import random
+from pathlib import Path
+
+import numpy as np
+import tiny_models as tiny
+import torch
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+RATE = 0.4  # for 256 clips; our batches are that much smaller
+
+
+class Clips(Dataset):
+    """Noise with a label each; ``shaken`` adds augmentation."""
+
+    metainfo = {}
+
+    def __init__(self, inputs, labels, shaken=False):
+        self.inputs, self.labels, self.shaken = inputs, labels, shaken
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        inputs = {key: value[index] for key, value in self.inputs.items()}
+        if self.shaken:
+            inputs['imgs'] = (
+                inputs['imgs'] * np.random.uniform(0.5, 1.5)
+                + random.uniform(-0.5, 0.5)
+                + 0.1 * torch.randn(1)
+            )
+        # One view.
+        inputs = {key: value[None] for key, value in inputs.items()}
+        return dict(
+            inputs=inputs, data_samples=tiny.samples([self.labels[index]])[0]
+        )
+
+
+class Losses(Hook):
+    """Remembers every loss, by iteration; may stop the run like a kill."""
+
+    def __init__(self, kill_at=None):
+        self.values, self.rates, self.kill_at = {}, {}, kill_at
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ):
+        self.values[runner.iter] = outputs['loss'].item()
+        self.rates[runner.iter] = runner.optim_wrapper.get_lr()['lr']
+        if runner.iter == self.kill_at:
+            raise KeyboardInterrupt
+
+
+def preprocessor(streams):
+    return dict(
+        type='MultiModalDataPreprocessor',
+        preprocessors={
+            key: dict(type='ActionDataPreprocessor') for key in streams
+        },
+    )
+
+
+def tiny_model(backbone, streams):
+    """A model of noise; its zeros of the start would hide faults."""
+    dims = {name: tiny.DIMS for name in backbone['experts']}
+    cfg = dict(
+        type='MultiExpertRecognizer',
+        backbone=copy.deepcopy(backbone),
+        cls_head=dict(
+            type='FusionHead',
+            num_classes=4,
+            in_channels=dims,
+            average_clips='prob',
+        ),
+        data_preprocessor=preprocessor(streams),
+    )
+    return tiny.randomize(MODELS.build(cfg), std=0.2)
+
+
+def loader(dataset, batch_size, sampler=None, **changes):
+    return dict(
+        dataset=dataset,
+        batch_size=batch_size,
+        num_workers=0,
+        sampler=sampler or dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='pseudo_collate'),
+        **changes,
+    )
+
+
+def recipe(epochs, warmup=1):
+    """The optimizer and schedule that our configs train with."""
+    cfg = Config.fromfile(CONFIGS / '_base_/schedules/adamw_50e.py')
+    cfg.optim_wrapper.optimizer.lr = RATE
+    cfg.param_scheduler[0].update(warmup=warmup, end=epochs)
+    return dict(
+        optim_wrapper=cfg.optim_wrapper.to_dict(),
+        param_scheduler=[s.to_dict() for s in cfg.param_scheduler],
+        custom_hooks=[h.to_dict() for h in cfg.custom_hooks],
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+    )
+
+
+def train(config, losses=None, name='run', engine=Runner, **changes):
+    """Train; returns the runner and the losses by iteration."""
+    cfg = {**config, **changes}
+    losses = losses or Losses()
+    hooks = [*cfg.pop('custom_hooks', []), losses]
+    runtime = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
+    default_hooks = copy.deepcopy(runtime.default_hooks.to_dict())
+    default_hooks['checkpoint']['save_best'] = None
+    default_hooks['checkpoint'].update(cfg.pop('checkpoint', {}))
+    runner = engine(
+        **cfg,
+        custom_hooks=hooks,
+        default_hooks=default_hooks,
+        default_scope='mmaction',
+        experiment_name=f'{name}-{id(losses)}',
+        log_level='WARNING',
+    )
+    runner.train()
+    return runner, losses

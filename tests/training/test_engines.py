@@ -1,0 +1,72 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""MMEngine's strategies: example configs, and the runner that takes them."""
+
+import pytest
+import tiny_models as tiny
+from mmengine.config import Config
+from mmengine.registry import FUNCTIONS, MODEL_WRAPPERS, STRATEGIES
+from mmengine.runner import FlexibleRunner, Runner
+from runs import CONFIGS, Clips, loader, recipe, tiny_model, train
+from torch.distributed.fsdp.wrap import _recursive_wrap
+
+from ca2st_mm.engine import launch
+from ca2st_mm.models.layers.transformer import AttentionBlock
+
+STRATEGY_FILES = sorted((CONFIGS / '_base_/strategies').glob('*.py'))
+
+
+@pytest.mark.parametrize('path', STRATEGY_FILES, ids=lambda path: path.stem)
+def test_a_strategy_joins_any_recipe(path, tmp_path):
+    config = tmp_path / 'config.py'
+    recipe_file = CONFIGS / 'ca2st/ca2st_k400.py'
+    config.write_text(f'_base_ = [{str(recipe_file)!r}, {str(path)!r}]\n')
+    cfg = Config.fromfile(config)
+    assert cfg.runner_type == 'FlexibleRunner'
+    assert STRATEGIES.get(cfg.strategy.type) is not None
+    assert 'Not run here' in path.read_text()
+    if wrapper := cfg.strategy.get('model_wrapper'):
+        assert MODEL_WRAPPERS.get(wrapper.type) is not None
+        assert FUNCTIONS.get(wrapper.auto_wrap_policy) is not None
+
+
+def test_every_half_is_a_unit_of_fsdp():
+    model = tiny.build(tiny.CA2ST)
+    units = []
+
+    class Unit:
+        def __new__(cls, module, **kwargs):
+            units.append(module)
+            return module
+
+    policy = FUNCTIONS.get('wrap_halves')
+    _recursive_wrap(model, policy, Unit, set(), set())
+    assert len(units) == 2 * tiny.DEPTH * len(model.experts)
+    assert sum(isinstance(u, AttentionBlock) for u in units) * 2 == len(units)
+
+
+def test_the_flexible_runner_trains_alike(tmp_path):
+    inputs = dict(imgs=tiny.video(4))
+    found = []
+    for engine in (Runner, FlexibleRunner):
+        strategy = dict(type='SingleDeviceStrategy')
+        config = dict(
+            recipe(2),
+            model=tiny_model(tiny.CAST, inputs),
+            train_dataloader=loader(Clips(inputs, [0, 1, 2, 3]), 2),
+            work_dir=str(tmp_path / engine.__name__),
+            randomness=dict(seed=1),
+            **(dict(strategy=strategy) if engine is FlexibleRunner else {}),
+        )
+        found.append(train(config, engine=engine)[1])
+    plain, flexible = found
+    assert len(plain.values) == 4
+    assert flexible.values == plain.values
+    assert flexible.rates == plain.rates
+
+
+def test_a_config_chooses_its_runner(tmp_path):
+    cfg = Config.fromfile(CONFIGS / 'toy/cast_toy.py')
+    cfg.work_dir = str(tmp_path)
+    cfg.runner_type = 'FlexibleRunner'
+    cfg.strategy = dict(type='SingleDeviceStrategy')
+    assert isinstance(launch.build_runner(cfg), FlexibleRunner)

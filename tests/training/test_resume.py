@@ -1,0 +1,208 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A killed run goes on as if nothing had happened."""
+
+import copy
+import io
+import multiprocessing
+import time
+
+import pytest
+import tiny_models as tiny
+import torch
+from runs import Clips, Losses, loader, recipe, tiny_model, train
+
+from ca2st_mm.engine.whole_checkpoints import (
+    AtomicLocalBackend,
+    is_whole,
+    last_whole_checkpoint,
+)
+
+CLIPS, BATCH, MICRO, EPOCHS = 9, 2, 2, 3
+PER_EPOCH = 4  # micro-batches; the ninth clip fills no step
+SHAKEN = dict(
+    tiny.CAST,
+    links=[dict(tiny.SPACE_TIME, drop_path_rate=0.5)],
+)
+
+
+def shaken_config(tmp_path, workers=0):
+    """Everything random that a run can draw: order, clips, drop paths."""
+    inputs, labels = dict(imgs=tiny.video(CLIPS)), [i % 4 for i in range(9)]
+    sampler = dict(
+        type='WholeStepSampler', clips_per_step=BATCH * MICRO, shuffle=True
+    )
+    config = recipe(EPOCHS)
+    config['optim_wrapper']['accumulative_counts'] = MICRO
+    val_loader = loader(Clips(inputs, labels, shaken=True), 4)
+    return dict(
+        config,
+        model=tiny_model(SHAKEN, inputs),
+        train_dataloader=loader(
+            Clips(inputs, labels, shaken=True),
+            BATCH,
+            sampler,
+            worker_init_fn=dict(type='seed_worker'),
+        )
+        | dict(num_workers=workers),
+        val_dataloader=val_loader,
+        val_cfg=dict(),
+        val_evaluator=dict(type='AudioVisualAccMetric'),
+        work_dir=str(tmp_path / 'work'),
+    )
+
+
+def whole_run(config, tmp_path, **changes):
+    other = dict(config, work_dir=str(tmp_path / 'whole'))
+    return train(copy.deepcopy(other), **changes)[1].values
+
+
+def killed_run(config, kill_at, **changes):
+    losses = Losses(kill_at)
+    with pytest.raises(KeyboardInterrupt):
+        train(copy.deepcopy(config), losses, **changes)
+    return losses.values
+
+
+def resumed_run(config, **changes):
+    """As `tools/train.py --resume`."""
+    return train(
+        copy.deepcopy(config),
+        resume=True,
+        load_from=last_whole_checkpoint(config['work_dir']),
+        **changes,
+    )[1].values
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_epochs_go_on_with_the_same_losses(tmp_path, workers):
+    config = shaken_config(tmp_path, workers)
+    seeded = dict(randomness=dict(seed=5))
+    expected = whole_run(config, tmp_path, **seeded)
+    assert len(expected) == EPOCHS * PER_EPOCH
+    before = killed_run(config, kill_at=PER_EPOCH + 1, **seeded)
+    after = resumed_run(config)  # the checkpoint knows the seed
+    assert min(after) == PER_EPOCH
+    assert {**before, **after} == expected
+    # It is no matter of course: clips and masks differ by epoch.
+    assert len(set(expected.values())) == len(expected)
+
+
+def test_iterations_go_on_within_an_epoch(tmp_path):
+    config = shaken_config(tmp_path, workers=1)
+    changes = dict(
+        train_cfg=dict(
+            by_epoch=False, max_iters=8, val_interval=3, val_begin=1
+        ),
+        param_scheduler=[dict(type='WarmupCosineLR', warmup=2, end=8)],
+        checkpoint=dict(by_epoch=False, interval=4),
+        randomness=dict(seed=5),
+    )
+    config['train_dataloader']['sampler'] = dict(
+        type='InfiniteSampler', shuffle=True
+    )
+    config['param_scheduler'] = []
+    config = {**config, **changes}
+    checkpoint = config.pop('checkpoint')
+    config['param_scheduler'][0]['by_epoch'] = False
+    expected = whole_run(config, tmp_path, checkpoint=checkpoint)
+    killed_run(config, kill_at=5, checkpoint=checkpoint)
+    after = resumed_run(config, checkpoint=checkpoint)
+    assert min(after) == 4
+    assert after == {i: expected[i] for i in after}
+
+
+def test_without_the_states_the_losses_differ(tmp_path):
+    config = shaken_config(tmp_path)
+    seeded = dict(randomness=dict(seed=5))
+    expected = whole_run(config, tmp_path, **seeded)
+    killed_run(config, kill_at=PER_EPOCH + 1, **seeded)
+    path = last_whole_checkpoint(config['work_dir'])
+    stored = torch.load(path, weights_only=False)
+    del stored['random_states']
+    torch.save(stored, path)
+    after = resumed_run(config)
+    assert all(after[i] != expected[i] for i in after)
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+def test_a_kill_while_a_checkpoint_is_written_costs_one_epoch(
+    tmp_path, monkeypatch
+):
+    config = shaken_config(tmp_path)
+    seeded = dict(randomness=dict(seed=5))
+    expected = whole_run(config, tmp_path, **seeded)
+    whole_put = AtomicLocalBackend.put
+
+    def put(self, obj, filepath):
+        if 'epoch_2' not in str(filepath):
+            return whole_put(self, obj, filepath)
+        part = f'{filepath}.part'
+        with open(part, 'wb') as file:
+            file.write(obj[: len(obj) // 2])
+        raise Killed
+
+    monkeypatch.setattr(AtomicLocalBackend, 'put', put)
+    with pytest.raises(Killed):
+        train(copy.deepcopy(config), **seeded)
+    monkeypatch.undo()
+    assert last_whole_checkpoint(config['work_dir']).endswith('epoch_1.pth')
+    after = resumed_run(config)
+    assert after == {i: expected[i] for i in range(PER_EPOCH, len(expected))}
+
+
+def checkpoints(folder, *numbers):
+    buffer = io.BytesIO()
+    torch.save(dict(meta={}, values=torch.arange(1000)), buffer)
+    for number in numbers:
+        path = folder / f'epoch_{number}.pth'
+        path.write_bytes(buffer.getvalue())
+        time.sleep(0.02)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize('fault', ['cut', 'empty', 'flipped'])
+def test_a_broken_newest_checkpoint_is_passed_over(tmp_path, fault):
+    whole = checkpoints(tmp_path, 1, 2, 10)
+    assert last_whole_checkpoint(tmp_path).endswith('epoch_10.pth')
+    middle = len(whole) // 2
+    broken = dict(
+        cut=whole[:middle],
+        empty=b'',
+        flipped=whole[:middle] + b'\xff' * 8 + whole[middle + 8 :],
+    )
+    (tmp_path / 'epoch_10.pth').write_bytes(broken[fault])
+    assert last_whole_checkpoint(tmp_path).endswith('epoch_2.pth')
+    (tmp_path / 'best_acc_epoch_3.pth').write_bytes(whole)
+    assert last_whole_checkpoint(tmp_path).endswith('epoch_2.pth')
+
+
+def test_an_empty_folder_has_none(tmp_path):
+    assert last_whole_checkpoint(tmp_path) is None
+    assert last_whole_checkpoint(tmp_path / 'missing') is None
+
+
+def keep_writing(path, data, started):
+    backend = AtomicLocalBackend()
+    while True:
+        backend.put(data, path)
+        started.set()
+
+
+def test_a_file_is_whole_whenever_its_writer_dies(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    buffer = io.BytesIO()
+    torch.save(dict(values=torch.zeros(500_000)), buffer)
+    fork = multiprocessing.get_context('fork')
+    started = fork.Event()
+    writer = fork.Process(
+        target=keep_writing, args=(path, buffer.getvalue(), started)
+    )
+    writer.start()
+    assert started.wait(20)
+    time.sleep(0.03)
+    writer.kill()
+    writer.join()
+    assert is_whole(path)

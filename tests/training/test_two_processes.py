@@ -1,0 +1,76 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Two processes do what one does, whoever hears what."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name('two_processes.py')
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(('127.0.0.1', 0))
+        return found.getsockname()[1]
+
+
+def start(command, folder):
+    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    return subprocess.Popen(
+        [sys.executable, *command, str(SCRIPT), str(folder)],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(scope='module')
+def found(tmp_path_factory):
+    """What one process found, and what two did."""
+    folder = tmp_path_factory.mktemp('processes')
+    pair = [
+        '-m',
+        'torch.distributed.run',
+        '--nproc-per-node=2',
+        f'--master-port={free_port()}',
+    ]
+    for running in [start([], folder), start(pair, folder)]:
+        out, _ = running.communicate(timeout=240)  # one that hangs fails
+        assert running.returncode == 0, out[-3000:]
+    return [
+        json.loads((folder / name).read_text())
+        for name in ('0-of-1.json', '0-of-2.json', '1-of-2.json')
+    ]
+
+
+RUNS = ['sound', 'half', 'silent', 'verbs']
+
+
+@pytest.mark.parametrize('run', RUNS)
+def test_the_same_losses_and_weights(found, run):
+    one, first, second = (results[run] for results in found)
+    both = [
+        sum(pair) / 2
+        for pair in zip(first['losses'], second['losses'], strict=True)
+    ]
+    assert both == pytest.approx(one['losses'], rel=1e-5)
+    assert first['losses'] != second['losses']
+    assert first['rate'] == second['rate'] == one['rate']
+    assert first['weights'] == second['weights']
+    assert first['weights'] == pytest.approx(one['weights'], rel=1e-6)
+
+
+@pytest.mark.parametrize('run', RUNS)
+def test_the_same_metrics_whatever_the_padding(found, run):
+    """Five clips, so that one of the processes judges a clip twice."""
+    one, first, second = (results[run]['metrics'] for results in found)
+    assert one['acc/num_clips'] == 5
+    assert first == second == one

@@ -1,0 +1,123 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""What the processes of a distributed run do; ``torchrun`` starts it.
+
+Alone, it does the same in one process.  Writes what it found to
+``FOLDER/RANK-of-WORLD.json``.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve()
+for folder in (HERE.parent, HERE.parents[1], HERE.parents[1] / 'models'):
+    sys.path.insert(0, str(folder))
+
+import ca2st_mm  # noqa: E402, F401, I001  (mends and registers)
+import tiny_models as tiny  # noqa: E402
+import torch  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
+from runs import Clips, loader, recipe, tiny_model, train  # noqa: E402
+
+RANK = int(os.environ.get('RANK', 0))
+WORLD = int(os.environ.get('WORLD_SIZE', 1))
+TRAINED, JUDGED, STEP, EPOCHS = 8, 5, 4, 2
+
+
+def data(count, present):
+    inputs = dict(
+        tiny.streams(count), audios_present=torch.tensor(present[:count])
+    )
+    return inputs, [i % 4 for i in range(count)]
+
+
+def settings(present):
+    """A run with the same clips in a step for any number of processes."""
+    inputs, labels = data(TRAINED, present)
+    judged = Clips(*data(JUDGED, present))
+    sampler = dict(
+        type='WholeStepSampler', clips_per_step=STEP // WORLD, shuffle=True
+    )
+    distributed = dict(
+        launcher='pytorch',
+        env_cfg=dict(dist_cfg=dict(backend='gloo')),
+        cfg=dict(
+            model_wrapper_cfg=dict(
+                type='MMDistributedDataParallel', device_ids=None
+            )
+        ),
+    )
+    return dict(
+        recipe(EPOCHS),
+        model=tiny_model(tiny.CA2ST, inputs),
+        train_dataloader=loader(Clips(inputs, labels), STEP // WORLD, sampler),
+        val_dataloader=loader(judged, batch_size=2),
+        val_cfg=dict(),
+        val_evaluator=dict(type='AudioVisualAccMetric'),
+        randomness=dict(seed=3),
+        **(distributed if WORLD > 1 else {}),
+    )
+
+
+def verbs_and_nouns(config):
+    """The same with two labels, and nothing trained."""
+    dims = {name: tiny.DIMS for name in tiny.CA2ST['experts']}
+    head = ca2st_mm.models.heads.VerbNounHead(
+        4, 3, dict(verb=dict(in_channels=dims), noun='verb'),
+        average_clips='prob',
+    )  # fmt: skip
+    config['model'].cls_head = tiny.randomize(head)
+    judged = config['val_dataloader']['dataset']
+    labels = [torch.tensor([i % 4, i % 3]) for i in range(JUDGED)]
+    config['val_dataloader']['dataset'] = Clips(judged.inputs, labels)
+    config['val_evaluator'] = dict(type='VerbNounMetric')
+    train_inputs = config['train_dataloader']['dataset'].inputs
+    config['train_dataloader']['dataset'] = Clips(
+        train_inputs, [torch.tensor([i % 4, i % 3]) for i in range(TRAINED)]
+    )
+    return config
+
+
+def run(folder, name, config):
+    runner, losses = train(
+        config,
+        name=name,
+        work_dir=str(folder / f'{name}-{WORLD}'),
+        checkpoint=dict(interval=99, save_last=False),
+    )
+    metrics = {
+        key.removeprefix('val/'): float(values.current())
+        for key, values in runner.message_hub.log_scalars.items()
+        if key.startswith('val/') and 'time' not in key
+    }
+    bare = getattr(runner.model, 'module', runner.model)
+    weights = sum(
+        p.double().abs().sum().item()
+        for p in bare.parameters()
+        if p.requires_grad
+    )
+    return dict(
+        losses=list(losses.values.values()),
+        rate=max(max(rates) for rates in losses.rates.values()),
+        metrics=metrics,
+        weights=weights,
+    )
+
+
+def main():
+    folder = Path(sys.argv[1])
+    init_default_scope('mmaction')
+    torch.manual_seed(0)
+    half = [1.0, 0.0] * TRAINED
+    found = dict(
+        sound=run(folder, 'sound', settings([1.0] * TRAINED)),
+        half=run(folder, 'half', settings(half)),
+        silent=run(folder, 'silent', settings([0.0] * TRAINED)),
+        verbs=run(folder, 'verbs', verbs_and_nouns(settings(half))),
+    )
+    (folder / f'{RANK}-of-{WORLD}.json').write_text(json.dumps(found))
+
+
+if __name__ == '__main__':
+    main()

@@ -23,6 +23,9 @@ env:
 	@set -e; \
 	want=$$(sha256sum $(REQUIREMENTS) | cut -c1-16); \
 	ours="$$(cat $(INSTALL_FILES) | sha256sum | cut -c1-16) $(CURDIR)"; \
+	test -x $(RUN) || $(PYTHON) -c 'import sys; \
+	    sys.exit(sys.version_info[:2] != (3, 11) and "the pinned packages \
+	are a set for Python 3.11; name one: make env PYTHON=python3.11")'; \
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV); \
 	if [ "$$(cat $(VENV)/.pinned 2>/dev/null)" != "$$want" ]; then \
 	    echo 'installing the pinned packages (about 3 minutes, 5 GB)'; \

@@ -60,3 +60,20 @@ def load_from_zoo(filename: str, map_location: Any) -> Dict[str, Any]:
     """
     path = zoo.fetch(filename)
     return CheckpointLoader.load_checkpoint(str(path), map_location)
+
+
+@CheckpointLoader.register_scheme(
+    prefixes=('http://', 'https://', 'hf://'), force=True
+)
+def load_from_web(filename: str, map_location: Any = None) -> Dict[str, Any]:
+    """Load a checkpoint from the web, fetched first if it is not cached.
+
+    Args:
+        filename: ``https://...`` or ``hf://owner/name/file``.
+        map_location: As for ``torch.load``.
+
+    Raises:
+        zoo.ZooError: If the file cannot be had.
+    """
+    path = zoo.fetch_address(filename)
+    return CheckpointLoader.load_checkpoint(str(path), map_location)

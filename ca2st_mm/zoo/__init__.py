@@ -7,7 +7,7 @@ checked against its hash and kept in the cache folder.
 
 from ca2st_mm.zoo.catalogue import SCHEME, Entry, Source, entries, find
 from ca2st_mm.zoo.errors import ZooError
-from ca2st_mm.zoo.fetching import fetch, path
+from ca2st_mm.zoo.fetching import fetch, fetch_address, path
 from ca2st_mm.zoo.verifying import Verdict, verify
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     'ZooError',
     'entries',
     'fetch',
+    'fetch_address',
     'find',
     'path',
     'verify',

@@ -1,20 +1,23 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Getting the weights of an entry: from the cache, else from its sources."""
 
+import hashlib
 import logging
 import os
+import re
 from pathlib import Path
 from typing import ContextManager, List, Optional
 
 from filelock import FileLock, Timeout
 
-from ca2st_mm.zoo.addresses import resolve
+from ca2st_mm.zoo.addresses import file_name, resolve
 from ca2st_mm.zoo.cache import Cache, default_home
-from ca2st_mm.zoo.catalogue import Entry, Source, find
+from ca2st_mm.zoo.catalogue import UNKNOWN, Entry, Source, find
 from ca2st_mm.zoo.download import discard, download
 from ca2st_mm.zoo.errors import DownloadError, ZooError
 
 logger = logging.getLogger(__name__)
+HASH_IN_NAME = re.compile(r'-([0-9a-f]{8,64})\.')
 NO_ADDRESS = 'no direct address known'
 
 
@@ -34,6 +37,37 @@ def fetch(name: str, offline: bool = False) -> Path:
     """
     entry, cache = find(name), Cache(default_home())
     return fetch_entry(entry, cache, offline or _is_offline())
+
+
+def fetch_address(address: str, offline: bool = False) -> Path:
+    """Return the file behind an address that is no entry of the zoo.
+
+    Args:
+        address: ``https://...`` or ``hf://owner/name/file``; eight or more
+            hex digits that end the file's name are its sha256, as OpenMMLab
+            names files, and are checked.
+        offline: As for :func:`fetch`.
+
+    Raises:
+        ValueError: If it is no such address.
+        ZooError: If the file cannot be had.
+    """
+    file = file_name(address)
+    in_name = HASH_IN_NAME.search(file)
+    source = Source(
+        address=address,
+        file=file,
+        layout=UNKNOWN,
+        file_format=UNKNOWN,
+        sha256=in_name[1] if in_name else None,
+        size=None,
+        how='',
+        checked='never',
+    )
+    # Files of one name from two places must not meet in one folder.
+    place = hashlib.sha256(address.encode()).hexdigest()[:12]
+    entry = Entry(f'web-{place}', 'weights', None, None, (source,), ())
+    return fetch_entry(entry, Cache(default_home()), offline or _is_offline())
 
 
 def path(name: str) -> Optional[Path]:

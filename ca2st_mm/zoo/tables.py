@@ -60,8 +60,7 @@ def document(found: Sequence[Entry]) -> str:
     parts = [
         INTRO,
         '## Weights\n\n' + _overview([e for e in found if e.sources]),
-        '## Configs without weights\n\nTrain them. What the authors released '
-        'for the same config stands above,\nunder a name of its own.\n\n'
+        '## Configs without weights\n\nTrain them.\n\n'
         + _overview([e for e in found if not e.sources]),
         '## Sources\n\nTried from top to bottom; none has been tested from '
         'here unless a day is given.\n\n' + _sources(found),

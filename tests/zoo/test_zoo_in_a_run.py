@@ -9,8 +9,9 @@ from file_server import Served, entry, sha256, source
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 
+from ca2st_mm.checkpoints.files import write_checkpoint
 from ca2st_mm.engine.preflight import MissingFileError, check_files
-from ca2st_mm.zoo import catalogue
+from ca2st_mm.zoo import ZooError, catalogue
 
 
 @pytest.fixture
@@ -92,3 +93,30 @@ def test_all_weights_of_a_config_are_named_at_once(home, monkeypatch, name):
     message = str(caught.value)
     assert all(f'{address} (' in message for address in weights)
     assert message.count('by hand') == len(weights)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_mmengine_loads_web_addresses(server, home, tmp_path, suffix):
+    layer, other = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    path = tmp_path / f'line{suffix}'
+    write_checkpoint(path, layer.state_dict())
+    name = f'line-{sha256(path.read_bytes())[:8]}{suffix}'
+    server.files[f'/{name}'] = Served(path.read_bytes())
+    for _ in range(2):
+        load_checkpoint(other, f'{server.url}/{name}')
+        assert torch.equal(layer.weight, other.weight)
+    assert len(server.asked) == 1
+
+
+def test_a_web_address_with_another_hash_is_refused(server, home):
+    server.files['/line-00000000.pth'] = Served()
+    with pytest.raises(ZooError, match='line-00000000.pth'):
+        load_checkpoint(
+            torch.nn.Linear(2, 1), f'{server.url}/line-00000000.pth'
+        )
+
+
+def test_hub_addresses_are_plain_checkpoints_too(server, home, monkeypatch):
+    monkeypatch.setenv('HF_ENDPOINT', server.url)
+    with pytest.raises(ZooError, match='/owner/name/resolve/main/line.pth'):
+        load_checkpoint(torch.nn.Linear(2, 1), 'hf://owner/name/line.pth')

@@ -140,7 +140,13 @@ class MultiExpertBackbone(BaseModule):
         bottlenecks: dict[Any, Bottleneck],
     ) -> nn.Module:
         specs = tuple(self.experts[name].token_spec for name in ends)
-        width = int(specs[0].embed_dims * cfg.pop('ratio', 0.5))
+        ratio = cfg.pop('ratio', 0.5)
+        width = int(specs[0].embed_dims * ratio)
+        if width < 1:
+            raise ValueError(
+                f'ratio {ratio} leaves nothing of the {specs[0].embed_dims} '
+                f'channels of {ends[0]}'
+            )
         for name, spec in zip(ends, specs, strict=True):
             known = bottlenecks.setdefault(
                 (layer, name), Bottleneck(spec.embed_dims, width)
@@ -151,6 +157,11 @@ class MultiExpertBackbone(BaseModule):
                     f'width, got {known.bottleneck_dims} and {width}'
                 )
         axes, units = cfg.pop('axes'), cfg.pop('drop_path_unit', {})
+        if not isinstance(units, Mapping) or not set(units) <= set(ends):
+            raise ValueError(
+                'drop_path_unit of a link is a dict by expert, of '
+                f'{list(ends)}, got {units!r}'
+            )
         return MODELS.build(
             dict(
                 cfg,
@@ -281,8 +292,13 @@ def _build_time_encoders(
     encoders = ModuleDict()
     for stream, cfg in cfgs.items():
         if not isinstance(cfg, str):
-            arguments = {k: v for k, v in cfg.items() if k != 'type'}
-            encoders[stream] = TimeEncoder(**arguments)
+            cfg = dict(cfg)
+            _check_choice(
+                f'type of the time encoder of {stream}',
+                cfg.pop('type', 'TimeEncoder'),
+                ('TimeEncoder',),
+            )
+            encoders[stream] = TimeEncoder(**cfg)
     if dangling := set(owner.values()) - set(encoders):
         raise ValueError(
             f'time_encoders shares the encoder of {sorted(dangling)}, which '

@@ -258,3 +258,25 @@ def test_shared_bottlenecks_of_two_widths_raise():
     links = [SPACE_TIME, dict(SPACE_AUDIO, ratio=0.25)]
     with pytest.raises(ValueError, match='spatial.*8 and 4'):
         build(CA2ST, links=links, share_bottlenecks=True)
+
+
+@pytest.mark.parametrize(
+    'link, message',
+    [
+        (
+            dict(drop_path_unit=dict(spatail='token')),
+            r"\['spatial', 'temporal'\]",
+        ),
+        (dict(drop_path_unit='token'), 'is a dict by expert'),
+        (dict(ratio=0.01), 'ratio 0.01 leaves nothing of the 16 channels'),
+    ],
+)
+def test_misspelt_options_of_a_link_raise(link, message):
+    with pytest.raises(ValueError, match=message):
+        build(CAST, links=[dict(SPACE_TIME, **link)])
+
+
+def test_an_unknown_time_encoder_raises():
+    encoders = dict(imgs=dict(type='Nonsense', embed_dims=8))
+    with pytest.raises(ValueError, match='time encoder of imgs must be one'):
+        build(CAST, time_encoders=encoders)

@@ -51,4 +51,7 @@ train_dataloader = dict(
     batch_size=6,
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
 )
-default_hooks = dict(checkpoint=dict(save_best='acc/top1'))
+default_hooks = dict(
+    checkpoint=dict(save_best='acc/top1'),
+    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
+)

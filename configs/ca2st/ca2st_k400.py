@@ -38,4 +38,7 @@ train_dataloader = dict(
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 6),
 )
 optim_wrapper = dict(accumulative_counts=6)
-default_hooks = dict(checkpoint=dict(save_best='acc/top1'))
+default_hooks = dict(
+    checkpoint=dict(save_best='acc/top1'),
+    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
+)

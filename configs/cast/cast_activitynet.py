@@ -48,4 +48,7 @@ train_dataloader = dict(
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
 )
 optim_wrapper = dict(accumulative_counts=4)
-default_hooks = dict(checkpoint=dict(save_best='acc/top1'))
+default_hooks = dict(
+    checkpoint=dict(save_best='acc/top1'),
+    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
+)

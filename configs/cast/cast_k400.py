@@ -29,11 +29,11 @@ train_dataloader = dict(
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 6),
 )
 optim_wrapper = dict(accumulative_counts=6)
-custom_hooks = [
-    dict(
+default_hooks = dict(
+    checkpoint=dict(save_best='acc/top1'),
+    linear_scaling=dict(
         type='LinearScalingHook',
         base_batch_size=256,
         recipe_batch_size=576,
     ),
-]
-default_hooks = dict(checkpoint=dict(save_best='acc/top1'))
+)

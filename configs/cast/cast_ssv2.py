@@ -45,11 +45,11 @@ train_dataloader = dict(
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
 )
 optim_wrapper = dict(accumulative_counts=4)
-custom_hooks = [
-    dict(
+default_hooks = dict(
+    checkpoint=dict(save_best='acc/top1'),
+    linear_scaling=dict(
         type='LinearScalingHook',
         base_batch_size=256,
         recipe_batch_size=384,
     ),
-]
-default_hooks = dict(checkpoint=dict(save_best='acc/top1'))
+)

@@ -47,4 +47,7 @@ model = dict(
     ),
 )
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-default_hooks = dict(checkpoint=dict(save_best='acc/top1'))
+default_hooks = dict(
+    checkpoint=dict(save_best='acc/top1'),
+    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
+)

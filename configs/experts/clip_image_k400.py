@@ -45,3 +45,6 @@ model = dict(
         std=[58.395, 57.12, 57.375],
     ),
 )
+default_hooks = dict(
+    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256)
+)

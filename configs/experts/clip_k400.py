@@ -54,3 +54,6 @@ test_pipeline = _base_.test_pipeline[:-1] + [pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+default_hooks = dict(
+    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256)
+)

@@ -119,6 +119,9 @@ def test_every_trained_parameter_learns(name):
     total, _ = model.parse_losses(losses)
     assert torch.isfinite(total)
     total.backward()
+    # DistributedDataParallel waits for all of them; so we do without its
+    # find_unused_parameters.
+    assert not [n for n, p in trained.items() if p.grad is None]
     still = {n for n, p in trained.items() if not (p.grad != 0).any()}
     idle = tuple(without_effect(cfg))
     expected = {n for n in trained if idle and n.startswith(idle)}
@@ -198,3 +201,16 @@ def test_says_what_to_fetch(name, tmp_path, monkeypatch):
 def test_no_config_names_a_machine_path():
     for path in CONFIGS.rglob('*.py'):
         assert '/work/' not in path.read_text(), path
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_rates_follow_the_batch(name):
+    """In default_hooks: another list of custom_hooks keeps it."""
+    cfg = load(name)
+    assert cfg.default_hooks.linear_scaling.type == 'LinearScalingHook'
+    assert 'auto_scale_lr' not in cfg
+
+
+def test_no_config_looks_for_unused_parameters():
+    for path in CONFIGS.rglob('*.py'):
+        assert 'find_unused_parameters' not in path.read_text(), path

@@ -63,7 +63,7 @@ def test_known_values(name):
     assert tuple(wrapper.optimizer.betas) == (0.9, 0.999)
     assert wrapper.paramwise_cfg.layer_decay == known.layer_decay
     assert cfg.train_cfg.max_epochs == known.epochs
-    (scaling,) = cfg.custom_hooks
+    scaling = cfg.default_hooks.linear_scaling
     assert scaling.base_batch_size == 256
     assert scaling.get('recipe_batch_size') == known.total_batch
     assert cfg.train_dataloader.batch_size == known.batch
@@ -91,6 +91,7 @@ def test_schedule_and_steps_fit_together(name):
     assert loader.worker_init_fn.type == 'seed_worker'
     assert not loader.persistent_workers
     assert cfg.default_hooks.checkpoint.backend_args.backend == 'atomic'
+    assert cfg.default_hooks.linear_scaling.base_batch_size == 256
     assert cfg.default_hooks.random_state.type == 'RandomStateHook'
     # Of six clips in a batch, mixup pairs each with another one.
     assert loader.batch_size % 2 == 0
@@ -154,7 +155,6 @@ def test_two_iterations_and_an_evaluation(name, world, tmp_path, monkeypatch):
         optim_wrapper=wrapper,
         param_scheduler=[schedule],
         default_hooks=quick_hooks(cfg),
-        custom_hooks=[hook.to_dict() for hook in cfg.custom_hooks],
         default_scope='mmaction',
         experiment_name=f'{tmp_path.name}',
         log_level='ERROR',

@@ -104,7 +104,7 @@ def recipe(epochs, warmup=1):
     return dict(
         optim_wrapper=cfg.optim_wrapper.to_dict(),
         param_scheduler=[s.to_dict() for s in cfg.param_scheduler],
-        custom_hooks=[h.to_dict() for h in cfg.custom_hooks],
+        custom_hooks=[dict(type='LinearScalingHook')],
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
     )
 

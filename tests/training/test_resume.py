@@ -1,14 +1,18 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A killed run goes on as if nothing had happened."""
 
+import argparse
 import copy
 import io
 import multiprocessing
+import runpy
 import time
+from pathlib import Path
 
 import pytest
 import tiny_models as tiny
 import torch
+from mmengine.config import Config
 from runs import Clips, Losses, loader, recipe, tiny_model, train
 
 from ca2st_mm.engine.whole_checkpoints import (
@@ -17,6 +21,7 @@ from ca2st_mm.engine.whole_checkpoints import (
     last_whole_checkpoint,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 CLIPS, BATCH, MICRO, EPOCHS = 9, 2, 2, 3
 PER_EPOCH = 4  # micro-batches; the ninth clip fills no step
 SHAKEN = dict(
@@ -182,6 +187,27 @@ def test_a_broken_newest_checkpoint_is_passed_over(tmp_path, fault):
 def test_an_empty_folder_has_none(tmp_path):
     assert last_whole_checkpoint(tmp_path) is None
     assert last_whole_checkpoint(tmp_path / 'missing') is None
+
+
+@pytest.mark.parametrize('given', ['auto', 'other.pth'])
+def test_the_tool_resumes_from_the_newest_whole_one(tmp_path, given):
+    tool = runpy.run_path(str(ROOT / 'tools' / 'train.py'))
+    whole = checkpoints(tmp_path, 1, 2)
+    (tmp_path / 'epoch_2.pth').write_bytes(whole[:100])
+    flags = argparse.Namespace(
+        resume=given,
+        no_validate=False,
+        amp=False,
+        auto_scale_lr=False,
+        seed=None,
+        diff_rank_seed=False,
+        deterministic=False,
+    )
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    tool['apply_flags'](cfg, flags)
+    assert cfg.resume
+    wanted = dict(auto=str(tmp_path / 'epoch_1.pth')).get(given, given)
+    assert cfg.load_from == wanted
 
 
 def keep_writing(path, data, started):

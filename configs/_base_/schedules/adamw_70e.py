@@ -1,9 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """AdamW for 70 epochs, as the authors train CAST on Kinetics-400.
 
-The rate 1e-3 is for a total batch of 256 and follows the real one, clips of a
-process x processes x micro-batches; the start of a run prints both.  The
-authors used half precision (``--amp``).
+The rate 1e-3 is for a total batch of 256; the LinearScalingHook that every
+recipe has among its ``default_hooks`` lets it follow the real one, clips of a
+process x processes x micro-batches, and prints both.  The authors used half
+precision (``--amp``), no clipping of gradients and no averaged weights (for
+these add ``dict(type='EMAHook')`` to ``custom_hooks``).
 """
 
 optim_wrapper = dict(
@@ -32,7 +34,6 @@ param_scheduler = [
         convert_to_iter_based=True,  # a new rate in every step
     ),
 ]
-custom_hooks = [dict(type='LinearScalingHook', base_batch_size=256)]
 train_cfg = dict(
     type='EpochBasedTrainLoop',
     max_epochs=max_epochs,

@@ -13,7 +13,7 @@ so the config moves its number here and tells the hook that scales the rate::
         optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
         paramwise_cfg=dict(layer_decay=0.75),
     )
-    custom_hooks = [dict(type='LinearScalingHook', accumulative_counts=4)]
+    default_hooks = dict(linear_scaling=dict(accumulative_counts=4))
 
 The scale of the loss is that of the authors.
 """

@@ -1,0 +1,161 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The rate follows the step, and the batch that is really trained with."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from ca2st_mm.datasets import WholeStepSampler
+from ca2st_mm.engine import LinearScalingHook, WarmupCosineLR
+
+
+def wrapper_of(steps=1, rates=(1.0,)):
+    groups = [
+        dict(params=[nn.Parameter(torch.zeros(1))], lr=lr) for lr in rates
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1.0)
+    return OptimWrapper(optimizer, accumulative_counts=steps)
+
+
+def walk(wrapper, iterations, **schedule):
+    """The rate of the first group in every iteration."""
+    scheduler = WarmupCosineLR(wrapper, end=iterations, **schedule)
+    rates = []
+    for _ in range(iterations):
+        rates.append(wrapper.optimizer.param_groups[0]['lr'])
+        wrapper.step()
+        scheduler.step()
+    return rates
+
+
+def test_up_from_nothing_and_down_to_the_least():
+    rates = walk(wrapper_of(), 100, warmup=11, min_ratio=0.01)
+    assert rates[0] == 0
+    assert rates[5] == pytest.approx(0.5)
+    assert rates[10] == rates[11] == 1
+    assert rates == sorted(rates[:11]) + sorted(rates[11:], reverse=True)
+    assert rates[11 + 89 // 2] == pytest.approx(0.505, abs=0.02)
+    assert 0.01 < rates[-1] < 0.011
+
+
+def test_micro_batches_of_a_step_share_its_rate():
+    once = walk(wrapper_of(), 20, warmup=5, min_ratio=0.01)
+    often = walk(wrapper_of(3), 60, warmup=15, min_ratio=0.01)
+    assert often[::3] == often[1::3] == often[2::3] == once
+
+
+def test_no_warm_up():
+    assert walk(wrapper_of(), 4)[0] == 1
+
+
+@pytest.mark.parametrize(
+    'schedule, words',
+    [
+        (dict(end=5, warmup=5), 'warm-up has to end'),
+        (dict(end=5, by_epoch=True), 'convert_to_iter_based=True'),
+    ],
+)
+def test_schedules_that_cannot_be(schedule, words):
+    with pytest.raises(ValueError, match=words):
+        WarmupCosineLR(wrapper_of(), **schedule)
+
+
+def runner_of(wrapper, clips=6, processes=16, batches=8, scaled=False):
+    class Loader(SimpleNamespace):
+        def __len__(self):
+            return batches
+
+    return SimpleNamespace(
+        optim_wrapper=wrapper,
+        param_schedulers=[WarmupCosineLR(wrapper, end=8)],
+        cfg=dict(auto_scale_lr=dict(enable=scaled)),
+        train_dataloader=Loader(
+            batch_sampler=SimpleNamespace(batch_size=clips)
+        ),
+        world_size=processes,
+        logger=logging.getLogger('scaling'),
+    )
+
+
+def test_accumulated_clips_count(caplog):
+    caplog.set_level('INFO')
+    wrapper = wrapper_of(steps=4, rates=(1e-3, 5e-4))
+    runner = runner_of(wrapper)
+    LinearScalingHook(recipe_batch_size=384).before_run(runner)
+    groups = wrapper.optimizer.param_groups
+    # 6 x 16 x 4 = 384 clips: the authors' 1e-3 becomes 1.5e-3.
+    for key in ('lr', 'initial_lr'):
+        found = [group[key] for group in groups]
+        assert found == pytest.approx([1.5e-3, 7.5e-4]), key
+    schedule = runner.param_schedulers[0]
+    assert schedule.base_values[:2] == pytest.approx([1.5e-3, 7.5e-4])
+    assert 'Total batch 384: 6 clips x 16 processes x 4' in caplog.text
+    assert 'Total batch of the recipe: 384' in caplog.text
+    assert not [r for r in caplog.records if r.levelname == 'WARNING']
+
+
+@pytest.mark.parametrize('processes, warned', [(1, True), (8, False)])
+def test_a_batch_far_from_the_recipe_is_warned_about(
+    processes, warned, caplog
+):
+    hook = LinearScalingHook(recipe_batch_size=384)
+    hook.before_run(runner_of(wrapper_of(steps=4), processes=processes))
+    assert ('may not be reached' in caplog.text) == warned
+
+
+def test_an_unknown_batch_is_said_to_be(caplog):
+    caplog.set_level('INFO')
+    LinearScalingHook().before_run(runner_of(wrapper_of()))
+    assert 'Total batch of the recipe: unknown' in caplog.text
+
+
+def test_loaded_rates_are_not_scaled_again():
+    wrapper = wrapper_of(rates=(1e-3, 1e-3))
+    state = None
+    for _ in range(2):  # FlexibleRunner: the checkpoint first, then the hook
+        if state:
+            wrapper.load_state_dict(state)
+        LinearScalingHook().before_run(runner_of(wrapper))
+        state = wrapper.state_dict()
+        assert wrapper.optimizer.param_groups[0]['lr'] == pytest.approx(
+            1e-3 * 96 / 256
+        )
+
+
+def test_scaling_twice_is_refused():
+    with pytest.raises(ValueError, match='scaled twice'):
+        LinearScalingHook().before_run(runner_of(wrapper_of(), scaled=True))
+
+
+def test_an_epoch_that_ends_within_a_step_is_warned_about(caplog):
+    LinearScalingHook().before_run(runner_of(wrapper_of(steps=3)))
+    assert 'WholeStepSampler with clips_per_step=18' in caplog.text
+
+
+def sampled(monkeypatch, rank, world, **options):
+    monkeypatch.setattr(
+        'mmengine.dataset.sampler.get_dist_info', lambda: (rank, world)
+    )
+    return WholeStepSampler(range(23), seed=1, **options)
+
+
+def test_only_whole_steps_are_drawn(monkeypatch):
+    parts = [
+        sampled(monkeypatch, rank, 2, clips_per_step=4) for rank in (0, 1)
+    ]
+    drawn = [list(part) for part in parts]
+    assert [len(d) for d in drawn] == [len(p) for p in parts] == [8, 8]
+    assert len(set(drawn[0] + drawn[1])) == 16
+    for part in parts:
+        part.set_epoch(1)
+    others = set(list(parts[0]) + list(parts[1]))
+    assert others != set(drawn[0] + drawn[1])
+
+
+def test_too_few_clips_are_named(monkeypatch):
+    with pytest.raises(ValueError, match='do not fill one step of 12 clips'):
+        sampled(monkeypatch, 0, 2, clips_per_step=12)

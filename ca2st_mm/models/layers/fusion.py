@@ -67,7 +67,8 @@ class ExpertFusion(nn.Module):
         """Fuse features {expert: (B, C)} to (B, C).
 
         ``feats`` may hold ``<expert>_present``, (B, 1), 0 where a sample
-        lacks the input of that expert.
+        lacks the input of that expert; a sample without any expert gives
+        zeros.
 
         Raises:
             KeyError: If no expert of this fusion is in ``feats``.
@@ -83,4 +84,7 @@ class ExpertFusion(nn.Module):
             present = feats.get(f'{name}_present', 1)
             total = total + present * self.adapters[name](feats[name])
             count = count + present
-        return total / count if self.reduction == 'mean' else total
+        if self.reduction == 'sum':
+            return total
+        # of a sample without any expert the mean is zero, as the sum
+        return total / (count + (count == 0))

@@ -15,6 +15,10 @@ class MultiExpertRecognizer(BaseRecognizer):
     MMAction2's ``MMRecognizer3D`` does the same without
     ``test_cfg=dict(max_testing_views=...)``, which bounds the memory of
     multi-view testing: views go through the backbone in chunks.
+
+    Raises:
+        ValueError: When views are chunked, if ``max_testing_views`` is below
+            one.
     """
 
     def extract_feat(
@@ -55,6 +59,12 @@ class MultiExpertRecognizer(BaseRecognizer):
         limit = (self.test_cfg or {}).get('max_testing_views')
         if not test_mode or limit is None:
             return self.backbone(**inputs)
+        if limit < 1:
+            raise ValueError(
+                'test_cfg.max_testing_views is the number of views that go '
+                f'through the backbone at once, got {limit}; it is at least '
+                '1, or None for all'
+            )
         total = len(next(iter(inputs.values())))
         chunks = [
             self.backbone(**{k: x[i : i + limit] for k, x in inputs.items()})

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """One classifier over the fused features of all experts."""
 
+import torch
 from mmaction.models.heads import BaseHead
 from torch import Tensor
 
@@ -8,6 +9,7 @@ from ca2st_mm.registry import MODELS
 
 from ..layers.fusion import ExpertFusion
 from ..layers.init import linear
+from .labels import check_hard_labels
 
 CROSS_ENTROPY = dict(type='CrossEntropyLoss', loss_weight=1.0)
 
@@ -29,7 +31,7 @@ class FusionHead(BaseHead):
             default. See :class:`ExpertFusion`.
         reduction: 'sum' or 'mean' over the experts.
         loss_cls: Loss config.
-        label_smooth_eps: Label smoothing of hard labels.
+        label_smooth_eps: Label smoothing, of hard and of soft labels.
         topk: Accuracies shown while training.
         average_clips: 'prob', 'score' or None: how views are averaged.
         init_cfg: Initialization config.
@@ -67,3 +69,30 @@ class FusionHead(BaseHead):
     def forward(self, feats: dict[str, Tensor], **kwargs) -> Tensor:
         """Features {expert: (B, C)} -> logits (B, num_classes)."""
         return self.fc_cls(self.fusion(feats))
+
+    def loss_by_feat(
+        self, cls_scores: Tensor, data_samples: list
+    ) -> dict[str, Tensor]:
+        """Loss and training accuracies, of labels that fit the classes.
+
+        Args:
+            cls_scores: Logits (B, num_classes).
+            data_samples: Samples with a ``gt_label``, hard (1,) or soft
+                (num_classes,).
+
+        Returns:
+            ``loss_cls``; with hard labels also ``top1_acc`` and so on.
+
+        Raises:
+            ValueError: If a label is of another form or out of range.
+        """
+        labels = torch.stack([s.gt_label for s in data_samples])
+        if labels.shape[1:] == (1,):
+            check_hard_labels(labels, self.num_classes, 'class')
+        elif labels.shape[1:] != (self.num_classes,):
+            raise ValueError(
+                'a label is one class or a soft vector of '
+                f'{self.num_classes} numbers, got the shape '
+                f'{tuple(labels.shape[1:])}'
+            )
+        return super().loss_by_feat(cls_scores, data_samples)

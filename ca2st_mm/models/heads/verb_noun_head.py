@@ -15,6 +15,7 @@ from ca2st_mm.registry import MODELS
 from ..layers.fusion import ExpertFusion
 from ..layers.init import linear
 from .fusion_head import CROSS_ENTROPY
+from .labels import check_hard_labels
 
 TASKS = ('verb', 'noun')
 
@@ -104,11 +105,7 @@ class VerbNounHead(BaseHead):
         if not labels.is_floating_point() and labels.shape[-1] == 2:
             hard = dict(zip(TASKS, labels.unbind(-1), strict=True))
             for task, label in hard.items():
-                if label.min() < 0 or label.max() >= self.sizes[task]:
-                    raise ValueError(
-                        f'a {task} label lies in 0 to {self.sizes[task] - 1}, '
-                        f'got {label.tolist()}'
-                    )
+                check_hard_labels(label, self.sizes[task], task)
             return hard
         if labels.shape[-1] != sum(self.sizes.values()):
             raise ValueError(
@@ -127,12 +124,26 @@ class VerbNounHead(BaseHead):
     def loss_by_feat(
         self, cls_scores: dict[str, Tensor], data_samples: list
     ) -> dict[str, Tensor]:
-        """Loss of both tasks and their training accuracies."""
+        """Loss of both tasks and their training accuracies.
+
+        Args:
+            cls_scores: Logits {verb, noun: (B, classes)}.
+            data_samples: Samples with a ``gt_label``.
+
+        Returns:
+            ``loss_verb`` and ``loss_noun``, at least float32; with hard
+            labels also ``verb_top1_acc`` and so on.
+
+        Raises:
+            ValueError: If a label is of another form or out of range.
+        """
         device = cls_scores['verb'].device
         labels = torch.stack([s.gt_label for s in data_samples]).to(device)
         losses = {}
         for task, label in self._split_labels(labels).items():
             scores = cls_scores[task]
+            # numpy, and a precise loss, know no bfloat16
+            scores = scores.to(torch.promote_types(scores.dtype, torch.float))
             if label.ndim == 1:
                 accuracies = top_k_accuracy(
                     scores.detach().float().cpu().numpy(),

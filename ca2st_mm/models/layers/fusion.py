@@ -72,7 +72,8 @@ class ExpertFusion(nn.Module):
         """Fuse features {expert: (B, C)} to (B, C).
 
         ``feats`` may hold ``<expert>_present``, (B, 1), 0 where a sample
-        lacks the input of that expert.
+        lacks the input of that expert; a sample without any expert gives
+        zeros.
 
         Raises:
             KeyError: If no expert of this fusion is in ``feats``.

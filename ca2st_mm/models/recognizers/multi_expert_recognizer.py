@@ -28,6 +28,7 @@ class MultiExpertRecognizer(BaseRecognizer):
     Raises:
         ValueError: If the blending has other classes than the head, or the
             head names experts that the backbone has not.
+            When views are chunked, if ``max_testing_views`` is below one.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -103,6 +104,12 @@ class MultiExpertRecognizer(BaseRecognizer):
         limit = (self.test_cfg or {}).get('max_testing_views')
         if not test_mode or limit is None:
             return self.backbone(**inputs)
+        if limit < 1:
+            raise ValueError(
+                'test_cfg.max_testing_views is the number of views that go '
+                f'through the backbone at once, got {limit}; it is at least '
+                '1, or None for all'
+            )
         total = len(next(iter(inputs.values())))
         chunks = [
             self.backbone(**{k: x[i : i + limit] for k, x in inputs.items()})

@@ -1,0 +1,131 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Views are folded into the batch, in chunks where the memory is small."""
+
+import math
+
+import pytest
+import tiny_models as tiny
+import torch
+
+CLASSES, CLIPS, VIEWS = 5, 2, 3
+MODEL = dict(
+    type='MultiExpertRecognizer',
+    backbone=dict(tiny.CA2ST, missing_inputs='drop'),
+    cls_head=dict(
+        type='FusionHead',
+        num_classes=CLASSES,
+        in_channels=dict.fromkeys(tiny.CA2ST['experts'], tiny.DIMS),
+    ),
+)
+LIMITS = pytest.mark.parametrize('limit', [1, 2, 4, 6, 7])
+
+
+def recognizer(how='prob', **changes):
+    head = dict(MODEL['cls_head'], average_clips=how)
+    return tiny.randomize(tiny.build(MODEL, cls_head=head, **changes))
+
+
+def views_of(clips=CLIPS, views=VIEWS):
+    """Streams (B, views, ...); one view has no sound."""
+    flat = tiny.streams(clips * views)
+    flat['audios_present'] = torch.ones(clips * views)
+    flat['audios_present'][1] = 0
+    return {k: x.unflatten(0, (clips, views)) for k, x in flat.items()}
+
+
+def predictions(model, inputs):
+    samples = tiny.samples(list(range(CLIPS)))
+    with torch.no_grad():
+        samples = model(inputs, samples, mode='predict')
+    return torch.stack([sample.pred_score for sample in samples])
+
+
+def batch_sizes(model):
+    """Sizes of the batches that reach the backbone from now on."""
+    sizes = []
+    model.backbone.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(len(kwargs['imgs'])),
+        with_kwargs=True,
+    )
+    return sizes
+
+
+@pytest.mark.parametrize('how', ['prob', 'score', None])
+def test_predicts_what_a_loop_over_clips_and_views_does(how):
+    model, inputs = recognizer(how), views_of()
+    found = predictions(model, inputs)
+    for clip in range(CLIPS):
+        rows = []
+        for view in range(VIEWS):
+            one = {k: x[clip, view][None] for k, x in inputs.items()}
+            with torch.no_grad():
+                logits = model.cls_head(model.backbone(**one))[0]
+            rows.append(logits.softmax(-1) if how == 'prob' else logits)
+        expected = torch.stack(rows) if how is None else sum(rows) / VIEWS
+        torch.testing.assert_close(found[clip], expected, atol=1e-5, rtol=1e-4)
+
+
+@LIMITS
+def test_chunks_bound_the_batch_and_change_no_score(limit):
+    inputs = views_of()
+    expected = predictions(recognizer(), inputs)
+    model = recognizer(test_cfg=dict(max_testing_views=limit))
+    sizes = batch_sizes(model)
+    found = predictions(model, inputs)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    total = CLIPS * VIEWS
+    assert len(sizes) == math.ceil(total / limit)
+    assert max(sizes) == min(limit, total) and sum(sizes) == total
+
+
+def test_without_a_limit_all_views_go_at_once():
+    model = recognizer()
+    sizes = batch_sizes(model)
+    predictions(model, views_of())
+    assert sizes == [CLIPS * VIEWS]
+
+
+def test_training_is_not_chunked():
+    model = recognizer(test_cfg=dict(max_testing_views=1))
+    sizes = batch_sizes(model)
+    losses = model(
+        views_of(views=1), tiny.samples(list(range(CLIPS))), mode='loss'
+    )
+    assert sizes == [CLIPS] and torch.isfinite(losses['loss_cls'])
+
+
+def test_tensor_mode_gives_logits():
+    model, inputs = recognizer(), views_of()
+    with torch.no_grad():
+        logits = model(inputs, mode='tensor', stage='head')
+        feats = model(inputs, mode='tensor')
+    assert logits.shape == (CLIPS * VIEWS, CLASSES)
+    torch.testing.assert_close(logits, model.cls_head(feats))
+
+
+@pytest.mark.parametrize(
+    'name, cut',
+    [('audios', (slice(None), slice(2))), ('imgs', (slice(1),))],
+)
+def test_streams_with_other_clips_or_views_raise_by_name(name, cut):
+    inputs = views_of()
+    inputs[name] = inputs[name][cut]
+    shape = tuple(inputs[name].shape[:2])
+    with pytest.raises(ValueError) as caught:
+        recognizer().extract_feat(inputs)
+    assert f"'{name}': {shape}" in str(caught.value)
+
+
+@pytest.mark.parametrize('limit', [0, -2])
+def test_a_limit_below_one_view_is_refused(limit):
+    model = recognizer(test_cfg=dict(max_testing_views=limit))
+    with pytest.raises(ValueError, match=f'max_testing_views.*{limit}'):
+        predictions(model, views_of())
+
+
+def test_a_missing_stream_raises_by_the_name_of_its_expert():
+    inputs = views_of()
+    del inputs['audios']
+    model = recognizer(backbone=tiny.CA2ST)
+    with pytest.raises(KeyError, match="'audio': 'audios'"):
+        predictions(model, inputs)

@@ -18,9 +18,14 @@ mine = dict(
     num_classes={count},
 )
 model = dict(cls_head=dict(num_classes={count}))
-train_dataloader = dict(dataset=dict(mine, ann_file='train.csv'))
+train_dataloader = dict(
+    dataset=dict(mine, ann_file='train.csv'),
+    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
+)
 val_dataloader = dict(dataset=dict(mine, ann_file='val.csv'))
 test_dataloader = dict(dataset=dict(mine, ann_file='val.csv'))
+# A step after every batch, however small the set; the rate follows the batch.
+optim_wrapper = dict(accumulative_counts=1)
 '''
 
 

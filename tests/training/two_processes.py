@@ -116,10 +116,6 @@ def run(folder, name, config):
 
 def killed_and_resumed(folder):
     """Losses of an unbroken run and of one that goes on, each rank's own."""
-    links = [
-        dict(tiny.SPACE_TIME, drop_path_rate=0.5),
-        *tiny.CA2ST['links'][1:],
-    ]
     losses = []
     for name, kill_at, resume in (
         ('whole', None, False),
@@ -127,9 +123,7 @@ def killed_and_resumed(folder):
         ('broken', None, True),
     ):
         config = settings([1.0] * TRAINED)
-        config['model'] = tiny_model(
-            dict(tiny.CA2ST, links=links), data(1, [1.0])[0]
-        )
+        config['train_dataloader']['dataset'].shaken = True
         config['randomness']['diff_rank_seed'] = True
         work_dir = folder / f'{name}-{WORLD}'
         checkpoint = last_whole_checkpoint(work_dir) if resume else None

@@ -48,27 +48,28 @@ class RandomStateHook(Hook):
         """Set the states if the run goes on from a checkpoint."""
         if runner.iter == 0:
             return
+        held = self.resumed or []
         sampler = runner.train_dataloader.sampler
-        if hasattr(sampler, 'seed'):
-            sampler.seed = runner.seed
-        if not self.resumed or len(self.resumed) != runner.world_size:
-            held = len(self.resumed or [])
+        if held and hasattr(sampler, 'seed'):
+            # Not the runner's seed, which may differ from rank to rank.
+            sampler.seed = held[0]['sampler_seed']
+        if len(held) != runner.world_size:
             runner.logger.warning(
-                f'The checkpoint holds the random states of {held} processes '
-                f'and {runner.world_size} run now, so this run draws other '
-                'random numbers than an unbroken one'
+                f'The checkpoint holds the random states of {len(held)} '
+                f'processes and {runner.world_size} run now, so this run '
+                'draws other random numbers than an unbroken one'
             )
             return
-        set_random_state(self.resumed[get_rank()])
+        set_random_state(held[get_rank()])
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Gather the states if a checkpoint follows this iteration."""
         if any(self._saves_now(runner, hook) for hook in runner.hooks):
-            self._gather()
+            self._gather(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Gather the states; not all processes take part in saving."""
-        self._gather()
+        self._gather(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add what was gathered."""
@@ -82,8 +83,11 @@ class RandomStateHook(Hook):
         """Go back to it."""
         set_random_state(self.outside)
 
-    def _gather(self) -> None:
-        self.states = all_gather_object(random_state())
+    def _gather(self, runner: Runner) -> None:
+        seed = getattr(runner.train_dataloader.sampler, 'seed', None)
+        self.states = all_gather_object(
+            dict(random_state(), sampler_seed=seed)
+        )
 
     def _saves_now(self, runner: Runner, hook: Hook) -> bool:
         return (

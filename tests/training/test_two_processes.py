@@ -74,3 +74,10 @@ def test_the_same_metrics_whatever_the_padding(found, run):
     one, first, second = (results[run]['metrics'] for results in found)
     assert one['acc/num_clips'] == 5
     assert first == second == one
+
+
+def test_each_process_goes_on_with_its_own_random_numbers(found):
+    for results in found:
+        whole, after = results['resumed']
+        assert set(after) == {'2', '3'}
+        assert after == {i: whole[i] for i in after}

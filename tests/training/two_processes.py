@@ -18,7 +18,16 @@ import ca2st_mm  # noqa: E402, F401, I001  (mends and registers)
 import tiny_models as tiny  # noqa: E402
 import torch  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
-from runs import Clips, loader, recipe, tiny_model, train  # noqa: E402
+from runs import (  # noqa: E402
+    Clips,
+    Losses,
+    loader,
+    recipe,
+    tiny_model,
+    train,
+)
+
+from ca2st_mm.engine import last_whole_checkpoint  # noqa: E402
 
 RANK = int(os.environ.get('RANK', 0))
 WORLD = int(os.environ.get('WORLD_SIZE', 1))
@@ -105,6 +114,34 @@ def run(folder, name, config):
     )
 
 
+def killed_and_resumed(folder):
+    """Losses of an unbroken run and of one that goes on, each rank's own."""
+    losses = []
+    for name, kill_at, resume in (
+        ('whole', None, False),
+        ('broken', 3, False),
+        ('broken', None, True),
+    ):
+        config = settings([1.0] * TRAINED)
+        config['train_dataloader']['dataset'].shaken = True
+        config['randomness']['diff_rank_seed'] = True
+        work_dir = folder / f'{name}-{WORLD}'
+        checkpoint = last_whole_checkpoint(work_dir) if resume else None
+        seen = Losses(kill_at)
+        try:
+            train(
+                config,
+                seen,
+                work_dir=str(work_dir),
+                resume=resume,
+                load_from=checkpoint,
+            )
+        except KeyboardInterrupt:
+            continue
+        losses.append(seen.values)
+    return losses
+
+
 def main():
     folder = Path(sys.argv[1])
     init_default_scope('mmaction')
@@ -115,8 +152,12 @@ def main():
         half=run(folder, 'half', settings(half)),
         silent=run(folder, 'silent', settings([0.0] * TRAINED)),
         verbs=run(folder, 'verbs', verbs_and_nouns(settings(half))),
+        resumed=killed_and_resumed(folder),
     )
     (folder / f'{RANK}-of-{WORLD}.json').write_text(json.dumps(found))
+    if WORLD > 1:  # or the one that ends first takes the other with it
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == '__main__':

@@ -1,0 +1,201 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The command lines for training and testing do what their flags say."""
+
+import math
+import runpy
+import sys
+import time
+
+import pytest
+import torch
+from mmengine.config import config
+from mmengine.runner import runner
+from tool_runs import (
+    BATCH,
+    CLIPS,
+    RATE,
+    ROOT,
+    STEPS,
+    losses_of,
+    metrics_of,
+    read_dump,
+    same_weights,
+    toy_config,
+    verb_noun_config,
+    weights_of,
+    write_data,
+)
+
+
+def run_tool(tool, *arguments):
+    """Run a command line in this process; its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('LOCAL_RANK', '0')
+        # MMEngine formats the config six times a run, and asks compilers
+        # for their versions: seconds each time, and nothing of ours.
+        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
+        patch.setattr(runner, 'collect_env', dict)
+        patch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        try:
+            runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+        except SystemExit as stop:
+            return stop.code
+    return 0
+
+
+def run_in(folder, tool, *arguments, options=()):
+    """Run a tool with a work folder, which it returns; it must succeed."""
+    # Runs of one process and second would share their loggers otherwise.
+    name = f'experiment_name={time.monotonic_ns()}'
+    place = ('--work-dir', folder, '--cfg-options', name, *options)
+    assert run_tool(tool, *arguments, *place) == 0
+    return folder
+
+
+@pytest.fixture(scope='module')
+def configs(tmp_path_factory):
+    """Config files by head."""
+    folder = tmp_path_factory.mktemp('tools')
+    write_data(folder / 'data')
+    makers = dict(classes=toy_config, verb_noun=verb_noun_config)
+    for name, make in makers.items():
+        make(folder / 'data').dump(folder / f'{name}.py')
+    return {name: folder / f'{name}.py' for name in makers}
+
+
+@pytest.fixture(scope='module')
+def train(configs, tmp_path_factory):
+    """Train with some flags, by default in a new folder; returns it."""
+
+    def run(*flags, head='classes', folder=None, options=()):
+        folder = folder or tmp_path_factory.mktemp('run')
+        path = configs[head]
+        return run_in(folder, 'train.py', path, *flags, options=options)
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def trained(train):
+    """The folder of one epoch with seed 3."""
+    return train('--seed', 3)
+
+
+def test_training_leaves_checkpoints_losses_and_events(trained):
+    names = {path.name for path in trained.glob('*.pth')}
+    assert names == {'epoch_1.pth', 'best_acc_top1_epoch_1.pth'}
+    assert (trained / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+    [events] = trained.glob('*/vis_data/events.out.tfevents.*')
+    assert events.stat().st_size > 0
+    losses = losses_of(trained)
+    assert losses and all(map(math.isfinite, losses))
+
+
+def test_resume_goes_on_after_the_last_epoch(train, tmp_path):
+    first, second = tmp_path / 'epoch_1.pth', tmp_path / 'epoch_2.pth'
+    train('--no-validate', folder=tmp_path)
+    written = first.stat().st_mtime_ns
+    two_epochs = ['train_cfg.max_epochs=2']
+    train('--resume', folder=tmp_path, options=two_epochs)
+    assert first.stat().st_mtime_ns == written  # not trained again
+    state = torch.load(second, weights_only=False)
+    assert (state['meta']['epoch'], state['meta']['iter']) == (2, 2 * STEPS)
+    moments = state['optimizer']['state'].values()
+    assert {float(moment['step']) for moment in moments} == {2.0 * STEPS}
+    assert not same_weights(first, second)
+
+
+def test_a_seed_repeats_a_run_and_another_does_not(trained, train):
+    first = trained / 'epoch_1.pth'
+    again = train('--seed', 3, '--no-validate')
+    other = train('--seed', 4, '--no-validate')
+    assert same_weights(first, again / 'epoch_1.pth')
+    assert not same_weights(first, other / 'epoch_1.pth')
+
+
+@pytest.mark.parametrize('head', ['classes', 'verb_noun'])
+def test_amp_computes_in_low_precision_and_keeps_float32_weights(train, head):
+    flags = ('--seed', 3, '--no-validate')
+    half = train(*flags, '--amp', head=head)
+    full = train(*flags, head=head)
+    assert all(map(math.isfinite, losses_of(half)))
+    assert losses_of(half) == pytest.approx(losses_of(full), rel=0.05)
+    checkpoints = half / 'epoch_1.pth', full / 'epoch_1.pth'
+    assert not same_weights(*checkpoints)
+    weights = weights_of(checkpoints[0]).values()
+    assert {w.dtype for w in weights if w.is_floating_point()} == {
+        torch.float32
+    }
+
+
+def test_auto_scale_lr_follows_the_batch(train):
+    """Written for twice our batch, so half the rate."""
+    base = f'auto_scale_lr.base_batch_size={2 * BATCH}'
+    folder = train('--auto-scale-lr', '--no-validate', options=[base])
+    state = torch.load(folder / 'epoch_1.pth', weights_only=False)
+    groups = state['optimizer']['param_groups']
+    assert {group['initial_lr'] for group in groups} == {RATE / 2}
+
+
+def test_auto_scale_lr_needs_to_know_the_batch_of_the_rate(
+    configs, tmp_path, capsys
+):
+    flags = ('--auto-scale-lr', '--work-dir', tmp_path / 'work')
+    assert run_tool('train.py', configs['classes'], *flags) == 2
+    error = capsys.readouterr().err
+    assert 'auto_scale_lr=dict(base_batch_size=N)' in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / 'work').exists()
+
+
+def test_no_validate_leaves_no_best_checkpoint(train):
+    folder = train('--no-validate')
+    assert [path.name for path in folder.glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_testing_dumps_every_clip_and_its_metric(configs, trained, tmp_path):
+    dump = tmp_path / 'scores.pkl'
+    best = trained / 'best_acc_top1_epoch_1.pth'
+    arguments = (configs['classes'], best, '--dump', dump)
+    metrics = metrics_of(run_in(tmp_path / 'work', 'test.py', *arguments))
+    samples = read_dump(dump)
+    assert len(samples) == CLIPS
+    hits = [int(s['pred_score'].argmax()) == s['gt_label'] for s in samples]
+    assert metrics['acc/top1'] == pytest.approx(sum(hits) / CLIPS)
+    # each class occurs once, and scores are probabilities
+    assert {int(s['gt_label']) for s in samples} == set(range(CLIPS))
+    for sample in samples:
+        assert float(sample['pred_score'].sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_testing_verbs_and_nouns(configs, train, tmp_path):
+    dump = tmp_path / 'scores.pkl'
+    folder = train(head='verb_noun')
+    checkpoint = folder / 'epoch_1.pth'
+    arguments = (configs['verb_noun'], checkpoint, '--dump', dump)
+    metrics = metrics_of(run_in(tmp_path / 'work', 'test.py', *arguments))
+    samples = read_dump(dump)
+    assert len(samples) == metrics['acc/num_clips'] == CLIPS
+    hits = [
+        [
+            int(sample[f'pred_{task}_score'].argmax()) == int(label)
+            for task, label in zip(
+                ('verb', 'noun'), sample['gt_label'], strict=True
+            )
+        ]
+        for sample in samples
+    ]
+    found = {
+        'verb': sum(verb for verb, _ in hits),
+        'noun': sum(noun for _, noun in hits),
+        'action': sum(verb and noun for verb, noun in hits),
+    }
+    for name, count in found.items():
+        expected = pytest.approx(count / CLIPS)
+        assert metrics[f'acc/{name}_top1'] == expected
+
+
+def test_dump_must_be_a_pickle(configs, trained, tmp_path, capsys):
+    arguments = (trained / 'epoch_1.pth', '--dump', tmp_path / 'scores.csv')
+    assert run_tool('test.py', configs['classes'], *arguments) == 2
+    assert 'must end in .pkl' in capsys.readouterr().err

@@ -46,3 +46,21 @@ def test_no_bare_except(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f'line {node.lineno}'
+
+
+@pytest.mark.parametrize(
+    'path', sources('ca2st_mm/models'), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_sizes_of_one_model_stand_in_tables_only(path):
+    # Frames, patches and width of ViT-B/16 belong in configs and arch tables.
+    for node in ast.parse(path.read_text()).body:
+        is_table = isinstance(node, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id.isupper()
+            for target in node.targets
+        )
+        numbers = {
+            part.value
+            for part in ast.walk(node)
+            if isinstance(part, ast.Constant) and type(part.value) is int
+        }
+        assert is_table or not numbers & {8, 196, 768}, node.lineno

@@ -66,7 +66,7 @@ class CLIPExpert(TransformerExpert):
     def __init__(
         self,
         arch: str | dict = 'base',
-        num_frames: int = 8,
+        num_frames: int = 1,
         frame_stride: int = 1,
         img_size: int = 224,
         adapter_ratio: float | None = 0.25,

@@ -50,7 +50,7 @@ class MMPretrainViTExpert(ViTWrapper):
     def __init__(
         self,
         backbone: dict,
-        num_frames: int = 8,
+        num_frames: int = 1,
         frame_stride: int = 1,
         adapter_ratio: float | None = 0.25,
         frozen_parts: Sequence[str] = ('embed', 'layers'),

@@ -37,6 +37,7 @@ class AudioVisualDataset(BaseActionDataset):
     The annotation file is a CSV manifest whose header names its columns:
 
     - ``file`` (required): the video, relative to ``data_prefix['video']``;
+    - ``id``: the name of the clip, which submissions to a server use;
     - ``audio``: a separate sound file, relative to
       ``data_prefix['audio']``; where empty, sound comes from ``file``;
     - ``start``, ``end``: the clip inside an untrimmed file, in seconds;
@@ -46,8 +47,8 @@ class AudioVisualDataset(BaseActionDataset):
     line, no header) are read as well; which of the two it is shows in the
     first line.
 
-    Each sample holds ``filename``, ``audio_path`` (None: same file),
-    ``clip_start`` and ``clip_end`` (seconds or None) and ``label``: an
+    Each sample holds ``clip_id`` (or None), ``filename``, ``audio_path``
+    (None: same file), ``clip_start`` and ``clip_end`` (seconds or None) and ``label``: an
     int, or for verb and noun an int64 array (2,) in this order, which
     ``PackActionInputs`` turns into ``gt_label`` = LongTensor([verb, noun]).
 
@@ -125,6 +126,7 @@ class AudioVisualDataset(BaseActionDataset):
         """
         return [
             dict(
+                clip_id=row['id'],
                 filename=osp.join(self.data_prefix['video'], row['file']),
                 audio_path=self._audio_path(row['audio']),
                 clip_start=row['start'],

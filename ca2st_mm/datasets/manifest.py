@@ -21,8 +21,9 @@ def read_annotations(path: str, sizes: LabelSizes) -> List[Dict]:
             ``noun``); None or absent means unchecked.
 
     Returns:
-        One dict a row: ``file``, ``audio`` (or None), ``start``,
-        ``end`` (seconds or None), ``label`` (int, or [verb, noun]).
+        One dict a row: ``id`` (or None), ``file``, ``audio`` (or None),
+        ``start``, ``end`` (seconds or None), ``label`` (int, or [verb,
+        noun]).
 
     Raises:
         ValueError: If the file is empty, a column is missing or a value
@@ -70,6 +71,7 @@ def _read_manifest(
             )
         rows.append(
             dict(
+                id=values.get('id') or None,
                 file=values['file'],
                 audio=values.get('audio') or None,
                 start=start,
@@ -94,8 +96,8 @@ def _read_list(path: str, lines: List[str], sizes: LabelSizes) -> List[Dict]:
             raise ValueError(f"{where}: expected 'path label', got {line!r}.")
         label = _label(where, 'label', parts[1], sizes)
         rows.append(
-            dict(file=parts[0].strip(), audio=None, start=None, end=None)
-            | dict(label=label)
+            dict(id=None, file=parts[0].strip(), audio=None)
+            | dict(start=None, end=None, label=label)
         )
     return rows
 

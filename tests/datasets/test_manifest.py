@@ -122,3 +122,12 @@ def test_mistakes_are_named(make, text, message):
 def test_unknown_label_column_in_num_classes(make):
     with pytest.raises(ValueError, match='unknown keys'):
         make('file,label\na.mp4,0\n', num_classes=dict(verbs=97))
+
+
+def test_the_id_of_a_clip_reaches_its_sample(tmp_path):
+    (tmp_path / 'a.csv').write_text(
+        'id,file,label\nP01_11_0,a.mp4,3\n,b.mp4,1\n'
+    )
+    data = AudioVisualDataset(str(tmp_path / 'a.csv'), [], num_classes=4)
+    ids = [data.get_data_info(i)['clip_id'] for i in range(len(data))]
+    assert ids == ['P01_11_0', None]

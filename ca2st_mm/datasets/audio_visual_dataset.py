@@ -48,9 +48,10 @@ class AudioVisualDataset(BaseActionDataset):
     first line.
 
     Each sample holds ``clip_id`` (or None), ``filename``, ``audio_path``
-    (None: same file), ``clip_start`` and ``clip_end`` (seconds or None) and ``label``: an
-    int, or for verb and noun an int64 array (2,) in this order, which
-    ``PackActionInputs`` turns into ``gt_label`` = LongTensor([verb, noun]).
+    (None: same file), ``clip_start`` and ``clip_end`` (seconds or None) and
+    ``label``: an int, or for verb and noun an int64 array (2,) in this
+    order, which ``PackActionInputs`` turns into ``gt_label`` =
+    LongTensor([verb, noun]).
 
     Args:
         ann_file: The annotation file, relative to ``data_root``.

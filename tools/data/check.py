@@ -41,8 +41,13 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('manifests', nargs='+', help='one a split')
-    parser.add_argument('--data-root', default='', help='folder of videos')
-    parser.add_argument('--audio-root', default='', help='folder of sounds')
+    parser.add_argument(
+        '--data-root',
+        help='folder of videos; that of the first manifest if left out',
+    )
+    parser.add_argument(
+        '--audio-root', help='folder of sounds; that of the videos if left out'
+    )
     parser.add_argument('--decode', action='store_true')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
     parser.add_argument(
@@ -133,8 +138,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     """
     args = parse_args(argv)
     limits = Limits(args.min_seconds, args.sync_seconds, args.decode)
-    audio_root = args.audio_root or args.data_root
-    samples = read_samples(args.manifests, args.data_root, audio_root)
+    data_root = args.data_root
+    if data_root is None:
+        data_root = os.path.dirname(args.manifests[0])
+    audio_root = args.audio_root or data_root
+    samples = read_samples(args.manifests, data_root, audio_root)
     probes = probe_with_bar(samples, limits, args)
     report = Report(
         samples, probes, find_faults(samples, probes, args), limits

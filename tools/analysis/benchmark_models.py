@@ -48,6 +48,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--compile', action='store_true')
+    parser.add_argument(
+        '--recompute',
+        action='store_true',
+        help='keep no activations of halves and links for the backward pass',
+    )
     parser.add_argument('--json', type=Path, help='where to write all numbers')
     parser.add_argument(
         '--baseline',
@@ -70,11 +75,13 @@ def inputs_of(batch: int) -> dict[str, Tensor]:
     )
 
 
-def ours(name: str, batch: int) -> tuple[nn.Module, Callable[[], Tensor]]:
+def ours(
+    name: str, batch: int, **backbone: str
+) -> tuple[nn.Module, Callable[[], Tensor]]:
     """A recognizer of ours, and a call that gives its logits."""
     import ca2st_mm
 
-    model = ca2st_mm.get_model(name)
+    model = ca2st_mm.get_model(name, backbone=backbone)
     inputs = inputs_of(batch)
     streams = set(model.backbone.inputs.values())
     streams |= {f'{s}_times' for s in model.backbone.encoder_of}
@@ -156,7 +163,8 @@ def measure_one(subject: str, mode: str, args: argparse.Namespace) -> dict:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     if subject in MODELS:
-        model, call = ours(MODELS[subject][0], args.batch)
+        switch = dict(activations='recompute') if args.recompute else {}
+        model, call = ours(MODELS[subject][0], args.batch, **switch)
     else:
         model, call = bare_expert(subject, args.batch)
     model.eval()
@@ -196,8 +204,9 @@ def measure_apart(subject: str, mode: str, args: argparse.Namespace) -> dict:
     command = [sys.executable, __file__, '--only', subject, mode]
     for flag, value in options.items():
         command += [flag, str(value)]
-    if args.compile:
-        command.append('--compile')
+    for flag in ('compile', 'recompute'):
+        if getattr(args, flag):
+            command.append(f'--{flag}')
     print(f'{subject}, {mode} ...', file=sys.stderr, flush=True)
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -271,6 +280,7 @@ def main() -> None:
             threads=args.threads,
             batch=args.batch,
             compile=args.compile,
+            recompute=args.recompute,
             dtype='float32',
         )
         report = dict(conditions=facts, measured=rows, ratios=ratios)

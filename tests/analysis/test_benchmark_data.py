@@ -35,8 +35,13 @@ def test_the_bare_decoder_reads_the_frames_of_the_pipeline(tmp_path, steps):
     sound = rng.normal(0, 0.1, 32000).astype(np.float32)
     write_clip(path, frames, 30, sound)
     clips = [dict(filename=path, label=0, modality='RGB')]
-    bare = TimedClips(clips, until_decoded(steps), 3)
-    whole = TimedClips(clips, steps, 3)
+    bare, whole = (
+        [dataset[number] for number in range(3)]
+        for dataset in (
+            TimedClips(clips, until_decoded(steps), 3),
+            TimedClips(clips, steps, 3),
+        )
+    )
     drawn = [sample.frame_inds[0] for sample in whole]
     assert any(np.any(drawn[0] != inds) for inds in drawn[1:])
     for inds, sample in zip(drawn, bare, strict=True):

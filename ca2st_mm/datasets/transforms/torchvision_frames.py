@@ -16,9 +16,9 @@ class TorchVisionFrames(TorchVisionWrapper):
 
     Every frame sees the same random choices and gets the values that
     ``TorchVisionWrapper`` gives it, provided that the operation treats
-    frames alike (RandAugment, ColorJitter and the like do).  It is faster,
-    for the temporaries of one frame stay in the cache: those of a whole clip
-    in float are some 17 MB each.
+    each frame by itself (RandAugment and ColorJitter do).  Temporaries are
+    those of one frame instead of the clip; what that gains is in
+    ``docs/benchmarks.md``.
 
     Required and changed key: ``imgs``, a list of RGB uint8
     (height, width, 3).

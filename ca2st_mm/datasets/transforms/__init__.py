@@ -16,6 +16,7 @@ from ca2st_mm.datasets.transforms.spectrogram import (
     LibrosaLogMelSpectrogram,
     LogMelSpectrogram,
 )
+from ca2st_mm.datasets.transforms.torchvision_frames import TorchVisionFrames
 from ca2st_mm.datasets.transforms.video_loading import (
     DecodeVideo,
     FrameTimes,
@@ -36,4 +37,5 @@ __all__ = [
     'OpenVideo',
     'RollAudio',
     'SegmentSample',
+    'TorchVisionFrames',
 ]

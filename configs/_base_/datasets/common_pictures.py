@@ -17,7 +17,7 @@ rand_augment = [
         prob=0.5,
         transforms=[
             dict(
-                type='TorchVisionWrapper',
+                type='TorchVisionFrames',
                 op='RandAugment',
                 num_ops=1,
                 magnitude=21,

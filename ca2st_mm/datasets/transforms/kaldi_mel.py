@@ -11,7 +11,7 @@ Source: the front end of Kaldi (Povey et al., ASRU 2011).
 """
 
 from functools import lru_cache
-from typing import Optional, Tuple
+from typing import List, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -63,11 +63,9 @@ def log_mel(
     Returns:
         float32 (behind - first, num_mels).
     """
-    frames = torch.from_numpy(waveform).unfold(
-        0, window_samples(rate), _shift(rate)
-    )
+    frames = split_frames(torch.from_numpy(waveform), rate)
     blocks = [
-        _energies(block, *_filters(rate, num_mels))
+        energies(block, rate, num_mels)
         for block in frames[first:behind].split(_BLOCK)
     ]
     return torch.cat(blocks).numpy()
@@ -77,26 +75,72 @@ def _shift(rate: int) -> int:
     return int(rate * 10.0 * 0.001)
 
 
-def _energies(frames: Tensor, window: Tensor, filters: Tensor) -> Tensor:
-    """Frames (n, samples) to log-mel energies (n, num_mels)."""
+def split_frames(waveform: Tensor, rate: int) -> Tensor:
+    """The frames of a sound, a view of it, (num_frames, window_samples).
+
+    Args:
+        waveform: (num_samples,), at least one frame long.
+        rate: Samples per second.
+    """
+    return waveform.unfold(0, window_samples(rate), _shift(rate))
+
+
+def energies(frames: Tensor, rate: int, num_mels: int) -> Tensor:
+    """Log-mel energies of frames, of one sound or of a batch of them.
+
+    Args:
+        frames: Float (num_frames, window_samples).
+        rate: Samples per second.
+        num_mels: Mel bands.
+
+    Returns:
+        (num_frames, num_mels).
+    """
+    front = _front(rate, num_mels)
     frames = frames - frames.mean(1, keepdim=True)
     before = _PREEMPHASIS * frames
     frames[:, 1:] -= before[:, :-1]
     frames[:, 0] -= before[:, 0]
-    frames *= window
-    # Zeros up to the next power of two.
-    spectrum = torch.fft.rfft(frames, n=2 * (len(filters) - 1))
+    frames *= front.window
+    spectrum = torch.fft.rfft(frames, n=front.size)
     power = spectrum.real.square() + spectrum.imag.square()
-    return (power @ filters).clamp_(min=_FLOOR).log_()
+    mels = power.new_zeros(len(frames), num_mels)
+    for band in front.bands:
+        mels[:, band.mels] += power[:, band.bins] @ band.weights
+    return mels.clamp_(min=_FLOOR).log_()
+
+
+class _Band(NamedTuple):
+    """Neighbouring frequencies and the few filters that touch them."""
+
+    bins: slice
+    mels: slice
+    weights: Tensor
+
+
+class _Front(NamedTuple):
+    """What depends on the rate alone."""
+
+    window: Tensor
+    size: int
+    bands: List[_Band]
 
 
 @lru_cache(maxsize=8)
-def _filters(rate: int, num_mels: int) -> Tuple[Tensor, Tensor]:
-    """The window, and the filters (frequencies, num_mels)."""
+def _front(rate: int, num_mels: int) -> _Front:
+    """Window, size of the transform (a power of two), and filters."""
     samples = window_samples(rate)
     size = 1 << (samples - 1).bit_length()
     banks, _ = kaldi.get_mel_banks(
         num_mels, size, float(rate), _LOWEST_HZ, 0.0, 100.0, -500.0, 1.0
     )
-    window = torch.hann_window(samples, periodic=False)
-    return window, torch.nn.functional.pad(banks, (0, 1)).T.contiguous()
+    bands = []
+    # Nearly all of the table is zeros, for filters are narrow.
+    for number, part in enumerate(banks.split(size // 16, dim=1)):
+        touched = torch.nonzero(part.sum(1))
+        if len(touched):
+            mels = slice(int(touched[0]), int(touched[-1]) + 1)
+            first = number * (size // 16)
+            bins = slice(first, first + part.shape[1])
+            bands.append(_Band(bins, mels, part[mels].T.contiguous()))
+    return _Front(torch.hann_window(samples, periodic=False), size, bands)

@@ -39,7 +39,7 @@ class Quarantine:
     well: delete the file once the samples are mended.
 
     Args:
-        path: The CSV file; its folder is made.
+        path: The CSV file; its folder is made with the first line.
         annotations: Name of the set; lines of other sets do not count.
         max_bad_fraction: The share of bad samples at which a run goes on.
 
@@ -60,7 +60,6 @@ class Quarantine:
         self.max_bad_fraction = max_bad_fraction
         self._entries: Dict[Key, Entry] = {}
         self._offset = 0
-        mkdir_or_exist(os.path.dirname(self.path))
 
     def add(self, info: Dict, reason: str, size: int) -> None:
         """Write down a failure and check the cap.
@@ -74,7 +73,7 @@ class Quarantine:
             TooManyBadSamples: If the cap is passed; counts by reason.
         """
         key = (info['filename'], _cell(info, 'start'), _cell(info, 'end'))
-        with FileLock(f'{self.path}.lock'):
+        with self._lock():
             self._catch_up()
             known = self._entries.get(key)
             entry = Entry(reason, known.count + 1 if known else 1)
@@ -90,9 +89,14 @@ class Quarantine:
 
     def entries(self) -> Dict[Key, Entry]:
         """Bad samples of this set by (path, start, end)."""
-        with FileLock(f'{self.path}.lock'):
+        with self._lock():
             self._catch_up()
         return dict(self._entries)
+
+    def _lock(self) -> FileLock:
+        """The lock; a run without a bad sample leaves no folder behind."""
+        mkdir_or_exist(os.path.dirname(self.path))
+        return FileLock(f'{self.path}.lock')
 
     def _catch_up(self) -> None:
         """Read the lines that were added since the last time."""

@@ -194,7 +194,8 @@ def _others(index: int, size: int) -> Iterator[int]:
 def _empty_like(sample: Dict, info: Dict, reason: str) -> Dict:
     """Zeros in the shape of a packed sample, labelled as ``info`` says."""
     element = sample['data_samples']
-    element.set_gt_label(info['label'])
+    if 'label' in info:
+        element.set_gt_label(info['label'])
     element.set_metainfo(
         dict(
             filename=info['filename'],

@@ -85,7 +85,7 @@ class Quarantine:
             self._catch_up()
         allowed = int(self.max_bad_fraction * size)
         if len(self._entries) > allowed:
-            raise TooManyBadSamples(self._summary(size, allowed))
+            raise TooManyBadSamples(self._summary(key[0], size, allowed))
 
     def entries(self) -> Dict[Key, Entry]:
         """Bad samples of this set by (path, start, end)."""
@@ -114,13 +114,14 @@ class Quarantine:
                     self._entries[tuple(key)] = Entry(reason, int(count))
             self._offset = file.tell()
 
-    def _summary(self, size: int, allowed: int) -> str:
+    def _summary(self, latest: str, size: int, allowed: int) -> str:
         reasons = Counter(entry.reason for entry in self._entries.values())
         lines = [f'{n} x {reason}' for reason, n in reasons.most_common()]
         return (
             f"{len(self._entries)} of {size} samples of '{self.annotations}' "
             f'cannot be used; max_bad_fraction={self.max_bad_fraction} allows '
-            f'{allowed}. By reason: {"; ".join(lines)}. They are listed in '
+            f'{allowed}. By reason: {"; ".join(lines)}. The latest is '
+            f"'{latest}'; all are listed in "
             f"'{self.path}': replace these files or take their lines out of "
             'the annotation file, then delete the list and start again.'
         )

@@ -99,8 +99,8 @@ def energies(frames: Tensor, rate: int, num_mels: int) -> Tensor:
     front = _front(rate, num_mels)
     frames = frames - frames.mean(1, keepdim=True)
     before = _PREEMPHASIS * frames
+    # The first sample has nothing before it, and the window is 0 there.
     frames[:, 1:] -= before[:, :-1]
-    frames[:, 0] -= before[:, 0]
     frames *= front.window
     spectrum = torch.fft.rfft(frames, n=front.size)
     power = spectrum.real.square() + spectrum.imag.square()

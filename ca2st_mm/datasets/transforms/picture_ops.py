@@ -10,7 +10,7 @@ entries, made by torchvision's own operation.
 Source: Cubuk et al., RandAugment, CVPR Workshops 2020.
 """
 
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Sequence
 
 import cv2
 import numpy as np
@@ -104,11 +104,18 @@ def _sharpness(frame: np.ndarray, change: float) -> np.ndarray:
     return _blend(frame, blurred, 1 + change)
 
 
-def _auto_contrast(frame: np.ndarray, _: float) -> np.ndarray:
-    limits = [np.flatnonzero(c)[[0, -1]] for c in _histograms(frame)]
-    ramps = [_RAMP.clamp(int(low), int(high)) for low, high in limits]
-    tables = functional.autocontrast(torch.stack(ramps)[:, None])
-    return _by_channel(frame, tables[:, 0].numpy())
+def _auto_contrast(frames: Frames, _: float) -> Frames:
+    limits = np.array(
+        [
+            [np.flatnonzero(counts)[[0, -1]] for counts in _histograms(frame)]
+            for frame in frames
+        ]
+    )
+    low, high = torch.from_numpy(limits).split(1, dim=-1)
+    # Pictures that hold every value between the limits: (frames, 3, 1, 256).
+    ramps = _RAMP.clamp(low, high)[:, :, None].to(torch.uint8)
+    tables = functional.autocontrast(ramps)[:, :, 0].numpy()
+    return [_by_channel(*pair) for pair in zip(frames, tables, strict=True)]
 
 
 def _equalize(frame: np.ndarray, _: float) -> np.ndarray:
@@ -134,7 +141,7 @@ def _histograms(frame: np.ndarray) -> List[np.ndarray]:
     ]
 
 
-def _by_channel(frame: np.ndarray, tables: List[np.ndarray]) -> np.ndarray:
+def _by_channel(frame: np.ndarray, tables: Sequence[np.ndarray]) -> np.ndarray:
     return cv2.LUT(frame, np.stack(tables, axis=-1)[None])
 
 
@@ -171,6 +178,6 @@ OPERATIONS: Dict[str, Operation] = dict(
         lambda values, bits: functional.posterize(values, int(bits))
     ),
     Solarize=_by_value(functional.solarize),
-    AutoContrast=_each(_auto_contrast),
+    AutoContrast=_auto_contrast,
     Equalize=_each(_equalize),
 )

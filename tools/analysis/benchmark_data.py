@@ -131,7 +131,7 @@ def print_table(rows: List[Dict], mel: Dict[str, float]) -> None:
     """Rates and stages down, numbers of workers across."""
 
     def line(name: str, values: list) -> None:
-        cells = ''.join(f'{v:>14}' for v in values)
+        cells = ''.join(f'{v:>18}' for v in values)
         print(f'{name:36s}{cells}')
 
     line('workers', [row['workers'] for row in rows])

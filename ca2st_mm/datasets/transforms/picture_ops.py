@@ -4,8 +4,8 @@
 Frames are RGB uint8 (height, width, 3).  Values equal those that torchvision
 gives for tensors: bit for bit, but for shear and rotation, whose bilinear
 weights OpenCV rounds otherwise (with OpenCV 5.0 by one step in less than 5 %
-of the values; 4.x is not measured).  What depends on one value alone goes through a table of 256
-entries, made by torchvision's own operation.
+of the values; 4.x is not measured).  What depends on one value alone goes
+through a table of 256 entries, made by torchvision's own operation.
 
 Source: Cubuk et al., RandAugment, CVPR Workshops 2020.
 """

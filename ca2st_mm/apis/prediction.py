@@ -91,7 +91,8 @@ def views_of(results: Mapping[str, Any]) -> Views:
     has_sound = results.get('has_audio')
     if has_sound and 'audios_times' in results:
         zero = results.get('time_origin', 0.0)
-        sound = np.unique(results['audios_times'], axis=0) + zero
+        windows = np.asarray(results['audios_times'], np.float64)
+        sound = np.unique(windows, axis=0) + zero
     return Views(frames, seconds, sound, has_sound)
 
 

@@ -6,29 +6,26 @@ Commands, windows over long files, cameras and pages all go through
 config's test, so each of them gives the answer that ``tools/test.py`` gives.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.infer import BaseInferencer
-from mmengine.runner.checkpoint import _load_checkpoint
 from mmengine.structures import BaseDataElement
-from torch import Tensor, nn
+from torch import Tensor
 
 from ca2st_mm import zoo
 
-from .class_names import Names, names_of_model
-from .models import build_model, fill_model, get_config
+from .inferencer import ConfigInferencer
+from .models import get_config
 from .prediction import Prediction, rank
-from .samples import Source, ViewPlan, dataset_of
-from .stored_config import stored_config
+from .samples import Source
+from .scores import head_output, per_sample, probabilities
 
 WEIGHTS = ('.pth', '.pt', '.safetensors')
 
 
-class Recognizer(BaseInferencer):
+class Recognizer(ConfigInferencer):
     """A trained model with the pipeline of its test and its class names.
 
     It is an inferencer of MMEngine: called with sources it returns
@@ -55,20 +52,6 @@ class Recognizer(BaseInferencer):
         FileNotFoundError: If the checkpoint is not there.
         ZooError: If weights cannot be had; says what to do.
     """
-
-    model: nn.Module
-    class_names: Names
-    preprocess_kwargs = {'start', 'end'}
-    postprocess_kwargs = {'top_k'}
-
-    def __init__(
-        self,
-        model: Config | str | None,
-        weights: str,
-        device: str | None = None,
-        show_progress: bool = False,
-    ) -> None:
-        super().__init__(model, weights, device, 'mmaction', show_progress)
 
     @classmethod
     def from_config(
@@ -103,33 +86,6 @@ class Recognizer(BaseInferencer):
             return cls(None, name, device)
         return cls(get_config(name), zoo.SCHEME + zoo.find(name).name, device)
 
-    def _init_model(
-        self, cfg: Config, weights: str, device: str = 'cpu'
-    ) -> nn.Module:
-        stored = _load_checkpoint(weights, 'cpu')
-        meta = stored.get('meta') or {}
-        if not cfg:
-            # The base class keeps this very object as `self.cfg`.
-            cfg.update(stored_config(stored, weights)._cfg_dict)
-        model = build_model(cfg)
-        fill_model(model, stored, weights)
-        if model.cls_head.average_clips is None:
-            raise ValueError(
-                'the head of the config does not average the views; set '
-                "model.cls_head.average_clips='prob'"
-            )
-        self.class_names = names_of_model(
-            model.cls_head, meta, dataset_of(cfg)
-        )
-        model.cfg = cfg
-        return model.to(device).eval()
-
-    def _init_pipeline(self, cfg: Config) -> Callable:
-        return ViewPlan(dataset_of(cfg)['pipeline'])
-
-    def _init_visualizer(self, cfg: Config) -> None:
-        """None: a config's visualizer writes into its work_dir."""
-
     def prepare(
         self,
         source: Source,
@@ -139,7 +95,8 @@ class Recognizer(BaseInferencer):
         """Run the test pipeline on one source.
 
         Args:
-            source: A media file, or a pair of a video and its sound file.
+            source: A media file, a pair of a video and its sound file, or
+                an :class:`ArrayClip`.
             start: First second wanted; None for the beginning.
             end: Last second wanted; None for the end.
 
@@ -177,8 +134,8 @@ class Recognizer(BaseInferencer):
         Returns:
             Float (batch, views, num_classes) by task.
         """
-        scores = self._scores(self.batch(samples)['inputs'])
-        return _per_sample(scores, len(samples))
+        scores = head_output(self.model, self.batch(samples)['inputs'])
+        return per_sample(scores, len(samples))
 
     def classify(
         self, samples: Sequence[Mapping], top_k: int = 5
@@ -222,16 +179,11 @@ class Recognizer(BaseInferencer):
             for prediction in self.classify(samples, top_k)
         ]
 
-    def _scores(self, inputs: Any) -> Any:
-        """The head's output for all views; how MMAction2 predicts."""
-        feats, more = self.model.extract_feat(inputs, test_mode=True)
-        return self.model.cls_head(feats, **more)
-
     def _prediction(
         self, sample: BaseDataElement, logits: Mapping[str, Tensor], top_k: int
     ) -> Prediction:
         scores = {
-            task: self._probabilities(sample.get(_field(task)))
+            task: probabilities(self.model.cls_head, sample, task)
             for task in logits
         }
         return Prediction(
@@ -243,43 +195,20 @@ class Recognizer(BaseInferencer):
             views=sample.views,
         )
 
-    def _probabilities(self, scores: Tensor) -> Tensor:
-        """Averaged probabilities as they are, averaged logits by softmax."""
-        averages = self.model.cls_head.average_clips
-        return scores if averages == 'prob' else scores.softmax(-1)
-
-    # MMEngine's protocol, for who calls the recognizer as an inferencer.
-
-    def _inputs_to_list(self, inputs: Any) -> list:
-        # A tuple is a video and its sound.
-        return inputs if isinstance(inputs, list) else [inputs]
-
-    def preprocess(
-        self,
-        inputs: list,
-        batch_size: int = 1,
-        start: float | None = None,
-        end: float | None = None,
-    ) -> Iterable[list]:
-        """Yield batches of prepared samples."""
-        waiting = (self.prepare(source, start, end) for source in inputs)
-        return self._get_chunk_data(waiting, batch_size)
-
     @torch.no_grad()
     def forward(self, inputs: list) -> list:
         """Data samples of a batch, each with its logits by task."""
         data = self.batch(inputs)
-        scores, samples = self._scores(data['inputs']), data['data_samples']
+        scores, samples = (
+            head_output(self.model, data['inputs']),
+            data['data_samples'],
+        )
         predicted = self.model.cls_head.predict_by_feat(scores, samples)
-        logits = _per_sample(scores, len(samples))
+        logits = per_sample(scores, len(samples))
         return [
             (sample, {task: v[number] for task, v in logits.items()})
             for number, sample in enumerate(predicted)
         ]
-
-    def visualize(self, inputs: list, preds: list) -> list:
-        """Nothing: pictures are made by the commands."""
-        return []
 
     def postprocess(
         self,
@@ -297,17 +226,3 @@ class Recognizer(BaseInferencer):
                 for sample, logits in preds
             ]
         return dict(predictions=found, visualization=visualization)
-
-
-def _per_sample(scores: Any, count: int) -> dict[str, Tensor]:
-    """(count * views, classes) -> (count, views, classes), by task."""
-    if not isinstance(scores, Mapping):
-        scores = dict(label=scores)
-    return {
-        task: value.reshape(count, -1, value.shape[-1])
-        for task, value in scores.items()
-    }
-
-
-def _field(task: str) -> str:
-    return 'pred_score' if task == 'label' else f'pred_{task}_score'

@@ -10,10 +10,11 @@ from mmengine.config import Config
 from ca2st_mm.datasets.readers import VideoReader
 from ca2st_mm.registry import TRANSFORMS
 
+from .array_clip import ArrayClip
 from .prediction import views_of
 
-# A file, or a video and the file of its sound.
-Source = str | Path | tuple[str | Path, str | Path]
+# A file, a video and the file of its sound, or arrays.
+Source = str | Path | tuple[str | Path, str | Path] | ArrayClip
 
 
 def dataset_of(cfg: Config) -> Mapping[str, Any]:
@@ -77,7 +78,7 @@ def describe(source: Source, start: float | None, end: float | None) -> dict:
     """A source in the words of ``AudioVisualDataset``.
 
     Args:
-        source: A media file, or a video and its sound file.
+        source: A media file, a video and its sound file, or arrays.
         start: First second wanted.
         end: Last second wanted.
 
@@ -90,16 +91,26 @@ def describe(source: Source, start: float | None, end: float | None) -> dict:
             f'the span ends at {end} s, which is not after its start at '
             f'{start} s'
         )
-    video, sound = source if isinstance(source, tuple) else (source, None)
-    for path in (video, sound):
-        if path is not None and not Path(path).is_file():
-            raise FileNotFoundError(f"there is no file '{path}'")
+    where = _arrays if isinstance(source, ArrayClip) else _files
     return dict(
+        where(source),
         clip_id=None,
-        filename=str(video),
-        audio_path=sound and str(sound),
         clip_start=start,
         clip_end=end,
         modality='RGB',
         start_index=0,
     )
+
+
+def _arrays(clip: ArrayClip) -> dict:
+    return dict(
+        filename=clip.name, video_reader=clip.reader(), sound=clip.track()
+    )
+
+
+def _files(source: str | Path | tuple) -> dict:
+    video, sound = source if isinstance(source, tuple) else (source, None)
+    for path in (video, sound):
+        if path is not None and not Path(path).is_file():
+            raise FileNotFoundError(f"there is no file '{path}'")
+    return dict(filename=str(video), audio_path=sound and str(sound))

@@ -26,7 +26,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Dict[str, Any]:
         # Resuming would run the text under 'config' as Python, only to look
         # for the number of GPUs of MMEngine's first releases.
         if 'config' in meta:
-            meta.setdefault('cfg', meta.pop('config'))
+            meta['published_config'] = meta.pop('config')
     return _in_our_names(checkpoint, filename)
 
 

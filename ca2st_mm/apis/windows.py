@@ -94,8 +94,8 @@ def check_lengths(window: float, stride: float) -> None:
     """
     if not (window > 0 and stride > 0):
         raise ValueError(
-            'window and stride are seconds above 0, got '
-            f'{window:g} and {stride:g}'
+            'the lengths of a window and of a stride are seconds above 0, '
+            f'got {window:g} and {stride:g}'
         )
 
 

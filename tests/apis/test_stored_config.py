@@ -9,7 +9,7 @@ from mmengine.config import Config
 from ca2st_mm.apis.stored_config import stored_config
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / 'configs').glob('c*/*.py'))
+CONFIGS = sorted((ROOT / 'configs').glob('*/*_ek100.py'))
 
 
 def read(text, **more):

@@ -2,7 +2,7 @@
 """Models as files that run without this package, with proof of equality."""
 
 from .checking import Comparison, compare
-from .formats import FORMATS, MissingPackageError
+from .formats import FORMATS, MissingPackageError, check_packages
 from .metadata import describe
 from .streams import ExportError, Stream, streams_of
 from .wrapper import ExportableRecognizer, trace
@@ -14,6 +14,7 @@ __all__ = [
     'ExportableRecognizer',
     'MissingPackageError',
     'Stream',
+    'check_packages',
     'compare',
     'describe',
     'streams_of',

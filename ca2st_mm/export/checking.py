@@ -9,6 +9,8 @@ import torch
 from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
+from ca2st_mm.apis.scores import head_output
+
 from .formats import Run
 from .streams import FRAMES, Stream
 from .wrapper import LOGITS
@@ -89,6 +91,5 @@ def _expected(
             data_samples=samples,
         )
     )
-    feats, _ = recognizer.extract_feat(data['inputs'], test_mode=True)
-    scores = recognizer.cls_head(feats)
+    scores = head_output(recognizer, data['inputs'])
     return scores if isinstance(scores, Mapping) else {LOGITS: scores}

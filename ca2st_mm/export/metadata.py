@@ -11,10 +11,11 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
+from ca2st_mm.apis.samples import dataset_of
 from ca2st_mm.utils.hashing import sha256_of, sha256_of_bytes
 from ca2st_mm.version import __version__
 
-from .streams import Stream, test_pipeline
+from .streams import Stream
 from .wrapper import LOGITS, ExportableRecognizer
 
 UNKNOWN = 'unknown'
@@ -64,7 +65,7 @@ def describe(
         dynamic='the number of views; every other size is fixed by the '
         "experts' position tables",
         views=_views(config, module.head),
-        pipeline=[dict(step) for step in test_pipeline(config)],
+        pipeline=dataset_of(config)['pipeline'],
         config=dict(
             name=osp.basename(config.filename or UNKNOWN),
             sha256=sha256_of_bytes(config.pretty_text.encode()),
@@ -94,7 +95,7 @@ def _input(stream: Stream, prepare: nn.Module) -> dict[str, Any]:
 
 def _views(config: Config, head: nn.Module) -> dict[str, Any]:
     """Views of one sample under the config's test, and their average."""
-    steps = test_pipeline(config)
+    steps = dataset_of(config)['pipeline']
     clips = [step['num_clips'] for step in steps if 'num_clips' in step]
     crops = [CROPS[step['type']] for step in steps if step['type'] in CROPS]
     return dict(

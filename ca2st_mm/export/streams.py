@@ -1,13 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Which tensors a recognizer takes, in which order and of which shape."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from ca2st_mm.apis.samples import dataset_of
 from ca2st_mm.models.backbones import MultiExpertBackbone, TransformerExpert
 
 
@@ -85,12 +86,12 @@ def streams_of(recognizer: nn.Module, config: Config) -> list[Stream]:
 
     Args:
         recognizer: A recognizer over a multi-expert backbone or one expert.
-        config: Its whole config; without test data, the order is that of the
-            data preprocessor.
+        config: Its whole config.
 
     Raises:
         ExportError: If the backbone is of another kind, an expert does not
             say what it reads, or the pipeline leaves a stream out.
+        ValueError: If the config has no test pipeline.
     """
     known = _known_streams(recognizer.backbone)
     parts = getattr(recognizer.data_preprocessor, 'preprocessors', known)
@@ -158,16 +159,8 @@ def _times(content: Stream) -> Stream:
 
 
 def _packed_keys(config: Config) -> list[str]:
-    """Keys that the test pipeline packs; none without one."""
-    for step in reversed(test_pipeline(config)):
+    """Keys that the test pipeline packs; none if it leaves that open."""
+    for step in reversed(dataset_of(config)['pipeline']):
         if step['type'] == 'PackActionInputs' and 'collect_keys' in step:
             return list(step['collect_keys'])
     return []
-
-
-def test_pipeline(config: Config) -> list[Mapping[str, Any]]:
-    """The transforms a config tests with; none if it has no test data."""
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset['dataset']
-    return list(dataset.get('pipeline') or ())

@@ -21,12 +21,13 @@ def write_clips(folder, count):
     return sorted((folder / 'videos').glob('*.mp4'))
 
 
-def make_recognizer(folder, name='ca2st_toy', **model):
+def make_recognizer(folder, name='ca2st_toy', dataset=None, **model):
     """A toy model; every weight is noise, so that every part counts."""
     config = Config.fromfile(ROOT / 'configs' / 'toy' / f'{name}.py')
     config.model = without_init(config.model.to_dict())
     config.merge_from_dict(dict(model=model))
     config.test_dataloader.dataset.update(data_root=str(folder))
+    config.test_dataloader.dataset.update(dataset or {})
     network = build_model(config)
     generator = torch.Generator().manual_seed(0)
     for parameter in network.parameters():

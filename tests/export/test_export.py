@@ -201,13 +201,22 @@ def test_the_model_is_left_as_it_was():
         assert torch.equal(after[key], value)
 
 
-def test_a_stream_that_the_pipeline_leaves_out_is_named():
+def packing(*keys):
+    """The toy model, and its config with other keys packed."""
     model, config = load('toy/ca2st_toy')
     config = Config(config.to_dict())
-    pack = config.test_dataloader.dataset.pipeline[-1]
-    pack.collect_keys = ('imgs', 'imgs_times', 'audios_times')
+    config.test_dataloader.dataset.pipeline[-1].collect_keys = keys
+    return model, config
+
+
+def test_another_order_in_the_config_is_another_order_of_streams():
+    keys = ('audios_times', 'imgs', 'imgs_times', 'audios')
+    assert [stream.name for stream in streams_of(*packing(*keys))] == [*keys]
+
+
+def test_a_stream_that_the_pipeline_leaves_out_is_named():
     with pytest.raises(ExportError, match="reads.*'audios'.*collect_keys"):
-        streams_of(model, config)
+        streams_of(*packing('imgs', 'imgs_times', 'audios_times'))
 
 
 def test_an_expert_that_does_not_say_its_input_is_named(monkeypatch):

@@ -80,17 +80,17 @@ def plain(cfg):
     return {k: v for k, v in cfg.to_dict().items() if k != 'filename'}
 
 
-def noise(seconds, seed=0, fps=FPS):
+def noise(seconds, seed=0):
     """Frames that differ, (n, 32, 32, 3), made of blocks of 8 x 8."""
     rng = np.random.default_rng(seed)
-    blocks = rng.integers(0, 255, (round(seconds * fps), 4, 4, 3), np.uint8)
+    blocks = rng.integers(0, 255, (round(seconds * FPS), 4, 4, 3), np.uint8)
     return blocks.repeat(SIZE // 4, axis=1).repeat(SIZE // 4, axis=2)
 
 
-def write_noise(path, seconds, rate=None, seed=0, fps=FPS):
+def write_noise(path, seconds, rate=None, seed=0):
     """A clip of :func:`noise`, with noise to hear where a rate is given."""
     sound = None
     if rate is not None:
         rng = np.random.default_rng(seed)
         sound = 0.1 * rng.standard_normal(round(seconds * rate))
-    write_clip(path, noise(seconds, seed, fps), fps, sound, rate or 16000)
+    write_clip(path, noise(seconds, seed), FPS, sound, rate or 16000)

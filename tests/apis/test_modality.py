@@ -13,13 +13,12 @@ from toy_recognizer import ROOT, make_recognizer, write_clips
 
 from ca2st_mm.apis.modality import (
     NO_SOUND,
-    only_experts,
-    parts_of,
     which_sense,
     which_senses,
     whole_scores,
     with_sound_of,
 )
+from ca2st_mm.apis.model_parts import only_experts, parts_of
 from ca2st_mm.apis.sense_survey import SenseSurvey, random_order
 from ca2st_mm.evaluation.sense_table import (
     SHUFFLED,
@@ -193,6 +192,13 @@ def test_a_part_that_the_head_does_not_read_is_unknown(tmp_path, samples):
 def test_a_single_expert_is_refused(folder, samples):
     recognizer = make_recognizer(folder, 'videomae_toy')
     with pytest.raises(ValueError, match='several experts.*VideoMAEExpert'):
+        which_sense(recognizer, samples[0])
+
+
+def test_a_head_that_mixes_its_experts_is_refused(folder, samples):
+    recognizer = make_recognizer(folder)
+    del recognizer.model.cls_head.fusion
+    with pytest.raises(ValueError, match='FusionHead does not tell'):
         which_sense(recognizer, samples[0])
 
 

@@ -209,7 +209,7 @@ def survey(recognizer, samples, batch_size=2):
     return found.finish()['label']
 
 
-@pytest.mark.parametrize('batch_size', [1, 2, CLIPS, 8])
+@pytest.mark.parametrize('batch_size', [1, 2, 8])
 def test_each_clip_hears_the_one_before(recognizer, samples, batch_size):
     answers = survey(recognizer, samples, batch_size)
     assert [answer.label for answer in answers] == list(range(CLIPS))

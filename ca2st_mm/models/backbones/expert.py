@@ -19,13 +19,16 @@ from .pretrained import load_pretrained
 class Expert(Protocol):
     """A backbone that can stop between the two halves of every layer.
 
-    All tokens are (B, T, P + N, C) as ``token_spec`` says.  An expert whose
-    ``pool`` reads the extra tokens only says ``pools_positions = False``; its
-    last ``forward_ffn`` and ``pool`` then get those alone.
+    All tokens are (B, T, P + N, C) as ``token_spec`` says.  ``input_shape``
+    is that of one input of ``embed``, without the batch; export asks for it.
+    An expert whose ``pool`` reads the extra tokens only says
+    ``pools_positions = False``; its last ``forward_ffn`` and ``pool`` then
+    get those alone.
     """
 
     num_layers: int
     token_spec: TokenSpec
+    input_shape: tuple[int, ...]
     pools_positions: bool
 
     def embed(self, inputs: Tensor) -> Tensor:
@@ -139,6 +142,7 @@ class TransformerExpert(BaseModule):
     pools_positions = True
     num_layers: int
     token_spec: TokenSpec
+    input_shape: tuple[int, ...]
     frozen_parts: tuple[str, ...] = ()
 
     def __init__(self, init_cfg: dict | None = None) -> None:

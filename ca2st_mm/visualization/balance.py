@@ -54,7 +54,8 @@ def draw_balance(
 def _plane(names: Sequence[str], models: Points, authors: Points) -> Figure:
     figure = new_figure(6.4, 5.6)
     axes = tidy(figure.subplots(), *(f'{name}, %' for name in names))
-    everyone = np.array([*models.values(), *authors.values()], dtype=float)
+    placed = [*authors.items(), *models.items()]
+    everyone = np.array([values for _, values in placed], dtype=float)
     low, high = _limits(everyone)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     _contours(axes, low, high)
@@ -69,7 +70,7 @@ def _plane(names: Sequence[str], models: Points, authors: Points) -> Figure:
         )
     for number, (name, values) in enumerate(models.items()):
         axes.plot(*values, 'o', ms=9, color=colour_of(number), label=name)
-    label_points(axes, [*authors, *models], everyone)
+    label_points(axes, [name for name, _ in placed], everyone)
     figure.legend(loc='outside upper center', ncols=3, frameon=False)
     return figure
 
@@ -88,7 +89,8 @@ def _contours(axes, low: np.ndarray, high: np.ndarray) -> None:
     lines = axes.contour(
         x, y, 2 / (1 / x + 1 / y), 6, colors=GREY, linestyles='--', zorder=0
     )
-    axes.clabel(lines, fmt='harmonic mean %g', fontsize=7, colors=INK)
+    axes.clabel(lines, fmt='%g', fontsize=7, colors=INK)
+    axes.plot([], [], '--', color=GREY, label='equal harmonic mean')
 
 
 def _profile(names: Sequence[str], models: Points, authors: Points) -> Figure:
@@ -98,7 +100,7 @@ def _profile(names: Sequence[str], models: Points, authors: Points) -> Figure:
     places = np.arange(len(columns))
     for name, values in authors.items():
         line = [*values, harmonic_mean(values)]
-        label = f'{name} (the authors)'
+        label = f"{name}, the authors' ({line[-1]:.1f})"
         axes.plot(places, line, 'o--', mfc='none', lw=0.8, label=label)
     for number, (name, values) in enumerate(models.items()):
         line = [*values, harmonic_mean(values)]

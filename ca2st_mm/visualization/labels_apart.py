@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
 from ca2st_mm.visualization.style import INK
@@ -56,6 +57,7 @@ def label_points(axes: Axes, names: Sequence[str], points: np.ndarray) -> None:
                 va=va,
                 fontsize=8,
                 color=INK,
+                path_effects=[withStroke(linewidth=2, foreground='white')],
             )
             box = text.get_window_extent()
             cost = sum(_shared(box, other) for other in taken)

@@ -10,7 +10,7 @@ TEAL, GREY, RED = '#1b7f79', '#c9ced6', '#c0504d'
 INK = '#3b4048'
 # One colour a model or an axis, in the order in which they are named; all
 # can be told apart by colour-blind readers and in grey print.
-PALETTE = ('#8a93a1', '#d9903d', '#4b6fae', TEAL, RED, '#7a5195')
+PALETTE = (TEAL, '#d9903d', '#4b6fae', '#8a93a1', RED, '#7a5195')
 HEAT = 'magma'
 _DPI = 130
 

@@ -5,7 +5,7 @@ From ``results.json`` of ``tools/test.py``, one number an axis::
 
     python tools/visualize/balance.py --axes 'EK100 noun' 'EK100 verb' \\
         --published noun verb \\
-        CAST=run/results.json:acc/noun_top1,run/results.json:acc/verb_top1
+        --model CAST=run/results.json:acc/noun_top1,run/results.json:acc/verb_top1
 """
 
 import argparse
@@ -24,10 +24,11 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        'models',
-        nargs='*',
+        '--model',
+        action='append',
+        default=[],
         metavar='NAME=FILE:METRIC,FILE:METRIC',
-        help='a model and its number on each axis',
+        help='a model and its number on each axis; may be repeated',
     )
     parser.add_argument(
         '--axes', nargs='+', required=True, help='names of the axes'
@@ -40,8 +41,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', default='balance.png')
     args = parser.parse_args()
-    if not args.models and not args.published:
-        parser.error('nothing to draw; name a model, or --published')
+    if not args.model and not args.published:
+        parser.error('nothing to draw; give --model or --published')
     if args.published and len(args.published) != len(args.axes):
         parser.error('--published needs one column for each of --axes')
     return args
@@ -52,7 +53,7 @@ def main() -> None:
     args = parse_args()
     models = {
         name: [100 * read_number(number) for number in numbers.split(',')]
-        for name, numbers in named_files(args.models).items()
+        for name, numbers in named_files(args.model).items()
     }
     authors = published(args.published) if args.published else {}
     save(draw_balance(args.axes, models, authors), args.out)

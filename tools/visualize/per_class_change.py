@@ -41,11 +41,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--by-category',
-        nargs='?',
-        const='',
+        action='store_true',
+        help='draw super-categories, by default of EPIC-KITCHENS-100',
+    )
+    parser.add_argument(
+        '--categories',
         metavar='TABLE.csv',
-        help='draw super-categories: those of EPIC-KITCHENS-100, or of a '
-        'table with the columns class and category',
+        help='super-categories of your own: columns class and category',
     )
     parser.add_argument(
         '--limit', type=int, default=10, help='classes at either end'
@@ -64,12 +66,11 @@ def main() -> None:
     (name, ours), *rest = results.items()
     f1, changes, support = f1_changes(ours, dict(rest), args.task)
     names = class_labels(args.classes, len(f1))
-    if args.by_category is None:
-        figure = draw_class_change(name, changes, support, names, args.limit)
-    else:
-        table = args.by_category or None
-        groups = category_of(names, table, args.task)
+    if args.by_category or args.categories:
+        groups = category_of(names, args.categories, args.task)
         figure = draw_category_change(name, changes, support, groups)
+    else:
+        figure = draw_class_change(name, changes, support, names, args.limit)
     save(figure, args.out)
     print(args.out)
     if args.csv:

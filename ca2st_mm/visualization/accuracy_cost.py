@@ -108,7 +108,7 @@ def draw_accuracy_cost(
         authors: Published ones, drawn hollow and called the authors'.
     """
     authors = authors or {}
-    placed = [*authors.items(), *models.items()]
+    placed = [*models.items(), *authors.items()]
     points = np.array([values for _, values in placed], dtype=float)
     figure = new_figure(6.4, 4.8)
     axes = tidy(figure.subplots(), COSTS[kind][1], f'{metric}, %')

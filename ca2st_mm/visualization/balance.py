@@ -54,7 +54,7 @@ def draw_balance(
 def _plane(names: Sequence[str], models: Points, authors: Points) -> Figure:
     figure = new_figure(6.4, 5.6)
     axes = tidy(figure.subplots(), *(f'{name}, %' for name in names))
-    placed = [*authors.items(), *models.items()]
+    placed = [*models.items(), *authors.items()]
     everyone = np.array([values for _, values in placed], dtype=float)
     low, high = _limits(everyone)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))

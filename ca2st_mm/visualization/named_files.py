@@ -11,7 +11,7 @@ def named_files(texts: Sequence[str]) -> dict[str, str]:
     """Files by the name of their model.
 
     Args:
-        texts: Each ``NAME=FILE``, or a file, which is named by its folder.
+        texts: Each ``NAME=FILE``, or a file or folder, named by the folder.
 
     Raises:
         FigureInputError: If two have the same name.
@@ -37,4 +37,5 @@ def split_name(text: str) -> tuple[str, str]:
     name, sign, rest = text.partition('=')
     if sign and name:
         return name, rest
-    return Path(text).resolve().parent.name, text
+    path = Path(text).resolve()
+    return (path if path.is_dir() else path.parent).name, text

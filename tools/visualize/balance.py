@@ -5,7 +5,8 @@ From ``results.json`` of ``tools/test.py``, one number an axis::
 
     python tools/visualize/balance.py --axes 'EK100 noun' 'EK100 verb' \\
         --published noun verb \\
-        --model CAST=run/results.json:acc/noun_top1,run/results.json:acc/verb_top1
+        --model \\
+        CAST=a/results.json:acc/noun_top1,a/results.json:acc/verb_top1
 """
 
 import argparse

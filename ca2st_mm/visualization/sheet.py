@@ -117,7 +117,7 @@ def pick_clips(
         true = tuple(labels[clip] for labels in last.labels.values())
         turns.setdefault((true, clip), sum(true == t for t, _ in turns))
     # The surest clip of each class comes before the second of any.
-    return [clip for _, clip in sorted(turns, key=turns.get)][:limit]
+    return [int(clip) for _, clip in sorted(turns, key=turns.get)][:limit]
 
 
 PICKS = {

@@ -10,10 +10,16 @@ from ca2st_mm import compat
 compat.apply()
 
 from ca2st_mm import apis, datasets, engine, evaluation, models  # noqa: E402
-from ca2st_mm.apis import get_config, get_model, list_models  # noqa: E402
+from ca2st_mm.apis import (  # noqa: E402
+    Recognizer,
+    get_config,
+    get_model,
+    list_models,
+)
 from ca2st_mm.version import __version__  # noqa: E402
 
 __all__ = [
+    'Recognizer',
     '__version__',
     'apis',
     'datasets',

@@ -115,16 +115,12 @@ def test_model(name: str, checkpoint: Path, *options: str) -> float:
 
 def predict(checkpoint: Path) -> Path:
     """Predict one test clip with CA2ST; the picture of it."""
-    from mmaction.apis import inference_recognizer, init_recognizer
+    from ca2st_mm import Recognizer
 
-    model = init_recognizer(
-        str(ROOT / 'configs/toy/ca2st_toy.py'), str(checkpoint), device='cpu'
-    )
+    recognizer = Recognizer.from_pretrained(checkpoint)
     clip = sorted((ROOT / DATA / 'videos').glob('test_*.mp4'))[0]
-    sample = inference_recognizer(model, str(clip))
-    names = (ROOT / DATA / 'classes.txt').read_text().split('\n')
-    scores = sample.pred_score.tolist()
-    ranked = sorted(zip(scores, names, strict=False), reverse=True)[:5]
+    [prediction] = recognizer.predict(clip)
+    ranked = [(score, name) for name, score in prediction.ranked['label']]
     print(f'\n== predict {clip.relative_to(ROOT)}')
     for score, name in ranked:
         print(f'   {score:6.1%}  {name}')

@@ -107,8 +107,24 @@ def load_weights(model: nn.Module, checkpoint: str) -> None:
     Raises:
         ValueError: If it is of another model.
     """
+    fill_model(model, _load_checkpoint(checkpoint, 'cpu'), checkpoint)
+
+
+def fill_model(
+    model: nn.Module, container: Mapping[str, Any], checkpoint: str
+) -> None:
+    """Fill a whole recognizer from what a checkpoint file holds.
+
+    Args:
+        model: What to fill.
+        container: What was read.
+        checkpoint: Its name, for messages.
+
+    Raises:
+        ValueError: If it is of another model.
+    """
     try:
-        stored, _ = unwrap(_load_checkpoint(checkpoint, 'cpu'))
+        stored, _ = unwrap(container)
         own = model.state_dict()
         if not _is_ours(stored, own):
             source = detect_source(stored)

@@ -99,7 +99,8 @@ def _facts(meta: Mapping[str, Any], source: Path) -> dict[str, str]:
         facts['config'] = meta['cfg']
     classes = (meta.get('dataset_meta') or {}).get('classes')
     if classes:
-        facts['classes'] = json.dumps(list(classes))
+        # A list, or one for verbs and one for nouns.
+        facts['classes'] = json.dumps(classes)
     if 'frozen_experts' in meta:
         facts['frozen_experts'] = json.dumps(meta['frozen_experts'])
     # Publishing again keeps what is known already.

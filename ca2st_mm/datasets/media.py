@@ -133,9 +133,25 @@ def _collect(
         filled += len(chunk.waveform)
     if not filled:
         return None
-    waveform = np.concatenate(parts)
+    return cut_sound(Sound(np.concatenate(parts), rate, first), start, end)
+
+
+def cut_sound(
+    sound: Sound, start: Optional[float], end: Optional[float]
+) -> Optional[Sound]:
+    """A span of a track, to the sample.
+
+    Args:
+        sound: The track.
+        start: First second wanted; None for its beginning.
+        end: Last second wanted; None for its end.
+
+    Returns:
+        None if no sample is in the span.
+    """
+    waveform, rate, first = sound
     low = 0 if start is None else max(round((start - first) * rate), 0)
-    high = filled if end is None else round((end - first) * rate)
+    high = len(waveform) if end is None else round((end - first) * rate)
     waveform = waveform[low : max(high, 0)]
     if not len(waveform):
         return None

@@ -7,7 +7,7 @@ PyAV does the work, so no ffmpeg program is needed.
 import os
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Iterator, NamedTuple, Optional
+from typing import Callable, Iterator, NamedTuple, Optional
 
 import av
 import numpy as np
@@ -16,6 +16,7 @@ from av.error import FFmpegError
 from torchaudio.functional import resample
 
 from ca2st_mm.datasets.faults import MediaError, NoSoundError
+from ca2st_mm.datasets.kept_sound import add_sound
 from ca2st_mm.datasets.media import read_sound
 from ca2st_mm.datasets.media_writer import sound_pieces
 from ca2st_mm.datasets.readers.frame_index import (
@@ -42,6 +43,14 @@ class Encoding(NamedTuple):
     crf: int = 18
     key_every: int = 50
     preset: str = 'veryfast'
+
+
+Paint = Callable[[av.VideoFrame, float], av.VideoFrame]
+
+
+def _as_it_is(picture: av.VideoFrame, second: float) -> av.VideoFrame:
+    """Paint nothing."""
+    return picture
 
 
 @contextmanager
@@ -76,12 +85,14 @@ def encode(
     encoding: Encoding,
     span: Span = (None, None),
     audio: Optional[str] = None,
+    paint: Paint = _as_it_is,
 ) -> None:
     """Decode and encode again, exact to the frame.
 
     Times are kept, variable rates too, and pictures stand upright.  A whole
-    file keeps its sound packets as they are; the sound of a span is cut to
-    the sample, mono, AAC.
+    file keeps its sound packets as they are, or as AAC where the target's
+    container does not take them; the sound of a span is cut to the sample,
+    mono, AAC.
 
     Args:
         source: The video.
@@ -89,6 +100,7 @@ def encode(
         encoding: How to encode the pictures.
         span: First and last second; the target's clock starts at the first.
         audio: A sound file of its own for the span; None: the video.
+        paint: Changes a picture, given its second on the source's clock.
 
     Raises:
         MediaError: If a file cannot be read or written; names it.
@@ -99,13 +111,14 @@ def encode(
             stream = video_stream(reader)
             video = writer.add_stream('libx264')
             if whole:
-                copy = _copied_sound(reader, writer)
+                twin, fill = add_sound(reader, writer)
             else:
                 sound = read_sound(audio or source, *span)
                 mono = sound and _add_mono(writer, sound.sample_rate)
-            _encode_pictures(reader, stream, writer, video, encoding, span)
+            pictures = _pictures(reader, stream, encoding, span, paint)
+            _encode_pictures(pictures, stream, writer, video, encoding)
             if whole:
-                _copy_sound(source, writer, copy)
+                fill(source, writer, twin)
             elif sound:
                 late = sound.start - (span[0] or 0.0)
                 _encode_sound(writer, mono, sound.waveform, late)
@@ -151,17 +164,12 @@ def extract_sound(
         _encode_sound(writer, stream, waveform, 0.0)
 
 
-def _encode_pictures(
-    reader, stream, writer, video, encoding: Encoding, span: Span
-) -> None:
-    """Decode, turn, resize and encode the frames of a span."""
+def _pictures(
+    reader, stream, encoding: Encoding, span: Span, paint: Paint
+) -> Iterator[av.VideoFrame]:
+    """The frames of a span: turned, resized, painted, in their time."""
     start, end = span[0] or 0.0, span[1]
     base = stream.time_base
-    video.options = {'crf': str(encoding.crf), 'preset': encoding.preset}
-    video.codec_context.gop_size = encoding.key_every
-    video.codec_context.time_base = base
-    video.pix_fmt = 'yuv420p'
-    sized = False
     if span[0] is not None:
         reader.seek(max(int(start / base), 0), stream=stream)
     for frame in reader.decode(stream):
@@ -170,11 +178,25 @@ def _encode_pictures(
         if end is not None and frame.time >= end - SLACK:
             break
         picture = _resized(frame, encoding.short_side)
+        picture = paint(picture, frame.time)
+        picture.pts = frame.pts - round(start / base)
+        picture.time_base = base
+        yield picture
+
+
+def _encode_pictures(
+    pictures: Iterator[av.VideoFrame], stream, writer, video, encoding
+) -> None:
+    """Encode frames; the first one says how large they are."""
+    video.options = {'crf': str(encoding.crf), 'preset': encoding.preset}
+    video.codec_context.gop_size = encoding.key_every
+    video.codec_context.time_base = stream.time_base
+    video.pix_fmt = 'yuv420p'
+    sized = False
+    for picture in pictures:
         if not sized:
             video.width, video.height = picture.width, picture.height
             sized = True
-        picture.pts = frame.pts - round(start / base)
-        picture.time_base = base
         writer.mux(video.encode(picture))
     if not sized:
         raise ValueError('no frame in the span')
@@ -194,24 +216,6 @@ def _resized(frame: av.VideoFrame, short_side: Optional[int]) -> av.VideoFrame:
     # H.264 with 4:2:0 colour needs even sides.
     width, height = (max(round(side * scale / 2), 1) * 2 for side in sides)
     return frame.reformat(width, height, 'yuv420p')
-
-
-def _copied_sound(reader, writer):
-    """A stream for the sound packets of a file, None if it has none."""
-    if not reader.streams.audio:
-        return None
-    return writer.add_stream_from_template(reader.streams.audio[0])
-
-
-def _copy_sound(source: str, writer, twin) -> None:
-    """Copy the sound packets of a file."""
-    if twin is None:
-        return
-    with av.open(source) as reader:
-        for packet in reader.demux(reader.streams.audio[0]):
-            if packet.dts is not None:
-                packet.stream = twin
-                writer.mux(packet)
 
 
 def _add_mono(writer, rate: int):

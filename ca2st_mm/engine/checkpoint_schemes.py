@@ -23,9 +23,10 @@ def load_from_local(filename: str, map_location: Any = None) -> Dict[str, Any]:
     checkpoint = read_checkpoint(filename, map_location)
     meta = checkpoint.get('meta')
     if isinstance(meta, dict):
-        # Resuming would run this text as Python, only to look for the number
-        # of GPUs of MMEngine's first releases.
-        meta.pop('config', None)
+        # Resuming would run the text under 'config' as Python, only to look
+        # for the number of GPUs of MMEngine's first releases.
+        if 'config' in meta:
+            meta['published_config'] = meta.pop('config')
     return _in_our_names(checkpoint, filename)
 
 

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Video readers behind one small interface."""
 
+from ca2st_mm.datasets.readers.array_reader import ArrayReader
 from ca2st_mm.datasets.readers.base import Source, VideoReader
 from ca2st_mm.datasets.readers.choose import (
     NAMES,
@@ -12,6 +13,7 @@ from ca2st_mm.datasets.readers.pyav_reader import PyAVReader
 
 __all__ = [
     'NAMES',
+    'ArrayReader',
     'PyAVReader',
     'Source',
     'VideoReader',

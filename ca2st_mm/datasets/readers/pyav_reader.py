@@ -74,7 +74,7 @@ class PyAVReader(VideoReader):
             at, frame = next(reached, (-1, None))
             if at != target:
                 raise RuntimeError('one of its frames cannot be decoded')
-            frames.append(_upright(frame))
+            frames.append(upright(frame))
         return np.stack(frames)
 
     def _walk(self, key: int) -> Iterator[Tuple[int, av.VideoFrame]]:
@@ -106,7 +106,7 @@ def _average_rate(stream: 'av.VideoStream', stamps: np.ndarray) -> float:
     return (len(stamps) - 1) / seconds if seconds > 0 else 1.0
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def upright(frame: av.VideoFrame) -> np.ndarray:
     """Pixels as a player shows them: the display matrix applied."""
     pixels = frame.to_ndarray(format='rgb24')
     turns = round(frame.rotation / 90) % 4

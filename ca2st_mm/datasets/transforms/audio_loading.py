@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from torchaudio.functional import resample
 
 from ca2st_mm.datasets.faults import NoSoundError
-from ca2st_mm.datasets.media import Sound, read_sound
+from ca2st_mm.datasets.media import Sound, cut_sound, read_sound
 from ca2st_mm.datasets.transforms.views import count_views
 from ca2st_mm.registry import TRANSFORMS
 
@@ -28,7 +28,9 @@ class LoadAudio(BaseTransform):
     sample has them.
 
     Required keys: ``filename``; optional ``audio_path``, ``clip_start``,
-    ``clip_end``, ``frame_stamps`` (length of invented silence).
+    ``clip_end``, ``frame_stamps`` (length of invented silence), and
+    ``sound`` (a :class:`ca2st_mm.datasets.media.Sound`, or None), which then
+    is used in place of the file.
     Added keys: ``waveform`` float32 (num_samples,), ``sample_rate``,
     ``audio_start`` (seconds of sample 0), ``has_audio`` (bool),
     ``audio_dropped`` (bool).
@@ -66,14 +68,9 @@ class LoadAudio(BaseTransform):
             NoSoundError: If there is no sound and ``missing='raise'``.
         """
         path = results.get('audio_path') or results['filename']
-        start, end = results.get('clip_start'), results.get('clip_end')
+        why = 'has no sound'
         try:
-            sound = read_sound(
-                path,
-                None if start is None else start - self.margin,
-                None if end is None else end + self.margin,
-            )
-            why = 'has no sound'
+            sound = self._sound(path, results)
         except FileNotFoundError:
             sound, why = None, 'does not exist'
         results['has_audio'] = sound is not None
@@ -90,6 +87,16 @@ class LoadAudio(BaseTransform):
         results['sample_rate'] = rate
         results['audio_start'] = sound.start
         return results
+
+    def _sound(self, path: str, results: Dict) -> Optional[Sound]:
+        """The sound of the clip and of the margin around it."""
+        start, end = results.get('clip_start'), results.get('clip_end')
+        start = None if start is None else start - self.margin
+        end = None if end is None else end + self.margin
+        if 'sound' not in results:
+            return read_sound(path, start, end)
+        sound = results['sound']
+        return sound and cut_sound(sound, start, end)
 
     def _silence(self, fault: str, results: Dict) -> Sound:
         """Zeros as long as the clip.

@@ -16,6 +16,7 @@ from ca2st_mm.datasets.readers import (
     narrow,
     open_video,
 )
+from ca2st_mm.datasets.readers.frame_index import Span
 from ca2st_mm.datasets.transforms.views import count_views
 from ca2st_mm.registry import TRANSFORMS
 
@@ -34,7 +35,8 @@ class OpenVideo(DecordInit):
     the packets around it are read, always with PyAV; frame numbers then
     count from the key frame before the clip.
 
-    Required keys: ``filename``; optional ``clip_start``, ``clip_end``.
+    Required keys: ``filename``; optional ``clip_start``, ``clip_end``, and
+    ``video_reader``, which then is used in place of the file.
     Added keys: ``video_reader`` (a
     :class:`ca2st_mm.datasets.readers.VideoReader`), ``total_frames``,
     ``start_index``, ``avg_fps``, ``frame_stamps`` (float64 seconds on the
@@ -58,13 +60,12 @@ class OpenVideo(DecordInit):
 
     def transform(self, results: Dict) -> Dict:
         """Open ``results['filename']``."""
-        source = self._source(results['filename'])
         span = results.get('clip_start'), results.get('clip_end')
-        reader = open_video(source, self._reader_class, self.num_threads, span)
+        reader = results.get('video_reader') or self._open(results, span)
         first, behind = narrow(reader.frame_stamps, span)
         if behind <= first:
             reader.close()
-            raise _empty(source.path, span, reader.frame_stamps)
+            raise _empty(reader.path, span, reader.frame_stamps)
         results.update(
             video_reader=reader,
             avg_fps=reader.avg_fps,
@@ -73,6 +74,10 @@ class OpenVideo(DecordInit):
             total_frames=behind - first,
         )
         return results
+
+    def _open(self, results: Dict, span: Span) -> VideoReader:
+        source = self._source(results['filename'])
+        return open_video(source, self._reader_class, self.num_threads, span)
 
     def _source(self, path: str) -> Source:
         """The path itself where there is one, else the bytes.

@@ -8,7 +8,7 @@ test_pipeline = [
     dict(type='SegmentSample', clip_len=16, test_mode=True),
     dict(type='DecodeVideo'),
     dict(type='Resize', scale=(32, 32), keep_ratio=False),
-    dict(type='FrameTimes'),
+    dict(type='FrameTimes', origin='clip'),
     dict(type='LoadAudio', sample_rate=16000),
     dict(type='LogMelSpectrogram', num_frames=128, num_mels=64),
     dict(type='FormatShape', input_format='NCTHW'),

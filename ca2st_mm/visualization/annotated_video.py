@@ -1,0 +1,99 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A copy of a video with predictions written on it."""
+
+from bisect import bisect
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ca2st_mm.datasets.transcode import Encoding, encode
+
+_MARGIN = 0.4  # of a line's height
+_BAND = 0, 0, 0, 160
+_LINES = 3
+
+
+class Caption(NamedTuple):
+    """What is written on a span of a video.
+
+    Attributes:
+        centre: Second in the middle of the span.
+        lines: The text.
+    """
+
+    centre: float
+    lines: tuple[str, ...]
+
+
+def caption_of(answer: Any) -> Caption:
+    """The caption of a prediction, or of a failure, which shows as '?'.
+
+    Args:
+        answer: What ``predict_each`` gives; without a span it is for the
+            whole video.
+    """
+    span = answer.start, answer.end
+    centre = 0.0 if None in span else sum(span) / 2
+    if not hasattr(answer, 'ranked'):
+        return Caption(centre, ('?',))
+    # The action stands last and says verb and noun.
+    best = list(answer.ranked.values())[-1][:_LINES]
+    lines = tuple(f'{score:.0%} {name}' for name, score in best)
+    return Caption(centre, lines)
+
+
+def annotate(source: str, target: str, captions: Sequence[Caption]) -> None:
+    """Write a video with captions; its sound is kept.
+
+    A frame shows the caption whose centre is nearest, so that of overlapping
+    spans each shows where it knows most.
+
+    Args:
+        source: The video.
+        target: File to write (mp4, mkv).
+        captions: At least one.
+
+    Raises:
+        MediaError: If a file cannot be read or written; names it.
+    """
+    captions = sorted(captions)
+    centres = np.array([caption.centre for caption in captions])
+    bounds = ((centres[1:] + centres[:-1]) / 2).tolist()
+
+    def paint(picture: av.VideoFrame, second: float) -> av.VideoFrame:
+        lines = captions[bisect(bounds, second)].lines
+        pixels = write_lines(picture.to_ndarray(format='rgb24'), lines)
+        return av.VideoFrame.from_ndarray(pixels, format='rgb24').reformat(
+            format='yuv420p'
+        )
+
+    encode(source, target, Encoding(), paint=paint)
+
+
+def write_lines(pixels: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """Write lines on a dark band at the bottom of a picture.
+
+    Args:
+        pixels: RGB uint8, (height, width, 3).
+        lines: The text; made smaller until its longest line fits.
+
+    Returns:
+        A new picture of the same size.
+    """
+    picture = Image.fromarray(pixels)
+    width, height = picture.size
+    size = max(height / 18, 8.0)
+    widest = max(map(ImageFont.load_default(size).getlength, lines))
+    size *= min(1.0, 0.96 * width / max(widest, 1.0))
+    font = ImageFont.load_default(size)
+    step = size * (1 + _MARGIN)
+    top = height - step * len(lines) - _MARGIN * size
+    draw = ImageDraw.Draw(picture, 'RGBA')
+    draw.rectangle((0, top, width, height), fill=_BAND)
+    for number, line in enumerate(lines):
+        place = 0.02 * width, top + _MARGIN * size + number * step
+        draw.text(place, line, fill='white', font=font)
+    return np.array(picture)

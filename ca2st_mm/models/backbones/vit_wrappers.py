@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ca2st_mm.registry import MODELS
 
 from ..layers.position import resize_square_positions
-from ..layers.tokens import TokenSpec
+from ..layers.tokens import TokenGrid, TokenSpec
 from .expert import frame_spans, select_frames
 from .vit_wrapper import ViTWrapper
 
@@ -65,6 +65,8 @@ class MMPretrainViTExpert(ViTWrapper):
         self.token_spec = TokenSpec(
             vit.embed_dims, num_frames, rows * columns, extra
         )
+        patch = vit.patch_embed.projection.stride[-1]
+        self.token_grid = TokenGrid(rows, columns, patch, patch)
         self.build_adapters(adapter_ratio, drop_path_rate)
         self.freeze(frozen_parts)
 
@@ -212,6 +214,8 @@ class MMActionViTExpert(ViTWrapper):
         self.tubelet_size = vit.patch_embed.projection.stride[0]
         self.num_frames = steps * self.tubelet_size
         self.token_spec = TokenSpec(vit.embed_dims, steps, positions)
+        patch = vit.patch_size
+        self.token_grid = TokenGrid(*vit.grid_size, patch, patch)
         self.build_adapters(adapter_ratio, drop_path_rate)
         self.freeze(frozen_parts)
 

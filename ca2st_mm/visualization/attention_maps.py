@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Who looks at whom in a multi-expert model, on the grids of its tokens."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,30 +50,34 @@ class AttentionMap:
         return self.query_spec.num_extra_tokens if own else 0
 
     def heat(
-        self, step: int | None = None, position: int | None = None
+        self,
+        steps: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
     ) -> Tensor:
         """Where the queries look, in multiples of an even look.
 
         A query can look at M tokens; 1 is a weight of 1 / M.
 
-        Without a step and a position, the mean over all queries; in
-        self-attention of an expert with extra tokens (a class token) the
-        mean over those, as they make its feature.  With a step, the mean over
-        the queries of that step; with a position, over those of the
-        position.
+        The mean over the queries at these steps and positions; None stands
+        for all.  With neither, in self-attention of an expert with extra
+        tokens (a class token) it is the mean over those, as they make its
+        feature.
 
         Args:
-            step: Time step of the query.
-            position: Position of the query inside a step.
+            steps: Time steps of the queries.
+            positions: Positions of the queries inside a step.
 
         Returns:
             (Tc, Nc), without extra tokens; 0 where these queries cannot
             look.
         """
-        steps = _chosen(step, 0, self.query_spec.num_steps)
-        places = _chosen(position, self.extra, self.query_spec.num_positions)
-        if step is None and position is None and self.extra:
-            places = slice(0, self.extra)
+        spec = self.query_spec
+        if steps is None and positions is None and self.extra:
+            places = list(range(self.extra))
+        else:
+            chosen = _or_all(positions, spec.num_positions)
+            places = [self.extra + number for number in chosen]
+        steps = _or_all(steps, spec.num_steps)
         shape = (
             self.context_spec.num_steps,
             self.extra + self.context_spec.num_positions,
@@ -86,8 +90,8 @@ class AttentionMap:
         elif self.axis == 'space':
             heat[steps] = even[steps][:, places].mean(1)
         else:
-            count = self.query_spec.num_steps
-            grid = even[0].unflatten(0, (count, -1))[steps][:, places]
+            grid = even[0].unflatten(0, (spec.num_steps, -1))
+            grid = grid[steps][:, places]
             heat = grid.mean((0, 1)).reshape(shape)
         return heat[:, self.extra :]
 
@@ -114,11 +118,8 @@ class AttentionMap:
         return _rows_to_one(grid.unflatten(2, (-1, columns)).sum((1, 2)))
 
 
-def _chosen(number: int | None, first: int, count: int) -> slice:
-    """One index or all of them, after the extra tokens."""
-    if number is None:
-        return slice(first, first + count)
-    return slice(first + number, first + number + 1)
+def _or_all(numbers: Sequence[int] | None, count: int) -> list[int]:
+    return list(range(count) if numbers is None else numbers)
 
 
 def _rows_to_one(values: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ MODELS = dict(CLIP='clip', VideoMAE='videomae', AST='ast', CAST='cast')
 MODELS |= dict(CAVA='cava', CA2ST='ca2st')
 LINKED = ('CAST', 'CAVA', 'CA2ST')
 FACTORS = ('shape', 'direction', 'pitch')
+MAX_BYTES = 100_000
 CLIP = 'data/toy/videos/test_00000.mp4'
 
 
@@ -49,6 +50,15 @@ def write_factors(name: str) -> str:
     record = dict(metrics=metrics, data=dict(views=[1]))
     (ROOT / path).write_text(json.dumps(record))
     return str(path)
+
+
+def shrink(path: Path) -> None:
+    """Fewer pixels and colours, where a picture is too heavy for a page."""
+    if path.stat().st_size <= MAX_BYTES:
+        return
+    picture = Image.open(path).convert('RGB')
+    picture.thumbnail((1000, 720))
+    picture.quantize(256, kmeans=1).save(path, optimize=True)
 
 
 def main() -> None:
@@ -91,9 +101,7 @@ def main() -> None:
             ROOT / OUT / f'toy_attention_{name}.png'
         )
     for path in (ROOT / OUT).glob('toy_*.png'):
-        picture = Image.open(path).convert('RGB')
-        picture.thumbnail((1000, 1000))
-        picture.quantize(96).save(path, optimize=True)
+        shrink(path)
 
 
 if __name__ == '__main__':

@@ -2,45 +2,25 @@
 """The command lines for training and testing do what their flags say."""
 
 import math
-import runpy
-import sys
 import time
 
 import pytest
 import torch
-from mmengine.config import config
-from mmengine.runner import runner
 from tool_runs import (
     BATCH,
     CLIPS,
     RATE,
-    ROOT,
     STEPS,
     losses_of,
     metrics_of,
     read_dump,
+    run_tool,
     same_weights,
     toy_config,
     verb_noun_config,
     weights_of,
     write_data,
 )
-
-
-def run_tool(tool, *arguments):
-    """Run a command line in this process; its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('LOCAL_RANK', '0')
-        # MMEngine formats the config six times a run, and asks compilers
-        # for their versions: seconds each time, and nothing of ours.
-        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
-        patch.setattr(runner, 'collect_env', dict)
-        patch.setattr(sys, 'argv', [tool, *map(str, arguments)])
-        try:
-            runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
-        except SystemExit as stop:
-            return stop.code
-    return 0
 
 
 def run_in(folder, tool, *arguments, options=()):

@@ -4,10 +4,14 @@
 import csv
 import json
 import pickle
+import runpy
+import sys
 from pathlib import Path
 
+import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, config
+from mmengine.runner import runner
 from shrunk_models import without_init
 
 from ca2st_mm.datasets.toy_files import write_toy_set
@@ -118,3 +122,19 @@ def metrics_of(folder):
 def read_dump(path):
     with open(path, 'rb') as file:
         return pickle.load(file)
+
+
+def run_tool(tool, *arguments):
+    """Run a command line in this process; its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('LOCAL_RANK', '0')
+        # MMEngine formats the config six times a run, and asks compilers
+        # for their versions: seconds each time, and nothing of ours.
+        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
+        patch.setattr(runner, 'collect_env', dict)
+        patch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        try:
+            runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+        except SystemExit as stop:
+            return stop.code
+    return 0

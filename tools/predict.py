@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from tqdm import tqdm
@@ -29,6 +30,11 @@ from ca2st_mm.visualization.annotated_video import annotate, caption_of
 from ca2st_mm.zoo import ZooError
 
 CAMERA_WINDOW = 2.0
+CONTAINERS = '.mp4', '.mkv', '.mov'
+NO_SOUND = dict(
+    silence='the model heard silence',
+    drop='the model went without its audio expert',
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -98,6 +104,8 @@ def check(args: argparse.Namespace) -> None:
     alone = len(args.sources) == 1 and os.path.isfile(args.sources[0])
     if args.annotate and not alone:
         raise UsageError('--annotate takes one file; name one that is there')
+    if args.annotate and not args.annotate.endswith(CONTAINERS):
+        raise UsageError(f'--annotate writes {" or ".join(CONTAINERS)}')
     for path in filter(None, (args.csv, args.json)):
         if not os.path.isdir(os.path.dirname(path) or '.'):
             raise UsageError(f'the folder of {path} is not there; make it')
@@ -123,7 +131,7 @@ def check_lengths_of(args: argparse.Namespace) -> None:
         try:
             check_lengths(args.window, args.stride)
         except ValueError as error:
-            raise UsageError(f'--{error}') from error
+            raise UsageError(str(error)) from error
 
 
 def load(args: argparse.Namespace) -> Recognizer:
@@ -132,7 +140,9 @@ def load(args: argparse.Namespace) -> Recognizer:
     Raises:
         UsageError: If there is none.
     """
-    device = args.device or get_device()
+    device = usable_device(args.device or get_device())
+    if args.config and not os.path.isfile(args.config):
+        raise UsageError(f'there is no config file {args.config}')
     try:
         if args.model:
             return Recognizer.from_pretrained(args.model, device)
@@ -143,14 +153,34 @@ def load(args: argparse.Namespace) -> Recognizer:
         raise UsageError(str(error)) from error
 
 
+def usable_device(name: str) -> str:
+    """The name, if this machine has such a device.
+
+    Raises:
+        UsageError: If it has not.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise UsageError(
+            f'the device {name} cannot be used ({why}); cpu always can'
+        ) from error
+    return name
+
+
 def answers(
     recognizer: Recognizer, args: argparse.Namespace, folder: str
 ) -> Iterator[Prediction | Failure]:
     """Predict all sources, under a progress bar in a terminal."""
     options = dict(top_k=args.top_k, batch_size=args.batch_size)
     if is_camera(args.sources[0]):
-        jobs = camera_jobs(args.sources[0], args.window, args.stride)
-        yield from predict_each(recognizer, jobs, **options)
+        [name] = args.sources
+        try:
+            jobs = camera_jobs(name, args.window, args.stride)
+            yield from predict_each(recognizer, jobs, **options)
+        except MediaError as error:
+            yield Failure(name, None, None, error.reason)
         return
     found = find_jobs(args.sources, folder, args.window, args.stride)
     yield from found.failures
@@ -161,14 +191,20 @@ def answers(
             yield answer
 
 
-def show(answer: Prediction | Failure, explain: bool) -> None:
+def show(
+    answer: Prediction | Failure, recognizer: Recognizer, explain: bool
+) -> None:
     """Print one answer."""
     if isinstance(answer, Failure):
         tqdm.write(f'{named(answer)}: {answer.reason}', file=sys.stderr)
         return
     tqdm.write(summary(answer))
     if answer.views.has_sound is False:
-        tqdm.write('  it has no sound; the answer is from the pictures')
+        policy = recognizer.pipeline.missing_sound
+        tqdm.write(
+            f'  it has no sound: {NO_SOUND[policy]} '
+            f'(LoadAudio(missing={policy!r}) in the config)'
+        )
     if explain:
         tqdm.write(explanation(answer.views))
 
@@ -193,7 +229,7 @@ def main() -> None:
             stack.enter_context(make(path)) for make, path in writers if path
         ]
         for answer in answers(recognizer, args, folder):
-            show(answer, args.explain)
+            show(answer, recognizer, args.explain)
             for table in tables:
                 table.write(answer)
             failed = failed or isinstance(answer, Failure)

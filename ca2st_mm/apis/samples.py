@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ca2st_mm.datasets.readers import VideoReader
+from ca2st_mm.datasets.transforms import LoadAudio
 from ca2st_mm.registry import TRANSFORMS
 
 from .array_clip import ArrayClip
@@ -39,12 +40,18 @@ class ViewPlan:
 
     Args:
         steps: Configs of the transforms; the last one packs.
+
+    Attributes:
+        missing_sound: What is done about a clip without sound, as
+            ``LoadAudio`` says it; None if sound is not read.
     """
 
     def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:
         *transforms, pack = [TRANSFORMS.build(step) for step in steps]
         self._transforms = transforms
         self._pack = pack
+        policies = [t.missing for t in transforms if isinstance(t, LoadAudio)]
+        self.missing_sound = policies[0] if policies else None
 
     def __call__(
         self,

@@ -13,7 +13,11 @@ import av
 
 from ca2st_mm.datasets.readers import Source
 from ca2st_mm.datasets.readers.base import named_faults
-from ca2st_mm.datasets.readers.frame_index import video_stream
+from ca2st_mm.datasets.readers.frame_index import (
+    index_frames,
+    stores_times,
+    video_stream,
+)
 
 from .many import Job
 
@@ -39,9 +43,9 @@ class Windows:
     """The spans of a file that are predicted one by one.
 
     The first begins with the file, each later one ``stride`` after the one
-    before, and the last is the first to reach the end.  First and last are
-    open towards the ends of the file, so that a window as long as the file
-    is the whole file, with all of its sound.
+    before, up to the one that reaches the end.  First and last are open
+    towards the ends of the file, so that a window as long as the file is the
+    whole file, with all of its sound.
 
     Args:
         path: The file.
@@ -61,10 +65,11 @@ class Windows:
         self.path, self.name = path, name or path
         self.window, self.stride = window, stride
         self.extent = extent_of(path)
-        start, end, tick = self.extent
         # A window that would show no new frame is left out.
-        beyond = end - start - tick / 2 - window
-        self._count = max(math.ceil(beyond / stride), 0) + 1
+        seconds = self.extent.end - self.extent.start - self.extent.tick / 2
+        to_the_end = math.ceil((seconds - window) / stride)
+        inside = math.ceil(seconds / stride) - 1
+        self._count = max(min(to_the_end, inside), 0) + 1
 
     def __len__(self) -> int:
         return self._count
@@ -72,13 +77,14 @@ class Windows:
     def __iter__(self) -> Iterator[Job]:
         for number in range(self._count):
             start = self.extent.start + number * self.stride
-            last = number == self._count - 1
-            end = self.extent.end if last else start + self.window
+            end = start + self.window
+            at_the_end = end > self.extent.end - self.extent.tick / 2
+            shown = min(end, self.extent.end)
             yield Job(
                 self.path,
                 start if number else None,
-                None if last else end,
-                dict(source=self.name, start=start, end=end),
+                None if at_the_end else end,
+                dict(source=self.name, start=start, end=shown),
             )
 
 
@@ -94,8 +100,8 @@ def check_lengths(window: float, stride: float) -> None:
     """
     if not (window > 0 and stride > 0):
         raise ValueError(
-            'window and stride are seconds above 0, got '
-            f'{window:g} and {stride:g}'
+            'the lengths of a window and of a stride are seconds above 0, '
+            f'got {window:g} and {stride:g}'
         )
 
 
@@ -118,6 +124,9 @@ def extent_of(path: str) -> Extent:
         else:
             stream = video_stream(file)
             tick = 1.0 / float(stream.average_rate or 25)
+        if not stores_times(file):
+            stamps = index_frames(file, stream).stamps
+            return Extent(stamps[0], stamps[-1] + tick, tick)
         base = float(stream.time_base)
         announced = (file.duration or 0) / av.time_base
         return Extent(
@@ -142,5 +151,6 @@ def _end_of_packets(file, stream, announced: float) -> float:
 
 
 def _end_of(packet) -> float:
-    time = packet.dts if packet.pts is None else packet.pts
-    return -math.inf if time is None else time + (packet.duration or 0)
+    if packet.pts is None:
+        return -math.inf
+    return packet.pts + (packet.duration or 0)

@@ -54,6 +54,15 @@ def video_stream(
     raise ValueError('it has no video stream')
 
 
+def stores_times(container: 'av.container.InputContainer') -> bool:
+    """Whether a file says when its frames are shown.
+
+    Args:
+        container: An open file.
+    """
+    return not any(name in container.format.name for name in _WITHOUT_TIMES)
+
+
 def index_frames(
     container: 'av.container.InputContainer',
     stream: 'av.VideoStream',
@@ -72,7 +81,7 @@ def index_frames(
         span: First and last second; None in it for an open end.
     """
     base = float(stream.time_base)
-    if any(name in container.format.name for name in _WITHOUT_TIMES):
+    if not stores_times(container):
         return _count(container, stream)
     start, end = span or (None, None)
     low = (start or 0.0) - SLACK

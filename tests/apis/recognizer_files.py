@@ -1,0 +1,96 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Configs, checkpoints and clips for the tests of predictions."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config, config
+from shrunk_models import without_init
+from tiny_models import randomize
+from tool_runs import ARCH, ROOT, toy_config
+
+from ca2st_mm.apis.models import build_model
+from ca2st_mm.datasets.media_writer import write_clip
+from ca2st_mm.datasets.toy_world import class_names
+
+FPS, SIZE = 8, 32
+
+
+def ca2st_config(data):
+    """CA2ST on the toy, tiny, with two clips a video."""
+    cfg = Config.fromfile(ROOT / 'configs/toy/ca2st_toy.py')
+    cfg = Config(without_init(cfg.to_dict()))
+    for expert in cfg.model.backbone.experts.values():
+        expert.update(arch={**ARCH, **_own(expert.arch)})
+    for link in cfg.model.backbone.links:
+        link.num_heads = 2
+    for encoder in cfg.model.backbone.time_encoders.values():
+        encoder.embed_dims = 8
+    widths = dict(spatial=16, temporal=16, audio=16)
+    cfg.model.cls_head.in_channels = widths
+    loader = cfg.test_dataloader
+    loader.update(num_workers=0, persistent_workers=False, batch_size=4)
+    loader.dataset.update(data_root=str(data), serialize_data=False)
+    steps = {step.type: step for step in loader.dataset.pipeline}
+    steps['SegmentSample'].num_clips = 2
+    steps['LogMelSpectrogram'].position = 'views'
+    return cfg
+
+
+def _own(arch):
+    """What the toy's arch says beyond sizes."""
+    return {key: arch[key] for key in set(arch) - set(ARCH)}
+
+
+def cast_config(data):
+    """CAST on the toy, tiny; it does not listen."""
+    return toy_config(data)
+
+
+def save(folder, cfg, classes=None):
+    """Write a config, and a checkpoint as MMEngine's runner writes it.
+
+    Returns:
+        Both paths.
+    """
+    folder.mkdir()
+    model = randomize(build_model(cfg), std=0.2)
+    head = cfg.model.cls_head
+    if classes is None and 'num_classes' in head:
+        classes = class_names()
+    if classes is None:
+        classes = dict(
+            verb=[f'verb {n}' for n in range(head.num_verbs)],
+            noun=[f'noun {n}' for n in range(head.num_nouns)],
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        # Pretty lines take seconds.
+        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
+        text = cfg.pretty_text
+    path = folder / 'config.py'
+    path.write_text('\n'.join(f'{k} = {v!r}' for k, v in plain(cfg).items()))
+    checkpoint = folder / 'epoch_1.pth'
+    meta = dict(cfg=text, dataset_meta=dict(classes=classes))
+    torch.save(dict(meta=meta, state_dict=model.state_dict()), checkpoint)
+    return str(path), str(checkpoint)
+
+
+def plain(cfg):
+    """The config as plain dicts, in its own order."""
+    return {k: v for k, v in cfg.to_dict().items() if k != 'filename'}
+
+
+def noise(seconds, seed=0):
+    """Frames that differ, (n, 32, 32, 3), made of blocks of 8 x 8."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 255, (round(seconds * FPS), 4, 4, 3), np.uint8)
+    return blocks.repeat(SIZE // 4, axis=1).repeat(SIZE // 4, axis=2)
+
+
+def write_noise(path, seconds, rate=None, seed=0):
+    """A clip of :func:`noise`, with noise to hear where a rate is given."""
+    sound = None
+    if rate is not None:
+        rng = np.random.default_rng(seed)
+        sound = 0.1 * rng.standard_normal(round(seconds * rate))
+    write_clip(path, noise(seconds, seed), FPS, sound, rate or 16000)

@@ -133,7 +133,7 @@ def requirements_in(name):
 
 
 @pytest.mark.parametrize(
-    'name', ['core', 'mminstall', 'optional', 'tests', 'build']
+    'name', ['core', 'mminstall', 'optional', 'export', 'tests', 'build']
 )
 def test_pinned_set_lies_in_every_range(name):
     pinned = {

@@ -94,6 +94,7 @@ class ASTExpert(TransformerExpert):
             )
         dims = arch['embed_dims']
         self.spec_size = tuple(spec_size)
+        self.input_shape = (1, *self.spec_size)
         rows, columns = (
             (size - patch) // stride + 1 for size in reversed(self.spec_size)
         )

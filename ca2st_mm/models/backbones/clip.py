@@ -86,6 +86,7 @@ class CLIPExpert(TransformerExpert):
         dims = arch['embed_dims']
         self.img_size, self.grid = img_size, img_size // patch
         self.num_frames, self.frame_stride = num_frames, frame_stride
+        self.input_shape = (3, num_frames * frame_stride, img_size, img_size)
         self.token_spec = TokenSpec(dims, num_frames, self.grid**2, 1)
         self.patch_embed = nn.Conv2d(3, dims, patch, patch, bias=False)
         self.cls_token = nn.Parameter(dims**-0.5 * torch.randn(1, 1, dims))

@@ -19,11 +19,13 @@ from .pretrained import load_pretrained
 class Expert(Protocol):
     """A backbone that can stop between the two halves of every layer.
 
-    All tokens are (B, T, P + N, C) as ``token_spec`` says.
+    All tokens are (B, T, P + N, C) as ``token_spec`` says.  ``input_shape``
+    is that of one input of ``embed``, without the batch; export asks for it.
     """
 
     num_layers: int
     token_spec: TokenSpec
+    input_shape: tuple[int, ...]
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Raw inputs -> tokens that enter layer 0."""
@@ -135,6 +137,7 @@ class TransformerExpert(BaseModule):
     weights_model: str | None = None
     num_layers: int
     token_spec: TokenSpec
+    input_shape: tuple[int, ...]
     frozen_parts: tuple[str, ...] = ()
 
     def __init__(self, init_cfg: dict | None = None) -> None:

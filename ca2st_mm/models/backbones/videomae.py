@@ -76,7 +76,7 @@ class VideoMAEExpert(TransformerExpert):
                 f'{num_frames} frames of {img_size} x {img_size} px'
             )
         dims, grid = arch['embed_dims'], img_size // patch
-        self.clip_shape = (3, num_frames, img_size, img_size)
+        self.input_shape = (3, num_frames, img_size, img_size)
         self.token_spec = TokenSpec(dims, num_frames // tubelet, grid**2)
         kernel = (tubelet, patch, patch)
         self.patch_embed = nn.Conv3d(3, dims, kernel, kernel)
@@ -99,9 +99,9 @@ class VideoMAEExpert(TransformerExpert):
         Raises:
             ValueError: If the clip has another number of frames or size.
         """
-        if tuple(inputs.shape[1:]) != self.clip_shape:
+        if tuple(inputs.shape[1:]) != self.input_shape:
             raise ValueError(
-                f'VideoMAEExpert expects clips (B, *{self.clip_shape}), got '
+                f'VideoMAEExpert expects clips (B, *{self.input_shape}), got '
                 f'{tuple(inputs.shape)}'
             )
         tubelets = self.patch_embed(inputs).flatten(3)  # (B, C, T, N)

@@ -61,6 +61,7 @@ class MMPretrainViTExpert(ViTWrapper):
         self.num_frames, self.frame_stride = num_frames, frame_stride
         vit = self.backbone
         rows, columns = vit.patch_resolution
+        self.input_shape = (3, num_frames * frame_stride, *vit.img_size)
         extra = 0 if vit.cls_token is None else vit.num_extra_tokens
         self.token_spec = TokenSpec(
             vit.embed_dims, num_frames, rows * columns, extra
@@ -212,6 +213,8 @@ class MMActionViTExpert(ViTWrapper):
         self.tubelet_size = vit.patch_embed.projection.stride[0]
         self.num_frames = steps * self.tubelet_size
         self.token_spec = TokenSpec(vit.embed_dims, steps, positions)
+        size = (side * vit.patch_size for side in vit.grid_size)
+        self.input_shape = (3, self.num_frames, *size)
         self.build_adapters(adapter_ratio, drop_path_rate)
         self.freeze(frozen_parts)
 

@@ -52,6 +52,12 @@ def test_embed_matches_the_token_spec(name):
 
 
 @every_expert
+def test_input_shape_is_what_embed_takes(name):
+    expert = build(EXPERTS[name])
+    assert expert.input_shape == input_of(name).shape[1:]
+
+
+@every_expert
 def test_halves_keep_the_shape(name):
     expert = randomize(build(EXPERTS[name]))
     tokens = torch.randn(expert_shape(expert))

@@ -1,0 +1,168 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The files a traced model is written to, and how they run."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+# Streams in their order -> outputs by name.
+Run = Callable[[Sequence[Tensor]], dict[str, Tensor]]
+METADATA = 'metadata.json'
+
+
+class MissingPackageError(ImportError):
+    """A format needs packages that are not installed."""
+
+
+class Format(Protocol):
+    """One kind of file."""
+
+    suffix: str
+    packages: tuple[str, ...]
+
+    def write(
+        self,
+        program: ExportedProgram,
+        path: Path,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Write a program with its metadata; ``inputs`` and ``outputs`` of
+        the metadata name its tensors.
+        """
+
+    def read(self, path: Path, device: str) -> Run:
+        """Load a file so that it can be run."""
+
+    def metadata(self, path: Path) -> dict[str, Any]:
+        """What a file says about itself."""
+
+
+class TorchExportFile:
+    """PyTorch's own format: runs wherever PyTorch does, our code unseen."""
+
+    suffix = '.pt2'
+    packages = ()
+
+    def write(
+        self,
+        program: ExportedProgram,
+        path: Path,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Write a ``.pt2`` archive; the metadata is a file inside."""
+        extra = {METADATA: json.dumps(metadata)}
+        torch.export.save(program, path, extra_files=extra)
+
+    def read(self, path: Path, device: str) -> Run:
+        """Load the program; it runs on the device it was traced on."""
+        with _without_warnings():
+            module = torch.export.load(path).module()
+
+        def run(streams: Sequence[Tensor]) -> dict[str, Tensor]:
+            with torch.no_grad():
+                return module(*(stream.to(device) for stream in streams))
+
+        return run
+
+    def metadata(self, path: Path) -> dict[str, Any]:
+        """What a file says about itself."""
+        extra = {METADATA: ''}
+        with _without_warnings():
+            torch.export.load(path, extra_files=extra)
+        return json.loads(extra[METADATA])
+
+
+class OnnxFile:
+    """ONNX, for ONNX Runtime, TensorRT, OpenVINO and others."""
+
+    suffix = '.onnx'
+    packages = ('onnx', 'onnxscript', 'onnxruntime')
+
+    def write(
+        self,
+        program: ExportedProgram,
+        path: Path,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Write an ``.onnx`` file; each entry of the metadata is JSON.
+
+        Weights of more than 2 GB lie in a file beside it.
+        """
+        with _without_warnings():
+            onnx = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                input_names=[entry['name'] for entry in metadata['inputs']],
+                output_names=[entry['name'] for entry in metadata['outputs']],
+            )
+        onnx.model.metadata_props.update(
+            {key: json.dumps(value) for key, value in metadata.items()}
+        )
+        onnx.save(path)
+
+    def read(self, path: Path, device: str) -> Run:
+        """Load the file into ONNX Runtime, on a GPU where it has one."""
+        session = _session(path, device)
+        names = [entry.name for entry in session.get_inputs()]
+        outputs = [entry.name for entry in session.get_outputs()]
+
+        def run(streams: Sequence[Tensor]) -> dict[str, Tensor]:
+            arrays = (stream.cpu().numpy() for stream in streams)
+            found = session.run(None, dict(zip(names, arrays, strict=True)))
+            tensors = map(torch.from_numpy, found)
+            return dict(zip(outputs, tensors, strict=True))
+
+        return run
+
+    def metadata(self, path: Path) -> dict[str, Any]:
+        """What a file says about itself."""
+        stored = _session(path, 'cpu').get_modelmeta().custom_metadata_map
+        return {key: json.loads(value) for key, value in stored.items()}
+
+
+def _session(path: Path, device: str) -> Any:
+    import onnxruntime
+
+    wanted = ['CPUExecutionProvider']
+    if device.startswith('cuda'):
+        available = onnxruntime.get_available_providers()
+        if 'CUDAExecutionProvider' not in available:
+            raise MissingPackageError(
+                'ONNX Runtime here has no CUDA; pip install onnxruntime-gpu '
+                'in place of onnxruntime, or check with --device cpu'
+            )
+        wanted.insert(0, 'CUDAExecutionProvider')
+    return onnxruntime.InferenceSession(str(path), providers=wanted)
+
+
+FORMATS: dict[str, Format] = {
+    'torch_export': TorchExportFile(),
+    'onnx': OnnxFile(),
+}
+
+
+def check_packages(form: Format) -> None:
+    """Raise :class:`MissingPackageError` unless a format can be used."""
+    missing = [name for name in form.packages if find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(
+            f'{form.suffix} files need {" and ".join(missing)}; '
+            f'pip install {" ".join(form.packages)}'
+        )
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    # Of PyTorch about its own exporter: nothing a user could act on.
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield

@@ -1,0 +1,127 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""What an exported file says about itself."""
+
+import json
+import os.path as osp
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
+from ca2st_mm.apis.samples import dataset_of
+from ca2st_mm.utils.hashing import sha256_of, sha256_of_bytes
+from ca2st_mm.version import __version__
+
+from .streams import Stream
+from .wrapper import LOGITS, ExportableRecognizer
+
+UNKNOWN = 'unknown'
+PACKAGES = ('torch', 'mmaction2', 'onnx', 'onnxscript')
+# Views that a transform makes of one clip.
+CROPS = {'ThreeCrop': 3, 'TenCrop': 10}
+
+
+def describe(
+    module: ExportableRecognizer,
+    streams: Sequence[Stream],
+    config: Config,
+    class_names: Mapping[str, Sequence[str]],
+    checkpoint: str | Path | None = None,
+) -> dict[str, Any]:
+    """All that a user of the file has to know, as plain values.
+
+    Args:
+        module: What is exported.
+        streams: What it takes.
+        config: Config of the recognizer.
+        class_names: Names by task: ``label``, or ``verb`` and ``noun``.
+        checkpoint: File of the weights; None for random ones.
+
+    Returns:
+        ``inputs`` (name, shape, type, meaning, the mean and deviation that
+        the model itself applies), ``outputs`` with class names, ``views``,
+        the test ``pipeline``, ``config``, ``weights`` and ``versions``.
+    """
+    record = dict(
+        inputs=[
+            _input(stream, prepare)
+            for stream, prepare in zip(
+                streams, module.preparations, strict=True
+            )
+        ],
+        outputs=[
+            dict(
+                name=LOGITS if task == 'label' else task,
+                shape=['views', len(names)],
+                type='float32',
+                meaning='logits of every view, before softmax and averaging',
+                classes=list(names),
+            )
+            for task, names in class_names.items()
+        ],
+        dynamic='the number of views; every other size is fixed by the '
+        "experts' position tables",
+        views=_views(config, module.head),
+        pipeline=dataset_of(config)['pipeline'],
+        config=dict(
+            name=osp.basename(config.filename or UNKNOWN),
+            sha256=sha256_of_bytes(config.pretty_text.encode()),
+        ),
+        weights=_weights(module, checkpoint),
+        versions={
+            'ca2st_mm': __version__,
+            **{name: _version(name) for name in PACKAGES},
+        },
+    )
+    # As it will be read back: lists for tuples, objects by their repr.
+    return json.loads(json.dumps(record, default=repr))
+
+
+def _input(stream: Stream, prepare: nn.Module) -> dict[str, Any]:
+    return dict(
+        name=stream.name,
+        shape=['views', *stream.shape],
+        type='float32',
+        meaning=stream.kind.meaning,
+        normalised_inside=dict(
+            mean=prepare.mean.flatten().tolist(),
+            std=prepare.std.flatten().tolist(),
+        ),
+    )
+
+
+def _views(config: Config, head: nn.Module) -> dict[str, Any]:
+    """Views of one sample under the config's test, and their average."""
+    steps = dataset_of(config)['pipeline']
+    clips = [step['num_clips'] for step in steps if 'num_clips' in step]
+    crops = [CROPS[step['type']] for step in steps if step['type'] in CROPS]
+    return dict(
+        clips=clips[0] if clips else 1,
+        crops=crops[0] if crops else 1,
+        order='crop by crop: view v is clip v % clips under crop v // clips',
+        average={'prob': 'softmax, then mean', 'score': 'mean'}.get(
+            head.average_clips, UNKNOWN
+        ),
+    )
+
+
+def _weights(
+    module: ExportableRecognizer, checkpoint: str | Path | None
+) -> dict[str, Any]:
+    dtypes = {str(p.dtype).removeprefix('torch.') for p in module.parameters()}
+    known = checkpoint is not None and osp.isfile(checkpoint)
+    return dict(
+        checkpoint='random' if checkpoint is None else str(checkpoint),
+        sha256=sha256_of(checkpoint) if known else UNKNOWN,
+        types=sorted(dtypes),
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return 'not installed'

@@ -1,0 +1,192 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Features are what the classifier reads, at the times they say."""
+
+import json
+import runpy
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from toy_recognizer import ROOT, make_recognizer, write_clips
+
+from ca2st_mm.apis.feature_files import Clip, FeatureWriter, clips_of
+from ca2st_mm.apis.features import extract
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('toy')
+
+
+@pytest.fixture(scope='module')
+def clips(folder):
+    return write_clips(folder, 3)
+
+
+@pytest.fixture(scope='module')
+def recognizer(folder, clips):
+    return make_recognizer(folder)
+
+
+@pytest.fixture(scope='module')
+def samples(recognizer, clips):
+    return [recognizer.prepare(clip) for clip in clips]
+
+
+def close(a, b):
+    np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_fused_feature_is_what_the_classifier_reads(recognizer, samples):
+    fused = torch.from_numpy(extract(recognizer, samples)['fused'])
+    logits = recognizer.logits(samples)['label'][:, 0]
+    with torch.no_grad():
+        close(recognizer.model.cls_head.fc_cls(fused), logits)
+
+
+def test_tokens_of_the_last_layer_pool_to_the_feature(recognizer, samples):
+    found = extract(recognizer, samples, layers=[0, 2])
+    for name, expert in recognizer.model.backbone.experts.items():
+        tokens = torch.from_numpy(found[f'{name}.layer2'])
+        assert tokens.shape[:2] == (3, 1)
+        with torch.no_grad():
+            close(expert.pool(tokens[:, 0]), found[name])
+        assert not np.array_equal(tokens, found[f'{name}.layer0'])
+
+
+def test_a_model_is_left_as_it_was(recognizer, samples):
+    before = recognizer.logits(samples)['label']
+    extract(recognizer, samples, layers=[0])
+    assert torch.equal(recognizer.logits(samples)['label'], before)
+    for expert in recognizer.model.backbone.experts.values():
+        assert 'forward_ffn' not in vars(expert)
+        assert not expert._forward_hooks
+
+
+def test_views_in_chunks_give_the_same(recognizer, samples, monkeypatch):
+    expected = extract(recognizer, samples, layers=[1])
+    limit = dict(max_testing_views=2)
+    monkeypatch.setattr(recognizer.model, 'test_cfg', limit)
+    found = extract(recognizer, samples, layers=[1])
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        close(value, expected[name])
+
+
+def test_an_expert_without_input_is_not_a_number(folder, samples):
+    factor = dict(type='ActionDataPreprocessor')
+    recognizer = make_recognizer(
+        folder,
+        data_preprocessor=dict(preprocessors=dict(audios_present=factor)),
+    )
+    samples = [dict(s, inputs=dict(s['inputs'])) for s in samples]
+    for sample, present in zip(samples, (1, 0, 1), strict=True):
+        sample['inputs']['audios_present'] = torch.full((1,), float(present))
+    found = extract(recognizer, samples, layers=[0])
+    for name, value in found.items():
+        lost = np.isnan(value).reshape(3, -1).all(1).tolist()
+        assert lost == [False, name.startswith('audio'), False], name
+    assert not np.isnan(found['fused']).any()
+
+
+def test_layers_that_are_not_there_are_named(recognizer, samples):
+    with pytest.raises(ValueError, match=r'layers 0 to 2, got \[3\]'):
+        extract(recognizer, samples, layers=[0, 3])
+
+
+def test_every_second_is_its_own_row(recognizer, clips, tmp_path):
+    writer = FeatureWriter(recognizer, tmp_path, 'second', batch_size=1)
+    writer.write(Clip('a', str(clips[0])), str(tmp_path / 'a.npz'))
+    stored = np.load(tmp_path / 'a.npz')
+    assert len(stored['start']) == 2
+    assert stored['start'].tolist() == [0, 1]
+    assert stored['end'][0] == 1 and 1 < stored['end'][1] <= 2
+    for row in range(2):
+        span = stored['start'][row], stored['end'][row]
+        alone = extract(recognizer, [recognizer.prepare(clips[0], *span)])
+        close(stored['fused'][row], alone['fused'][0])
+    about = json.loads(str(stored['metadata']))
+    assert about['source'] == str(clips[0])
+
+
+def test_safetensors_holds_the_same(recognizer, clips, tmp_path):
+    for form in ('npz', 'safetensors'):
+        writer = FeatureWriter(recognizer, tmp_path, form=form)
+        clip = Clip('a', str(clips[0]), None, 0.25, 1.0)
+        writer.write(clip, str(tmp_path / f'a.{form}'))
+    expected = np.load(tmp_path / 'a.npz')
+    with safe_open(tmp_path / 'a.safetensors', 'numpy') as stored:
+        assert stored.metadata()['source'] == str(clips[0])
+        assert {*stored.keys(), 'metadata'} == {*expected.files}
+        for name in stored.keys():
+            assert np.array_equal(stored.get_tensor(name), expected[name])
+        assert stored.get_tensor('start').tolist() == [0.25]
+
+
+def test_clips_of_a_manifest(tmp_path):
+    path = tmp_path / 'list.csv'
+    path.write_text(
+        'file,audio,start,end,label,id\n'
+        'a/b.mp4,b.wav,1.5,3,0,\n'
+        'a/b.mp4,,3,,0,\n'
+        'c.mp4,,,,0,x7\n'
+    )
+    first, second, third = clips_of([str(path)])
+    video, sound = str(tmp_path / 'a/b.mp4'), str(tmp_path / 'b.wav')
+    assert first == Clip('a/b_1.5_3.0', video, sound, 1.5, 3.0)
+    assert second == Clip('a/b_3_end', video, None, 3.0, None)
+    assert third == Clip('x7', str(tmp_path / 'c.mp4'))
+
+
+def test_two_clips_never_share_a_file():
+    with pytest.raises(ValueError, match="'a/x.mp4' and 'b/x.mp4' would both"):
+        clips_of(['a/x.mp4', 'b/x.mp4'])
+
+
+@pytest.fixture
+def command(monkeypatch, recognizer, folder, tmp_path, capsys):
+    """Run the command line; its exit status and what it printed."""
+    config = tmp_path / 'config.py'
+    base = ROOT / 'configs' / 'toy' / 'ca2st_toy.py'
+    config.write_text(
+        f"_base_ = '{base}'\n"
+        f"test_dataloader = dict(dataset=dict(data_root='{folder}'))\n"
+    )
+
+    def run(*arguments):
+        argv = ['x', str(config), str(folder / 'ca2st_toy.pth'), *arguments]
+        monkeypatch.setattr(sys, 'argv', [str(word) for word in argv])
+        tool = ROOT / 'tools' / 'extract_features.py'
+        try:
+            runpy.run_path(str(tool), run_name='__main__')
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr()
+
+    return run
+
+
+def test_command_names_bad_files_and_goes_on(command, clips, tmp_path):
+    bad, out = tmp_path / 'bad.mp4', tmp_path / 'out'
+    bad.write_text('no video')
+    status, printed = command(bad, clips[0], 'gone.mp4', '--out', out)
+    assert status == 1
+    assert '1 made, 0 there before, 2 failed' in printed.out
+    assert str(bad) in printed.err and "'gone.mp4'" in printed.err
+    shutil.copy(clips[1], bad)
+    made = (out / f'{clips[0].stem}.npz').stat().st_mtime_ns
+    status, printed = command(bad, clips[0], '--out', out)
+    assert status == 0 and '1 made, 1 there before' in printed.out
+    assert (out / f'{clips[0].stem}.npz').stat().st_mtime_ns == made
+
+
+def test_features_made_otherwise_are_not_mixed(command, clips, tmp_path):
+    assert command(clips[0], '--out', tmp_path / 'out')[0] == 0
+    status, printed = command(
+        clips[1], '--out', tmp_path / 'out', '--per', 'second'
+    )
+    assert status == 2 and 'features of another per' in printed.err

@@ -1,0 +1,278 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""An exported file says what the model says, and says what it is."""
+
+import functools
+import json
+import math
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from shrunk_models import shrink, without_init
+
+from ca2st_mm.apis.class_names import sizes_of
+from ca2st_mm.apis.models import build_model
+from ca2st_mm.export import (
+    FORMATS,
+    Comparison,
+    ExportableRecognizer,
+    ExportError,
+    compare,
+    describe,
+    formats,
+    streams_of,
+    trace,
+    wrapper,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+CAST, CAVA = 'cast/cast_ek100', 'cava/cava_vggsound'
+CA2ST, ALONE = 'ca2st/ca2st_k400', 'toy/ast_toy'
+BATCHES = (1, 3)
+slow = pytest.mark.slow
+
+
+def one_layer(node):
+    """A shrunk model of a single layer."""
+    if isinstance(node, (list, tuple)):
+        return type(node)(one_layer(child) for child in node)
+    if not isinstance(node, dict):
+        return node
+    known = {'num_layers': 1, 'start_layer': 0}
+    return {k: known.get(k, one_layer(v)) for k, v in node.items()}
+
+
+@functools.cache
+def load(name):
+    """A tiny model of a config with random weights, and the config."""
+    config = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+    values = without_init(config.model.to_dict())
+    if not name.startswith('toy/'):
+        values = one_layer(shrink(values))
+    config.model = values
+    model = build_model(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():  # the zeros of the start hide faults
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    return model, config
+
+
+def names_of(model):
+    return {
+        task: [f'{task} {number}' for number in range(size)]
+        for task, size in sizes_of(model.cls_head).items()
+    }
+
+
+@functools.cache
+def exported(name, form, folder, dtype=torch.float32):
+    """Export a tiny model; the file, the streams and the metadata."""
+    model, config = load(name)
+    streams = streams_of(model, config)
+    module = ExportableRecognizer(model, streams, dtype)
+    about = describe(module, streams, config, names_of(model))
+    path = folder / f'{Path(name).name}_{dtype}{FORMATS[form].suffix}'
+    FORMATS[form].write(trace(module, streams), path, about)
+    return path, streams, about
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('exported')
+
+
+def compared(name, form, folder, *dtype):
+    path, streams, _ = exported(name, form, folder, *dtype)
+    run = FORMATS[form].read(path, 'cpu')
+    return list(compare(load(name)[0], run, streams, BATCHES))
+
+
+@pytest.mark.parametrize(
+    'name, form',
+    [
+        (CAST, 'torch_export'),
+        (CA2ST, 'torch_export'),
+        (CAVA, 'onnx'),
+        pytest.param(CAVA, 'torch_export', marks=slow),
+        pytest.param(ALONE, 'onnx', marks=slow),
+        pytest.param(CAST, 'onnx', marks=slow),
+        pytest.param(CA2ST, 'onnx', marks=slow),
+        pytest.param('toy/ca2st_toy', 'onnx', marks=slow),
+    ],
+)
+def test_the_file_says_what_the_model_says(name, form, folder):
+    rows = compared(name, form, folder)
+    tasks = ['verb', 'noun'] if name == CAST else ['logits']
+    assert [(row.views, row.output) for row in rows] == [
+        (views, task) for views in BATCHES for task in tasks
+    ]
+    for row in rows:
+        assert row.passes(1e-4) and row.agreement == 1, row
+
+
+@pytest.mark.parametrize('name', [ALONE, pytest.param(CA2ST, marks=slow)])
+def test_half_precision_is_close_but_not_equal(name, folder):
+    for row in compared(name, 'torch_export', folder, torch.float16):
+        assert row.passes(2e-2) and not row.passes(1e-7), row
+
+
+class Wrong(ExportableRecognizer):
+    """An export with a fault."""
+
+    def forward(self, *streams):
+        scores = super().forward(*streams)
+        return {name: score + 1e-2 for name, score in scores.items()}
+
+
+def test_what_is_no_number_does_not_pass():
+    assert not Comparison(1, 'logits', math.nan, 1.0).passes(math.inf)
+
+
+def test_streams_stand_in_the_order_of_the_config():
+    names = {
+        name: [stream.name for stream in streams_of(*load(name))]
+        for name in (CAST, CA2ST, ALONE)
+    }
+    assert names[CAST] == ['imgs']
+    assert names[CA2ST] == [
+        *('imgs', 'audios', 'imgs_times', 'audios_times', 'audios_present')
+    ]
+    assert names[ALONE] == ['audios']
+
+
+@pytest.mark.parametrize(
+    'name, form', [(CA2ST, 'torch_export'), (CAVA, 'onnx')]
+)
+def test_the_file_says_what_it_takes_and_gives(name, form, folder):
+    path, _, about = exported(name, form, folder)
+    assert FORMATS[form].metadata(path) == about
+    sound = about['inputs'][1]
+    assert sound['name'] == 'audios'
+    assert sound['shape'] == ['views', 1, 96, 36]
+    assert sound['normalised_inside']['mean'] == [pytest.approx(-4.2677393)]
+    [logits] = about['outputs']
+    assert logits['classes'][:2] == ['label 0', 'label 1']
+    assert about['config']['name'] == f'{Path(name).name}.py'
+    assert about['weights']['checkpoint'] == 'random'
+
+
+def test_views_are_those_of_the_test():
+    model, config = load(CAST)
+    streams = streams_of(model, config)
+    module = ExportableRecognizer(model, streams)
+    about = describe(module, streams, config, names_of(model))
+    views = about['views']
+    assert (views['clips'], views['crops']) == (2, 3)
+    assert views['average'] == 'softmax, then mean'
+    assert [len(o['classes']) for o in about['outputs']] == [97, 300]
+
+
+WITHOUT_US = """
+import sys, torch
+program = torch.export.load(sys.argv[1]).module()
+print(tuple(program(torch.zeros(4, 1, 128, 64))['logits'].shape))
+assert not any(name.startswith(('ca2st_mm', 'mm')) for name in sys.modules)
+"""
+
+
+@slow  # imports PyTorch again
+def test_the_file_runs_without_us(folder):
+    path, *_ = exported(ALONE, 'torch_export', folder)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', WITHOUT_US, str(path)],
+        capture_output=True,
+        text=True,
+    )
+    classes = load(ALONE)[0].cls_head.num_classes
+    assert done.stdout.strip() == f'(4, {classes})', done.stderr[-2000:]
+
+
+def test_the_model_is_left_as_it_was():
+    model, config = load(CA2ST)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    ExportableRecognizer(model, streams_of(model, config), torch.float16)
+    after = model.state_dict()
+    for key, value in before.items():
+        assert after[key].dtype == value.dtype
+        assert torch.equal(after[key], value)
+
+
+def test_a_stream_that_the_pipeline_leaves_out_is_named():
+    model, config = load('toy/ca2st_toy')
+    config = Config(config.to_dict())
+    pack = config.test_dataloader.dataset.pipeline[-1]
+    pack.collect_keys = ('imgs', 'imgs_times', 'audios_times')
+    with pytest.raises(ExportError, match="reads.*'audios'.*collect_keys"):
+        streams_of(model, config)
+
+
+def test_an_expert_that_does_not_say_its_input_is_named(monkeypatch):
+    model, config = load(ALONE)
+    monkeypatch.delattr(model.backbone, 'input_shape')
+    with pytest.raises(ExportError, match='ASTExpert.*set self.input_shape'):
+        streams_of(model, config)
+
+
+def test_a_head_that_averages_views_is_refused():
+    model, config = load('experts/clip_image_k400')
+    with pytest.raises(ExportError, match='TSNHead averages'):
+        ExportableRecognizer(model, streams_of(model, config))
+
+
+def export(monkeypatch, *options, config='configs/toy/ast_toy.py'):
+    """Run the command line; its exit status."""
+    argv = ['export.py', str(ROOT / config), 'random', *map(str, options)]
+    monkeypatch.setattr(sys, 'argv', argv)
+    try:
+        runpy.run_path(str(ROOT / 'tools/export.py'), run_name='__main__')
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+FORMAT = ('--format', 'torch_export')
+
+
+def test_command_checks_and_says_how_far_it_is(tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'ast.pt2'
+    options = (*FORMAT, '--out', out, '--check', '--batches', 1, 4)
+    assert export(monkeypatch, *options) == 0
+    printed = capsys.readouterr().out
+    assert 'equal within 0.0001' in printed and 'NOT' not in printed
+    about = FORMATS['torch_export'].metadata(out)
+    assert json.dumps(about).count('ast_toy.py') == 1
+
+
+def test_command_fails_if_the_file_is_wrong(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('ca2st_mm.export.ExportableRecognizer', Wrong)
+    options = (*FORMAT, '--out', tmp_path / 'ast.pt2', '--check')
+    assert export(monkeypatch, *options) == 1
+    printed = capsys.readouterr().out
+    assert '1.00e-02' in printed and 'NOT EQUAL' in printed
+
+
+def test_missing_packages_are_named(monkeypatch, capsys):
+    monkeypatch.setattr(formats, 'find_spec', lambda name: None)
+    assert export(monkeypatch, '--format', 'onnx') == 2
+    assert 'pip install onnx onnxscript' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (('--out', 'a.pt2'), 'writes .onnx files'),
+        (('--batches', '0'), 'at least 1'),
+    ],
+)
+def test_wrong_options_are_named(options, message, monkeypatch, capsys):
+    assert export(monkeypatch, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_preprocessor_of_another_kind_is_named():
+    with pytest.raises(ExportError, match='Identity is not exported'):
+        wrapper.Preparation(torch.nn.Identity(), torch.float32)

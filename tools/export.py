@@ -1,0 +1,180 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Write a model to a file that runs without this package.
+
+Raw frames and spectrograms go in, logits of every view come out; the file
+says in its metadata what it takes, the class names and the test's views::
+
+    python tools/export.py configs/cast/cast_k400.py cast.safetensors \
+        --format onnx --out cast_k400.onnx --check
+
+``--check`` runs the written file beside the model, on several numbers of
+views, and exits with 1 if any logit differs by more than the tolerance.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from ca2st_mm import Recognizer
+from ca2st_mm.apis.class_names import names_of_model
+from ca2st_mm.apis.models import build_model
+from ca2st_mm.apis.samples import dataset_of
+from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.engine.preflight import MissingFileError
+from ca2st_mm.export import (
+    FORMATS,
+    ExportableRecognizer,
+    ExportError,
+    MissingPackageError,
+    Stream,
+    check_packages,
+    compare,
+    describe,
+    streams_of,
+    trace,
+)
+from ca2st_mm.zoo import ZooError
+
+RANDOM = 'random'
+# Half precision rounds every step; the numbers of `docs/export.md`.
+TOLERANCES = dict(float32=1e-4, float16=2e-2)
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('config', help='config of the model')
+    parser.add_argument(
+        'checkpoint',
+        help=f"its weights; '{RANDOM}' for random ones, to try the export",
+    )
+    parser.add_argument('--format', choices=FORMATS, default='onnx')
+    parser.add_argument(
+        '--out', type=Path, help='file to write; named after the config'
+    )
+    parser.add_argument(
+        '--dtype',
+        choices=TOLERANCES,
+        default='float32',
+        help='of weights and arithmetic; inputs and outputs are float32',
+    )
+    parser.add_argument(
+        '--device',
+        default='cpu',
+        help='where the model is traced and checked; a torch_export file '
+        'stays bound to it',
+    )
+    parser.add_argument(
+        '--check', action='store_true', help='compare the file with the model'
+    )
+    parser.add_argument(
+        '--batches',
+        type=int,
+        nargs='+',
+        default=(1, 2, 5),
+        metavar='VIEWS',
+        help='numbers of views that --check tries',
+    )
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        help='largest difference of a logit that --check accepts; '
+        + ', '.join(f'{v:g} for {k}' for k, v in TOLERANCES.items()),
+    )
+    args = parser.parse_args()
+    if min(args.batches) < 1:
+        parser.error('--batches are numbers of views, at least 1')
+    if args.device.startswith('cuda') and not torch.cuda.is_available():
+        parser.error(f'--device {args.device}: PyTorch sees no GPU here')
+    suffix = FORMATS[args.format].suffix
+    args.out = args.out or Path(Path(args.config).stem + suffix)
+    if args.out.suffix != suffix:
+        parser.error(
+            f'--format {args.format} writes {suffix} files; --out '
+            f'is {args.out}'
+        )
+    args.tolerance = args.tolerance or TOLERANCES[args.dtype]
+    return args
+
+
+def load(
+    args: argparse.Namespace, config: Config
+) -> tuple[nn.Module, Mapping[str, Sequence[str]]]:
+    """The model and its class names."""
+    if args.checkpoint != RANDOM:
+        recognizer = Recognizer.from_config(
+            config, args.checkpoint, args.device
+        )
+        return recognizer.model, recognizer.class_names
+    model = build_model(config).to(args.device).eval()
+    # Adapters and links start at zero: the logits would not depend on them.
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return model, names_of_model(model.cls_head, {}, dataset_of(config))
+
+
+def check(
+    args: argparse.Namespace, model: nn.Module, streams: Sequence[Stream]
+) -> bool:
+    """Print how far the written file is from the model; whether it passes."""
+    run = FORMATS[args.format].read(args.out, args.device)
+    print(
+        f'{"views":>5}  {"output":8}{"largest difference":>20}'
+        f'{"same best class":>17}'
+    )
+    passed = True
+    for row in compare(model, run, streams, args.batches):
+        passed = passed and row.passes(args.tolerance)
+        print(
+            f'{row.views:>5}  {row.output:8}{row.difference:>20.2e}'
+            f'{row.agreement:>17.0%}'
+        )
+    verdict = 'equal' if passed else 'NOT EQUAL'
+    print(f'{verdict} within {args.tolerance:g} of a logit')
+    return passed
+
+
+def main() -> None:
+    """Export, and check if asked to."""
+    args = parse_args()
+    form = FORMATS[args.format]
+    check_packages(form)
+    if not Path(args.config).is_file():
+        raise MissingFileError(f'There is no config file {args.config}')
+    config = Config.fromfile(args.config)
+    model, class_names = load(args, config)
+    streams = streams_of(model, config)
+    module = ExportableRecognizer(model, streams, getattr(torch, args.dtype))
+    program = trace(module, streams, args.device)
+    checkpoint = None if args.checkpoint == RANDOM else args.checkpoint
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    form.write(
+        program,
+        args.out,
+        describe(module, streams, config, class_names, checkpoint),
+    )
+    print(f'{args.out.stat().st_size / 1e6:.1f} MB written to {args.out}')
+    if args.check and not check(args, model, streams):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    run_or_explain(
+        main,
+        (
+            ExportError,
+            FileNotFoundError,
+            MissingFileError,
+            MissingPackageError,
+            ValueError,
+            ZooError,
+        ),
+    )

@@ -45,6 +45,26 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
+def read_number(text: str) -> float:
+    """The number that ``FILE:METRIC`` names.
+
+    Args:
+        text: A results.json, a colon and the name of a metric in it.
+
+    Raises:
+        RecordError: If the file has no such number.
+    """
+    path, _, name = text.rpartition(':')
+    if not path:
+        raise RecordError(f'{text!r} names no number; write FILE:METRIC')
+    metrics = read_record(path).get('metrics', {})
+    if not isinstance(metrics.get(name), (int, float)):
+        raise RecordError(
+            f'{path} has no number {name!r}; it has {", ".join(metrics)}'
+        )
+    return metrics[name]
+
+
 def lines_of(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, plain value) of everything in a record.
 

@@ -12,11 +12,10 @@ from mmengine.fileio import load
 from ca2st_mm.datasets.media import read_sound
 from ca2st_mm.datasets.toy_world import DIRECTIONS, PITCHES, SHAPES
 from ca2st_mm.datasets.transforms import LogMelSpectrogram
+from ca2st_mm.visualization.style import GREY, TEAL
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
-
-TEAL, GREY, RED = '#1b7f79', '#c9ced6', '#c0504d'
 
 
 def accuracy_from_dump(path: str | Path) -> float:

@@ -17,26 +17,9 @@ from statistics import fmean
 import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.accuracy import harmonic_mean
-from ca2st_mm.utils.records import RecordError, read_record
+from ca2st_mm.utils.records import RecordError, read_number
 
 MEANS = dict(arithmetic=fmean, harmonic=harmonic_mean)
-
-
-def number_of(text: str) -> float:
-    """The number that FILE:METRIC names.
-
-    Raises:
-        RecordError: If the file has no such number.
-    """
-    path, _, name = text.rpartition(':')
-    if not path:
-        raise RecordError(f'{text!r} names no number; write FILE:METRIC')
-    metrics = read_record(path).get('metrics', {})
-    if not isinstance(metrics.get(name), (int, float)):
-        raise RecordError(
-            f'{path} has no number {name!r}; it has {", ".join(metrics)}'
-        )
-    return metrics[name]
 
 
 def main() -> None:
@@ -45,7 +28,7 @@ def main() -> None:
     parser.add_argument('numbers', nargs='+', metavar='FILE:METRIC')
     parser.add_argument('--mean', choices=MEANS, required=True)
     args = parser.parse_args()
-    values = [number_of(text) for text in args.numbers]
+    values = [read_number(text) for text in args.numbers]
     for text, value in zip(args.numbers, values, strict=True):
         print(f'{value:.4f}  {text}')
     print(f'{MEANS[args.mean](values):.4f}  {args.mean} mean')

@@ -11,7 +11,7 @@ from ca2st_mm.registry import MODELS
 
 from ..layers.audio_clock import CLOCKS, token_spans
 from ..layers.position import SPECTROGRAM_FITS
-from ..layers.tokens import TokenSpec
+from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import LayerOptions
 from .expert import TransformerExpert, select_arch
 
@@ -102,6 +102,9 @@ class ASTExpert(TransformerExpert):
         self.pretrained_rows = (mels - patch) // stride + 1
         self.position_fit = position_fit
         self.token_spec = TokenSpec(dims, 1, rows * columns, 2)
+        self.token_grid = TokenGrid(
+            rows, columns, patch, stride, 'spectrogram'
+        )
         self.num_time_bins = num_time_bins or columns
         self.register_buffer(
             'token_bins',

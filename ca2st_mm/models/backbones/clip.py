@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ca2st_mm.registry import MODELS
 
 from ..layers.position import resize_square_positions
-from ..layers.tokens import TokenSpec
+from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import LayerOptions
 from .expert import TransformerExpert, frame_spans, select_arch, select_frames
 
@@ -88,6 +88,7 @@ class CLIPExpert(TransformerExpert):
         self.num_frames, self.frame_stride = num_frames, frame_stride
         self.input_shape = (3, num_frames * frame_stride, img_size, img_size)
         self.token_spec = TokenSpec(dims, num_frames, self.grid**2, 1)
+        self.token_grid = TokenGrid(self.grid, self.grid, patch, patch)
         self.patch_embed = nn.Conv2d(3, dims, patch, patch, bias=False)
         self.cls_token = nn.Parameter(dims**-0.5 * torch.randn(1, 1, dims))
         self.pos_embed = nn.Parameter(

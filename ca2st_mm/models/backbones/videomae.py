@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ca2st_mm.registry import MODELS
 
 from ..layers.position import sinusoid_table
-from ..layers.tokens import TokenSpec
+from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import LayerOptions
 from .expert import TransformerExpert, frame_spans, select_arch
 
@@ -78,6 +78,7 @@ class VideoMAEExpert(TransformerExpert):
         dims, grid = arch['embed_dims'], img_size // patch
         self.input_shape = (3, num_frames, img_size, img_size)
         self.token_spec = TokenSpec(dims, num_frames // tubelet, grid**2)
+        self.token_grid = TokenGrid(grid, grid, patch, patch)
         kernel = (tubelet, patch, patch)
         self.patch_embed = nn.Conv3d(3, dims, kernel, kernel)
         spec = self.token_spec

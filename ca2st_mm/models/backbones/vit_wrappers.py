@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ca2st_mm.registry import MODELS
 
 from ..layers.position import resize_square_positions
-from ..layers.tokens import TokenSpec
+from ..layers.tokens import TokenGrid, TokenSpec
 from .expert import frame_spans, select_frames
 from .vit_wrapper import ViTWrapper
 
@@ -66,6 +66,8 @@ class MMPretrainViTExpert(ViTWrapper):
         self.token_spec = TokenSpec(
             vit.embed_dims, num_frames, rows * columns, extra
         )
+        patch = vit.patch_embed.projection.stride[-1]
+        self.token_grid = TokenGrid(rows, columns, patch, patch)
         self.build_adapters(adapter_ratio, drop_path_rate)
         self.freeze(frozen_parts)
 
@@ -215,6 +217,8 @@ class MMActionViTExpert(ViTWrapper):
         self.token_spec = TokenSpec(vit.embed_dims, steps, positions)
         size = (side * vit.patch_size for side in vit.grid_size)
         self.input_shape = (3, self.num_frames, *size)
+        patch = vit.patch_size
+        self.token_grid = TokenGrid(*vit.grid_size, patch, patch)
         self.build_adapters(adapter_ratio, drop_path_rate)
         self.freeze(frozen_parts)
 

@@ -2,7 +2,8 @@
 """Attention of experts (self) and of links (cross).
 
 Both run through PyTorch's fused ``scaled_dot_product_attention``; softmax
-scale is head_dims ** -0.5 and there is no dropout.
+scale is head_dims ** -0.5 and there is no dropout.  The fused call keeps no
+weights: ``attention_weights.record_attention`` swaps in one that does.
 """
 
 import torch.nn.functional as F
@@ -21,9 +22,13 @@ def _split_heads(x: Tensor, num_heads: int) -> Tensor:
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
+def merge_heads(heads: Tensor) -> Tensor:
+    """(B, heads, L, dims) -> (B, L, heads * dims)."""
+    return heads.transpose(1, 2).flatten(2)
+
+
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    out = F.scaled_dot_product_attention(query, key, value)  # (B, h, L, d)
-    return out.transpose(1, 2).flatten(2)
+    return merge_heads(F.scaled_dot_product_attention(query, key, value))
 
 
 class SelfAttention(nn.Module):
@@ -40,6 +45,8 @@ class SelfAttention(nn.Module):
         ValueError: If the heads do not divide the channels.
     """
 
+    attend = staticmethod(_attend)
+
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
         check_heads(embed_dims, num_heads)
@@ -53,7 +60,7 @@ class SelfAttention(nn.Module):
             _split_heads(part, self.num_heads)
             for part in self.qkv(x).chunk(3, dim=-1)
         )
-        return self.proj(_attend(q, k, v))
+        return self.proj(self.attend(q, k, v))
 
 
 class CrossAttention(nn.Module):
@@ -66,6 +73,8 @@ class CrossAttention(nn.Module):
     Raises:
         ValueError: If the heads do not divide the channels.
     """
+
+    attend = staticmethod(_attend)
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
@@ -82,4 +91,4 @@ class CrossAttention(nn.Module):
             _split_heads(part, self.num_heads)
             for part in self.kv(context).chunk(2, dim=-1)
         )
-        return self.proj(_attend(q, k, v))
+        return self.proj(self.attend(q, k, v))

@@ -26,6 +26,24 @@ class TokenSpec(NamedTuple):
     num_extra_tokens: int = 0
 
 
+class TokenGrid(NamedTuple):
+    """Where the positions of one step lie in the input; for pictures only.
+
+    Position ``row * columns + column`` is a square of ``patch`` units that
+    starts ``row * stride`` and ``column * stride`` after the first.  Units
+    are pixels, or mel bands (rows, from the lowest) and frames (columns) of a
+    spectrogram.
+
+    An expert that has this as ``token_grid`` can be shown over its input.
+    """
+
+    rows: int
+    columns: int
+    patch: int
+    stride: int
+    kind: str = 'picture'  # or 'spectrogram'
+
+
 def check_axis(axis: str) -> None:
     """Raise ``ValueError`` unless ``axis`` is time, space or all."""
     if axis not in AXES:

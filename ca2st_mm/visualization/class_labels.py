@@ -1,0 +1,92 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Names of classes and of their groups, for figures."""
+
+import csv
+import os.path as osp
+from pathlib import Path
+
+from ca2st_mm.datasets.benchmarks.class_names import FOLDER, shipped_names
+from ca2st_mm.utils.class_names import read_class_names
+from ca2st_mm.visualization.style import FigureInputError
+
+GROUPS = 'epic_kitchens_100_categories.csv'
+
+
+def shipped() -> list[str]:
+    """The class lists that come with the package."""
+    return sorted(path.stem for path in Path(FOLDER).glob('*.txt'))
+
+
+def class_labels(listed: str | None, num_classes: int) -> list[str]:
+    """Names of the classes.
+
+    Args:
+        listed: A file with a name a line, the name of a list that ships
+            with the package, or None: the classes keep their numbers.
+        num_classes: How many the model has.
+
+    Raises:
+        FigureInputError: If there is no such list or it has another length.
+    """
+    if listed is None:
+        return [f'class {number}' for number in range(num_classes)]
+    try:
+        if listed in shipped():
+            names = shipped_names(f'{listed}.txt')
+        else:
+            names = read_class_names(listed)
+    except FileNotFoundError as error:
+        raise FigureInputError(
+            f'There is no class list {listed}; give a file with one name a '
+            f'line, or one of {", ".join(shipped())}'
+        ) from error
+    except ValueError as error:
+        raise FigureInputError(str(error)) from error
+    if len(names) != num_classes:
+        raise FigureInputError(
+            f'{listed} names {len(names)} classes, but the scores are of '
+            f'{num_classes}'
+        )
+    return names
+
+
+def category_of(
+    names: list[str], path: str | None = None, task: str | None = None
+) -> list[str]:
+    """The group of each class.
+
+    Args:
+        names: The classes.
+        path: CSV with the columns ``class`` and ``category``, and
+            optionally ``task``; None for the super-categories of
+            EPIC-KITCHENS-100.
+        task: Label column; only its rows count where the CSV has ``task``.
+
+    Raises:
+        FigureInputError: If the file is not such a table or leaves out a
+            class; names it.
+    """
+    table, path = path or osp.join(FOLDER, GROUPS), path or GROUPS
+    try:
+        with open(table, newline='', encoding='utf-8') as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise FigureInputError(f'There is no table {path}') from error
+    if not rows or not {'class', 'category'} <= set(rows[0]):
+        raise FigureInputError(
+            f"{path} needs the columns 'class' and 'category' and a row for "
+            'each class'
+        )
+    groups = {
+        row['class']: row['category']
+        for row in rows
+        if task is None or row.get('task', task) == task
+    }
+    missing = [name for name in names if name not in groups]
+    if missing:
+        raise FigureInputError(
+            f'{path} has no category for {len(missing)} of {len(names)} '
+            f'classes, first {missing[0]!r}; give the class names with '
+            '--classes and a table of them with --categories'
+        )
+    return [groups[name] for name in names]

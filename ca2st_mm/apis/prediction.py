@@ -22,8 +22,8 @@ class Views:
             frame of the span; None without pictures.
         seconds: When they are shown, on the file's clock, same shape; None
             if unknown.
-        sound: Start and end of each window of sound, padding included, in
-            seconds on the file's clock, (num_windows, 2); None without
+        sound: Start and end of each stretch of sound that was heard, in
+            seconds on the file's clock, (num_stretches, 2); None without
             sound.
         has_sound: Whether the source has sound; None if nobody looked,
             because the model does not listen.
@@ -90,10 +90,17 @@ def views_of(results: Mapping[str, Any]) -> Views:
             seconds = results['frame_stamps'][numbers]
     has_sound = results.get('has_audio')
     if has_sound and 'audios_times' in results:
-        zero = results.get('time_origin', 0.0)
-        windows = np.asarray(results['audios_times'], np.float64)
-        sound = np.unique(windows, axis=0) + zero
+        sound = _heard(results)
     return Views(frames, seconds, sound, has_sound)
+
+
+def _heard(results: Mapping[str, Any]) -> np.ndarray:
+    """The windows of the spectrograms, without their padding."""
+    windows = np.asarray(results['audios_times'], np.float64)
+    windows = np.unique(windows, axis=0) + results.get('time_origin', 0.0)
+    start = results['audio_start']
+    end = start + len(results['waveform']) / results['sample_rate']
+    return np.clip(windows, start, end)
 
 
 def rank(

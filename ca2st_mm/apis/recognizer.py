@@ -55,7 +55,10 @@ class Recognizer(ConfigInferencer):
 
     @classmethod
     def from_config(
-        cls, config: Config | str | Path, checkpoint: str | Path, device='cpu'
+        cls,
+        config: Config | str | Path,
+        checkpoint: str | Path,
+        device: str = 'cpu',
     ) -> 'Recognizer':
         """Load a model by its config and a checkpoint.
 

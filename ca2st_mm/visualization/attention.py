@@ -2,7 +2,7 @@
 """Attention of a model on a file, ready to be looked at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,22 @@ class Attention:
 
     maps: dict[str, list[AttentionMap]]
     stage: Stage
+
+    def only(self, names: Sequence[str]) -> 'Attention':
+        """The same with some names alone.
+
+        Args:
+            names: Which.
+
+        Raises:
+            FigureInputError: If there is no such name.
+        """
+        if unknown := [name for name in names if name not in self.maps]:
+            raise FigureInputError(
+                f'there is no {unknown[0]!r}; the model has '
+                f'{", ".join(self.maps)}'
+            )
+        return replace(self, maps={name: self.maps[name] for name in names})
 
 
 def read_attention(

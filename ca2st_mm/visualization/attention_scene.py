@@ -16,7 +16,7 @@ from ca2st_mm.visualization.style import HEAT
 
 # Heat of this many times an even look is drawn at full strength, or the
 # largest, whichever is more, so that next to nothing does not glow.
-_STRONG = 3.0
+_STRONG = 2.0
 _OPAQUE = 0.8
 
 
@@ -30,7 +30,8 @@ class Scene:
         mels: Spectrogram, (frames, bands); None without sound.
         window: First and last second of the spectrogram, padding included;
             None if unknown.
-        sound: The file's own sound in that window; None if there is none.
+        sound: The file's own sound in that window, or while the frames are
+            shown; None if there is none.
     """
 
     frames: np.ndarray | None
@@ -67,10 +68,17 @@ def scene_of(sample: Mapping[str, Any], view: int) -> Scene:
     window = _window(inputs, info.views.sound, view)
     if 'audios' in inputs:
         mels = inputs['audios'][view, 0].numpy()
-    sound = None
-    if window and has_sound(info.source):
-        sound = read_sound(info.source, max(window[0], 0.0), window[1])
+    sound, span = None, window or _shown(seconds)
+    if span and has_sound(info.source):
+        sound = read_sound(info.source, max(span[0], 0.0), span[1])
     return Scene(frames, seconds, mels, window, sound)
+
+
+def _shown(seconds: np.ndarray | None) -> tuple[float, float] | None:
+    """From the first frame to the end of the last."""
+    if seconds is None or len(seconds) < 2:
+        return None
+    return float(seconds[0]), float(2 * seconds[-1] - seconds[-2])
 
 
 def _window(
@@ -127,7 +135,8 @@ def paint(picture: np.ndarray, heat: np.ndarray, strong: float) -> np.ndarray:
         RGB uint8, (height, width, 3).
     """
     level = np.clip((heat - 1) / (strong - 1), 0, 1)[..., None]
-    colour = 255 * colormaps[HEAT](level[..., 0])[..., :3]
+    # The dark end of the scale would pass for shadow.
+    colour = 255 * colormaps[HEAT](0.4 + 0.6 * level[..., 0])[..., :3]
     # Half grey, so that a coloured scene does not pass for heat.
     grey = picture.mean(axis=2, keepdims=True)
     base = 0.35 * picture + 0.35 * grey

@@ -76,6 +76,19 @@ def test_views_in_chunks_give_the_same(recognizer, samples, monkeypatch):
         close(value, expected[name])
 
 
+def test_features_are_means_of_views_and_tokens_are_not(recognizer, samples):
+    a, b = (sample['inputs'] for sample in samples[:2])
+    views = {key: torch.cat((a[key], b[key])) for key in a}
+    one, other = (extract(recognizer, [s], [1]) for s in samples[:2])
+    found = extract(recognizer, [{**samples[0], 'inputs': views}], [1])
+    for name, value in found.items():
+        assert not np.allclose(one[name], other[name])
+        if '.layer' in name:
+            close(value, np.concatenate((one[name], other[name]), 1))
+        else:
+            close(value, (one[name] + other[name]) / 2)
+
+
 def test_an_expert_without_input_is_not_a_number(folder, samples):
     factor = dict(type='ActionDataPreprocessor')
     recognizer = make_recognizer(

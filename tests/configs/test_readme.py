@@ -2,6 +2,7 @@
 """What the README shows works, at full size, and its links lead somewhere."""
 
 import re
+import runpy
 import sys
 import types
 from pathlib import Path
@@ -90,3 +91,15 @@ def test_a_model_in_one_line():
     names = {}
     exec(block.replace("pretrained='experts'", 'pretrained=False'), names)
     assert names['model'].cls_head.num_classes == 400
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/predict.md'])
+def test_shown_commands_of_prediction_are_understood(page, monkeypatch):
+    tool = runpy.run_path(str(ROOT / 'tools' / 'predict.py'))
+    lines = (ROOT / page).read_text().splitlines()
+    shown = [line for line in lines if 'tools/predict.py' in line]
+    commands = [line for line in shown if line.startswith('python')]
+    assert len(commands) > 2
+    for command in commands:
+        monkeypatch.setattr(sys, 'argv', command.split()[1:])
+        assert tool['parse_args']().sources

@@ -60,6 +60,12 @@ def parse_args() -> argparse.Namespace:
         type=int,
         help='of the test, from 0 (default: the middle, or nearest to --at)',
     )
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        metavar='NAME',
+        help='draw these alone, such as spatial_from_audio or audio_self',
+    )
     parser.add_argument('--start', type=float, help='first second of the clip')
     parser.add_argument('--end', type=float, help='last second of the clip')
     parser.add_argument(
@@ -85,6 +91,8 @@ def main() -> None:
         (args.start, args.end),
         args.at,
     )
+    if args.only:
+        attention = attention.only(args.only)
     figures = draw_views(attention, Point(args.at, args.patch))
     for name, figure in figures.items():
         save(figure, args.out / f'{name}.png')

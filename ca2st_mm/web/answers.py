@@ -132,8 +132,9 @@ class Answers:
         Args:
             path: The clip.
             name: Which attention, e.g. ``spatial_from_audio``; None for the
-                first link.
-            layer: Which layer, from 0; None for the last.
+                link that looks least evenly.
+            layer: Which layer, from 0; None for the one that looks least
+                evenly.
 
         Returns:
             That of :func:`attention_view`, or a ``note`` why there is none.

@@ -11,14 +11,15 @@ from ca2st_mm.visualization.attention_maps import AttentionMap
 from ca2st_mm.visualization.style import FigureInputError
 
 _DPI = 110
+_SELF = '_self'
 
 
 class Choice(NamedTuple):
     """What to draw.
 
     Attributes:
-        name: Of an attention; None for the first link.
-        layer: From 0; None for the last that there is.
+        name: Of an attention; None for the link that looks least evenly.
+        layer: From 0; None for the one that looks least evenly.
     """
 
     name: str | None
@@ -41,29 +42,39 @@ def attention_view(found: Attention, choice: Choice) -> dict[str, Any]:
         FigureInputError: If there is no such attention.
     """
     # Links first: they are what is particular to these models.
-    names = sorted(found.maps, key=lambda name: name.endswith('_self'))
-    name = choice.name if choice.name is not None else names[0]
-    if name not in found.maps:
-        raise FigureInputError(
-            f'there is no attention {name!r}; it is one of {", ".join(names)}'
-        )
-    by_layer = {one.layer: one for one in found.maps[name]}
-    layer = choice.layer if choice.layer is not None else max(by_layer)
-    if layer not in by_layer:
-        raise FigureInputError(
-            f'{name} has no layer {layer}; it has '
-            f'{", ".join(map(str, by_layer))}'
-        )
-    figure = draw_attention([by_layer[layer]], found.stage, Query())
+    names = sorted(found.maps, key=lambda name: name.endswith(_SELF))
+    shown = _find(found, names, choice)
+    figure = draw_attention([shown], found.stage, Query())
     png = io.BytesIO()
     figure.savefig(png, dpi=_DPI, format='png')
     data = base64.b64encode(png.getvalue()).decode()
     return dict(
         choices=[_listed(one, found.maps[one]) for one in names],
-        name=name,
-        layer=layer,
+        name=shown.name,
+        layer=shown.layer,
         picture=f'data:image/png;base64,{data}',
     )
+
+
+def _find(found: Attention, names: list[str], choice: Choice) -> AttentionMap:
+    if choice.name not in (None, *names):
+        raise FigureInputError(
+            f'there is no attention {choice.name!r}; it is one of '
+            f'{", ".join(names)}'
+        )
+    links = [name for name in names if not name.endswith(_SELF)]
+    maps = [
+        one
+        for name in ([choice.name] if choice.name else links or names)
+        for one in found.maps[name]
+    ]
+    fitting = [one for one in maps if choice.layer in (None, one.layer)]
+    if not fitting:
+        raise FigureInputError(
+            f'there is no layer {choice.layer}; the layers are '
+            f'{", ".join(str(one.layer) for one in maps)}'
+        )
+    return max(fitting, key=lambda one: one.heat().max().item())
 
 
 def _listed(name: str, maps: list[AttentionMap]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from .clips import ClipError
 from .uploads import Refused, shown_name
 
 _UNREADABLE = (
-    'it cannot be read: it is damaged, cut short, or of a codec that the '
-    'reader does not know; see whether it plays, and export it again'
+    'it cannot be read (damaged, cut short, or of a codec that the reader '
+    'does not know); see whether it plays, and export it again'
 )
 _NO_SOUND = 'it has no sound and the model listens; upload one with sound'
 

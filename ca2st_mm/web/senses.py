@@ -61,9 +61,10 @@ def verdict(chosen: str, bars: Sequence[Mapping[str, Any]]) -> str:
     alone = [bar for bar in bars if bar['part'].endswith(_ALONE)]
     agree = [bar['part'] for bar in alone if bar['best'] == chosen]
     differ = [bar['part'] for bar in alone if bar['best'] != chosen]
-    if not agree and len(differ) > 1:
+    if not agree:
         return 'No sense alone gives this name: it took them together.'
-    said = [f'{" and ".join(agree)} would do'] if agree else []
-    said += [f'{" and ".join(differ)} would not'] if differ else []
-    sentence = ', '.join(said)
-    return sentence[:1].upper() + sentence[1:] + '.'
+    first, *others = agree
+    said = [f'{first.capitalize()} gives this name']
+    said += [f'so does {part}' for part in others]
+    said += [f'{part} does not' for part in differ]
+    return f'{"; ".join(said)}.'

@@ -25,7 +25,7 @@ from .answers import Answers
 from .clips import CONTAINERS
 from .explaining import HANDLERS
 from .headers import SafeHeaders
-from .uploads import Refused, received, shown_name
+from .uploads import Refused, received
 
 _NUMBER = re.compile('[0-9]{1,3}')
 _LOCAL = 'localhost', '127.0.0.1'

@@ -3,7 +3,12 @@
 
 const COLOURS = ['#1b7f79', '#d9903d', '#4b6fae', '#8a93a1', '#c0504d',
   '#7a5195'];
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+// What rounds to nothing or to all of it is not said to be that.
+function percent(share) {
+  if (share > 0 && share < 0.0005) return '< 0.1 %';
+  if (share < 1 && share >= 0.9995) return '> 99.9 %';
+  return `${(100 * share).toFixed(1)} %`;
+}
 const seconds = (value) => value.toFixed(2);
 
 export function text(tag, words, kind = '') {
@@ -23,7 +28,7 @@ function bar(name, share, { beneath = '', kind = '', best = false } = {}) {
   const label = text('div', name, best ? 'name best' : 'name');
   if (beneath) label.append(text('span', beneath));
   const filled = text('div', '', `bar ${kind}`);
-  filled.style.width = percent(share).replace(' ', '');
+  filled.style.width = `${100 * share}%`;
   return [label, box('room', filled),
     text('div', percent(share), best ? 'percent best' : 'percent')];
 }

@@ -29,7 +29,8 @@ async function ask(what, taken, options = {}) {
 }
 
 function complain({ message, cause }) {
-  at('cards').hidden = at('welcome').hidden = true;
+  at('cards').hidden = at('attention').hidden = true;
+  at('welcome').hidden = true;
   at('error').hidden = false;
   at('error').textContent = message;
   if (!cause) return;
@@ -63,7 +64,7 @@ async function take(blob, name) {
   clip = { blob, name, signal: asking.signal };
   const taken = clip;
   at('error').hidden = at('welcome').hidden = true;
-  at('cards').hidden = false;
+  at('cards').hidden = at('attention').hidden = false;
   at('clip').textContent = name;
   document.querySelector('.choice').hidden = true;
   for (const part in parts) {
@@ -133,8 +134,9 @@ function drawAttention(found) {
   picture.src = found.picture;
   picture.alt = `${found.name}, layer ${found.layer}`;
   room('attention').replaceChildren(picture, text('p',
-    'Bright: looked at more than evenly; the number is how many times more, '
-    + 'at the brightest place.', 'small'));
+    'Bright: looked at more than evenly. The number is how many times more, '
+    + 'at the brightest place. The link that looks least evenly comes first.',
+    'small'));
 }
 
 function showExamples() {

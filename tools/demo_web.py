@@ -5,7 +5,9 @@ Without a model it is the one that ``make demo`` has trained.
 """
 
 import argparse
+import math
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.device import get_device
@@ -73,8 +75,8 @@ def parse_args() -> argparse.Namespace:
 
 def positive(text: str) -> float:
     """A number above 0."""
-    if not (value := float(text)) > 0:
-        raise argparse.ArgumentTypeError(f'{text} is not above 0')
+    if not 0 < (value := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f'{text} is no number above 0')
     return value
 
 
@@ -165,7 +167,10 @@ def main() -> None:
             'Ctrl+C ends it',
             flush=True,
         )
-        uvicorn.Server(uvicorn.Config(app, log_level='warning')).run([port])
+        server = uvicorn.Server(uvicorn.Config(app, log_level='warning'))
+        # Ctrl+C has stopped the server; nothing else is to be said.
+        with suppress(KeyboardInterrupt):
+            server.run([port])
 
 
 if __name__ == '__main__':

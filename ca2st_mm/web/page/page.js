@@ -43,6 +43,7 @@ function preview(blob) {
   URL.revokeObjectURL(at('player').src);
   at('unplayable').hidden = true;
   at('player').hidden = false;
+  at('player').srcObject = null;
   at('player').src = URL.createObjectURL(blob);
 }
 
@@ -134,8 +135,8 @@ function drawAttention(found) {
   picture.src = found.picture;
   picture.alt = `${found.name}, layer ${found.layer}`;
   room('attention').replaceChildren(picture, text('p',
-    'Bright: looked at more than evenly. The number is how many times more, '
-    + 'at the brightest place. The link that looks least evenly comes first.',
+    'Bright: looked at more than evenly; “up to 2×” is the brightest place, '
+    + '1× an even look. The link that looks least evenly is shown first.',
     'small'));
 }
 

@@ -147,6 +147,7 @@ def test_pinned_set_lies_in_every_range(name):
 
 # Names on PyPI that differ from the module's.
 DISTRIBUTIONS = dict(
+    PIL='pillow',
     cv2='opencv-python',
     mmaction='mmaction2',
     mmcv='mmcv-lite',

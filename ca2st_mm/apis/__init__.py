@@ -2,6 +2,7 @@
 """Doors for users: models by name, predictions, publishing of weights."""
 
 from .array_clip import ArrayClip
+from .modality import WhichSense, which_sense
 from .models import get_config, get_model, list_models, load_weights
 from .prediction import Prediction, Views
 from .publishing import is_delta, publish
@@ -12,10 +13,12 @@ __all__ = [
     'Prediction',
     'Recognizer',
     'Views',
+    'WhichSense',
     'get_config',
     'get_model',
     'is_delta',
     'list_models',
     'load_weights',
     'publish',
+    'which_sense',
 ]

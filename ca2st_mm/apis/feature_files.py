@@ -132,8 +132,9 @@ FORMATS: dict[str, Callable[[str, Features, Mapping[str, str]], None]] = {
 class FeatureWriter:
     """Writes a file of features for each clip, and goes on where it stopped.
 
-    Every file holds what :func:`extract` returns, and ``start`` and ``end``
-    (rows,), float64 seconds on the file's clock.
+    Every file holds what :func:`extract` returns, ``start`` and ``end``
+    (rows,), float64 seconds on the file's clock, and for a model that listens
+    ``has_sound`` (rows,), bool.
 
     Args:
         recognizer: Whose features.
@@ -216,18 +217,21 @@ class FeatureWriter:
         if not Path(clip.video).is_file():
             raise FileNotFoundError(f"there is no file '{clip.video}'")
         spans = self.rows(clip)
-        parts = []
+        parts, heard = [], []
         for first in range(0, len(spans), self.batch_size):
             samples = [
                 self.recognizer.prepare(source, *span)
                 for span in spans[first : first + self.batch_size]
             ]
             parts.append(extract(self.recognizer, samples, self.layers))
+            heard += [s['data_samples'].views.has_sound for s in samples]
         tensors = {
             name: np.concatenate([part[name] for part in parts])
             for name in parts[0]
         }
         tensors |= _times(clip, spans)
+        if None not in heard:
+            tensors['has_sound'] = np.array(heard)
         with finished_or_nothing(path) as part:
             FORMATS[self.form](part, tensors, dict(source=clip.video))
 

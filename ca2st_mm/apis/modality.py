@@ -7,26 +7,24 @@ has not met such a sum, so the scores say what this model can tell from a
 sense, not what a model trained on that sense could.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ca2st_mm.models.backbones import MultiExpertBackbone
-
+from .model_parts import (
+    SOUND,
+    only_experts,
+    parts_of,
+    parts_that_only_listen,
+    why_not,
+)
 from .recognizer import Recognizer
 from .scores import head_output, per_sample
 
-# What the streams are to us; another one goes by its own name.
-_SOUND = 'audios'
-SENSES = {'imgs': 'picture', _SOUND: 'sound'}
 NO_SOUND = 'the clip has no sound'
-# A key that no pipeline packs.
-_LEFT_OUT = '<left out>'
-
 # Probabilities (num_classes,) by task, averaged over the views.
 Scores = Mapping[str, Tensor]
 
@@ -73,7 +71,8 @@ def which_sense(recognizer: Recognizer, sample: Mapping) -> WhichSense:
         sample: What :meth:`Recognizer.prepare` returns.
 
     Raises:
-        ValueError: If the model has a single expert.
+        ValueError: If the model has a single expert, or a head that does
+            not tell them apart.
     """
     return which_senses(recognizer, [sample])[0]
 
@@ -96,12 +95,12 @@ def which_senses(
     inputs = recognizer.batch(samples)['inputs']
     answers, unknown = {}, {}
     for part, experts in parts.items():
-        if reason := _why_not(model.cls_head, experts):
+        if reason := why_not(model.cls_head, experts):
             unknown[part] = reason
             continue
         with only_experts(model.backbone, experts):
             answers[part] = _scores(model, inputs)
-    deaf = _parts_that_only_listen(model)
+    deaf = parts_that_only_listen(model)
     found = []
     for number, whole in enumerate(_scores(model, inputs)):
         mute = deaf if has_no_sound(samples[number]) else ()
@@ -137,47 +136,8 @@ def with_sound_of(sample: Mapping, other: Mapping) -> dict:
         sample: The clip.
         other: Whose sound to hear.
     """
-    sound = {_SOUND: other['inputs'][_SOUND]}
+    sound = {SOUND: other['inputs'][SOUND]}
     return {**sample, 'inputs': {**sample['inputs'], **sound}}
-
-
-def parts_of(model: nn.Module) -> dict[str, list[str]]:
-    """The experts of every part that is asked, by name of the part.
-
-    Args:
-        model: A recognizer.
-
-    Raises:
-        ValueError: If it has a single expert.
-    """
-    senses = senses_of(model)
-    parts = {f'{sense} alone': names for sense, names in senses.items()}
-    for name in model.backbone.experts:
-        others = [other for other in model.backbone.experts if other != name]
-        parts[f'without {name}'] = others
-    return parts
-
-
-def senses_of(model: nn.Module) -> dict[str, list[str]]:
-    """Names of the experts of each sense.
-
-    Args:
-        model: A recognizer.
-
-    Raises:
-        ValueError: If it has a single expert.
-    """
-    backbone = model.backbone
-    if not isinstance(backbone, MultiExpertBackbone):
-        raise ValueError(
-            'which sense decided can be asked of a model with several '
-            f'experts; this one is {type(backbone).__name__} alone'
-        )
-    senses: dict[str, list[str]] = {}
-    for expert in backbone.experts:
-        stream = backbone.inputs[expert]
-        senses.setdefault(SENSES.get(stream, stream), []).append(expert)
-    return senses
 
 
 def has_no_sound(sample: Mapping) -> bool:
@@ -186,44 +146,6 @@ def has_no_sound(sample: Mapping) -> bool:
     views = data_sample.get('views')
     known = data_sample.get('has_audio', views and views.has_sound)
     return known is not None and not known
-
-
-@contextmanager
-def only_experts(
-    backbone: MultiExpertBackbone, names: Iterable[str]
-) -> Iterator[None]:
-    """Run a backbone with some of its experts for a while.
-
-    Args:
-        backbone: Changed, and put back at the end.
-        names: The experts that stay.
-    """
-    inputs, policy = backbone.inputs, backbone.missing_inputs
-    kept = set(names)
-    backbone.inputs = {
-        name: stream if name in kept else _LEFT_OUT
-        for name, stream in inputs.items()
-    }
-    backbone.missing_inputs = 'drop'
-    try:
-        yield
-    finally:
-        backbone.inputs, backbone.missing_inputs = inputs, policy
-
-
-def _why_not(head: nn.Module, experts: Sequence[str]) -> str | None:
-    """Why a head cannot answer from these experts."""
-    fusions = getattr(head, 'fusions', None) or {'label': head.fusion}
-    for task, fusion in fusions.items():
-        if not set(experts) & set(fusion.adapters):
-            return f'the head reads the {task} off {list(fusion.adapters)}'
-    return None
-
-
-def _parts_that_only_listen(model: nn.Module) -> list[str]:
-    listeners = set(senses_of(model).get(SENSES[_SOUND], ()))
-    parts = parts_of(model).items()
-    return [part for part, experts in parts if listeners.issuperset(experts)]
 
 
 def _scores(model: nn.Module, inputs: Any) -> list[dict[str, Tensor]]:

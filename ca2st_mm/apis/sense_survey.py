@@ -20,11 +20,11 @@ from .class_names import sizes_of
 from .modality import (
     Scores,
     has_no_sound,
-    senses_of,
     which_senses,
     whole_scores,
     with_sound_of,
 )
+from .model_parts import senses_of
 from .recognizer import Recognizer
 
 

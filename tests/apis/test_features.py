@@ -121,6 +121,7 @@ def test_every_second_is_its_own_row(recognizer, clips, tmp_path):
         span = stored['start'][row], stored['end'][row]
         alone = extract(recognizer, [recognizer.prepare(clips[0], *span)])
         close(stored['fused'][row], alone['fused'][0])
+    assert stored['has_sound'].tolist() == [True, True]
     about = json.loads(str(stored['metadata']))
     assert about['source'] == str(clips[0])
 

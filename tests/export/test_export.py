@@ -145,14 +145,14 @@ def test_streams_stand_in_the_order_of_the_config():
 
 
 @pytest.mark.parametrize(
-    'name, form', [(CA2ST, 'torch_export'), (CAVA, 'onnx')]
+    'name, form, shape',
+    [(ALONE, 'torch_export', (128, 64)), (CAVA, 'onnx', (96, 36))],
 )
-def test_the_file_says_what_it_takes_and_gives(name, form, folder):
+def test_the_file_says_what_it_takes_and_gives(name, form, shape, folder):
     path, _, about = exported(name, form, folder)
     assert FORMATS[form].metadata(path) == about
-    sound = about['inputs'][1]
-    assert sound['name'] == 'audios'
-    assert sound['shape'] == ['views', 1, 96, 36]
+    [sound] = [i for i in about['inputs'] if i['name'] == 'audios']
+    assert sound['shape'] == ['views', 1, *shape]
     assert sound['normalised_inside']['mean'] == [pytest.approx(-4.2677393)]
     [logits] = about['outputs']
     assert logits['classes'][:2] == ['label 0', 'label 1']
@@ -201,13 +201,22 @@ def test_the_model_is_left_as_it_was():
         assert torch.equal(after[key], value)
 
 
-def test_a_stream_that_the_pipeline_leaves_out_is_named():
+def packing(*keys):
+    """The toy model, and its config with other keys packed."""
     model, config = load('toy/ca2st_toy')
     config = Config(config.to_dict())
-    pack = config.test_dataloader.dataset.pipeline[-1]
-    pack.collect_keys = ('imgs', 'imgs_times', 'audios_times')
+    config.test_dataloader.dataset.pipeline[-1].collect_keys = keys
+    return model, config
+
+
+def test_another_order_in_the_config_is_another_order_of_streams():
+    keys = ('audios_times', 'imgs', 'imgs_times', 'audios')
+    assert [stream.name for stream in streams_of(*packing(*keys))] == [*keys]
+
+
+def test_a_stream_that_the_pipeline_leaves_out_is_named():
     with pytest.raises(ExportError, match="reads.*'audios'.*collect_keys"):
-        streams_of(model, config)
+        streams_of(*packing('imgs', 'imgs_times', 'audios_times'))
 
 
 def test_an_expert_that_does_not_say_its_input_is_named(monkeypatch):

@@ -102,7 +102,7 @@ def read_attention(
     streams = recognizer.batch([sample])['inputs']
     count = next(iter(streams.values())).shape[1]
     if view is None:
-        view = _middle_view(sample['data_samples'].views, count, near)
+        view = middle_view(sample['data_samples'].views, count, near)
     if not 0 <= view < count:
         raise FigureInputError(f'the views are 0 to {count - 1}, not {view}')
     one = {name: x[:, view : view + 1] for name, x in streams.items()}
@@ -120,8 +120,14 @@ def read_attention(
     return Attention(maps, Stage(scene_of(sample, view), grids))
 
 
-def _middle_view(views: Any, count: int, near: float | None) -> int:
-    """The middle crop of a clip; the clips of a crop are neighbours."""
+def middle_view(views: Any, count: int, near: float | None) -> int:
+    """The view in the middle, or nearest to a moment.
+
+    Args:
+        views: What was looked at, by clip.
+        count: Views of the sample; those of one crop are neighbours.
+        near: A moment, in seconds; None for the clip in the middle.
+    """
     if views.seconds is None:
         return count // 2
     clips = len(views.seconds)

@@ -46,9 +46,10 @@ class Scores:
         if task is None and len(self.scores) == 1:
             task = next(iter(self.scores))
         if task not in self.scores:
+            known = ' and '.join(self.scores)
+            cure = '; choose with --task' if task is None else f', not {task}'
             raise FigureInputError(
-                f'{self.path} holds scores of {" and ".join(self.scores)}; '
-                f'choose with --task{"" if task is None else f", not {task}"}'
+                f'{self.path} holds scores of {known}{cure}'
             )
         return self.scores[task], self.labels[task]
 

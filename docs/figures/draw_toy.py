@@ -22,7 +22,7 @@ MODELS = dict(CLIP='clip', VideoMAE='videomae', AST='ast', CAST='cast')
 MODELS |= dict(CAVA='cava', CA2ST='ca2st')
 LINKED = ('CAST', 'CAVA', 'CA2ST')
 FACTORS = ('shape', 'direction', 'pitch')
-MAX_BYTES = 100_000
+MAX_BYTES = 150_000
 CLIP = 'data/toy/videos/test_00000.mp4'
 
 
@@ -54,11 +54,11 @@ def write_factors(name: str) -> str:
 
 def shrink(path: Path) -> None:
     """Fewer pixels and colours, where a picture is too heavy for a page."""
-    if path.stat().st_size <= MAX_BYTES:
-        return
     picture = Image.open(path).convert('RGB')
-    picture.thumbnail((1000, 720))
-    picture.quantize(256, kmeans=1).save(path, optimize=True)
+    while path.stat().st_size > MAX_BYTES:
+        width = min(1000, round(0.9 * picture.width))
+        picture.thumbnail((width, picture.height))
+        picture.quantize(128, kmeans=1).save(path, optimize=True)
 
 
 def main() -> None:

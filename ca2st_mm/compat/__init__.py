@@ -16,6 +16,7 @@ from .mmaction_import import (
 from .running import (
     accept_bfloat16_scores,
     distribute_on_cpu,
+    keep_order_of_configs,
     restore_numpy_names,
     silence_known_warnings,
 )
@@ -30,6 +31,7 @@ CURES = (
     load_urls_safely,
     distribute_on_cpu,
     accept_bfloat16_scores,
+    keep_order_of_configs,
 )
 
 

@@ -41,7 +41,9 @@ class AudioVisualDataset(BaseActionDataset):
     - ``audio``: a separate sound file, relative to
       ``data_prefix['audio']``; where empty, sound comes from ``file``;
     - ``start``, ``end``: the clip inside an untrimmed file, in seconds;
-    - ``label``, or ``verb`` and ``noun``: class indices from 0.
+    - ``label``, or ``verb`` and ``noun``: class indices from 0.  A test
+      set without public labels has none of them: samples then have no
+      ``label``, which suits evaluators that write a submission.
 
     Further columns may follow.  MMAction2's lists (``path label`` on each
     line, no header) are read as well; which of the two it is shows in the
@@ -76,10 +78,11 @@ class AudioVisualDataset(BaseActionDataset):
         **kwargs: Further arguments of ``BaseActionDataset``.
 
     Raises:
-        ValueError: If the annotation file is not understood or a label is
-            out of range (names the file, the line and the value), if there
-            are not ``num_classes`` class names, or if ``on_error`` is unknown
-            or lacks its quarantine file.
+        ValueError: If the annotation file is not understood, has no labels
+            although ``test_mode`` is off, or a label is out of range (names
+            the file, the line and the value), if there are not
+            ``num_classes`` class names, or if ``on_error`` is unknown or
+            lacks its quarantine file.
         TooManyBadSamples: When samples are read, beyond the cap; counts
             them by reason.
     """
@@ -125,6 +128,14 @@ class AudioVisualDataset(BaseActionDataset):
         Returns:
             One dict a clip, as the class docstring says.
         """
+        rows = read_annotations(self.ann_file, self.label_sizes)
+        labelled = rows[0]['label'] is not None
+        if not (labelled or self.test_mode):
+            raise ValueError(
+                f"Annotation file '{self.ann_file}' has no labels to learn: "
+                "add the column 'label' (or 'verb' and 'noun'), or use it in "
+                'the test_dataloader with a submission as test_evaluator.'
+            )
         return [
             dict(
                 clip_id=row['id'],
@@ -132,9 +143,9 @@ class AudioVisualDataset(BaseActionDataset):
                 audio_path=self._audio_path(row['audio']),
                 clip_start=row['start'],
                 clip_end=row['end'],
-                label=row['label'],
+                **(dict(label=row['label']) if labelled else {}),
             )
-            for row in read_annotations(self.ann_file, self.label_sizes)
+            for row in rows
         ]
 
     def get_data_info(self, idx: int) -> dict:
@@ -144,7 +155,7 @@ class AudioVisualDataset(BaseActionDataset):
             idx: Index of the sample.
         """
         info = super().get_data_info(idx)
-        if isinstance(info['label'], list):
+        if isinstance(info.get('label'), list):
             info['label'] = np.asarray(info['label'], dtype=np.int64)
         return info
 

@@ -22,8 +22,8 @@ def read_annotations(path: str, sizes: LabelSizes) -> List[Dict]:
 
     Returns:
         One dict a row: ``id`` (or None), ``file``, ``audio`` (or None),
-        ``start``, ``end`` (seconds or None), ``label`` (int, or [verb,
-        noun]).
+        ``start``, ``end`` (seconds or None), ``label`` (int, [verb, noun],
+        or None in a manifest without label columns).
 
     Raises:
         ValueError: If the file is empty, a column is missing or a value
@@ -49,10 +49,11 @@ def _read_manifest(
 ) -> List[Dict]:
     """Read the rows below the header."""
     columns = [c for c in ('label', 'verb', 'noun') if c in fields]
-    if columns not in (['label'], ['verb', 'noun']):
+    if columns not in ([], ['label'], ['verb', 'noun']):
         raise ValueError(
             f"Annotation file '{path}' needs the column 'label', or both "
-            f"'verb' and 'noun'; its header is {','.join(fields)}."
+            f"'verb' and 'noun', or none of them (a test set without public "
+            f'labels); its header is {",".join(fields)}.'
         )
     rows = []
     reader = csv.DictReader(lines[1:], fieldnames=fields)
@@ -76,7 +77,7 @@ def _read_manifest(
                 audio=values.get('audio') or None,
                 start=start,
                 end=end,
-                label=labels[0] if len(labels) == 1 else labels,
+                label=_joined(labels),
             )
         )
     if not rows:
@@ -116,6 +117,11 @@ def _label(where: str, column: str, text: str, sizes: LabelSizes) -> int:
         )
         raise ValueError(f'{where}: {column} {label} is out of range{known}.')
     return label
+
+
+def _joined(labels: List[int]) -> Union[int, List[int], None]:
+    """A class, a verb and a noun, or nothing."""
+    return labels if len(labels) > 1 else next(iter(labels), None)
 
 
 def _seconds(

@@ -111,9 +111,19 @@ def _chunks(
             return
         rate = frame.sample_rate
         time = frame.time if frame.time is not None else math.nan
-        for piece in to_float.resample(frame):
-            samples = piece.to_ndarray().mean(axis=0, dtype=np.float32)
-            yield Sound(samples, rate, time)
+        float_already = frame.format.name == 'fltp'
+        for piece in [frame] if float_already else to_float.resample(frame):
+            yield Sound(_mono(piece), rate, time)
+
+
+def _mono(piece: av.AudioFrame) -> np.ndarray:
+    """The average of the channels of a planar float frame."""
+    # PyAV's to_ndarray does the same, and takes longer than decoding.
+    planes = [
+        np.frombuffer(plane, np.float32, piece.samples)
+        for plane in piece.planes
+    ]
+    return planes[0] if len(planes) == 1 else np.mean(planes, axis=0)
 
 
 def _collect(

@@ -194,8 +194,15 @@ def _others(index: int, size: int) -> Iterator[int]:
 def _empty_like(sample: Dict, info: Dict, reason: str) -> Dict:
     """Zeros in the shape of a packed sample, labelled as ``info`` says."""
     element = sample['data_samples']
-    element.set_gt_label(info['label'])
-    element.set_metainfo(dict(filename=info['filename'], unreadable=reason))
+    if 'label' in info:
+        element.set_gt_label(info['label'])
+    element.set_metainfo(
+        dict(
+            filename=info['filename'],
+            clip_id=info.get('clip_id'),
+            unreadable=reason,
+        )
+    )
     return dict(sample, inputs=_zeros(sample['inputs']))
 
 

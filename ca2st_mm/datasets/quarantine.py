@@ -39,7 +39,7 @@ class Quarantine:
     well: delete the file once the samples are mended.
 
     Args:
-        path: The CSV file; its folder is made.
+        path: The CSV file; its folder is made with the first line.
         annotations: Name of the set; lines of other sets do not count.
         max_bad_fraction: The share of bad samples at which a run goes on.
 
@@ -60,7 +60,6 @@ class Quarantine:
         self.max_bad_fraction = max_bad_fraction
         self._entries: Dict[Key, Entry] = {}
         self._offset = 0
-        mkdir_or_exist(os.path.dirname(self.path))
 
     def add(self, info: Dict, reason: str, size: int) -> None:
         """Write down a failure and check the cap.
@@ -74,7 +73,7 @@ class Quarantine:
             TooManyBadSamples: If the cap is passed; counts by reason.
         """
         key = (info['filename'], _cell(info, 'start'), _cell(info, 'end'))
-        with FileLock(f'{self.path}.lock'):
+        with self._lock():
             self._catch_up()
             known = self._entries.get(key)
             entry = Entry(reason, known.count + 1 if known else 1)
@@ -86,13 +85,18 @@ class Quarantine:
             self._catch_up()
         allowed = int(self.max_bad_fraction * size)
         if len(self._entries) > allowed:
-            raise TooManyBadSamples(self._summary(size, allowed))
+            raise TooManyBadSamples(self._summary(key[0], size, allowed))
 
     def entries(self) -> Dict[Key, Entry]:
         """Bad samples of this set by (path, start, end)."""
-        with FileLock(f'{self.path}.lock'):
+        with self._lock():
             self._catch_up()
         return dict(self._entries)
+
+    def _lock(self) -> FileLock:
+        """The lock; a run without a bad sample leaves no folder behind."""
+        mkdir_or_exist(os.path.dirname(self.path))
+        return FileLock(f'{self.path}.lock')
 
     def _catch_up(self) -> None:
         """Read the lines that were added since the last time."""
@@ -110,13 +114,14 @@ class Quarantine:
                     self._entries[tuple(key)] = Entry(reason, int(count))
             self._offset = file.tell()
 
-    def _summary(self, size: int, allowed: int) -> str:
+    def _summary(self, latest: str, size: int, allowed: int) -> str:
         reasons = Counter(entry.reason for entry in self._entries.values())
         lines = [f'{n} x {reason}' for reason, n in reasons.most_common()]
         return (
             f"{len(self._entries)} of {size} samples of '{self.annotations}' "
             f'cannot be used; max_bad_fraction={self.max_bad_fraction} allows '
-            f'{allowed}. By reason: {"; ".join(lines)}. They are listed in '
+            f'{allowed}. By reason: {"; ".join(lines)}. The latest is '
+            f"'{latest}'; all are listed in "
             f"'{self.path}': replace these files or take their lines out of "
             'the annotation file, then delete the list and start again.'
         )

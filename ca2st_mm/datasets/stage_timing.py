@@ -3,9 +3,16 @@
 
 import random
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Sequence,
+)
 
-import cv2
 import numpy as np
 import torch
 from mmaction.datasets.transforms import (
@@ -16,7 +23,7 @@ from mmaction.datasets.transforms import (
     SampleFrames,
 )
 from mmengine.dataset import pseudo_collate
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ca2st_mm.datasets.transforms import (
     CropAudio,
@@ -57,11 +64,13 @@ class Timed(NamedTuple):
     Attributes:
         value: A sample, or a batch of them.
         seconds: Seconds by stage; of a batch, summed over its samples.
+        cpu: Seconds of the processor by stage, all threads of the worker.
         frame_inds: Numbers of the decoded frames, one array a sample.
     """
 
     value: Any
     seconds: Dict[str, float]
+    cpu: Dict[str, float]
     frame_inds: List[np.ndarray]
 
 
@@ -77,23 +86,27 @@ def stage_of(step: Callable) -> str:
     return _PICTURES
 
 
-def until_decoded(steps: Sequence[Callable]) -> List[Callable]:
+def until_decoded(
+    steps: Sequence[Callable], with_sound: bool = False
+) -> List[Callable]:
     """The bare decoder: the steps that open, choose and decode frames.
 
     Args:
         steps: Transforms of a pipeline.
+        with_sound: Add the step that decodes sound.
 
     Raises:
         ValueError: If none of them decodes pictures.
     """
-    for last, step in enumerate(steps):
-        if stage_of(step) == 'decode video':
-            wanted = ('open', 'sample', 'decode video')
-            return [s for s in steps[: last + 1] if stage_of(s) in wanted]
-    raise ValueError(
-        'The train pipeline decodes no video: name a config whose pipeline '
-        'has DecodeVideo.'
-    )
+    wanted = ['open', 'sample', 'decode video']
+    if wanted[-1] not in map(stage_of, steps):
+        raise ValueError(
+            'The train pipeline decodes no video: name a config whose '
+            'pipeline has DecodeVideo.'
+        )
+    if with_sound:
+        wanted.append('decode audio')
+    return [step for step in steps if stage_of(step) in wanted]
 
 
 class TimedClips(Dataset):
@@ -119,16 +132,17 @@ class TimedClips(Dataset):
         np.random.seed(number)
         torch.manual_seed(number)
         results = dict(self.clips[number % len(self.clips)])
-        seconds = dict.fromkeys(STAGES, 0.0)
+        seconds, cpu = (dict.fromkeys(STAGES, 0.0) for _ in range(2))
         inds = None
         for step in self.steps:
-            start = time.perf_counter()
+            start, start_cpu = time.perf_counter(), time.process_time()
             results = step(results)
             stage = stage_of(step)
+            cpu[stage] += time.process_time() - start_cpu
             seconds[stage] += time.perf_counter() - start
             if stage == 'sample':
                 inds = results['frame_inds']
-        return Timed(results, seconds, [inds])
+        return Timed(results, seconds, cpu, [inds])
 
 
 def collate(samples: List[Timed]) -> Timed:
@@ -137,16 +151,24 @@ def collate(samples: List[Timed]) -> Timed:
     Args:
         samples: Timed samples.
     """
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     batch = pseudo_collate([sample.value for sample in samples])
-    spent = time.perf_counter() - start
-    seconds = {
-        stage: sum(sample.seconds[stage] for sample in samples)
-        for stage in STAGES
-    }
-    seconds['collate'] += spent
+    cpu = sum_by_stage(sample.cpu for sample in samples)
+    cpu['collate'] += time.process_time() - start_cpu
+    seconds = sum_by_stage(sample.seconds for sample in samples)
+    seconds['collate'] += time.perf_counter() - start
     inds = [array for sample in samples for array in sample.frame_inds]
-    return Timed(batch, seconds, inds)
+    return Timed(batch, seconds, cpu, inds)
+
+
+def sum_by_stage(costs: Iterable[Dict[str, float]]) -> Dict[str, float]:
+    """The sum of some costs, stage by stage.
+
+    Args:
+        costs: Seconds by stage.
+    """
+    costs = list(costs)
+    return {stage: sum(cost[stage] for cost in costs) for stage in STAGES}
 
 
 def without_value(samples: List[Timed]) -> Timed:
@@ -156,87 +178,3 @@ def without_value(samples: List[Timed]) -> Timed:
         samples: Timed samples.
     """
     return collate([sample._replace(value={}) for sample in samples])
-
-
-class Run(NamedTuple):
-    """Samples through a loader.
-
-    Attributes:
-        samples: How many.
-        wall: Seconds from asking for the first to having the last.
-        seconds: Seconds by stage, summed over workers.
-    """
-
-    samples: int
-    wall: float
-    seconds: Dict[str, float]
-
-
-def run(loader: DataLoader) -> Run:
-    """One pass over a loader.
-
-    Args:
-        loader: Of :class:`TimedClips`.
-    """
-    start = time.perf_counter()
-    batches = [(b.seconds, len(b.frame_inds)) for b in loader]
-    wall = time.perf_counter() - start
-    seconds = {s: sum(batch[s] for batch, _ in batches) for s in STAGES}
-    return Run(sum(count for _, count in batches), wall, seconds)
-
-
-def alternate(loaders: Dict[str, DataLoader], rounds: int) -> Iterator[tuple]:
-    """Passes in turn, so that noise of the machine hits all loaders.
-
-    Args:
-        loaders: By name; each is passed once to warm up, not counted.
-        rounds: Counted passes of each; every other round goes backwards.
-
-    Yields:
-        Name and :class:`Run`.
-    """
-    for loader in loaders.values():
-        run(loader)
-    for number in range(rounds):
-        names = list(loaders)
-        for name in names[:: -1 if number % 2 else 1]:
-            yield name, run(loaders[name])
-
-
-def one_thread(_: int) -> None:
-    """Workers get one OpenCV thread, as our runtime config gives them."""
-    cv2.setNumThreads(0)
-
-
-def make_loaders(
-    clips: List[dict],
-    steps: Sequence[Callable],
-    workers: int,
-    batch_size: int,
-    batches: int,
-) -> Dict[str, DataLoader]:
-    """The whole pipeline and the bare decoder on the same frames.
-
-    Args:
-        clips: As :class:`TimedClips` takes them.
-        steps: The whole pipeline.
-        workers: Processes of each loader.
-        batch_size: Samples of a batch.
-        batches: Batches that each worker makes in a pass.
-    """
-    kinds = dict(
-        decoder=(until_decoded(steps), without_value),
-        pipeline=(steps, collate),
-    )
-    length = workers * batch_size * batches
-    return {
-        name: DataLoader(
-            TimedClips(clips, part, length),
-            batch_size=batch_size,
-            num_workers=workers,
-            collate_fn=collate_fn,
-            worker_init_fn=one_thread,
-            persistent_workers=True,
-        )
-        for name, (part, collate_fn) in kinds.items()
-    }

@@ -11,6 +11,7 @@ from ca2st_mm.evaluation.accuracy import (
     mean_class_accuracy,
     top_k,
 )
+from ca2st_mm.evaluation.labels import label_of
 from ca2st_mm.registry import METRICS
 
 
@@ -54,10 +55,10 @@ class ClipAccMetric(BaseMetric):
                 ``gt_label`` (1,).
 
         Raises:
-            ValueError: If a clip has several labels.
+            ValueError: If a clip has several labels or none.
         """
         for sample in data_samples:
-            label = sample['gt_label']
+            label = label_of(sample, self)
             if label.numel() != 1:
                 raise ValueError(
                     f'{type(self).__name__} takes one class a clip, got the '

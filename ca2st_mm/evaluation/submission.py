@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 
 from ca2st_mm.registry import METRICS
 
@@ -24,7 +25,9 @@ class _Submission(BaseMetric):
 
     A clip is known by the meta key ``clip_id`` where the sample has it,
     otherwise by the name of its file without extension, which is right for
-    trimmed clips.
+    trimmed clips.  A clip marked ``unreadable`` (``on_error='skip'``) has an
+    entry too, as servers want all of them, made from an empty input; the log
+    and ``num_used`` of ``num_expected`` say how many there are.
 
     Args:
         out_file: The JSON file to write.
@@ -60,7 +63,8 @@ class _Submission(BaseMetric):
         """
         for sample in data_samples:
             clip = sample.get('clip_id') or PurePath(sample['filename']).stem
-            self.results.append((clip, self.entry(sample)))
+            read = not sample.get('unreadable')
+            self.results.append((clip, self.entry(sample), read))
 
     def compute_metrics(self, results: List) -> Dict[str, int]:
         """Write the file.
@@ -69,14 +73,14 @@ class _Submission(BaseMetric):
             results: What ``process`` kept.
 
         Returns:
-            The number of clips.
+            ``num_clips`` written, ``num_used`` of ``num_expected`` read.
 
         Raises:
             ValueError: If two clips have the same id.
         """
-        entries = dict(results)
+        entries = {clip: entry for clip, entry, _ in results}
         if len(entries) < len(results):
-            ids = [clip for clip, _ in results]
+            ids = [clip for clip, *_ in results]
             twice = next(clip for clip in ids if ids.count(clip) > 1)
             raise ValueError(
                 f"Several clips have the id '{twice}': give every clip a file "
@@ -86,7 +90,15 @@ class _Submission(BaseMetric):
         path = Path(self.out_file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({**self.header, 'results': entries}))
-        return dict(num_clips=len(entries))
+        used = sum(read for *_, read in results)
+        print_log(
+            f'{used} of {len(results)} clips used; {len(results) - used} '
+            f"could not be read: their entries in '{path}' mean nothing.",
+            logger='current',
+        )
+        return dict(
+            num_clips=len(entries), num_used=used, num_expected=len(results)
+        )
 
 
 @METRICS.register_module()

@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from ca2st_mm.evaluation.accuracy import label_ranks, top_k
+from ca2st_mm.evaluation.labels import label_of
 from ca2st_mm.registry import METRICS
 
 
@@ -47,9 +48,10 @@ class VerbNounMetric(BaseMetric):
 
         Raises:
             KeyError: If a prediction has no verb or noun score.
+            ValueError: If a clip has no label.
         """
         for sample in data_samples:
-            verb, noun = sample['gt_label'].tolist()
+            verb, noun = label_of(sample, self).tolist()
             self.results.append(
                 dict(
                     verb=_rank(sample, 'pred_verb_score', verb),

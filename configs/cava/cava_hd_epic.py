@@ -9,7 +9,7 @@ _base_ = './cava_ek100.py'
 test_dataloader = dict(
     dataset=dict(data_root='data/hd_epic', ann_file='test.csv')
 )
-test_evaluator = dict(_delete_=True, type='EpicKitchensMetric')
+test_evaluator = dict(metric=dict(_delete_=True, type='EpicKitchensMetric'))
 fetch = {
     'data/hd_epic/test.csv': (
         'list the segments of HD-EPIC whose classes EPIC-KITCHENS-100 has, '

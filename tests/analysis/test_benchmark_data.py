@@ -35,13 +35,15 @@ def test_the_bare_decoder_reads_the_frames_of_the_pipeline(tmp_path, steps):
     sound = rng.normal(0, 0.1, 32000).astype(np.float32)
     write_clip(path, frames, 30, sound)
     clips = [dict(filename=path, label=0, modality='RGB')]
-    bare, whole = (
+    bare, sounding, whole = (
         [dataset[number] for number in range(3)]
         for dataset in (
             TimedClips(clips, until_decoded(steps), 3),
+            TimedClips(clips, until_decoded(steps, with_sound=True), 3),
             TimedClips(clips, steps, 3),
         )
     )
+    assert all('waveform' in sample.value for sample in sounding)
     drawn = [sample.frame_inds[0] for sample in whole]
     assert any(np.any(drawn[0] != inds) for inds in drawn[1:])
     for inds, sample in zip(drawn, bare, strict=True):
@@ -61,6 +63,10 @@ def test_a_pipeline_without_frames_is_refused(steps):
         until_decoded(sound)
 
 
+def report_of(path):
+    return json.loads(path.read_text())
+
+
 def test_stages_add_up(tmp_path, monkeypatch, capsys):
     report = tmp_path / 'feed.json'
     arguments = '--workers 1 --batch-size 2 --batches 2 --rounds 2 --clips 1'
@@ -72,14 +78,20 @@ def test_stages_add_up(tmp_path, monkeypatch, capsys):
         + ['--seconds', '3', '--size', '64', '48', '--json', str(report)],
     )
     runpy.run_path(str(ROOT / tool), run_name='__main__')
-    [row] = json.loads(report.read_text())['rows']
+    [row] = report_of(report)['rows']
     assert row['samples'] == 2 * 4
-    stages = row['stages_ms']
-    assert sum(stages.values()) == pytest.approx(row['worker_ms_per_sample'])
+    stages = {name: s['seconds'] for name, s in row['stages_ms'].items()}
+    total = row['wall_ms']['pipeline']
+    assert sum(stages.values()) == pytest.approx(total)
     assert min(stages[stage] for stage in STAGES) > 0
     # What no stage explains is waiting, which cannot be negative.
     assert stages['hand over and wait'] > 0
-    assert row['pipeline_per_second'] == pytest.approx(
-        1000 / row['worker_ms_per_sample']
-    )
-    assert 'whole / bare, %' in capsys.readouterr().out
+    assert set(row['share_of_rate']) == {'video', 'video and sound'}
+    for kind in ('rate', 'cpu'):
+        shares = row[f'share_of_{kind}']
+        for middle, least, largest in shares.values():
+            assert 0 < least <= middle <= largest
+    assert set(report_of(report)['mel_ms']) == {'worker', 'batch'}
+    printed = capsys.readouterr().out
+    assert 'pipeline of video, rate' in printed
+    assert 'mel, processor, batch' in printed

@@ -33,7 +33,7 @@ def test_every_config_is_on_the_page_with_its_metric():
         for place, name in enumerate(configs):
             named[name] = metrics[min(place, len(metrics) - 1)]
     actual = {
-        path.stem: Config.fromfile(path).test_evaluator.type
+        path.stem: Config.fromfile(path).test_evaluator.metric.type
         for path in BASES.glob('*.py')
         if not path.stem.startswith(('toy', 'common'))
         and not path.stem.endswith(('_labels', '_images'))

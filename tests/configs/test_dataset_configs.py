@@ -166,7 +166,9 @@ def test_files_and_metric(name):
         assert dataset.num_classes == known.classes
         assert dataset.ann_file == file
         assert dataset.get('test_mode', False) == (split != 'train')
-    assert cfg.val_evaluator.type == cfg.test_evaluator.type == known.metric
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert evaluator.type == 'ReadableClips'
+        assert evaluator.metric.type == known.metric
     benchmark = name.removesuffix('_rgb').removesuffix('_audio_visual')
     tested = cfg.test_dataloader.dataset.data_root
     assert tested == f'data/{benchmark}'
@@ -204,3 +206,34 @@ def test_head_and_data_have_the_same_classes(path):
     assert set(blending.get('cut', ())) <= set(
         cfg.model.data_preprocessor.get('preprocessors', ())
     )
+
+
+@pytest.mark.parametrize(
+    'path',
+    sorted(p for p in BASES.glob('*.py') if p.stem.split('_')[0] != 'toy')
+    + PUBLISHED,
+    ids=lambda p: str(p.relative_to(CONFIGS)),
+)
+def test_a_bad_file_is_counted_and_does_not_end_a_run(path):
+    cfg = Config.fromfile(path)
+    for split, on_error in zip(
+        SPLITS, ('substitute', 'skip', 'skip'), strict=True
+    ):
+        if f'{split}_dataloader' not in cfg:
+            continue
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert dataset.on_error == on_error
+        assert dataset.max_bad_fraction == 0.01
+        assert dataset.quarantine == 'work_dirs/bad_samples.csv'
+        # what is skipped must be counted
+        evaluator = cfg.get(f'{split}_evaluator')
+        assert evaluator is None or evaluator.type == 'ReadableClips'
+
+
+def test_the_toy_world_is_strict():
+    """It is made here: a file that cannot be read is a fault of ours."""
+    for path in BASES.glob('toy_*.py'):
+        cfg = Config.fromfile(path)
+        for split in SPLITS:
+            dataset = cfg[f'{split}_dataloader'].dataset
+            assert dataset.get('on_error', 'raise') == 'raise'

@@ -101,7 +101,7 @@ def test_class_named_twice(make, tmp_path):
     [
         ('', 'is empty'),
         ('path,label\na.mp4,0\n', "expected a CSV header .*'file'"),
-        ('file,class\na.mp4,0\n', "needs the column 'label'"),
+        ('file,class\na.mp4,0\n', "no labels to learn: add .* 'label'"),
         ('file,verb\na.mp4,0\n', "both 'verb' and 'noun'"),
         ('file,label\n', 'no row'),
         ('file,label\na.mp4,1\nb.mp4,5\n', 'line 3: label 5 is out of range'),
@@ -131,3 +131,15 @@ def test_the_id_of_a_clip_reaches_its_sample(tmp_path):
     data = AudioVisualDataset(str(tmp_path / 'a.csv'), [], num_classes=4)
     ids = [data.get_data_info(i)['clip_id'] for i in range(len(data))]
     assert ids == ['P01_11_0', None]
+
+
+def test_a_test_set_may_have_no_labels(tmp_path):
+    """Absent, not guessed: there is no key at all."""
+    (tmp_path / 'a.csv').write_text('id,file\nP01_11_0,a.mp4\n')
+    data = AudioVisualDataset(
+        str(tmp_path / 'a.csv'), [], num_classes=4, test_mode=True
+    )
+    assert 'label' not in data.get_data_info(0)
+    (tmp_path / 'b.csv').write_text('file,label\na.mp4,\n')
+    with pytest.raises(ValueError, match="line 2: label '' is not a class"):
+        AudioVisualDataset(str(tmp_path / 'b.csv'), [], test_mode=True)

@@ -33,8 +33,12 @@ class Load:
         number = int(results['filename'].split('.')[0])
         if number in self.bad:
             raise MediaError('video', results['filename'], 'it is torn')
-        sample = ActionDataSample().set_gt_label(results['label'])
-        sample.set_metainfo(dict(filename=results['filename']))
+        sample = ActionDataSample()
+        if 'label' in results:
+            sample.set_gt_label(results['label'])
+        sample.set_metainfo(
+            dict(filename=results['filename'], clip_id=results['clip_id'])
+        )
         return dict(
             inputs=dict(imgs=torch.full((1, 2), number + 1.0)),
             data_samples=sample,
@@ -283,3 +287,20 @@ def test_two_processes_stay_in_step(tmp_path):
     # trained on once, evaluated once: each bad clip failed twice
     last = {row['path']: row['count'] for row in lines(tmp_path)}
     assert len(last) == 6 and set(last.values()) == {'2'}
+
+
+@pytest.mark.parametrize('column', [',label', ''])
+def test_a_marked_clip_keeps_its_own_identity(tmp_path, column):
+    """Its stand-in lends shapes alone; a test set may have no labels."""
+    rows = ''.join(
+        f'{i}.mp4,clip{i}' + (f',{i}\n' if column else '\n') for i in range(4)
+    )
+    (tmp_path / 'list.csv').write_text(f'file,id{column}\n{rows}')
+    data = make(tmp_path, bad={2}, test_mode=True)
+    element = data[2]['data_samples']
+    assert (element.clip_id, element.filename) == ('clip2', '2.mp4')
+    assert element.unreadable
+    assert ('gt_label' in element) == bool(column)
+    if column:
+        assert element.gt_label.item() == 2
+    assert 'unreadable' not in data[1]['data_samples']

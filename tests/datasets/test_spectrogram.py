@@ -6,6 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
+from torchaudio.compliance import kaldi
 
 from ca2st_mm.datasets.transforms import (
     LibrosaLogMelSpectrogram,
@@ -178,3 +180,43 @@ def test_masks_hide_cells_and_nothing_else():
     changed = after != before
     assert 0.02 < changed.mean() < 0.7
     assert np.all(after[changed] == np.float32(-4.2677393))
+
+
+@pytest.mark.parametrize('rate', [8000, 11025, 16000, 22050, 24000, 44100])
+def test_kaldi_features_are_torchaudios(rate):
+    rng = np.random.default_rng(rate)
+    sound = rng.normal(0.2, 0.1, 3 * rate + 17).astype(np.float32)
+    expected = kaldi.fbank(
+        torch.from_numpy(sound - sound.mean())[None],
+        htk_compat=True,
+        sample_frequency=rate,
+        use_energy=False,
+        window_type='hanning',
+        num_mel_bins=64,
+        dither=0.0,
+    ).numpy()
+    front_end = LogMelSpectrogram(num_mels=64)
+    features = front_end.features(sound, rate)
+    assert features.shape == expected.shape
+    assert len(features) == front_end.count(sound, rate)
+    np.testing.assert_allclose(features, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize('kind', [LogMelSpectrogram, LibrosaLogMelSpectrogram])
+@pytest.mark.parametrize('position', ['random', 'views', 0.3])
+def test_a_window_is_cut_out_of_the_whole(kind, position):
+    """Only what the views hear is computed, with the same values."""
+    noise = wave('noise', 16000)
+    transform = kind(num_frames=90, position=position)
+    whole = transform.features(noise, 16000)
+    views = dict(num_clips=2, clip_len=1, imgs=[np.zeros((2, 2, 3))] * 6)
+    results = transform(sample(noise, **views))
+    step = 12 / len(whole)
+    for view, times in zip(
+        results['audios'], results['audios_times'], strict=True
+    ):
+        start = round(float(times[0]) / step)
+        np.testing.assert_allclose(
+            view[0], whole[start : start + 90], atol=1e-5
+        )
+    assert len(results['audios']) == 6

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ca2st_mm.evaluation import (
+    ClipAccMetric,
     EpicKitchensMetric,
     EpicKitchensSubmission,
     EpicSoundsSubmission,
@@ -176,7 +177,11 @@ def test_submission_of_actions(tmp_path):
     samples = clips(9)
     out = tmp_path / 'new' / 'test.json'
     metric = EpicKitchensSubmission(str(out), dict(sls_pt=2, version='9'))
-    assert evaluate(metric, samples) == {'submission/num_clips': 9}
+    assert evaluate(metric, samples) == {
+        'submission/num_clips': 9,
+        'submission/num_used': 9,
+        'submission/num_expected': 9,
+    }
     written = json.loads(out.read_text())
     assert written['challenge'] == 'action_recognition'
     assert (written['sls_pt'], written['version']) == (2, '9')
@@ -217,3 +222,20 @@ def test_submission_of_sounds(tmp_path):
     metric.process(None, [sample, sample])
     with pytest.raises(ValueError, match="id 'P02_106'.*clip_id"):
         metric.evaluate(2)
+
+
+def test_a_submission_has_every_clip_and_says_which_were_not_read(tmp_path):
+    score = torch.randn(44).softmax(0)
+    sample = dict(filename='a/P02_106_0.wav', pred_score=score)
+    bad = dict(sample, filename='a/P02_106_1.wav', unreadable='torn')
+    out = tmp_path / 'sounds.json'
+    numbers = evaluate(EpicSoundsSubmission(str(out), {}), [sample, bad])
+    assert numbers['submission/num_used'] == 1
+    assert numbers['submission/num_expected'] == 2
+    assert len(json.loads(out.read_text())['results']) == 2
+
+
+@pytest.mark.parametrize('kind', [EpicKitchensMetric, ClipAccMetric])
+def test_a_metric_says_that_it_needs_labels(kind):
+    with pytest.raises(ValueError, match=f'{kind.__name__}.*a.mp4.*Submissi'):
+        kind().process(None, [dict(filename='a.mp4')])

@@ -2,31 +2,38 @@
 """How fast does the train pipeline of a config feed a model?
 
 ``python tools/analysis/benchmark_data.py [CONFIG] --workers 1 2`` prints, for
-each number of loader workers, samples a second of the whole pipeline and of
-the bare decoder (open and read the same frames, nothing else), and the
-milliseconds of each stage.  Both run in turn, so that noise of the machine
-hits both.  Without ``--videos`` it writes clips of its own.
+each number of loader workers, samples a second of the whole pipeline, of the
+bare decoder (open and read the same frames, nothing else) and of decoding
+picture and sound, and the milliseconds of each stage.  All run in turn, so
+that noise of the machine hits all; numbers are medians of the rounds.
+Without ``--videos`` it writes clips of its own.
 """
 
 import argparse
 import json
 import platform
 import tempfile
+import time
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Dict, List
+from statistics import median
+from typing import Callable, Dict, List, Sequence
 
 import cv2
 import numpy as np
+import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import ca2st_mm
+from ca2st_mm.datasets.feeding_rates import compare, make_loaders
 from ca2st_mm.datasets.media import VIDEO_EXTENSIONS
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.stage_timing import STAGES, alternate, make_loaders
+from ca2st_mm.datasets.stage_timing import until_decoded
+from ca2st_mm.datasets.transforms import LogMelSpectrogram
+from ca2st_mm.datasets.transforms.kaldi_mel import energies, split_frames
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DEFAULT = _ROOT / 'configs/_base_/datasets/kinetics400_audio_visual.py'
@@ -78,71 +85,83 @@ def videos_of(folder: Path) -> List[Path]:
     return found
 
 
-def measure(
-    videos: List[Path], workers: int, args: argparse.Namespace
-) -> Dict:
-    """Rates and stages for one number of workers.
+def mel_alone_and_batched(
+    clips: List[dict], steps: Sequence[Callable], args: argparse.Namespace
+) -> Dict[str, float]:
+    """Milliseconds of the processor per sample for the log-mel energies.
+
+    ``'worker'`` makes them sound by sound, as the pipeline does; ``'batch'``
+    hands the frames of a whole batch to the same arithmetic at once, as one
+    would on a device; here it runs on the processor.  One thread each, in
+    turn.  Empty without :class:`LogMelSpectrogram`.
 
     Args:
-        videos: Clips.
-        workers: Loader processes.
+        clips: What a dataset hands to a pipeline.
+        steps: The train pipeline.
         args: The command line.
     """
-    pipeline = Config.fromfile(args.config).train_pipeline
-    steps = Compose(pipeline).transforms
-    clips = [
-        dict(filename=str(path), label=0, modality='RGB') for path in videos
-    ]
-    loaders = make_loaders(
-        clips, steps, workers, args.batch_size, args.batches
+    mels = [step for step in steps if isinstance(step, LogMelSpectrogram)]
+    if not mels:
+        return {}
+    decode = until_decoded(steps, with_sound=True)
+    sounds = []
+    for number in range(args.batch_size):
+        sample = dict(clips[number % len(clips)])
+        for step in decode:
+            sample = step(sample)
+        sounds.append((sample['waveform'], sample['sample_rate']))
+    rate, last = sounds[0][1], mels[0].num_frames
+    frames = torch.cat(
+        [split_frames(torch.from_numpy(w), rate)[:last] for w, _ in sounds]
     )
-    runs: Dict[str, list] = {name: [] for name in loaders}
-    for name, result in alternate(loaders, args.rounds):
-        runs[name].append(result)
-    samples = sum(r.samples for r in runs['pipeline'])
-    wall = {name: sum(r.wall for r in some) for name, some in runs.items()}
-    shares = [
-        bare.wall / whole.wall
-        for bare, whole in zip(runs['decoder'], runs['pipeline'], strict=True)
-    ]
-    stages = {
-        stage: 1000 * sum(r.seconds[stage] for r in runs['pipeline']) / samples
-        for stage in STAGES
-    }
-    total = 1000 * workers * wall['pipeline'] / samples
-    stages['hand over and wait'] = total - sum(stages.values())
-    return dict(
-        workers=workers,
-        samples=samples,
-        pipeline_per_second=samples / wall['pipeline'],
-        decoder_per_second=samples / wall['decoder'],
-        share=wall['decoder'] / wall['pipeline'],
-        share_of_rounds=(min(shares), max(shares)),
-        worker_ms_per_sample=total,
-        stages_ms=stages,
+    ways = dict(
+        worker=lambda: [mels[0].features(*s, 0, last) for s in sounds],
+        batch=lambda: energies(frames, rate, mels[0].num_mels),
     )
+    spent: Dict[str, list] = {name: [] for name in ways}
+    for _ in range(args.rounds):
+        for name, way in ways.items():
+            start = time.process_time()
+            way()
+            spent[name].append(time.process_time() - start)
+    return {n: 1000 * median(s) / len(sounds) for n, s in spent.items()}
 
 
-def print_table(rows: List[Dict]) -> None:
-    """Stages down, numbers of workers across."""
+def print_table(rows: List[Dict], mel: Dict[str, float]) -> None:
+    """Rates and stages down, numbers of workers across."""
 
-    def line(name: str, values: list, digits: int = 1) -> None:
-        print(f'{name:36s}' + ''.join(f'{v:10.{digits}f}' for v in values))
+    def line(name: str, values: list) -> None:
+        cells = ''.join(f'{v:>18}' for v in values)
+        print(f'{name:36s}{cells}')
 
-    line('workers', [row['workers'] for row in rows], 0)
-    line(
-        'whole pipeline, samples/s',
-        [row['pipeline_per_second'] for row in rows],
-    )
-    line(
-        'bare decoder, samples/s', [row['decoder_per_second'] for row in rows]
-    )
-    line('whole / bare, %', [100 * row['share'] for row in rows])
-    line(
-        'ms of a worker per sample', [r['worker_ms_per_sample'] for r in rows]
-    )
+    line('workers', [row['workers'] for row in rows])
+    for name in rows[0]['wall_ms']:
+        rates = [r['workers'] * 1000 / r['wall_ms'][name] for r in rows]
+        line(f'{name}, samples/s', [f'{rate:.1f}' for rate in rates])
+    for name in rows[0]['share_of_rate']:
+        for kind in ('rate', 'cpu'):
+            shares = [row[f'share_of_{kind}'][name] for row in rows]
+            line(
+                f'pipeline of {name}, {kind}',
+                ['{:.0%} ({:.0%}-{:.0%})'.format(*some) for some in shares],
+            )
+    print('\nms per sample of a worker: wall / processor')
+    for name in rows[0]['wall_ms']:
+        line(
+            name,
+            [
+                f'{r["wall_ms"][name]:.1f} / {r["cpu_ms"][name]:.1f}'
+                for r in rows
+            ],
+        )
     for stage in rows[0]['stages_ms']:
-        line(f'  {stage}', [row['stages_ms'][stage] for row in rows])
+        spent = [row['stages_ms'][stage] for row in rows]
+        line(
+            f'  {stage}',
+            [' / '.join(f'{v:.1f}' for v in some.values()) for some in spent],
+        )
+    for way, spent in mel.items():
+        print(f'mel, processor, {way}: {spent:.1f} ms per sample')
 
 
 def parse_args() -> argparse.Namespace:
@@ -171,14 +190,29 @@ def main() -> None:
     """Measure, print, write."""
     args = parse_args()
     init_default_scope('mmaction')
+    pipeline = Config.fromfile(args.config).train_pipeline
+    steps = Compose(pipeline).transforms
     with tempfile.TemporaryDirectory() as folder:
         if args.videos is None:
             for number in range(args.clips):
                 write_video(Path(folder, f'{number}.mp4'), number, args)
         videos = videos_of(args.videos or Path(folder))
         kilobytes = sum(path.stat().st_size for path in videos) / 1000
-        rows = [measure(videos, workers, args) for workers in args.workers]
-    print_table(rows)
+        clips = [
+            dict(filename=str(path), label=0, modality='RGB')
+            for path in videos
+        ]
+        rows = [
+            compare(
+                make_loaders(clips, steps, n, args.batch_size, args.batches),
+                n,
+                args.rounds,
+            )
+            for n in args.workers
+        ]
+        torch.set_num_threads(1)
+        mel = mel_alone_and_batched(clips, steps, args)
+    print_table(rows, mel)
     if args.json:
         report = dict(
             config=str(args.config),
@@ -190,6 +224,7 @@ def main() -> None:
             ),
             kilobytes_per_clip=round(kilobytes / len(videos)),
             rows=rows,
+            mel_ms=mel,
         )
         args.json.write_text(json.dumps(report, indent=2), encoding='utf-8')
 

@@ -13,11 +13,12 @@ from ca2st_mm.datasets.benchmarks.source import Source
 
 
 class Clip(NamedTuple):
-    """One labelled clip.
+    """One clip.
 
     Attributes:
         id: The name that the annotations give it.
-        labels: Class indices, in the order of ``Benchmark.classes``.
+        labels: Class indices, in the order of ``Benchmark.classes``; empty
+            in a test set without public labels.
         names: What its own, trimmed file may be called, best first; folders
             and extension may be left out.
         video: What the untrimmed video is called, or names to try.

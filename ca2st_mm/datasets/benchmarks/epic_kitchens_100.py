@@ -15,6 +15,11 @@ from ca2st_mm.datasets.benchmarks.source import (
     has_columns,
     has_integers,
 )
+from ca2st_mm.datasets.benchmarks.unlabelled import (
+    TIMES,
+    TITLE,
+    unlabelled_reader,
+)
 
 COUNTS = dict(train=67_217, val=9_668)
 _PLAIN = ('narration_id', 'verb_class', 'noun_class')
@@ -67,6 +72,7 @@ BENCHMARK = Benchmark(
             'epic100_val_gpt2_xl.csv',
             'val.csv',
         ),
+        test=('EPIC_100_test_timestamps.csv',),
     ),
     forms=(
         Form(
@@ -87,6 +93,11 @@ BENCHMARK = Benchmark(
             has_integers((1, 2, 12, 13), row=1),
             read_below_header,
             COUNTS,
+        ),
+        Form(
+            TITLE,
+            has_columns('narration_id', *TIMES),
+            unlabelled_reader('narration_id'),
         ),
     ),
     untrimmed=True,

@@ -10,6 +10,11 @@ from ca2st_mm.datasets.benchmarks.annotations import (
     Task,
 )
 from ca2st_mm.datasets.benchmarks.source import Row, Source, has_columns
+from ca2st_mm.datasets.benchmarks.unlabelled import (
+    TIMES,
+    TITLE,
+    unlabelled_reader,
+)
 
 # The CA2ST authors leave this one out and do not say why.
 LEFT_OUT = {'P01_03_22': 'the CA2ST authors leave it out, reason unknown'}
@@ -44,7 +49,9 @@ BENCHMARK = Benchmark(
     classes=dict(label=44),
     class_files=dict(label='epic_sounds.txt'),
     lists=dict(
-        train=('EPIC_Sounds_train.csv',), val=('EPIC_Sounds_validation.csv',)
+        train=('EPIC_Sounds_train.csv',),
+        val=('EPIC_Sounds_validation.csv',),
+        test=('EPIC_Sounds_recognition_test_timestamps.csv',),
     ),
     forms=(
         Form(
@@ -52,6 +59,12 @@ BENCHMARK = Benchmark(
             has_columns('annotation_id', 'video_id', 'class', 'class_id'),
             read_official,
             dict(val=8_035),
+        ),
+        Form(
+            TITLE,
+            has_columns('annotation_id', *TIMES),
+            unlabelled_reader('annotation_id'),
+            dict(test=5_131),
         ),
     ),
     untrimmed=True,

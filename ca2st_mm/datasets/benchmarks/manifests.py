@@ -71,7 +71,10 @@ def manifest_rows(
         if reason is None or (
             files.keep_missing and reason in (NO_FILE, NO_SOUND_FILE)
         ):
-            labels = dict(zip(columns, clip.labels, strict=True))
+            named = zip(
+                columns if clip.labels else (), clip.labels, strict=True
+            )
+            labels = dict(named)
             rows.append({**row, **labels, 'id': clip.id})
     return rows, left_out
 

@@ -153,6 +153,8 @@ def _write_split(
     kept = len(rows) - found
     more = f', {kept:,} of them without a file' if kept else ''
     say(f"{split}: {len(rows):,} clips in '{path}'{more}")
+    if not clips[0].labels:
+        say(f'{split}: no labels; for submissions alone')
 
 
 def _report(

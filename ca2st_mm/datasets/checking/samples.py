@@ -92,7 +92,9 @@ def read_samples(
 
 
 def _labels(label) -> Dict[str, int]:
-    """Class index by column."""
+    """Class index by column; nothing for a test set without labels."""
+    if label is None:
+        return {}
     if isinstance(label, list):
         return dict(zip(('verb', 'noun'), label, strict=True))
     return dict(label=label)

@@ -12,11 +12,11 @@ from ca2st_mm.datasets.transforms.frame_sampling import (
     DenseSample,
     SegmentSample,
 )
+from ca2st_mm.datasets.transforms.rand_augment import RandAugmentFrames
 from ca2st_mm.datasets.transforms.spectrogram import (
     LibrosaLogMelSpectrogram,
     LogMelSpectrogram,
 )
-from ca2st_mm.datasets.transforms.torchvision_frames import TorchVisionFrames
 from ca2st_mm.datasets.transforms.video_loading import (
     DecodeVideo,
     FrameTimes,
@@ -35,7 +35,7 @@ __all__ = [
     'MaskSpectrogram',
     'MuteAudio',
     'OpenVideo',
+    'RandAugmentFrames',
     'RollAudio',
     'SegmentSample',
-    'TorchVisionFrames',
 ]

@@ -1,144 +1,24 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Log-mel spectrograms of a fixed length, one a view."""
 
-from abc import abstractmethod
-from typing import Dict, List, Tuple, Union
+from typing import Optional, Union
 
 import librosa
 import numpy as np
-import torch
-from mmcv.transforms import BaseTransform
-from torchaudio.compliance import kaldi
 
-from ca2st_mm.datasets.transforms.audio_loading import sounds_of_views
-from ca2st_mm.datasets.transforms.views import count_views
+from ca2st_mm.datasets.transforms.kaldi_mel import (
+    count_frames,
+    log_mel,
+    window_samples,
+)
+from ca2st_mm.datasets.transforms.windowed_spectrogram import (
+    WindowedSpectrogram,
+)
 from ca2st_mm.registry import TRANSFORMS
-
-# MMAction2's ThreeCrop gives left, right, middle; the reference counts its
-# crops left, middle, right, and the crop's number moves the sound window.
-_CROP_NUMBER = {1: (0,), 3: (0, 2, 1)}
-
-
-def window_start(num_frames: int, length: int, position: float) -> int:
-    """First frame of a window of ``length`` out of ``num_frames``.
-
-    Args:
-        num_frames: Frames there are, more than ``length``.
-        length: Frames to keep.
-        position: 0 for the beginning, 1 for the end.
-    """
-    spare = num_frames - length
-    return spare - int(np.floor(spare * (1.0 - position)))
-
-
-class _Spectrogram(BaseTransform):
-    """Common frame: features, a window of fixed length, its times.
-
-    Required keys: those of ``LoadAudio``, optionally of ``CropAudio``.
-    Added keys:
-
-    - ``audios``: float32 (num_views, 1, num_frames, num_mels), time first,
-      not normalised (the data preprocessor does that);
-    - ``audios_times``: float32 (num_views, 2), start and end in seconds of
-      the window, padding included, on the clock of ``imgs_times``;
-    - ``audios_present``: float32 (num_views,), 0 where sound was dropped
-      (``audios`` is 0 then), otherwise 1.
-
-    Args:
-        num_frames: Time frames of the window.
-        num_mels: Mel bands.
-        position: Where a longer sound is cut: a number from 0 (start) to 1
-            (end), ``'random'`` (one draw a sample, for training), or
-            ``'views'``: spread over the test views by the reference's rule.
-    """
-
-    def __init__(
-        self,
-        num_frames: int,
-        num_mels: int,
-        position: Union[str, float],
-    ) -> None:
-        known = position in ('random', 'views') or (
-            not isinstance(position, str) and 0 <= position <= 1
-        )
-        if not known:
-            raise ValueError(
-                "position is 'random', 'views' or a number from 0 to 1, "
-                f'not {position!r}.'
-            )
-        self.num_frames = num_frames
-        self.num_mels = num_mels
-        self.position = position
-
-    @abstractmethod
-    def features(self, waveform: np.ndarray, rate: int) -> np.ndarray:
-        """Log-mel features, (frames, num_mels), at least one frame."""
-
-    @abstractmethod
-    def pad(self, features: np.ndarray, missing: int) -> np.ndarray:
-        """Append ``missing`` frames at the end."""
-
-    def transform(self, results: Dict) -> Dict:
-        """Turn the sound into ``audios``."""
-        positions = self._positions(*count_views(results))
-        views = len(positions)
-        shape = (views, 1, self.num_frames, self.num_mels)
-        results['audios'] = np.zeros(shape, np.float32)
-        results['audios_times'] = np.zeros((views, 2), np.float32)
-        results['audios_present'] = np.zeros(views, np.float32)
-        if results.get('audio_dropped', False):
-            return results
-        pairs, index = sounds_of_views(results)
-        rate = results['sample_rate']
-        sounds = [(self.features(w, rate), span) for w, span in pairs]
-        zero = results.get('time_origin', 0.0)
-        for view, (source, position) in enumerate(
-            zip(index, positions, strict=False)
-        ):
-            window, times = self._window(*sounds[source], position)
-            results['audios'][view, 0] = window
-            results['audios_times'][view] = np.subtract(times, zero)
-        results['audios_present'][:] = 1.0
-        return results
-
-    def _positions(self, num_clips: int, num_crops: int) -> List[float]:
-        """Where to cut for each view, in the order of the views."""
-        views = num_clips * num_crops
-        if self.position == 'random':
-            return [np.random.uniform()] * views
-        if self.position != 'views':
-            return [self.position] * views
-        numbers = _CROP_NUMBER.get(num_crops, range(num_crops))
-        return [
-            (num_crops * clip + crop + 3) / (views + 6)
-            for crop in numbers
-            for clip in range(num_clips)
-        ]
-
-    def _window(
-        self, features: np.ndarray, span: Tuple[float, float], position: float
-    ) -> Tuple[np.ndarray, Tuple[float, float]]:
-        """Cut or pad to ``num_frames``; also the window's times."""
-        have, want = len(features), self.num_frames
-        seconds = (span[1] - span[0]) / have
-        start = 0
-        if have > want:
-            start = window_start(have, want, position)
-            features = features[start : start + want]
-        elif have < want:
-            features = self.pad(features, want - have)
-        begin = span[0] + start * seconds
-        return features, (begin, begin + want * seconds)
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(num_frames={self.num_frames}, '
-            f'num_mels={self.num_mels}, position={self.position!r})'
-        )
 
 
 @TRANSFORMS.register_module()
-class LogMelSpectrogram(_Spectrogram):
+class LogMelSpectrogram(WindowedSpectrogram):
     """The front end of the Audio Spectrogram Transformer (AST).
 
     Mean removed, then Kaldi log-mel filter banks: 25 ms Hanning windows
@@ -163,22 +43,24 @@ class LogMelSpectrogram(_Spectrogram):
     ) -> None:
         super().__init__(num_frames, num_mels, position)
 
-    def features(self, waveform: np.ndarray, rate: int) -> np.ndarray:
-        """Kaldi log-mel energies, (frames, num_mels)."""
+    def count(self, waveform: np.ndarray, rate: int) -> int:
+        """Frames of 25 ms, one every 10 ms."""
+        return count_frames(max(len(waveform), window_samples(rate)), rate)
+
+    def features(
+        self,
+        waveform: np.ndarray,
+        rate: int,
+        first: int = 0,
+        behind: Optional[int] = None,
+    ) -> np.ndarray:
+        """Kaldi log-mel energies, (behind - first, num_mels)."""
         # A single Kaldi window needs 25 ms; a shorter sound gets silence.
-        missing = max(-(-rate // 40) - len(waveform), 0)
+        missing = max(window_samples(rate) - len(waveform), 0)
         waveform = np.pad(waveform - waveform.mean(), (0, missing))
-        return kaldi.fbank(
-            torch.from_numpy(waveform.astype(np.float32))[None],
-            htk_compat=True,
-            sample_frequency=rate,
-            use_energy=False,
-            window_type='hanning',
-            num_mel_bins=self.num_mels,
-            dither=0.0,
-            frame_length=25.0,
-            frame_shift=10.0,
-        ).numpy()
+        return log_mel(
+            waveform.astype(np.float32), rate, self.num_mels, first, behind
+        )
 
     def pad(self, features: np.ndarray, missing: int) -> np.ndarray:
         """Append rows of 0."""
@@ -186,7 +68,7 @@ class LogMelSpectrogram(_Spectrogram):
 
 
 @TRANSFORMS.register_module()
-class LibrosaLogMelSpectrogram(_Spectrogram):
+class LibrosaLogMelSpectrogram(WindowedSpectrogram):
     """The front end of the EPIC-SOUNDS baselines (24 kHz sound).
 
     Magnitude spectra of 10 ms Hann windows every 5 ms, HTK mel bands from
@@ -209,8 +91,18 @@ class LibrosaLogMelSpectrogram(_Spectrogram):
     ) -> None:
         super().__init__(num_frames, num_mels, position)
 
-    def features(self, waveform: np.ndarray, rate: int) -> np.ndarray:
-        """Log-mel magnitudes, (frames, num_mels)."""
+    def count(self, waveform: np.ndarray, rate: int) -> int:
+        """Frames of 10 ms, centred every 5 ms."""
+        return 1 + len(waveform) // round(0.005 * rate)
+
+    def features(
+        self,
+        waveform: np.ndarray,
+        rate: int,
+        first: int = 0,
+        behind: Optional[int] = None,
+    ) -> np.ndarray:
+        """Log-mel magnitudes, (behind - first, num_mels)."""
         mel = librosa.feature.melspectrogram(
             y=waveform,
             sr=rate,
@@ -225,7 +117,7 @@ class LibrosaLogMelSpectrogram(_Spectrogram):
             htk=True,
             norm=None,
         )
-        return np.log(mel + 1e-6).T
+        return np.log(mel[:, first:behind] + 1e-6).T
 
     def pad(self, features: np.ndarray, missing: int) -> np.ndarray:
         """Repeat the last frame."""

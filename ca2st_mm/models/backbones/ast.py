@@ -65,6 +65,7 @@ class ASTExpert(TransformerExpert):
     """
 
     weights_model = 'ast'
+    pools_positions = False
 
     def __init__(
         self,

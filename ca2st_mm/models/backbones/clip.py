@@ -62,6 +62,7 @@ class CLIPExpert(TransformerExpert):
     """
 
     weights_model = 'clip'
+    pools_positions = False
 
     def __init__(
         self,

@@ -4,7 +4,9 @@
 Both functions take the tokens by expert, the links of the layer as
 ``(a, b, link)``, the time codes by expert and, by expert, a factor
 (B, 1, 1, 1) that is 0 for samples without that expert's input (or nothing).
-They return new tokens by expert and never change the old ones.
+They return new tokens by expert and never change the old ones.  An update
+may cover the first tokens of each step only: the others are not needed any
+more and are left out.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,6 +31,10 @@ def _updates(
     yield b, a, update_b
 
 
+def _add(tokens: Tensor, update: Tensor) -> Tensor:
+    return tokens[:, :, : update.shape[2]] + update
+
+
 def exchange_sequentially(
     tokens: Tokens, links: Links, codes: Tokens, present: Tokens
 ) -> Tokens:
@@ -37,7 +43,7 @@ def exchange_sequentially(
     for pair in links:
         for receiver, sender, update in list(_updates(tokens, pair, codes)):
             update = update * present.get(sender, 1)
-            tokens[receiver] = tokens[receiver] + update
+            tokens[receiver] = _add(tokens[receiver], update)
     return tokens
 
 
@@ -52,7 +58,7 @@ def exchange_additively(
             sums[receiver] = sums.get(receiver, 0) + update * factor
             counts[receiver] = counts.get(receiver, 0) + factor
     return {
-        name: value + sums[name] / at_least_one(counts[name])
+        name: _add(value, sums[name] / at_least_one(counts[name]))
         if name in sums
         else value
         for name, value in tokens.items()

@@ -21,11 +21,15 @@ class Expert(Protocol):
 
     All tokens are (B, T, P + N, C) as ``token_spec`` says.  ``input_shape``
     is that of one input of ``embed``, without the batch; export asks for it.
+    An expert whose ``pool`` reads the extra tokens only says
+    ``pools_positions = False``; its last ``forward_ffn`` and ``pool`` then
+    get those alone.
     """
 
     num_layers: int
     token_spec: TokenSpec
     input_shape: tuple[int, ...]
+    pools_positions: bool
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Raw inputs -> tokens that enter layer 0."""
@@ -135,6 +139,7 @@ class TransformerExpert(BaseModule):
     # Whose published weights fit, as ``checkpoints.Source.model`` names it;
     # None takes the expert's own names only.
     weights_model: str | None = None
+    pools_positions = True
     num_layers: int
     token_spec: TokenSpec
     input_shape: tuple[int, ...]
@@ -220,7 +225,10 @@ class TransformerExpert(BaseModule):
         """The expert alone: raw inputs -> feature (B, C)."""
         tokens = self.embed(inputs)
         for layer in range(self.num_layers):
-            tokens = self.forward_ffn(self.forward_attn(tokens, layer), layer)
+            tokens = self.forward_attn(tokens, layer)
+            if layer == self.num_layers - 1 and not self.pools_positions:
+                tokens = tokens[:, :, : self.token_spec.num_extra_tokens]
+            tokens = self.forward_ffn(tokens, layer)
         return self.pool(tokens)
 
 

@@ -14,6 +14,7 @@ from ..layers.bottleneck import Bottleneck
 from ..layers.drop_path import drop_path_rates
 from ..layers.grid_position import TimeEncoder
 from .exchange import EXCHANGES
+from .last_layer import NEEDED, keep_needed, pools_positions
 from .memory import ACTIVATIONS, FROZEN_DTYPES, cast_frozen
 
 
@@ -87,6 +88,14 @@ class MultiExpertBackbone(BaseModule):
         self.exchange = EXCHANGES[exchange]
         self.missing_inputs = missing_inputs
         self.share_bottlenecks = share_bottlenecks
+        self.pooled = {
+            name: pools_positions(expert)
+            for name, expert in self.experts.items()
+        }
+        # Every link acts in the last layer.
+        self.last = NEEDED[exchange](
+            [self._link_ends(cfg) for cfg in links], self.pooled
+        )
         self.links, self.pairs = self._build_links(links)
         self.time_encoders, self.encoder_of = _build_time_encoders(
             time_encoders or {}, set(self.inputs.values())
@@ -99,7 +108,7 @@ class MultiExpertBackbone(BaseModule):
         layers = [ModuleDict() for _ in range(self.num_layers)]
         pairs: list[list[tuple[str, str, str]]] = [[] for _ in layers]
         shared: dict[Any, Bottleneck] = {}
-        for cfg in cfgs:
+        for cfg, answers in zip(cfgs, self.last.answers, strict=True):
             cfg = dict(cfg)
             a, b = self._link_ends(cfg)
             start = cfg.pop('start_layer', 0)
@@ -121,6 +130,7 @@ class MultiExpertBackbone(BaseModule):
                     link_cfg, (a, b), layer, owned
                 )
                 pairs[layer].append((key, a, b))
+            _leave_out(layers[-1][key], answers)
         return ModuleList(layers), pairs
 
     def _link_ends(self, cfg: dict) -> tuple[str, str]:
@@ -209,7 +219,12 @@ class MultiExpertBackbone(BaseModule):
                 tokens[name] = self.run(
                     self.experts[name].forward_attn, tokens[name], layer
                 )
+            is_last = layer == self.num_layers - 1
+            if is_last:
+                tokens = keep_needed(tokens, self.experts, self.last.before)
             tokens = self.exchange(tokens, links, codes, present)
+            if is_last:
+                tokens = keep_needed(tokens, self.experts, self.pooled)
             for name in names:
                 tokens[name] = self.run(
                     self.experts[name].forward_ffn, tokens[name], layer
@@ -264,6 +279,13 @@ def _check_choice(name: str, value: str, choices: Any) -> None:
         raise ValueError(
             f'{name} must be one of {sorted(choices)}, got {value!r}'
         )
+
+
+def _leave_out(link: nn.Module, answers: tuple[bool, bool]) -> None:
+    """Tell a link which answers nobody needs, if it can be told."""
+    for end, needed in zip('ab', answers, strict=True):
+        if not needed and hasattr(link, 'leave_out'):
+            link.leave_out(end)
 
 
 def _common_depth(experts: Mapping[str, Any]) -> int:

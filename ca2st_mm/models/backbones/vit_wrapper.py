@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from typing import NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
@@ -42,7 +43,8 @@ class LayerAdapters(nn.Module):
         """Add the adapter of the normed tokens to the FFN's output."""
         if self.ffn is None:
             return out
-        return out + self.drop_path(self.scale * self.ffn(normed))
+        update = self.drop_path(self.ffn(normed))
+        return torch.add(out, update, alpha=self.scale)
 
 
 class ViTWrapper(TransformerExpert):

@@ -16,7 +16,7 @@ class QuickGELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply element by element; any shape."""
-        return F.silu(SLOPE * x) / SLOPE
+        return F.silu(SLOPE * x).div_(SLOPE)
 
 
 ACTIVATIONS = {'gelu': nn.GELU, 'quick_gelu': QuickGELU}

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from .activation import build_activation
 from .init import linear, zero_linear
+from .lean_linear import Recipe, lean_linear
 
 
 class Adapter(nn.Module):
@@ -41,7 +42,17 @@ class Adapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_dims) to (..., out_dims)."""
-        return self.up(self.act(self.down(x)))
+        return self.widen(self.down(x))
+
+    def forward_from(
+        self, x: Tensor, source: Tensor, recipe: Recipe
+    ) -> Tensor:
+        """The same of an ``x`` that is ``recipe(source)``; keeps no ``x``."""
+        return self.widen(lean_linear(self.down, x, source, recipe))
+
+    def widen(self, hidden: Tensor) -> Tensor:
+        """Activation and the way up: (..., hidden) -> (..., out_dims)."""
+        return lean_linear(self.up, self.act(hidden), hidden, self.act)
 
 
 class ResidualAdapter(Adapter):

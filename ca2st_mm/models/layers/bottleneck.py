@@ -4,6 +4,7 @@
 from torch import Tensor, nn
 
 from .init import linear, zero_linear
+from .lean_linear import lean_linear
 
 
 class Bottleneck(nn.Module):
@@ -32,4 +33,4 @@ class Bottleneck(nn.Module):
 
     def expand(self, tokens: Tensor) -> Tensor:
         """(B, T, P + N, bottleneck_dims) -> (..., embed_dims)."""
-        return self.up(self.act(tokens))
+        return lean_linear(self.up, self.act(tokens), tokens, self.act)

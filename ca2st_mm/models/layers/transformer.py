@@ -7,6 +7,7 @@ is also the unit of activation checkpointing, FSDP wrapping and profiling.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from .activation import build_activation
@@ -111,8 +112,10 @@ class FeedForwardBlock(nn.Module):
         normed = self.norm(tokens)
         out = tokens + self.fc2(self.act(self.fc1(normed)))
         if self.adapter is not None:
-            update = self.adapter_scale * self.adapter(normed)
-            out = out + self.drop_path(update)
+            update = self.adapter.forward_from(normed, tokens, self.norm)
+            out = torch.add(
+                out, self.drop_path(update), alpha=self.adapter_scale
+            )
         return out
 
 

@@ -11,6 +11,7 @@ from ..layers.bottleneck import Bottleneck
 from ..layers.drop_path import build_drop_path
 from ..layers.grid_position import build_positions
 from ..layers.tokens import TokenSpec, check_axis, fold, unfold
+from ..layers.zero_gradient import zero_gradient
 
 
 def _check_grids(query: TokenSpec, context: TokenSpec, axis: str) -> None:
@@ -88,6 +89,18 @@ class GridCrossAttention(nn.Module):
         return unfold(answer, self.axis, steps, positions)
 
 
+def answer(direction: GridCrossAttention, *args: Tensor | None) -> Tensor:
+    """Answers of a direction to all positions, (B, Tq, Nq, C)."""
+    return direction(*args)
+
+
+def no_answer(
+    direction: GridCrossAttention, query: Tensor, *_: Tensor | None
+) -> Tensor:
+    """Answers to nobody, (B, Tq, 0, C), where none is needed."""
+    return zero_gradient(query[:, :, :0], direction.parameters())
+
+
 @MODELS.register_module()
 class BottleneckCrossAttention(nn.Module):
     """Two experts exchange through a narrow cross-attention, both ways.
@@ -146,9 +159,19 @@ class BottleneckCrossAttention(nn.Module):
         self.b_from_a = GridCrossAttention(
             spec_b, spec_a, axes[1], dims, num_heads, position
         )
+        self.answers = dict(a=answer, b=answer)
         unit_a, unit_b = drop_path_units
         self.drop_path_a = build_drop_path(drop_path_rate, unit_a)
         self.drop_path_b = build_drop_path(drop_path_rate, unit_b)
+
+    def leave_out(self, end: str) -> None:
+        """Stop answering the positions of expert 'a' or 'b'.
+
+        For the last layer, where nobody may need the answers; the update
+        then is that of the extra tokens, (B, T, P, C).  Parameters and their
+        gradients, which are zero, stay.
+        """
+        self.answers[end] = no_answer
 
     def forward(
         self,
@@ -166,14 +189,19 @@ class BottleneckCrossAttention(nn.Module):
             time_b: Time codes of b, likewise.
 
         Returns:
-            The residual update of each, shaped like ``a`` and ``b``.
+            The residual update of each, shaped like ``a`` and ``b`` (or
+            their extra tokens, see :meth:`leave_out`).
         """
         a = self.norm_a(self.bottleneck_a.compress(a))
         b = self.norm_b(self.bottleneck_b.compress(b))
         extra_a, grid_a = a[:, :, : self.extra_a], a[:, :, self.extra_a :]
         extra_b, grid_b = b[:, :, : self.extra_b], b[:, :, self.extra_b :]
-        answer_a = self.a_from_b(grid_a, grid_b, time_a, time_b)
-        answer_b = self.b_from_a(grid_b, grid_a, time_b, time_a)
+        answer_a = self.answers['a'](
+            self.a_from_b, grid_a, grid_b, time_a, time_b
+        )
+        answer_b = self.answers['b'](
+            self.b_from_a, grid_b, grid_a, time_b, time_a
+        )
         update_a = torch.cat((extra_a, answer_a), dim=2)
         update_b = torch.cat((extra_b, answer_b), dim=2)
         return (

@@ -12,5 +12,5 @@ dataset = dict(data_root='data/activitynet', num_classes=200)
 train_dataloader = dict(dataset=dataset)
 val_dataloader = dict(dataset=dataset)
 test_dataloader = dict(dataset=dataset)
-val_evaluator = dict(type='ClipAccMetric')
+val_evaluator = dict(type='ReadableClips', metric=dict(type='ClipAccMetric'))
 test_evaluator = val_evaluator

@@ -15,15 +15,7 @@ rand_augment = [
     dict(
         type='RandomApply',
         prob=0.5,
-        transforms=[
-            dict(
-                type='TorchVisionFrames',
-                op='RandAugment',
-                num_ops=1,
-                magnitude=21,
-                interpolation=2,  # bilinear; tensors have no bicubic
-            )
-        ],
+        transforms=[dict(type='RandAugmentFrames', num_ops=1, magnitude=21)],
     )
 ] * 4
 random_crop = [

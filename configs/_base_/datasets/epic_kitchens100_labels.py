@@ -10,9 +10,12 @@ dataset = dict(
 )
 lists = 'data/epic_kitchens100/annotations/EPIC_100'
 val_evaluator = dict(
-    type='EpicKitchensMetric',
-    unseen_participants=f'{lists}_unseen_participant_ids_validation.csv',
-    tail_verbs=f'{lists}_tail_verbs.csv',
-    tail_nouns=f'{lists}_tail_nouns.csv',
+    type='ReadableClips',
+    metric=dict(
+        type='EpicKitchensMetric',
+        unseen_participants=f'{lists}_unseen_participant_ids_validation.csv',
+        tail_verbs=f'{lists}_tail_verbs.csv',
+        tail_nouns=f'{lists}_tail_nouns.csv',
+    ),
 )
 test_evaluator = val_evaluator

@@ -11,5 +11,7 @@ dataset = dict(data_root='data/epic_sounds', num_classes=44)
 train_dataloader = dict(dataset=dataset)
 val_dataloader = dict(dataset=dataset)
 test_dataloader = dict(dataset=dataset)
-val_evaluator = dict(type='SoundEventMetric')
+val_evaluator = dict(
+    type='ReadableClips', metric=dict(type='SoundEventMetric')
+)
 test_evaluator = val_evaluator

@@ -11,4 +11,4 @@ _base_ = './epic_kitchens100_audio_visual.py'
 test_dataloader = dict(
     dataset=dict(data_root='data/hd_epic', ann_file='test.csv')
 )
-test_evaluator = dict(_delete_=True, type='EpicKitchensMetric')
+test_evaluator = dict(metric=dict(_delete_=True, type='EpicKitchensMetric'))

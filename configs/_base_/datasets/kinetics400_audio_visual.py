@@ -30,5 +30,7 @@ test_pipeline = [
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-val_evaluator = dict(type='AudioVisualAccMetric')
+val_evaluator = dict(
+    type='ReadableClips', metric=dict(type='AudioVisualAccMetric')
+)
 test_evaluator = val_evaluator

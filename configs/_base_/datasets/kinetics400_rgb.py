@@ -12,5 +12,5 @@ test_pipeline = [
 train_dataloader = dict(dataset=dataset)
 val_dataloader = dict(dataset=dataset)
 test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
-val_evaluator = dict(type='ClipAccMetric')
+val_evaluator = dict(type='ReadableClips', metric=dict(type='ClipAccMetric'))
 test_evaluator = val_evaluator

@@ -11,5 +11,7 @@ dataset = dict(data_root='data/kinetics_sound', num_classes=31)
 train_dataloader = dict(dataset=dataset)
 val_dataloader = dict(dataset=dict(dataset, ann_file='test.csv'))
 test_dataloader = dict(dataset=dict(dataset, ann_file='test.csv'))
-val_evaluator = dict(type='AudioVisualAccMetric')
+val_evaluator = dict(
+    type='ReadableClips', metric=dict(type='AudioVisualAccMetric')
+)
 test_evaluator = val_evaluator

@@ -11,5 +11,5 @@ train_pipeline = [
 train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dataset)
 test_dataloader = dict(dataset=dataset)
-val_evaluator = dict(type='ClipAccMetric')
+val_evaluator = dict(type='ReadableClips', metric=dict(type='ClipAccMetric'))
 test_evaluator = val_evaluator

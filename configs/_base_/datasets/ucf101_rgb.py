@@ -13,5 +13,5 @@ test_dataset = dict(dataset, ann_file='test_split1.csv')
 train_dataloader = dict(dataset=dict(dataset, ann_file='train_split1.csv'))
 val_dataloader = dict(dataset=test_dataset)
 test_dataloader = dict(dataset=test_dataset)
-val_evaluator = dict(type='ClipAccMetric')
+val_evaluator = dict(type='ReadableClips', metric=dict(type='ClipAccMetric'))
 test_evaluator = val_evaluator

@@ -23,5 +23,7 @@ test_dataloader = dict(
     batch_size=8,
     dataset=dict(dataset, ann_file='test.csv', pipeline=test_pipeline),
 )
-val_evaluator = dict(type='AudioVisualAccMetric')
+val_evaluator = dict(
+    type='ReadableClips', metric=dict(type='AudioVisualAccMetric')
+)
 test_evaluator = val_evaluator

@@ -15,5 +15,7 @@ train_pipeline = [
 train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(dataset, ann_file='test.csv'))
 test_dataloader = dict(dataset=dict(dataset, ann_file='test.csv'))
-val_evaluator = dict(type='AudioVisualAccMetric')
+val_evaluator = dict(
+    type='ReadableClips', metric=dict(type='AudioVisualAccMetric')
+)
 test_evaluator = val_evaluator

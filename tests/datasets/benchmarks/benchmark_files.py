@@ -143,6 +143,20 @@ FILES = {
         'P01_03_22,P01,P01_03,00:01:03.5,00:01:03.51,1,2,x,beep,15\n',
         'official CSV',
     ),
+    ('epic_sounds', 'test', 'EPIC_Sounds_recognition_test_timestamps.csv'): (
+        'annotation_id,participant_id,video_id,start_timestamp,'
+        'stop_timestamp,start_sample,stop_sample\n'
+        'P02_106_0,P02,P02_106,00:00:03.855,00:00:04.142,92520,99408\n'
+        'P02_106_1,P02,P02_106,00:00:05.992,00:00:06.842,143808,164208\n',
+        'without labels',
+    ),
+    ('epic_kitchens_100', 'test', 'EPIC_100_test_timestamps.csv'): (
+        'narration_id,participant_id,video_id,narration_timestamp,'
+        'start_timestamp,stop_timestamp,start_frame,stop_frame\n'
+        'P01_103_0,P01,P01_103,00:00:00.840,00:00:00.00,00:00:01.84,1,92\n'
+        'P01_103_1,P01,P01_103,00:00:02.1,00:00:01.56,00:00:02.45,78,122\n',
+        'without labels',
+    ),
     ('vggsound', 'test', 'vggsound.csv'): (
         '--g-f_I2yQ,1,"bird chirping, tweeting",test\n'
         'zzzzzzzzzzz,2,air horn,train\n'

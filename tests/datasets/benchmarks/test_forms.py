@@ -45,7 +45,10 @@ def test_form_and_labels(key, parse):
     form, annotations = parse(name, split, text_of(key))
     assert FILES[key][1] in form.title
     labels = [clip.labels for clip in annotations.clips]
-    assert labels == LABELS[name]
+    if 'without labels' in form.title:
+        assert labels == [(), ()]
+    else:
+        assert labels == LABELS[name]
 
 
 def test_every_benchmark_has_a_case_for_every_form():
@@ -63,6 +66,12 @@ def test_every_benchmark_has_a_case_for_every_form():
     ]
     assert len(BENCHMARKS) == 10
     assert sorted(cases) == sorted(forms)
+
+
+@pytest.mark.parametrize('key', [k for k in FILES if 'timestamps' in k[2]])
+def test_a_list_without_labels_is_a_test_set_only(key, parse):
+    with pytest.raises(BenchmarkError, match='no labels'):
+        parse(key[0], 'train', text_of(key))
 
 
 def test_windows_line_ends_and_byte_order_mark(parse):

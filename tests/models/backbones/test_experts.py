@@ -77,7 +77,8 @@ def test_solo_forward_is_embed_halves_pool(name):
         tokens = expert.forward_ffn(tokens, layer)
     feature = expert(input_of(name))
     assert feature.shape == (BATCH, expert.token_spec.embed_dims)
-    assert torch.equal(feature, expert.pool(tokens))
+    # The last half may run on the pooled tokens alone.
+    assert difference(feature, expert.pool(tokens)) < 1e-6
 
 
 @every_expert
@@ -134,7 +135,7 @@ def test_checkpointed_halves_give_the_same(name):
             tokens = checkpoint(half, tokens, layer, use_reentrant=False)
     feature = expert.pool(tokens)
     feature.sum().backward()
-    assert torch.equal(feature, expected)
+    assert difference(feature, expected) < 1e-6
     for parameter, grad in zip(expert.parameters(), grads, strict=True):
         assert torch.allclose(parameter.grad, grad, atol=1e-5)
 

@@ -1,0 +1,116 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""What is left out of the last layer changes nothing, and is all there is."""
+
+import copy
+import itertools
+
+import pytest
+import tiny_models as tiny
+import torch
+
+from ca2st_mm.models.backbones.last_layer import (
+    needed_at_once,
+    needed_in_sequence,
+)
+from ca2st_mm.models.necks.bottleneck_cross_attention import answer
+
+LINKS = (tiny.SPACE_TIME, tiny.SPACE_AUDIO, tiny.TIME_AUDIO)
+CAVA = dict(
+    tiny.CA2ST,
+    experts=dict(spatial=tiny.CLIP, audio=tiny.AST),
+    inputs=dict(spatial='imgs', audio='audios'),
+    links=[tiny.SPACE_AUDIO],
+)
+CASES = [(tiny.CAST, 'sequential'), (CAVA, 'sequential')]
+CASES += [
+    (dict(tiny.CA2ST, links=list(links)), exchange)
+    for exchange in ('sequential', 'additive')
+    for links in itertools.permutations(LINKS)
+]
+every_case = pytest.mark.parametrize(('cfg', 'exchange'), CASES)
+
+
+def models_of(cfg, exchange):
+    """A backbone, and a copy that leaves nothing out."""
+    model = tiny.randomize(tiny.build(cfg, exchange=exchange))
+    whole = copy.deepcopy(model)
+    everything = dict.fromkeys(whole.experts, True)
+    whole.pooled = everything
+    whole.last = whole.last._replace(before=everything)
+    for link in whole.links[-1].values():
+        link.answers = dict(a=answer, b=answer)
+    return model, whole
+
+
+def inputs_of(cfg):
+    used = set(cfg['inputs'].values())
+    return {k: v for k, v in tiny.streams().items() if k in used}
+
+
+def loss_of(feats):
+    # Another weight for each channel, so that no symmetry hides a change.
+    ramp = torch.linspace(1, 2, tiny.DIMS)
+    return sum((value * ramp).sum() for value in feats.values())
+
+
+@every_case
+def test_what_is_left_out_has_no_effect(cfg, exchange):
+    model, whole = models_of(cfg, exchange)
+    feats, expected = model(**inputs_of(cfg)), whole(**inputs_of(cfg))
+    for name, value in expected.items():
+        torch.testing.assert_close(feats[name], value)
+    loss_of(feats).backward()
+    loss_of(expected).backward()
+    others = dict(whole.named_parameters())
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            # Distributed training waits for every one of them.
+            assert parameter.grad is not None, name
+            torch.testing.assert_close(parameter.grad, others[name].grad)
+
+
+@every_case
+def test_nothing_else_could_be_left_out(cfg, exchange):
+    model, whole = models_of(cfg, exchange)
+    with torch.no_grad():
+        before = loss_of(whole(**inputs_of(cfg)))
+        for (key, _, _), needed in zip(
+            model.pairs[-1], model.last.answers, strict=True
+        ):
+            link = whole.links[-1][key]
+            for end, is_needed in zip(
+                (link.a_from_b, link.b_from_a), needed, strict=True
+            ):
+                weight = end.attn.proj.weight
+                saved = weight.clone()
+                weight.add_(1)
+                after = loss_of(whole(**inputs_of(cfg)))
+                weight.copy_(saved)
+                assert (abs(after - before) > 1e-6 * abs(before)) == is_needed
+
+
+def test_the_papers_models():
+    pooled = dict(spatial=False, temporal=True, audio=False)
+    cast = needed_in_sequence([('spatial', 'temporal')], pooled)
+    assert cast.answers == [(False, True)]
+    cava = needed_in_sequence([('spatial', 'audio')], pooled)
+    assert cava.answers == [(False, False)]
+    assert not cava.before['spatial'] and not cava.before['audio']
+    links = [
+        ('spatial', 'temporal'),
+        ('spatial', 'audio'),
+        ('temporal', 'audio'),
+    ]
+    ca2st = needed_in_sequence(links, pooled)
+    assert ca2st.answers == [(True, True), (False, True), (True, False)]
+    added = needed_at_once(links, pooled)
+    assert added.answers == [(False, True), (False, False), (True, False)]
+
+
+def test_a_link_that_cannot_leave_out_still_works():
+    model, whole = models_of(tiny.CAST, 'sequential')
+    for link in model.links[-1].values():
+        link.answers = dict(a=answer, b=answer)
+    inputs = inputs_of(tiny.CAST)
+    for name, value in whole(**inputs).items():
+        torch.testing.assert_close(model(**inputs)[name], value)

@@ -8,7 +8,8 @@ from typing import Any
 
 from ca2st_mm.apis import Recognizer
 from ca2st_mm.apis.many import Failure, predict_each
-from ca2st_mm.apis.modality import parts_of, which_sense
+from ca2st_mm.apis.modality import which_sense
+from ca2st_mm.apis.model_parts import parts_of
 from ca2st_mm.apis.windows import Windows
 from ca2st_mm.datasets.media import has_sound
 from ca2st_mm.visualization.attention import read_attention

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from copy import copy, deepcopy
 
 from ca2st_mm.apis import Recognizer
-from ca2st_mm.apis.modality import SENSES, only_experts, senses_of
+from ca2st_mm.apis.model_parts import SENSES, only_experts, senses_of
 from ca2st_mm.apis.samples import ViewPlan, dataset_of
 from ca2st_mm.models.backbones import MultiExpertBackbone
 

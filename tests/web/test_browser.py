@@ -60,9 +60,9 @@ def clip(name):
 
 def answered(page):
     """Wait until the last part of the answer is there."""
-    page.wait_for_selector('#attention img')
+    page.wait_for_selector('#attention img, #error:not([hidden])')
+    assert page.locator('#error').inner_text() == ''
     assert page.locator('.wait').count() == 0
-    assert not page.locator('#error').is_visible()
 
 
 def test_an_uploaded_clip_is_answered(page, address):

@@ -65,6 +65,7 @@ async function take(blob, name) {
   clip = { blob, name, signal: asking.signal };
   const taken = clip;
   at('error').hidden = at('welcome').hidden = true;
+  at('error').textContent = '';
   at('cards').hidden = at('attention').hidden = false;
   at('clip').textContent = name;
   document.querySelector('.choice').hidden = true;

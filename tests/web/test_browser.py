@@ -93,6 +93,7 @@ def test_an_uploaded_clip_is_answered(page, address):
     assert page.evaluate("document.querySelector('#player').currentTime") == 4
 
 
+@pytest.mark.slow
 def test_another_link_and_layer_draw_another_picture(page):
     page.click('#examples button')
     answered(page)
@@ -125,6 +126,7 @@ def test_a_file_that_is_too_large_is_not_sent(page, tmp_path):
     assert said.startswith('<img src=x>.mp4: it has 3.1 MB and this page')
 
 
+@pytest.mark.slow
 def test_a_recording_is_answered(page):
     page.click('#record')
     page.wait_for_selector('#record.on')

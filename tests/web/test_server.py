@@ -39,7 +39,8 @@ def ask(address):
 
 def raw(address, method, path, headers=None):
     """Ask for a path as it is; status and body."""
-    connection = http.client.HTTPConnection(urlsplit(address).netloc)
+    host = urlsplit(address).netloc
+    connection = http.client.HTTPConnection(host, timeout=10)
     connection.request(method, path, headers=headers or {})
     answer = connection.getresponse()
     found = answer.status, answer.read()

@@ -167,7 +167,11 @@ def main() -> None:
             'Ctrl+C ends it',
             flush=True,
         )
-        server = uvicorn.Server(uvicorn.Config(app, log_level='warning'))
+        # A browser that holds a connection does not hold up the end.
+        config = uvicorn.Config(
+            app, log_level='warning', timeout_graceful_shutdown=3
+        )
+        server = uvicorn.Server(config)
         # Ctrl+C has stopped the server; nothing else is to be said.
         with suppress(KeyboardInterrupt):
             server.run([port])

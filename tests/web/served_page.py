@@ -16,7 +16,10 @@ MAX_BYTES = 3_000_000
 @contextmanager
 def served(app):
     """Serve an app in a thread; its address."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level='error'))
+    config = uvicorn.Config(
+        app, log_level='error', timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
     with socket.create_server(('127.0.0.1', 0)) as port:
         thread = threading.Thread(target=server.run, args=([port],))
         thread.start()

@@ -5,6 +5,7 @@ import http.client
 import os
 import pickle
 import re
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,11 +42,10 @@ def raw(address, method, path, headers=None):
     """Ask for a path as it is; status and body."""
     host = urlsplit(address).netloc
     connection = http.client.HTTPConnection(host, timeout=10)
-    connection.request(method, path, headers=headers or {})
-    answer = connection.getresponse()
-    found = answer.status, answer.read()
-    connection.close()
-    return found
+    with closing(connection):
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 @pytest.mark.parametrize('what', ['names', 'senses', 'timeline'])

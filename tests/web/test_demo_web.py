@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import requests
+import uvicorn
+from served_page import served
 from tool_runs import ROOT, run_tool
 
 
@@ -42,25 +44,49 @@ def start(folder, *arguments):
     )
 
 
-def test_after_the_demo_it_needs_no_argument(clone, media):
+def check_the_toy(address, clip):
+    """The page of the toy, with its examples, answers."""
+    about = requests.get(f'{address}/about', timeout=30).json()
+    assert about['title'] == 'ca2st_toy'
+    assert about['examples'] == ['test_00000.mp4', 'test_00001.mp4']
+    assert (about['max_bytes'], about['max_seconds']) == (200_000_000, 600)
+    body = {'Content-Type': 'application/octet-stream'}
+    url = f'{address}/ask/names'
+    content = Path(clip).read_bytes()
+    answer = requests.post(url, content, headers=body, timeout=60)
+    assert len(answer.json()['ranked']['label']) == 5
+
+
+def test_after_the_demo_it_needs_no_argument(clone, media, monkeypatch):
+    started = []
+
+    def run(server, sockets):
+        [port] = sockets
+        started.append((server.config.app, port.getsockname()[0]))
+
+    tool = str(clone / 'tools' / 'demo_web.py')
+    monkeypatch.setattr(uvicorn.Server, 'run', run)
+    monkeypatch.chdir(clone)
+    monkeypatch.setattr(sys, 'argv', [tool, '--port', '0', '--device', 'cpu'])
+    runpy.run_path(tool, run_name='__main__')
+    monkeypatch.undo()
+    [(app, host)] = started
+    assert host == '127.0.0.1'
+    with served(app) as address:
+        check_the_toy(address, media['short'])
+
+
+@pytest.mark.slow
+def test_it_runs_until_it_is_stopped(clone, media):
     with start(clone, '--port', '0', '--device', 'cpu') as process:
         try:
             said = next(line for line in process.stdout if 'open' in line)
             address = said.split()[1]
-            about = requests.get(f'{address}/about', timeout=30).json()
-            body = {'Content-Type': 'application/octet-stream'}
-            content = Path(media['short']).read_bytes()
-            answer = requests.post(
-                f'{address}/ask/names', content, headers=body, timeout=60
-            )
+            check_the_toy(address, media['short'])
         finally:
             process.send_signal(signal.SIGINT)
         errors = process.communicate(timeout=30)[1]
     assert address.startswith('http://127.0.0.1:')
-    assert about['title'] == 'ca2st_toy'
-    assert about['examples'] == ['test_00000.mp4', 'test_00001.mp4']
-    assert (about['max_bytes'], about['max_seconds']) == (200_000_000, 600)
-    assert len(answer.json()['ranked']['label']) == 5
     assert process.returncode == 0
     assert 'Traceback' not in errors
 

@@ -4,17 +4,10 @@
 import tempfile
 
 import pytest
+from page_clips import MAX_BYTES, need_server, write_long
 from toy_recognizer import make_recognizer, write_clips
 
-for package in ('starlette', 'uvicorn'):
-    pytest.importorskip(
-        package, reason='the page needs pip install -r requirements/web.txt'
-    )
-
-from served_page import MAX_BYTES, served, write_long  # noqa: E402
-
-from ca2st_mm.web.answers import Answers  # noqa: E402
-from ca2st_mm.web.server import Page, make_app  # noqa: E402
+from ca2st_mm.web.answers import Answers
 
 
 @pytest.fixture(scope='session')
@@ -45,6 +38,11 @@ def answers(recognizer):
 @pytest.fixture(scope='session')
 def address(answers, media):
     """Where the page is served, with one example."""
+    need_server()
+    from served_page import served
+
+    from ca2st_mm.web.server import Page, make_app
+
     page = Page('toy', MAX_BYTES, [media['folder'] / 'long.mkv'])
     app = make_app(answers, page, '127.0.0.1')
     with served(app) as url:

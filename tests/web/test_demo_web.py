@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 import requests
-import uvicorn
-from served_page import served
+from page_clips import need_server
 from tool_runs import ROOT, run_tool
+
+need_server()
+
+import uvicorn  # noqa: E402
+from served_page import served  # noqa: E402
 
 
 @pytest.fixture

@@ -11,10 +11,15 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from served_page import MAX_BYTES, served
+from page_clips import MAX_BYTES, need_server
 
 from ca2st_mm import web
-from ca2st_mm.web.server import Page, make_app
+
+need_server()
+
+from served_page import served  # noqa: E402
+
+from ca2st_mm.web.server import Page, make_app  # noqa: E402
 
 CLIPS = Path(__file__).resolve().parents[3] / 'shared' / 'clips'
 BODY = {'Content-Type': 'application/octet-stream'}

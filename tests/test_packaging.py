@@ -133,7 +133,8 @@ def requirements_in(name):
 
 
 @pytest.mark.parametrize(
-    'name', ['core', 'mminstall', 'optional', 'export', 'tests', 'build']
+    'name',
+    ['core', 'mminstall', 'optional', 'export', 'web', 'tests', 'build'],
 )
 def test_pinned_set_lies_in_every_range(name):
     pinned = {

@@ -31,6 +31,27 @@ def test_cast_costs_what_its_authors_publish(rows):
     assert rows['all']['trainable'] / 1e6 == pytest.approx(45, rel=0.01)
 
 
+def test_less_is_computed_than_published(rows):
+    # In the last layer the spatial expert's patches are left out of its FFN
+    # (8 C^2 a patch, its adapter 0.5 C^2) and of its half of the link: four
+    # projections of half the width, the way up, attention over 8 steps.
+    dims, patches, steps = 768, 196 * 8, 8
+    ffn = 8 * dims**2 * patches
+    assert rows['expert spatial']['macs'] - ffn == pytest.approx(
+        rows['expert spatial']['macs_computed'], rel=1e-6
+    )
+    adapters = rows['expert spatial adapters']
+    assert adapters['macs'] - ffn / 16 == pytest.approx(
+        adapters['macs_computed'], rel=1e-6
+    )
+    half = dims // 2
+    link = patches * (4 * half**2 + half * dims + 2 * steps * half)
+    assert rows['link spatial_temporal']['macs'] - link == pytest.approx(
+        rows['link spatial_temporal']['macs_computed'], rel=1e-6
+    )
+    assert rows['all']['macs_computed'] < 0.98 * rows['all']['macs']
+
+
 def test_only_adapters_links_norms_and_head_are_trained(rows):
     # The final norms of the two experts count as theirs.
     for name in ('expert spatial', 'expert temporal'):
@@ -40,7 +61,7 @@ def test_only_adapters_links_norms_and_head_are_trained(rows):
     for part in ('link spatial_temporal', 'head'):
         assert rows[part]['trainable'] == rows[part]['parameters']
     parts = [row for name, row in rows.items() if name != 'all']
-    for key in ('parameters', 'trainable', 'macs'):
+    for key in ('parameters', 'trainable', 'macs', 'macs_computed'):
         assert sum(row[key] for row in parts) == rows['all'][key]
         assert all(row[key] >= 0 for row in parts)
 

@@ -184,6 +184,18 @@ class MultiExpertBackbone(BaseModule):
             )
         )
 
+    def leave_nothing_out(self) -> None:
+        """Compute in the last layer what no feature can see, too.
+
+        The features stay the same.  For counting the cost as papers do, and
+        for looking at all tokens and at all attention of the last layer.
+        """
+        self.pooled = dict.fromkeys(self.experts, True)
+        self.last = self.last._replace(before=self.pooled)
+        for link in self.links[-1].values():
+            if hasattr(link, 'leave_nothing_out'):
+                link.leave_nothing_out()
+
     def forward(
         self, imgs: Tensor | None = None, **inputs: Tensor
     ) -> dict[str, Tensor]:

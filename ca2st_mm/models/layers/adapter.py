@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from .activation import build_activation
 from .init import linear, zero_linear
-from .lean_linear import Recipe, lean_linear
+from .lean_linear import Origin, lean_linear
 
 
 class Adapter(nn.Module):
@@ -40,18 +40,14 @@ class Adapter(nn.Module):
         last = zero_linear if zero_init else linear
         self.up = last(hidden_dims, out_dims)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., in_dims) to (..., out_dims)."""
-        return self.widen(self.down(x))
+    def forward(self, x: Tensor, origin: Origin | None = None) -> Tensor:
+        """Map (..., in_dims) to (..., out_dims).
 
-    def forward_from(
-        self, x: Tensor, source: Tensor, recipe: Recipe
-    ) -> Tensor:
-        """The same of an ``x`` that is ``recipe(source)``; keeps no ``x``."""
-        return self.widen(lean_linear(self.down, x, source, recipe))
-
-    def widen(self, hidden: Tensor) -> Tensor:
-        """Activation and the way up: (..., hidden) -> (..., out_dims)."""
+        Args:
+            x: (..., in_dims).
+            origin: What ``x`` was made from, to be kept in its stead.
+        """
+        hidden = lean_linear(self.down, x, *origin) if origin else self.down(x)
         return lean_linear(self.up, self.act(hidden), hidden, self.act)
 
 

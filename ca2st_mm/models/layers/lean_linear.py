@@ -7,13 +7,20 @@ keeping it as well is waste: it is made again in the backward pass.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Recipe = Callable[[Tensor], Tensor]
+
+
+class Origin(NamedTuple):
+    """What a tensor was made from: it equals ``recipe(source)``."""
+
+    source: Tensor
+    recipe: Recipe
 
 
 class _LeanLinear(torch.autograd.Function):

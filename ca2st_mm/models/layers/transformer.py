@@ -15,6 +15,7 @@ from .adapter import Adapter, ResidualAdapter
 from .attention import SelfAttention
 from .drop_path import build_drop_path
 from .init import linear
+from .lean_linear import Origin
 from .tokens import fold, unfold
 
 
@@ -112,7 +113,7 @@ class FeedForwardBlock(nn.Module):
         normed = self.norm(tokens)
         out = tokens + self.fc2(self.act(self.fc1(normed)))
         if self.adapter is not None:
-            update = self.adapter.forward_from(normed, tokens, self.norm)
+            update = self.adapter(normed, Origin(tokens, self.norm))
             out = torch.add(
                 out, self.drop_path(update), alpha=self.adapter_scale
             )

@@ -12,7 +12,6 @@ from ca2st_mm.models.backbones.last_layer import (
     needed_at_once,
     needed_in_sequence,
 )
-from ca2st_mm.models.necks.bottleneck_cross_attention import answer
 
 LINKS = (tiny.SPACE_TIME, tiny.SPACE_AUDIO, tiny.TIME_AUDIO)
 CAVA = dict(
@@ -34,11 +33,7 @@ def models_of(cfg, exchange):
     """A backbone, and a copy that leaves nothing out."""
     model = tiny.randomize(tiny.build(cfg, exchange=exchange))
     whole = copy.deepcopy(model)
-    everything = dict.fromkeys(whole.experts, True)
-    whole.pooled = everything
-    whole.last = whole.last._replace(before=everything)
-    for link in whole.links[-1].values():
-        link.answers = dict(a=answer, b=answer)
+    whole.leave_nothing_out()
     return model, whole
 
 
@@ -110,7 +105,17 @@ def test_the_papers_models():
 def test_a_link_that_cannot_leave_out_still_works():
     model, whole = models_of(tiny.CAST, 'sequential')
     for link in model.links[-1].values():
-        link.answers = dict(a=answer, b=answer)
+        link.leave_nothing_out()
     inputs = inputs_of(tiny.CAST)
     for name, value in whole(**inputs).items():
         torch.testing.assert_close(model(**inputs)[name], value)
+
+
+def test_all_attention_of_the_last_layer_can_be_had():
+    _, whole = models_of(tiny.CA2ST, 'sequential')
+    asked = []
+    for link in whole.links[-1].values():
+        for side in (link.a_from_b, link.b_from_a):
+            side.register_forward_hook(lambda *_: asked.append(1))
+    whole(**tiny.streams())
+    assert len(asked) == 6

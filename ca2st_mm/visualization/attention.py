@@ -59,8 +59,9 @@ class Attention:
         """
         if unknown := [name for name in names if name not in self.maps]:
             raise FigureInputError(
-                f'there is no {unknown[0]!r}; the model has '
-                f'{", ".join(self.maps)}'
+                f'there is no {unknown[0]!r} in these layers; the model has '
+                f'{", ".join(self.maps)} (the last layer leaves out what no '
+                'feature can see)'
             )
         return replace(self, maps={name: self.maps[name] for name in names})
 

@@ -142,7 +142,8 @@ def read_maps(
 
     Returns:
         Self-attention of each expert and both directions of each link that
-        ran, by layer.  Experts that compute their attention in their own way
+        ran, by layer; the last layer leaves out directions that no feature
+        can see.  Experts that compute their attention in their own way
         (wrapped ViTs) have no self-attention here.
 
     Raises:

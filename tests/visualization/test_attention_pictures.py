@@ -125,7 +125,7 @@ def recognizer(toy):
 
 def test_views_are_figures_by_name(recognizer, toy):
     figures = attention_views(
-        recognizer, toy[2], Point(0.5, (1, 1)), layers=[0, 2]
+        recognizer, toy[2], Point(0.5, (1, 1)), layers=[0, 1]
     )
     assert len(figures) == 9
     assert {'spatial_self', 'temporal_from_audio'} <= set(figures)
@@ -136,7 +136,7 @@ def test_views_are_figures_by_name(recognizer, toy):
         for axes in figures['spatial_from_audio'].axes
     ]
     assert [name for name in layers if name.startswith('layer')] == [
-        'layer 2',
+        'layer 1',
     ]
 
 
@@ -157,7 +157,7 @@ def test_the_answer_is_the_same_after_attention_was_read(recognizer, toy):
 
 def test_command_writes_pictures_and_a_video_with_sound(toy, tmp_path):
     names = ['audio_from_spatial', 'spatial_from_audio']
-    out = ['--out', tmp_path, '--layers', 2, '--video', '--only', *names]
+    out = ['--out', tmp_path, '--layers', 1, '--video', '--only', *names]
     assert not run_figure('attention', *toy, *out)
     assert sorted(path.stem for path in tmp_path.glob('*.png')) == names
     assert is_png(tmp_path / 'audio_from_spatial.png')
@@ -179,7 +179,10 @@ def test_bad_choices_end_in_one_sentence(toy, capsys):
         (['--layers', 5], 'the layers are 0 to 2'),
         (['--view', 3], 'the views are 0 to 0, not 3'),
         (['--at', 30], '30.0 s is outside'),
-        (['--only', 'x'], "no 'x'; the model has spatial_self"),
+        (
+            ['--only', 'x'],
+            "no 'x' in these layers; the model has spatial_self",
+        ),
     ):
         assert run_figure('attention', *toy, *choice) == 2
         error = capsys.readouterr().err.splitlines()[-1]

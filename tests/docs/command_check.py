@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from blocks import ROOT
 
+from ca2st_mm import zoo
+
 MAKEFILE = (ROOT / 'Makefile').read_text()
 # Programs of others; that their flags are right is not checked.
 OTHERS = ('jupyter', 'source', 'tensorboard')
@@ -25,9 +27,12 @@ class Understood(Exception):
 def check_command(words: list[str]) -> None:
     """Raise AssertionError if a command cannot be understood."""
     program, *arguments = words
+    program = program.removeprefix('.venv/bin/')
     for word in words:
         if word.startswith(('configs/', 'tools/', 'requirements/', 'docker/')):
             assert (ROOT / word).exists(), f'there is no {word}'
+    if words[1:3] == ['tools/weights.py', 'get'] and words[3:] != ['NAME']:
+        assert all(zoo.find(name) for name in words[3:])
     if program in CHECKS:
         CHECKS[program](arguments)
     else:

@@ -134,11 +134,16 @@ WRONG = {
     'a program': '<!-- needs: time -->\n```shell\nca2st train\n```',
     'a base': "```python\n_base_ = 'configs/ca2st/k400.py'\n```",
     'a marked name': '<!-- needs: data -->\n```python\nimport ca2st\n```',
+    'weights': (
+        '<!-- needs: network -->\n```shell\n'
+        'python tools/weights.py get clip\n```'
+    ),
 }
+WRONG_WORDS = AssertionError, FileNotFoundError, ImportError, ValueError
 
 
 @pytest.mark.parametrize('text', WRONG.values(), ids=WRONG)
 def test_a_broken_block_is_found(text, world):
     [block] = find_blocks(text + '\n', 'page')
-    with pytest.raises((AssertionError, ImportError, FileNotFoundError)):
+    with pytest.raises(WRONG_WORDS):
         check_block(block) if block.needs else run_block(block, world)

@@ -3,6 +3,7 @@
 
 import shutil
 import zlib
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from blocks import ROOT
 from mmaction.registry import MODELS
 from mmengine.config import Config, config
+from mmengine.registry import DefaultScope
 from shrunk_models import without_init
 
 from ca2st_mm.apis.models import build_model
@@ -68,7 +70,13 @@ def template(tmp_path_factory):
 
 
 @pytest.fixture
-def world(template, tmp_path, monkeypatch):
+def fresh_scope(monkeypatch):
+    """No default scope, as where Python has just been started."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+
+
+@pytest.fixture
+def world(template, tmp_path, monkeypatch, fresh_scope):
     """A copy of it, where a block may write; the working folder."""
     folder = tmp_path / 'checkout'
     shutil.copytree(template, folder, symlinks=True)

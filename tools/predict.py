@@ -21,8 +21,16 @@ from ca2st_mm import Recognizer
 from ca2st_mm.apis.camera import camera_jobs, is_camera
 from ca2st_mm.apis.jobs import find_jobs
 from ca2st_mm.apis.many import Failure, predict_each
+from ca2st_mm.apis.model_parts import parts_of
+from ca2st_mm.apis.predicted_senses import classify_with_senses
 from ca2st_mm.apis.prediction import Prediction
-from ca2st_mm.apis.tables import csv_table, explanation, json_list, summary
+from ca2st_mm.apis.tables import (
+    csv_table,
+    explanation,
+    json_list,
+    senses_table,
+    summary,
+)
 from ca2st_mm.apis.windows import check_lengths
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.engine.launch import UsageError, run_or_explain
@@ -65,6 +73,11 @@ def parse_args() -> argparse.Namespace:
         '--explain',
         action='store_true',
         help='also print which frames and seconds were used',
+    )
+    answer.add_argument(
+        '--senses',
+        action='store_true',
+        help='also ask sound, picture and all but one expert alone',
     )
     answer.add_argument('--json', metavar='OUT', help='write a JSON list')
     answer.add_argument('--csv', metavar='OUT', help='write a CSV table')
@@ -153,6 +166,18 @@ def load(args: argparse.Namespace) -> Recognizer:
         raise UsageError(str(error)) from error
 
 
+def check_senses(recognizer: Recognizer) -> None:
+    """Refuse --senses for a model that has only one.
+
+    Raises:
+        UsageError: Says so.
+    """
+    try:
+        parts_of(recognizer.model)
+    except ValueError as error:
+        raise UsageError(f'--senses: {error}') from error
+
+
 def usable_device(name: str) -> str:
     """The name, if this machine has such a device.
 
@@ -173,7 +198,11 @@ def answers(
     recognizer: Recognizer, args: argparse.Namespace, folder: str
 ) -> Iterator[Prediction | Failure]:
     """Predict all sources, under a progress bar in a terminal."""
-    options = dict(top_k=args.top_k, batch_size=args.batch_size)
+    options = dict(
+        top_k=args.top_k,
+        batch_size=args.batch_size,
+        classify=classify_with_senses if args.senses else Recognizer.classify,
+    )
     if is_camera(args.sources[0]):
         [name] = args.sources
         try:
@@ -205,6 +234,8 @@ def show(
             f'  it has no sound: {NO_SOUND[policy]} '
             f'(LoadAudio(missing={policy!r}) in the config)'
         )
+    if answer.senses:
+        tqdm.write(senses_table(answer.senses))
     if explain:
         tqdm.write(explanation(answer.views))
 
@@ -221,6 +252,8 @@ def main() -> None:
     args = parse_args()
     check(args)
     recognizer = load(args)
+    if args.senses:
+        check_senses(recognizer)
     failed, captions = False, []
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())

@@ -1,8 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Many spans of many sources, where one that is bad stops none."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from ca2st_mm.datasets.faults import NoSoundError, SampleFault
@@ -10,6 +11,9 @@ from ca2st_mm.datasets.faults import NoSoundError, SampleFault
 from .prediction import Prediction
 from .recognizer import Recognizer
 from .samples import Source
+
+# (recognizer, samples, top_k=...) -> predictions
+Classify = Callable[..., list[Prediction]]
 
 
 class Job(NamedTuple):
@@ -54,6 +58,7 @@ def predict_each(
     jobs: Iterable[Job],
     top_k: int = 5,
     batch_size: int = 1,
+    classify: Classify = Recognizer.classify,
 ) -> Iterator[Prediction | Failure]:
     """Predict jobs as they come; no more than a batch is in memory.
 
@@ -62,11 +67,13 @@ def predict_each(
         jobs: What to predict; a lazy iterable stays lazy.
         top_k: How many names to give.
         batch_size: How many go through the model at once.
+        classify: How a batch of samples is predicted.
 
     Yields:
         One answer a job; predictions in the order of their jobs, a failure
         as soon as it is known.
     """
+    predict = partial(classify, recognizer, top_k=top_k)
     waiting: list[tuple[Job, dict]] = []
     for job in jobs:
         try:
@@ -76,17 +83,18 @@ def predict_each(
             continue
         waiting.append((job, sample))
         if len(waiting) == batch_size:
-            yield from _classified(recognizer, waiting, top_k)
+            yield from _shown(waiting, predict)
             waiting = []
     if waiting:
-        yield from _classified(recognizer, waiting, top_k)
+        yield from _shown(waiting, predict)
 
 
-def _classified(
-    recognizer: Recognizer, waiting: list[tuple[Job, dict]], top_k: int
+def _shown(
+    waiting: list[tuple[Job, dict]],
+    predict: Callable[[Sequence[dict]], list[Prediction]],
 ) -> Iterator[Prediction]:
     jobs, samples = zip(*waiting, strict=True)
-    found = recognizer.classify(samples, top_k)
+    found = predict(samples)
     for job, prediction in zip(jobs, found, strict=True):
         yield replace(prediction, **job.shown)
 

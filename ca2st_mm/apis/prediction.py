@@ -36,6 +36,28 @@ class Views:
 
 
 @dataclass(frozen=True)
+class SenseAnswer:
+    """What a part of the model answers alone.
+
+    Attributes:
+        part: 'sound alone', 'picture alone' or 'without <expert>'.
+        task: ``label``, ``verb`` or ``noun``.
+        label: Its best name; None if it cannot answer.
+        score: The probability of that name.
+        change: Probability of the whole model's best name with the part
+            alone, minus the one with the whole model.
+        unknown: Why it cannot answer; None if it can.
+    """
+
+    part: str
+    task: str
+    label: str | None = None
+    score: float | None = None
+    change: float | None = None
+    unknown: str | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer for one source, or for one span of it.
 
@@ -47,6 +69,7 @@ class Prediction:
             ``verb``, ``noun`` and ``action``.
         logits: Float32 (num_views, num_classes) by task, before averaging.
         views: What was looked at and listened to.
+        senses: What parts of the model answer alone, if they were asked.
     """
 
     source: str
@@ -55,6 +78,7 @@ class Prediction:
     ranked: Mapping[str, Ranking]
     logits: Mapping[str, np.ndarray]
     views: Views
+    senses: tuple[SenseAnswer, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for JSON; all but the logits."""
@@ -72,6 +96,7 @@ class Prediction:
             end=self.end,
             ranked=ranked,
             views=views,
+            senses=[dict(vars(answer)) for answer in self.senses],
         )
 
 

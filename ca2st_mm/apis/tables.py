@@ -3,14 +3,14 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
 from .many import Failure
-from .prediction import Prediction, Views
+from .prediction import Prediction, SenseAnswer, Views
 
 COLUMNS = (
     'source',
@@ -131,6 +131,26 @@ def explanation(views: Views) -> str:
     if views.sound is not None:
         for start, end in views.sound:
             lines.append(f'  sound, seconds: {start:.3f} to {end:.3f}')
+    return '\n'.join(lines)
+
+
+def senses_table(answers: Sequence[SenseAnswer]) -> str:
+    """Lines of text: what each part of the model says alone.
+
+    Args:
+        answers: Of one prediction.
+    """
+    several = len({answer.task for answer in answers}) > 1
+    lines = []
+    for answer in answers:
+        part = f'{answer.part}, {answer.task}' if several else answer.part
+        said = (
+            f'does not know: {answer.unknown}'
+            if answer.unknown
+            else f'{answer.label} {answer.score:.1%} '
+            f'(the answer above: {answer.change:+.1%})'
+        )
+        lines.append(f'  {part}: {said}')
     return '\n'.join(lines)
 
 

@@ -31,7 +31,7 @@ def test_cells_run_in_order(tmp_path, monkeypatch, capsys, fresh_scope):
     assert Path.cwd() == tmp_path
     # Without `make demo` it predicts with its own few steps, and says so.
     assert 'work_dirs/notebook/few_steps.pth' in capsys.readouterr().out
-    assert Image.open('work_dirs/notebook/spatial_from_audio.png').width > 300
+    assert Image.open('work_dirs/notebook/audio_self.png').width > 300
 
 
 def test_it_is_stored_without_outputs():

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from tqdm import tqdm
@@ -33,7 +32,11 @@ from ca2st_mm.apis.tables import (
 )
 from ca2st_mm.apis.windows import check_lengths
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.engine.launch import UsageError, run_or_explain
+from ca2st_mm.engine.launch import (
+    UsageError,
+    run_or_explain,
+    usable_device,
+)
 from ca2st_mm.visualization.annotated_video import annotate, caption_of
 from ca2st_mm.zoo import ZooError
 
@@ -176,22 +179,6 @@ def check_senses(recognizer: Recognizer) -> None:
         parts_of(recognizer.model)
     except ValueError as error:
         raise UsageError(f'--senses: {error}') from error
-
-
-def usable_device(name: str) -> str:
-    """The name, if this machine has such a device.
-
-    Raises:
-        UsageError: If it has not.
-    """
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        raise UsageError(
-            f'the device {name} cannot be used ({why}); cpu always can'
-        ) from error
-    return name
 
 
 def answers(

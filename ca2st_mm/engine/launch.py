@@ -122,6 +122,25 @@ def build_runner(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg)
 
 
+def usable_device(name: str) -> str:
+    """The name, if this machine has such a device.
+
+    Args:
+        name: As torch names it.
+
+    Raises:
+        UsageError: If it has not.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise UsageError(
+            f'the device {name} cannot be used ({why}); cpu always can'
+        ) from error
+    return name
+
+
 def run_or_explain(
     main: Callable[[], None],
     explained: tuple[type[Exception], ...] = (

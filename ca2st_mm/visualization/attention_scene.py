@@ -18,6 +18,8 @@ from ca2st_mm.visualization.style import HEAT
 # largest, whichever is more, so that next to nothing does not glow.
 _STRONG = 2.0
 _OPAQUE = 0.8
+# From one frame of a spectrogram to the next (LogMelSpectrogram).
+_FRAME_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,10 @@ def scene_of(sample: Mapping[str, Any], view: int) -> Scene:
         if info.views.seconds is not None:
             # Views are crops of clips, the clips running fastest.
             seconds = info.views.seconds[view % len(info.views.seconds)]
-    window = _window(inputs, info.views.sound, view)
+    window = None
     if 'audios' in inputs:
         mels = inputs['audios'][view, 0].numpy()
+        window = _window(inputs, seconds, info.views.sound, view)
     sound, span = None, window or _shown(seconds)
     if span and has_sound(info.source):
         sound = read_sound(info.source, max(span[0], 0.0), span[1])
@@ -82,18 +85,26 @@ def _shown(seconds: np.ndarray | None) -> tuple[float, float] | None:
 
 
 def _window(
-    inputs: Mapping[str, Tensor], windows: np.ndarray | None, view: int
+    inputs: Mapping[str, Tensor],
+    seconds: np.ndarray | None,
+    heard: np.ndarray | None,
+    view: int,
 ) -> tuple[float, float] | None:
-    """The window of a view; ``windows`` holds each different one once."""
-    if windows is None:
+    """The window of a view on the file's clock, padding included.
+
+    The times that a model is given have a zero of their own, which the frames
+    tell.  Without such times, a window that was heard from end to end is as
+    long as its spectrogram; any other is unknown.
+    """
+    if seconds is not None and {'imgs_times', 'audios_times'} <= set(inputs):
+        zero = seconds[0] - float(inputs['imgs_times'][view, 0])
+        start, end = inputs['audios_times'][view].double().tolist()
+        return start + zero, end + zero
+    if heard is None or len(heard) != 1:
         return None
-    if len(windows) == 1:
-        return tuple(map(float, windows[0]))
-    if 'audios_times' not in inputs:
-        return None
-    times = inputs['audios_times'].double().numpy()
-    _, places = np.unique(times, axis=0, return_inverse=True)
-    return tuple(map(float, windows[np.ravel(places)[view]]))
+    start, end = map(float, heard[0])
+    spoken = inputs['audios'].shape[-2] * _FRAME_SECONDS
+    return (start, end) if end - start > spoken - _FRAME_SECONDS else None
 
 
 def spread(heat: np.ndarray, grid: TokenGrid, shape: tuple) -> np.ndarray:

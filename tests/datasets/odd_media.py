@@ -129,6 +129,16 @@ def wrong_duration(path):
     Path(path).write_bytes(bytes(data))
 
 
+def without_rate(path):
+    """As browsers record: uneven moments, and no rate in the header (mkv)."""
+    steps = np.random.default_rng(0).integers(20, 70, 50)
+    write_pictures(path, pictures(), moments=np.cumsum(steps) - steps[0])
+    data = Path(path).read_bytes()
+    at = data.index(b'\x23\xe3\x83\x84')  # DefaultDuration, four bytes
+    nothing = b'\xec\x86' + bytes(6)  # Void
+    Path(path).write_bytes(data[:at] + nothing + data[at + 8 :])
+
+
 FILES = dict(
     zero_bytes=zero_bytes,
     truncated=truncated,

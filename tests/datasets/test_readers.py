@@ -56,6 +56,7 @@ def odd_files(tmp_path_factory):
         codec = 'libvpx' if ext == 'webm' else 'libx264'
         path = folder / f'made.{ext}'
         odd_media.write_pictures(path, odd_media.pictures(), codec=codec)
+    odd_media.without_rate(folder / 'recorded.mkv')
     return folder
 
 

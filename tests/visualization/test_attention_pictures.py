@@ -194,9 +194,11 @@ def sample_of(clip, seconds, windows=None, times=None):
     seconds = np.asarray(seconds, float)
     views = 3 * len(seconds)
     inputs = dict(imgs=torch.zeros(views, 3, seconds.shape[1], 4, 4))
+    if windows is not None:
+        inputs['audios'] = torch.zeros(views, 1, 40, 4)
     if times is not None:
         inputs['audios_times'] = torch.tensor(times)
-        inputs['audios'] = torch.zeros(views, 1, 8, 4)
+        inputs['imgs_times'] = torch.tensor(np.tile(seconds - 0.1, (3, 1)))
     seen = Views(None, seconds, windows, True)
     return dict(
         inputs=inputs,
@@ -214,10 +216,10 @@ def test_the_view_is_the_middle_crop_of_the_nearest_clip():
 
 
 def test_each_view_has_its_own_times_and_window(toy):
-    windows = np.array([[0.1, 0.5], [0.6, 1.0]])  # each once, ascending
-    later, sooner = [0.6, 1.0], [0.1, 0.5]
+    heard = np.array([[0.1, 0.5], [0.6, 0.9]])  # without padding
+    later, sooner = [0.5, 0.9], [0.0, 0.4]  # their zero is at 0.1 s
     seconds = [[0.6, 0.8], [0.1, 0.3]]
-    sample = sample_of(toy[2], seconds, windows, [later, sooner] * 3)
+    sample = sample_of(toy[2], seconds, heard, [later, sooner] * 3)
     for view, window, shown in (
         (0, (0.6, 1.0), [0.6, 0.8]),
         (3, (0.1, 0.5), [0.1, 0.3]),
@@ -226,6 +228,13 @@ def test_each_view_has_its_own_times_and_window(toy):
         assert scene.window == pytest.approx(window)
         assert scene.seconds == pytest.approx(shown)
         assert scene.sound.start == pytest.approx(window[0], abs=0.01)
+
+
+def test_without_times_a_window_is_known_if_all_of_it_was_heard(toy):
+    seconds = [[0.1, 0.3]]
+    whole, padded = np.array([[0.1, 0.5]]), np.array([[0.1, 0.3]])
+    assert scene_of(sample_of(toy[2], seconds, whole), 1).window == (0.1, 0.5)
+    assert scene_of(sample_of(toy[2], seconds, padded), 1).window is None
 
 
 def test_a_model_that_does_not_listen_still_has_the_sound_of_its_frames(toy):

@@ -2,6 +2,7 @@
 """Readers of whole files that do not give time stamps themselves."""
 
 from abc import abstractmethod
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -42,8 +43,9 @@ class WholeFileReader(VideoReader):
         """Open a plain file with this decoder, an odd one with PyAV.
 
         Odd are files without presentation times (avi), where decord's jumps
-        end at wrong frames, and files with frames that an edit list hides,
-        which decord counts but does not give (both measured).
+        end at wrong frames, files with frames that an edit list hides,
+        which decord counts but does not give, and files that say no rate of
+        frames (what browsers record), which it refuses (all measured).
 
         Args:
             source: The file.
@@ -52,8 +54,8 @@ class WholeFileReader(VideoReader):
         Raises:
             MediaError: If the file cannot be read; names it.
         """
-        index = _scan(source)
-        if index.pts is None or index.num_hidden:
+        index, rate = _scan(source)
+        if index.pts is None or index.num_hidden or not rate:
             return PyAVReader(source, num_threads)
         return cls(source, index.stamps, num_threads)
 
@@ -62,8 +64,9 @@ class WholeFileReader(VideoReader):
         """Start the decoder; give number of frames and average rate."""
 
 
-def _scan(source: Source) -> FrameIndex:
-    """Read the packets of a file."""
+def _scan(source: Source) -> tuple[FrameIndex, Fraction | None]:
+    """Read the packets of a file; also its rate of frames, if it says one."""
     with named_faults(source.path, FFmpegError, OSError, ValueError):
         with av.open(source.open()) as container:
-            return index_frames(container, video_stream(container))
+            stream = video_stream(container)
+            return index_frames(container, stream), stream.average_rate

@@ -63,8 +63,10 @@ def lean_linear(
     Returns:
         (..., out_features).
     """
-    # A compiler chooses itself what to compute twice.
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    # A compiler chooses itself what to compute twice, and autocast does not
+    # know tensors without values.
+    plain = not torch.is_grad_enabled() or torch.compiler.is_compiling()
+    if plain or x.is_meta:
         return layer(x)
     return _LeanLinear.apply(
         x, source.detach(), recipe, layer.weight, layer.bias

@@ -1,0 +1,58 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A page with a small model, served to this machine."""
+
+import tempfile
+
+import pytest
+from page_clips import MAX_BYTES, need_server, write_long
+from toy_recognizer import make_recognizer, write_clips
+
+from ca2st_mm.web.answers import Answers
+
+
+@pytest.fixture(scope='session')
+def media(tmp_path_factory):
+    """Clips by what is special about them, and their folder."""
+    folder = tmp_path_factory.mktemp('media')
+    [short, *_] = map(str, write_clips(folder, 2))
+    return dict(
+        folder=folder,
+        short=short,
+        long=write_long(folder / 'long.mkv', 5),
+        silent=write_long(folder / 'silent.mp4', 3, rate=None),
+    )
+
+
+@pytest.fixture(scope='session')
+def recognizer(media):
+    """CA2ST of the toy; its config refuses clips without sound."""
+    return make_recognizer(media['folder'])
+
+
+@pytest.fixture(scope='session')
+def answers(recognizer):
+    """What the page asks."""
+    return Answers(recognizer, max_seconds=20)
+
+
+@pytest.fixture(scope='session')
+def address(answers, media):
+    """Where the page is served, with one example."""
+    need_server()
+    from served_page import served
+
+    from ca2st_mm.web.server import Page, make_app
+
+    page = Page('toy', MAX_BYTES, [media['folder'] / 'long.mkv'])
+    app = make_app(answers, page, '127.0.0.1')
+    with served(app) as url:
+        yield url
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """Where temporary files are made during a test."""
+    folder = tmp_path / 'temporary'
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(folder))
+    return folder

@@ -1,0 +1,25 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A page on a port of its own."""
+
+import socket
+import threading
+from contextlib import contextmanager
+
+import uvicorn
+
+
+@contextmanager
+def served(app):
+    """Serve an app in a thread; its address."""
+    config = uvicorn.Config(
+        app, log_level='error', timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(('127.0.0.1', 0)) as port:
+        thread = threading.Thread(target=server.run, args=([port],))
+        thread.start()
+        try:
+            yield f'http://127.0.0.1:{port.getsockname()[1]}'
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,138 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The page in a real browser without a window."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import requests
+
+CLIPS = Path(__file__).resolve().parents[3] / 'shared' / 'clips'
+BROWSERS = 'chromium', 'chromium-browser', 'google-chrome'
+# A camera and a microphone that the browser invents.
+FLAGS = (
+    '--no-sandbox',
+    '--use-fake-device-for-media-stream',
+    '--use-fake-ui-for-media-stream',
+)
+TIMEOUT = 60_000  # milliseconds; the machine may be busy
+
+
+@pytest.fixture(scope='module')
+def chromium():
+    """A browser without a window."""
+    api = pytest.importorskip(
+        'playwright.sync_api',
+        reason='the browser is driven by playwright; pip install playwright',
+    )
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f'no browser: none of {", ".join(BROWSERS)} is installed')
+    with api.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=program, args=list(FLAGS)
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, address):
+    """The page, opened; scripts must not fail and nothing else be fetched."""
+    page = chromium.new_page()
+    page.set_default_timeout(TIMEOUT)
+    failed, fetched = [], []
+    page.on('pageerror', lambda error: failed.append(str(error)))
+    page.on('request', lambda request: fetched.append(request.url))
+    page.goto(address)
+    page.wait_for_selector('#examples button')
+    yield page
+    page.close()
+    assert failed == []
+    assert all(url.startswith((address, 'blob:', 'data:')) for url in fetched)
+
+
+def clip(name):
+    if not CLIPS.is_dir():
+        pytest.skip('../shared/clips is not beside this checkout')
+    return str(CLIPS / name)
+
+
+def answered(page):
+    """Wait until the last part of the answer is there."""
+    page.wait_for_selector('#attention img, #error:not([hidden])')
+    assert page.locator('#error').inner_text() == ''
+    assert page.locator('.wait').count() == 0
+
+
+def test_an_uploaded_clip_is_answered(page, address):
+    path = clip('flute_guitar_aac.mp4')
+    page.set_input_files('#file', path)
+    answered(page)
+    assert page.locator('#clip').inner_text() == 'flute_guitar_aac.mp4'
+    told = requests.post(
+        f'{address}/ask/names',
+        Path(path).read_bytes(),
+        headers={'Content-Type': 'application/octet-stream'},
+        timeout=60,
+    ).json()
+    names = page.locator('#names .name').all_inner_texts()
+    assert names == [best['label'] for best in told['ranked']['label']]
+    assert len(page.locator('#names .percent').all_inner_texts()) == 5
+    parts = page.locator('#senses .name').all_inner_texts()
+    assert [part.split('\n')[0] for part in parts][:3] == [
+        'whole model',
+        'picture alone',
+        'sound alone',
+    ]
+    assert page.locator('#timeline .spans button').count() == 5
+    assert page.locator('#names .strip i.sound').count() >= 1
+    assert page.locator('#names .note').count() == 0
+    # Each block of the time line leads to its place in the video.
+    page.locator('#timeline .spans button').nth(2).click()
+    assert page.evaluate("document.querySelector('#player').currentTime") == 4
+
+
+@pytest.mark.slow
+def test_another_link_and_layer_draw_another_picture(page):
+    page.click('#examples button')
+    answered(page)
+    before = page.get_attribute('#attention img', 'src')
+    page.select_option('#map', 'audio_from_spatial')
+    page.wait_for_selector('#attention img[alt="audio_from_spatial, layer 2"]')
+    page.select_option('#layer', '1')
+    page.wait_for_selector('#attention img[alt="audio_from_spatial, layer 1"]')
+    assert page.get_attribute('#attention img', 'src') != before
+
+
+def test_a_corrupt_clip_is_one_sentence_and_the_next_one_works(page):
+    page.set_input_files('#file', clip('corrupted.mp4'))
+    page.wait_for_selector('#error:not([hidden])')
+    said = page.locator('#error').evaluate('(e) => e.firstChild.textContent')
+    assert said.startswith('corrupted.mp4: it cannot be read (damaged, ')
+    assert said.count('.') == 2 and 'Traceback' not in said
+    assert not page.locator('#names').is_visible()
+    page.set_input_files('#file', clip('arm_wrestling_noaudio.mp4'))
+    answered(page)
+    assert 'no sound' in page.locator('#names .note').inner_text()
+
+
+def test_a_file_that_is_too_large_is_not_sent(page, tmp_path):
+    path = tmp_path / '<img src=x>.mp4'
+    path.write_bytes(bytes(3_100_000))
+    page.set_input_files('#file', str(path))
+    page.wait_for_selector('#error:not([hidden])')
+    said = page.locator('#error').inner_text()
+    assert said.startswith('<img src=x>.mp4: it has 3.1 MB and this page')
+
+
+@pytest.mark.slow
+def test_a_recording_is_answered(page):
+    page.click('#record')
+    page.wait_for_selector('#record.on')
+    page.wait_for_timeout(1500)  # what is recorded
+    page.click('#record')
+    answered(page)
+    assert page.locator('#clip').inner_text() == 'recording'
+    assert page.locator('#names .strip i').count() >= 8
+    assert page.locator('#names .note').count() == 0

@@ -1,0 +1,98 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""What is taken from strangers, and what is not."""
+
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from ca2st_mm.datasets.faults import MediaError
+from ca2st_mm.datasets.media_writer import sound_pieces
+from ca2st_mm.web import clips
+from ca2st_mm.web.clips import HEAD, ClipError, check_clip, suffix_of
+
+CLIPS = Path(__file__).resolve().parents[3] / 'shared' / 'clips'
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n',
+        b'ffconcat version 1.0\nfile /etc/passwd\n',
+        b'<?xml version="1.0"?><MPD></MPD>',
+        b'v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\n',
+        b'PK\x03\x04 a checkpoint of torch',
+        b'\x80\x04\x95 a pickle',
+        b'RIFF\x00\x00\x00\x00WAVEfmt ',
+        b'short',
+    ],
+)
+def test_what_is_no_container_of_video_is_refused(content):
+    with pytest.raises(ClipError, match='no video that this page reads'):
+        suffix_of(content[:HEAD])
+
+
+@pytest.mark.parametrize('form', ['mp4', 'mov', 'mkv', 'webm', 'avi', 'mpg'])
+def test_containers_are_told_by_their_first_bytes(form, tmp_path):
+    path = tmp_path / f'a.{form}'
+    codec = {'webm': 'libvpx', 'mpg': 'mpeg1video'}.get(form, 'mpeg4')
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = 'yuv420p'
+        for _ in range(25):
+            pixels = np.zeros((64, 64, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    head = path.read_bytes()[:HEAD]
+    ending = {'mov': '.mp4', 'webm': '.mkv'}.get(form, f'.{form}')
+    assert suffix_of(head) == ending
+    extent = check_clip(str(path), 60)
+    assert extent.end - extent.start == pytest.approx(1, abs=0.1)
+
+
+def test_real_containers_are_taken():
+    if not CLIPS.is_dir():
+        pytest.skip('../shared/clips is not beside this checkout')
+    for path in CLIPS.iterdir():
+        suffix = suffix_of(path.read_bytes()[:HEAD])
+        assert suffix == path.suffix
+        check_clip(str(path), 60)
+
+
+def test_a_long_clip_is_refused_with_both_numbers(media):
+    with pytest.raises(ClipError, match=r'lasts 5\.0 s .* takes 4\.5 s'):
+        check_clip(media['long'], 4.5)
+    assert check_clip(media['long'], 5.5).end == pytest.approx(5, abs=0.02)
+
+
+def test_huge_pictures_are_refused_before_they_are_decoded(media, monkeypatch):
+    monkeypatch.setattr(clips, '_MAX_PIXELS', 32 * 32 - 1)
+    with pytest.raises(ClipError, match='32 x 32 pixels'):
+        check_clip(media['long'], 60)
+
+
+def test_sound_alone_is_refused(tmp_path):
+    path = tmp_path / 'sound.mp4'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('aac', rate=16000)
+        stream.layout = 'mono'
+        for piece in sound_pieces(np.zeros(16000, np.float32), 16000, 0):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode())
+    with pytest.raises(ClipError, match='no picture'):
+        check_clip(str(path), 60)
+
+
+def test_no_reader_follows_a_playlist(tmp_path, media):
+    """The second opinion: FFmpeg knows no playlists here."""
+    shutil.copy(media['long'], tmp_path)
+    path = tmp_path / 'list.mp4'
+    path.write_text('ffconcat version 1.0\nfile long.mkv\n')
+    with av.open(str(path)) as followed:
+        assert followed.streams.video[0].width == 32
+    with pytest.raises(MediaError):
+        check_clip(str(path), 60)

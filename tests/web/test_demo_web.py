@@ -1,0 +1,147 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The command that serves the page."""
+
+import os
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from page_clips import need_server
+from tool_runs import ROOT, run_tool
+
+need_server()
+
+import uvicorn  # noqa: E402
+from served_page import served  # noqa: E402
+
+
+@pytest.fixture
+def clone(tmp_path, recognizer, media):
+    """A checkout after ``make demo``; the toy is as small as ours."""
+    for name in ('tools', 'data', 'work_dirs/toy/ca2st_toy'):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(ROOT / 'tools' / 'demo_web.py', tmp_path / 'tools')
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    (tmp_path / 'data' / 'toy').symlink_to(media['folder'])
+    run = tmp_path / 'work_dirs' / 'toy' / 'ca2st_toy'
+    shutil.copy(media['folder'] / 'ca2st_toy.pth', run / 'epoch_1.pth')
+    relative = 'work_dirs/toy/ca2st_toy/epoch_1.pth'
+    (run / 'last_checkpoint').write_text(relative)
+    return tmp_path
+
+
+def start(folder, *arguments):
+    """Start the command of a checkout."""
+    return subprocess.Popen(
+        [sys.executable, 'tools/demo_web.py', *arguments],
+        cwd=folder,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_the_toy(address, clip):
+    """The page of the toy, with its examples, answers."""
+    about = requests.get(f'{address}/about', timeout=30).json()
+    assert about['title'] == 'ca2st_toy'
+    assert about['examples'] == ['test_00000.mp4', 'test_00001.mp4']
+    assert (about['max_bytes'], about['max_seconds']) == (200_000_000, 600)
+    body = {'Content-Type': 'application/octet-stream'}
+    url = f'{address}/ask/names'
+    content = Path(clip).read_bytes()
+    answer = requests.post(url, content, headers=body, timeout=60)
+    assert len(answer.json()['ranked']['label']) == 5
+
+
+def test_after_the_demo_it_needs_no_argument(clone, media, monkeypatch):
+    started = []
+
+    def run(server, sockets):
+        [port] = sockets
+        started.append((server.config.app, port.getsockname()[0]))
+
+    tool = str(clone / 'tools' / 'demo_web.py')
+    monkeypatch.setattr(uvicorn.Server, 'run', run)
+    monkeypatch.chdir(clone)
+    monkeypatch.setattr(sys, 'argv', [tool, '--port', '0', '--device', 'cpu'])
+    runpy.run_path(tool, run_name='__main__')
+    monkeypatch.undo()
+    [(app, host)] = started
+    assert host == '127.0.0.1'
+    with served(app) as address:
+        check_the_toy(address, media['short'])
+
+
+@pytest.mark.slow
+def test_it_runs_until_it_is_stopped(clone, media):
+    with start(clone, '--port', '0', '--device', 'cpu') as process:
+        try:
+            said = next(line for line in process.stdout if 'open' in line)
+            address = said.split()[1]
+            check_the_toy(address, media['short'])
+        finally:
+            process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=30)[1]
+    assert address.startswith('http://127.0.0.1:')
+    assert process.returncode == 0
+    assert 'Traceback' not in errors
+
+
+def test_before_the_demo_it_says_what_to_run(clone, monkeypatch, capsys):
+    tool = str(clone / 'tools' / 'demo_web.py')
+    monkeypatch.setattr(sys, 'argv', [tool, '--port', '0'])
+    for missing in ('epoch_1.pth', 'last_checkpoint'):
+        (clone / 'work_dirs/toy/ca2st_toy' / missing).unlink()
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(tool, run_name='__main__')
+        assert stop.value.code == 2
+        said = capsys.readouterr().err
+        assert said.startswith('error: there is no toy model yet; run `make d')
+        assert said.count('\n') == 1
+
+
+def test_without_its_packages_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'uvicorn', None)
+    assert 'pip install -r requirements/web.txt' in run_tool('demo_web.py')
+
+
+def test_a_port_that_is_taken_is_named(capsys):
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run_tool('demo_web.py', '--port', port) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f'error: port {port} of 127.0.0.1 cannot be had')
+    assert said.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['config.py'], 'name both CONFIG and CHECKPOINT'),
+        (['a.py', 'b.pth', '--model', 'c'], 'either CONFIG and CHECKPOINT'),
+        (['gone.py', 'b.pth'], 'there is no config file gone.py'),
+        (['--model', 'gone.pth'], "no checkpoint file 'gone.pth'"),
+        (['--model', 'cast_k40'], "The zoo has no 'cast_k40'"),
+        (['--device', 'gpu'], 'device gpu cannot'),
+        (['--examples', 'tools'], '--examples tools: the folder holds no'),
+        (['--port', '99999'], 'port 99999 of 127.0.0.1 cannot be had'),
+        (['--host', 'not a host'], 'of not a host cannot be had'),
+        (['--max-seconds', '0'], '0 is no number above 0'),
+        (['--max-megabytes', 'nan'], 'nan is no number above 0'),
+        (['--max-megabytes', 'inf'], 'inf is no number above 0'),
+    ],
+)
+def test_bad_flags_end_in_one_sentence(arguments, message, capsys):
+    port = [] if '--port' in arguments else ['--port', '0']
+    assert run_tool('demo_web.py', *arguments, *port) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert 'error: ' in said.splitlines()[-1] and 'Traceback' not in said

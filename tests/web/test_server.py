@@ -1,0 +1,237 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""What the server gives, refuses, and leaves behind."""
+
+import http.client
+import os
+import pickle
+import re
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from page_clips import MAX_BYTES, need_server
+
+from ca2st_mm import web
+
+need_server()
+
+from served_page import served  # noqa: E402
+
+from ca2st_mm.web.server import Page, make_app  # noqa: E402
+
+CLIPS = Path(__file__).resolve().parents[3] / 'shared' / 'clips'
+BODY = {'Content-Type': 'application/octet-stream'}
+
+
+@pytest.fixture
+def ask(address):
+    """Ask about a clip; the answer of HTTP."""
+
+    def ask(content, what='names', headers=BODY, **query):
+        if isinstance(content, (str, Path)):
+            content = Path(content).read_bytes()
+        return requests.post(
+            f'{address}/ask/{what}',
+            content,
+            params=query,
+            headers=headers,
+            timeout=60,
+        )
+
+    return ask
+
+
+def raw(address, method, path, headers=None):
+    """Ask for a path as it is; status and body."""
+    host = urlsplit(address).netloc
+    connection = http.client.HTTPConnection(host, timeout=10)
+    with closing(connection):
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+@pytest.mark.parametrize('what', ['names', 'senses', 'timeline'])
+def test_http_says_what_the_answers_say(ask, answers, media, what):
+    answer = ask(media['long'], what)
+    assert answer.status_code == 200
+    assert answer.json() == getattr(answers, what)(media['long'])
+
+
+def test_attention_is_chosen_by_the_query(ask, media):
+    answer = ask(media['short'], 'attention', map='spatial_self', layer='1')
+    found = answer.json()
+    assert (found['name'], found['layer']) == ('spatial_self', 1)
+    for layer in ('-1', '1e3', 'x', '9' * 5000):
+        answer = ask(media['short'], 'attention', layer=layer)
+        assert answer.status_code in (400, 422)
+        assert 'layer' in answer.json()['error']
+
+
+def test_nothing_is_left_behind(ask, media, temporary):
+    seen = []
+    for content in (media['long'], b'no video', b'', b'\0\0\0\x18ftypxxxx'):
+        seen.append(ask(content).status_code)
+        assert os.listdir(temporary) == []
+    assert seen == [200, 422, 422, 422]
+
+
+def test_a_clip_lies_under_our_name(
+    ask, answers, media, temporary, monkeypatch
+):
+    seen = []
+
+    def look(path):
+        seen.append((path, os.listdir(os.path.dirname(path))))
+        return answers.timeline(path)
+
+    monkeypatch.setattr(answers, 'senses', look)
+    app = make_app(answers, Page('toy', MAX_BYTES), '127.0.0.1')
+    with served(app) as address:
+        query = dict(name='../../../etc/passwd')
+        content = Path(media['long']).read_bytes()
+        url = f'{address}/ask/senses'
+        requests.post(url, content, params=query, headers=BODY, timeout=60)
+    [(path, beside)] = seen
+    assert path.startswith(str(temporary))
+    assert beside == ['clip.mkv']
+
+
+def test_the_size_is_limited_before_and_while_reading(
+    ask, address, media, temporary
+):
+    size = str(MAX_BYTES + 1)
+    path = '/ask/names?name=a.mp4'
+    headers = dict(BODY, **{'Content-Length': size})
+    status, body = raw(address, 'POST', path, headers)
+    assert status == 413
+    assert b'a.mp4: it is larger than 3 MB' in body
+    piece = bytes(500_000)
+
+    def pieces():
+        for _ in range(MAX_BYTES // len(piece) + 1):
+            yield piece
+
+    assert ask(pieces()).status_code == 413
+    assert os.listdir(temporary) == []
+    exactly = Path(media['long']).read_bytes()
+    exactly += bytes(MAX_BYTES - len(exactly))
+    assert ask(exactly).status_code != 413
+
+
+def test_a_clip_that_is_too_long_is_refused(ask, answers, media, monkeypatch):
+    monkeypatch.setattr(answers, 'max_seconds', 4.0)
+    answer = ask(media['long'], name='long.mkv')
+    assert answer.status_code == 422
+    assert answer.json()['error'].startswith('long.mkv: it lasts 5.0 s')
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        '/../server.py',
+        '/%2e%2e/server.py',
+        '/..%2f..%2fversion.py',
+        '/page.js/../../server.py',
+        '//etc/passwd',
+        '/%2fetc/passwd',
+        '/examples/../../../../etc/passwd',
+        '/examples/%2e%2e%2f%2e%2e%2fetc%2fpasswd',
+        '/examples//etc/passwd',
+        '/examples/1',
+        '/examples/-1',
+        '/examples/0/../1',
+        '/file=/etc/passwd',
+        '/ask/names',
+    ],
+)
+def test_no_path_leads_to_another_file(address, path):
+    status, body = raw(address, 'GET', path)
+    assert status in (404, 405)
+    assert b'import' not in body and b'root:' not in body
+
+
+def test_examples_and_the_page_itself_are_given(address, media):
+    answer = requests.get(f'{address}/examples/0', timeout=10)
+    assert answer.content == Path(media['long']).read_bytes()
+    about = requests.get(f'{address}/about', timeout=10).json()
+    assert about['examples'] == ['long.mkv']
+    assert (about['max_bytes'], about['max_seconds']) == (MAX_BYTES, 20)
+    for name in ('', 'page.js', 'draw.js', 'record.js', 'page.css'):
+        assert requests.get(f'{address}/{name}', timeout=10).ok, name
+
+
+def test_names_from_a_browser_are_text_alone(ask):
+    answer = ask(b'no video', name='../../etc/\x00pass\nwd')
+    said = answer.json()['error']
+    assert said.startswith('passwd: it is no video that this page reads')
+    assert ask(b'x', name='y' * 500).json()['error'].startswith('y' * 80 + ':')
+    assert ask(b'x').json()['error'].startswith('the clip: ')
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, 'w')
+
+
+def test_a_pickle_is_refused_and_never_run(ask, tmp_path):
+    target = tmp_path / 'touched'
+    content = pickle.dumps(Bomb(str(target)))
+    for what in ('names', 'senses', 'timeline', 'attention'):
+        assert ask(content, what, name='model.pth').status_code == 422
+    assert not target.exists()
+
+
+def test_other_sites_cannot_ask(ask, address, media):
+    for kind in ('text/plain', 'multipart/form-data; boundary=x'):
+        answer = ask(media['short'], headers={'Content-Type': kind})
+        assert answer.status_code == 415
+    status, _ = raw(address, 'GET', '/about', dict(Host='evil.example'))
+    assert status == 400
+    status, _ = raw(address, 'GET', '/about', dict(Host='localhost:1'))
+    assert status == 200
+
+
+def test_browsers_are_told_to_load_nothing_else(address):
+    for path in ('/', '/about', '/nothing'):
+        headers = requests.get(address + path, timeout=10).headers
+        policy = headers['Content-Security-Policy']
+        assert "default-src 'none'" in policy
+        assert 'http' not in policy and 'unsafe' not in policy
+        assert headers['X-Content-Type-Options'] == 'nosniff'
+        assert 'Access-Control-Allow-Origin' not in headers
+
+
+def test_the_page_names_no_other_host():
+    for path in (Path(web.__file__).parent / 'page').iterdir():
+        hosts = set(re.findall(r'//[\w-]+\.[\w.-]+', path.read_text()))
+        # The name of a language, never fetched.
+        assert hosts <= {'//www.w3.org'}, path.name
+
+
+def test_a_corrupt_clip_is_one_sentence(ask, temporary):
+    if not CLIPS.is_dir():
+        pytest.skip('../shared/clips is not beside this checkout')
+    answer = ask(CLIPS / 'corrupted.mp4', name='corrupted.mp4')
+    assert answer.status_code == 422
+    found = answer.json()
+    assert found['error'].startswith('corrupted.mp4: it cannot be read (')
+    assert str(temporary) not in answer.text
+    assert 'Traceback' not in answer.text
+
+
+def test_real_clips_are_answered(ask):
+    if not CLIPS.is_dir():
+        pytest.skip('../shared/clips is not beside this checkout')
+    for path in sorted(CLIPS.iterdir()):
+        if path.stem == 'corrupted':
+            continue
+        found = ask(path, name=path.name).json()
+        assert len(found['ranked']['label']) == 5
+        silent = 'noaudio' in path.name
+        assert any('no sound' in note for note in found['notes']) == silent

@@ -1,0 +1,181 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A page to try a model: ``python tools/demo_web.py [CONFIG CHECKPOINT]``.
+
+Without a model it is the one that ``make demo`` has trained.
+"""
+
+import argparse
+import math
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from mmengine.device import get_device
+
+from ca2st_mm import Recognizer
+from ca2st_mm.apis.inputs import InputError, videos_below
+from ca2st_mm.engine.launch import (
+    UsageError,
+    run_or_explain,
+    usable_device,
+)
+from ca2st_mm.zoo import ZooError
+
+try:
+    import uvicorn
+
+    from ca2st_mm.web.answers import Answers
+    from ca2st_mm.web.server import Page, make_app
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        f'error: the page needs {error.name}; pip install -r '
+        'requirements/web.txt'
+    ) from None
+
+ROOT = Path(__file__).resolve().parents[1]
+TOY_CONFIG = ROOT / 'configs/toy/ca2st_toy.py'
+TOY_RUN = ROOT / 'work_dirs/toy/ca2st_toy'
+TOY_CLIPS = ROOT / 'data/toy/videos'
+MOST_EXAMPLES = 6
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('config', nargs='?', help='config file')
+    parser.add_argument('checkpoint', nargs='?', help='weights')
+    parser.add_argument(
+        '--model',
+        help='name of a model of the zoo, or a checkpoint with its config',
+    )
+    parser.add_argument('--device', help='e.g. cpu, cuda; default: the best')
+    parser.add_argument(
+        '--host',
+        default='127.0.0.1',
+        help='address to listen on; the default is this machine alone',
+    )
+    parser.add_argument('--port', type=int, default=7860)
+    parser.add_argument('--max-megabytes', type=positive, default=200.0)
+    parser.add_argument('--max-seconds', type=positive, default=600.0)
+    parser.add_argument(
+        '--window',
+        type=positive,
+        default=2.0,
+        help='seconds of a window of the time line; more for long clips',
+    )
+    parser.add_argument(
+        '--examples',
+        metavar='FOLDER',
+        help='videos that the page offers; default: those of the toy',
+    )
+    return parser.parse_args()
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    if not 0 < (value := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f'{text} is no number above 0')
+    return value
+
+
+def load(args: argparse.Namespace) -> tuple[str, Recognizer]:
+    """Build the model that the flags name, and name it.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if bool(args.config) != bool(args.checkpoint):
+        raise UsageError('name both CONFIG and CHECKPOINT, or use --model')
+    if args.model and args.config:
+        raise UsageError('name either CONFIG and CHECKPOINT, or --model')
+    device = usable_device(args.device or get_device())
+    try:
+        if args.model:
+            return Path(args.model).stem, Recognizer.from_pretrained(
+                args.model, device
+            )
+        config, weights = args.config, args.checkpoint
+        if config is None:
+            config, weights = TOY_CONFIG, toy_checkpoint()
+        elif not Path(config).is_file():
+            raise UsageError(f'there is no config file {config}')
+        return Path(config).stem, Recognizer.from_config(
+            config, weights, device
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(str(error)) from error
+
+
+def toy_checkpoint() -> Path:
+    """The last checkpoint of the toy model.
+
+    Raises:
+        UsageError: If it has not been trained.
+    """
+    pointer = TOY_RUN / 'last_checkpoint'
+    path = ROOT / pointer.read_text().strip() if pointer.is_file() else None
+    if path is None or not path.is_file():
+        raise UsageError(
+            'there is no toy model yet; run `make demo` first, or name '
+            'CONFIG and CHECKPOINT, or --model'
+        )
+    return path
+
+
+def find_examples(folder: str | None) -> list[Path]:
+    """The clips that the page offers.
+
+    Raises:
+        UsageError: If the folder has none.
+    """
+    if folder is None:
+        return sorted(TOY_CLIPS.glob('test_*.mp4'))[:MOST_EXAMPLES]
+    try:
+        return [Path(path) for path in videos_below(folder)]
+    except InputError as error:
+        raise UsageError(f'--examples {folder}: {error}') from error
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port before the model is loaded.
+
+    Raises:
+        UsageError: If it cannot be had.
+    """
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f'port {port} of {host} cannot be had ({error}); name another '
+            'one with --port'
+        ) from error
+
+
+def main() -> None:
+    """Serve the page until it is stopped."""
+    args = parse_args()
+    examples = find_examples(args.examples)
+    with listen(args.host, args.port) as port:
+        title, recognizer = load(args)
+        answers = Answers(recognizer, args.max_seconds, args.window)
+        page = Page(title, round(args.max_megabytes * 1e6), examples)
+        app = make_app(answers, page, args.host)
+        print(
+            f'open http://{args.host}:{port.getsockname()[1]} in a browser; '
+            'Ctrl+C ends it',
+            flush=True,
+        )
+        # A browser that holds a connection does not hold up the end.
+        config = uvicorn.Config(
+            app, log_level='warning', timeout_graceful_shutdown=3
+        )
+        server = uvicorn.Server(config)
+        # Ctrl+C has stopped the server; nothing else is to be said.
+        with suppress(KeyboardInterrupt):
+            server.run([port])
+
+
+if __name__ == '__main__':
+    run_or_explain(main, (UsageError, ZooError))

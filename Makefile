@@ -7,7 +7,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 REQUIREMENTS := requirements/pinned.txt
 INSTALL_FILES := setup.cfg setup.py pyproject.toml requirements/core.txt
 
-.PHONY: help env demo demo-compare test test-slow lint imports doctor clean
+.PHONY: help env demo demo-compare test test-slow lint imports doctor docs \
+    clean
 
 help:
 	@echo 'make env           make .venv with the pinned packages'
@@ -16,6 +17,7 @@ help:
 	@echo 'make test          run the tests;  make test-slow  the slow ones'
 	@echo 'make lint          check style, layers of imports'
 	@echo 'make doctor        report what is installed and how to mend it'
+	@echo 'make docs          build the site into build/docs'
 
 # The stamps hold hashes: the packages are installed again when the pinned set
 # changes, our own package when its setup changes or the checkout has moved.
@@ -62,6 +64,14 @@ imports: env
 doctor:
 	@if [ -x $(RUN) ]; then $(RUN) tools/doctor.py; \
 	else $(PYTHON) tools/doctor.py; fi
+
+# The pins are a constraint: building the pages changes no other package.
+docs: env
+	@$(RUN) -c 'import furo, myst_parser, sphinx' 2>/dev/null || \
+	    $(RUN) -m pip install --quiet --disable-pip-version-check \
+	        -c $(REQUIREMENTS) -r requirements/docs.txt
+	$(RUN) -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo 'open build/docs/index.html'
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache \

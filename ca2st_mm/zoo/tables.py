@@ -19,6 +19,7 @@ A config names weights as `zoo://NAME`; they are fetched before the run starts
 and kept in `~/.cache/ca2st_mm/weights` (`CA2ST_MM_HOME` names another
 folder).
 
+<!-- needs: network -->
 ```shell
 python tools/weights.py list            # what there is, and what is here
 python tools/weights.py get NAME        # fetch it; goes on where it was cut

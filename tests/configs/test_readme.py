@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What the README shows works, at full size, and its links lead somewhere."""
+"""What README and mix-in guide show works, at full size."""
 
 import re
 import runpy
@@ -13,8 +13,9 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / 'README.md').read_text()
-BLOCKS = re.findall(r'```python\n(.*?)```', README, re.S)
+PAGES = [ROOT / 'README.md', ROOT / 'docs/mix_in.md']
+TEXT = '\n'.join(page.read_text() for page in PAGES)
+BLOCKS = re.findall(r'```python\n(.*?)```', TEXT, re.S)
 CONFIGS = [block for block in BLOCKS if 'model = dict(' in block]
 EXPERT = next(block for block in BLOCKS if 'class PoseExpert' in block)
 INPUTS = dict(
@@ -55,7 +56,7 @@ def test_config_runs(block, tmp_path, meta_device, pose_expert):
     streams = set(cfg['backbone'].get('inputs', {'': 'imgs'}).values())
     if cfg['backbone'].get('time_encoders'):
         streams |= {f'{stream}_times' for stream in ('imgs', 'audios')}
-    with meta_device:
+    with meta_device, torch.no_grad():
         model = MODELS.build(cfg).eval().to(meta_device)
         inputs = {k: torch.zeros(INPUTS[k]) for k in streams}
         if cfg['type'] == 'MultiExpertRecognizer':
@@ -64,13 +65,6 @@ def test_config_runs(block, tmp_path, meta_device, pose_expert):
             feats = model.backbone(inputs['imgs'])
         logits = model.cls_head(feats)
     assert logits.shape == (2, cfg['cls_head']['num_classes'])
-
-
-def test_every_link_leads_somewhere():
-    targets = re.findall(r'\]\((?!https?://)([^)#]+)\)', README)
-    assert len(targets) > 10
-    missing = [path for path in targets if not (ROOT / path).exists()]
-    assert not missing
 
 
 def test_explained_config_is_the_real_one(tmp_path):

@@ -28,9 +28,13 @@ def ca2st_config(data):
         encoder.embed_dims = 8
     widths = dict(spatial=16, temporal=16, audio=16)
     cfg.model.cls_head.in_channels = widths
-    loader = cfg.test_dataloader
-    loader.update(num_workers=0, persistent_workers=False, batch_size=4)
-    loader.dataset.update(data_root=str(data), serialize_data=False)
+    for loader in (
+        cfg.train_dataloader,
+        cfg.val_dataloader,
+        cfg.test_dataloader,
+    ):
+        loader.update(num_workers=0, persistent_workers=False, batch_size=4)
+        loader.dataset.update(data_root=str(data), serialize_data=False)
     steps = {step.type: step for step in loader.dataset.pipeline}
     steps['SegmentSample'].num_clips = 2
     steps['LogMelSpectrogram'].position = 'views'

@@ -58,13 +58,19 @@ def test_arithmetic_is_counted_with_attention(tools):
 
 def test_the_baseline_is_compared_at_an_equal_rate(tools):
     row = dict(
-        model='cast', mode='train', cpu_s=20.0, matmul_gmac_per_cpu_s=25.0
+        model='cast',
+        mode='train',
+        cpu_s=20.0,
+        matmul_gmac_per_cpu_s=25.0,
+        gmac_as_papers_count=200.0,
     )
-    baseline = dict(cast_base_single=dict(train=dict(cpu_s_median=40.0)))
-    found = tools[1].beside_baseline(row, baseline)
-    assert found['cpu_s_to_baseline'] == 0.5
+    key = 'gmac_with_fused_attention_of_the_spatial_expert'
+    theirs = dict(train=dict(cpu_s_median=40.0), flops={key: 100.0})
+    found = tools[1].beside_baseline(row, dict(cast_base_single=theirs))
+    # Half the time for twice the arithmetic.
+    assert found['cpu_s_to_baseline'] == 0.25
     # Half as fast a machine: at the baseline's rate it is half the time.
-    assert found['at_equal_matmul_rate'] == 0.25
+    assert found['at_equal_matmul_rate'] == 0.125
 
 
 def test_growth_is_drawn_at_one_rate(tools, tmp_path):

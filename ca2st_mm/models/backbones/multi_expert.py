@@ -14,7 +14,7 @@ from ..layers.bottleneck import Bottleneck
 from ..layers.drop_path import drop_path_rates
 from ..layers.grid_position import TimeEncoder
 from .exchange import EXCHANGES
-from .last_layer import NEEDED, keep_needed, pools_positions
+from .last_layer import NEEDED, LastLayer, keep_needed, pools_positions
 from .memory import ACTIVATIONS, FROZEN_DTYPES, cast_frozen
 
 
@@ -92,11 +92,8 @@ class MultiExpertBackbone(BaseModule):
             name: pools_positions(expert)
             for name, expert in self.experts.items()
         }
-        # Every link acts in the last layer.
-        self.last = NEEDED[exchange](
-            [self._link_ends(cfg) for cfg in links], self.pooled
-        )
         self.links, self.pairs = self._build_links(links)
+        self.last = self._leave_out(exchange)
         self.time_encoders, self.encoder_of = _build_time_encoders(
             time_encoders or {}, set(self.inputs.values())
         )
@@ -108,7 +105,7 @@ class MultiExpertBackbone(BaseModule):
         layers = [ModuleDict() for _ in range(self.num_layers)]
         pairs: list[list[tuple[str, str, str]]] = [[] for _ in layers]
         shared: dict[Any, Bottleneck] = {}
-        for cfg, answers in zip(cfgs, self.last.answers, strict=True):
+        for cfg in cfgs:
             cfg = dict(cfg)
             a, b = self._link_ends(cfg)
             start = cfg.pop('start_layer', 0)
@@ -130,7 +127,6 @@ class MultiExpertBackbone(BaseModule):
                     link_cfg, (a, b), layer, owned
                 )
                 pairs[layer].append((key, a, b))
-            _leave_out(layers[-1][key], answers)
         return ModuleList(layers), pairs
 
     def _link_ends(self, cfg: dict) -> tuple[str, str]:
@@ -183,6 +179,21 @@ class MultiExpertBackbone(BaseModule):
                 ),
             )
         )
+
+    def _leave_out(self, exchange: str) -> LastLayer:
+        """What the last layer needs; its links leave out the rest."""
+        pairs = [(a, b) for _, a, b in self.pairs[-1]]
+        links = [self.links[-1][key] for key, _, _ in self.pairs[-1]]
+        if not all(hasattr(link, 'leave_out') for link in links):
+            # A link of somebody else's expects all positions.
+            everything = dict.fromkeys(self.experts, True)
+            return LastLayer(everything, [(True, True)] * len(links))
+        last = NEEDED[exchange](pairs, self.pooled)
+        for link, answers in zip(links, last.answers, strict=True):
+            for end, needed in zip('ab', answers, strict=True):
+                if not needed:
+                    link.leave_out(end)
+        return last
 
     def leave_nothing_out(self) -> None:
         """Compute in the last layer what no feature can see, too.
@@ -291,13 +302,6 @@ def _check_choice(name: str, value: str, choices: Any) -> None:
         raise ValueError(
             f'{name} must be one of {sorted(choices)}, got {value!r}'
         )
-
-
-def _leave_out(link: nn.Module, answers: tuple[bool, bool]) -> None:
-    """Tell a link which answers nobody needs, if it can be told."""
-    for end, needed in zip('ab', answers, strict=True):
-        if not needed and hasattr(link, 'leave_out'):
-            link.leave_out(end)
 
 
 def _common_depth(experts: Mapping[str, Any]) -> int:

@@ -7,6 +7,8 @@ import itertools
 import pytest
 import tiny_models as tiny
 import torch
+from mmaction.registry import MODELS
+from torch import nn
 
 from ca2st_mm.models.backbones.last_layer import (
     needed_at_once,
@@ -119,3 +121,22 @@ def test_all_attention_of_the_last_layer_can_be_had():
             side.register_forward_hook(lambda *_: asked.append(1))
     whole(**tiny.streams())
     assert len(asked) == 6
+
+
+@pytest.mark.parametrize('exchange', ['sequential', 'additive'])
+def test_a_foreign_link_meets_all_positions(exchange):
+    shapes = []
+
+    @MODELS.register_module(name='ForeignLink', force=True)
+    class ForeignLink(nn.Module):
+        def __init__(self, **kwargs):
+            super().__init__()
+
+        def forward(self, a, b, time_a=None, time_b=None):
+            shapes.append((a.shape[1:3], b.shape[1:3]))
+            return 0.1 * a, 0.1 * b
+
+    foreign = dict(type='ForeignLink', axes=tiny.SPACE_AUDIO['axes'])
+    model = tiny.build(dict(CAVA, links=[foreign]), exchange=exchange)
+    model(**inputs_of(CAVA))
+    assert len(shapes) == tiny.DEPTH and len(set(shapes)) == 1

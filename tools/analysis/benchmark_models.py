@@ -22,6 +22,7 @@ from measured_models import (
     MODES,
     bare_expert,
     conditions,
+    convolution_step,
     count_gmac,
     forward_step,
     in_new_process,
@@ -69,7 +70,11 @@ def measure(
     """All numbers of one model in one mode."""
     torch.manual_seed(0)
     model, call = ours(subject, batch, switch)
-    steps = {subject: step_of(model, call, mode), 'matmul': matmul_step()}
+    steps = {
+        subject: step_of(model, call, mode),
+        'matmul': matmul_step(),
+        'convolution': convolution_step(),
+    }
     experts = MODELS[subject][1] if mode == 'forward' else ()
     for expert in experts:
         steps[expert] = forward_step(bare_expert(expert, batch)[1])
@@ -84,6 +89,8 @@ def measure(
         gmac_forward=gmac,
         gmac_as_papers_count=count_gmac(call),
         matmul_gmac_per_cpu_s=MATMUL_GMAC / median_of(runs['matmul'], 'cpu_s'),
+        convolution_gmac_per_cpu_s=MATMUL_GMAC
+        / median_of(runs['convolution'], 'cpu_s'),
     )
     if experts:
         for key in ('cpu_s', 'wall_s'):
@@ -91,9 +98,12 @@ def measure(
                 run[key] / sum(runs[expert][i][key] for expert in experts)
                 for i, run in enumerate(runs[subject])
             )
-        row['part_of_matmul_rate'] = statistics.median(
-            gmac / run['cpu_s'] / (MATMUL_GMAC / matmul['cpu_s'])
-            for run, matmul in zip(runs[subject], runs['matmul'], strict=True)
+        # The peak of the machine is what the faster library reaches.
+        row['part_of_peak'] = statistics.median(
+            gmac / run['cpu_s'] * min(a['cpu_s'], b['cpu_s']) / MATMUL_GMAC
+            for run, a, b in zip(
+                runs[subject], runs['matmul'], runs['convolution'], strict=True
+            )
         )
     return row
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -144,6 +145,18 @@ def matmul_step() -> Call:
     """A product of two square matrices, to know the machine by."""
     a = torch.randn(MATMUL_SIZE, MATMUL_SIZE)
     return lambda: torch.mm(a, a)
+
+
+def convolution_step() -> Call:
+    """The same product by the library of convolutions, oneDNN."""
+    image = torch.randn(1, MATMUL_SIZE, 1, MATMUL_SIZE).permute(0, 3, 1, 2)
+    kernel = torch.randn(MATMUL_SIZE, MATMUL_SIZE, 1, 1)
+
+    def convolve() -> None:
+        with torch.no_grad():
+            F.conv2d(image, kernel)
+
+    return convolve
 
 
 MATMUL_GMAC = MATMUL_SIZE**3 / 1e9

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from .activation import build_activation
 from .init import linear, zero_linear
-from .lean_linear import Origin, lean_linear
+from .linear import Origin, lean_linear
 
 
 class Adapter(nn.Module):
@@ -54,6 +54,6 @@ class Adapter(nn.Module):
 class ResidualAdapter(Adapter):
     """An adapter that adds its input: the identity at the start."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, origin: Origin | None = None) -> Tensor:
         """Map (..., in_dims) to the same shape."""
-        return x + super().forward(x)
+        return x + super().forward(x, origin)

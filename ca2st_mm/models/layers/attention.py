@@ -54,13 +54,17 @@ class SelfAttention(nn.Module):
         self.qkv = linear(embed_dims, 3 * embed_dims)
         self.proj = linear(embed_dims, embed_dims)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend within each sequence: (B, L, C) -> (B, L, C)."""
+    def heads(self, x: Tensor) -> Tensor:
+        """What the heads found, not yet projected: (B, L, C) -> same."""
         q, k, v = (
             _split_heads(part, self.num_heads)
             for part in self.qkv(x).chunk(3, dim=-1)
         )
-        return self.proj(self.attend(q, k, v))
+        return self.attend(q, k, v)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within each sequence: (B, L, C) -> (B, L, C)."""
+        return self.proj(self.heads(x))
 
 
 class CrossAttention(nn.Module):

@@ -4,7 +4,7 @@
 from torch import Tensor, nn
 
 from .init import linear, zero_linear
-from .lean_linear import lean_linear
+from .linear import lean_linear
 
 
 class Bottleneck(nn.Module):

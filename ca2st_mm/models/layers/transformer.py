@@ -15,7 +15,7 @@ from .adapter import Adapter, ResidualAdapter
 from .attention import SelfAttention
 from .drop_path import build_drop_path
 from .init import linear
-from .lean_linear import Origin
+from .linear import Origin
 from .tokens import fold, unfold
 
 
@@ -64,7 +64,7 @@ class AttentionBlock(nn.Module):
         self.norm = nn.LayerNorm(dims, eps=options.norm_eps)
         self.attn = SelfAttention(dims, options.num_heads)
         self.adapter = (
-            nn.Identity()
+            None
             if options.adapter_ratio is None
             else ResidualAdapter(dims, ratio=options.adapter_ratio)
         )
@@ -75,9 +75,12 @@ class AttentionBlock(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, T, P + N, C) -> the same shape."""
         _, steps, positions, _ = tokens.shape
-        branch = self.attn(fold(self.norm(tokens), self.axis))
-        branch = unfold(branch, self.axis, steps, positions)
-        return tokens + self.drop_path(self.adapter(branch))
+        heads = self.attn.heads(fold(self.norm(tokens), self.axis))
+        heads = unfold(heads, self.axis, steps, positions)
+        branch = self.attn.proj(heads)
+        if self.adapter is not None:
+            branch = self.adapter(branch, Origin(heads, self.attn.proj))
+        return tokens + self.drop_path(branch)
 
 
 class FeedForwardBlock(nn.Module):

@@ -6,9 +6,11 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from ca2st_mm.models.layers.lean_linear import lean_linear
+from ca2st_mm.models.layers.init import linear
+from ca2st_mm.models.layers.linear import lean_linear
 
 RECIPES = {
+    'layer': linear(6, 6),
     'activation': nn.GELU(),
     'norm': nn.LayerNorm(6),
     'double': lambda x: 2 * x,
@@ -74,3 +76,15 @@ def test_the_input_is_not_kept():
     assert sum(kept.values()) < 1.1 * source.untyped_storage().nbytes()
     out.sum().backward()
     assert layer.weight.grad.abs().sum() > 0
+
+
+def test_what_came_out_of_a_layer_is_not_made_again():
+    first, second = linear(6, 6), linear(6, 4)
+    for layer in (first, second):
+        torch.nn.init.normal_(layer.weight)
+    calls = []
+    first.register_forward_hook(lambda *_: calls.append(1))
+    source = torch.randn(5, 6)
+    lean_linear(second, first(source), source, first).sum().backward()
+    assert len(calls) == 1
+    assert first.weight.grad is not None

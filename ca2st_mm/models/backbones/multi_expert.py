@@ -5,17 +5,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mmengine.model import BaseModule, ModuleDict, ModuleList
-from torch import Tensor, nn
+from mmengine.model import BaseModule, ModuleDict
+from torch import Tensor
 
 from ca2st_mm.registry import MODELS
 
-from ..layers.bottleneck import Bottleneck
-from ..layers.drop_path import drop_path_rates
-from ..layers.grid_position import TimeEncoder
 from .exchange import EXCHANGES
 from .last_layer import NEEDED, LastLayer, keep_needed, pools_positions
+from .links import build_links
 from .memory import ACTIVATIONS, FROZEN_DTYPES, cast_frozen
+from .time_encoders import build_time_encoders
 
 
 @MODELS.register_module()
@@ -87,97 +86,19 @@ class MultiExpertBackbone(BaseModule):
         self.num_layers = _common_depth(self.experts)
         self.exchange = EXCHANGES[exchange]
         self.missing_inputs = missing_inputs
-        self.share_bottlenecks = share_bottlenecks
         self.pooled = {
             name: pools_positions(expert)
             for name, expert in self.experts.items()
         }
-        self.links, self.pairs = self._build_links(links)
-        self.last = self._leave_out(exchange)
-        self.time_encoders, self.encoder_of = _build_time_encoders(
-            time_encoders or {}, set(self.inputs.values())
+        self.links, self.pairs = build_links(
+            links,
+            {name: e.token_spec for name, e in self.experts.items()},
+            self.num_layers,
+            share_bottlenecks,
         )
-
-    def _build_links(
-        self, cfgs: Sequence[dict]
-    ) -> tuple[ModuleList, list[list[tuple[str, str, str]]]]:
-        """Links of every layer, and their (key, expert a, expert b)."""
-        layers = [ModuleDict() for _ in range(self.num_layers)]
-        pairs: list[list[tuple[str, str, str]]] = [[] for _ in layers]
-        shared: dict[Any, Bottleneck] = {}
-        for cfg in cfgs:
-            cfg = dict(cfg)
-            a, b = self._link_ends(cfg)
-            start = cfg.pop('start_layer', 0)
-            if not 0 <= start < self.num_layers:
-                raise ValueError(
-                    f'start_layer {start} of link {a}-{b} is not one of the '
-                    f'layers 0 to {self.num_layers - 1}'
-                )
-            rates = drop_path_rates(
-                cfg.pop('drop_path_rate', 0.0), self.num_layers
-            )
-            key = f'{a}_{b}'
-            for layer in range(start, self.num_layers):
-                if key in layers[layer]:
-                    raise ValueError(f'two links join {a} and {b}; keep one')
-                owned = shared if self.share_bottlenecks else {}
-                link_cfg = dict(cfg, drop_path_rate=rates[layer])
-                layers[layer][key] = self._build_link(
-                    link_cfg, (a, b), layer, owned
-                )
-                pairs[layer].append((key, a, b))
-        return ModuleList(layers), pairs
-
-    def _link_ends(self, cfg: dict) -> tuple[str, str]:
-        ends = tuple(cfg.get('axes', ()))
-        if len(ends) != 2 or not set(ends) <= set(self.experts):
-            raise ValueError(
-                'axes of a link names two of the experts '
-                f'{sorted(self.experts)}, got {list(ends)}'
-            )
-        return ends
-
-    def _build_link(
-        self,
-        cfg: dict,
-        ends: tuple[str, str],
-        layer: int,
-        bottlenecks: dict[Any, Bottleneck],
-    ) -> nn.Module:
-        specs = tuple(self.experts[name].token_spec for name in ends)
-        ratio = cfg.pop('ratio', 0.5)
-        width = int(specs[0].embed_dims * ratio)
-        if width < 1:
-            raise ValueError(
-                f'ratio {ratio} leaves nothing of the {specs[0].embed_dims} '
-                f'channels of {ends[0]}'
-            )
-        for name, spec in zip(ends, specs, strict=True):
-            known = bottlenecks.setdefault(
-                (layer, name), Bottleneck(spec.embed_dims, width)
-            )
-            if known.bottleneck_dims != width:
-                raise ValueError(
-                    f'links that share the bottleneck of {name} need one '
-                    f'width, got {known.bottleneck_dims} and {width}'
-                )
-        axes, units = cfg.pop('axes'), cfg.pop('drop_path_unit', {})
-        if not isinstance(units, Mapping) or not set(units) <= set(ends):
-            raise ValueError(
-                'drop_path_unit of a link is a dict by expert, of '
-                f'{list(ends)}, got {units!r}'
-            )
-        return MODELS.build(
-            dict(
-                cfg,
-                specs=specs,
-                axes=tuple(axes[name] for name in ends),
-                bottlenecks=tuple(bottlenecks[layer, name] for name in ends),
-                drop_path_units=tuple(
-                    units.get(name, 'sample') for name in ends
-                ),
-            )
+        self.last = self._leave_out(exchange)
+        self.time_encoders, self.encoder_of = build_time_encoders(
+            time_encoders or {}, set(self.inputs.values())
         )
 
     def _leave_out(self, exchange: str) -> LastLayer:
@@ -312,34 +233,3 @@ def _common_depth(experts: Mapping[str, Any]) -> int:
             'may present two blocks as one layer'
         )
     return next(iter(depths.values()))
-
-
-def _build_time_encoders(
-    cfgs: Mapping[str, dict | str], streams: set[str]
-) -> tuple[ModuleDict, dict[str, str]]:
-    """Encoders by stream that owns one, and the owner of each stream."""
-    if unknown := set(cfgs) - streams:
-        raise ValueError(
-            f'time_encoders names {sorted(unknown)}, but the input streams '
-            f'are {sorted(streams)}'
-        )
-    owner = {
-        stream: cfg if isinstance(cfg, str) else stream
-        for stream, cfg in cfgs.items()
-    }
-    encoders = ModuleDict()
-    for stream, cfg in cfgs.items():
-        if not isinstance(cfg, str):
-            cfg = dict(cfg)
-            _check_choice(
-                f'type of the time encoder of {stream}',
-                cfg.pop('type', 'TimeEncoder'),
-                ('TimeEncoder',),
-            )
-            encoders[stream] = TimeEncoder(**cfg)
-    if dangling := set(owner.values()) - set(encoders):
-        raise ValueError(
-            f'time_encoders shares the encoder of {sorted(dangling)}, which '
-            'has none of its own'
-        )
-    return encoders, owner

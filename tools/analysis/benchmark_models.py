@@ -5,7 +5,9 @@ Random weights and inputs.  The yardstick is the sum of the bare experts as
 the package transformers builds them; a model, its experts and a plain matrix
 product run in turn in one process, so that the noise of the machine hits all
 of them alike.  Machines differ: CPU seconds also stand as a part of what this
-machine's matrix product would need for the same arithmetic::
+machine would need for the same arithmetic at the rate of one large product, by
+MKL or by oneDNN, whichever is faster here.  A switch, such as
+``--switch compile``, is compared with the model without it::
 
     python tools/analysis/benchmark_models.py --json models.json
 """
@@ -20,6 +22,7 @@ from measured_models import (
     MATMUL_GMAC,
     MODELS,
     MODES,
+    SWITCHES,
     bare_expert,
     conditions,
     convolution_step,
@@ -48,9 +51,7 @@ def parse_args() -> argparse.Namespace:
         '--models', nargs='+', choices=MODELS, default=list(MODELS)
     )
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
-    parser.add_argument(
-        '--switch', choices=('plain', 'compile', 'recompute'), default='plain'
-    )
+    parser.add_argument('--switch', choices=SWITCHES, default='plain')
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--json', type=Path, help='where to write all numbers')
@@ -70,28 +71,41 @@ def measure(
     """All numbers of one model in one mode."""
     torch.manual_seed(0)
     model, call = ours(subject, batch, switch)
+    plain, plain_call = model, call
+    if switch != 'plain':
+        plain, plain_call = ours(subject, batch)
     steps = {
         subject: step_of(model, call, mode),
         'matmul': matmul_step(),
         'convolution': convolution_step(),
     }
+    if switch != 'plain':
+        steps['plain'] = step_of(plain, plain_call, mode)
     experts = MODELS[subject][1] if mode == 'forward' else ()
     for expert in experts:
         steps[expert] = forward_step(bare_expert(expert, batch)[1])
     runs = measure_in_turn(steps, repeats)
-    gmac = count_gmac(call)
-    model.backbone.leave_nothing_out()
+    gmac = count_gmac(plain_call)
+    plain.backbone.leave_nothing_out()
     row = dict(
         model=subject,
         mode=mode,
         cpu_s=median_of(runs[subject], 'cpu_s'),
         wall_s=median_of(runs[subject], 'wall_s'),
         gmac_forward=gmac,
-        gmac_as_papers_count=count_gmac(call),
+        gmac_as_papers_count=count_gmac(plain_call),
         matmul_gmac_per_cpu_s=MATMUL_GMAC / median_of(runs['matmul'], 'cpu_s'),
         convolution_gmac_per_cpu_s=MATMUL_GMAC
         / median_of(runs['convolution'], 'cpu_s'),
     )
+    if switch != 'plain':
+        for key in ('cpu_s', 'wall_s'):
+            row[f'{key}_to_plain'] = statistics.median(
+                run[key] / other[key]
+                for run, other in zip(
+                    runs[subject], runs['plain'], strict=True
+                )
+            )
     if experts:
         for key in ('cpu_s', 'wall_s'):
             row[f'{key}_to_experts'] = statistics.median(

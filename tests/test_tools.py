@@ -2,14 +2,17 @@
 """The command lines for training and testing do what their flags say."""
 
 import math
+import runpy
 import time
 
 import pytest
 import torch
+from mmengine.config import Config
 from tool_runs import (
     BATCH,
     CLIPS,
     RATE,
+    ROOT,
     STEPS,
     losses_of,
     metrics_of,
@@ -91,6 +94,15 @@ def test_a_seed_repeats_a_run_and_another_does_not(trained, train):
     other = train('--seed', 4, '--no-validate')
     assert same_weights(first, again / 'epoch_1.pth')
     assert not same_weights(first, other / 'epoch_1.pth')
+
+
+def test_a_seed_joins_the_randomness_of_the_config(monkeypatch):
+    tool = runpy.run_path(str(ROOT / 'tools' / 'train.py'))
+    command = ['train.py', 'configs/cast/cast_k400.py', '--seed', '3']
+    monkeypatch.setattr('sys.argv', command)
+    cfg = Config.fromfile(ROOT / command[1])
+    tool['apply_flags'](cfg, tool['parse_args']())
+    assert cfg.randomness == dict(seed=3, diff_rank_seed=True)
 
 
 @pytest.mark.parametrize('head', ['classes', 'verb_noun'])

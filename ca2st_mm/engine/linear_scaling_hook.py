@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import Runner
 
+from ca2st_mm.engine.micro_batches import micro_batches
 from ca2st_mm.registry import HOOKS
 
 DONE = 'batch_scale'
@@ -23,8 +24,6 @@ class LinearScalingHook(Hook):
         recipe_batch_size: Total batch of the recipe; None if it is unknown.
             One that differs by more than ``tolerance`` is warned about.
         tolerance: Largest ratio of the two batches without a warning.
-        accumulative_counts: Micro-batches of a step; by default what the
-            optimizer's wrapper accumulates. DeepSpeed counts by itself.
     """
 
     def __init__(
@@ -32,12 +31,10 @@ class LinearScalingHook(Hook):
         base_batch_size: int = 256,
         recipe_batch_size: int | None = None,
         tolerance: float = 2.0,
-        accumulative_counts: int | None = None,
     ) -> None:
         self.base_batch_size = base_batch_size
         self.recipe_batch_size = recipe_batch_size
         self.tolerance = tolerance
-        self.accumulative_counts = accumulative_counts
 
     def before_run(self, runner: Runner) -> None:
         """Scale the rates unless a checkpoint has brought scaled ones.
@@ -53,10 +50,7 @@ class LinearScalingHook(Hook):
                 'auto_scale_lr.enable off, LinearScalingHook does its work'
             )
         clips = runner.train_dataloader.batch_sampler.batch_size
-        # Private in MMEngine, which has no other way to ask.
-        steps = self.accumulative_counts or getattr(
-            runner.optim_wrapper, '_accumulative_counts', 1
-        )
+        steps = micro_batches(runner.optim_wrapper)
         total = clips * runner.world_size * steps
         lr = self._scale(runner, total / self.base_batch_size)
         runner.logger.info(

@@ -7,6 +7,7 @@ from mmengine.optim import BaseOptimWrapper
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from torch.optim import Optimizer
 
+from ca2st_mm.engine.micro_batches import micro_batches
 from ca2st_mm.registry import PARAM_SCHEDULERS
 
 
@@ -16,16 +17,15 @@ class WarmupCosineLR(_ParamScheduler):
 
     The rate rises in a straight line from 0 in the first step to the base
     rate in the last step of the warm-up, then falls in a half cosine.  It
-    moves with each step of the optimizer, so that all micro-batches of one
-    step share a rate.  MMEngine's ``LinearLR`` cannot start at 0.
+    moves with each step of the optimizer: runners step a schedule after every
+    micro-batch, whatever the strategy, and all of one step share a rate.
+    MMEngine's ``LinearLR`` cannot start at 0.
 
     Args:
         optimizer: Optimizer or wrapper.
         end: Last epoch (iteration, without ``convert_to_iter_based``).
         warmup: Epochs (iterations) of the warm-up, less than ``end``.
         min_ratio: Rate at the end as a part of the base rate of each group.
-        accumulative_counts: Micro-batches of one step; by default what the
-            wrapper accumulates.
         begin: First epoch (iteration).
         last_step: Step to go on from; -1 starts.
         by_epoch: Only False; a config gives epochs and
@@ -43,7 +43,6 @@ class WarmupCosineLR(_ParamScheduler):
         end: int,
         warmup: int = 0,
         min_ratio: float = 0.0,
-        accumulative_counts: int | None = None,
         begin: int = 0,
         last_step: int = -1,
         by_epoch: bool = False,
@@ -59,10 +58,7 @@ class WarmupCosineLR(_ParamScheduler):
                 f'the warm-up has to end before the training, got {warmup} '
                 f'of {end - begin} steps'
             )
-        # Private in MMEngine, which has no other way to ask.
-        self.micro_batches = accumulative_counts or getattr(
-            optimizer, '_accumulative_counts', 1
-        )
+        self.micro_batches = micro_batches(optimizer)
         self.warmup_steps = warmup // self.micro_batches
         self.num_steps = (end - begin) // self.micro_batches
         self.min_ratio = min_ratio

@@ -33,5 +33,8 @@ vis_backends = [
 ]
 visualizer = dict(type='ActionVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
+# Rank r draws from seed + r, as in the authors' code; with one seed for all,
+# every process would mix with the same share and drop the same paths.
+randomness = dict(seed=None, diff_rank_seed=True)
 load_from = None
 resume = False

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Runtime of the toy's experts: keeps one file, the expert's weights."""
 
-_base_ = './default_runtime.py'
+_base_ = './toy_runtime.py'
 
 default_hooks = dict(
     checkpoint=dict(

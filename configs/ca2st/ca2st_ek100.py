@@ -9,7 +9,7 @@ kitchens alone their notebook has 42.35 % action top-1.
 _base_ = [
     '../_base_/models/ca2st_vit-base.py',
     '../_base_/datasets/epic_kitchens100_audio_visual.py',
-    '../_base_/schedules/adamw_50e.py',
+    '../_base_/schedules/adamw_50e.py',  # our choice, as CAST
     '../_base_/default_runtime.py',
 ]
 
@@ -24,12 +24,13 @@ fetch = {
     ),
 }
 hears = dict(type='Adapter', activation='quick_gelu', zero_init=False)
+# Our choice, as CAST; the authors' are unknown.
 videomae = 'zoo://videomae_vit-base-p16_ek100-pre'
 model = dict(
     backbone=dict(
         experts=dict(
             temporal=dict(init_cfg=dict(checkpoint=videomae)),
-            audio=dict(spec_size=(400, 128)),  # 4 s
+            audio=dict(spec_size=(400, 128)),  # 4 s: our choice
         ),
     ),
     cls_head=dict(
@@ -53,7 +54,7 @@ model = dict(
     ),
     data_preprocessor=dict(
         type='MultiStreamDataPreprocessor',
-        # As CAVA.
+        # Our choice, as CAVA; the authors' is unknown.
         blending=dict(
             type='MultiStreamBlending',
             alpha=0.8,
@@ -62,7 +63,7 @@ model = dict(
         ),
     ),
 )
-optim_wrapper = dict(accumulative_counts=4)
+optim_wrapper = dict(accumulative_counts=4)  # our choice
 # Our choice, as CAST; the authors' is unknown.
 train_dataloader = dict(
     batch_size=6,

@@ -7,7 +7,7 @@ Their recipe is not known; this is the one of CAVA.
 _base_ = [
     '../_base_/models/ca2st_vit-base.py',
     '../_base_/datasets/epic_sounds_audio_visual.py',
-    '../_base_/schedules/adamw_50e.py',
+    '../_base_/schedules/adamw_50e.py',  # our choice, as CAVA
     '../_base_/default_runtime.py',
 ]
 
@@ -25,13 +25,13 @@ model = dict(
     backbone=dict(
         experts=dict(
             temporal=dict(init_cfg=dict(checkpoint=videomae)),
-            audio=dict(spec_size=(400, 128)),  # 4 s
+            audio=dict(spec_size=(400, 128)),  # 4 s: our choice
         ),
     ),
     cls_head=dict(num_classes=44),
     data_preprocessor=dict(
         type='MultiStreamDataPreprocessor',
-        # As CAVA.
+        # Our choice, as CAVA; the authors' is unknown.
         blending=dict(
             type='MultiStreamBlending',
             alpha=0.8,
@@ -40,6 +40,7 @@ model = dict(
         ),
     ),
 )
+# Our choice, as CAVA; the authors' are unknown.
 optim_wrapper = dict(
     accumulative_counts=4,
     optimizer=dict(lr=5e-4),

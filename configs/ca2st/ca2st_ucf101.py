@@ -8,7 +8,7 @@ is not known; this is the one of CAVA.
 _base_ = [
     '../_base_/models/ca2st_vit-base.py',
     '../_base_/datasets/ucf101_audio_visual.py',
-    '../_base_/schedules/adamw_50e.py',
+    '../_base_/schedules/adamw_50e.py',  # our choice, as CAVA
     '../_base_/default_runtime.py',
 ]
 
@@ -31,7 +31,7 @@ model = dict(
     cls_head=dict(num_classes=101),
     data_preprocessor=dict(
         type='MultiStreamDataPreprocessor',
-        # As CAVA.
+        # Our choice, as CAVA; the authors' is unknown.
         blending=dict(
             type='MultiStreamBlending',
             alpha=0.8,
@@ -40,6 +40,7 @@ model = dict(
         ),
     ),
 )
+# Our choice, as CAVA; the authors' are unknown.
 optim_wrapper = dict(
     accumulative_counts=2,
     optimizer=dict(lr=5e-4),

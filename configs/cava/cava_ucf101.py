@@ -5,9 +5,9 @@ Their recipe is not known; this is the one of VGG-Sound.
 """
 
 _base_ = [
-    '../_base_/models/cava_vit-base.py',
+    '../_base_/models/cava_vit-base.py',  # drop path: our choice
     '../_base_/datasets/ucf101_audio_visual.py',
-    '../_base_/schedules/adamw_50e.py',
+    '../_base_/schedules/adamw_50e.py',  # our choice, as on VGG-Sound
     '../_base_/default_runtime.py',
 ]
 
@@ -23,7 +23,8 @@ model = dict(
     cls_head=dict(num_classes=101),
     data_preprocessor=dict(
         type='MultiStreamDataPreprocessor',
-        # Pictures are mixed, spectrograms get a box of the partner's.
+        # Pictures are mixed, spectrograms get a box of the partner's.  Our
+        # choice, as on VGG-Sound; the authors' is unknown.
         blending=dict(
             type='MultiStreamBlending',
             alpha=0.8,
@@ -32,6 +33,7 @@ model = dict(
         ),
     ),
 )
+# Our choice, as on VGG-Sound; the authors' are unknown.
 optim_wrapper = dict(
     accumulative_counts=2,
     optimizer=dict(lr=5e-4),

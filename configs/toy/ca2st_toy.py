@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/models/toy_experts.py',
     '../_base_/datasets/toy_audio_visual.py',
     '../_base_/schedules/toy_adamw.py',
-    '../_base_/default_runtime.py',
+    '../_base_/toy_runtime.py',
 ]
 
 b_ca = dict(type='BottleneckCrossAttention', num_heads=4)

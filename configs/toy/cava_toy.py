@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/models/toy_experts.py',
     '../_base_/datasets/toy_audio_visual.py',
     '../_base_/schedules/toy_adamw.py',
-    '../_base_/default_runtime.py',
+    '../_base_/toy_runtime.py',
 ]
 
 model = dict(

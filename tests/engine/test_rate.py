@@ -48,6 +48,23 @@ def test_micro_batches_of_a_step_share_its_rate():
     assert often[::3] == often[1::3] == often[2::3] == once
 
 
+def accumulating_elsewhere(wrapper, steps):
+    """Like MMEngine's wrapper for DeepSpeed, which asks an engine to step."""
+    wrapper._model = SimpleNamespace(gradient_accumulation_steps=lambda: steps)
+    return wrapper
+
+
+def test_deepspeed_tells_what_it_accumulates(caplog):
+    caplog.set_level('INFO')
+    once = walk(wrapper_of(), 20, warmup=5, min_ratio=0.01)
+    wrapper = accumulating_elsewhere(wrapper_of(), 3)
+    often = walk(wrapper, 60, warmup=15, min_ratio=0.01)
+    assert often[::3] == often[1::3] == often[2::3] == once
+    wrapper = accumulating_elsewhere(wrapper_of(), 4)
+    LinearScalingHook(recipe_batch_size=384).before_run(runner_of(wrapper))
+    assert 'Total batch 384: 6 clips x 16 processes x 4' in caplog.text
+
+
 def test_no_warm_up():
     assert walk(wrapper_of(), 4)[0] == 1
 

@@ -68,10 +68,10 @@ def preprocessor(streams):
     )
 
 
-def tiny_model(backbone, streams):
-    """A model of noise; its zeros of the start would hide faults."""
+def tiny_config(backbone, streams):
+    """A small recognizer of four classes."""
     dims = {name: tiny.DIMS for name in backbone['experts']}
-    cfg = dict(
+    return dict(
         type='MultiExpertRecognizer',
         backbone=copy.deepcopy(backbone),
         cls_head=dict(
@@ -82,7 +82,12 @@ def tiny_model(backbone, streams):
         ),
         data_preprocessor=preprocessor(streams),
     )
-    return tiny.randomize(MODELS.build(cfg), std=0.2)
+
+
+def tiny_model(backbone, streams):
+    """A model of noise; its zeros of the start would hide faults."""
+    model = MODELS.build(tiny_config(backbone, streams))
+    return tiny.randomize(model, std=0.2)
 
 
 def loader(dataset, batch_size, sampler=None, **changes):

@@ -81,3 +81,13 @@ def test_each_process_goes_on_with_its_own_random_numbers(found):
         whole, after = results['resumed']
         assert set(after) == {'2', '3'}
         assert after == {i: whole[i] for i in after}
+
+
+def test_processes_draw_apart_and_start_together(found):
+    """Else all GPUs would mix and drop alike, or train unequal models."""
+    one, first, second = (results['draws'] for results in found)
+    assert first['started'] == second['started'] == one['started']
+    for drawn in ('shares', 'masks'):
+        pairs = list(zip(first[drawn], second[drawn], strict=True))
+        assert len(pairs) == 4
+        assert all(a != b for a, b in pairs), drawn

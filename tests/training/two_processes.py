@@ -17,17 +17,24 @@ for folder in (HERE.parent, HERE.parents[1], HERE.parents[1] / 'models'):
 import ca2st_mm  # noqa: E402, F401, I001  (mends and registers)
 import tiny_models as tiny  # noqa: E402
 import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from runs import (  # noqa: E402
+    CONFIGS,
     Clips,
     Losses,
     loader,
     recipe,
+    tiny_config,
     tiny_model,
     train,
 )
 
 from ca2st_mm.engine import last_whole_checkpoint  # noqa: E402
+from ca2st_mm.models.data_preprocessors import (  # noqa: E402
+    MultiStreamBlending,
+)
+from ca2st_mm.models.layers.drop_path import DropPath  # noqa: E402
 
 RANK = int(os.environ.get('RANK', 0))
 WORLD = int(os.environ.get('WORLD_SIZE', 1))
@@ -142,6 +149,55 @@ def killed_and_resumed(folder):
     return losses
 
 
+class Draws(Losses):
+    """Remembers the weights before the first step, and what was drawn."""
+
+    def before_train(self, runner):
+        model = getattr(runner.model, 'module', runner.model)
+        self.started = {
+            name: value.double().sum().item()
+            for name, value in model.state_dict().items()
+        }
+        self.shares, self.masks = [], []
+        blending = model.data_preprocessor.blending
+        blending.weights = self.weights_of(blending)
+        self.paths = [
+            m for m in model.modules() if isinstance(m, DropPath) and m.rate
+        ]
+
+    def weights_of(self, blending):
+        def weights(lam, box):
+            self.shares.append([lam, *box])
+            return MultiStreamBlending.weights(blending, lam, box)
+
+        return weights
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        ones = torch.ones(16, 1, 1, 1)
+        self.masks.append(
+            [path(ones).flatten().tolist() for path in self.paths]
+        )
+
+
+def random_draws(folder):
+    """What a run draws that is seeded as our recipes are."""
+    config = settings([1.0] * TRAINED)
+    streams = config['train_dataloader']['dataset'].inputs
+    links = [dict(link, drop_path_rate=0.5) for link in tiny.CA2ST['links']]
+    model = tiny_config(dict(tiny.CA2ST, links=links), streams)
+    model['data_preprocessor'].update(
+        type='MultiStreamDataPreprocessor',
+        blending=dict(type='MultiStreamBlending', cut=('audios',)),
+    )
+    # Built after the seed is set, so that each process starts elsewhere.
+    config['model'] = model
+    runtime = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
+    config['randomness'] = dict(runtime.randomness, seed=3)
+    seen = Draws()
+    train(config, seen, name='draws', work_dir=str(folder / f'draws-{WORLD}'))
+    return dict(started=seen.started, shares=seen.shares, masks=seen.masks)
+
+
 def main():
     folder = Path(sys.argv[1])
     init_default_scope('mmaction')
@@ -153,6 +209,7 @@ def main():
         silent=run(folder, 'silent', settings([0.0] * TRAINED)),
         verbs=run(folder, 'verbs', verbs_and_nouns(settings(half))),
         resumed=killed_and_resumed(folder),
+        draws=random_draws(folder),
     )
     (folder / f'{RANK}-of-{WORLD}.json').write_text(json.dumps(found))
     if WORLD > 1:  # or the one that ends first takes the other with it

@@ -2,8 +2,9 @@
 """Steps of a sound pipeline for kitchens: 4 s at 24 kHz.
 
 The authors extracted sound at 24 kHz; other rates are resampled here, as mel
-bands depend on the rate.  400 frames are what they use on EPIC-SOUNDS; for
-EPIC-KITCHENS-100 their number is not known, and clips are mostly shorter.
+bands depend on the rate.  400 frames are what they use on EPIC-SOUNDS.  For
+EPIC-KITCHENS-100 they are our choice: the authors' number is not known, and
+clips are mostly shorter.
 """
 
 _base_ = './common_sound.py'

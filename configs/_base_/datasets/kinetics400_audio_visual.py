@@ -3,7 +3,8 @@
 
 Some clips of Kinetics have no sound track: the authors left them out of their
 lists; here the model goes without sound for such a clip, and the metric says
-how many there were.  Length of sound and views with sound: our choice.
+how many there were.  Length of sound, views with sound and no SpecAugment:
+our choice, the authors' are not known.
 """
 
 _base_ = ['./kinetics400_rgb.py', './common_sound.py']

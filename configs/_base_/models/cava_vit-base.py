@@ -25,6 +25,8 @@ model = dict(
                 spec_size=(1024, 128),  # 10.24 s, AST's own length
                 num_time_bins=8,  # as many as frames of the spatial expert
                 drop_path_rate=0.2,
+                # Our choice: which file the authors start from is unknown;
+                # this one fits their code (stride 10, all of AudioSet).
                 init_cfg=dict(
                     type='Pretrained',
                     checkpoint='zoo://ast_base_audioset-10-10',

@@ -1,9 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Gradients and optimizer sharded by DeepSpeed (ZeRO 2), half precision.
 
-Not run here: DeepSpeed is not among our pins (``pip install deepspeed``).
+Not run here on GPUs or in half precision; on the CPU in float32 it trains the
+losses of the plain runner.  DeepSpeed is not among our pins: 0.16.9 works with
+this MMEngine, 0.19.8 does not (``pip install deepspeed==0.16.9``).
 Name this file in ``_base_`` beside a config.  DeepSpeed accumulates by itself,
-so the config moves its number here and tells the hook that scales the rate::
+so the config moves its number here; schedule and scaling of the rate ask
+DeepSpeed's engine for it::
 
     strategy = dict(gradient_accumulation_steps=4)
     optim_wrapper = dict(
@@ -13,7 +16,6 @@ so the config moves its number here and tells the hook that scales the rate::
         optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
         paramwise_cfg=dict(layer_decay=0.75),
     )
-    default_hooks = dict(linear_scaling=dict(accumulative_counts=4))
 
 The scale of the loss is that of the authors.
 """

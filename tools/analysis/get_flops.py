@@ -15,7 +15,9 @@ which our models do not compute.
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from mmengine.config import Config
 from other_sizes import resize
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ca2st_mm.apis.models import build_model
@@ -47,6 +50,23 @@ def parse_args() -> argparse.Namespace:
         if value is not None and min(np.ravel(value)) < 1:
             parser.error(f'--{option} is at least 1, got {value}')
     return args
+
+
+class RatesStayNumbers(TorchFunctionMode):
+    """Foreign ViTs read their drop path rates out of a tensor."""
+
+    def __torch_function__(
+        self,
+        func: Callable,
+        types: Any,
+        args: tuple = (),
+        kwargs: dict | None = None,
+    ) -> Any:
+        """Keep ``torch.linspace`` on the CPU, where it has numbers."""
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs['device'] = 'cpu'
+        return func(*args, **kwargs)
 
 
 class Logits(nn.Module):
@@ -166,7 +186,8 @@ def count(config: Config) -> list[dict]:
     """
     config.model.pop('data_preprocessor', None)  # no part of the counts
     with torch.device('meta'):
-        model = build_model(config).eval().to('meta')
+        with RatesStayNumbers():
+            model = build_model(config).eval().to('meta')
         inputs = inputs_of(model)
         computed = count_macs(model, inputs)
         leave_nothing_out(model.backbone)

@@ -47,9 +47,8 @@ def last_whole_checkpoint(work_dir: str | Path) -> str | None:
     Returns:
         Its path, or None if there is none.
     """
-    work_dir = Path(work_dir)
     found = []
-    for path in work_dir.glob('*.pth'):
+    for path in Path(work_dir).glob('*.pth'):
         if match := NUMBERED.fullmatch(path.name):
             number = int(match.group(1))
             found.append((path.stat().st_mtime, number, path))

@@ -18,7 +18,7 @@ from tool_runs import (
     write_data,
 )
 
-EPOCHS, TIMEOUT = 5, 120
+EPOCHS, TIMEOUT = 4, 120
 
 
 @pytest.fixture(scope='module')

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""`torchrun tools/train.py --launcher pytorch` does what the tool alone does."""
+"""`torchrun tools/train.py` trains what the tool alone does."""
 
 import json
 import os

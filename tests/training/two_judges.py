@@ -1,27 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What distributed processes judge, and learn from unequal senses.
-
-``torchrun`` starts it; alone, it does the same in one process.  Writes what
-it found to ``FOLDER/judged-RANK-of-WORLD.json``.
-"""
-
-import json
-import sys
-from pathlib import Path
+"""What one process or several measure of a few answers, without a model."""
 
 import torch
-from mmengine.dist import init_dist
 from mmengine.evaluator import Evaluator
-from mmengine.registry import DATA_SAMPLERS, init_default_scope
-
-# First, since it makes our helpers importable in a process of its own.
-from two_processes import (  # isort: skip
-    RANK,
-    TRAINED,
-    WORLD,
-    run,
-    settings,
-)
+from mmengine.registry import DATA_SAMPLERS
 
 CLIPS, BATCH, VERBS, NOUNS = 5, 2, 4, 3
 UNREADABLE = (0, 3)  # 0 is the one that two processes judge twice
@@ -76,43 +58,10 @@ def judge(name, unreadable):
     return evaluator.evaluate(CLIPS)
 
 
-def one_hears_nothing(folder):
-    """Train: of two processes the second has silent clips only."""
-    config = settings([1.0, 0.0] * TRAINED)
-    config['train_dataloader']['sampler']['shuffle'] = False
-    heard = config['train_dataloader']['dataset'].inputs['audios_present']
-    sampler = DATA_SAMPLERS.build(
-        dict(
-            config['train_dataloader']['sampler'],
-            dataset=config['train_dataloader']['dataset'],
-        )
-    )
-    share = heard[list(sampler)].mean().item()
-    return dict(run(folder, 'unequal', config), share_with_sound=share)
-
-
-def find(folder):
-    """All of it, in this process."""
-    torch.manual_seed(0)
-    judged = {
+def judge_all():
+    """The numbers of all metrics, whichever clip cannot be read."""
+    return {
         f'{name}-{unreadable}': judge(name, unreadable)
         for name in METRICS
         for unreadable in UNREADABLE
     }
-    return dict(judged=judged, unequal=one_hears_nothing(folder))
-
-
-def main():
-    folder = Path(sys.argv[1])
-    init_default_scope('mmaction')
-    if WORLD > 1:
-        init_dist('pytorch', backend='gloo')
-    found = find(folder)
-    (folder / f'judged-{RANK}-of-{WORLD}.json').write_text(json.dumps(found))
-    if WORLD > 1:  # or the one that ends first takes the other with it
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main()

@@ -144,6 +144,19 @@ def test_a_foreign_backbone_is_refused(get_flops):
         get_flops.count(lone(resnet))
 
 
+def test_an_unknown_expert_is_named(get_flops):
+    unknown = lone(dict(type='NoExpert')).model
+    with pytest.raises(ValueError, match='unknown type NoExpert'):
+        get_flops.resize(unknown, dict(frames=8))
+
+
+def test_a_config_without_a_model_is_refused(get_flops):
+    config = CONFIGS / '_base_/schedules/adamw_50e.py'
+    stopped = run_tool('analysis/get_flops.py', config)
+    assert stopped == f'{config} has no model with a backbone'
+    assert run_tool('analysis/get_flops.py', 'missing.py') == 2
+
+
 def test_the_command_explains_itself_in_one_sentence(get_flops):
     config = CONFIGS / 'toy/clip_toy.py'
     stopped = run_tool('analysis/get_flops.py', config, '--size', 30)

@@ -45,6 +45,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--json', type=Path, help='where to write the table')
     args = parser.parse_args()
+    if not Path(args.config).is_file():
+        parser.error(f'there is no config file {args.config}')
     for option in SIZES:
         value = getattr(args, option)
         if value is not None and min(np.ravel(value)) < 1:
@@ -199,6 +201,8 @@ def main() -> None:
     """Count and print."""
     args = parse_args()
     config = Config.fromfile(args.config)
+    if 'backbone' not in config.get('model', {}):
+        raise SystemExit(f'{args.config} has no model with a backbone')
     try:
         resize(config.model, {name: getattr(args, name) for name in SIZES})
         rows = count(config)

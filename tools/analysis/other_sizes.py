@@ -48,11 +48,17 @@ def resize(model: ConfigDict, options: Mapping[str, Any]) -> None:
 
 def _change(name: str, expert: ConfigDict, option: str, value: Any) -> bool:
     """Whether an option concerns an expert, which then has the value."""
-    known = inspect.signature(MODELS.get(expert.type)).parameters
-    kind = OF_SOUND if 'spec_size' in known else OF_PICTURES
-    if option not in kind:
+    found = MODELS.get(expert.type)
+    if found is None:
+        raise ValueError(
+            f'{name} is of the unknown type {expert.type}: add the package '
+            "that registers it to the config's custom_imports"
+        )
+    known = inspect.signature(found).parameters
+    arguments = OF_SOUND if 'spec_size' in known else OF_PICTURES
+    if option not in arguments:
         return False
-    argument = kind[option]
+    argument = arguments[option]
     if argument not in known:
         raise ValueError(
             f'--{option} cannot change {name} ({expert.type}), which has no '

@@ -18,7 +18,7 @@ from tool_runs import (
     write_data,
 )
 
-EPOCHS, TIMEOUT = 4, 120
+EPOCHS, TIMEOUT = 8, 120
 
 
 @pytest.fixture(scope='module')
@@ -88,7 +88,8 @@ def test_a_killed_run_ends_with_the_same_losses_and_weights(config, tmp_path):
 
     chance = random.Random(20)
     # The first step of an epoch comes after the checkpoint of the last one.
-    step = chance.randint(STEPS + 1, (EPOCHS - 2) * STEPS)
+    # Five epochs are left for us to be late in.
+    step = chance.randint(STEPS + 1, 3 * STEPS)
     kill_after(config, broken, step, delay=chance.uniform(0, 0.1))
     assert not (broken / f'epoch_{EPOCHS}.pth').exists()
     assert run_tool('train.py', *flags(config, broken), '--resume') == 0

@@ -64,12 +64,13 @@ def _change(name: str, expert: ConfigDict, option: str, value: Any) -> bool:
             f'--{option} cannot change {name} ({expert.type}), which has no '
             f'argument {argument}: change the config instead'
         )
-    # A frame is the unit of the clip; an expert may read a part of them.
-    stride = expert.get('frame_stride', 1) if option == 'frames' else 1
-    if option == 'frames' and value % stride:
-        raise ValueError(
-            f'--frames {value} is no multiple of the frame_stride {stride} '
-            f'of {name}'
-        )
-    expert[argument] = value // stride if option == 'frames' else value
+    if option == 'frames':  # of the clip; the expert may read a part
+        stride = expert.get('frame_stride', 1)
+        if value % stride:
+            raise ValueError(
+                f'--frames {value} is no multiple of the frame_stride '
+                f'{stride} of {name}'
+            )
+        value //= stride
+    expert[argument] = value
     return True

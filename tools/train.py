@@ -53,6 +53,20 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def resume(cfg: Config, checkpoint: str) -> None:
+    """Have a run go on from a checkpoint, 'auto': the newest whole one."""
+    if checkpoint == 'auto':
+        checkpoint = last_whole_checkpoint(cfg.work_dir)
+    cfg.resume = checkpoint is not None
+    if cfg.resume:
+        cfg.load_from = checkpoint
+    else:  # MMEngine would take the last one, whole or not
+        print(
+            f'{cfg.work_dir} has no whole checkpoint to resume from; '
+            'training starts from the beginning'
+        )
+
+
 def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
     """Write the flags of training into the config.
 
@@ -64,12 +78,7 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         launch.enable_amp(cfg)
     if args.resume:
-        cfg.resume = True
-        cfg.load_from = (
-            last_whole_checkpoint(cfg.work_dir)
-            if args.resume == 'auto'
-            else args.resume
-        )
+        resume(cfg, args.resume)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise launch.UsageError(

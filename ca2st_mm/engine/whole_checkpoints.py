@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.fileio import LocalBackend, register_backend
 
 NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+TENSOR_FILES = ('.pt', '.pth')
 
 
 @register_backend('atomic')
@@ -36,9 +37,12 @@ class AtomicLocalBackend(LocalBackend):
 def last_whole_checkpoint(work_dir: str | Path) -> str | None:
     """The newest checkpoint in a work folder that can be read to its end.
 
+    MMEngine's strategies (``FlexibleRunner``) write in place, past
+    :class:`AtomicLocalBackend`, so that a kill can leave part of one here.
+
     Args:
-        work_dir: Folder with ``epoch_N.pth`` or ``iter_N.pth``; folders of
-            these names, as DeepSpeed writes them, are not looked into.
+        work_dir: Folder with ``epoch_N.pth`` or ``iter_N.pth``: files, or
+            folders as DeepSpeed and FSDP with local states write them.
 
     Returns:
         Its path, or None if there is none.
@@ -49,7 +53,7 @@ def last_whole_checkpoint(work_dir: str | Path) -> str | None:
             number = int(match.group(1))
             found.append((path.stat().st_mtime, number, path))
     for _, _, path in sorted(found, reverse=True):
-        if path.is_dir() or is_whole(path):
+        if is_whole_folder(path) if path.is_dir() else is_whole(path):
             return str(path)
     return None
 
@@ -61,3 +65,41 @@ def is_whole(path: str | Path) -> bool:
             return archive.testzip() is None
     except (zipfile.BadZipFile, EOFError):
         return False
+
+
+def is_whole_folder(path: str | Path) -> bool:
+    """Whether a folder of several processes holds a finished checkpoint.
+
+    Nothing in it tells how many files belong to it.  ``CheckpointHook``
+    writes ``last_checkpoint`` beside it when the process of rank 0 is done,
+    which with DeepSpeed is when all are.  So either that file is younger
+    than all that the folder holds and names it, or a checkpoint begun later
+    shows that the run went on.
+
+    Args:
+        path: ``epoch_N.pth`` or ``iter_N.pth``, a folder.
+
+    Returns:
+        False also if a file in it is broken, or if it holds none.
+    """
+    path = Path(path)
+    files = [p for p in path.rglob('*') if p.suffix in TENSOR_FILES]
+    if not files:
+        return False
+    youngest = max(file.stat().st_mtime for file in files)
+    return _is_left_behind(path, youngest) and all(map(is_whole, files))
+
+
+def _is_left_behind(path: Path, youngest: float) -> bool:
+    """Whether the run went on after it wrote a checkpoint."""
+    mark = path.parent / 'last_checkpoint'
+    if mark.is_file() and mark.stat().st_mtime >= youngest:
+        named = Path(mark.read_text().strip()).name
+        if named == path.name:
+            return True
+    later = (
+        other
+        for other in path.parent.glob('*.pth')
+        if other != path and NUMBERED.fullmatch(other.name)
+    )
+    return any(other.stat().st_mtime > youngest for other in later)

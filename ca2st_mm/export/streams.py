@@ -93,7 +93,7 @@ def streams_of(recognizer: nn.Module, config: Config) -> list[Stream]:
             say what it reads, or the pipeline leaves a stream out.
         ValueError: If the config has no test pipeline.
     """
-    known = _known_streams(recognizer.backbone)
+    known = known_streams(recognizer.backbone)
     parts = getattr(recognizer.data_preprocessor, 'preprocessors', known)
     packed = _packed_keys(config) or [key for key in parts if key in known]
     # Presence factors are optional: a model without them assumes all is there.
@@ -106,15 +106,20 @@ def streams_of(recognizer: nn.Module, config: Config) -> list[Stream]:
     return [known[key] for key in packed if key in known and key in parts]
 
 
-def _known_streams(backbone: nn.Module) -> dict[str, Stream]:
-    """Every stream that a backbone can read, by name."""
+def known_streams(backbone: nn.Module) -> dict[str, Stream]:
+    """Every stream that a backbone can read, by name.
+
+    Raises:
+        ExportError: If it is no backbone of this package, or an expert does
+            not say what it reads.
+    """
     if isinstance(backbone, TransformerExpert):
         shape = _input_shape(backbone)
         return {s.name: s for s in [_content(_lone_stream(shape), shape)]}
     if not isinstance(backbone, MultiExpertBackbone):
         raise ExportError(
             f'{type(backbone).__name__} is neither an expert of this package '
-            'nor a MultiExpertBackbone; only these are exported'
+            'nor a MultiExpertBackbone; only these say what they read'
         )
     streams: dict[str, Stream] = {}
     for name, stream in backbone.inputs.items():

@@ -2,26 +2,16 @@
 """The cost of CAST is the published one, and its parts make up the whole."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from tool_runs import ROOT, run_tool
 
 
 @pytest.fixture(scope='module')
-def rows(tmp_path_factory):
+def rows(get_flops, tmp_path_factory):
     path = tmp_path_factory.mktemp('cost') / 'cost.json'
-    done = subprocess.run(
-        [sys.executable, 'tools/analysis/get_flops.py']
-        + ['configs/cast/cast_k400.py', '--json', str(path)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    config = ROOT / 'configs/cast/cast_k400.py'
+    assert run_tool('analysis/get_flops.py', config, '--json', path) == 0
     return {row['part']: row for row in json.loads(path.read_text())}
 
 

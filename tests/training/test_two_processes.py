@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from two_judges import METRICS, UNREADABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name('two_processes.py')
@@ -51,7 +52,7 @@ def found(tmp_path_factory):
     ]
 
 
-RUNS = ['sound', 'half', 'silent', 'verbs']
+RUNS = ['sound', 'half', 'silent', 'one_silent', 'verbs']
 
 
 @pytest.mark.parametrize('run', RUNS)
@@ -73,6 +74,25 @@ def test_the_same_metrics_whatever_the_padding(found, run):
     """Five clips, so that one of the processes judges a clip twice."""
     one, first, second = (results[run]['metrics'] for results in found)
     assert one['acc/num_clips'] == 5
+    assert first == second == one
+
+
+def test_one_process_can_hear_nothing(found):
+    """That nobody waits for it is in the tests above."""
+    one, first, second = (
+        set(results['one_silent']['heard']) for results in found
+    )
+    assert (one, first, second) == ({0.0, 1.0}, {1.0}, {0.0})
+
+
+@pytest.mark.parametrize('unreadable', UNREADABLE)
+@pytest.mark.parametrize('name', METRICS)
+def test_the_metrics_of_the_recipes_are_the_same(found, name, unreadable):
+    """Five clips, so that one is judged twice; one cannot be read."""
+    key = f'{name}-{unreadable}'
+    one, first, second = (results['judged'][key] for results in found)
+    counts = {k.split('/')[-1]: n for k, n in one.items()}
+    assert (counts['num_used'], counts['num_expected']) == (4, 5)
     assert first == second == one
 
 

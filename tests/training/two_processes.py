@@ -29,6 +29,7 @@ from runs import (  # noqa: E402
     tiny_model,
     train,
 )
+from two_judges import judge_all  # noqa: E402
 
 from ca2st_mm.engine import last_whole_checkpoint  # noqa: E402
 from ca2st_mm.models.data_preprocessors import (  # noqa: E402
@@ -76,6 +77,13 @@ def settings(present):
     )
 
 
+def one_silent():
+    """Of two processes the second gets silent clips only."""
+    config = settings([1.0, 0.0] * TRAINED)
+    config['train_dataloader']['sampler']['shuffle'] = False
+    return config
+
+
 def verbs_and_nouns(config):
     """The same with two labels, and nothing trained."""
     dims = {name: tiny.DIMS for name in tiny.CA2ST['experts']}
@@ -107,6 +115,8 @@ def run(folder, name, config):
         for key, values in runner.message_hub.log_scalars.items()
         if key.startswith('val/') and 'time' not in key
     }
+    loader_of = runner.train_dataloader
+    heard = loader_of.dataset.inputs['audios_present']
     bare = getattr(runner.model, 'module', runner.model)
     weights = sum(
         p.double().abs().sum().item()
@@ -118,6 +128,7 @@ def run(folder, name, config):
         rate=max(max(rates) for rates in losses.rates.values()),
         metrics=metrics,
         weights=weights,
+        heard=[heard[i].item() for i in loader_of.sampler],
     )
 
 
@@ -207,9 +218,11 @@ def main():
         sound=run(folder, 'sound', settings([1.0] * TRAINED)),
         half=run(folder, 'half', settings(half)),
         silent=run(folder, 'silent', settings([0.0] * TRAINED)),
+        one_silent=run(folder, 'one_silent', one_silent()),
         verbs=run(folder, 'verbs', verbs_and_nouns(settings(half))),
         resumed=killed_and_resumed(folder),
         draws=random_draws(folder),
+        judged=judge_all(),
     )
     (folder / f'{RANK}-of-{WORLD}.json').write_text(json.dumps(found))
     if WORLD > 1:  # or the one that ends first takes the other with it

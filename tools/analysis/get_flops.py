@@ -3,69 +3,117 @@
 
 ``python tools/analysis/get_flops.py configs/cast/cast_k400.py`` builds the
 model without numbers (on PyTorch's meta device), so it takes seconds and no
-memory.  Attention is counted, elementwise work is not.  ``GMAC`` counts the
-model as papers do; ``computed`` leaves out what no feature can see in the
-last layer, which our models do not compute.
+memory.  It takes any config of this package, lone experts as well, and counts
+one view (of an image expert: one image).  ``--frames``, ``--size`` and
+``--spec`` change the experts and the clip.
+
+Attention is counted, elementwise work is not.  ``GMAC`` counts the model as
+papers do; ``computed`` leaves out what no feature can see in the last layer,
+which our models do not compute.
 """
 
 import argparse
 import json
-import re
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from other_sizes import resize
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ca2st_mm.apis.models import build_model
+from ca2st_mm.export.streams import known_streams
 
-# Modules that the backbone calls: the steps of experts, links, encoders.
-CALLED = re.compile(
-    r'experts\.\w+\.(patch_embed|layers\.\d+\.(attention|ffn))'
-    r'|links\.\d+\.\w+|time_encoders\.\w+'
-)
-ADAPTER = re.compile(r'experts\..+\.adapter')
+SIZES = ('frames', 'size', 'spec')
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of a multi-expert model')
-    parser.add_argument('--frames', type=int, default=16)
-    parser.add_argument('--size', type=int, default=224, help='pixels')
+    parser.add_argument('config', help='config of a model')
+    parser.add_argument('--frames', type=int, help='frames of a clip')
+    parser.add_argument('--size', type=int, help='pixels of a side')
     parser.add_argument(
         '--spec', type=int, nargs=2, help='frames and mel bands of the sound'
     )
     parser.add_argument('--json', type=Path, help='where to write the table')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not Path(args.config).is_file():
+        parser.error(f'there is no config file {args.config}')
+    for option in SIZES:
+        value = getattr(args, option)
+        if value is not None and min(np.ravel(value)) < 1:
+            parser.error(f'--{option} is at least 1, got {value}')
+    return args
 
 
-def inputs_of(model: nn.Module, args: argparse.Namespace) -> dict[str, Tensor]:
-    """One clip of every stream that the backbone reads."""
-    backbone = model.backbone
-    shapes = dict(imgs=(1, 3, args.frames, args.size, args.size))
-    times = dict(imgs=(1, args.frames), audios=(1, 2))
-    for name, stream in backbone.inputs.items():
-        spec = getattr(backbone.experts[name], 'spec_size', None)
-        if spec is not None:
-            shapes[stream] = (1, 1, *(args.spec or spec))
-    streams = {s: shapes[s] for s in set(backbone.inputs.values())}
-    streams |= {f'{s}_times': times[s] for s in backbone.encoder_of}
-    return {name: torch.zeros(shape) for name, shape in streams.items()}
+class RatesStayNumbers(TorchFunctionMode):
+    """Foreign ViTs read their drop path rates out of a tensor."""
+
+    def __torch_function__(
+        self,
+        func: Callable,
+        types: Any,
+        args: tuple = (),
+        kwargs: dict | None = None,
+    ) -> Any:
+        """Keep ``torch.linspace`` on the CPU, where it has numbers."""
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs['device'] = 'cpu'
+        return func(*args, **kwargs)
+
+
+class Logits(nn.Module):
+    """A recognizer whose forward goes from a clip to the logits."""
+
+    def __init__(self, recognizer: nn.Module) -> None:
+        super().__init__()
+        self.recognizer = recognizer
+
+    def forward(self, inputs: dict[str, Tensor] | Tensor) -> Tensor:
+        """One view of one clip -> logits."""
+        logits, _ = self.recognizer.extract_feat(inputs, stage='head')
+        return logits
+
+
+def inputs_of(recognizer: nn.Module) -> dict[str, Tensor] | Tensor:
+    """One clip of one view, as the recognizer takes it.
+
+    Raises:
+        ValueError: If the backbone does not say what it reads.
+    """
+    streams = {
+        name: torch.zeros(1, 1, *stream.shape)
+        for name, stream in known_streams(recognizer.backbone).items()
+        if not name.endswith('_present')  # all is there
+    }
+    if hasattr(recognizer.backbone, 'experts'):
+        return streams
+    [lone] = streams.values()
+    return lone
 
 
 def part_of(name: str) -> str:
     """The part of the model that a parameter or a module belongs to."""
-    steps = name.removeprefix('backbone.').split('.')
-    if steps[0] == 'experts':
-        kind = ' adapters' if 'adapter' in steps else ''
-        return f'expert {steps[1]}{kind}'
-    if steps[0] == 'links':
+    first, *steps = name.split('.')
+    if first != 'backbone':
+        return 'head'
+    place = steps[0] if steps else ''
+    if place == 'links':
         return f'link {steps[2]}'
-    return 'time encoders' if steps[0] == 'time_encoders' else 'head'
+    if place == 'time_encoders':
+        return 'time encoders'
+    owner = f'expert {steps[1]}' if place == 'experts' else 'backbone'
+    has_adapter = not {'adapter', 'adapters'}.isdisjoint(steps)
+    return f'{owner} adapters' if has_adapter else owner
 
 
 def count_parameters(model: nn.Module) -> dict[str, dict[str, int]]:
@@ -78,25 +126,38 @@ def count_parameters(model: nn.Module) -> dict[str, dict[str, int]]:
     return dict(counts)
 
 
+def leave_nothing_out(backbone: nn.Module) -> None:
+    """Have a backbone compute what no feature can see, too."""
+    if hasattr(backbone, 'leave_nothing_out'):
+        backbone.leave_nothing_out()
+    else:
+        backbone.pools_positions = True  # a lone expert
+
+
 def count_macs(
-    model: nn.Module, inputs: dict[str, Tensor]
+    model: nn.Module, inputs: dict[str, Tensor] | Tensor
 ) -> dict[str, float]:
     """Multiply-accumulates of one forward pass by part."""
     counter = FlopCounterMode(display=False)
     # The counter knows attention by its parts only.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        model.cls_head(model.backbone(**inputs))
+        Logits(model)(inputs)
+    called = {
+        name.removeprefix('Logits.recognizer.'): sum(flops.values()) / 2
+        for name, flops in counter.get_flop_counts().items()
+        if name.startswith('Logits.recognizer.')
+    }
     macs: dict[str, float] = defaultdict(float)
-    for module, flops in counter.get_flop_counts().items():
-        name = module.partition('.')[2]
-        if CALLED.fullmatch(name):
-            macs[part_of(name)] += sum(flops.values()) / 2
-        if ADAPTER.fullmatch(name):
-            expert = part_of(name).removesuffix(' adapters')
-            macs[part_of(name)] += sum(flops.values()) / 2
-            macs[expert] -= sum(flops.values()) / 2
-    macs['head'] = counter.get_total_flops() / 2 - sum(macs.values())
-    return dict(macs)
+    for name, count in called.items():
+        steps = name.split('.')
+        around = ['.'.join(steps[:i]) for i in range(len(steps) - 1, 0, -1)]
+        around = [part_of(outer) for outer in around if outer in called]
+        if part_of(name) in around:
+            continue
+        macs[part_of(name)] += count
+        if around:  # counted there as well
+            macs[around[0]] -= count
+    return {part: count for part, count in macs.items() if count}
 
 
 def table(
@@ -108,28 +169,45 @@ def table(
     rows = [
         dict(
             part=part,
-            **counts,
+            **parameters.get(part, dict(parameters=0, trainable=0)),
             macs=macs.get(part, 0.0),
             macs_computed=computed.get(part, 0.0),
         )
-        for part, counts in sorted(parameters.items())
+        for part in sorted({*parameters, *macs})
     ]
     total = {k: sum(row[k] for row in rows) for k in rows[0] if k != 'part'}
     return [*rows, dict(part='all', **total)]
+
+
+def count(config: Config) -> list[dict]:
+    """The table of a config, which loses its preprocessor.
+
+    Raises:
+        ValueError: If the parts of its model do not fit, or its backbone
+            does not say what it reads.
+    """
+    config.model.pop('data_preprocessor', None)  # no part of the counts
+    with torch.device('meta'):
+        with RatesStayNumbers():
+            model = build_model(config).eval().to('meta')
+        inputs = inputs_of(model)
+        computed = count_macs(model, inputs)
+        leave_nothing_out(model.backbone)
+        macs = count_macs(model, inputs)
+    return table(count_parameters(model), macs, computed)
 
 
 def main() -> None:
     """Count and print."""
     args = parse_args()
     config = Config.fromfile(args.config)
-    config.model.pop('data_preprocessor', None)  # neither counts nor is meta
-    with torch.device('meta'):
-        model = build_model(config).eval().to('meta')
-        inputs = inputs_of(model, args)
-        computed = count_macs(model, inputs)
-        model.backbone.leave_nothing_out()
-        macs = count_macs(model, inputs)
-    rows = table(count_parameters(model), macs, computed)
+    if 'backbone' not in config.get('model', {}):
+        raise SystemExit(f'{args.config} has no model with a backbone')
+    try:
+        resize(config.model, {name: getattr(args, name) for name in SIZES})
+        rows = count(config)
+    except ValueError as error:
+        raise SystemExit(f'{args.config}: {error}') from error
     print(
         f'{"part":<28}{"parameters, M":>15}{"trained, M":>12}{"GMAC":>9}'
         f'{"computed":>10}'

@@ -1,0 +1,110 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""`tools/train.py`, killed by the system, goes on as if nothing had been."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+from tool_runs import (
+    ROOT,
+    STEPS,
+    run_tool,
+    same_weights,
+    toy_config,
+    write_data,
+)
+
+EPOCHS, TIMEOUT = 8, 120
+# What is slow at the start and nothing of ours is left out there.
+START = (
+    'import sys, ca2st_mm; from tool_runs import run_tool; '
+    'sys.exit(run_tool(*sys.argv[1:]))'
+)
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    """A config file; every step is logged, every epoch kept."""
+    folder = tmp_path_factory.mktemp('killed')
+    write_data(folder / 'data')
+    cfg = toy_config(folder / 'data')
+    cfg.train_cfg.max_epochs = EPOCHS
+    cfg.default_hooks.logger.interval = 1
+    # Something random to go on with, besides the order of the clips.
+    cfg.model.backbone.links[0].drop_path_rate = 0.5
+    cfg.dump(folder / 'config.py')
+    return folder / 'config.py'
+
+
+def flags(config, folder):
+    return [config, '--no-validate', '--seed', 7, '--work-dir', folder]
+
+
+def losses_by_step(folder):
+    """What each start of a run has logged, the first start first."""
+    starts = []
+    for path in sorted(folder.glob('*/vis_data/scalars.json')):
+        lines = [json.loads(line) for line in path.open()]
+        starts.append({x['step']: x['loss'] for x in lines if 'loss' in x})
+    return starts
+
+
+def kill_after(config, folder, step, delay):
+    """Start the tool and kill it so many seconds after a step is logged."""
+    command = [sys.executable, '-c', START, 'train.py', *flags(config, folder)]
+    paths = map(str, [ROOT, ROOT / 'tests', ROOT / 'tests/models'])
+    with (folder / 'output.txt').open('w') as output:
+        running = subprocess.Popen(
+            list(map(str, command)),
+            cwd=ROOT,
+            env=dict(os.environ, PYTHONPATH=os.pathsep.join(paths)),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    limit = time.monotonic() + TIMEOUT
+    try:
+        while step not in {s for start in _logged(folder) for s in start}:
+            said = (folder / 'output.txt').read_text()[-2000:]
+            assert running.poll() is None, said
+            assert time.monotonic() < limit, said
+            time.sleep(0.002)
+        time.sleep(delay)
+    finally:
+        running.kill()
+    assert running.wait() == -9  # it had not ended by itself
+
+
+def _logged(folder):
+    try:
+        return losses_by_step(folder)
+    except json.JSONDecodeError:  # a line that is being written
+        return []
+
+
+def test_a_killed_run_ends_with_the_same_losses_and_weights(config, tmp_path):
+    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+    broken.mkdir()
+    assert run_tool('train.py', *flags(config, whole)) == 0
+    [expected] = losses_by_step(whole)
+    assert sorted(expected) == list(range(1, EPOCHS * STEPS + 1))
+
+    chance = random.Random(20)
+    # The first step of an epoch comes after the checkpoint of the last one.
+    # Five epochs are left for us to be late in.
+    step = chance.randint(STEPS + 1, 3 * STEPS)
+    kill_after(config, broken, step, delay=chance.uniform(0, 0.1))
+    assert not (broken / f'epoch_{EPOCHS}.pth').exists()
+    assert run_tool('train.py', *flags(config, broken), '--resume') == 0
+
+    before, after = losses_by_step(broken)
+    first = min(after)
+    assert first > STEPS and (first - 1) % STEPS == 0  # of a later epoch
+    assert sorted(after) == list(range(first, EPOCHS * STEPS + 1))
+    assert after == {step: expected[step] for step in after}
+    assert before == {step: expected[step] for step in before}
+    last = f'epoch_{EPOCHS}.pth'
+    assert same_weights(whole / last, broken / last)

@@ -18,6 +18,8 @@ from torch import Tensor
 # Multiply-accumulates below which a convolution costs as much to call as it
 # saves.
 SMALLEST_PRODUCT = 2**25
+# PyTorch itself keeps smaller inputs, and all with one thread, from oneDNN.
+SMALLEST_INPUT = 20480
 CPUINFO = Path('/proc/cpuinfo')
 
 
@@ -37,7 +39,9 @@ def prefers_convolution(x: Tensor, weight: Tensor) -> bool:
         not torch.compiler.is_compiling()
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype == torch.float32
+        and x.numel() > SMALLEST_INPUT
         and x.shape[:-1].numel() * weight.numel() >= SMALLEST_PRODUCT
+        and torch.get_num_threads() > 1
         and torch.backends.mkldnn.enabled
         and mkl_is_slow()
         and not torch.is_autocast_enabled('cpu')

@@ -21,6 +21,11 @@ def convolve(monkeypatch):
         pytest.skip('this PyTorch is built without oneDNN')
     monkeypatch.setattr(matmul, 'mkl_is_slow', lambda: True)
     monkeypatch.setattr(matmul, 'SMALLEST_PRODUCT', 0)
+    monkeypatch.setattr(matmul, 'SMALLEST_INPUT', 0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
 
 
 def layer_and_input(shape):
@@ -103,14 +108,20 @@ def test_other_numbers_stay_with_the_usual_library(convolve):
         assert layer(x).dtype == torch.bfloat16
     with torch.backends.mkldnn.flags(enabled=False):
         assert not matmul.prefers_convolution(x, layer.weight)
+    torch.set_num_threads(1)
+    assert not matmul.prefers_convolution(x, layer.weight)
 
 
-def test_small_products_and_other_processors_stay_too(monkeypatch):
+def test_small_products_and_other_processors_stay_too(convolve, monkeypatch):
     layer, x = layer_and_input((7, 5))
-    monkeypatch.setattr(matmul, 'mkl_is_slow', lambda: True)
+    assert matmul.prefers_convolution(x, layer.weight)
+    monkeypatch.setattr(matmul, 'SMALLEST_PRODUCT', 7 * 5 * 6 + 1)
     assert not matmul.prefers_convolution(x, layer.weight)
     monkeypatch.setattr(matmul, 'SMALLEST_PRODUCT', 7 * 5 * 6)
     assert matmul.prefers_convolution(x, layer.weight)
+    monkeypatch.setattr(matmul, 'SMALLEST_INPUT', 7 * 5)
+    assert not matmul.prefers_convolution(x, layer.weight)
+    monkeypatch.setattr(matmul, 'SMALLEST_INPUT', 0)
     monkeypatch.setattr(matmul, 'mkl_is_slow', lambda: False)
     assert not matmul.prefers_convolution(x, layer.weight)
 

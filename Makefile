@@ -48,8 +48,9 @@ demo: env
 demo-compare: env
 	$(RUN) tools/demo.py --compare
 
+# Two tests at a time, of one thread each, on two cores or more.
 test: env
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
 
 test-slow: env
 	$(RUN) -m pytest -m slow

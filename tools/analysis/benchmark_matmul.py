@@ -2,9 +2,9 @@
 """Time of a linear layer by MKL and by oneDNN.
 
 ``ca2st_mm.models.layers.matmul`` sends large products to oneDNN on AMD
-processors; this shows whether that is right on a machine.  Forward pass and
-gradient of the input, float32, sizes of CAST ViT-B/16; both libraries in turn,
-medians, CPU milliseconds::
+processors; this shows whether that is right on a machine.  Forward pass,
+float32, sizes of CAST ViT-B/16; both libraries in turn, medians, CPU
+milliseconds::
 
     python tools/analysis/benchmark_matmul.py
 """
@@ -44,27 +44,22 @@ def parse_args() -> argparse.Namespace:
 def measure(name: str, repeats: int) -> dict[str, float | str]:
     """Both libraries on one layer."""
     width, out = LAYERS[name]
-    x, grad = torch.randn(TOKENS, width), torch.randn(TOKENS, out)
+    x = torch.randn(TOKENS, width)
     weight, bias = torch.randn(out, width), torch.randn(out)
     with torch.no_grad():
         runs = measure_in_turn(
             {
                 'mkl': lambda: F.linear(x, weight, bias),
                 'onednn': lambda: matmul.convolve(x, weight, bias),
-                'mkl_back': lambda: grad @ weight,
-                'onednn_back': lambda: matmul.convolve_back(grad, weight),
             },
             repeats,
         )
     ms = {key: 1e3 * median_of(runs[key], 'cpu_s') for key in runs}
     return dict(
         layer=name,
-        forward_mkl_ms=ms['mkl'],
-        forward_onednn_ms=ms['onednn'],
-        forward_ratio=ms['onednn'] / ms['mkl'],
-        backward_mkl_ms=ms['mkl_back'],
-        backward_onednn_ms=ms['onednn_back'],
-        backward_ratio=ms['onednn_back'] / ms['mkl_back'],
+        mkl_ms=ms['mkl'],
+        onednn_ms=ms['onednn'],
+        ratio=ms['onednn'] / ms['mkl'],
     )
 
 

@@ -14,11 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .matmul import (
-    prefers_convolution,
-    times_transposed_weight,
-    times_weight,
-)
+from .matmul import prefers_convolution, times_weight
 
 Recipe = Callable[[Tensor], Tensor]
 
@@ -75,7 +71,7 @@ class _Linear(torch.autograd.Function):
         grad_x = grad_weight = grad_bias = None
         rows = grad.flatten(0, -2)
         if needs_x:
-            grad_x = times_transposed_weight(grad, weight)
+            grad_x = grad @ weight.to(grad.dtype)
         if needs_weight:
             if type(ctx.recipe) is Linear:
                 grad_weight = _through_layer(rows, source, ctx.recipe)

@@ -4,7 +4,8 @@
 On a CPU ``F.linear`` multiplies by MKL, which on processors of AMD stays far
 behind oneDNN, the library of PyTorch's convolutions (docs/benchmarks.md has
 our measurements).  A linear layer is a convolution of size one, so that large
-float32 products go there.  ``torch.backends.mkldnn.flags(enabled=False)``
+float32 products go there.  (Gradients of the input stay with MKL, which is no
+slower at them within a model.)  ``torch.backends.mkldnn.flags(enabled=False)``
 goes back to MKL, and so does any other processor or build.
 """
 
@@ -63,20 +64,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _tokens(F.conv2d(_pixels(x), weight[..., None, None], bias), x)
 
 
-def convolve_back(grad: Tensor, weight: Tensor) -> Tensor:
-    """``grad @ weight`` as a convolution of size one."""
-    kernel = weight[..., None, None]
-    return _tokens(F.conv_transpose2d(_pixels(grad), kernel), grad)
-
-
 def times_weight(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias``: (..., C) -> (..., D), weight (D, C)."""
     multiply = convolve if prefers_convolution(x, weight) else F.linear
     return multiply(x, weight, bias)
-
-
-def times_transposed_weight(grad: Tensor, weight: Tensor) -> Tensor:
-    """``grad @ weight``: (..., D) -> (..., C), weight (D, C)."""
-    if prefers_convolution(grad, weight):
-        return convolve_back(grad, weight)
-    return grad @ weight.to(grad.dtype)

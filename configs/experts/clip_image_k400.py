@@ -46,5 +46,6 @@ model = dict(
     ),
 )
 default_hooks = dict(
-    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256)
+    checkpoint=dict(save_best='acc/top1'),
+    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
 )

@@ -65,12 +65,18 @@ def test_the_baseline_is_compared_at_an_equal_rate(tools):
         gmac_as_papers_count=200.0,
     )
     key = 'gmac_with_fused_attention_of_the_spatial_expert'
-    theirs = dict(train=dict(cpu_s_median=40.0), flops={key: 100.0})
+    theirs = dict(
+        train=dict(cpu_s_median=40.0),
+        train_second_measurement=dict(cpu_s_median=20.0),
+        flops={key: 100.0},
+    )
     found = tools[1].beside_baseline(row, dict(cast_base_single=theirs))
     # Half the time for twice the arithmetic.
-    assert found['cpu_s_to_baseline'] == 0.25
+    assert found['cpu_s_to_first_baseline'] == 0.25
+    assert found['cpu_s_to_second_baseline'] == 0.5
     # Half as fast a machine: at the baseline's rate it is half the time.
-    assert found['at_equal_matmul_rate'] == 0.125
+    assert found['first_at_equal_matmul_rate'] == 0.125
+    assert found['second_at_equal_matmul_rate'] == 0.25
 
 
 def test_growth_is_drawn_at_one_rate(tools, tmp_path):

@@ -9,7 +9,7 @@ import tiny_models as tiny
 import torch
 from media import write_world
 from mmengine.runner import Runner
-from test_configs import NAMES, load, shrink, without_init
+from test_configs import NAMES, PUBLISHED, load, shrink, without_init
 
 RECIPES = [n for n in NAMES if n.split('/')[0] in ('cast', 'cava', 'ca2st')]
 SIDE, SPEC = 32, (96, 36)  # of `shrink`
@@ -135,7 +135,7 @@ def quick_hooks(cfg):
     return dict(hooks, checkpoint=None)
 
 
-@pytest.mark.parametrize('name', RECIPES)
+@pytest.mark.parametrize('name', PUBLISHED)
 def test_two_iterations_and_an_evaluation(name, world, tmp_path, monkeypatch):
     monkeypatch.chdir(world)
     tiny.quiet()

@@ -37,6 +37,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
     parser.add_argument('--batches', nargs='+', type=int, default=[1])
     parser.add_argument(
+        '--spec-frames',
+        type=int,
+        default=1024,
+        help='frames of the spectrogram, 100 a second',
+    )
+    parser.add_argument(
         '--switches',
         nargs='+',
         choices=SWITCHES,
@@ -47,13 +53,15 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(subject: str, mode: str, batch: int, switch: str) -> dict:
+def measure(
+    subject: str, mode: str, batch: int, switch: str, spec_frames: int
+) -> dict:
     """Peak memory of one step in this process."""
     import ca2st_mm  # noqa: F401
 
     imports = peak_gib()
     torch.manual_seed(0)
-    model, call = ours(subject, batch, switch)
+    model, call = ours(subject, batch, switch, spec_frames=spec_frames)
     step = step_of(model, call, mode)
     step()
     step()
@@ -76,7 +84,13 @@ def main() -> None:
     rows = [
         in_new_process(
             __file__,
-            dict(subject=model, mode=mode, batch=batch, switch=switch),
+            dict(
+                subject=model,
+                mode=mode,
+                batch=batch,
+                switch=switch,
+                spec_frames=args.spec_frames,
+            ),
         )
         for model in args.models
         for mode in args.modes
@@ -85,7 +99,9 @@ def main() -> None:
     ]
     print(table(rows))
     if args.json:
-        report = dict(conditions=conditions(), measured=rows)
+        report = dict(
+            conditions=conditions(spec_frames=args.spec_frames), measured=rows
+        )
         args.json.write_text(json.dumps(report, indent=2))
 
 

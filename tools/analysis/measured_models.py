@@ -94,11 +94,13 @@ def ours(
     return model, call
 
 
-def bare_expert(name: str, batch: int) -> tuple[nn.Module, Call]:
+def bare_expert(
+    name: str, batch: int, spec_frames: int = 1024
+) -> tuple[nn.Module, Call]:
     """An expert as the package transformers builds it, and a call of it."""
     import transformers
 
-    inputs = inputs_of(batch)
+    inputs = inputs_of(batch, spec_frames=spec_frames)
     if name == 'clip':
         config = transformers.CLIPVisionConfig(patch_size=16)
         model = transformers.CLIPVisionModel(config)
@@ -109,7 +111,8 @@ def bare_expert(name: str, batch: int) -> tuple[nn.Module, Call]:
         model = transformers.VideoMAEModel(transformers.VideoMAEConfig())
         video = inputs['imgs'].transpose(1, 2)
         return model.eval(), lambda: model(video).last_hidden_state
-    model = transformers.ASTModel(transformers.ASTConfig())
+    config = transformers.ASTConfig(max_length=spec_frames)
+    model = transformers.ASTModel(config)
     spectrogram = inputs['audios'][:, 0]
     return model.eval(), lambda: model(spectrogram).pooler_output
 

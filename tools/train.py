@@ -9,6 +9,7 @@ import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.class_check import check_classes
 from ca2st_mm.engine.preflight import check_files
+from ca2st_mm.engine.target_batch import set_target_batch
 from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 
 
@@ -32,6 +33,13 @@ def parse_args() -> argparse.Namespace:
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate by the real total batch size',
+    )
+    parser.add_argument(
+        '--target-batch',
+        type=int,
+        metavar='CLIPS',
+        help='clips of all processes in one step of the optimizer; sets how '
+        'many micro-batches are accumulated',
     )
     parser.add_argument(
         '--no-validate',
@@ -77,6 +85,8 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         launch.enable_amp(cfg)
+    if args.target_batch is not None:
+        set_target_batch(cfg, args.target_batch)
     if args.resume:
         resume(cfg, args.resume)
     if args.auto_scale_lr:

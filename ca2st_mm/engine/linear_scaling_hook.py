@@ -93,7 +93,7 @@ class LinearScalingHook(Hook):
         if max(total / recipe, recipe / total) > self.tolerance:
             runner.logger.warning(
                 f'The total batch {total} is far from the {recipe} of the '
-                'recipe, so its results may not be reached; set '
-                'optim_wrapper.accumulative_counts so that clips x processes '
-                'x micro-batches come near it'
+                'recipe, so its results may not be reached; '
+                f'tools/train.py --target-batch {recipe} accumulates more or '
+                'fewer micro-batches'
             )

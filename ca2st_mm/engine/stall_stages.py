@@ -16,7 +16,9 @@ LONG_CLIP = (
     'A long clip with many views takes long, so this need not be a fault; '
     'look at how busy the device is.'
 )
-METRICS = 'They need the results of all ranks.'
+METRICS = (
+    'Look at the stack below; the answers of all ranks are gathered first.'
+)
 EPOCH_END = (
     'Look at the data workers, which end with an epoch, and at the hooks in '
     'the stack below.'

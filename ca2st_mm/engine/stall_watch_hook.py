@@ -124,7 +124,7 @@ class _Speaker:
         text = (
             f'Rank {self.rank} ({self.process}) has been {stage.what} for '
             f'{length}, since {since:%H:%M:%S}. {stage.look}{self.hint} '
-            f'It stands in\n{stack}'
+            f'The process stands in\n{stack}'
         )
         self.logger.warning(text)
         # MMEngine shows only errors of ranks other than 0.

@@ -23,14 +23,14 @@ class SlowClips(Clips):
 
 
 class SlowStep:
-    """Has the head wait in one of its calls; to be hooked before it."""
+    """Has a module wait in one of its calls; a forward pre-hook."""
 
     def __init__(self, call, training, seconds):
         self.call, self.training, self.seconds = call, training, seconds
         self.calls = 0
 
-    def __call__(self, head, inputs):
-        if head.training is self.training:
+    def __call__(self, module, inputs):
+        if module.training is self.training:
             self.calls += 1
             if self.calls == self.call:
                 time.sleep(self.seconds)

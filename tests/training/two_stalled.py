@@ -10,7 +10,7 @@ from runs import train
 from stalls import SlowClips, watched
 from two_processes import RANK, TRAINED, settings
 
-PATIENCE, WAIT = 1.0, 4.0
+PATIENCE, WAIT = 0.5, 2.5
 
 
 def main():

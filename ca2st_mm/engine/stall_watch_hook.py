@@ -38,7 +38,7 @@ class StallWatchHook(Hook):
     never waited for.  The thread ends with the run, also when that raises.
 
     Args:
-        minutes: Longest stage without a warning.
+        minutes: Longest stage without a warning; 1e9 switches it off.
 
     Raises:
         ValueError: If ``minutes`` is not positive.
@@ -51,8 +51,8 @@ class StallWatchHook(Hook):
     def __init__(self, minutes: float = 5) -> None:
         if not minutes > 0:
             raise ValueError(
-                f'minutes of StallWatchHook is above 0, got {minutes}; to '
-                'switch it off, set default_hooks.stall_watch=None'
+                f'minutes of StallWatchHook are more than 0, got {minutes}; '
+                'with 1e9 it never warns'
             )
         self.watch = StallWatch(60 * minutes)
         self.first_iter = 0

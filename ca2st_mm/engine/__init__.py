@@ -11,6 +11,7 @@ from ca2st_mm.engine.linear_scaling_hook import LinearScalingHook
 from ca2st_mm.engine.preflight import MissingFileError, check_files
 from ca2st_mm.engine.random_state_hook import RandomStateHook, seed_worker
 from ca2st_mm.engine.result_record import ResultRecordHook
+from ca2st_mm.engine.stall_watch_hook import StallWatchHook
 from ca2st_mm.engine.warmup_cosine import WarmupCosineLR
 from ca2st_mm.engine.whole_checkpoints import (
     AtomicLocalBackend,
@@ -27,6 +28,7 @@ __all__ = [
     'MultiExpertOptimConstructor',
     'RandomStateHook',
     'ResultRecordHook',
+    'StallWatchHook',
     'WarmupCosineLR',
     'check_classes',
     'check_files',

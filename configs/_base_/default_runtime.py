@@ -20,6 +20,9 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # results.json beside the log of a test: what its numbers depend on
     result_record=dict(type='ResultRecordHook'),
+    # rank, stage and stack of what does not go on; in less than the ten
+    # minutes after which NCCL ends the run
+    stall_watch=dict(type='StallWatchHook', minutes=5),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

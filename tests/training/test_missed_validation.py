@@ -59,7 +59,9 @@ def test_what_a_kill_took_is_made_up_for(unbroken, tmp_path, event):
     assert (2 not in after.scores) == (held and best_is_lower)
 
 
-@pytest.mark.parametrize('name, time', [('best_score', 2), ('epoch_2', 2)])
+@pytest.mark.parametrize(
+    'name, time', [('best_score_epoch_2.pth', 1), ('epoch_2.pth', 2)]
+)
 def test_a_kill_while_the_best_is_written(
     best_second, tmp_path, monkeypatch, name, time
 ):
@@ -67,8 +69,8 @@ def test_a_kill_while_the_best_is_written(
     whole_put, seen = AtomicLocalBackend.put, []
 
     def put(self, obj, filepath):
-        seen.extend([filepath] * (name in Path(filepath).name))
-        if len(seen) < time:
+        seen.append(Path(filepath).name)
+        if seen[-1] != name or seen.count(name) < time:
             return whole_put(self, obj, filepath)
         Path(f'{filepath}.part').write_bytes(obj[: len(obj) // 2])
         raise Killed
@@ -145,8 +147,7 @@ def test_within_an_epoch_the_one_before_is_not_validated_again(
     assert list(resumed(config, tmp_path).go().scores) == [2, 3]
 
 
-@pytest.mark.parametrize('event', ['between', 'within'])
-def test_loops_that_count_iterations(best_second, tmp_path, event):
+def test_loops_that_count_iterations(best_second, tmp_path):
     loader = dict(
         best_second[0]['train_dataloader'],
         sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -166,14 +167,14 @@ def test_loops_that_count_iterations(best_second, tmp_path, event):
     whole = Run(config, tmp_path / 'whole').go()
     assert list(whole.scores) == [2, 4, 6]
     broken = tmp_path / 'broken'
-    before = Run(config, broken, Watcher(event, 4)).killed()
+    before = Run(config, broken, Watcher('between', 4)).killed()
     after = resumed(config, broken).go()
     assert {**before.scores, **after.scores} == whole.scores
     assert list(after.scores) == [4, 6]
     assert_same_end(after, whole)
 
 
-@pytest.mark.parametrize('event', EVENTS)
+@pytest.mark.parametrize('event', ['between', 'after'])
 def test_the_flexible_runner_skips_no_epoch(best_second, tmp_path, event):
     strategy = dict(type='SingleDeviceStrategy')
     config = dict(best_second[0], strategy=strategy, engine=FlexibleRunner)

@@ -1,6 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A resumed run makes up for a validation that its checkpoint did not see."""
 
+import os.path as osp
+
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -92,14 +94,13 @@ def _restore_last_checkpoint(runner: Runner) -> None:
 
     It forgets the name in a resumed run until it has saved.
     """
-    path = runner.message_hub.get_info('last_ckpt')
+    newest = runner.message_hub.get_info('last_ckpt')
     for hook in runner.hooks:
-        if (
-            isinstance(hook, CheckpointHook)
-            and path
-            and hook.file_backend.exists(path)
-        ):
-            hook.last_ckpt = path
+        if newest and isinstance(hook, CheckpointHook):
+            # Where it saves now; the folder may have been moved.
+            hook.last_ckpt = hook.file_backend.join_path(
+                hook.out_dir, osp.basename(newest)
+            )
 
 
 def _best(runner: Runner) -> str:

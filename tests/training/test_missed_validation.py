@@ -125,11 +125,17 @@ def test_a_finished_run_says_so_and_does_nothing(best_second, tmp_path):
     assert files == {p: p.stat().st_mtime_ns for p in tmp_path.glob('*.pth')}
 
 
-def test_what_was_not_due_is_not_validated(best_second, tmp_path):
-    config = only_last(best_second[0])
-    Run(config, tmp_path, Watcher('after', 2)).killed()
-    after = resumed(config, tmp_path).go()
-    assert list(after.scores) == [EPOCHS]
+@pytest.mark.parametrize(
+    'rule, killed, left',
+    [(dict(val_begin=3), 2, [3]), (dict(val_interval=2), 1, [2, 3])],
+)
+def test_what_was_not_due_is_not_validated(
+    best_second, tmp_path, rule, killed, left
+):
+    schedule = dict(by_epoch=True, max_epochs=EPOCHS, **rule)
+    config = dict(best_second[0], train_cfg=schedule)
+    Run(config, tmp_path, Watcher('after', killed)).killed()
+    assert list(resumed(config, tmp_path).go().scores) == left
 
 
 def test_within_an_epoch_the_one_before_is_not_validated_again(

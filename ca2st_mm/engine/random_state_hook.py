@@ -11,6 +11,7 @@ from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
+from mmengine.utils import apply_to
 
 from ca2st_mm.registry import HOOKS
 
@@ -23,8 +24,9 @@ class RandomStateHook(Hook):
     """Keep the random states of all processes in every checkpoint.
 
     Of torch, the accelerator, numpy and Python.  Validation draws from them
-    without moving them, since a resumed run does not repeat it.  The sampler
-    of a resumed run gets the seed of the first one.
+    without moving them: whether or not a resumed run repeats one
+    (:class:`MissedValidationHook`), training goes on alike.  The sampler of a
+    resumed run gets the seed of the first one.
 
     Exact are checkpoints at the end of an epoch (``EpochBasedTrainLoop``,
     workers that end with the epoch and are seeded by :func:`seed_worker`) and
@@ -42,13 +44,16 @@ class RandomStateHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember the states of the checkpoint."""
-        self.resumed = checkpoint.get(KEY)
+        held = checkpoint.get(KEY)
+        # Loaded to the accelerator, but saved again from here.
+        self.resumed = apply_to(held, torch.is_tensor, torch.Tensor.cpu)
 
     def before_train(self, runner: Runner) -> None:
         """Set the states if the run goes on from a checkpoint."""
         if runner.iter == 0:
             return
-        held = self.resumed or []
+        # The file is written again if its validation finds a new best.
+        self.states = held = self.resumed or []
         sampler = runner.train_dataloader.sampler
         if held and hasattr(sampler, 'seed'):
             # Not the runner's seed, which may differ from rank to rank.
@@ -116,14 +121,14 @@ def random_state() -> State:
 
 def set_random_state(state: State) -> None:
     """Set all generators; the opposite of :func:`random_state`."""
-    torch.set_rng_state(state['torch'].cpu())
+    torch.set_rng_state(state['torch'])
     keys, *rest = state['numpy']
-    keys = keys.cpu().numpy().astype(np.uint32)
+    keys = keys.numpy().astype(np.uint32)
     np.random.set_state(('MT19937', keys, *rest))
     version, numbers, gauss = state['python']
     random.setstate((version, tuple(numbers), gauss))
     if 'cuda' in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state['cuda'].cpu())
+        torch.cuda.set_rng_state(state['cuda'])
 
 
 @FUNCTIONS.register_module()

@@ -17,6 +17,7 @@ default_hooks = dict(
         backend_args=dict(backend='atomic'),  # no half-written checkpoint
     ),
     random_state=dict(type='RandomStateHook'),  # --resume draws on
+    missed_validation=dict(type='MissedValidationHook'),  # and validates
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # results.json beside the log of a test: what its numbers depend on
     result_record=dict(type='ResultRecordHook'),

@@ -93,6 +93,8 @@ def test_schedule_and_steps_fit_together(name):
     assert cfg.default_hooks.checkpoint.backend_args.backend == 'atomic'
     assert cfg.default_hooks.linear_scaling.base_batch_size == 256
     assert cfg.default_hooks.random_state.type == 'RandomStateHook'
+    missed = cfg.default_hooks.missed_validation
+    assert missed.type == 'MissedValidationHook'
     # Section 7.1: seed + rank.
     assert cfg.randomness.diff_rank_seed
     # Of six clips in a batch, mixup pairs each with another one.

@@ -123,13 +123,13 @@ def train(config, losses=None, name='run', engine=Runner, **changes):
     default_hooks = copy.deepcopy(runtime.default_hooks.to_dict())
     default_hooks['checkpoint']['save_best'] = None
     default_hooks['checkpoint'].update(cfg.pop('checkpoint', {}))
+    cfg.setdefault('log_level', 'WARNING')
     runner = engine(
         **cfg,
         custom_hooks=hooks,
         default_hooks=default_hooks,
         default_scope='mmaction',
         experiment_name=f'{name}-{id(losses)}',
-        log_level='WARNING',
     )
     runner.train()
     return runner, losses

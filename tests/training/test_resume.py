@@ -10,10 +10,18 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny_models as tiny
 import torch
+from broken_runs import (
+    EPOCHS,
+    PER_EPOCH,
+    Killed,
+    killed_run,
+    resumed_run,
+    shaken_config,
+    whole_run,
+)
 from mmengine.config import Config
-from runs import Clips, Losses, loader, recipe, tiny_model, train
+from runs import train
 
 from ca2st_mm.engine.whole_checkpoints import (
     AtomicLocalBackend,
@@ -22,60 +30,6 @@ from ca2st_mm.engine.whole_checkpoints import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-CLIPS, BATCH, MICRO, EPOCHS = 9, 2, 2, 3
-PER_EPOCH = 4  # micro-batches; the ninth clip fills no step
-SHAKEN = dict(
-    tiny.CAST,
-    links=[dict(tiny.SPACE_TIME, drop_path_rate=0.5)],
-)
-
-
-def shaken_config(tmp_path, workers=0):
-    """Everything random that a run can draw: order, clips, drop paths."""
-    inputs, labels = dict(imgs=tiny.video(CLIPS)), [i % 4 for i in range(9)]
-    sampler = dict(
-        type='WholeStepSampler', clips_per_step=BATCH * MICRO, shuffle=True
-    )
-    config = recipe(EPOCHS)
-    config['optim_wrapper']['accumulative_counts'] = MICRO
-    val_loader = loader(Clips(inputs, labels, shaken=True), 4)
-    return dict(
-        config,
-        model=tiny_model(SHAKEN, inputs),
-        train_dataloader=loader(
-            Clips(inputs, labels, shaken=True),
-            BATCH,
-            sampler,
-            worker_init_fn=dict(type='seed_worker'),
-        )
-        | dict(num_workers=workers),
-        val_dataloader=val_loader,
-        val_cfg=dict(),
-        val_evaluator=dict(type='AudioVisualAccMetric'),
-        work_dir=str(tmp_path / 'work'),
-    )
-
-
-def whole_run(config, tmp_path, **changes):
-    other = dict(config, work_dir=str(tmp_path / 'whole'))
-    return train(copy.deepcopy(other), **changes)[1].values
-
-
-def killed_run(config, kill_at, **changes):
-    losses = Losses(kill_at)
-    with pytest.raises(KeyboardInterrupt):
-        train(copy.deepcopy(config), losses, **changes)
-    return losses.values
-
-
-def resumed_run(config, **changes):
-    """As `tools/train.py --resume`."""
-    return train(
-        copy.deepcopy(config),
-        resume=True,
-        load_from=last_whole_checkpoint(config['work_dir']),
-        **changes,
-    )[1].values
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -127,10 +81,6 @@ def test_without_the_states_the_losses_differ(tmp_path):
     torch.save(stored, path)
     after = resumed_run(config)
     assert all(after[i] != expected[i] for i in after)
-
-
-class Killed(BaseException):
-    """Nothing catches it."""
 
 
 def test_a_kill_while_a_checkpoint_is_written_costs_one_epoch(

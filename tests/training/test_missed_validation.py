@@ -1,0 +1,193 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A run killed between a checkpoint and the end of its validation."""
+
+from pathlib import Path
+
+import pytest
+from broken_runs import EPOCHS, PER_EPOCH, Killed
+from mmengine.runner import FlexibleRunner
+from watched_runs import (
+    EVENTS,
+    Run,
+    Watcher,
+    assert_same_end,
+    config_of,
+    resumed,
+)
+
+from ca2st_mm.engine.whole_checkpoints import (
+    AtomicLocalBackend,
+    last_whole_checkpoint,
+)
+
+
+@pytest.fixture(scope='module')
+def whole_runs(tmp_path_factory):
+    """By the rule for the best score, a config and its unbroken run."""
+    runs = {}
+    for rule in ('greater', 'less'):
+        folder = tmp_path_factory.mktemp(rule)
+        config = config_of(folder, rule)
+        runs[rule] = config, Run(config, folder / 'whole').go()
+    return runs
+
+
+@pytest.fixture(params=['greater', 'less'])
+def unbroken(request, whole_runs):
+    return whole_runs[request.param]
+
+
+@pytest.fixture
+def best_second(whole_runs):
+    """The run whose second epoch is the best."""
+    config, whole = whole_runs['less']
+    assert min(whole.scores, key=whole.scores.get) == 2
+    return config, whole
+
+
+@pytest.mark.parametrize('event', EVENTS)
+def test_what_a_kill_took_is_made_up_for(unbroken, tmp_path, event):
+    config, whole = unbroken
+    before = Run(config, tmp_path, Watcher(event, 2)).killed()
+    after = resumed(config, tmp_path).go()
+    assert min(after.losses.values) == 2 * PER_EPOCH
+    assert_same_end(after, whole)
+    assert {**before.scores, **after.scores} == whole.scores
+    # One that the checkpoint holds, as the best so far, is not repeated.
+    held = event == 'after' and whole.scores[2] < whole.scores[1]
+    best_is_lower = config['checkpoint']['rule'] == 'less'
+    assert (2 not in after.scores) == (held and best_is_lower)
+
+
+@pytest.mark.parametrize(
+    'name, time', [('best_score_epoch_2.pth', 1), ('epoch_2.pth', 2)]
+)
+def test_a_kill_while_the_best_is_written(
+    best_second, tmp_path, monkeypatch, name, time
+):
+    config, whole = best_second
+    whole_put, seen = AtomicLocalBackend.put, []
+
+    def put(self, obj, filepath):
+        seen.append(Path(filepath).name)
+        if seen[-1] != name or seen.count(name) < time:
+            return whole_put(self, obj, filepath)
+        Path(f'{filepath}.part').write_bytes(obj[: len(obj) // 2])
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AtomicLocalBackend, 'put', put)
+        Run(config, tmp_path).killed()
+    after = resumed(config, tmp_path).go()
+    assert_same_end(after, whole)
+    assert after.scores == {i: whole.scores[i] for i in (2, 3)}
+
+
+def test_two_kills_in_a_row(best_second, tmp_path):
+    """The file that the second start wrote again is as good as the first."""
+    config, whole = best_second
+    Run(config, tmp_path, Watcher('between', 2)).killed()
+    again = resumed(config, tmp_path, Watcher('after', 2)).killed()
+    assert list(again.scores) == [2]
+    after = resumed(config, tmp_path).go()
+    assert list(after.scores) == [3]
+    assert_same_end(after, whole)
+
+
+def only_last(config):
+    """Validates after the last epoch, which is the best then."""
+    schedule = dict(by_epoch=True, max_epochs=EPOCHS, val_begin=EPOCHS)
+    return dict(config, train_cfg=schedule, log_level='INFO')
+
+
+@pytest.mark.parametrize('event', ['between', 'within'])
+def test_the_last_number_is_not_lost(best_second, tmp_path, event):
+    config = only_last(best_second[0])
+    whole = Run(config, tmp_path / 'whole').go()
+    broken = tmp_path / 'broken'
+    Run(config, broken, Watcher(event, EPOCHS)).killed()
+    after = resumed(config, broken).go()
+    assert after.losses.values == {}
+    assert after.scores == whole.scores != {}
+    assert_same_end(after, whole)
+    assert 'Nothing is left to train: epoch 3 of 3 is done' in after.says()
+
+
+def test_a_finished_run_says_so_and_does_nothing(best_second, tmp_path):
+    config = only_last(best_second[0])
+    done = Run(config, tmp_path).go()
+    assert 'Nothing is left' not in done.says()
+    files = {p: p.stat().st_mtime_ns for p in tmp_path.glob('*.pth')}
+    after = resumed(config, tmp_path).go()
+    assert (after.losses.values, after.scores) == ({}, {})
+    best = tmp_path / f'best_score_epoch_{EPOCHS}.pth'
+    assert f'Best checkpoint: {best} ({done.scores[3]:.4f})' in after.says()
+    assert files == {p: p.stat().st_mtime_ns for p in tmp_path.glob('*.pth')}
+
+
+@pytest.mark.parametrize(
+    'rule, killed, left',
+    [(dict(val_begin=3), 2, [3]), (dict(val_interval=2), 1, [2, 3])],
+)
+def test_what_was_not_due_is_not_validated(
+    best_second, tmp_path, rule, killed, left
+):
+    schedule = dict(by_epoch=True, max_epochs=EPOCHS, **rule)
+    config = dict(best_second[0], train_cfg=schedule)
+    Run(config, tmp_path, Watcher('after', killed)).killed()
+    assert list(resumed(config, tmp_path).go().scores) == left
+
+
+def test_within_an_epoch_the_one_before_is_not_validated_again(
+    best_second, tmp_path
+):
+    config = dict(
+        best_second[0],
+        checkpoint=dict(by_epoch=False, interval=PER_EPOCH + 2),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+    )
+    Run(config, tmp_path, Watcher('between', 2)).killed()
+    newest = last_whole_checkpoint(tmp_path)
+    assert newest.endswith(f'iter_{PER_EPOCH + 2}.pth')
+    # The epoch begins anew, after the validation of the first.
+    assert list(resumed(config, tmp_path).go().scores) == [2, 3]
+
+
+def test_loops_that_count_iterations(best_second, tmp_path):
+    loader = dict(
+        best_second[0]['train_dataloader'],
+        sampler=dict(type='InfiniteSampler', shuffle=True),
+        num_workers=1,
+    )
+    config = dict(
+        best_second[0],
+        train_cfg=dict(
+            by_epoch=False, max_iters=6, val_begin=1, val_interval=2
+        ),
+        train_dataloader=loader,
+        param_scheduler=[],
+        checkpoint=dict(
+            by_epoch=False, interval=2, save_best='score', rule='greater'
+        ),
+    )
+    whole = Run(config, tmp_path / 'whole').go()
+    assert list(whole.scores) == [2, 4, 6]
+    broken = tmp_path / 'broken'
+    before = Run(config, broken, Watcher('between', 4)).killed()
+    after = resumed(config, broken).go()
+    assert {**before.scores, **after.scores} == whole.scores
+    assert list(after.scores) == [4, 6]
+    assert_same_end(after, whole)
+
+
+@pytest.mark.parametrize('event', ['between', 'after'])
+def test_the_flexible_runner_skips_no_epoch(best_second, tmp_path, event):
+    strategy = dict(type='SingleDeviceStrategy')
+    config = dict(best_second[0], strategy=strategy, engine=FlexibleRunner)
+    whole = Run(config, tmp_path / 'whole').go()
+    broken = tmp_path / 'broken'
+    before = Run(config, broken, Watcher(event, 2)).killed()
+    after = resumed(config, broken).go()
+    assert min(after.losses.values) == 2 * PER_EPOCH
+    assert {**before.scores, **after.scores} == whole.scores
+    assert_same_end(after, whole)

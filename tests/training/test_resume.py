@@ -1,7 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A killed run goes on as if nothing had happened."""
 
-import argparse
 import copy
 import io
 import multiprocessing
@@ -140,19 +139,14 @@ def test_an_empty_folder_has_none(tmp_path):
 
 
 @pytest.mark.parametrize('given', ['auto', 'other.pth'])
-def test_the_tool_resumes_from_the_newest_whole_one(tmp_path, given):
+def test_the_tool_resumes_from_the_newest_whole_one(
+    tmp_path, given, monkeypatch
+):
     tool = runpy.run_path(str(ROOT / 'tools' / 'train.py'))
     whole = checkpoints(tmp_path, 1, 2)
     (tmp_path / 'epoch_2.pth').write_bytes(whole[:100])
-    flags = argparse.Namespace(
-        resume=given,
-        no_validate=False,
-        amp=False,
-        auto_scale_lr=False,
-        seed=None,
-        diff_rank_seed=False,
-        deterministic=False,
-    )
+    monkeypatch.setattr('sys.argv', ['train.py', 'any.py', '--resume', given])
+    flags = tool['parse_args']()
     cfg = Config(dict(work_dir=str(tmp_path)))
     tool['apply_flags'](cfg, flags)
     assert cfg.resume

@@ -1,7 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Checkpoints of MMEngine's strategies, which are written in place."""
 
-import argparse
 import copy
 import os
 import runpy
@@ -152,19 +151,14 @@ def test_the_flexible_runner_goes_on_after_a_kill_while_it_writes(
     assert after == {i: expected[i] for i in range(2, 6)}
 
 
-def test_without_a_whole_checkpoint_the_tool_starts_anew(tmp_path, capsys):
+def test_without_a_whole_checkpoint_the_tool_starts_anew(
+    tmp_path, capsys, monkeypatch
+):
     tool = runpy.run_path(str(CONFIGS.parent / 'tools' / 'train.py'))
     (tmp_path / 'epoch_1.pth').write_bytes(b'half')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
-    flags = argparse.Namespace(
-        resume='auto',
-        no_validate=False,
-        amp=False,
-        auto_scale_lr=False,
-        seed=None,
-        diff_rank_seed=False,
-        deterministic=False,
-    )
+    monkeypatch.setattr('sys.argv', ['train.py', 'any.py', '--resume'])
+    flags = tool['parse_args']()
     cfg = Config(dict(work_dir=str(tmp_path), load_from='experts.pth'))
     tool['apply_flags'](cfg, flags)
     assert cfg.resume is False

@@ -13,6 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ca2st_mm.engine.class_check import ClassCountError
+from ca2st_mm.engine.non_finite_loss_hook import NonFiniteLossError
 from ca2st_mm.engine.preflight import MissingFileError
 from ca2st_mm.zoo import ZooError
 
@@ -146,6 +147,7 @@ def run_or_explain(
     explained: tuple[type[Exception], ...] = (
         ClassCountError,
         MissingFileError,
+        NonFiniteLossError,
         UsageError,
         ZooError,
     ),

@@ -17,6 +17,8 @@ default_hooks = dict(
         backend_args=dict(backend='atomic'),  # no half-written checkpoint
     ),
     random_state=dict(type='RandomStateHook'),  # --resume draws on
+    # NaN moves no weight; a report says where it begins
+    non_finite_loss=dict(type='NonFiniteLossHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # results.json beside the log of a test: what its numbers depend on
     result_record=dict(type='ResultRecordHook'),

@@ -19,7 +19,6 @@ from ca2st_mm.engine.non_finite_report import (
     UNKNOWN,
     clips_of,
     describe_weights,
-    json_number,
     last_noted,
     last_steps,
     run_again,
@@ -71,7 +70,7 @@ class NonFiniteLossHook(Hook):
     is not finite is written as 'nan', 'inf' or '-inf'.
 
     Optimizers that MMEngine's ``OptimWrapper`` does not step (DeepSpeed) are
-    watched but not held back, and ``weights_kept`` in the report is false.
+    watched but not held back: ``bad_steps_left_out`` in the report is false.
     Losses are watched that ``forward(mode='loss')`` returns.
 
     Args:
@@ -175,7 +174,7 @@ class NonFiniteLossHook(Hook):
         self._bad_steps.append(
             dict(
                 iteration=runner.iter + 1,
-                loss=json_number(outputs['loss']),
+                loss=last_noted(runner.message_hub, 'loss', 1)[-1],
                 clips=clips_of(data_batch),
             )
         )
@@ -231,7 +230,7 @@ class NonFiniteLossHook(Hook):
             last_steps=last_steps(hub, iteration, count, names),
             grad_norms=norms or UNKNOWN,
             weights=weights,
-            weights_kept=self._holds,
+            bad_steps_left_out=self._holds,
             optim_wrapper=type(wrapper).__name__,
             run_again=run_again(
                 model,

@@ -94,8 +94,10 @@ def enable_amp(cfg: Config) -> None:
     """Switch the config to mixed precision on the device at hand.
 
     Args:
-        cfg: Changed in place: ``AmpOptimWrapper`` where CUDA is available,
-            ``BFloat16OptimWrapper`` elsewhere.
+        cfg: Changed in place: ``BFloat16OptimWrapper`` on the CPU and on
+            GPUs that compute in bfloat16, ``AmpOptimWrapper`` (float16 and a
+            loss scaler) on older GPUs, and on any GPU if the config names
+            it.
 
     Raises:
         UsageError: If the config uses another wrapper.
@@ -107,7 +109,10 @@ def enable_amp(cfg: Config) -> None:
             f'--amp replaces OptimWrapper, but the config uses {kind}; '
             'leave --amp out or change optim_wrapper.type'
         )
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and (
+        kind == 'AmpOptimWrapper'
+        or not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
         return

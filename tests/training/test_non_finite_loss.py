@@ -18,6 +18,7 @@ from ca2st_mm.models.recognizers import MultiExpertRecognizer
 from ca2st_mm.registry import MODELS
 
 CLIPS, BATCH = 8, 2
+FULL, HALF = {}, dict(type='BFloat16OptimWrapper')
 LINK = 'backbone.links.1.spatial_audio.b_from_a'
 
 
@@ -105,17 +106,9 @@ def stopped(config):
     return str(error.value), report
 
 
-def wrapper_of(precision):
-    return dict(float32={}, bfloat16=dict(type='BFloat16OptimWrapper'))[
-        precision
-    ]
-
-
-@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('precision', [FULL, HALF])
 def test_a_clip_with_a_nan_is_named(tmp_path, precision):
-    config = settings(
-        tmp_path, [5], clip_grad=dict(max_norm=1.0), **wrapper_of(precision)
-    )
+    config = settings(tmp_path, [5], clip_grad=dict(max_norm=1.0), **precision)
     message, report = stopped(config)
     assert 'iterations 3 to 3' in message
     [step] = report['bad_steps']
@@ -137,18 +130,17 @@ def test_a_clip_with_a_nan_is_named(tmp_path, precision):
     assert last == 'nan'
 
 
-@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
 @pytest.mark.parametrize(
-    'parameter',
+    ('parameter', 'precision'),
     [
-        'backbone.experts.temporal.layers.1.ffn.adapter.down.weight',
-        f'{LINK}.attn.proj.bias',
-        'cls_head.fc_cls.weight',
+        ('backbone.experts.temporal.layers.1.ffn.adapter.down.weight', FULL),
+        (f'{LINK}.attn.proj.bias', HALF),
+        ('cls_head.fc_cls.weight', FULL),
     ],
 )
 def test_a_module_with_a_nan_is_named(tmp_path, parameter, precision):
     hooks = [Poison(parameter, at=3)]
-    config = settings(tmp_path, hooks=hooks, **wrapper_of(precision))
+    config = settings(tmp_path, hooks=hooks, **precision)
     _, report = stopped(config)
     found = report['run_again']
     assert found['first_module']['name'] == parameter.rpartition('.')[0]
@@ -168,9 +160,10 @@ class Broken(MultiExpertRecognizer):
         return dict(losses, loss_cls=losses['loss_cls'] / 0)
 
 
-def test_the_second_run_draws_what_the_step_drew(tmp_path):
-    """Blending changes labels in place, and drop paths are random."""
-    config = settings(tmp_path)
+@pytest.mark.parametrize('precision', [FULL, HALF])
+def test_the_second_run_equals_the_step(tmp_path, precision):
+    """Though blending changes labels in place, and drop paths are random."""
+    config = settings(tmp_path, **precision)
     streams = config['train_dataloader']['dataset'].inputs
     links = [dict(link, drop_path_rate=0.5) for link in tiny.CA2ST['links']]
     model = tiny_config(dict(tiny.CA2ST, links=links), streams)
@@ -216,7 +209,7 @@ def test_below_the_patience_its_step_is_left_out(tmp_path, warnings, micro):
         [4],
         [moves],
         patience=2,
-        type='BFloat16OptimWrapper',
+        **HALF,
         accumulative_counts=micro,
     )
     runner, _ = train(config)

@@ -21,6 +21,7 @@ from ca2st_mm.engine.non_finite_report import (
     describe_weights,
     last_noted,
     last_steps,
+    name_of,
     run_again,
 )
 from ca2st_mm.engine.random_state_hook import (
@@ -184,7 +185,7 @@ class NonFiniteLossHook(Hook):
 
     def _warn(self, runner: Runner) -> None:
         step = self._bad_steps[-1]
-        clips = ', '.join(_name(clip) for clip in step['clips'])
+        clips = ', '.join(map(name_of, step['clips']))
         runner.logger.warning(
             f'A loss is not finite in iteration {step["iteration"]} (here '
             f'{step["loss"]}; {len(self._bad_steps)} in a row, the run stops '
@@ -249,11 +250,6 @@ class NonFiniteLossHook(Hook):
 
 def _bare(model: Any) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
-
-
-def _name(clip: dict[str, Any]) -> str:
-    known = [clip['clip_id'], clip['filename']]
-    return next((name for name in known if name != UNKNOWN), UNKNOWN)
 
 
 def _advice(checkpoint: str | None) -> str:

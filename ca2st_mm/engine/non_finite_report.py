@@ -48,6 +48,12 @@ def clips_of(batch: Any) -> list[dict[str, Any]]:
     ]
 
 
+def name_of(clip: Mapping[str, Any]) -> str:
+    """The first known name of a clip of :func:`clips_of`."""
+    known = (clip[key] for key in NAMES_OF_CLIPS)
+    return next((name for name in known if name != UNKNOWN), UNKNOWN)
+
+
 def last_steps(
     hub: MessageHub, iteration: int, count: int, names: Iterable[str]
 ) -> list[dict[str, Any]]:

@@ -200,25 +200,31 @@ def warnings(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize('micro', [1, 2])
-def test_below_the_patience_its_step_is_left_out(tmp_path, warnings, micro):
-    """Also if another micro-batch of the step was bad, in bfloat16, too."""
+@pytest.mark.parametrize(
+    ('micro', 'bad', 'moved'),
+    [(1, (3, 7), [1, 2, 4, 5, 6, 8]), (3, (1, 5), [8])],
+)
+def test_below_the_patience_its_step_is_left_out(
+    tmp_path, warnings, micro, bad, moved
+):
+    """Also if an earlier micro-batch of the step was bad."""
+    clip = (bad[0] - 1) * BATCH
     moves = Moves()
     config = settings(
         tmp_path,
-        [4],
+        [clip],
         [moves],
         patience=2,
         **HALF,
         accumulative_counts=micro,
     )
     runner, _ = train(config)
-    steps = {1: [1, 2, 4, 5, 6, 8], 2: [2, 6]}
-    assert moves.iterations == steps[micro]
-    [first, second] = [text for text in warnings if 'not finite' in text]
-    assert 'iteration 3 (here nan; 1 in a row' in first
-    assert first.endswith('its step is left out. Clips here: id 4, id 5')
-    assert 'iteration 7 (here nan; 1 in a row' in second
+    assert moves.iterations == moved
+    told = [text for text in warnings if 'not finite' in text]
+    names = f'Clips here: id {clip}, id {clip + 1}'
+    for text, iteration in zip(told, bad, strict=True):
+        assert f'iteration {iteration} (here nan; 1 in a row' in text
+        assert text.endswith(f'its step is left out. {names}')
     assert reports(config) == []
     assert all(bool(p.isfinite().all()) for p in runner.model.parameters())
 

@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
         capture_output=True,
         text=True,
-        timeout=120,  # one that hangs fails
+        timeout=90,  # one that hangs fails
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return folder

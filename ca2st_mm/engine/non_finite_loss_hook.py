@@ -17,6 +17,7 @@ from torch import nn
 from ca2st_mm.engine.loss_watch import LossWatch
 from ca2st_mm.engine.non_finite_report import (
     UNKNOWN,
+    advice,
     clips_of,
     describe_weights,
     last_noted,
@@ -83,8 +84,7 @@ class NonFiniteLossHook(Hook):
         NonFiniteLossError: In training, in all processes alike.
     """
 
-    # After the LoggerHook, so that the log has the step; before CheckpointHook
-    # (VERY_LOW).
+    # After the LoggerHook, which logs the step; before CheckpointHook.
     priority = 'LOW'
 
     def __init__(self, patience: int = 3) -> None:
@@ -211,7 +211,7 @@ class NonFiniteLossHook(Hook):
             f'The loss was not finite in {self.patience} steps in a row '
             f'(iterations {first} to {last}), so training stopped. Their '
             f'clips and the first module that is not finite are in {reports}. '
-            + _advice(checkpoint)
+            + advice(checkpoint)
         )
 
     def _report(
@@ -250,12 +250,3 @@ class NonFiniteLossHook(Hook):
 
 def _bare(model: Any) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
-
-
-def _advice(checkpoint: str | None) -> str:
-    if checkpoint is None:
-        return (
-            'There is no checkpoint with finite weights to resume from: mend '
-            'the cause and start again'
-        )
-    return f'Mend the cause, then go on with --resume {checkpoint}'

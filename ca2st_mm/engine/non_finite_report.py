@@ -171,3 +171,13 @@ def run_again(
         found['error'] = str(error)
     found['first_module'] = search.found
     return found
+
+
+def advice(checkpoint: str | None) -> str:
+    """How to go on from the last good checkpoint, if there is one."""
+    if checkpoint is None:
+        return (
+            'There is no checkpoint with finite weights to resume from: mend '
+            'the cause and start again'
+        )
+    return f'Mend the cause, then go on with --resume {checkpoint}'

@@ -21,15 +21,19 @@ def folder(tmp_path_factory):
         *[sys.executable, '-m', 'torch.distributed.run', '--standalone'],
         *['--nproc-per-node=2', str(SCRIPT), str(folder)],
     ]
-    done = subprocess.run(
+    running = subprocess.Popen(
         command,
         cwd=folder,
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=90,  # one that hangs fails
     )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    try:
+        out, _ = running.communicate(timeout=90)  # one that hangs fails
+    finally:
+        running.terminate()  # torchrun ends its processes then
+    assert running.returncode == 0, out[-3000:]
     return folder
 
 

@@ -27,7 +27,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='mixed precision (on the CPU: bfloat16)',
+        help='mixed precision: bfloat16, or float16 with a loss scaler on '
+        'GPUs without it',
     )
     parser.add_argument(
         '--auto-scale-lr',

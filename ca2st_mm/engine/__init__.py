@@ -9,6 +9,10 @@ from ca2st_mm.engine.fsdp_units import wrap_halves
 from ca2st_mm.engine.layer_decay import MultiExpertOptimConstructor
 from ca2st_mm.engine.linear_scaling_hook import LinearScalingHook
 from ca2st_mm.engine.missed_validation_hook import MissedValidationHook
+from ca2st_mm.engine.non_finite_loss_hook import (
+    NonFiniteLossError,
+    NonFiniteLossHook,
+)
 from ca2st_mm.engine.preflight import MissingFileError, check_files
 from ca2st_mm.engine.random_state_hook import RandomStateHook, seed_worker
 from ca2st_mm.engine.result_record import ResultRecordHook
@@ -28,6 +32,8 @@ __all__ = [
     'MissingFileError',
     'MissedValidationHook',
     'MultiExpertOptimConstructor',
+    'NonFiniteLossError',
+    'NonFiniteLossHook',
     'RandomStateHook',
     'ResultRecordHook',
     'StallWatchHook',

@@ -13,6 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ca2st_mm.engine.class_check import ClassCountError
+from ca2st_mm.engine.non_finite_loss_hook import NonFiniteLossError
 from ca2st_mm.engine.preflight import MissingFileError
 from ca2st_mm.zoo import ZooError
 
@@ -93,8 +94,10 @@ def enable_amp(cfg: Config) -> None:
     """Switch the config to mixed precision on the device at hand.
 
     Args:
-        cfg: Changed in place: ``AmpOptimWrapper`` where CUDA is available,
-            ``BFloat16OptimWrapper`` elsewhere.
+        cfg: Changed in place: ``BFloat16OptimWrapper`` on the CPU and on
+            GPUs that compute in bfloat16, ``AmpOptimWrapper`` (float16 and a
+            loss scaler) on older GPUs, and on any GPU if the config names
+            it.
 
     Raises:
         UsageError: If the config uses another wrapper.
@@ -106,7 +109,10 @@ def enable_amp(cfg: Config) -> None:
             f'--amp replaces OptimWrapper, but the config uses {kind}; '
             'leave --amp out or change optim_wrapper.type'
         )
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and (
+        kind == 'AmpOptimWrapper'
+        or not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
         return
@@ -146,6 +152,7 @@ def run_or_explain(
     explained: tuple[type[Exception], ...] = (
         ClassCountError,
         MissingFileError,
+        NonFiniteLossError,
         UsageError,
         ZooError,
     ),

@@ -4,9 +4,16 @@
 import os
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
+
+from ca2st_mm.checkpoints.files import (
+    UnsafeCheckpointError,
+    read_checkpoint,
+)
+from ca2st_mm.utils.finite import is_finite
 
 NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 TENSOR_FILES = ('.pt', '.pth')
@@ -37,15 +44,48 @@ class AtomicLocalBackend(LocalBackend):
 def last_whole_checkpoint(work_dir: str | Path) -> str | None:
     """The newest checkpoint in a work folder that can be read to its end.
 
+    Args:
+        work_dir: As for :func:`whole_checkpoints`.
+
+    Returns:
+        Its path, or None if there is none.
+    """
+    return next(whole_checkpoints(work_dir), None)
+
+
+def last_finite_checkpoint(work_dir: str | Path) -> str | None:
+    """The newest whole checkpoint whose weights are all finite.
+
+    A folder, or a file that names code to run, is not read: it counts if it
+    is whole.
+
+    Args:
+        work_dir: As for :func:`whole_checkpoints`.
+
+    Returns:
+        Its path, or None if there is none.
+    """
+    return next(filter(_may_be_finite, whole_checkpoints(work_dir)), None)
+
+
+def _may_be_finite(path: str) -> bool:
+    if Path(path).is_dir():
+        return True
+    try:
+        return is_finite(read_checkpoint(path).get('state_dict'))
+    except UnsafeCheckpointError:
+        return True
+
+
+def whole_checkpoints(work_dir: str | Path) -> Iterator[str]:
+    """Checkpoints that can be read to their end, the newest first.
+
     MMEngine's strategies (``FlexibleRunner``) write in place, past
     :class:`AtomicLocalBackend`, so that a kill can leave part of one here.
 
     Args:
         work_dir: Folder with ``epoch_N.pth`` or ``iter_N.pth``: files, or
             folders as DeepSpeed and FSDP with local states write them.
-
-    Returns:
-        Its path, or None if there is none.
     """
     found = []
     for path in Path(work_dir).glob('*.pth'):
@@ -54,8 +94,7 @@ def last_whole_checkpoint(work_dir: str | Path) -> str | None:
             found.append((path.stat().st_mtime, number, path))
     for _, _, path in sorted(found, reverse=True):
         if is_whole_folder(path) if path.is_dir() else is_whole(path):
-            return str(path)
-    return None
+            yield str(path)
 
 
 def is_whole(path: str | Path) -> bool:

@@ -18,6 +18,8 @@ default_hooks = dict(
     ),
     random_state=dict(type='RandomStateHook'),  # --resume draws on
     missed_validation=dict(type='MissedValidationHook'),  # and validates
+    # NaN moves no weight; a report says where it begins
+    non_finite_loss=dict(type='NonFiniteLossHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # results.json beside the log of a test: what its numbers depend on
     result_record=dict(type='ResultRecordHook'),

@@ -41,7 +41,11 @@ model = dict(
 # A multi-expert model takes its streams by name, even a single one.
 test_pipeline = [
     *_base_.test_pipeline[:-1],
-    dict(type='PackActionInputs', collect_keys=('imgs',)),
+    dict(
+        type='PackActionInputs',
+        collect_keys=('imgs',),
+        meta_keys=('img_shape', 'filename'),
+    ),
 ]
 train_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

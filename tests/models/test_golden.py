@@ -44,6 +44,21 @@ def test_logits_float64(name):
 
 
 @pytest.mark.parametrize('name', TINY + SLOW)
+def test_bfloat16_keeps_the_direction_of_the_logits(name):
+    """Of what tells the classes apart: the mean of a clip's logits is not."""
+    case = GoldenCase(name)
+    model = case.model()
+    with torch.no_grad():
+        full = by_name(case.logits(model))
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            half = by_name(case.logits(model))
+    for key, value in half.items():
+        a, b = (x - x.mean(-1, True) for x in (value.float(), full[key]))
+        assert value.dtype == torch.bfloat16
+        assert torch.cosine_similarity(a, b, dim=-1).min() > 0.999
+
+
+@pytest.mark.parametrize('name', TINY + SLOW)
 def test_pooled_features(name):
     case = GoldenCase(name)
     with torch.no_grad():

@@ -122,7 +122,8 @@ def train(config, losses=None, name='run', engine=Runner, **changes):
     runtime = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
     default_hooks = copy.deepcopy(runtime.default_hooks.to_dict())
     default_hooks['checkpoint']['save_best'] = None
-    default_hooks['checkpoint'].update(cfg.pop('checkpoint', {}))
+    for hook in ('checkpoint', 'non_finite_loss'):
+        default_hooks[hook].update(cfg.pop(hook, {}))
     cfg.setdefault('log_level', 'WARNING')
     runner = engine(
         **cfg,

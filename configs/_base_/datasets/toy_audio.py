@@ -6,7 +6,7 @@ _base_ = './toy_rgb.py'
 test_pipeline = [
     dict(type='LoadAudio', sample_rate=16000),
     dict(type='LogMelSpectrogram', num_frames=128, num_mels=64),
-    dict(type='PackActionInputs'),
+    dict(type='PackActionInputs', meta_keys=('filename',)),
 ]
 train_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -10,7 +10,7 @@ test_pipeline = [
     dict(type='DecodeVideo'),
     dict(type='Resize', scale=(32, 32), keep_ratio=False),
     dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    dict(type='PackActionInputs', meta_keys=('img_shape', 'filename')),
 ]
 
 dataset = dict(

@@ -1,0 +1,288 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A loss that is not finite moves no weight, and its report is exact."""
+
+import copy
+import json
+import weakref
+from pathlib import Path
+
+import pytest
+import tiny_models as tiny
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from runs import Clips, Losses, loader, recipe, tiny_config, tiny_model, train
+
+from ca2st_mm.engine import NonFiniteLossError, NonFiniteLossHook
+from ca2st_mm.models.recognizers import MultiExpertRecognizer
+from ca2st_mm.registry import MODELS
+
+CLIPS, BATCH = 8, 2
+FULL, HALF = {}, dict(type='BFloat16OptimWrapper')
+LINK = 'backbone.links.1.spatial_audio.b_from_a'
+
+
+class NamedClips(Clips):
+    """As a manifest with ids gives them."""
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        names = dict(clip_id=f'id {index}', filename=f'{index}.mp4')
+        sample['data_samples'].set_metainfo(names)
+        return sample
+
+
+class Poison(Hook):
+    """Puts a NaN into a parameter before an iteration."""
+
+    def __init__(self, name, at):
+        self.name, self.at = name, at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == self.at:
+            with torch.no_grad():
+                runner.model.get_parameter(self.name).view(-1)[0] = torch.nan
+
+
+class Moves(Hook):
+    """Remembers in which iterations a trained weight moved."""
+
+    def __init__(self):
+        self.iterations = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.before = self._weights(runner)
+
+    def after_train_iter(
+        self, runner, batch_idx, data_batch=None, outputs=None
+    ):
+        if not torch.equal(self.before, self._weights(runner)):
+            self.iterations.append(runner.iter + 1)
+
+    @staticmethod
+    def _weights(runner):
+        trained = (p for p in runner.model.parameters() if p.requires_grad)
+        return torch.cat([p.detach().flatten() for p in trained])
+
+
+def settings(tmp_path, broken=(), hooks=(), patience=1, **wrapper):
+    """CA2ST on noise; the sound of broken clips has one NaN."""
+    inputs = tiny.streams(CLIPS)
+    for clip in broken:
+        inputs['audios'][clip].view(-1)[3] = torch.nan
+    labels = [i % 4 for i in range(CLIPS)]
+    config = recipe(epochs=2)
+    config['optim_wrapper'].update(wrapper)
+    config['custom_hooks'] += hooks
+    config['param_scheduler'] = []  # the first step moves the weights, too
+    return dict(
+        config,
+        model=tiny_model(tiny.CA2ST, inputs),
+        train_dataloader=loader(NamedClips(inputs, labels), BATCH),
+        work_dir=str(tmp_path / 'work'),
+        randomness=dict(seed=1),
+        non_finite_loss=dict(patience=patience),
+    )
+
+
+def reports(config):
+    return list(Path(config['work_dir']).rglob('non_finite_loss_*.json'))
+
+
+def stopped(config):
+    """The message and the report of a run that stops."""
+    losses = Losses()
+    with pytest.raises(NonFiniteLossError) as error:
+        train(config, losses)
+    [path] = reports(config)
+    assert path.name == 'non_finite_loss_rank0.json'
+    assert str(path) in str(error.value)
+    report = json.loads(path.read_text())
+    told = [float(step['loss']) for step in report['last_steps']]
+    seen = [
+        losses.values[step['iteration'] - 1] for step in report['last_steps']
+    ]
+    assert told == pytest.approx(seen, nan_ok=True)
+    return str(error.value), report
+
+
+@pytest.mark.parametrize('precision', [FULL, HALF])
+def test_a_clip_with_a_nan_is_named(tmp_path, precision):
+    config = settings(tmp_path, [5], clip_grad=dict(max_norm=1.0), **precision)
+    message, report = stopped(config)
+    assert 'iterations 3 to 3' in message
+    [step] = report['bad_steps']
+    clip = dict(clip_id='id 4', filename='4.mp4', inputs_not_finite=[])
+    assert step['clips'] == [
+        clip,
+        dict(clip_id='id 5', filename='5.mp4', inputs_not_finite=['audios']),
+    ]
+    assert (step['iteration'], step['loss']) == (3, 'nan')
+    assert report['run_again'] == dict(
+        inputs_finite=False, loss='nan', first_module=None, error=None
+    )
+    assert report['weights'] == dict(finite=True, first_not_finite=None)
+    iterations = [step['iteration'] for step in report['last_steps']]
+    assert iterations == [1, 2, 3]
+    assert all(step['lr'] > 0 for step in report['last_steps'])
+    *norms, last = report['grad_norms']
+    assert len(norms) == 2 and all(norm > 0 for norm in norms)
+    assert last == 'nan'
+
+
+@pytest.mark.parametrize(
+    ('parameter', 'precision'),
+    [
+        ('backbone.experts.temporal.layers.1.ffn.adapter.down.weight', FULL),
+        (f'{LINK}.attn.proj.bias', HALF),
+        ('cls_head.fc_cls.weight', FULL),
+    ],
+)
+def test_a_module_with_a_nan_is_named(tmp_path, parameter, precision):
+    hooks = [Poison(parameter, at=3)]
+    config = settings(tmp_path, hooks=hooks, **precision)
+    _, report = stopped(config)
+    found = report['run_again']
+    assert found['first_module']['name'] == parameter.rpartition('.')[0]
+    assert found['inputs_finite'] and found['loss'] == 'nan'
+    assert report['weights']['first_not_finite'] == parameter
+    [step] = report['bad_steps']
+    assert not any(clip['inputs_not_finite'] for clip in step['clips'])
+    assert report['grad_norms'] == 'unknown'
+
+
+class Broken(MultiExpertRecognizer):
+    """Computes a loss, remembers it and says it is infinite."""
+
+    def loss(self, inputs, data_samples, **kwargs):
+        losses = super().loss(inputs, data_samples, **kwargs)
+        self.seen.append(losses['loss_cls'].item())
+        return dict(losses, loss_cls=losses['loss_cls'] / 0)
+
+
+@pytest.mark.parametrize('precision', [FULL, HALF])
+def test_the_second_run_equals_the_step(tmp_path, precision):
+    """Though blending changes labels in place, and drop paths are random."""
+    config = settings(tmp_path, **precision)
+    streams = config['train_dataloader']['dataset'].inputs
+    links = [dict(link, drop_path_rate=0.5) for link in tiny.CA2ST['links']]
+    model = tiny_config(dict(tiny.CA2ST, links=links), streams)
+    model['data_preprocessor'].update(
+        type='MultiStreamDataPreprocessor',
+        blending=dict(type='MultiStreamBlending', prob=1.0, cut=('audios',)),
+    )
+    MODELS.register_module(module=Broken, force=True)
+    config['model'] = tiny.randomize(MODELS.build(dict(model, type='Broken')))
+    config['model'].seen = []
+    _, report = stopped(config)
+    step, again = config['model'].seen
+    assert again == step
+    assert report['run_again']['loss'] == 'inf'
+    assert report['run_again']['first_module']['name'] == 'the model'
+
+
+def test_a_finite_run_is_left_alone(tmp_path, monkeypatch):
+    config = settings(tmp_path)
+    again = copy.deepcopy(config)
+    _, watched = train(config)
+    assert reports(config) == []
+    for name in ('before_train', 'after_train_iter', 'after_train'):
+        monkeypatch.setattr(NonFiniteLossHook, name, getattr(Hook, name))
+    _, alone = train(again)
+    assert len(alone.values) == 2 * CLIPS / BATCH
+    assert watched.values == alone.values
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    seen = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda _, text: seen.append(text))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ('micro', 'bad', 'moved'),
+    [(1, (3, 7), [1, 2, 4, 5, 6, 8]), (3, (1, 5), [8])],
+)
+def test_below_the_patience_its_step_is_left_out(
+    tmp_path, warnings, micro, bad, moved
+):
+    """Also if an earlier micro-batch of the step was bad."""
+    clip = (bad[0] - 1) * BATCH
+    moves = Moves()
+    config = settings(
+        tmp_path,
+        [clip],
+        [moves],
+        patience=2,
+        **HALF,
+        accumulative_counts=micro,
+    )
+    runner, _ = train(config)
+    assert moves.iterations == moved
+    told = [text for text in warnings if 'not finite' in text]
+    names = f'Clips here: id {clip}, id {clip + 1}'
+    for text, iteration in zip(told, bad, strict=True):
+        assert f'iteration {iteration} (here nan; 1 in a row' in text
+        assert text.endswith(f'its step is left out. {names}')
+    assert reports(config) == []
+    assert all(bool(p.isfinite().all()) for p in runner.model.parameters())
+
+
+def test_the_last_checkpoint_with_finite_weights_is_named(tmp_path):
+    """A NaN that the optimizer did not bring can be in a checkpoint."""
+    hooks = [Poison('cls_head.fc_cls.bias', at=4)]
+    config = settings(tmp_path, hooks=hooks, patience=2)
+    config['train_cfg'] = dict(type='IterBasedTrainLoop', max_iters=8)
+    config['checkpoint'] = dict(interval=1, by_epoch=False, max_keep_ckpts=9)
+    message, report = stopped(config)
+    work = Path(config['work_dir'])
+    assert message.endswith(f'--resume {work / "iter_3.pth"}')
+    # None is written when the run stops.
+    names = {path.name for path in work.glob('*.pth')}
+    assert names == {f'iter_{i}.pth' for i in range(1, 5)}
+    assert [s['iteration'] for s in report['bad_steps']] == [4, 5]
+
+
+def test_no_checkpoint_is_said(tmp_path):
+    message, _ = stopped(settings(tmp_path, [0]))
+    assert 'There is no checkpoint with finite weights' in message
+
+
+def test_only_the_last_20_steps_are_told(tmp_path):
+    hooks = [Poison('cls_head.fc_cls.bias', at=23)]
+    config = settings(tmp_path, hooks=hooks)
+    config['train_cfg']['max_epochs'] = 9
+    _, report = stopped(config)
+    found = [step['iteration'] for step in report['last_steps']]
+    assert found == list(range(4, 24))
+
+
+class Batches(Hook):
+    """Sees whether the batches of earlier steps are gone."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self):
+        self.kept, self.alive = [], []
+
+    def before_train(self, runner):
+        runner.model.register_forward_pre_hook(self._note, with_kwargs=True)
+
+    def _note(self, model, args, kwargs):
+        self.kept.append(weakref.ref(kwargs['inputs']['imgs']))
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.alive += [ref for ref in self.kept if ref() is not None]
+
+
+def test_no_batch_outlives_its_step(tmp_path):
+    batches = Batches()
+    train(settings(tmp_path, [4], [batches], patience=2))
+    assert len(batches.kept) == 2 * CLIPS / BATCH
+    assert batches.alive == []
+
+
+def test_a_patience_below_one_is_refused():
+    with pytest.raises(ValueError, match='patience .* at least 1'):
+        NonFiniteLossHook(patience=0)

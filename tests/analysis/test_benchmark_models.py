@@ -56,6 +56,24 @@ def test_arithmetic_is_counted_with_attention(tools):
     assert found == pytest.approx(2 * 2 * 50 * 50 * 8 / 1e9)
 
 
+def test_the_backward_pass_is_counted_too(tools):
+    model = torch.nn.Linear(20, 30)
+    x = torch.ones(5, 20, requires_grad=True)
+    step = tools[0].step_of(model, lambda: model(x), 'train')
+    # The layer, the gradient of its input and that of its weight.
+    assert tools[0].count_gmac(step) == pytest.approx(3 * 5 * 20 * 30 / 1e9)
+
+
+def test_a_subject_is_compared_run_by_run(tools):
+    def timed(*seconds):
+        return [dict(cpu_s=s, wall_s=s / 2) for s in seconds]
+
+    # Another job came in the second run and slowed all three.
+    runs = dict(cast=timed(3, 30, 3), a=timed(1, 10, 1), b=timed(1, 10, 1))
+    found = tools[1].beside(runs, 'cast', ['a', 'b'], 'experts')
+    assert found == dict(cpu_s_to_experts=1.5, wall_s_to_experts=1.5)
+
+
 def test_the_baseline_is_compared_at_an_equal_rate(tools):
     row = dict(
         model='cast',

@@ -15,6 +15,7 @@ MKL or by oneDNN, whichever is faster here.  A switch, such as
 import argparse
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from measured_models import (
     MODELS,
     MODES,
     SWITCHES,
+    Runs,
     bare_expert,
     conditions,
     convolution_step,
@@ -97,41 +99,49 @@ def measure(
         bare = bare_expert(expert, batch, spec_frames)
         steps[expert] = forward_step(bare[1])
     runs = measure_in_turn(steps, repeats)
-    gmac = count_gmac(plain_call)
+    gmac_step = count_gmac(step_of(plain, plain_call, mode))
+    gmac_forward = count_gmac(forward_step(plain_call))
     plain.backbone.leave_nothing_out()
     row = dict(
         model=subject,
         mode=mode,
         cpu_s=median_of(runs[subject], 'cpu_s'),
         wall_s=median_of(runs[subject], 'wall_s'),
-        gmac_forward=gmac,
-        gmac_as_papers_count=count_gmac(plain_call),
+        gmac_step=gmac_step,
+        gmac_forward=gmac_forward,
+        gmac_as_papers_count=count_gmac(forward_step(plain_call)),
         matmul_gmac_per_cpu_s=MATMUL_GMAC / median_of(runs['matmul'], 'cpu_s'),
         convolution_gmac_per_cpu_s=MATMUL_GMAC
         / median_of(runs['convolution'], 'cpu_s'),
-    )
-    if switch != 'plain':
-        for key in ('cpu_s', 'wall_s'):
-            row[f'{key}_to_plain'] = statistics.median(
-                run[key] / other[key]
-                for run, other in zip(
-                    runs[subject], runs['plain'], strict=True
-                )
-            )
-    if experts:
-        for key in ('cpu_s', 'wall_s'):
-            row[f'{key}_to_experts'] = statistics.median(
-                run[key] / sum(runs[expert][i][key] for expert in experts)
-                for i, run in enumerate(runs[subject])
-            )
         # The peak of the machine is what the faster library reaches.
-        row['part_of_peak'] = statistics.median(
-            gmac / run['cpu_s'] * min(a['cpu_s'], b['cpu_s']) / MATMUL_GMAC
+        part_of_peak=statistics.median(
+            gmac_step
+            / run['cpu_s']
+            * min(a['cpu_s'], b['cpu_s'])
+            / MATMUL_GMAC
             for run, a, b in zip(
                 runs[subject], runs['matmul'], runs['convolution'], strict=True
             )
-        )
+        ),
+    )
+    if switch != 'plain':
+        row |= beside(runs, subject, ['plain'], 'plain')
+    if experts:
+        row |= beside(runs, subject, experts, 'experts')
     return row
+
+
+def beside(
+    runs: Runs, subject: str, others: Sequence[str], name: str
+) -> dict[str, float]:
+    """Time of a subject as a part of the sum of others, run by run."""
+    return {
+        f'{key}_to_{name}': statistics.median(
+            run[key] / sum(runs[other][i][key] for other in others)
+            for i, run in enumerate(runs[subject])
+        )
+        for key in ('cpu_s', 'wall_s')
+    }
 
 
 def beside_baseline(row: dict, baseline: dict) -> dict:

@@ -32,6 +32,8 @@ SWITCHES = {
 }
 MATMUL_SIZE = 2048
 Call = Callable[[], Any]
+# By subject, `wall_s` and `cpu_s` of every run.
+Runs = dict[str, list[dict[str, float]]]
 
 
 def inputs_of(
@@ -165,17 +167,12 @@ def convolution_step() -> Call:
 MATMUL_GMAC = MATMUL_SIZE**3 / 1e9
 
 
-def measure_in_turn(
-    steps: Mapping[str, Call], repeats: int
-) -> dict[str, list[dict[str, float]]]:
+def measure_in_turn(steps: Mapping[str, Call], repeats: int) -> Runs:
     """Run all steps in turn, several times, after one run to warm up.
 
     Other jobs of the machine then slow all of them alike.
-
-    Returns:
-        By step, ``wall_s`` and ``cpu_s`` of every run.
     """
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in steps}
+    runs: Runs = {name: [] for name in steps}
     for step in steps.values():
         step()
     for _ in range(repeats):
@@ -201,12 +198,12 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def count_gmac(call: Call) -> float:
-    """Billions of multiply-accumulates of one forward pass."""
+def count_gmac(step: Call) -> float:
+    """Billions of multiply-accumulates of a step, backward pass and all."""
     # The counter knows attention by its parts only.
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        call()
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        step()
     return counter.get_total_flops() / 2e9
 
 

@@ -80,6 +80,7 @@ def main() -> None:
     check_files(cfg, 'test')
     check_classes(cfg, 'test')
     launch.build_runner(cfg).test()
+    launch.leave_process_group()
 
 
 if __name__ == '__main__':

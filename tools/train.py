@@ -116,6 +116,7 @@ def main() -> None:
     check_files(cfg, 'train')
     check_classes(cfg, 'train')
     launch.build_runner(cfg).train()
+    launch.leave_process_group()
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 """What the command lines for training and testing have in common."""
 
 import argparse
+import gc
 import os
 import os.path as osp
 import sys
@@ -9,6 +10,7 @@ from typing import Callable
 
 import torch
 from mmaction.registry import RUNNERS
+from mmengine import dist
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
@@ -126,6 +128,21 @@ def build_runner(cfg: Config) -> Runner:
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+def leave_process_group() -> None:
+    """End a distributed run whose work is done; alone, do nothing.
+
+    Call it once nothing uses the runner any more.  A thread of gloo that
+    still lets go of a tensor while Python ends brings the process down with
+    ``terminate called without an active exception``, after all its work is
+    done; torchrun then reports a failed run.  Gloo joins its threads when
+    nobody refers to the group any more, and models refer to it in cycles.
+    """
+    if dist.is_distributed():
+        dist.barrier()  # one that leaves early breaks what others still read
+        gc.collect()
+        torch.distributed.destroy_process_group()
 
 
 def usable_device(name: str) -> str:

@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 from runs import Losses, train  # noqa: E402
 
 from ca2st_mm.engine import NonFiniteLossError  # noqa: E402
+from ca2st_mm.engine.launch import leave_process_group  # noqa: E402
 
 
 class Model(Losses):
@@ -72,8 +73,7 @@ def main():
         micro=run(folder, 'micro', [1], micro=2),
     )
     (folder / f'{two.RANK}.json').write_text(json.dumps(found))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 if __name__ == '__main__':

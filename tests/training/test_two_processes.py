@@ -34,8 +34,8 @@ def start(command, folder):
 
 
 @pytest.fixture(scope='module')
-def found(tmp_path_factory):
-    """What one process found, and what two did."""
+def folder(tmp_path_factory):
+    """Where one process wrote what it found, and two."""
     folder = tmp_path_factory.mktemp('processes')
     pair = [
         '-m',
@@ -46,6 +46,12 @@ def found(tmp_path_factory):
     for running in [start([], folder), start(pair, folder)]:
         out, _ = running.communicate(timeout=240)  # one that hangs fails
         assert running.returncode == 0, out[-3000:]
+    return folder
+
+
+@pytest.fixture(scope='module')
+def found(folder):
+    """What one process found, and what two did."""
     return [
         json.loads((folder / name).read_text())
         for name in ('0-of-1.json', '0-of-2.json', '1-of-2.json')
@@ -111,3 +117,13 @@ def test_processes_draw_apart_and_start_together(found):
         pairs = list(zip(first[drawn], second[drawn], strict=True))
         assert len(pairs) == 4
         assert all(a != b for a, b in pairs), drawn
+
+
+@pytest.mark.skipif(
+    not Path('/proc/self/task').exists(), reason='only Linux lists threads'
+)
+@pytest.mark.parametrize('rank', [0, 1])
+def test_no_thread_of_gloo_outlives_the_run(folder, rank):
+    """One that does brings the process down, if rarely, as Python ends."""
+    left = folder / f'{rank}-of-2-threads.json'
+    assert json.loads(left.read_text()) == []

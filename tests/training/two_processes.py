@@ -32,6 +32,7 @@ from runs import (  # noqa: E402
 from two_judges import judge_all  # noqa: E402
 
 from ca2st_mm.engine import last_whole_checkpoint  # noqa: E402
+from ca2st_mm.engine.launch import leave_process_group  # noqa: E402
 from ca2st_mm.models.data_preprocessors import (  # noqa: E402
     MultiStreamBlending,
 )
@@ -209,6 +210,14 @@ def random_draws(folder):
     return dict(started=seen.started, shares=seen.shares, masks=seen.masks)
 
 
+def threads_of_gloo():
+    """Names of those that Python's end would kill; Linux lists them."""
+    names = [
+        task.read_text() for task in Path('/proc/self/task').glob('*/comm')
+    ]
+    return [name.strip() for name in names if 'gloo' in name]
+
+
 def main():
     folder = Path(sys.argv[1])
     init_default_scope('mmaction')
@@ -225,9 +234,10 @@ def main():
         judged=judge_all(),
     )
     (folder / f'{RANK}-of-{WORLD}.json').write_text(json.dumps(found))
-    if WORLD > 1:  # or the one that ends first takes the other with it
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+    leave_process_group()
+    (folder / f'{RANK}-of-{WORLD}-threads.json').write_text(
+        json.dumps(threads_of_gloo())
+    )
 
 
 if __name__ == '__main__':

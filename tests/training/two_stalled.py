@@ -14,6 +14,8 @@ from runs import Losses, loader, train
 from stalls import SlowClips, watched
 from two_processes import RANK, data, settings
 
+from ca2st_mm.engine.launch import leave_process_group
+
 PATIENCE, WAIT = 0.5, 2.5
 CLIPS, BATCH, STEPS = 9, 2, 3
 
@@ -31,10 +33,9 @@ def main():
         train_cfg=dict(by_epoch=True, max_epochs=1),
         custom_hooks=[*config['custom_hooks'], watched(PATIENCE)],
     )
-    _, losses = train(config, Losses(), work_dir=str(Path(sys.argv[1])))
+    losses = train(config, Losses(), work_dir=str(Path(sys.argv[1])))[1]
     assert len(losses.values) == STEPS
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 if __name__ == '__main__':

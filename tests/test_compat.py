@@ -206,7 +206,7 @@ def test_processes_meet_without_a_gpu(cure):
         LOAD_COMPAT + cure + 'import os, torch\n'
         'from mmengine.dist import init_dist, get_world_size\n'
         'os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1",\n'
-        '                  MASTER_ADDR="127.0.0.1", MASTER_PORT="29613")\n'
+        '                  MASTER_ADDR="127.0.0.1", MASTER_PORT="0")\n'
         'set_device = torch.cuda.set_device\n'
         'init_dist("pytorch", backend="gloo")\n'
         'print(get_world_size(), torch.cuda.set_device is set_device)\n'

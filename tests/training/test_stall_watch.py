@@ -3,6 +3,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from mmengine.config import Config
 from mmengine.runner import runner as runner_module
 from runs import CONFIGS, Losses, train
 from stalls import SlowStep, stalling_run
-from test_two_processes import ROOT, free_port
+from test_two_processes import ROOT
 
 from ca2st_mm.engine import StallWatchHook
 from ca2st_mm.models.necks import BottleneckCrossAttention
@@ -186,6 +187,12 @@ def test_every_recipe_is_watched_and_before_nccl_gives_up():
     cfg = Config.fromfile(CONFIGS / 'ca2st/ca2st_k400.py')
     hook = cfg.default_hooks.stall_watch
     assert hook.type == 'StallWatchHook' and hook.minutes < 10
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(('127.0.0.1', 0))
+        return found.getsockname()[1]
 
 
 def test_each_of_two_processes_says_where_it_waits(tmp_path):

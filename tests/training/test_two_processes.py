@@ -3,7 +3,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +12,6 @@ from two_judges import METRICS, UNREADABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name('two_processes.py')
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        return found.getsockname()[1]
 
 
 def start(command, folder):
@@ -37,12 +30,8 @@ def start(command, folder):
 def folder(tmp_path_factory):
     """Where one process wrote what it found, and two."""
     folder = tmp_path_factory.mktemp('processes')
-    pair = [
-        '-m',
-        'torch.distributed.run',
-        '--nproc-per-node=2',
-        f'--master-port={free_port()}',
-    ]
+    torchrun = ['-m', 'torch.distributed.run', '--standalone']
+    pair = [*torchrun, '--nproc-per-node=2']
     for running in [start([], folder), start(pair, folder)]:
         out, _ = running.communicate(timeout=240)  # one that hangs fails
         assert running.returncode == 0, out[-3000:]

@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         '--switches',
         nargs='+',
         choices=SWITCHES,
-        default=['plain', 'recompute', 'bfloat16'],
+        default=['plain', 'recompute', 'bfloat16', 'recompute_bfloat16'],
     )
     parser.add_argument('--json', type=Path, help='where to write all numbers')
     parser.add_argument('--only', type=json.loads, help=argparse.SUPPRESS)

@@ -29,6 +29,9 @@ SWITCHES = {
     'recompute': dict(activations='recompute'),
     'compile': {},
     'bfloat16': dict(frozen_dtype='bfloat16'),
+    'recompute_bfloat16': dict(
+        activations='recompute', frozen_dtype='bfloat16'
+    ),
 }
 MATMUL_SIZE = 2048
 Call = Callable[[], Any]
@@ -89,8 +92,10 @@ def ours(
     streams |= {f'{s}_times' for s in model.backbone.encoder_of}
     chosen = {key: inputs[key] for key in streams}
 
+    half = 'frozen_dtype' in changes
+
     def call() -> Any:
-        with torch.autocast('cpu', torch.bfloat16, switch == 'bfloat16'):
+        with torch.autocast('cpu', torch.bfloat16, half):
             return model.cls_head(model.backbone(**chosen))
 
     return model, call

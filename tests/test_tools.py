@@ -4,6 +4,7 @@
 import math
 import runpy
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +25,8 @@ from tool_runs import (
     weights_of,
     write_data,
 )
+
+from ca2st_mm.engine import launch
 
 
 def run_in(folder, tool, *arguments, options=()):
@@ -139,6 +142,58 @@ def test_auto_scale_lr_needs_to_know_the_batch_of_the_rate(
     assert 'auto_scale_lr=dict(base_batch_size=N)' in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / 'work').exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (
+            ['default_hooks.linear_scaling.type=LinearScalingHook'],
+            'leave --auto-scale-lr out',
+        ),
+        ([], 'does not count the micro-batches'),
+    ],
+)
+def test_auto_scale_lr_is_refused_where_it_is_wrong(
+    configs, tmp_path, capsys, options, words
+):
+    flags = ['--auto-scale-lr', '--work-dir', tmp_path / 'work']
+    flags += ['--target-batch', 2 * BATCH]
+    flags += ['--cfg-options', 'auto_scale_lr.base_batch_size=8', *options]
+    assert run_tool('train.py', configs['classes'], *flags) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_processes_that_would_run_alone_are_refused(
+    configs, tmp_path, capsys, monkeypatch, tool
+):
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    names = [configs['classes'], *(['x.pth'] if tool == 'test.py' else [])]
+    assert run_tool(tool, *names, '--work-dir', tmp_path / 'work') == 2
+    assert 'add --launcher pytorch' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_processes_part_when_all_is_done(
+    configs, trained, tmp_path, monkeypatch, tool
+):
+    done = []
+    runner = SimpleNamespace(
+        train=lambda: done.append('train.py'),
+        test=lambda: done.append('test.py'),
+    )
+    monkeypatch.setattr(launch, 'build_runner', lambda cfg: runner)
+    monkeypatch.setattr(
+        launch, 'leave_process_group', lambda: done.append('left')
+    )
+    names = [
+        configs['classes'],
+        *([trained / 'epoch_1.pth'] if tool == 'test.py' else []),
+    ]
+    assert run_tool(tool, *names, '--work-dir', tmp_path / 'work') == 0
+    assert done == [tool, 'left']
 
 
 def test_no_validate_leaves_no_best_checkpoint(train):

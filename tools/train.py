@@ -9,7 +9,7 @@ import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.class_check import check_classes
 from ca2st_mm.engine.preflight import check_files
-from ca2st_mm.engine.target_batch import set_target_batch
+from ca2st_mm.engine.target_batch import scales_linearly, set_target_batch
 from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 
 
@@ -76,6 +76,33 @@ def resume(cfg: Config, checkpoint: str) -> None:
         )
 
 
+def auto_scale_lr(cfg: Config, accumulates: bool) -> None:
+    """Have MMEngine scale the rate by the clips of all processes.
+
+    Raises:
+        launch.UsageError: If it cannot, or if that would be the wrong rate.
+    """
+    if scales_linearly(cfg):
+        raise launch.UsageError(
+            'the LinearScalingHook of the config already scales the rate by '
+            'the total batch; leave --auto-scale-lr out'
+        )
+    if accumulates:
+        raise launch.UsageError(
+            '--auto-scale-lr does not count the micro-batches of '
+            '--target-batch; leave it out and add '
+            "linear_scaling=dict(type='LinearScalingHook', "
+            'base_batch_size=N) to default_hooks'
+        )
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise launch.UsageError(
+            '--auto-scale-lr needs auto_scale_lr.base_batch_size in the '
+            'config; add auto_scale_lr=dict(base_batch_size=N). Configs '
+            'with LinearScalingHook scale the rate without the flag'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
 def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
     """Write the flags of training into the config.
 
@@ -91,13 +118,7 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
     if args.resume:
         resume(cfg, args.resume)
     if args.auto_scale_lr:
-        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise launch.UsageError(
-                '--auto-scale-lr needs auto_scale_lr.base_batch_size in the '
-                'config; add auto_scale_lr=dict(base_batch_size=N). Configs '
-                'with LinearScalingHook scale the rate without the flag'
-            )
-        cfg.auto_scale_lr.enable = True
+        auto_scale_lr(cfg, args.target_batch is not None)
     randomness = dict(cfg.get('randomness') or {})
     if args.seed is not None:
         randomness['seed'] = args.seed

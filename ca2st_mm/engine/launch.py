@@ -61,7 +61,19 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         MissingFileError: If there is no such config file.
+        UsageError: If torchrun started several processes that would not know
+            of each other.
     """
+    processes = int(os.environ.get('WORLD_SIZE', 1))
+    if (
+        args.launcher == 'none'
+        and processes > 1
+        and 'TORCHELASTIC_RUN_ID' in os.environ
+    ):
+        raise UsageError(
+            f'torchrun started {processes} processes, but each would run '
+            'alone and write over the others; add --launcher pytorch'
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not osp.isfile(args.config):
         raise MissingFileError(
@@ -83,13 +95,12 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def _distribute_on_cpu(cfg: Config) -> None:
     """Set what differs for processes that share no GPU."""
-    cfg.merge_from_dict(
-        {
-            'env_cfg.dist_cfg.backend': 'gloo',
-            'model_wrapper_cfg.type': 'MMDistributedDataParallel',
-            'model_wrapper_cfg.device_ids': None,
-        }
-    )
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    if (cfg.get('strategy') or {}).get('type') == 'DDPStrategy':
+        cfg.merge_from_dict({'strategy.model_wrapper': wrapper})
+    else:
+        cfg.merge_from_dict({'model_wrapper_cfg': wrapper})
 
 
 def enable_amp(cfg: Config) -> None:

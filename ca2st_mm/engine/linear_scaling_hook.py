@@ -37,7 +37,7 @@ class LinearScalingHook(Hook):
         self.tolerance = tolerance
 
     def before_run(self, runner: Runner) -> None:
-        """Scale the rates unless a checkpoint has brought scaled ones.
+        """Scale the rates; what a checkpoint has brought may be scaled.
 
         Raises:
             ValueError: If ``auto_scale_lr`` is on as well.
@@ -67,21 +67,37 @@ class LinearScalingHook(Hook):
                 f'clips_per_step={clips * steps}'
             )
 
+    def before_train(self, runner: Runner) -> None:
+        """Scale what a checkpoint has brought, if its batch was another.
+
+        ``Runner`` loads it after :meth:`before_run`, others load it before.
+        """
+        loaded = runner.optim_wrapper.param_groups[0].get(DONE, 1.0)
+        if loaded != self._ratio:
+            lr = self._scale(runner, self._ratio)
+            runner.logger.warning(
+                f'The checkpoint has rates for a total batch of '
+                f'{loaded * self.base_batch_size:g}; they follow the new one, '
+                f'{lr:.3g} at the highest'
+            )
+
     def _scale(self, runner: Runner, ratio: float) -> float:
         """Scale what groups and schedulers hold; the highest base rate."""
+        self._ratio = ratio
         groups = runner.optim_wrapper.param_groups
-        # FlexibleRunner loads a checkpoint before, Runner after this hook.
-        if DONE not in groups[0]:
+        factor = ratio / groups[0].get(DONE, 1.0)
+        if factor != 1:
             for group in groups:
-                group[DONE] = ratio
-                group['lr'] *= ratio
+                group['lr'] *= factor
                 if 'initial_lr' in group:
-                    group['initial_lr'] *= ratio
+                    group['initial_lr'] *= factor
             for scheduler in runner.param_schedulers or []:
                 if scheduler.param_name == 'lr':
                     scheduler.base_values = [
-                        value * ratio for value in scheduler.base_values
+                        value * factor for value in scheduler.base_values
                     ]
+        for group in groups:
+            group[DONE] = ratio
         return max(group.get('initial_lr', group['lr']) for group in groups)
 
     def _compare(self, runner: Runner, total: int) -> None:

@@ -30,6 +30,7 @@ from ca2st_mm.engine.random_state_hook import (
     random_state,
     set_random_state,
 )
+from ca2st_mm.engine.rank_warning import warn_from_any_rank
 from ca2st_mm.engine.whole_checkpoints import last_finite_checkpoint
 from ca2st_mm.registry import HOOKS
 from ca2st_mm.utils.records import write_record
@@ -181,14 +182,24 @@ class NonFiniteLossHook(Hook):
             self._stop(runner, forward, outputs)
 
     def _warn(self, runner: Runner) -> None:
+        """Name the clips of a bad loss; rank 0 speaks in any case."""
         step = self._bad_steps[-1]
+        guilty = isinstance(step['loss'], str)
+        if runner.rank and not guilty:
+            return
+        whose = f' of rank {runner.rank}' if runner.world_size > 1 else ''
         clips = ', '.join(map(name_of, step['clips']))
-        runner.logger.warning(
-            f'A loss is not finite in iteration {step["iteration"]} (here '
-            f'{step["loss"]}; {len(self._bad_steps)} in a row, the run stops '
-            f'at {self.patience}); '
+        warn_from_any_rank(
+            runner.logger,
+            f'The loss{whose if guilty else " of another rank"} is not finite '
+            f'in iteration {step["iteration"]} ({len(self._bad_steps)} in a '
+            f'row, the run stops at {self.patience}); '
             f'{"its step is left out" if self._holds else "it was trained on"}'
-            f'. Clips here: {clips}'
+            + (
+                f'. It was {step["loss"]}. Clips: {clips}'
+                if guilty
+                else '. That rank names its clips in its own output'
+            ),
         )
 
     def _stop(self, runner: Runner, forward: Forward, outputs: dict) -> None:

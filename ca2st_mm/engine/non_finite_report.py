@@ -167,8 +167,10 @@ def run_again(
             # Private, but what all of MMEngine's models and wrappers have.
             losses = wrapped._run_forward(data, mode='loss')
         found['loss'] = json_number(model.parse_losses(losses)[0])
-    except RuntimeError as error:  # out of memory; the rest is still told
-        found['error'] = str(error)
+    # Out of memory, or anything else: the rest is still told, and the other
+    # processes wait for this one.
+    except Exception as error:
+        found['error'] = f'{type(error).__name__}: {error}'
     found['first_module'] = search.found
     return found
 

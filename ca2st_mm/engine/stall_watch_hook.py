@@ -1,7 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A run that stands still says which rank waits, where and for what."""
 
-import logging
 import os
 import socket
 import sys
@@ -13,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ca2st_mm.engine import stall_stages as stages
+from ca2st_mm.engine.rank_warning import warn_from_any_rank
 from ca2st_mm.registry import HOOKS
 from ca2st_mm.utils.stall_watch import StallWatch
 
@@ -126,10 +126,7 @@ class _Speaker:
             f'{length}, since {since:%H:%M:%S}. {stage.look}{self.hint} '
             f'The process stands in\n{stack}'
         )
-        self.logger.warning(text)
-        # MMEngine shows only errors of ranks other than 0.
-        if all(h.level > logging.WARNING for h in self.logger.handlers):
-            print(text, file=sys.stderr, flush=True)
+        warn_from_any_rank(self.logger, text)
 
 
 def _outermost(frame: FrameType, runner: Runner) -> FrameType:

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The rate follows the step, and the batch that is really trained with."""
 
+import copy
 import logging
 from types import SimpleNamespace
 
@@ -176,3 +177,29 @@ def test_only_whole_steps_are_drawn(monkeypatch):
 def test_too_few_clips_are_named(monkeypatch):
     with pytest.raises(ValueError, match='do not fill one step of 12 clips'):
         sampled(monkeypatch, 0, 2, clips_per_step=12)
+
+
+def test_rates_of_a_checkpoint_follow_another_batch(caplog):
+    """``Runner`` loads optimizer and schedulers after ``before_run``."""
+    old, new = (runner_of(wrapper_of(steps=n)) for n in (4, 2))
+    for runner in (old, new):
+        hook = LinearScalingHook()
+        hook.before_run(runner)
+    state = copy.deepcopy(old.optim_wrapper.optimizer.state_dict())
+    new.optim_wrapper.optimizer.load_state_dict(state)
+    schedule = old.param_schedulers[0].state_dict()
+    new.param_schedulers[0].load_state_dict(schedule)
+    hook.before_train(new)
+    halves = [value / 2 for value in old.param_schedulers[0].base_values]
+    assert new.param_schedulers[0].base_values == pytest.approx(halves)
+    for was, now in zip(
+        old.optim_wrapper.param_groups,
+        new.optim_wrapper.param_groups,
+        strict=True,
+    ):
+        assert now['initial_lr'] == pytest.approx(was['initial_lr'] / 2)
+        assert now['lr'] == pytest.approx(was['lr'] / 2)
+    assert 'for a total batch of 384; they follow the new' in caplog.text
+    caplog.clear()
+    hook.before_train(new)
+    assert not caplog.text

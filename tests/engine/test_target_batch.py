@@ -64,8 +64,27 @@ def test_deepspeed_accumulates_by_itself(cfg):
 
 
 @pytest.mark.parametrize(
-    ('clips', 'cure'), [(100, '96 or 102'), (4, '6,'), (0, '6,')]
+    ('clips', 'cure'), [(100, '96 or 102'), (4, '6,'), (0, '6,'), (-8, '6,')]
 )
 def test_a_batch_that_cannot_be_made(cfg, clips, cure):
     with pytest.raises(UsageError, match=f'{clips} cannot .*{cure}'):
         set_target_batch(cfg, clips)
+
+
+def test_configs_without_our_sampler_get_whole_steps_too(cfg, capsys):
+    cfg.train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True)
+    cfg.strategy = None
+    set_target_batch(cfg, 24)
+    sampler = dict(type='WholeStepSampler', shuffle=True, clips_per_step=24)
+    assert cfg.train_dataloader.sampler == sampler
+    assert capsys.readouterr().out == ''
+
+
+def test_a_rate_that_does_not_follow_is_told(cfg, capsys):
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    cfg.default_hooks.pop('linear_scaling')
+    set_target_batch(cfg, 24)
+    assert (
+        "linear_scaling=dict(type='LinearScalingHook'"
+        in capsys.readouterr().out
+    )

@@ -34,6 +34,7 @@ def folder(tmp_path_factory):
     finally:
         running.terminate()  # torchrun ends its processes then
     assert running.returncode == 0, out[-3000:]
+    (folder / 'out.txt').write_text(out)
     return folder
 
 
@@ -89,3 +90,16 @@ def test_below_the_patience_both_go_on_alike(folder, found, run):
     assert first['weights'] == second['weights']
     assert math.isfinite(first['weights'])
     assert reports_of(folder, run) == []
+
+
+def test_the_clips_of_the_second_process_are_named_at_once(folder):
+    """MMEngine drops its warnings."""
+    told = [
+        line
+        for line in (folder / 'out.txt').read_text().splitlines()
+        if 'not finite in iteration' in line
+    ]
+    guilty = [line for line in told if 'loss of rank 1 ' in line]
+    assert guilty and all('Clips: ' in line for line in guilty)
+    others = [line for line in told if 'of another rank' in line]
+    assert others and not any('Clips: ' in line for line in others)

@@ -37,7 +37,7 @@ class LinearScalingHook(Hook):
         self.tolerance = tolerance
 
     def before_run(self, runner: Runner) -> None:
-        """Scale the rates; what a checkpoint has brought may be scaled.
+        """Scale the rates, those of a checkpoint if the runner has it.
 
         Raises:
             ValueError: If ``auto_scale_lr`` is on as well.
@@ -52,7 +52,8 @@ class LinearScalingHook(Hook):
         clips = runner.train_dataloader.batch_sampler.batch_size
         steps = micro_batches(runner.optim_wrapper)
         total = clips * runner.world_size * steps
-        lr = self._scale(runner, total / self.base_batch_size)
+        self._ratio = total / self.base_batch_size
+        lr = self._scale(runner)
         runner.logger.info(
             f'Total batch {total}: {clips} clips x {runner.world_size} '
             f'processes x {steps} micro-batches; the learning rate follows '
@@ -68,24 +69,18 @@ class LinearScalingHook(Hook):
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Scale what a checkpoint has brought, if its batch was another.
+        """Scale what ``Runner`` has loaded since :meth:`before_run`."""
+        self._scale(runner)
 
-        ``Runner`` loads it after :meth:`before_run`, others load it before.
+    def _scale(self, runner: Runner) -> float:
+        """Scale what groups and schedulers hold; the highest base rate.
+
+        Groups remember what was done, in checkpoints too: from another total
+        batch they and the schedulers come with its rates.
         """
-        loaded = runner.optim_wrapper.param_groups[0].get(DONE, 1.0)
-        if loaded != self._ratio:
-            lr = self._scale(runner, self._ratio)
-            runner.logger.warning(
-                f'The checkpoint has rates for a total batch of '
-                f'{loaded * self.base_batch_size:g}; they follow the new one, '
-                f'{lr:.3g} at the highest'
-            )
-
-    def _scale(self, runner: Runner, ratio: float) -> float:
-        """Scale what groups and schedulers hold; the highest base rate."""
-        self._ratio = ratio
         groups = runner.optim_wrapper.param_groups
-        factor = ratio / groups[0].get(DONE, 1.0)
+        done = groups[0].get(DONE)
+        factor = self._ratio / (done or 1)
         if factor != 1:
             for group in groups:
                 group['lr'] *= factor
@@ -97,8 +92,15 @@ class LinearScalingHook(Hook):
                         value * factor for value in scheduler.base_values
                     ]
         for group in groups:
-            group[DONE] = ratio
-        return max(group.get('initial_lr', group['lr']) for group in groups)
+            group[DONE] = self._ratio
+        highest = max(group.get('initial_lr', group['lr']) for group in groups)
+        if done and factor != 1:
+            runner.logger.warning(
+                'The checkpoint has rates for a total batch of '
+                f'{done * self.base_batch_size:g}; they follow the new one, '
+                f'{highest:.3g} at the highest'
+            )
+        return highest
 
     def _compare(self, runner: Runner, total: int) -> None:
         recipe = self.recipe_batch_size

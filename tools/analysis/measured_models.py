@@ -91,7 +91,6 @@ def ours(
     streams = set(model.backbone.inputs.values())
     streams |= {f'{s}_times' for s in model.backbone.encoder_of}
     chosen = {key: inputs[key] for key in streams}
-
     half = 'frozen_dtype' in changes
 
     def call() -> Any:

@@ -8,7 +8,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = '# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.'
-MAX_LINES = 350
 
 
 def sources(*folders, suffix='.py'):
@@ -22,11 +21,6 @@ def sources(*folders, suffix='.py'):
 
 def name_of(path):
     return path.relative_to(ROOT).as_posix()
-
-
-@pytest.mark.parametrize('path', sources('ca2st_mm', 'tools'), ids=name_of)
-def test_file_is_short(path):
-    assert len(path.read_text().splitlines()) <= MAX_LINES
 
 
 @pytest.mark.parametrize(

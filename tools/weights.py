@@ -4,14 +4,14 @@
 import argparse
 import logging
 import sys
-from typing import Callable, Dict, List, Optional
+from collections.abc import Callable
 
 from ca2st_mm import zoo
 from ca2st_mm.zoo.cache import Cache, default_home
 from ca2st_mm.zoo.tables import document, listing
 
 
-def parse_args(argv: Optional[List[str]]) -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     commands = parser.add_subparsers(dest='command', required=True)
@@ -91,7 +91,7 @@ def show_table(args: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: Dict[str, Callable[[argparse.Namespace], int]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     'list': show_list,
     'get': get,
     'verify': verify,
@@ -100,7 +100,7 @@ COMMANDS: Dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run a command: 0 for success, 1 for failure, 2 for a wrong name."""
     args = parse_args(argv)
     logging.basicConfig(format='%(message)s')

@@ -4,7 +4,7 @@
 import functools
 import inspect
 import pickle
-from typing import Any, List, Tuple
+from typing import Any
 
 
 def history_buffer_getattr(owner: Any, name: str) -> Any:
@@ -30,13 +30,13 @@ def history_buffer_getattr(owner: Any, name: str) -> Any:
     )
 
 
-def _checkpoint_globals() -> List[Tuple[Any, str]]:
+def _checkpoint_globals() -> list[tuple[Any, str]]:
     """Pairs of (object, name in the pickle) that MMEngine checkpoints use."""
     import numpy
     from mmengine.logging import HistoryBuffer
 
     core = getattr(numpy, '_core', None) or numpy.core
-    pairs: List[Tuple[Any, str]] = [
+    pairs: list[tuple[Any, str]] = [
         (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
         (history_buffer_getattr, 'builtins.getattr'),
         # A pickle of protocol 2 uses the Python 2 name of the module.

@@ -7,8 +7,9 @@ import importlib.util
 import logging
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +64,9 @@ class MissingDRNFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self,
         fullname: str,
-        path: Optional[Sequence[str]] = None,
-        target: Optional[types.ModuleType] = None,
-    ) -> Optional[importlib.machinery.ModuleSpec]:
+        path: Sequence[str] | None = None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
         """Return a spec for the modules of DRN, None for everything else."""
         if fullname not in DRN_MODULES:
             return None
@@ -112,9 +113,9 @@ class VindLUFinder(importlib.abc.MetaPathFinder):
     def find_spec(
         self,
         fullname: str,
-        path: Optional[Sequence[str]] = None,
-        target: Optional[types.ModuleType] = None,
-    ) -> Optional[importlib.machinery.ModuleSpec]:
+        path: Sequence[str] | None = None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
         """Return a spec for the package VindLU, None for everything else."""
         if fullname != VINDLU:
             return None
@@ -136,7 +137,7 @@ class VindLULoader(importlib.abc.Loader):
 
     def create_module(
         self, spec: importlib.machinery.ModuleSpec
-    ) -> Optional[types.ModuleType]:
+    ) -> types.ModuleType | None:
         """Leave it to the ordinary loader."""
         return self.loader.create_module(spec)
 

@@ -2,30 +2,25 @@
 """The dataset of clips with picture and sound."""
 
 import os.path as osp
+from collections.abc import Callable, Mapping, Sequence
 from typing import (
     Any,
-    Callable,
-    Dict,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Union,
 )
 
 import numpy as np
 from mmaction.datasets import BaseActionDataset
 
-from ca2st_mm.datasets.manifest import read_annotations
-from ca2st_mm.datasets.on_error import make_policy
-from ca2st_mm.datasets.quarantine import Quarantine
-from ca2st_mm.datasets.readers import VideoReader
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.utils.class_names import (
     ByColumn,
     agreed_num_classes,
     resolve_class_names,
 )
+
+from .manifest import read_annotations
+from .on_error import make_policy
+from .quarantine import Quarantine
+from .readers import VideoReader
 
 _LABELS = ('label', 'verb', 'noun')
 
@@ -90,14 +85,14 @@ class AudioVisualDataset(BaseActionDataset):
     def __init__(
         self,
         ann_file: str,
-        pipeline: List[Union[dict, Callable]],
-        data_prefix: Optional[Dict[str, str]] = None,
-        num_classes: Union[int, Mapping[str, int], None] = None,
-        classes: Optional[ByColumn] = None,
+        pipeline: list[dict | Callable],
+        data_prefix: dict[str, str] | None = None,
+        num_classes: int | Mapping[str, int] | None = None,
+        classes: ByColumn | None = None,
         test_mode: bool = False,
         on_error: str = 'raise',
         max_bad_fraction: float = 0.01,
-        quarantine: Optional[str] = None,
+        quarantine: str | None = None,
         **kwargs,
     ) -> None:
         if classes is not None:
@@ -122,7 +117,7 @@ class AudioVisualDataset(BaseActionDataset):
             and Quarantine(quarantine, self.ann_file, max_bad_fraction),
         )
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Read the annotation file.
 
         Returns:
@@ -187,7 +182,7 @@ class AudioVisualDataset(BaseActionDataset):
     def __getitem__(self, idx: int) -> Any:
         return self._on_error.fetch(self, idx)
 
-    def __getitems__(self, indices: Sequence[int]) -> List:
+    def __getitems__(self, indices: Sequence[int]) -> list:
         """A batch: PyTorch's loader asks for it where a dataset has this.
 
         Args:
@@ -195,13 +190,13 @@ class AudioVisualDataset(BaseActionDataset):
         """
         return self._on_error.fetch_batch(self, list(indices))
 
-    def _audio_path(self, name: Optional[str]) -> Optional[str]:
+    def _audio_path(self, name: str | None) -> str | None:
         return name and osp.join(self.data_prefix['audio'], name)
 
 
 def _label_sizes(
-    num_classes: Union[int, Mapping[str, int], None],
-) -> Dict[str, Optional[int]]:
+    num_classes: int | Mapping[str, int] | None,
+) -> dict[str, int | None]:
     """Number of classes by label column.
 
     Raises:

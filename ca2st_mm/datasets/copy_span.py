@@ -5,14 +5,14 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.readers.frame_index import (
+from .faults import MediaError
+from .readers.frame_index import (
     SLACK,
     Span,
     index_frames,
     video_stream,
 )
-from ca2st_mm.datasets.transcode import finished_or_nothing
+from .transcode import finished_or_nothing
 
 
 def copy_span(source: str, target: str, span: Span) -> None:

@@ -2,13 +2,14 @@
 """How many samples a second loaders give, measured in turn."""
 
 import time
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
-from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence
+from typing import NamedTuple
 
 import cv2
 from torch.utils.data import DataLoader
 
-from ca2st_mm.datasets.stage_timing import (
+from .stage_timing import (
     STAGES,
     TimedClips,
     collate,
@@ -30,8 +31,8 @@ class Run(NamedTuple):
 
     samples: int
     wall: float
-    seconds: Dict[str, float]
-    cpu: Dict[str, float]
+    seconds: dict[str, float]
+    cpu: dict[str, float]
 
 
 def run(loader: DataLoader) -> Run:
@@ -50,7 +51,7 @@ def run(loader: DataLoader) -> Run:
     return Run(count, wall, sum_by_stage(seconds), sum_by_stage(cpu))
 
 
-def alternate(loaders: Dict[str, DataLoader], rounds: int) -> Iterator[tuple]:
+def alternate(loaders: dict[str, DataLoader], rounds: int) -> Iterator[tuple]:
     """Passes in turn, so that noise of the machine hits all loaders.
 
     Args:
@@ -74,12 +75,12 @@ def one_thread(_: int) -> None:
 
 
 def make_loaders(
-    clips: List[dict],
+    clips: list[dict],
     steps: Sequence[Callable],
     workers: int,
     batch_size: int,
     batches: int,
-) -> Dict[str, DataLoader]:
+) -> dict[str, DataLoader]:
     """The whole pipeline, and what decodes the same frames and no more.
 
     ``'video'`` decodes frames, ``'video and sound'`` also the sound where
@@ -92,7 +93,7 @@ def make_loaders(
         batch_size: Samples of a batch.
         batches: Batches that each worker makes in a pass.
     """
-    kinds: Dict[str, tuple] = dict(
+    kinds: dict[str, tuple] = dict(
         video=(until_decoded(steps), without_value),
         pipeline=(steps, collate),
     )
@@ -113,7 +114,7 @@ def make_loaders(
     }
 
 
-def compare(loaders: Dict[str, DataLoader], workers: int, rounds: int) -> Dict:
+def compare(loaders: dict[str, DataLoader], workers: int, rounds: int) -> dict:
     """What the loaders of :func:`make_loaders` cost, medians of the rounds.
 
     Args:
@@ -128,7 +129,7 @@ def compare(loaders: Dict[str, DataLoader], workers: int, rounds: int) -> Dict:
         pipeline in the same round; ``stages_ms``, by stage of the pipeline
         ``seconds`` and ``cpu``, in milliseconds per sample.
     """
-    runs: Dict[str, List[Run]] = {name: [] for name in loaders}
+    runs: dict[str, list[Run]] = {name: [] for name in loaders}
     for name, result in alternate(loaders, rounds):
         runs[name].append(result)
     wall = {
@@ -163,7 +164,7 @@ def compare(loaders: Dict[str, DataLoader], workers: int, rounds: int) -> Dict:
     )
 
 
-def _shares(costs: Dict[str, List[float]]) -> Dict[str, List[float]]:
+def _shares(costs: dict[str, list[float]]) -> dict[str, list[float]]:
     shares = {}
     for name in costs.keys() - {'pipeline'}:
         pairs = zip(costs[name], costs['pipeline'], strict=True)

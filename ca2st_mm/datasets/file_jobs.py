@@ -2,10 +2,11 @@
 """Many files made by several workers, so that one can stop and go on."""
 
 import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Callable, Iterator, NamedTuple, Sequence
+from typing import NamedTuple
 
-from ca2st_mm.datasets.faults import SampleFault
+from .faults import SampleFault
 
 
 class Done(NamedTuple):

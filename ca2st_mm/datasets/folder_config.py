@@ -5,7 +5,7 @@ import os.path as osp
 
 from mmengine.config import Config
 
-from ca2st_mm.datasets.folders import FolderError
+from .folders import FolderError
 
 _TEXT = '''"""Your clips, {count} classes (from tools/data/from_folders.py)."""
 

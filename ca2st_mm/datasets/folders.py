@@ -4,11 +4,12 @@
 import csv
 import os
 import os.path as osp
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from ca2st_mm.datasets.media import VIDEO_EXTENSIONS
+from .media import VIDEO_EXTENSIONS
 
 _SPLIT_NAMES = {'train', 'training', 'val', 'valid', 'validation', 'test'}
 
@@ -25,8 +26,8 @@ class FolderSet(NamedTuple):
         ignored: Files that belong to no class or are no videos.
     """
 
-    videos: Dict[str, List[str]]
-    ignored: List[str]
+    videos: dict[str, list[str]]
+    ignored: list[str]
 
 
 def scan_folders(root: str) -> FolderSet:
@@ -69,7 +70,7 @@ def scan_folders(root: str) -> FolderSet:
     return FolderSet(videos, ignored)
 
 
-def _files_below(root: str, name: str) -> List[str]:
+def _files_below(root: str, name: str) -> list[str]:
     files = []
     for folder, _, names in os.walk(osp.join(root, name), followlinks=True):
         files += [osp.join(folder, n) for n in names if n[0] != '.']
@@ -81,8 +82,8 @@ def _is_video(path: str) -> bool:
 
 
 def split_videos(
-    videos: Dict[str, List[str]], val_fraction: float, seed: int
-) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]]]:
+    videos: dict[str, list[str]], val_fraction: float, seed: int
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Draw the validation clips of each class.
 
     Every class with two clips or more is in both splits; a lone clip is for
@@ -119,7 +120,7 @@ def split_videos(
     return train, val
 
 
-def write_rows(path: str, rows: Sequence[Tuple[str, int]]) -> None:
+def write_rows(path: str, rows: Sequence[tuple[str, int]]) -> None:
     """Write a manifest with the columns ``file,label``."""
     with open(path, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator='\n')

@@ -5,14 +5,14 @@ Pure functions from text to rows; no dataset, no registry.
 """
 
 import csv
-from typing import Dict, List, Mapping, Optional, Union
+from collections.abc import Mapping
 
 from mmengine.fileio import get_text
 
-LabelSizes = Mapping[str, Optional[int]]
+LabelSizes = Mapping[str, int | None]
 
 
-def read_annotations(path: str, sizes: LabelSizes) -> List[Dict]:
+def read_annotations(path: str, sizes: LabelSizes) -> list[dict]:
     """Read a manifest with a header, or lines ``path label``.
 
     Args:
@@ -45,8 +45,8 @@ def read_annotations(path: str, sizes: LabelSizes) -> List[Dict]:
 
 
 def _read_manifest(
-    path: str, lines: List[str], fields: List[str], sizes: LabelSizes
-) -> List[Dict]:
+    path: str, lines: list[str], fields: list[str], sizes: LabelSizes
+) -> list[dict]:
     """Read the rows below the header."""
     columns = [c for c in ('label', 'verb', 'noun') if c in fields]
     if columns not in ([], ['label'], ['verb', 'noun']):
@@ -85,7 +85,7 @@ def _read_manifest(
     return rows
 
 
-def _read_list(path: str, lines: List[str], sizes: LabelSizes) -> List[Dict]:
+def _read_list(path: str, lines: list[str], sizes: LabelSizes) -> list[dict]:
     """Read MMAction2's ``path label`` lines; the path may hold spaces."""
     rows = []
     for number, line in enumerate(lines, start=1):
@@ -119,14 +119,12 @@ def _label(where: str, column: str, text: str, sizes: LabelSizes) -> int:
     return label
 
 
-def _joined(labels: List[int]) -> Union[int, List[int], None]:
+def _joined(labels: list[int]) -> int | list[int] | None:
     """A class, a verb and a noun, or nothing."""
     return labels if len(labels) > 1 else next(iter(labels), None)
 
 
-def _seconds(
-    where: str, column: str, text: Union[str, None]
-) -> Optional[float]:
+def _seconds(where: str, column: str, text: str | None) -> float | None:
     """A time in seconds, or None where the cell is empty."""
     if not text:
         return None

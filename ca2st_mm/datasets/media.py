@@ -6,13 +6,14 @@ keeps its place.
 """
 
 import math
-from typing import Iterator, NamedTuple, Optional
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import av
 import numpy as np
 from av.error import FFmpegError
 
-from ca2st_mm.datasets.faults import MediaError
+from .faults import MediaError
 
 # What counts as a media file in a folder, in lower case.
 VIDEO_EXTENSIONS = (
@@ -66,9 +67,9 @@ def has_sound(path: str) -> bool:
 
 def read_sound(
     path: str,
-    start: Optional[float] = None,
-    end: Optional[float] = None,
-) -> Optional[Sound]:
+    start: float | None = None,
+    end: float | None = None,
+) -> Sound | None:
     """Read the first sound track as mono, at the file's own rate.
 
     Args:
@@ -97,8 +98,8 @@ def read_sound(
 
 def _chunks(
     container: 'av.container.InputContainer',
-    start: Optional[float],
-    end: Optional[float],
+    start: float | None,
+    end: float | None,
 ) -> Iterator[Sound]:
     """Yield decoded pieces in order until ``end``."""
     stream = container.streams.audio[0]
@@ -127,8 +128,8 @@ def _mono(piece: av.AudioFrame) -> np.ndarray:
 
 
 def _collect(
-    chunks: Iterator[Sound], start: Optional[float], end: Optional[float]
-) -> Optional[Sound]:
+    chunks: Iterator[Sound], start: float | None, end: float | None
+) -> Sound | None:
     """Join pieces by their time stamps; holes in the track become zeros."""
     first, parts, filled, rate = 0.0, [], 0, 0
     for chunk in chunks:
@@ -147,8 +148,8 @@ def _collect(
 
 
 def cut_sound(
-    sound: Sound, start: Optional[float], end: Optional[float]
-) -> Optional[Sound]:
+    sound: Sound, start: float | None, end: float | None
+) -> Sound | None:
     """A span of a track, to the sample.
 
     Args:

@@ -2,7 +2,6 @@
 """Writing short clips with picture and sound (tests, the toy world)."""
 
 from fractions import Fraction
-from typing import Optional
 
 import av
 import numpy as np
@@ -14,7 +13,7 @@ def write_clip(
     path: str,
     frames: np.ndarray,
     fps: int,
-    waveform: Optional[np.ndarray] = None,
+    waveform: np.ndarray | None = None,
     sample_rate: int = 16000,
     starts: tuple = (0.0, 0.0),
 ) -> None:

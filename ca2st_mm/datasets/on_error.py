@@ -5,13 +5,14 @@ Every policy keeps the number of batches: which samples form a batch is the
 sampler's business, so processes stay in step whatever fails in one of them.
 """
 
-from typing import Any, Dict, Iterator, List, Optional, Protocol, Tuple
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from ca2st_mm.datasets.faults import SampleFault
-from ca2st_mm.datasets.quarantine import Quarantine
+from .faults import SampleFault
+from .quarantine import Quarantine
 
 
 class Samples(Protocol):
@@ -19,7 +20,7 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def get_data_info(self, idx: int) -> Dict:
+    def get_data_info(self, idx: int) -> dict:
         """What the annotation says of a sample."""
 
     def load_sample(self, idx: int) -> Any:
@@ -41,7 +42,7 @@ class Raise:
         """
         return data.load_sample(index)
 
-    def fetch_batch(self, data: Samples, indices: List[int]) -> List:
+    def fetch_batch(self, data: Samples, indices: list[int]) -> list:
         """The samples of one batch.
 
         Args:
@@ -80,7 +81,7 @@ class Substitute(Raise):
 
     def _try(
         self, data: Samples, index: int
-    ) -> Tuple[Any, Optional[SampleFault]]:
+    ) -> tuple[Any, SampleFault | None]:
         """A sample, or why there is none, which is written down."""
         try:
             return data.load_sample(index), None
@@ -111,7 +112,7 @@ class Skip(Substitute):
         quarantine: Where bad samples are written down.
     """
 
-    def fetch_batch(self, data: Samples, indices: List[int]) -> List:
+    def fetch_batch(self, data: Samples, indices: list[int]) -> list:
         """The usable samples of one batch, at least one.
 
         Args:
@@ -150,7 +151,7 @@ class MarkUnreadable(Substitute):
 
 
 def make_policy(
-    on_error: str, test_mode: bool, quarantine: Optional[Quarantine]
+    on_error: str, test_mode: bool, quarantine: Quarantine | None
 ) -> Raise:
     """The policy of a dataset.
 
@@ -191,7 +192,7 @@ def _others(index: int, size: int) -> Iterator[int]:
             yield int(other)
 
 
-def _empty_like(sample: Dict, info: Dict, reason: str) -> Dict:
+def _empty_like(sample: dict, info: dict, reason: str) -> dict:
     """Zeros in the shape of a packed sample, labelled as ``info`` says."""
     element = sample['data_samples']
     if 'label' in info:

@@ -4,13 +4,13 @@
 import csv
 import os
 from collections import Counter
-from typing import Dict, NamedTuple, Tuple
+from typing import NamedTuple
 
 from filelock import FileLock
 from mmengine.utils import mkdir_or_exist
 
 COLUMNS = ('annotations', 'path', 'start', 'end', 'count', 'reason')
-Key = Tuple[str, str, str]
+Key = tuple[str, str, str]
 
 
 class TooManyBadSamples(RuntimeError):
@@ -58,10 +58,10 @@ class Quarantine:
         self.path = os.path.abspath(path)
         self.annotations = annotations
         self.max_bad_fraction = max_bad_fraction
-        self._entries: Dict[Key, Entry] = {}
+        self._entries: dict[Key, Entry] = {}
         self._offset = 0
 
-    def add(self, info: Dict, reason: str, size: int) -> None:
+    def add(self, info: dict, reason: str, size: int) -> None:
         """Write down a failure and check the cap.
 
         Args:
@@ -87,7 +87,7 @@ class Quarantine:
         if len(self._entries) > allowed:
             raise TooManyBadSamples(self._summary(key[0], size, allowed))
 
-    def entries(self) -> Dict[Key, Entry]:
+    def entries(self) -> dict[Key, Entry]:
         """Bad samples of this set by (path, start, end)."""
         with self._lock():
             self._catch_up()
@@ -127,7 +127,7 @@ class Quarantine:
         )
 
 
-def _cell(info: Dict, edge: str) -> str:
+def _cell(info: dict, edge: str) -> str:
     """An edge of the clip as text; empty where there is none."""
     value = info.get(f'clip_{edge}')
     return '' if value is None else str(value)

@@ -3,14 +3,10 @@
 
 import random
 import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import (
     Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
     NamedTuple,
-    Sequence,
 )
 
 import numpy as np
@@ -25,7 +21,7 @@ from mmaction.datasets.transforms import (
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import Dataset
 
-from ca2st_mm.datasets.transforms import (
+from .transforms import (
     CropAudio,
     DenseSample,
     FrameTimes,
@@ -69,9 +65,9 @@ class Timed(NamedTuple):
     """
 
     value: Any
-    seconds: Dict[str, float]
-    cpu: Dict[str, float]
-    frame_inds: List[np.ndarray]
+    seconds: dict[str, float]
+    cpu: dict[str, float]
+    frame_inds: list[np.ndarray]
 
 
 def stage_of(step: Callable) -> str:
@@ -88,7 +84,7 @@ def stage_of(step: Callable) -> str:
 
 def until_decoded(
     steps: Sequence[Callable], with_sound: bool = False
-) -> List[Callable]:
+) -> list[Callable]:
     """The bare decoder: the steps that open, choose and decode frames.
 
     Args:
@@ -120,7 +116,7 @@ class TimedClips(Dataset):
     """
 
     def __init__(
-        self, clips: List[dict], steps: Sequence[Callable], length: int
+        self, clips: list[dict], steps: Sequence[Callable], length: int
     ) -> None:
         self.clips, self.steps, self.length = clips, steps, length
 
@@ -145,7 +141,7 @@ class TimedClips(Dataset):
         return Timed(results, seconds, cpu, [inds])
 
 
-def collate(samples: List[Timed]) -> Timed:
+def collate(samples: list[Timed]) -> Timed:
     """A batch the way MMEngine's runner makes it by default.
 
     Args:
@@ -161,7 +157,7 @@ def collate(samples: List[Timed]) -> Timed:
     return Timed(batch, seconds, cpu, inds)
 
 
-def sum_by_stage(costs: Iterable[Dict[str, float]]) -> Dict[str, float]:
+def sum_by_stage(costs: Iterable[dict[str, float]]) -> dict[str, float]:
     """The sum of some costs, stage by stage.
 
     Args:
@@ -171,7 +167,7 @@ def sum_by_stage(costs: Iterable[Dict[str, float]]) -> Dict[str, float]:
     return {stage: sum(cost[stage] for cost in costs) for stage in STAGES}
 
 
-def without_value(samples: List[Timed]) -> Timed:
+def without_value(samples: list[Timed]) -> Timed:
     """The cost of some samples; their frames stay in the worker.
 
     Args:

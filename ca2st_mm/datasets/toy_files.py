@@ -3,15 +3,15 @@
 
 import csv
 import os.path as osp
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 from mmengine.utils import mkdir_or_exist
 
-from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.toy_world import (
+from .media_writer import write_clip
+from .toy_world import (
     FACTORS,
     ToyWorld,
     class_names,
@@ -25,9 +25,9 @@ SPLITS = ('train', 'val', 'test')
 
 def write_toy_set(
     folder: str,
-    sizes: Dict[str, int],
+    sizes: dict[str, int],
     seed: int = 0,
-    world: Optional[ToyWorld] = None,
+    world: ToyWorld | None = None,
     num_workers: int = 2,
 ) -> None:
     """Write the whole data set.
@@ -132,7 +132,7 @@ def _write_one(folder: str, seed: int, world: ToyWorld, job: tuple) -> None:
 
 
 def _write_lists(
-    folder: str, split: str, names: List[str], labels: Sequence[int]
+    folder: str, split: str, names: list[str], labels: Sequence[int]
 ) -> None:
     """The lists of one split: by class and by each factor."""
     path = osp.join(folder, f'{split}.csv')

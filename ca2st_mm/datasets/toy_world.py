@@ -18,7 +18,7 @@ Position, size, colour, background, speed, drift, noise, loudness, harmonics,
 onset and phase vary at random and independently of the class.
 """
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class ToyWorld(NamedTuple):
     sample_rate: int = 16000
 
 
-def class_names() -> Tuple[str, ...]:
+def class_names() -> tuple[str, ...]:
     """Names of the classes, in the order of their indices."""
     return tuple(
         f'{shape} {direction} {pitch}'
@@ -54,7 +54,7 @@ def class_names() -> Tuple[str, ...]:
     )
 
 
-def factors_of(label: int) -> Tuple[int, int, int]:
+def factors_of(label: int) -> tuple[int, int, int]:
     """Shape, direction and pitch index of a class.
 
     Args:
@@ -100,7 +100,7 @@ def draw_frames(
 
 
 def _mask(
-    shape: str, size: int, radius: float, centre: Tuple[float, float]
+    shape: str, size: int, radius: float, centre: tuple[float, float]
 ) -> np.ndarray:
     """Coverage of the shape, (size, size) from 0 to 1, soft at the edge."""
     grid = np.arange(size) + 0.5
@@ -118,7 +118,7 @@ def _mask(
 
 def _colours(
     size: int, rng: np.random.Generator
-) -> Tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """A dim shaded background and a bright foreground colour."""
     corners = rng.uniform(0.05, 0.4, (2, 2, 3))
     ramp = np.linspace(0, 1, size)

@@ -5,9 +5,10 @@ PyAV does the work, so no ffmpeg program is needed.
 """
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Callable, Iterator, NamedTuple, Optional
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -15,11 +16,11 @@ import torch
 from av.error import FFmpegError
 from torchaudio.functional import resample
 
-from ca2st_mm.datasets.faults import MediaError, NoSoundError
-from ca2st_mm.datasets.kept_sound import add_sound
-from ca2st_mm.datasets.media import read_sound
-from ca2st_mm.datasets.media_writer import sound_pieces
-from ca2st_mm.datasets.readers.frame_index import (
+from .faults import MediaError, NoSoundError
+from .kept_sound import add_sound
+from .media import read_sound
+from .media_writer import sound_pieces
+from .readers.frame_index import (
     SLACK,
     Span,
     video_stream,
@@ -39,7 +40,7 @@ class Encoding(NamedTuple):
         preset: Speed of x264.
     """
 
-    short_side: Optional[int] = None
+    short_side: int | None = None
     crf: int = 18
     key_every: int = 50
     preset: str = 'veryfast'
@@ -84,7 +85,7 @@ def encode(
     target: str,
     encoding: Encoding,
     span: Span = (None, None),
-    audio: Optional[str] = None,
+    audio: str | None = None,
     paint: Paint = _as_it_is,
 ) -> None:
     """Decode and encode again, exact to the frame.
@@ -127,7 +128,7 @@ def encode(
 def extract_sound(
     source: str,
     target: str,
-    sample_rate: Optional[int] = None,
+    sample_rate: int | None = None,
     span: Span = (None, None),
 ) -> None:
     """Write the sound as a mono wav or flac file.
@@ -203,7 +204,7 @@ def _encode_pictures(
     writer.mux(video.encode())
 
 
-def _resized(frame: av.VideoFrame, short_side: Optional[int]) -> av.VideoFrame:
+def _resized(frame: av.VideoFrame, short_side: int | None) -> av.VideoFrame:
     """An upright frame with even sides and the wanted short one."""
     turns = round(frame.rotation / 90) % 4
     if turns:

@@ -1,8 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Mixed precision on any device."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 import torch
 from mmengine.optim import OptimWrapper

@@ -6,7 +6,7 @@ Every door of MMEngine and MMAction2 (``init_cfg``, ``load_from``, resuming,
 address who loads it.
 """
 
-from typing import Any, Dict
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -18,7 +18,7 @@ from ca2st_mm.checkpoints.reference import is_reference
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_from_local(filename: str, map_location: Any = None) -> Dict[str, Any]:
+def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Read a local checkpoint; see ``read_checkpoint`` for its errors."""
     checkpoint = read_checkpoint(filename, map_location)
     meta = checkpoint.get('meta')
@@ -30,7 +30,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Dict[str, Any]:
     return _in_our_names(checkpoint, filename)
 
 
-def _in_our_names(checkpoint: Dict[str, Any], filename: str) -> Dict[str, Any]:
+def _in_our_names(checkpoint: dict[str, Any], filename: str) -> dict[str, Any]:
     """Convert a checkpoint of the authors of CAST, CAVA and CA2ST.
 
     MMEngine would match no name of it, warn, and test random weights.
@@ -48,7 +48,7 @@ def _in_our_names(checkpoint: Dict[str, Any], filename: str) -> Dict[str, Any]:
 
 
 @CheckpointLoader.register_scheme(prefixes=zoo.SCHEME)
-def load_from_zoo(filename: str, map_location: Any) -> Dict[str, Any]:
+def load_from_zoo(filename: str, map_location: Any) -> dict[str, Any]:
     """Load weights of the zoo, fetched first if they are not cached.
 
     Args:
@@ -66,7 +66,7 @@ def load_from_zoo(filename: str, map_location: Any) -> Dict[str, Any]:
 @CheckpointLoader.register_scheme(
     prefixes=('http://', 'https://', 'hf://'), force=True
 )
-def load_from_web(filename: str, map_location: Any = None) -> Dict[str, Any]:
+def load_from_web(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load a checkpoint from the web, fetched first if it is not cached.
 
     Args:

@@ -2,14 +2,16 @@
 """Compare the classes of head and data before a run starts."""
 
 import os.path as osp
-from typing import Any, Dict, Iterator, Mapping, Tuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from ca2st_mm.engine.preflight import LOADERS, MissingFileError
 from ca2st_mm.utils.class_names import (
     agreed_num_classes,
     resolve_class_names,
     sizes_by_column,
 )
+
+from .preflight import LOADERS, MissingFileError
 
 _HEAD_KEYS = dict(
     label='num_classes',
@@ -47,7 +49,7 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
                 raise ClassCountError(_disagreement(head, sizes, key))
 
 
-def _head_sizes(head: Mapping[str, Any]) -> Dict[str, int]:
+def _head_sizes(head: Mapping[str, Any]) -> dict[str, int]:
     """Number of classes that a head predicts, by label column."""
     return {
         column: head[key]
@@ -56,7 +58,7 @@ def _head_sizes(head: Mapping[str, Any]) -> Dict[str, int]:
     }
 
 
-def _datasets(node: Any, key: str) -> Iterator[Tuple[Mapping, str]]:
+def _datasets(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
     """Find the data sets below a loader, wrapped ones too."""
     if isinstance(node, Mapping):
         if 'ann_file' in node:
@@ -69,7 +71,7 @@ def _datasets(node: Any, key: str) -> Iterator[Tuple[Mapping, str]]:
             yield from _datasets(child, f'{key}.{index}')
 
 
-def _dataset_sizes(dataset: Mapping[str, Any], key: str) -> Dict[str, int]:
+def _dataset_sizes(dataset: Mapping[str, Any], key: str) -> dict[str, int]:
     """Number of classes of a data set, by label column; empty if unstated."""
     num_classes = dataset.get('num_classes')
     classes = dataset.get('classes')

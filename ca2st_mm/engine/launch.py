@@ -6,7 +6,7 @@ import gc
 import os
 import os.path as osp
 import sys
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from mmaction.registry import RUNNERS
@@ -14,10 +14,11 @@ from mmengine import dist
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from ca2st_mm.engine.class_check import ClassCountError
-from ca2st_mm.engine.non_finite_loss_hook import NonFiniteLossError
-from ca2st_mm.engine.preflight import MissingFileError
 from ca2st_mm.zoo import ZooError
+
+from .class_check import ClassCountError
+from .non_finite_loss_hook import NonFiniteLossError
+from .preflight import MissingFileError
 
 AMP_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper')
 

@@ -5,8 +5,9 @@ from mmengine.hooks import Hook
 from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import Runner
 
-from ca2st_mm.engine.micro_batches import micro_batches
 from ca2st_mm.registry import HOOKS
+
+from .micro_batches import micro_batches
 
 DONE = 'batch_scale'
 

@@ -14,8 +14,11 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from ca2st_mm.engine.loss_watch import LossWatch
-from ca2st_mm.engine.non_finite_report import (
+from ca2st_mm.registry import HOOKS
+from ca2st_mm.utils.records import write_record
+
+from .loss_watch import LossWatch
+from .non_finite_report import (
     UNKNOWN,
     advice,
     clips_of,
@@ -25,15 +28,13 @@ from ca2st_mm.engine.non_finite_report import (
     name_of,
     run_again,
 )
-from ca2st_mm.engine.random_state_hook import (
+from .random_state_hook import (
     State,
     random_state,
     set_random_state,
 )
-from ca2st_mm.engine.rank_warning import warn_from_any_rank
-from ca2st_mm.engine.whole_checkpoints import last_finite_checkpoint
-from ca2st_mm.registry import HOOKS
-from ca2st_mm.utils.records import write_record
+from .rank_warning import warn_from_any_rank
+from .whole_checkpoints import last_finite_checkpoint
 
 STEPS_TOLD = 20
 

@@ -9,7 +9,8 @@ may say where they come from in a top-level dict ``fetch``, path to sentence::
 
 import os
 import os.path as osp
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from ca2st_mm import zoo
 
@@ -49,7 +50,7 @@ def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
         MissingFileError: One sentence that names every missing file, what
             to fetch and where to put it.
     """
-    needed: Dict[str, NeededFile] = {}
+    needed: dict[str, NeededFile] = {}
     for file in _needed_files(cfg, mode):
         needed.setdefault(file.path, file)
     hints = cfg.get('fetch') or {}
@@ -57,7 +58,7 @@ def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
     _stop_if_any(_fetch(file) for file in needed.values())
 
 
-def _stop_if_any(problems: Iterator[Optional[str]]) -> None:
+def _stop_if_any(problems: Iterator[str | None]) -> None:
     parts = [problem for problem in problems if problem]
     if parts:
         count = len(parts)
@@ -67,9 +68,7 @@ def _stop_if_any(problems: Iterator[Optional[str]]) -> None:
         )
 
 
-def _find_locally(
-    needed: NeededFile, hints: Mapping[str, str]
-) -> Optional[str]:
+def _find_locally(needed: NeededFile, hints: Mapping[str, str]) -> str | None:
     """Name a missing file and its cure; None if it is there or in the zoo."""
     if needed.path.startswith(zoo.SCHEME):
         try:
@@ -87,7 +86,7 @@ def _find_locally(
     )
 
 
-def _fetch(needed: NeededFile) -> Optional[str]:
+def _fetch(needed: NeededFile) -> str | None:
     """Have weights of the zoo in the cache, or say why they are not."""
     if not needed.path.startswith(zoo.SCHEME):
         return None
@@ -123,7 +122,7 @@ def _needed_files(cfg: Mapping[str, Any], mode: str) -> Iterator[NeededFile]:
             yield from _data_files(loader, name)
 
 
-def _checked(path: str, key: str, what: str) -> List[NeededFile]:
+def _checked(path: str, key: str, what: str) -> list[NeededFile]:
     """The path as a list, which is empty if we cannot look for it."""
     foreign = '://' in path and not path.startswith(zoo.SCHEME)
     if not path or foreign or path.startswith('s3:'):

@@ -11,10 +11,11 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ca2st_mm.engine import stall_stages as stages
-from ca2st_mm.engine.rank_warning import warn_from_any_rank
 from ca2st_mm.registry import HOOKS
 from ca2st_mm.utils.stall_watch import StallWatch
+
+from . import stall_stages as stages
+from .rank_warning import warn_from_any_rank
 
 OTHERS = (
     ' Other ranks that wait say so in their output: the one at another stage '

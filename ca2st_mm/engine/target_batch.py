@@ -5,7 +5,7 @@ import os
 
 from mmengine.config import Config
 
-from ca2st_mm.engine.launch import UsageError
+from .launch import UsageError
 
 # By launcher, the variable that holds the number of processes; MMEngine reads
 # the same.

@@ -7,8 +7,9 @@ from mmengine.optim import BaseOptimWrapper
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from torch.optim import Optimizer
 
-from ca2st_mm.engine.micro_batches import micro_batches
 from ca2st_mm.registry import PARAM_SCHEDULERS
+
+from .micro_batches import micro_batches
 
 
 @PARAM_SCHEDULERS.register_module()

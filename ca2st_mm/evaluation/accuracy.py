@@ -5,7 +5,7 @@ Ties go to the class with the lower index, as in a stable sort, so a constant
 score is right for class 0 only.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

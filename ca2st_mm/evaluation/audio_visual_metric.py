@@ -1,14 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Accuracy that says how much of the data had sound."""
 
-from typing import Dict, List
-
 import numpy as np
 
-from ca2st_mm.evaluation.accuracy import label_ranks, top_k
-from ca2st_mm.evaluation.clip_acc_metric import ClipAccMetric
-from ca2st_mm.evaluation.one_vs_rest import mean_ap_and_auc
 from ca2st_mm.registry import METRICS
+
+from .accuracy import label_ranks, top_k
+from .clip_acc_metric import ClipAccMetric
+from .one_vs_rest import mean_ap_and_auc
 
 
 @METRICS.register_module()
@@ -21,7 +20,7 @@ class AudioVisualAccMetric(ClipAccMetric):
     both exist.
     """
 
-    def compute_metrics(self, results: List[Dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """All numbers from all clips.
 
         Args:
@@ -51,7 +50,7 @@ class SoundEventMetric(AudioVisualAccMetric):
     Source: Huh et al., EPIC-SOUNDS, ICASSP 2023.
     """
 
-    def compute_metrics(self, results: List[Dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """All numbers from all clips.
 
         Args:
@@ -64,7 +63,7 @@ class SoundEventMetric(AudioVisualAccMetric):
         return metrics
 
 
-def _top1(results: List[Dict]) -> float:
+def _top1(results: list[dict]) -> float:
     """Top-1 accuracy of some clips."""
     scores = np.stack([r['pred'] for r in results])
     return top_k(

@@ -1,18 +1,20 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Accuracy of clips with one label each."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from ca2st_mm.evaluation.accuracy import (
+from ca2st_mm.registry import METRICS
+
+from .accuracy import (
     label_ranks,
     mean_class_accuracy,
     top_k,
 )
-from ca2st_mm.evaluation.labels import label_of
-from ca2st_mm.registry import METRICS
+from .labels import label_of
 
 
 @METRICS.register_module()
@@ -35,18 +37,18 @@ class ClipAccMetric(BaseMetric):
         prefix: Prefix of the names of the numbers.
     """
 
-    default_prefix: Optional[str] = 'acc'
+    default_prefix: str | None = 'acc'
 
     def __init__(
         self,
-        topk: Tuple[int, ...] = (1, 5),
+        topk: tuple[int, ...] = (1, 5),
         collect_device: str = 'cpu',
-        prefix: Optional[str] = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.topk = topk
 
-    def process(self, data_batch: Any, data_samples: Sequence[Dict]) -> None:
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep scores and labels.
 
         Args:
@@ -73,7 +75,7 @@ class ClipAccMetric(BaseMetric):
                 )
             )
 
-    def compute_metrics(self, results: List[Dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """All numbers from all clips.
 
         Args:

@@ -3,17 +3,19 @@
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any
 
 import numpy as np
 from mmengine.fileio import get_text
 
-from ca2st_mm.evaluation.accuracy import harmonic_mean, label_ranks, top_k
-from ca2st_mm.evaluation.verb_noun_metric import VerbNounMetric
 from ca2st_mm.registry import METRICS
 
-Listed = Union[str, Sequence, None]
+from .accuracy import harmonic_mean, label_ranks, top_k
+from .verb_noun_metric import VerbNounMetric
+
+Listed = str | Sequence | None
 
 
 @METRICS.register_module()
@@ -56,9 +58,9 @@ class EpicKitchensMetric(VerbNounMetric):
         unseen_participants: Listed = None,
         tail_verbs: Listed = None,
         tail_nouns: Listed = None,
-        topk: Tuple[int, ...] = (1, 5),
+        topk: tuple[int, ...] = (1, 5),
         collect_device: str = 'cpu',
-        prefix: Optional[str] = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__(topk, collect_device, prefix)
         self.unseen = _read_list(unseen_participants, 'participant_id')
@@ -67,7 +69,7 @@ class EpicKitchensMetric(VerbNounMetric):
             noun=_read_list(tail_nouns, 'noun'),
         )
 
-    def process(self, data_batch: Any, data_samples: Sequence[Dict]) -> None:
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep ranks, and to which subsets a clip belongs.
 
         Args:
@@ -92,7 +94,7 @@ class EpicKitchensMetric(VerbNounMetric):
                 tail = self.tail[task]
                 result[f'tail_{task}'] = bool(tail) and str(label) in tail
 
-    def compute_metrics(self, results: List[Dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """All numbers from all clips.
 
         Args:
@@ -133,7 +135,7 @@ def participant_of(filename: str) -> str:
     return found[1]
 
 
-def _unseen_numbers(results: List[Dict]) -> Dict[str, float]:
+def _unseen_numbers(results: list[dict]) -> dict[str, float]:
     """Top-1 on clips of unseen participants."""
     some = [r for r in results if r['unseen']]
     metrics = {'unseen_num_clips': len(some)}
@@ -142,7 +144,7 @@ def _unseen_numbers(results: List[Dict]) -> Dict[str, float]:
     return metrics
 
 
-def _tail_numbers(results: List[Dict]) -> Dict[str, float]:
+def _tail_numbers(results: list[dict]) -> dict[str, float]:
     """Top-1 on clips of rare classes."""
     metrics = {}
     subsets = dict(
@@ -157,13 +159,13 @@ def _tail_numbers(results: List[Dict]) -> Dict[str, float]:
     return metrics
 
 
-def _ranks(results: List[Dict], task: str) -> np.ndarray:
+def _ranks(results: list[dict], task: str) -> np.ndarray:
     """Ranks of a task; an action is as good as its worse part."""
     parts = ('verb', 'noun') if task == 'action' else (task,)
     return np.max([[r[part] for r in results] for part in parts], axis=0)
 
 
-def _product_rank(sample: Dict) -> int:
+def _product_rank(sample: dict) -> int:
     """How many pairs have a larger product than the true one.
 
     Raises:
@@ -185,7 +187,7 @@ def _product_rank(sample: Dict) -> int:
     return int(label_ranks(pairs, label)[0])
 
 
-def _read_list(listed: Listed, column: str) -> Optional[Set[str]]:
+def _read_list(listed: Listed, column: str) -> set[str] | None:
     """The values as text, from a sequence or a column of a CSV."""
     if listed is None:
         return None

@@ -1,12 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The label that a metric compares with."""
 
-from typing import Any, Dict
+from typing import Any
 
 from torch import Tensor
 
 
-def label_of(sample: Dict, metric: Any) -> Tensor:
+def label_of(sample: dict, metric: Any) -> Tensor:
     """The true label of a clip.
 
     Args:

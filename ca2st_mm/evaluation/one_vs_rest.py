@@ -1,15 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """How well scores tell each class from all others, averaged over classes."""
 
-from typing import Tuple
-
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 
 def mean_ap_and_auc(
     scores: np.ndarray, labels: np.ndarray
-) -> Tuple[float, float]:
+) -> tuple[float, float]:
     """Mean average precision and mean area under the ROC curve.
 
     Classes without a clip have neither number and take no part; a class that

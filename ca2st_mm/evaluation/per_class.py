@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Numbers of each class; arrays in, arrays out."""
 
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -45,7 +45,7 @@ def count_confusions(
 
 def most_confused(
     counts: np.ndarray, limit: int = 20
-) -> List[Tuple[int, int, int]]:
+) -> list[tuple[int, int, int]]:
     """The pairs that are confused most often.
 
     Args:
@@ -65,7 +65,7 @@ def most_confused(
 
 def mean_by_group(
     values: np.ndarray, weights: np.ndarray, groups: Sequence[str]
-) -> List[Tuple[str, float, float]]:
+) -> list[tuple[str, float, float]]:
     """Weighted mean of the classes of each group.
 
     Args:

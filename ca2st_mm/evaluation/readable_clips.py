@@ -1,7 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A metric on the clips that could be read, with the count of both."""
 
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
@@ -23,7 +24,7 @@ class ReadableClips(BaseMetric):
             not at the batch of inputs.
     """
 
-    def __init__(self, metric: Dict) -> None:
+    def __init__(self, metric: dict) -> None:
         self.metric = METRICS.build(metric)
         super().__init__(
             collect_device=self.metric.collect_device,
@@ -31,7 +32,7 @@ class ReadableClips(BaseMetric):
             collect_dir=self.metric.collect_dir,
         )
 
-    def process(self, data_batch: Any, data_samples: Sequence[Dict]) -> None:
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep what the metric keeps of each clip; nothing of a marked one.
 
         Args:
@@ -45,7 +46,7 @@ class ReadableClips(BaseMetric):
                 self.metric.process(data_batch, [sample])
             self.results.append(self.metric.results)
 
-    def compute_metrics(self, results: List[List]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[list]) -> dict[str, float]:
         """The numbers of the metric, and how many clips they stand on.
 
         Args:

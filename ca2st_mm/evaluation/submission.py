@@ -8,8 +8,9 @@ the challenge's own description before you submit it.
 
 import json
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -37,8 +38,8 @@ class _Submission(BaseMetric):
         collect_device: Where results of several ranks meet.
     """
 
-    default_prefix: Optional[str] = 'submission'
-    usual: Dict[str, str] = {}
+    default_prefix: str | None = 'submission'
+    usual: dict[str, str] = {}
 
     def __init__(
         self,
@@ -51,10 +52,10 @@ class _Submission(BaseMetric):
         self.header = {**self.usual, **header}
 
     @abstractmethod
-    def entry(self, sample: Dict) -> Dict:
+    def entry(self, sample: dict) -> dict:
         """What the file says about one clip."""
 
-    def process(self, data_batch: Any, data_samples: Sequence[Dict]) -> None:
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the entries of some clips.
 
         Args:
@@ -66,7 +67,7 @@ class _Submission(BaseMetric):
             read = not sample.get('unreadable')
             self.results.append((clip, self.entry(sample), read))
 
-    def compute_metrics(self, results: List) -> Dict[str, int]:
+    def compute_metrics(self, results: list) -> dict[str, int]:
         """Write the file.
 
         Args:
@@ -112,7 +113,7 @@ class EpicKitchensSubmission(_Submission):
 
     usual = dict(version='0.2', challenge='action_recognition')
 
-    def entry(self, sample: Dict) -> Dict:
+    def entry(self, sample: dict) -> dict:
         """Scores of verbs, nouns and the best actions."""
         verb, noun = (
             sample[f'pred_{task}_score'].double().cpu().numpy()
@@ -138,13 +139,13 @@ class EpicSoundsSubmission(_Submission):
         version='0.1', challenge='audio_based_interaction_recognition'
     )
 
-    def entry(self, sample: Dict) -> Dict:
+    def entry(self, sample: dict) -> dict:
         """Scores of the sound classes."""
         scores = sample['pred_score'].double().cpu().numpy()
         return dict(interaction=_scores(scores))
 
 
-def _scores(scores: np.ndarray) -> Dict[str, float]:
+def _scores(scores: np.ndarray) -> dict[str, float]:
     return {str(index): _short(score) for index, score in enumerate(scores)}
 
 

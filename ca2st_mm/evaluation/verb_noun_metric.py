@@ -1,14 +1,16 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Verb, noun and action accuracy as for EPIC-KITCHENS-100."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from ca2st_mm.evaluation.accuracy import label_ranks, top_k
-from ca2st_mm.evaluation.labels import label_of
 from ca2st_mm.registry import METRICS
+
+from .accuracy import label_ranks, top_k
+from .labels import label_of
 
 
 @METRICS.register_module()
@@ -28,18 +30,18 @@ class VerbNounMetric(BaseMetric):
         prefix: Prefix of the names of the numbers.
     """
 
-    default_prefix: Optional[str] = 'acc'
+    default_prefix: str | None = 'acc'
 
     def __init__(
         self,
-        topk: Tuple[int, ...] = (1, 5),
+        topk: tuple[int, ...] = (1, 5),
         collect_device: str = 'cpu',
-        prefix: Optional[str] = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.topk = topk
 
-    def process(self, data_batch: Any, data_samples: Sequence[Dict]) -> None:
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the rank of the true verb and of the true noun.
 
         Args:
@@ -60,7 +62,7 @@ class VerbNounMetric(BaseMetric):
                 )
             )
 
-    def compute_metrics(self, results: List[Dict]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """All numbers from all clips.
 
         Args:
@@ -81,7 +83,7 @@ class VerbNounMetric(BaseMetric):
         return metrics
 
 
-def _rank(sample: Dict, key: str, label: int) -> int:
+def _rank(sample: dict, key: str, label: int) -> int:
     """How many classes stand before the true one.
 
     Raises:

@@ -2,17 +2,17 @@
 """Class names and numbers of classes, as datasets and configs write them."""
 
 import os.path as osp
-from typing import Dict, List, Mapping, Sequence, Tuple, Union
+from collections.abc import Mapping, Sequence
 
 from mmengine.fileio import list_from_file
 
 # Names, or a text file with one a line.
-ClassNames = Union[str, Sequence[str]]
+ClassNames = str | Sequence[str]
 # One value, or one for each label column.
-ByColumn = Union[ClassNames, Mapping[str, ClassNames]]
+ByColumn = ClassNames | Mapping[str, ClassNames]
 
 
-def read_class_names(path: str) -> List[str]:
+def read_class_names(path: str) -> list[str]:
     """Class names from a text file, one a line; the order is the index.
 
     Args:
@@ -36,7 +36,7 @@ def read_class_names(path: str) -> List[str]:
 
 def resolve_class_names(
     classes: ByColumn, root: str = ''
-) -> Union[Tuple[str, ...], Dict[str, Tuple[str, ...]]]:
+) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
     """Class names, read from files where files are named.
 
     Args:
@@ -58,8 +58,8 @@ def resolve_class_names(
 
 
 def sizes_by_column(
-    num_classes: Union[int, Mapping[str, int], None],
-) -> Dict[str, int]:
+    num_classes: int | Mapping[str, int] | None,
+) -> dict[str, int]:
     """Numbers of classes by label column; a bare number is of ``label``.
 
     Args:
@@ -73,9 +73,9 @@ def sizes_by_column(
 
 
 def agreed_num_classes(
-    classes: Union[Tuple[str, ...], Mapping[str, Tuple[str, ...]]],
-    num_classes: Union[int, Mapping[str, int], None] = None,
-) -> Union[int, Dict[str, int]]:
+    classes: tuple[str, ...] | Mapping[str, tuple[str, ...]],
+    num_classes: int | Mapping[str, int] | None = None,
+) -> int | dict[str, int]:
     """The number of classes that names and number agree on.
 
     Args:
@@ -97,5 +97,5 @@ def agreed_num_classes(
     )
 
 
-def _say(sizes: Union[int, Mapping[str, int]]) -> str:
+def _say(sizes: int | Mapping[str, int]) -> str:
     return str(dict(sizes) if isinstance(sizes, Mapping) else sizes)

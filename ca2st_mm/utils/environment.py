@@ -8,7 +8,8 @@ file must load, by its path, on a machine where nothing else works.
 import importlib
 import sys
 import warnings
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 OK, FAIL, NOTE = 'ok', 'FAIL', 'note'
 MIN_PYTHON = (3, 10)
@@ -69,7 +70,7 @@ PACKAGES = (
 )
 
 
-def try_import(module: str) -> Tuple[Optional[str], str]:
+def try_import(module: str) -> tuple[str | None, str]:
     """Import a module, whatever happens.
 
     Args:
@@ -98,7 +99,7 @@ def _first_line(error: BaseException) -> str:
     return f'broken: {type(error).__name__}: {lines[0]}'[:120]
 
 
-def _numbers(version: str) -> Tuple[int, ...]:
+def _numbers(version: str) -> tuple[int, ...]:
     """Turn '2.1.0+cpu' into (2, 1)."""
     parts = version.split('+')[0].split('.')[:2]
     return tuple(int(''.join(c for c in p if c.isdigit()) or 0) for p in parts)
@@ -120,7 +121,7 @@ def check_package(package: Package) -> Row:
     return Row(package.role, package.name, version, OK, '')
 
 
-def check_python(version: Tuple[int, ...] = sys.version_info[:3]) -> Row:
+def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Row:
     """Report on the interpreter."""
     text = '.'.join(str(part) for part in version)
     if tuple(version[:2]) >= MIN_PYTHON:
@@ -154,19 +155,19 @@ def check_ourselves() -> Row:
     return Row('OpenMMLab', 'ca2st_mm', problem, FAIL, cure)
 
 
-def examine() -> List[Row]:
+def examine() -> list[Row]:
     """Run every check, grouped by role in the order of first appearance."""
-    checks: List[Callable[[], Row]] = [check_python, check_cuda]
+    checks: list[Callable[[], Row]] = [check_python, check_cuda]
     rows = [check() for check in checks]
     rows += [check_package(package) for package in PACKAGES]
     rows.append(check_ourselves())
-    order: Dict[str, int] = {}
+    order: dict[str, int] = {}
     for row in rows:
         order.setdefault(row.role, len(order))
     return sorted(rows, key=lambda row: order[row.role])
 
 
-def render(rows: List[Row], color: bool = False) -> str:
+def render(rows: list[Row], color: bool = False) -> str:
     """Draw the report.
 
     Args:
@@ -196,6 +197,6 @@ def render(rows: List[Row], color: bool = False) -> str:
     return '\n'.join(lines)
 
 
-def can_run_demo(rows: List[Row]) -> bool:
+def can_run_demo(rows: list[Row]) -> bool:
     """Whether nothing that the demo needs is missing."""
     return all(row.status != FAIL for row in rows)

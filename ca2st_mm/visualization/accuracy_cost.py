@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from ca2st_mm.utils.records import RecordError, read_number, read_record
-from ca2st_mm.visualization.labels_apart import label_points
-from ca2st_mm.visualization.style import (
+
+from .labels_apart import label_points
+from .style import (
     GREY,
     INK,
     FigureInputError,

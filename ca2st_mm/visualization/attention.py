@@ -10,14 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
-from ca2st_mm.visualization.attention_figure import (
+
+from .attention_figure import (
     Query,
     Stage,
     draw_attention,
 )
-from ca2st_mm.visualization.attention_maps import AttentionMap, read_maps
-from ca2st_mm.visualization.attention_scene import Scene, scene_of
-from ca2st_mm.visualization.style import FigureInputError
+from .attention_maps import AttentionMap, read_maps
+from .attention_scene import Scene, scene_of
+from .style import FigureInputError
 
 
 @dataclass(frozen=True)

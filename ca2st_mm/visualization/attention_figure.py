@@ -11,15 +11,16 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.patches import Rectangle
 
 from ca2st_mm.models.layers.tokens import TokenGrid
-from ca2st_mm.visualization.attention_maps import AttentionMap
-from ca2st_mm.visualization.attention_scene import (
+
+from .attention_maps import AttentionMap
+from .attention_scene import (
     Scene,
     mel_picture,
     paint,
     spread,
     strength,
 )
-from ca2st_mm.visualization.style import HEAT, TEAL, new_figure
+from .style import HEAT, TEAL, new_figure
 
 _AXES = dict(
     time='the same place at any moment',

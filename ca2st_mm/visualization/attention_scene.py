@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ca2st_mm.datasets.media import Sound, has_sound, read_sound
 from ca2st_mm.models.layers.tokens import TokenGrid
-from ca2st_mm.visualization.style import HEAT
+
+from .style import HEAT
 
 # Heat of this many times an even look is drawn at full strength, or the
 # largest, whichever is more, so that next to nothing does not glow.

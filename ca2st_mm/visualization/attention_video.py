@@ -9,16 +9,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.transcode import finished_or_nothing
-from ca2st_mm.visualization.attention_figure import Stage
-from ca2st_mm.visualization.attention_maps import AttentionMap
-from ca2st_mm.visualization.attention_scene import (
+
+from .attention_figure import Stage
+from .attention_maps import AttentionMap
+from .attention_scene import (
     Scene,
     mel_picture,
     paint,
     spread,
     strength,
 )
-from ca2st_mm.visualization.style import FigureInputError
+from .style import FigureInputError
 
 _FPS = 12
 _BOX = 320, 240  # pixels of a panel: width, height

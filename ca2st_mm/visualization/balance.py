@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ca2st_mm.evaluation.accuracy import harmonic_mean
-from ca2st_mm.visualization.labels_apart import label_points
-from ca2st_mm.visualization.style import (
+
+from .labels_apart import label_points
+from .style import (
     GREY,
     INK,
     FigureInputError,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ca2st_mm.datasets.benchmarks.class_names import FOLDER, shipped_names
 from ca2st_mm.utils.class_names import read_class_names
-from ca2st_mm.visualization.style import FigureInputError
+
+from .style import FigureInputError
 
 GROUPS = 'epic_kitchens_100_categories.csv'
 

@@ -8,8 +8,9 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from ca2st_mm.evaluation.per_class import most_confused
-from ca2st_mm.visualization.scores import Scores
-from ca2st_mm.visualization.style import INK, FigureInputError, new_figure
+
+from .scores import Scores
+from .style import INK, FigureInputError, new_figure
 
 _NAMED = 60  # more names than this cannot be read
 _WRITTEN = 15  # more numbers than this a side cannot be read

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ca2st_mm.visualization.style import FigureInputError
+from .style import FigureInputError
 
 # Keys that say where a row stands, not what was measured.
 _PLACES = ('epoch', 'iter', 'step')

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ca2st_mm.visualization.curve_logs import RunLog
-from ca2st_mm.visualization.style import (
+from .curve_logs import RunLog
+from .style import (
     GREY,
     FigureInputError,
     colour_of,

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
-from ca2st_mm.visualization.style import INK
+from .style import INK
 
 _GAP = 6  # points between a marker and its name
 _CORNERS = [

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ca2st_mm.visualization.style import FigureInputError
+from .style import FigureInputError
 
 
 def named_files(texts: Sequence[str]) -> dict[str, str]:

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ca2st_mm.evaluation.per_class import class_table, mean_by_group
-from ca2st_mm.visualization.scores import Scores, check_same_clips
-from ca2st_mm.visualization.style import (
+
+from .scores import Scores, check_same_clips
+from .style import (
     GREY,
     INK,
     RED,

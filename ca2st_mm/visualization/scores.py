@@ -9,7 +9,7 @@ from pathlib import PurePath
 import numpy as np
 from mmengine.fileio import load
 
-from ca2st_mm.visualization.style import FigureInputError
+from .style import FigureInputError
 
 # Label column -> key of its scores in a prediction.
 KEYS = dict(label='pred_score', verb='pred_verb_score', noun='pred_noun_score')

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ca2st_mm.visualization.frames import Pictures
-from ca2st_mm.visualization.scores import Scores, check_same_clips
-from ca2st_mm.visualization.style import (
+from .frames import Pictures
+from .scores import Scores, check_same_clips
+from .style import (
     GREY,
     INK,
     RED,

@@ -12,7 +12,8 @@ from mmengine.fileio import load
 from ca2st_mm.datasets.media import read_sound
 from ca2st_mm.datasets.toy_world import DIRECTIONS, PITCHES, SHAPES
 from ca2st_mm.datasets.transforms import LogMelSpectrogram
-from ca2st_mm.visualization.style import GREY, TEAL
+
+from .style import GREY, TEAL
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402

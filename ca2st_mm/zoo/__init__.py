@@ -5,10 +5,10 @@ The metafiles below ``configs`` are the catalogue; a file is fetched once,
 checked against its hash and kept in the cache folder.
 """
 
-from ca2st_mm.zoo.catalogue import SCHEME, Entry, Source, entries, find
-from ca2st_mm.zoo.errors import ZooError
-from ca2st_mm.zoo.fetching import fetch, fetch_address, path
-from ca2st_mm.zoo.verifying import Verdict, verify
+from .catalogue import SCHEME, Entry, Source, entries, find
+from .errors import ZooError
+from .fetching import fetch, fetch_address, path
+from .verifying import Verdict, verify
 
 __all__ = [
     'SCHEME',

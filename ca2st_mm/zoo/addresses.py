@@ -3,7 +3,7 @@
 
 import os
 import re
-from typing import Dict, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 HF_SCHEME = 'hf://'
@@ -16,7 +16,7 @@ class Request(NamedTuple):
     """What to ask a server for."""
 
     url: str
-    headers: Dict[str, str]
+    headers: dict[str, str]
 
 
 def resolve(address: str) -> Request:

@@ -2,13 +2,15 @@
 """The cache folder: where files lie, and which of them an entry can use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional
+from typing import NamedTuple
 
 from ca2st_mm.utils.hashing import sha256_of
-from ca2st_mm.zoo.addresses import RESERVED
-from ca2st_mm.zoo.catalogue import Entry, Source
-from ca2st_mm.zoo.hash_index import HashIndex
+
+from .addresses import RESERVED
+from .catalogue import Entry, Source
+from .hash_index import HashIndex
 
 DEFAULT_HOME = '~/.cache/ca2st_mm/weights'
 COMPLETE = 64
@@ -47,7 +49,7 @@ class Cache:
         """Where the file of a source belongs."""
         return self.home / entry.name / source.file
 
-    def locate(self, entry: Entry) -> Optional[Found]:
+    def locate(self, entry: Entry) -> Found | None:
         """Find a good file for an entry.
 
         Returns:
@@ -68,9 +70,7 @@ class Cache:
                     return Found(path, source)
         return None
 
-    def misfit(
-        self, entry: Entry, source: Source, path: Path
-    ) -> Optional[str]:
+    def misfit(self, entry: Entry, source: Source, path: Path) -> str | None:
         """Say why a file of the folder cannot be that of a source.
 
         Where only the beginning of a hash is published, or nothing at all,
@@ -94,8 +94,8 @@ class Cache:
         entry: Entry,
         source: Source,
         part: Path,
-        announced: Optional[str] = None,
-    ) -> Optional[str]:
+        announced: str | None = None,
+    ) -> str | None:
         """Take a downloaded file in, if it is the right one.
 
         Args:
@@ -145,7 +145,7 @@ class Cache:
 
 def _difference(
     source: Source, path: Path, digest: str, expected: str
-) -> Optional[str]:
+) -> str | None:
     size = path.stat().st_size
     if size == 0 or source.size not in (None, size):
         return f'{size} bytes instead of {source.size or "some"}'

@@ -8,12 +8,13 @@ not know stands under the key ``Zoo`` of each model.
 import difflib
 import fnmatch
 import functools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import yaml
 
-from ca2st_mm.zoo.addresses import check_file_name, file_name
+from .addresses import check_file_name, file_name
 
 SCHEME = 'zoo://'
 """What a config writes before the name of an entry."""
@@ -48,12 +49,12 @@ class Source(NamedTuple):
         checked: The day a download was last tried, or ``'never'``.
     """
 
-    address: Optional[str]
+    address: str | None
     file: str
     layout: str
     file_format: str
-    sha256: Optional[str]
-    size: Optional[int]
+    sha256: str | None
+    size: int | None
     how: str
     checked: str
 
@@ -82,13 +83,13 @@ class Entry(NamedTuple):
 
     name: str
     role: str
-    licence: Optional[str]
-    config: Optional[str]
-    sources: Tuple[Source, ...]
-    published: Tuple[Published, ...]
+    licence: str | None
+    config: str | None
+    sources: tuple[Source, ...]
+    published: tuple[Published, ...]
 
 
-def entries(pattern: str = '*') -> List[Entry]:
+def entries(pattern: str = '*') -> list[Entry]:
     """List the entries whose name fits a shell pattern, e.g. ``clip_*``."""
     found = _catalogue()
     return [e for e in found.values() if fnmatch.fnmatchcase(e.name, pattern)]
@@ -132,7 +133,7 @@ def find_index() -> Path:
     )
 
 
-def read_catalogue(index: Path) -> Dict[str, Entry]:
+def read_catalogue(index: Path) -> dict[str, Entry]:
     """Read all metafiles that an index imports.
 
     Args:
@@ -145,7 +146,7 @@ def read_catalogue(index: Path) -> Dict[str, Entry]:
         ValueError: If a name comes twice or an entry is malformed; the
             message names file and entry.
     """
-    found: Dict[str, Entry] = {}
+    found: dict[str, Entry] = {}
     for relative in yaml.safe_load(index.read_text())['Import']:
         metafile = index.parent / relative
         for model in yaml.safe_load(metafile.read_text())['Models']:
@@ -211,7 +212,7 @@ def _read_source(source: Mapping[str, Any]) -> Source:
     )
 
 
-def _read_sha256(value: str) -> Optional[str]:
+def _read_sha256(value: str) -> str | None:
     if value == UNKNOWN:
         return None
     digits = set('0123456789abcdef')

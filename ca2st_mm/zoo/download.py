@@ -5,7 +5,6 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import Dict, Optional
 
 import requests
 from rich.console import Console
@@ -18,8 +17,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from ca2st_mm.zoo.addresses import Request, resolve
-from ca2st_mm.zoo.errors import DownloadError
+from .addresses import Request, resolve
+from .errors import DownloadError
 
 ATTEMPTS = 5
 PAUSE = 0.5
@@ -42,7 +41,7 @@ class _Interrupted(Exception):
     """This attempt failed, the next one may not."""
 
 
-def download(address: str, part: Path, label: str) -> Optional[str]:
+def download(address: str, part: Path, label: str) -> str | None:
     """Fetch a file, or the rest of it.
 
     What an earlier call left in ``part`` is continued if the server says that
@@ -84,7 +83,7 @@ def discard(part: Path) -> None:
     _memo(part).unlink(missing_ok=True)
 
 
-def _attempt(request: Request, part: Path, label: str) -> Optional[str]:
+def _attempt(request: Request, part: Path, label: str) -> str | None:
     # Compressed in transit, byte ranges would mean something else.
     headers = {'Accept-Encoding': 'identity', **request.headers}
     headers.update(_continuation(request.url, part))
@@ -97,7 +96,7 @@ def _attempt(request: Request, part: Path, label: str) -> Optional[str]:
         return _announced_sha256(response)
 
 
-def _continuation(url: str, part: Path) -> Dict[str, str]:
+def _continuation(url: str, part: Path) -> dict[str, str]:
     """Ask for the rest only, if the file is still the same."""
     try:
         memo = json.loads(_memo(part).read_text())
@@ -156,7 +155,7 @@ def _receive(
             raise _Interrupted(f'{file.tell()} bytes of {total}')
 
 
-def _validator(response: requests.Response) -> Optional[str]:
+def _validator(response: requests.Response) -> str | None:
     """What tells one version of the file from the next, if anything does."""
     etag = response.headers.get('ETag')
     if etag and not etag.startswith('W/'):
@@ -164,7 +163,7 @@ def _validator(response: requests.Response) -> Optional[str]:
     return response.headers.get('Last-Modified')
 
 
-def _announced_sha256(response: requests.Response) -> Optional[str]:
+def _announced_sha256(response: requests.Response) -> str | None:
     """Read the header in which the Hub names the hash of a big file."""
     for step in (*response.history, response):
         tag = step.headers.get('X-Linked-ETag', '').strip('"')

@@ -5,16 +5,16 @@ import hashlib
 import logging
 import os
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ContextManager, List, Optional
 
 from filelock import FileLock, Timeout
 
-from ca2st_mm.zoo.addresses import file_name, resolve
-from ca2st_mm.zoo.cache import Cache, default_home
-from ca2st_mm.zoo.catalogue import UNKNOWN, Entry, Source, find
-from ca2st_mm.zoo.download import discard, download
-from ca2st_mm.zoo.errors import DownloadError, ZooError
+from .addresses import file_name, resolve
+from .cache import Cache, default_home
+from .catalogue import UNKNOWN, Entry, Source, find
+from .download import discard, download
+from .errors import DownloadError, ZooError
 
 logger = logging.getLogger(__name__)
 HASH_IN_NAME = re.compile(r'-([0-9a-f]{8,64})\.')
@@ -70,7 +70,7 @@ def fetch_address(address: str, offline: bool = False) -> Path:
     return fetch_entry(entry, Cache(default_home()), offline or _is_offline())
 
 
-def path(name: str) -> Optional[Path]:
+def path(name: str) -> Path | None:
     """Return the cached file of an entry, None if there is no good one.
 
     Raises:
@@ -133,7 +133,7 @@ def by_hand(entry: Entry, cache: Cache) -> str:
 
 
 def _first_good(entry: Entry, cache: Cache) -> Path:
-    states: List[str] = []
+    states: list[str] = []
     for source in entry.sources:
         if source.address is None:
             states.append(NO_ADDRESS)
@@ -161,7 +161,7 @@ def _fetch_source(entry: Entry, source: Source, cache: Cache) -> Path:
     return place
 
 
-def _lock(folder: Path, name: str) -> ContextManager:
+def _lock(folder: Path, name: str) -> AbstractContextManager:
     """Lock an entry against other processes; a dead one holds no lock."""
     lock = FileLock(folder / 'fetch.lock')
     try:
@@ -179,7 +179,7 @@ def _misfit(entry: Entry, source: Source, cache: Cache) -> str:
 
 
 def _failure(
-    entry: Entry, cache: Cache, when: str, states: List[str]
+    entry: Entry, cache: Cache, when: str, states: list[str]
 ) -> ZooError:
     tried = ', '.join(
         f'{_show(source)} ({state})'

@@ -9,12 +9,13 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from filelock import FileLock
 
 from ca2st_mm.utils.hashing import sha256_of
-from ca2st_mm.zoo.errors import ZooError
+
+from .errors import ZooError
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class HashIndex:
         """Remember the hash of a file that was hashed on its way here."""
         self._write('files', self._key(path), _record(_state(path), digest))
 
-    def trusted(self, key: str) -> Optional[str]:
+    def trusted(self, key: str) -> str | None:
         """Return the hash that a source had first, None at the first time.
 
         Raises:
@@ -79,7 +80,7 @@ class HashIndex:
     def _key(self, path: Path) -> str:
         return path.relative_to(self.home).as_posix()
 
-    def _read(self) -> Dict[str, Dict[str, Any]]:
+    def _read(self) -> dict[str, dict[str, Any]]:
         try:
             tables = json.loads(self.path.read_text())
             return dict(files=tables['files'], trusted=tables['trusted'])
@@ -110,10 +111,10 @@ class HashIndex:
             )
 
 
-def _state(path: Path) -> List[int]:
+def _state(path: Path) -> list[int]:
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _record(state: List[int], digest: str) -> Dict[str, Any]:
+def _record(state: list[int], digest: str) -> dict[str, Any]:
     return dict(state=state, sha256=digest)

@@ -1,11 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The zoo as tables: columns for a terminal, Markdown for the docs."""
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
-from ca2st_mm.zoo.addresses import plain_url
-from ca2st_mm.zoo.cache import COMPLETE, Cache
-from ca2st_mm.zoo.catalogue import UNKNOWN, Entry, Source
+from .addresses import plain_url
+from .cache import COMPLETE, Cache
+from .catalogue import UNKNOWN, Entry, Source
 
 COLUMNS = ('name', 'role', 'size', 'licence of the weights', 'cached')
 UNITS = ('B', 'KB', 'MB', 'GB')
@@ -40,7 +40,7 @@ Numbers are those **of the authors**; "ours" stays empty until we measure one.
 
 def listing(found: Sequence[Entry], cache: Cache) -> str:
     """Show entries in aligned columns, one line each."""
-    rows: List[Sequence[str]] = [COLUMNS]
+    rows: list[Sequence[str]] = [COLUMNS]
     for entry in found:
         copy = cache.locate(entry)
         sizes = [s.size for s in entry.sources[:1]]
@@ -120,7 +120,7 @@ def _sha256(source: Source) -> str:
     return f'`{source.sha256}`{end}'
 
 
-def _size(size: Optional[int]) -> str:
+def _size(size: int | None) -> str:
     if size is None:
         return UNKNOWN
     amount, unit = float(size), 0

@@ -1,21 +1,21 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Checking cached files against their hashes, from the first byte on."""
 
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
-from ca2st_mm.zoo.cache import Cache, Found, default_home
-from ca2st_mm.zoo.catalogue import Entry, entries, find
+from .cache import Cache, Found, default_home
+from .catalogue import Entry, entries, find
 
 
 class Verdict(NamedTuple):
     """What a check found: ``problem`` is None for a good file."""
 
     name: str
-    found: Optional[Found]
-    problem: Optional[str]
+    found: Found | None
+    problem: str | None
 
 
-def verify(*names: str) -> List[Verdict]:
+def verify(*names: str) -> list[Verdict]:
     """Hash cached files anew and compare them with what they must be.
 
     Args:
@@ -32,16 +32,16 @@ def verify(*names: str) -> List[Verdict]:
     cache = Cache(default_home())
     if not names:
         return [v for e in entries() for v in verify_entry(e, cache)]
-    verdicts: List[Verdict] = []
+    verdicts: list[Verdict] = []
     for entry in map(find, names):
         found = verify_entry(entry, cache)
         verdicts += found or [Verdict(entry.name, None, 'not in the cache')]
     return verdicts
 
 
-def verify_entry(entry: Entry, cache: Cache) -> List[Verdict]:
+def verify_entry(entry: Entry, cache: Cache) -> list[Verdict]:
     """Check every cached file of an entry; none gives an empty list."""
-    verdicts: List[Verdict] = []
+    verdicts: list[Verdict] = []
     for source in entry.sources:
         place = cache.place(entry, source)
         if place.is_file():

@@ -14,11 +14,11 @@ import json
 import platform
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Callable, Dict, List, Sequence
 
 import cv2
 import numpy as np
@@ -66,7 +66,7 @@ def write_video(path: Path, number: int, args: argparse.Namespace) -> None:
     )
 
 
-def videos_of(folder: Path) -> List[Path]:
+def videos_of(folder: Path) -> list[Path]:
     """The videos below a folder.
 
     Raises:
@@ -86,8 +86,8 @@ def videos_of(folder: Path) -> List[Path]:
 
 
 def mel_alone_and_batched(
-    clips: List[dict], steps: Sequence[Callable], args: argparse.Namespace
-) -> Dict[str, float]:
+    clips: list[dict], steps: Sequence[Callable], args: argparse.Namespace
+) -> dict[str, float]:
     """Milliseconds of the processor per sample for the log-mel energies.
 
     ``'worker'`` makes them sound by sound, as the pipeline does; ``'batch'``
@@ -118,7 +118,7 @@ def mel_alone_and_batched(
         worker=lambda: [mels[0].features(*s, 0, last) for s in sounds],
         batch=lambda: energies(frames, rate, mels[0].num_mels),
     )
-    spent: Dict[str, list] = {name: [] for name in ways}
+    spent: dict[str, list] = {name: [] for name in ways}
     for _ in range(args.rounds):
         for name, way in ways.items():
             start = time.process_time()
@@ -127,7 +127,7 @@ def mel_alone_and_batched(
     return {n: 1000 * median(s) / len(sounds) for n, s in spent.items()}
 
 
-def print_table(rows: List[Dict], mel: Dict[str, float]) -> None:
+def print_table(rows: list[dict], mel: dict[str, float]) -> None:
     """Rates and stages down, numbers of workers across."""
 
     def line(name: str, values: list) -> None:

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import time
-from typing import Dict, List
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -29,7 +28,7 @@ _WARM_UP = 0.1  # of the cycles: pools and caches fill up once
 class Cycles(Dataset):
     """Open, sample and decode; tells process, resident bytes and number."""
 
-    def __init__(self, paths: List[str], reader: str, cycles: int) -> None:
+    def __init__(self, paths: list[str], reader: str, cycles: int) -> None:
         self.paths, self.cycles = paths, cycles
         self.steps = (
             OpenVideo(reader=reader),
@@ -54,7 +53,7 @@ def resident_bytes() -> int:
         return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
-def measure(paths: List[str], reader: str, cycles: int, workers: int) -> Dict:
+def measure(paths: list[str], reader: str, cycles: int, workers: int) -> dict:
     """Milliseconds a cycle and growth of memory.
 
     Args:
@@ -67,7 +66,7 @@ def measure(paths: List[str], reader: str, cycles: int, workers: int) -> Dict:
         Cycles(paths, reader, cycles), batch_size=None, num_workers=workers
     )
     start = time.perf_counter()
-    seen: Dict[int, List[int]] = {}
+    seen: dict[int, list[int]] = {}
     for process, size in loader:
         seen.setdefault(process, []).append(size)
     seconds = time.perf_counter() - start

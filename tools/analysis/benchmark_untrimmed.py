@@ -12,8 +12,8 @@ import os.path as osp
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Callable, Dict, Iterator, List, Tuple
 
 import av
 import numpy as np
@@ -83,21 +83,21 @@ def timed(work: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-def draw(opener: OpenVideo, sample: Dict) -> None:
+def draw(opener: OpenVideo, sample: dict) -> None:
     """One sample through the pipeline."""
     results = opener(dict(sample))
     for step in _STEPS:
         results = step(results)
 
 
-def spans(count: int, total: float, length: float) -> Iterator[Tuple]:
+def spans(count: int, total: float, length: float) -> Iterator[tuple]:
     """Random clips of a video."""
     rng = np.random.default_rng(1)
     for start in rng.uniform(0, total - length, count):
         yield round(float(start), 2), round(float(start) + length, 2)
 
 
-def summary(name: str, values: List[float]) -> Dict:
+def summary(name: str, values: list[float]) -> dict:
     """Median and spread of some timings."""
     return dict(
         name=name,
@@ -107,7 +107,7 @@ def summary(name: str, values: List[float]) -> Dict:
     )
 
 
-def measure(folder: str, args: argparse.Namespace) -> Dict:
+def measure(folder: str, args: argparse.Namespace) -> dict:
     """All timings.
 
     Args:

@@ -6,11 +6,11 @@ and classes are published, and how a row becomes a :class:`Clip`;
 :func:`prepare` does the rest.  Counts come from the benchmarks' authors.
 """
 
-from ca2st_mm.datasets.benchmarks import command_line
-from ca2st_mm.datasets.benchmarks.annotations import Benchmark, Clip, Form
-from ca2st_mm.datasets.benchmarks.preparing import Request, prepare
-from ca2st_mm.datasets.benchmarks.registry import BENCHMARKS
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError
+from . import command_line
+from .annotations import Benchmark, Clip, Form
+from .preparing import Request, prepare
+from .registry import BENCHMARKS
+from .source import BenchmarkError
 
 __all__ = [
     'BENCHMARKS',

@@ -1,16 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """ActivityNet 1.3: actions in long videos."""
 
-from typing import Tuple
-
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Benchmark,
     Clip,
     Form,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.source import (
+from .source import (
     BenchmarkError,
     Row,
     Source,
@@ -21,7 +19,7 @@ _SUBSETS = dict(train='training', val='validation')
 
 
 def _clip(
-    video: str, number: int, label: int, span: Tuple[float, float]
+    video: str, number: int, label: int, span: tuple[float, float]
 ) -> Clip:
     """One instance; trimmed files are called id_number (from 0)."""
     name = f'{video}_{number}'
@@ -49,7 +47,7 @@ def read_official(source: Source, task: Task) -> Annotations:
     return Annotations(clips)
 
 
-def _span(row: Row) -> Tuple[float, float]:
+def _span(row: Row) -> tuple[float, float]:
     """First and last second of an instance.
 
     Raises:

@@ -6,10 +6,11 @@ the CA2ST authors, ...).  A :class:`Form` knows one of them by its content and
 turns it into clips; nothing here touches a video.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Callable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
-from ca2st_mm.datasets.benchmarks.source import Source
+from .source import Source
 
 
 class Clip(NamedTuple):
@@ -27,11 +28,11 @@ class Clip(NamedTuple):
     """
 
     id: str
-    labels: Tuple[int, ...]
-    names: Tuple[str, ...]
-    video: Tuple[str, ...] = ()
-    start: Optional[float] = None
-    end: Optional[float] = None
+    labels: tuple[int, ...]
+    names: tuple[str, ...]
+    video: tuple[str, ...] = ()
+    start: float | None = None
+    end: float | None = None
 
 
 class LeftOut(NamedTuple):
@@ -52,9 +53,9 @@ class Annotations:
             by default both of the above.
     """
 
-    clips: List[Clip]
-    left_out: List[LeftOut] = field(default_factory=list)
-    rows: Optional[int] = None
+    clips: list[Clip]
+    left_out: list[LeftOut] = field(default_factory=list)
+    rows: int | None = None
 
     @property
     def num_rows(self) -> int:
@@ -68,7 +69,7 @@ class Task(NamedTuple):
     """What to read: the split, and the class names of each label column."""
 
     split: str
-    names: Mapping[str, List[str]]
+    names: Mapping[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,6 @@ class Benchmark:
     folder: str
     classes: Mapping[str, int]
     class_files: Mapping[str, str]
-    lists: Mapping[str, Tuple[str, ...]]
-    forms: Tuple[Form, ...]
+    lists: Mapping[str, tuple[str, ...]]
+    forms: tuple[Form, ...]
     untrimmed: bool = False

@@ -2,18 +2,19 @@
 """Class names of the benchmarks, shipped with the package."""
 
 import os.path as osp
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import List, Mapping, Optional
 
-from ca2st_mm.datasets.benchmarks.annotations import Benchmark
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError
 from ca2st_mm.utils.class_names import read_class_names
+
+from .annotations import Benchmark
+from .source import BenchmarkError
 
 FOLDER = osp.join(osp.dirname(__file__), 'classes')
 
 
 @lru_cache
-def shipped_names(name: str) -> List[str]:
+def shipped_names(name: str) -> list[str]:
     """Names of a file in ``classes/``.
 
     Args:
@@ -23,8 +24,8 @@ def shipped_names(name: str) -> List[str]:
 
 
 def class_names(
-    benchmark: Benchmark, path: Optional[str] = None
-) -> Mapping[str, List[str]]:
+    benchmark: Benchmark, path: str | None = None
+) -> Mapping[str, list[str]]:
     """Class names by label column.
 
     Args:

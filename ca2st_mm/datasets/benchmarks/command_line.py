@@ -2,14 +2,14 @@
 """The command line that the preparers share."""
 
 import argparse
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
-from ca2st_mm.datasets.benchmarks.annotations import Benchmark
-from ca2st_mm.datasets.benchmarks.preparing import Request, prepare
-from ca2st_mm.datasets.benchmarks.registry import BENCHMARKS
+from .annotations import Benchmark
+from .preparing import Request, prepare
+from .registry import BENCHMARKS
 
 
-def main(name: str, arguments: Optional[Sequence[str]] = None) -> None:
+def main(name: str, arguments: Sequence[str] | None = None) -> None:
     """Prepare one benchmark as the flags say.
 
     Args:

@@ -1,21 +1,21 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """EPIC-KITCHENS-100: verbs and nouns of segments of long videos."""
 
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Benchmark,
     Clip,
     Form,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.source import (
+from .source import (
     Row,
     Source,
     has_cells,
     has_columns,
     has_integers,
 )
-from ca2st_mm.datasets.benchmarks.unlabelled import (
+from .unlabelled import (
     TIMES,
     TITLE,
     unlabelled_reader,

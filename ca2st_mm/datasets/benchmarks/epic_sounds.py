@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """EPIC-SOUNDS: what one hears in the videos of EPIC-KITCHENS-100."""
 
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Benchmark,
     Clip,
@@ -9,8 +9,8 @@ from ca2st_mm.datasets.benchmarks.annotations import (
     LeftOut,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.source import Row, Source, has_columns
-from ca2st_mm.datasets.benchmarks.unlabelled import (
+from .source import Row, Source, has_columns
+from .unlabelled import (
     TIMES,
     TITLE,
     unlabelled_reader,

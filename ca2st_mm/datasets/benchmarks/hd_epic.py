@@ -2,9 +2,8 @@
 """HD-EPIC: new kitchens for models of EPIC-KITCHENS-100, test only."""
 
 import json
-from typing import List, Optional, Tuple
 
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Benchmark,
     Clip,
@@ -12,7 +11,7 @@ from ca2st_mm.datasets.benchmarks.annotations import (
     LeftOut,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.source import Row, Source
+from .source import Row, Source
 
 _LEFT_OUT = (
     'its first main action is not one of the 97 verbs with one of the 300 '
@@ -31,7 +30,7 @@ def is_narrations(source: Source) -> bool:
     return {'unique_narration_id', 'main_action_classes'} <= set(first)
 
 
-def main_action(row: Row, task: Task) -> Optional[Tuple[int, int]]:
+def main_action(row: Row, task: Task) -> tuple[int, int] | None:
     """Verb and noun of the first main action, if the classes have both.
 
     Args:
@@ -51,8 +50,8 @@ def main_action(row: Row, task: Task) -> Optional[Tuple[int, int]]:
 
 def read_narrations(source: Source, task: Task) -> Annotations:
     """The narrations, one JSON object a line."""
-    clips: List[Clip] = []
-    left_out: List[LeftOut] = []
+    clips: list[Clip] = []
+    left_out: list[LeftOut] = []
     for row in source.json_lines():
         name = row['unique_narration_id']
         labels = main_action(row, task)

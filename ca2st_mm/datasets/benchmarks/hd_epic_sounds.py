@@ -1,14 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """HD-EPIC-SOUNDS: new kitchens for models of EPIC-SOUNDS, test only."""
 
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Benchmark,
     Clip,
     Form,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.source import Row, Source, has_columns
+from .source import Row, Source, has_columns
 
 SAMPLE_RATE = 48_000  # of start_sample and stop_sample
 # Some events are shorter than a frame; the authors cut at least this much.

@@ -1,22 +1,20 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Kinetics-400."""
 
-from typing import Tuple
-
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Benchmark,
     Clip,
     Form,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.lists import is_path_label, read_path_label
-from ca2st_mm.datasets.benchmarks.source import Row, Source, has_columns
+from .lists import is_path_label, read_path_label
+from .source import Row, Source, has_columns
 
 is_official = has_columns('label', 'youtube_id', 'time_start', 'time_end')
 
 
-def file_names(row: Row) -> Tuple[str, ...]:
+def file_names(row: Row) -> tuple[str, ...]:
     """What downloaders call the clip of a row of the official CSV."""
     name = row['youtube_id']
     first, last = row.integer('time_start'), row.integer('time_end')

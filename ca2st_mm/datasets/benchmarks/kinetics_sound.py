@@ -1,22 +1,22 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """KineticsSound: the 31 classes of Kinetics-400 that one can hear."""
 
-from typing import Callable, Dict, List, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from ca2st_mm.datasets.benchmarks import kinetics400
-from ca2st_mm.datasets.benchmarks.annotations import (
+from . import kinetics400
+from .annotations import (
     Annotations,
     Benchmark,
     Clip,
     Form,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.class_names import shipped_names
-from ca2st_mm.datasets.benchmarks.lists import (
+from .class_names import shipped_names
+from .lists import (
     is_path_label,
     read_file_text_label,
 )
-from ca2st_mm.datasets.benchmarks.source import (
+from .source import (
     BenchmarkError,
     Source,
     has_cells,
@@ -28,7 +28,7 @@ ALIASES: Mapping[str, str] = {}
 
 def kinetics_indices(
     names: Sequence[str], aliases: Mapping[str, str] = ALIASES
-) -> Dict[int, int]:
+) -> dict[int, int]:
     """Find the classes in Kinetics-400.
 
     Args:
@@ -65,7 +65,7 @@ def subset_of(
     def read_subset(source: Source, task: Task) -> Annotations:
         indices = kinetics_indices(task.names['label'])
         whole = Task(task.split, dict(label=shipped_names('kinetics400.txt')))
-        clips: List[Clip] = [
+        clips: list[Clip] = [
             clip._replace(labels=(indices[clip.labels[0]],))
             for clip in read(source, whole).clips
             if clip.labels[0] in indices

@@ -1,13 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Plain lists that several benchmarks share."""
 
-from typing import List, Tuple
-
-from ca2st_mm.datasets.benchmarks.annotations import Annotations, Clip, Task
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError, Row, Source
+from .annotations import Annotations, Clip, Task
+from .source import BenchmarkError, Row, Source
 
 
-def split_path_label(line: str) -> Tuple[str, str]:
+def split_path_label(line: str) -> tuple[str, str]:
     """Path and label of a line; the path may hold blanks.
 
     Returns:
@@ -23,7 +21,7 @@ def is_path_label(source: Source) -> bool:
     return bool(path) and label.isdecimal()
 
 
-def path_label_rows(source: Source) -> List[Row]:
+def path_label_rows(source: Source) -> list[Row]:
     """Lines ``path label`` as rows with the columns ``file, label``.
 
     Raises:

@@ -4,14 +4,14 @@
 import csv
 import os
 import os.path as osp
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from ca2st_mm.datasets.benchmarks.annotations import Clip, LeftOut
-from ca2st_mm.datasets.benchmarks.media_index import MediaIndex
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError
-from ca2st_mm.datasets.media import MediaError, has_sound
+from ..media import MediaError, has_sound
+from .annotations import Clip, LeftOut
+from .media_index import MediaIndex
+from .source import BenchmarkError
 
 NO_FILE = 'no video file'
 NO_SOUND_FILE = 'no sound file'
@@ -34,7 +34,7 @@ class MediaFiles:
     """
 
     videos: MediaIndex
-    audio: Optional[MediaIndex] = None
+    audio: MediaIndex | None = None
     trimmed: bool = True
     with_sound: bool = False
     keep_missing: bool = False
@@ -45,7 +45,7 @@ def manifest_rows(
     columns: Sequence[str],
     files: MediaFiles,
     split: str,
-) -> Tuple[List[Dict[str, object]], List[LeftOut]]:
+) -> tuple[list[dict[str, object]], list[LeftOut]]:
     """Find the files of clips.
 
     Args:
@@ -83,8 +83,8 @@ def _row(
     clip: Clip,
     files: MediaFiles,
     split: str,
-    sound_fault: Callable[[str], Optional[str]],
-) -> Tuple[Dict[str, object], Optional[str]]:
+    sound_fault: Callable[[str], str | None],
+) -> tuple[dict[str, object], str | None]:
     """Paths and times of one clip, and why it must be left out."""
     names = clip.names if files.trimmed else _video_names(clip)
     path = files.videos.find(names, split)
@@ -103,7 +103,7 @@ def _row(
     return row, reason
 
 
-def _video_names(clip: Clip) -> Tuple[str, ...]:
+def _video_names(clip: Clip) -> tuple[str, ...]:
     """Names of the untrimmed video.
 
     Raises:
@@ -123,7 +123,7 @@ def _seconds(time: float) -> str:
     return f'{time:.6f}'.rstrip('0').rstrip('.')
 
 
-def _sound_fault(path: str) -> Optional[str]:
+def _sound_fault(path: str) -> str | None:
     """Why a video has no usable sound, or None."""
     try:
         return None if has_sound(path) else NO_SOUND
@@ -131,7 +131,7 @@ def _sound_fault(path: str) -> Optional[str]:
         return UNREADABLE
 
 
-def write_manifest(path: str, rows: Sequence[Dict[str, object]]) -> None:
+def write_manifest(path: str, rows: Sequence[dict[str, object]]) -> None:
     """Write rows as a CSV manifest.
 
     Files in the manifest's folder are written relative to it, so that the

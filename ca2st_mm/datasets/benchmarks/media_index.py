@@ -3,10 +3,10 @@
 
 import os
 import os.path as osp
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
 
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError
-from ca2st_mm.datasets.media import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
+from ..media import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
+from .source import BenchmarkError
 
 
 class MediaIndex:
@@ -32,7 +32,7 @@ class MediaIndex:
             )
         self.root = root
         self.extensions = tuple(extensions)
-        self._by_stem: Dict[str, List[str]] = {}
+        self._by_stem: dict[str, list[str]] = {}
         for folder, folders, names in os.walk(root, followlinks=True):
             folders.sort()
             for name in sorted(names):
@@ -42,7 +42,7 @@ class MediaIndex:
                         osp.join(folder, name)
                     )
 
-    def find(self, names: Iterable[str], split: str) -> Optional[str]:
+    def find(self, names: Iterable[str], split: str) -> str | None:
         """The file of a clip.
 
         Args:
@@ -78,7 +78,7 @@ class MediaIndex:
             extension = self.extensions[0]
         return osp.join(self.root, stem + extension)
 
-    def _matches(self, name: str) -> List[str]:
+    def _matches(self, name: str) -> list[str]:
         stem = _split(name)[0]
         return [
             path
@@ -89,11 +89,11 @@ class MediaIndex:
     def _relative(self, path: str) -> str:
         return osp.relpath(path, self.root).replace(os.sep, '/')
 
-    def _folders(self, path: str) -> List[str]:
+    def _folders(self, path: str) -> list[str]:
         return self._relative(path).split('/')[:-1]
 
 
-def _split(name: str) -> Tuple[str, str]:
+def _split(name: str) -> tuple[str, str]:
     """Stem and extension; a dot within a name is part of the stem.
 
     Clips of UCF-101 are avi in the lists and may be mp4 on disk.

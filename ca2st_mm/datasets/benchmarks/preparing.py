@@ -3,25 +3,25 @@
 
 import os
 import os.path as osp
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import List, Mapping, Optional, Tuple
 
-from ca2st_mm.datasets.benchmarks.annotations import (
+from ..media import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
+from .annotations import (
     Annotations,
     Benchmark,
     LeftOut,
 )
-from ca2st_mm.datasets.benchmarks.class_names import class_names
-from ca2st_mm.datasets.benchmarks.manifests import (
+from .class_names import class_names
+from .manifests import (
     MediaFiles,
     manifest_rows,
     write_left_out,
     write_manifest,
 )
-from ca2st_mm.datasets.benchmarks.media_index import MediaIndex
-from ca2st_mm.datasets.benchmarks.reading import Say, find_lists, read_split
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError
-from ca2st_mm.datasets.media import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
+from .media_index import MediaIndex
+from .reading import Say, find_lists, read_split
+from .source import BenchmarkError
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Request:
     annotations: str
     videos: str
     out: str
-    audio_root: Optional[str] = None
+    audio_root: str | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
-    splits: Tuple[str, ...] = ()
-    classes: Optional[str] = None
+    splits: tuple[str, ...] = ()
+    classes: str | None = None
     trimmed: bool = True
     with_sound: bool = False
     keep_missing: bool = False
@@ -57,7 +57,7 @@ class Request:
 
 def prepare(
     benchmark: Benchmark, request: Request, say: Say = print
-) -> List[str]:
+) -> list[str]:
     """Write ``<split>.csv``, ``<split>_missing.csv`` and class names.
 
     Args:
@@ -117,7 +117,7 @@ def _media_files(request: Request) -> MediaFiles:
 
 
 def _write_class_names(
-    folder: str, names: Mapping[str, List[str]], say: Say
+    folder: str, names: Mapping[str, list[str]], say: Say
 ) -> None:
     for column, values in names.items():
         tail = '' if column == 'label' else f'_{column}'
@@ -130,7 +130,7 @@ def _write_class_names(
 def _write_split(
     path: str,
     annotations: Annotations,
-    names: Mapping[str, List[str]],
+    names: Mapping[str, list[str]],
     files: MediaFiles,
     split: str,
     say: Say,
@@ -158,7 +158,7 @@ def _write_split(
 
 
 def _report(
-    manifest: str, left_out: List[LeftOut], split: str, say: Say
+    manifest: str, left_out: list[LeftOut], split: str, say: Say
 ) -> None:
     # Written even if empty: an older list would tell a wrong story.
     path = manifest.removesuffix('.csv') + '_missing.csv'

@@ -2,15 +2,15 @@
 """Find the annotation file of a split, tell its form, check its size."""
 
 import os.path as osp
-from typing import Callable, List, Mapping, Optional, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Benchmark,
     Form,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError, Source
+from .source import BenchmarkError, Source
 
 Say = Callable[[str], None]
 
@@ -66,9 +66,7 @@ def find_lists(
     return found
 
 
-def _first_file(
-    benchmark: Benchmark, folder: str, split: str
-) -> Optional[str]:
+def _first_file(benchmark: Benchmark, folder: str, split: str) -> str | None:
     paths = [osp.join(folder, name) for name in benchmark.lists[split]]
     return next((path for path in paths if osp.isfile(path)), None)
 
@@ -77,7 +75,7 @@ def read_split(
     benchmark: Benchmark,
     path: str,
     split: str,
-    names: Mapping[str, List[str]],
+    names: Mapping[str, list[str]],
     allow_partial: bool,
     say: Say,
 ) -> Annotations:

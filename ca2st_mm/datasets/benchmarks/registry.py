@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The ten benchmarks by name."""
 
-from ca2st_mm.datasets.benchmarks import (
+from . import (
     activitynet,
     epic_kitchens_100,
     epic_sounds,

@@ -1,15 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Something-Something V2."""
 
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Benchmark,
     Clip,
     Form,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.lists import is_path_label, read_path_label
-from ca2st_mm.datasets.benchmarks.source import Row, Source
+from .lists import is_path_label, read_path_label
+from .source import Row, Source
 
 COUNTS = dict(train=168_913, val=24_777)
 

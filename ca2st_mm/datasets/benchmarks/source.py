@@ -3,8 +3,9 @@
 
 import csv
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence
+from typing import Any
 
 from mmengine.fileio import get_text
 
@@ -100,7 +101,7 @@ class Row:
             )
         return index
 
-    def seconds(self, column: str) -> Optional[float]:
+    def seconds(self, column: str) -> float | None:
         """A time as seconds or ``hours:minutes:seconds``; None if empty.
 
         Raises:
@@ -138,12 +139,12 @@ class Source:
             raise BenchmarkError(f"The annotation file '{path}' is empty.")
 
     @cached_property
-    def lines(self) -> List[str]:
+    def lines(self) -> list[str]:
         """Lines, none of them blank."""
         return [line for line in self.text.splitlines() if line.strip()]
 
     @cached_property
-    def table(self) -> List[List[str]]:
+    def table(self) -> list[list[str]]:
         """Comma-separated cells."""
         try:
             return [[c.strip() for c in row] for row in csv.reader(self.lines)]
@@ -162,7 +163,7 @@ class Source:
         except json.JSONDecodeError:
             return None
 
-    def rows(self, columns: Optional[Sequence[str]] = None) -> Iterator[Row]:
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Rows of a table.
 
         Args:

@@ -1,15 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """UCF-101: three splits of the same 13,320 clips."""
 
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Benchmark,
     Clip,
     Form,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.lists import split_path_label
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError, Row, Source
+from .lists import split_path_label
+from .source import BenchmarkError, Row, Source
 
 COUNTS = dict(
     train_split1=9_537,

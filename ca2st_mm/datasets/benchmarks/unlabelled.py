@@ -1,14 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Test sets whose labels their owners keep: clips for submissions alone."""
 
-from typing import Callable
+from collections.abc import Callable
 
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Clip,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError, Row, Source
+from .source import BenchmarkError, Row, Source
 
 TITLE = 'official times of the test set, without labels'
 TIMES = ('video_id', 'start_timestamp', 'stop_timestamp')

@@ -1,17 +1,17 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """VGG-Sound: ten seconds of picture and sound each."""
 
-from ca2st_mm.datasets.benchmarks.annotations import (
+from .annotations import (
     Annotations,
     Benchmark,
     Clip,
     Form,
     Task,
 )
-from ca2st_mm.datasets.benchmarks.lists import (
+from .lists import (
     read_file_text_label_below_header,
 )
-from ca2st_mm.datasets.benchmarks.source import Source, has_cells
+from .source import Source, has_cells
 
 COUNTS = dict(test=15_446)
 

@@ -1,11 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Checking a data set before a run: files, sound, labels, splits."""
 
-from ca2st_mm.datasets.checking.page import as_html
-from ca2st_mm.datasets.checking.probe import Limits, Probe, probe_sample
-from ca2st_mm.datasets.checking.report import Report, as_dict, as_text
-from ca2st_mm.datasets.checking.run import probe_all
-from ca2st_mm.datasets.checking.samples import (
+from .page import as_html
+from .probe import Limits, Probe, probe_sample
+from .report import Report, as_dict, as_text
+from .run import probe_all
+from .samples import (
     KINDS,
     Fault,
     Sample,

@@ -2,12 +2,11 @@
 """The report as one HTML page that needs no other file."""
 
 from html import escape
-from typing import Dict, List
 
-from ca2st_mm.datasets.checking.plots import plots_of
-from ca2st_mm.datasets.checking.probe import Probe
-from ca2st_mm.datasets.checking.report import Report
-from ca2st_mm.datasets.checking.samples import KINDS, Fault, Sample
+from .plots import plots_of
+from .probe import Probe
+from .report import Report
+from .samples import KINDS, Fault, Sample
 
 _MAX_ROWS = 500
 _MAX_PICTURES = 24
@@ -53,7 +52,7 @@ def as_html(report: Report) -> str:
     )
 
 
-def _names(samples) -> List[tuple]:
+def _names(samples) -> list[tuple]:
     return [(sample.split, sample.path) for sample in samples]
 
 
@@ -65,7 +64,7 @@ def _verdict(report: Report) -> str:
     return f'<p class="bad">{count} {noun}.</p>'
 
 
-def _table(head: List[str], rows: List[List[str]]) -> str:
+def _table(head: list[str], rows: list[list[str]]) -> str:
     """A table; cells are HTML already."""
     top = ''.join(f'<th>{cell}</th>' for cell in head)
     body = ''.join(
@@ -104,7 +103,7 @@ def _plots(report: Report) -> str:
     return f'<h2>Overview</h2><div class="row plots">{pictures}</div>'
 
 
-def _faults(report: Report, probes: Dict[tuple, Probe]) -> str:
+def _faults(report: Report, probes: dict[tuple, Probe]) -> str:
     if not report.faults:
         return ''
     rows = [_fault(f, probes) for f in report.faults[:_MAX_ROWS]]
@@ -114,7 +113,7 @@ def _faults(report: Report, probes: Dict[tuple, Probe]) -> str:
     return '<h2>Faults</h2>' + _table(head, rows) + note
 
 
-def _fault(fault: Fault, probes: Dict[tuple, Probe]) -> List[str]:
+def _fault(fault: Fault, probes: dict[tuple, Probe]) -> list[str]:
     probe = probes.get((fault.split, fault.path))
     cells = [fault.kind, fault.split, fault.path, fault.detail]
     picture = _picture(probe.thumbnail) if probe else ''

@@ -3,18 +3,17 @@
 
 import base64
 import io
-from typing import Dict, List, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ca2st_mm.datasets.checking.report import Report
+from .report import Report
 
 _SIZE = (5.2, 2.8)  # inches
 _QUIETEST = -80.0  # dB; the left edge of the plot
 
 
-def plots_of(report: Report) -> List[Tuple[str, str]]:
+def plots_of(report: Report) -> list[tuple[str, str]]:
     """Lengths of clips, loudness, and classes by split.
 
     Args:
@@ -40,9 +39,9 @@ def plots_of(report: Report) -> List[Tuple[str, str]]:
     return plots
 
 
-def _by_split(report: Report, value) -> Dict[str, List[float]]:
+def _by_split(report: Report, value) -> dict[str, list[float]]:
     """Known values of all probes."""
-    found: Dict[str, List[float]] = {}
+    found: dict[str, list[float]] = {}
     for sample, probe in zip(report.samples, report.probes, strict=True):
         number = value(probe)
         if number is not None:
@@ -56,14 +55,14 @@ def _decibels(probe) -> float:
     return max(20 * np.log10(max(probe.peak, 1e-9)), _QUIETEST)
 
 
-def _histogram(values: Dict[str, List[float]], unit: str) -> str:
+def _histogram(values: dict[str, list[float]], unit: str) -> str:
     figure, axes = _axes(unit, 'samples')
     axes.hist(list(values.values()), bins=30, label=list(values))
     axes.legend()
     return _png(figure)
 
 
-def _bars(values: Dict[str, List[int]], column: str) -> str:
+def _bars(values: dict[str, list[int]], column: str) -> str:
     figure, axes = _axes(f'{column} index', 'samples')
     width = 0.8 / len(values)
     for number, (split, heights) in enumerate(values.items()):
@@ -74,7 +73,7 @@ def _bars(values: Dict[str, List[int]], column: str) -> str:
     return _png(figure)
 
 
-def _axes(x: str, y: str) -> Tuple:
+def _axes(x: str, y: str) -> tuple:
     figure = Figure(figsize=_SIZE, layout='constrained')
     axes = figure.subplots()
     axes.set_xlabel(x)

@@ -4,17 +4,17 @@
 import base64
 import hashlib
 import os
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
 
-from ca2st_mm.datasets.checking.samples import Fault, Sample
-from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.media import Sound, read_sound
-from ca2st_mm.datasets.readers import PyAVReader, Source, narrow
+from ..faults import MediaError
+from ..media import Sound, read_sound
+from ..readers import PyAVReader, Source, narrow
+from .samples import Fault, Sample
 
 # -60 dB of full scale: quieter than any recording.
 _SILENCE = 1e-3
@@ -54,16 +54,16 @@ class Probe(NamedTuple):
         thumbnail: JPEG in base64; empty without decoding.
     """
 
-    faults: List
-    seconds: Optional[float] = None
-    frames: Optional[int] = None
-    width: Optional[int] = None
-    height: Optional[int] = None
-    peak: Optional[float] = None
+    faults: list
+    seconds: float | None = None
+    frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    peak: float | None = None
     print: str = ''
     thumbnail: str = ''
 
-    def of(self, sample: Sample) -> List[Fault]:
+    def of(self, sample: Sample) -> list[Fault]:
         """The faults with the name of the sample."""
         return [
             Fault(kind, sample.split, sample.path, detail)
@@ -102,7 +102,7 @@ def probe_sample(sample: Sample, limits: Limits) -> Probe:
 
 def _look(
     sample: Sample, limits: Limits, found: Probe
-) -> Tuple[Probe, Tuple[float, float]]:
+) -> tuple[Probe, tuple[float, float]]:
     """Frames of the clip, and the span in which they are shown."""
     span = sample.start, sample.end
     with PyAVReader(Source(sample.path), 1, span) as reader:
@@ -128,7 +128,7 @@ def _listen(
     sample: Sample,
     limits: Limits,
     found: Probe,
-    span: Tuple[float, float],
+    span: tuple[float, float],
 ) -> Probe:
     """Sound of the clip, compared with the pictures."""
     path = sample.audio or sample.path
@@ -150,7 +150,7 @@ def _listen(
     return found._replace(peak=round(peak, 5))
 
 
-def _apart(sound: Sound, span: Tuple[float, float]) -> Tuple[float, float]:
+def _apart(sound: Sound, span: tuple[float, float]) -> tuple[float, float]:
     """Seconds between the starts and between the ends."""
     end = sound.start + len(sound.waveform) / sound.sample_rate
     return abs(sound.start - span[0]), abs(end - span[1])

@@ -2,10 +2,11 @@
 """The findings as data and as text."""
 
 from collections import Counter
-from typing import Dict, List, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from ca2st_mm.datasets.checking.probe import Limits, Probe
-from ca2st_mm.datasets.checking.samples import KINDS, Fault, Sample
+from .probe import Limits, Probe
+from .samples import KINDS, Fault, Sample
 
 _SHOWN = 20  # faults of a kind in the text
 
@@ -25,23 +26,23 @@ class Report(NamedTuple):
     faults: Sequence[Fault]
     limits: Limits
 
-    def counts(self) -> Dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """Number of faults by kind, in the order of ``KINDS``."""
         found = Counter(fault.kind for fault in self.faults)
         return {kind: found[kind] for kind in KINDS if found[kind]}
 
-    def splits(self) -> Dict[str, Dict]:
+    def splits(self) -> dict[str, dict]:
         """Size and length of each split."""
-        splits: Dict[str, Dict] = {}
+        splits: dict[str, dict] = {}
         for sample, probe in zip(self.samples, self.probes, strict=True):
             entry = splits.setdefault(sample.split, dict(samples=0, hours=0.0))
             entry['samples'] += 1
             entry['hours'] += (probe.seconds or 0.0) / 3600
         return splits
 
-    def class_counts(self) -> Dict[str, Dict[str, Counter]]:
+    def class_counts(self) -> dict[str, dict[str, Counter]]:
         """How often each class occurs, by label column and split."""
-        counts: Dict[str, Dict[str, Counter]] = {}
+        counts: dict[str, dict[str, Counter]] = {}
         for sample in self.samples:
             for column, label in sample.labels.items():
                 by_split = counts.setdefault(column, {})
@@ -49,7 +50,7 @@ class Report(NamedTuple):
         return counts
 
 
-def as_dict(report: Report) -> Dict:
+def as_dict(report: Report) -> dict:
     """The report for JSON, without pictures.
 
     Args:
@@ -97,7 +98,7 @@ def as_text(report: Report) -> str:
     return '\n'.join(lines)
 
 
-def _some(faults: List[Fault]) -> List[str]:
+def _some(faults: list[Fault]) -> list[str]:
     """The first few faults, and how many more there are."""
     lines = [
         '    ' + ' | '.join(filter(None, (f.split, f.path, f.detail)))

@@ -4,18 +4,18 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Dict, Iterator, List, Sequence, Tuple
 
-from ca2st_mm.datasets.checking.probe import Limits, Probe, probe_sample
-from ca2st_mm.datasets.checking.samples import Sample
+from .probe import Limits, Probe, probe_sample
+from .samples import Sample
 
 _AT_ONCE = 8  # samples handed to each worker ahead of time
 
 
 def probe_all(
     samples: Sequence[Sample], limits: Limits, num_workers: int, notes: str
-) -> Iterator[Tuple[int, Probe]]:
+) -> Iterator[tuple[int, Probe]]:
     """Probe samples in any order.
 
     What was found is noted at once, and taken from the notes when a file
@@ -31,7 +31,7 @@ def probe_all(
     Yields:
         Number of the sample and what was found.
     """
-    waiting: Dict[str, List[int]] = {}
+    waiting: dict[str, list[int]] = {}
     for number, sample in enumerate(samples):
         waiting.setdefault(_key(sample, limits), []).append(number)
     for key, probe in _read_notes(notes):
@@ -50,10 +50,10 @@ def probe_all(
 
 def _probe_missing(
     samples: Sequence[Sample],
-    waiting: Dict[str, List[int]],
+    waiting: dict[str, list[int]],
     limits: Limits,
     num_workers: int,
-) -> Iterator[Tuple[str, Probe]]:
+) -> Iterator[tuple[str, Probe]]:
     """Probe with a pool, a bounded number of samples at a time."""
     keys = list(waiting)
     # Threads: FFmpeg, numpy and OpenCV work outside of Python's lock.
@@ -80,7 +80,7 @@ def _key(sample: Sample, limits: Limits) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _read_notes(notes: str) -> Iterator[Tuple[str, Probe]]:
+def _read_notes(notes: str) -> Iterator[tuple[str, Probe]]:
     """What earlier runs found; a line cut off by a crash is left out."""
     if not os.path.exists(notes):
         return

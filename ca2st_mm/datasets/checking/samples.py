@@ -2,9 +2,10 @@
 """The rows of one or several manifests, ready to be checked."""
 
 import os.path as osp
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from ca2st_mm.datasets.manifest import read_annotations
+from ..manifest import read_annotations
 
 
 class Sample(NamedTuple):
@@ -21,10 +22,10 @@ class Sample(NamedTuple):
 
     split: str
     path: str
-    audio: Optional[str]
-    start: Optional[float]
-    end: Optional[float]
-    labels: Dict[str, int]
+    audio: str | None
+    start: float | None
+    end: float | None
+    labels: dict[str, int]
 
 
 class Fault(NamedTuple):
@@ -58,7 +59,7 @@ KINDS = dict(
 
 def read_samples(
     manifests: Sequence[str], data_root: str = '', audio_root: str = ''
-) -> List[Sample]:
+) -> list[Sample]:
     """Read manifests as ``AudioVisualDataset`` does, without label limits.
 
     Args:
@@ -91,7 +92,7 @@ def read_samples(
     return samples
 
 
-def _labels(label) -> Dict[str, int]:
+def _labels(label) -> dict[str, int]:
     """Class index by column; nothing for a test set without labels."""
     if label is None:
         return {}
@@ -101,8 +102,8 @@ def _labels(label) -> Dict[str, int]:
 
 
 def check_labels(
-    samples: Sequence[Sample], sizes: Dict[str, int], train: Optional[str]
-) -> List[Fault]:
+    samples: Sequence[Sample], sizes: dict[str, int], train: str | None
+) -> list[Fault]:
     """Labels out of range and classes nobody learns.
 
     Args:
@@ -132,8 +133,8 @@ def check_labels(
 
 
 def check_duplicates(
-    samples: Sequence[Sample], prints: Dict[str, str]
-) -> List[Fault]:
+    samples: Sequence[Sample], prints: dict[str, str]
+) -> list[Fault]:
     """Clips that are in two splits, under one name or several.
 
     Two spans of one file count only where they overlap.
@@ -142,8 +143,8 @@ def check_duplicates(
         samples: All rows.
         prints: Fingerprint of the content by path.
     """
-    faults: List[Fault] = []
-    seen: Dict[str, List[Sample]] = {}
+    faults: list[Fault] = []
+    seen: dict[str, list[Sample]] = {}
     for sample in samples:
         same = seen.setdefault(prints.get(sample.path, sample.path), [])
         for other in same:
@@ -157,7 +158,7 @@ def check_duplicates(
     return faults
 
 
-def _span(sample: Sample) -> Tuple[float, float]:
+def _span(sample: Sample) -> tuple[float, float]:
     end = float('inf') if sample.end is None else sample.end
     return sample.start or 0.0, end
 

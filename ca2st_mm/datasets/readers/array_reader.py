@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from ca2st_mm.datasets.readers.base import VideoReader
+from .base import VideoReader
 
 
 class ArrayReader(VideoReader):

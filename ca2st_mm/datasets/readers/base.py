@@ -4,20 +4,17 @@
 import io
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import (
     IO,
-    Iterator,
     NamedTuple,
     NoReturn,
-    Optional,
-    Sequence,
-    Union,
 )
 
 import numpy as np
 
-from ca2st_mm.datasets.faults import MediaError
+from ..faults import MediaError
 
 
 class Source(NamedTuple):
@@ -29,9 +26,9 @@ class Source(NamedTuple):
     """
 
     path: str
-    data: Optional[bytes] = None
+    data: bytes | None = None
 
-    def open(self) -> Union[str, IO[bytes]]:
+    def open(self) -> str | IO[bytes]:
         """What a decoder takes: the path or a file object of the bytes."""
         return self.path if self.data is None else io.BytesIO(self.data)
 

@@ -4,13 +4,12 @@
 import importlib
 import importlib.metadata
 from functools import cache
-from typing import Optional, Type
 
 from mmengine.logging import print_log
 
-from ca2st_mm.datasets.readers.base import Source, VideoReader
-from ca2st_mm.datasets.readers.frame_index import Span
-from ca2st_mm.datasets.readers.pyav_reader import PyAVReader
+from .base import Source, VideoReader
+from .frame_index import Span
+from .pyav_reader import PyAVReader
 
 # In the order of preference of 'auto'.
 _CLASSES = dict(
@@ -21,7 +20,7 @@ NAMES = (*_CLASSES, 'auto')
 
 
 @cache
-def choose_reader(name: str) -> Type[VideoReader]:
+def choose_reader(name: str) -> type[VideoReader]:
     """The class of a reader; says in the log once which one it is.
 
     Args:
@@ -53,9 +52,9 @@ def choose_reader(name: str) -> Type[VideoReader]:
 
 def open_video(
     source: Source,
-    reader: Type[VideoReader],
+    reader: type[VideoReader],
     num_threads: int = 1,
-    span: Optional[Span] = None,
+    span: Span | None = None,
 ) -> VideoReader:
     """Open a file.
 
@@ -78,7 +77,7 @@ def _module(name: str):
     return importlib.import_module(f'ca2st_mm.datasets.readers.{name}_reader')
 
 
-def _import(name: str) -> Optional[Exception]:
+def _import(name: str) -> Exception | None:
     """None if the reader can be imported, else why not."""
     try:
         _module(name)

@@ -4,8 +4,8 @@
 import decord
 import numpy as np
 
-from ca2st_mm.datasets.readers.base import Source, named_faults
-from ca2st_mm.datasets.readers.whole_file import WholeFileReader
+from .base import Source, named_faults
+from .whole_file import WholeFileReader
 
 _ERRORS = (decord.DECORDError, RuntimeError, IndexError)
 

@@ -1,7 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Which frames a file holds and when they are shown, without decoding."""
 
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ SLACK = 1e-3
 # How far before a clip the second try to find a key frame starts.
 _STEP_BACK = 2.0
 
-Span = Tuple[Optional[float], Optional[float]]
+Span = tuple[float | None, float | None]
 
 
 class FrameIndex(NamedTuple):
@@ -32,7 +33,7 @@ class FrameIndex(NamedTuple):
     """
 
     stamps: np.ndarray
-    pts: Optional[np.ndarray]
+    pts: np.ndarray | None
     keys: np.ndarray
     num_hidden: int
 
@@ -66,7 +67,7 @@ def stores_times(container: 'av.container.InputContainer') -> bool:
 def index_frames(
     container: 'av.container.InputContainer',
     stream: 'av.VideoStream',
-    span: Optional[Span] = None,
+    span: Span | None = None,
 ) -> FrameIndex:
     """Read packets and keep their times.
 
@@ -109,8 +110,8 @@ def index_frames(
 
 
 def _read(
-    packets: Iterator[av.Packet], base: float, end: Optional[float]
-) -> List[Tuple[int, bool, bool]]:
+    packets: Iterator[av.Packet], base: float, end: float | None
+) -> list[tuple[int, bool, bool]]:
     """(pts, is key, is hidden) up to the end, from a key frame on."""
     found, started = [], False
     for packet in packets:
@@ -145,7 +146,7 @@ def _count(
     return FrameIndex(stamps, None, np.zeros(1, np.int64), 0)
 
 
-def narrow(stamps: np.ndarray, span: Span) -> Tuple[int, int]:
+def narrow(stamps: np.ndarray, span: Span) -> tuple[int, int]:
     """The frames shown in a span.
 
     Args:

@@ -1,18 +1,18 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Frames by PyAV, whose wheel carries FFmpeg."""
 
-from typing import Iterator, Optional, Tuple
+from collections.abc import Iterator
 
 import av
 import numpy as np
 from av.error import FFmpegError
 
-from ca2st_mm.datasets.readers.base import (
+from .base import (
     Source,
     VideoReader,
     named_faults,
 )
-from ca2st_mm.datasets.readers.frame_index import (
+from .frame_index import (
     Span,
     index_frames,
     video_stream,
@@ -41,7 +41,7 @@ class PyAVReader(VideoReader):
         self,
         source: Source,
         num_threads: int = 1,
-        span: Optional[Span] = None,
+        span: Span | None = None,
     ) -> None:
         with named_faults(source.path, *_ERRORS):
             self._container = av.open(source.open())
@@ -64,7 +64,7 @@ class PyAVReader(VideoReader):
     def _collect(self, wanted: np.ndarray) -> np.ndarray:
         """Walk through the file once, skipping where it pays."""
         frames, at = [], -1
-        walk: Iterator[Tuple[int, av.VideoFrame]] = iter(())
+        walk: Iterator[tuple[int, av.VideoFrame]] = iter(())
         keys = self._index.keys
         for target in wanted:
             key = keys[max(np.searchsorted(keys, target, 'right') - 1, 0)]
@@ -77,7 +77,7 @@ class PyAVReader(VideoReader):
             frames.append(upright(frame))
         return np.stack(frames)
 
-    def _walk(self, key: int) -> Iterator[Tuple[int, av.VideoFrame]]:
+    def _walk(self, key: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Frames with their numbers, from a key frame on."""
         pts = self._index.pts
         if pts is None:

@@ -4,8 +4,8 @@
 import numpy as np
 from torchcodec.decoders import VideoDecoder
 
-from ca2st_mm.datasets.readers.base import Source, named_faults
-from ca2st_mm.datasets.readers.whole_file import WholeFileReader
+from .base import Source, named_faults
+from .whole_file import WholeFileReader
 
 _ERRORS = (RuntimeError, ValueError, IndexError, OSError)
 

@@ -8,13 +8,13 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from ca2st_mm.datasets.readers.base import Source, VideoReader, named_faults
-from ca2st_mm.datasets.readers.frame_index import (
+from .base import Source, VideoReader, named_faults
+from .frame_index import (
     FrameIndex,
     index_frames,
     video_stream,
 )
-from ca2st_mm.datasets.readers.pyav_reader import PyAVReader
+from .pyav_reader import PyAVReader
 
 
 class WholeFileReader(VideoReader):

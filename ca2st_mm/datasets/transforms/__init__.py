@@ -1,23 +1,23 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Transforms that keep sound and picture on one clock."""
 
-from ca2st_mm.datasets.transforms.audio_augment import (
+from .audio_augment import (
     AddAudioNoise,
     MaskSpectrogram,
     MuteAudio,
     RollAudio,
 )
-from ca2st_mm.datasets.transforms.audio_loading import CropAudio, LoadAudio
-from ca2st_mm.datasets.transforms.frame_sampling import (
+from .audio_loading import CropAudio, LoadAudio
+from .frame_sampling import (
     DenseSample,
     SegmentSample,
 )
-from ca2st_mm.datasets.transforms.rand_augment import RandAugmentFrames
-from ca2st_mm.datasets.transforms.spectrogram import (
+from .rand_augment import RandAugmentFrames
+from .spectrogram import (
     LibrosaLogMelSpectrogram,
     LogMelSpectrogram,
 )
-from ca2st_mm.datasets.transforms.video_loading import (
+from .video_loading import (
     DecodeVideo,
     FrameTimes,
     OpenVideo,

@@ -6,7 +6,6 @@ Waveform transforms stand between ``LoadAudio`` and ``CropAudio``;
 """
 
 from abc import abstractmethod
-from typing import Dict, Tuple
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -28,7 +27,7 @@ class _WaveformTransform(BaseTransform):
     def change(self, waveform: np.ndarray, rate: int) -> np.ndarray:
         """The changed waveform, (num_samples,)."""
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Change ``results['waveform']``."""
         if results['has_audio'] and np.random.uniform() < self.prob:
             changed = self.change(results['waveform'], results['sample_rate'])
@@ -52,7 +51,7 @@ class AddAudioNoise(_WaveformTransform):
 
     def __init__(
         self,
-        snr: Tuple[float, float] = (0.0, 20.0),
+        snr: tuple[float, float] = (0.0, 20.0),
         exponent: float = 0.0,
         prob: float = 1.0,
     ) -> None:
@@ -141,7 +140,7 @@ class MaskSpectrogram(BaseTransform):
         self.num_masks = num_masks
         self.fill = fill
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Mask ``results['audios']``, (num_views, 1, frames, mels)."""
         if results.get('audio_dropped', False):
             return results

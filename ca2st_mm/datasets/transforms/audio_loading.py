@@ -1,17 +1,16 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Sound from the video's container or a file of its own."""
 
-from typing import Dict, Optional
-
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from torchaudio.functional import resample
 
-from ca2st_mm.datasets.faults import NoSoundError
-from ca2st_mm.datasets.media import Sound, cut_sound, read_sound
-from ca2st_mm.datasets.transforms.views import count_views
 from ca2st_mm.registry import TRANSFORMS
+
+from ..faults import NoSoundError
+from ..media import Sound, cut_sound, read_sound
+from .views import count_views
 
 # Rate of invented silence where no sample_rate is asked for.
 _SILENCE_RATE = 16000
@@ -49,7 +48,7 @@ class LoadAudio(BaseTransform):
     def __init__(
         self,
         missing: str = 'raise',
-        sample_rate: Optional[int] = None,
+        sample_rate: int | None = None,
         margin: float = 0.0,
     ) -> None:
         if missing not in ('raise', 'silence', 'drop'):
@@ -60,7 +59,7 @@ class LoadAudio(BaseTransform):
         self.sample_rate = sample_rate
         self.margin = margin
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Load the sound of ``results``.
 
         Raises:
@@ -88,7 +87,7 @@ class LoadAudio(BaseTransform):
         results['audio_start'] = sound.start
         return results
 
-    def _sound(self, path: str, results: Dict) -> Optional[Sound]:
+    def _sound(self, path: str, results: dict) -> Sound | None:
         """The sound of the clip and of the margin around it."""
         start, end = results.get('clip_start'), results.get('clip_end')
         start = None if start is None else start - self.margin
@@ -98,7 +97,7 @@ class LoadAudio(BaseTransform):
         sound = results['sound']
         return sound and cut_sound(sound, start, end)
 
-    def _silence(self, fault: str, results: Dict) -> Sound:
+    def _silence(self, fault: str, results: dict) -> Sound:
         """Zeros as long as the clip.
 
         Raises:
@@ -150,7 +149,7 @@ class CropAudio(BaseTransform):
     def __init__(self, min_seconds: float = 0.0) -> None:
         self.min_seconds = min_seconds
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Cut ``results['waveform']``."""
         if 'imgs_times' not in results:
             raise KeyError(
@@ -172,7 +171,7 @@ class CropAudio(BaseTransform):
         return results
 
     @staticmethod
-    def _cut(results: Dict, start: float, end: float) -> tuple:
+    def _cut(results: dict, start: float, end: float) -> tuple:
         """The samples from start to end and their exact times."""
         waveform, rate = results['waveform'], results['sample_rate']
         first = round((start - results['audio_start']) * rate)
@@ -188,7 +187,7 @@ class CropAudio(BaseTransform):
         return f'{type(self).__name__}(min_seconds={self.min_seconds})'
 
 
-def sounds_of_views(results: Dict) -> tuple:
+def sounds_of_views(results: dict) -> tuple:
     """The sound each view draws from.
 
     Args:

@@ -5,8 +5,6 @@ MMAction2's ``UniformSample`` and ``SampleFrames`` work too; these two
 exist because published numbers depend on the exact indices.
 """
 
-from typing import Dict
-
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -31,7 +29,7 @@ class _Sampler(BaseTransform):
         self.num_clips = num_clips
         self.test_mode = test_mode
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Add ``frame_inds`` (num_clips * clip_len,) and its company."""
         total = results['total_frames']
         draw = self.fixed if self.test_mode else self.random

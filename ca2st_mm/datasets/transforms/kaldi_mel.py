@@ -11,7 +11,7 @@ Source: the front end of Kaldi (Povey et al., ASRU 2011).
 """
 
 from functools import lru_cache
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ def log_mel(
     rate: int,
     num_mels: int,
     first: int = 0,
-    behind: Optional[int] = None,
+    behind: int | None = None,
 ) -> np.ndarray:
     """Log-mel energies of the frames ``first`` to ``behind - 1``.
 
@@ -123,7 +123,7 @@ class _Front(NamedTuple):
 
     window: Tensor
     size: int
-    bands: List[_Band]
+    bands: list[_Band]
 
 
 @lru_cache(maxsize=8)

@@ -10,14 +10,14 @@ through a table of 256 entries, made by torchvision's own operation.
 Source: Cubuk et al., RandAugment, CVPR Workshops 2020.
 """
 
-from typing import Callable, Dict, List, Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 import torch
 from torchvision.transforms import functional
 
-Frames = List[np.ndarray]
+Frames = list[np.ndarray]
 Operation = Callable[[Frames, float], Frames]
 
 _RAMP = torch.arange(256, dtype=torch.uint8)
@@ -61,7 +61,7 @@ def _rotate(frame: np.ndarray, degrees: float) -> np.ndarray:
     )
 
 
-def _warp(frame: np.ndarray, source: List[List[float]]) -> np.ndarray:
+def _warp(frame: np.ndarray, source: list[list[float]]) -> np.ndarray:
     """Pixel (x, y) of the result is read at ``source @ (x, y, 1)``."""
     height, width = frame.shape[:2]
     return cv2.warpAffine(
@@ -131,7 +131,7 @@ def _flat(counts: np.ndarray) -> np.ndarray:
     return np.minimum((below + step // 2) // step, 255).astype(np.uint8)
 
 
-def _histograms(frame: np.ndarray) -> List[np.ndarray]:
+def _histograms(frame: np.ndarray) -> list[np.ndarray]:
     """How often each value occurs, by channel, int64 (256,)."""
     return [
         cv2.calcHist([frame], [channel], None, [256], [0, 256])
@@ -161,7 +161,7 @@ def _blend(one: np.ndarray, other: np.ndarray, ratio: float) -> np.ndarray:
     return np.clip(mixed, 0, 255, out=mixed).astype(np.uint8)
 
 
-OPERATIONS: Dict[str, Operation] = dict(
+OPERATIONS: dict[str, Operation] = dict(
     Identity=lambda frames, _: frames,
     ShearX=_each(_shear_x),
     ShearY=_each(_shear_y),

@@ -1,15 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """RandAugment for clips: one draw for all frames."""
 
-from typing import Dict
-
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from torchvision.transforms import RandAugment
 
-from ca2st_mm.datasets.transforms.picture_ops import OPERATIONS
 from ca2st_mm.registry import TRANSFORMS
+
+from .picture_ops import OPERATIONS
 
 
 @TRANSFORMS.register_module()
@@ -49,7 +48,7 @@ class RandAugmentFrames(BaseTransform):
         self.num_magnitude_bins = num_magnitude_bins
         self._original = RandAugment(num_ops, magnitude, num_magnitude_bins)
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Change ``results['imgs']``."""
         frames = [np.ascontiguousarray(frame) for frame in results['imgs']]
         # torchvision's own table: its float32 steps show in the last bit.

@@ -1,20 +1,19 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Log-mel spectrograms of a fixed length, one a view."""
 
-from typing import Optional, Union
-
 import librosa
 import numpy as np
 
-from ca2st_mm.datasets.transforms.kaldi_mel import (
+from ca2st_mm.registry import TRANSFORMS
+
+from .kaldi_mel import (
     count_frames,
     log_mel,
     window_samples,
 )
-from ca2st_mm.datasets.transforms.windowed_spectrogram import (
+from .windowed_spectrogram import (
     WindowedSpectrogram,
 )
-from ca2st_mm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
@@ -39,7 +38,7 @@ class LogMelSpectrogram(WindowedSpectrogram):
         self,
         num_frames: int = 1024,
         num_mels: int = 128,
-        position: Union[str, float] = 0.5,
+        position: str | float = 0.5,
     ) -> None:
         super().__init__(num_frames, num_mels, position)
 
@@ -52,7 +51,7 @@ class LogMelSpectrogram(WindowedSpectrogram):
         waveform: np.ndarray,
         rate: int,
         first: int = 0,
-        behind: Optional[int] = None,
+        behind: int | None = None,
     ) -> np.ndarray:
         """Kaldi log-mel energies, (behind - first, num_mels)."""
         # A single Kaldi window needs 25 ms; a shorter sound gets silence.
@@ -87,7 +86,7 @@ class LibrosaLogMelSpectrogram(WindowedSpectrogram):
         self,
         num_frames: int = 400,
         num_mels: int = 128,
-        position: Union[str, float] = 0.0,
+        position: str | float = 0.0,
     ) -> None:
         super().__init__(num_frames, num_mels, position)
 
@@ -100,7 +99,7 @@ class LibrosaLogMelSpectrogram(WindowedSpectrogram):
         waveform: np.ndarray,
         rate: int,
         first: int = 0,
-        behind: Optional[int] = None,
+        behind: int | None = None,
     ) -> np.ndarray:
         """Log-mel magnitudes, (behind - first, num_mels)."""
         mel = librosa.feature.melspectrogram(

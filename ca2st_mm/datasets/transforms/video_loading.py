@@ -1,24 +1,25 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Opening and decoding videos, and the times of the sampled frames."""
 
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 from mmaction.datasets.transforms import DecordDecode, DecordInit
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import LocalBackend, get_file_backend
 
-from ca2st_mm.datasets.faults import EmptyClipError, MediaError
-from ca2st_mm.datasets.readers import (
+from ca2st_mm.registry import TRANSFORMS
+
+from ..faults import EmptyClipError, MediaError
+from ..readers import (
     Source,
     VideoReader,
     choose_reader,
     narrow,
     open_video,
 )
-from ca2st_mm.datasets.readers.frame_index import Span
-from ca2st_mm.datasets.transforms.views import count_views
-from ca2st_mm.registry import TRANSFORMS
+from ..readers.frame_index import Span
+from .views import count_views
 
 
 @TRANSFORMS.register_module()
@@ -58,7 +59,7 @@ class OpenVideo(DecordInit):
         self.reader = reader
         self._reader_class = choose_reader(reader)
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Open ``results['filename']``."""
         span = results.get('clip_start'), results.get('clip_end')
         reader = results.get('video_reader') or self._open(results, span)
@@ -75,7 +76,7 @@ class OpenVideo(DecordInit):
         )
         return results
 
-    def _open(self, results: Dict, span: Span) -> VideoReader:
+    def _open(self, results: dict, span: Span) -> VideoReader:
         source = self._source(results['filename'])
         return open_video(source, self._reader_class, self.num_threads, span)
 
@@ -136,7 +137,7 @@ class DecodeVideo(DecordDecode):
     def __init__(self) -> None:
         super().__init__(mode='accurate')
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Decode ``results['frame_inds']``."""
         reader = results['video_reader']
         if not isinstance(reader, VideoReader):
@@ -180,7 +181,7 @@ class FrameTimes(BaseTransform):
             raise ValueError(f"origin is 'file' or 'clip', not {origin!r}.")
         self.origin = origin
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Look up the stamps of ``frame_inds``."""
         if 'frame_stamps' not in results:
             raise KeyError(

@@ -6,10 +6,8 @@ views out crop by crop: view ``v`` is clip ``v % num_clips`` under crop
 ``v // num_clips``.  Sound follows the same order.
 """
 
-from typing import Dict, Tuple
 
-
-def count_views(results: Dict) -> Tuple[int, int]:
+def count_views(results: dict) -> tuple[int, int]:
     """Number of clips and of spatial crops of a sample.
 
     Args:

@@ -2,13 +2,12 @@
 """The window of a sound that a view hears, as features of a fixed length."""
 
 from abc import abstractmethod
-from typing import Dict, List, Optional, Tuple, Union
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from ca2st_mm.datasets.transforms.audio_loading import sounds_of_views
-from ca2st_mm.datasets.transforms.views import count_views
+from .audio_loading import sounds_of_views
+from .views import count_views
 
 # MMAction2's ThreeCrop gives left, right, middle; the reference counts its
 # crops left, middle, right, and the crop's number moves the sound window.
@@ -52,7 +51,7 @@ class WindowedSpectrogram(BaseTransform):
         self,
         num_frames: int,
         num_mels: int,
-        position: Union[str, float],
+        position: str | float,
     ) -> None:
         known = position in ('random', 'views') or (
             not isinstance(position, str) and 0 <= position <= 1
@@ -76,7 +75,7 @@ class WindowedSpectrogram(BaseTransform):
         waveform: np.ndarray,
         rate: int,
         first: int = 0,
-        behind: Optional[int] = None,
+        behind: int | None = None,
     ) -> np.ndarray:
         """Log-mel features of some frames, (behind - first, num_mels).
 
@@ -91,7 +90,7 @@ class WindowedSpectrogram(BaseTransform):
     def pad(self, features: np.ndarray, missing: int) -> np.ndarray:
         """Append ``missing`` frames at the end."""
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Turn the sound into ``audios``."""
         positions = self._positions(*count_views(results))
         views = len(positions)
@@ -112,7 +111,7 @@ class WindowedSpectrogram(BaseTransform):
         results['audios_present'][:] = 1.0
         return results
 
-    def _positions(self, num_clips: int, num_crops: int) -> List[float]:
+    def _positions(self, num_clips: int, num_crops: int) -> list[float]:
         """Where to cut for each view, in the order of the views."""
         views = num_clips * num_crops
         if self.position == 'random':
@@ -128,10 +127,10 @@ class WindowedSpectrogram(BaseTransform):
 
     def _fill(
         self,
-        results: Dict,
+        results: dict,
         waveform: np.ndarray,
-        span: Tuple[float, float],
-        views: Dict[int, float],
+        span: tuple[float, float],
+        views: dict[int, float],
     ) -> None:
         """Write the windows of one sound, and their times.
 

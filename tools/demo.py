@@ -1,10 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The whole story on the embedded toy world: ``python tools/demo.py``.
+"""The whole method on generated toy videos: ``python tools/demo.py``.
 
 Makes the data, trains the three experts on the factor each is meant for,
 freezes them, trains CA2ST on top, tests it, tests it again with shuffled
-sound, and predicts one clip.  ``--compare`` trains all six models and draws
-each beside its ceiling.
+audio, and predicts one clip.  ``--compare`` trains all six models and draws
+each with its upper bound.
 """
 
 import argparse
@@ -12,14 +12,24 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ca2st_mm.visualization.toy_report import (
-    accuracy_from_dump,
-    ceilings,
-    draw_comparison,
-    draw_prediction,
-    format_table,
+import numpy as np
+
+from ca2st_mm.datasets.media import read_sound
+from ca2st_mm.datasets.readers.base import Source
+from ca2st_mm.datasets.readers.choose import choose_reader, open_video
+from ca2st_mm.datasets.toy_world import DIRECTIONS, PITCHES, SHAPES
+from ca2st_mm.datasets.transforms import LogMelSpectrogram
+from ca2st_mm.visualization.scores import read_scores
+from ca2st_mm.visualization.style import (
+    GREY,
+    HEAT,
+    TEAL,
+    new_figure,
+    save,
+    tidy,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +38,17 @@ WORK = Path('work_dirs/toy')
 EXPERTS = ('clip_shape', 'videomae_direction', 'ast_pitch')
 MODELS = ('clip', 'videomae', 'ast', 'cast', 'cava', 'ca2st')
 SHUFFLED = 'test_dataloader.dataset.ann_file=test_shuffled_sound.csv'
+# The best top-1 accuracy of a model that uses all its inputs: what it cannot
+# see (order of frames, audio) is left to chance.
+UPPER_BOUNDS = {
+    'clip': 1 / (len(DIRECTIONS) * len(PITCHES)),
+    'videomae': 1 / len(PITCHES),
+    'ast': 1 / (len(SHAPES) * len(DIRECTIONS)),
+    'cast': 1 / len(PITCHES),
+    'cava': 1 / len(DIRECTIONS),
+    'ca2st': 1.0,
+    'ca2st, shuffled audio': 1 / len(PITCHES),
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +57,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--compare',
         action='store_true',
-        help='train all six toy models and compare them with their ceilings',
+        help='train all six toy models and compare them with their upper '
+        'bounds',
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
@@ -103,30 +125,92 @@ def test_model(name: str, checkpoint: Path, *options: str) -> float:
     dump = WORK / f'{name}_toy' / f'{kind}.pkl'
     arguments = ['--cfg-options', *options] if options else []
     run(
-        f'test {name}{" with shuffled sound" if options else ""}',
+        f'test {name}{" with shuffled audio" if options else ""}',
         'tools/test.py',
         f'configs/toy/{name}_toy.py',
         str(checkpoint),
         *('--dump', str(dump)),
         *arguments,
     )
-    return accuracy_from_dump(ROOT / dump)
+    scores, labels = read_scores(ROOT / dump).of(None)
+    return float((scores.argmax(axis=1) == labels).mean())
 
 
 def predict(checkpoint: Path) -> Path:
-    """Predict one test clip with CA2ST; the picture of it."""
+    """Predict one test clip with CA2ST; the figure of it."""
     from ca2st_mm import Recognizer
 
     recognizer = Recognizer.from_pretrained(checkpoint)
     clip = sorted((ROOT / DATA / 'videos').glob('test_*.mp4'))[0]
     [prediction] = recognizer.predict(clip)
-    ranked = [(score, name) for name, score in prediction.ranked['label']]
+    ranked = prediction.ranked['label']
     print(f'\n== predict {clip.relative_to(ROOT)}')
-    for score, name in ranked:
+    for name, score in ranked:
         print(f'   {score:6.1%}  {name}')
-    picture = ROOT / WORK / 'prediction.png'
-    draw_prediction(clip, ranked, picture)
-    return picture
+    figure = ROOT / WORK / 'prediction.png'
+    draw_prediction(clip, ranked, figure)
+    return figure
+
+
+def draw_prediction(
+    clip: Path, ranked: Sequence[tuple[str, float]], path: Path
+) -> None:
+    """Frames, spectrogram and the best scores of one clip.
+
+    Args:
+        clip: Video file with audio.
+        ranked: (name, score) of the best classes, best first.
+        path: PNG to write.
+    """
+    reader = open_video(Source(str(clip)), choose_reader('auto'))
+    stamps = reader.frame_stamps
+    picks = np.linspace(0, len(stamps) - 1, 8).astype(int)
+    frames = reader.read(picks)
+    reader.close()
+    sound = read_sound(str(clip))
+    mels = LogMelSpectrogram(num_mels=64).features(
+        sound.waveform, sound.sample_rate
+    )
+    figure = new_figure(9, 5.2)
+    figure.suptitle(clip.name)
+    grid = figure.add_gridspec(3, 8, height_ratios=(1.1, 1, 1.2))
+    for column, (index, frame) in enumerate(zip(picks, frames, strict=True)):
+        axes = figure.add_subplot(grid[0, column])
+        axes.imshow(frame)
+        axes.set_title(f'{stamps[index]:.2f} s', fontsize=8)
+        axes.axis('off')
+    axes = tidy(figure.add_subplot(grid[1, :]), 'seconds', 'mel band')
+    seconds, bands = len(mels) / 100, mels.shape[1]
+    extent = (0, seconds, 0, bands)
+    axes.imshow(mels.T, HEAT, aspect='auto', origin='lower', extent=extent)
+    axes = tidy(figure.add_subplot(grid[2, :]), 'score')
+    names, scores = zip(*ranked, strict=True)
+    colours = [TEAL] + [GREY] * (len(ranked) - 1)
+    bars = axes.barh(names, scores, color=colours)
+    axes.bar_label(bars, [f'{s:.1%}' for s in scores], padding=3, fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.1)
+    save(figure, path)
+
+
+def draw_comparison(results: Mapping[str, float], path: Path) -> None:
+    """Bars of the accuracies, each in front of its upper bound."""
+    figure = new_figure(7, 1.2 + 0.45 * len(results))
+    label = 'top-1 accuracy on held-out toy clips'
+    axes = tidy(figure.subplots(), label)
+    names, values = list(results), list(results.values())
+    bounds = [UPPER_BOUNDS[name] for name in names]
+    axes.barh(names, bounds, 0.7, color=GREY, label='upper bound')
+    axes.barh(names, values, 0.35, color=TEAL, label='measured')
+    for row, (value, bound) in enumerate(zip(values, bounds, strict=True)):
+        text = f'{value:.1%} (upper bound {bound:.1%})'
+        place = max(value, bound) + 0.01
+        axes.text(place, row, text, va='center', fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.5)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    figure.legend(loc='outside upper right', ncols=2, frameon=False)
+    save(figure, path)
 
 
 def main() -> None:
@@ -135,31 +219,29 @@ def main() -> None:
     start = time.perf_counter()
     make_data()
     train_experts(args.seed, args.fresh)
-    names = MODELS if args.compare else ('ca2st',)
     results = {}
-    for name in names:
+    for name in MODELS if args.compare else ('ca2st',):
         checkpoint = train_model(name, args.seed)
         results[name] = test_model(name, checkpoint)
-    results['ca2st, shuffled sound'] = test_model(
+    results['ca2st, shuffled audio'] = test_model(
         'ca2st', checkpoint, SHUFFLED
     )
-    picture = predict(checkpoint)
-    bounds = ceilings()
-    table = format_table(results, bounds)
+    prediction = predict(checkpoint)
     report = ROOT / WORK / ('comparison.json' if args.compare else 'demo.json')
-    report.write_text(
-        json.dumps(
-            {n: dict(top1=v, ceiling=bounds[n]) for n, v in results.items()},
-            indent=2,
-        )
-    )
-    chart = report.with_suffix('.png')
-    draw_comparison(results, bounds, chart)
-    print(f'\n{table}\n')
+    rows = {
+        name: dict(top1=value, upper_bound=UPPER_BOUNDS[name])
+        for name, value in results.items()
+    }
+    report.write_text(json.dumps(rows, indent=2))
+    draw_comparison(results, report.with_suffix('.png'))
+    print(f'\n{"model":<24}{"top-1":>8}{"upper bound":>14}')
+    for name, row in rows.items():
+        print(f'{name:<24}{row["top1"]:>8.1%}{row["upper_bound"]:>14.1%}')
+    print()
     for what, path in (
         ('results', report),
-        ('chart', chart),
-        ('prediction', picture),
+        ('chart', report.with_suffix('.png')),
+        ('prediction', prediction),
         ('logs and checkpoints', ROOT / WORK),
     ):
         print(f'{what:>22}: {path.relative_to(ROOT)}')

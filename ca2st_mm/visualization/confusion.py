@@ -16,17 +16,6 @@ _NAMED = 60  # more names than this cannot be read
 _WRITTEN = 15  # more numbers than this a side cannot be read
 
 
-def best_answers(result: Scores, task: str | None) -> tuple[np.ndarray, ...]:
-    """True and best classes of every clip, and the number of classes.
-
-    Args:
-        result: What a model answered.
-        task: Label column; None if there is only one.
-    """
-    scores, labels = result.of(task)
-    return labels, scores.argmax(axis=1), scores.shape[1]
-
-
 def best_actions(
     result: Scores, verbs: Sequence[str], nouns: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -35,18 +24,18 @@ def best_actions(
     Only pairs that occur, as truth or as answer, become classes.
 
     Args:
-        result: What a model answered.
+        result: Scores of verbs and nouns.
         verbs: Names of the verbs.
         nouns: Names of the nouns.
 
     Returns:
         True and best action of every clip, (clips,), and names of actions.
     """
-    (true_verbs, best_verbs, _), (true_nouns, best_nouns, _) = (
-        best_answers(result, task) for task in ('verb', 'noun')
-    )
-    true = true_verbs * len(nouns) + true_nouns
-    best = best_verbs * len(nouns) + best_nouns
+    true, best = 0, 0
+    for task, count in (('verb', len(verbs)), ('noun', len(nouns))):
+        scores, labels = result.of(task)
+        true = true * count + labels
+        best = best * count + scores.argmax(axis=1)
     pairs, places = np.unique(
         np.concatenate((true, best)), return_inverse=True
     )
@@ -94,14 +83,13 @@ def draw_confusion(
         raise FigureInputError(
             f'{limit} classes cannot be drawn; choose from 2 to {_NAMED}'
         )
+    chosen = np.arange(len(counts))
     if len(counts) > limit:
         chosen = often_confused(counts, limit)
         title += (
             f'\nthe {len(chosen)} of {len(counts)} classes of the most '
             'frequent mistakes'
         )
-    else:
-        chosen = np.arange(len(counts))
     clips = counts.sum(axis=1)[chosen]
     part = counts[np.ix_(chosen, chosen)]
     # A class without a clip has no share; it stays blank.
@@ -111,31 +99,24 @@ def draw_confusion(
     figure = new_figure(side + 1.2, side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap='Blues', norm=PowerNorm(0.5, 0, 100))
-    labels = [names[number] for number in chosen]
-    axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
-    axes.set_yticks(
-        range(len(labels)),
-        [f'{n} ({int(c)})' for n, c in zip(labels, clips, strict=True)],
-        fontsize=8,
-    )
+    places, labels = range(len(chosen)), [names[i] for i in chosen]
+    axes.set_xticks(places, labels, rotation=90, fontsize=8)
+    labels = [f'{n} ({int(c)})' for n, c in zip(labels, clips, strict=True)]
+    axes.set_yticks(places, labels, fontsize=8)
     axes.set(xlabel='predicted', ylabel='true (clips)')
     axes.set_title(title, fontsize=10)
     if len(chosen) <= _WRITTEN:
-        _write_shares(axes, shares)
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.5:
+                axes.text(
+                    column,
+                    row,
+                    f'{share:.0f}',
+                    ha='center',
+                    va='center',
+                    fontsize=7,
+                    color='white' if share > 40 else INK,
+                )
     bar = figure.colorbar(image, ax=axes, shrink=0.7)
     bar.set_label('share of the true class, %')
     return figure
-
-
-def _write_shares(axes, shares: np.ndarray) -> None:
-    for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.5:
-            axes.text(
-                column,
-                row,
-                f'{share:.0f}',
-                ha='center',
-                va='center',
-                fontsize=7,
-                color='white' if share > 40 else INK,
-            )

@@ -1,35 +1,114 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Curves of training runs."""
+"""Curves of training runs, from MMEngine's ``vis_data/scalars.json``."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .curve_logs import RunLog
-from .style import (
-    GREY,
-    FigureInputError,
-    colour_of,
-    new_figure,
-    tidy,
-)
+from .style import GREY, FigureInputError, colour_of, new_figure, tidy
 
 _COLUMNS = 3
+# Keys that say where a row stands, not what was measured.
+_PLACES = ('epoch', 'iter', 'step')
+
+
+@dataclass
+class RunLog:
+    """Everything a run has logged; a resumed run is one.
+
+    Attributes:
+        training: By key: (iteration, value), in order.
+        validation: By key: (epoch or iteration, value), in order.
+        epochs: Whether validation is counted in epochs.
+        missing: Epochs without a line of training.
+    """
+
+    training: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    validation: dict[str, list[tuple[int, float]]] = field(
+        default_factory=dict
+    )
+    epochs: bool = False
+    missing: list[int] = field(default_factory=list)
+
+
+def read_run(path: str | Path) -> RunLog:
+    """Read the log of a run.
+
+    Where a later start repeats iterations (it was resumed from an older
+    checkpoint, or began anew) the later lines count.
+
+    Args:
+        path: The run's work folder, or one scalars.json.
+
+    Raises:
+        FigureInputError: If there is no log or a line is damaged.
+    """
+    path = Path(path)
+    files = [path]
+    if not path.is_file():
+        files = sorted(path.glob('*/vis_data/scalars.json'))
+        files += path.glob('vis_data/scalars.json')
+    if not files:
+        raise FigureInputError(
+            f'{path} holds no training log (*/vis_data/scalars.json); give '
+            'the work folder of tools/train.py'
+        )
+    training: list[dict] = []
+    validation: list[dict] = []
+    for file in files:
+        rows = _rows(file)
+        trained = [row for row in rows if 'iter' in row]
+        if not trained:
+            continue
+        first = trained[0]['iter']
+        epoch = trained[0].get('epoch', first)
+        training = [row for row in training if row['iter'] < first] + trained
+        validation = [row for row in validation if row['step'] < epoch]
+        validation += [r for r in rows if 'iter' not in r and 'step' in r]
+    if not training:
+        raise FigureInputError(f'{path} has no line of training in its log')
+    log = RunLog(epochs='epoch' in training[0])
+    for into, rows, place in (
+        (log.training, training, 'iter'),
+        (log.validation, validation, 'step'),
+    ):
+        for row in rows:
+            for key, value in row.items():
+                if key not in _PLACES and isinstance(value, (int, float)):
+                    into.setdefault(key, []).append((row[place], value))
+    if log.epochs:
+        known = {row['epoch'] for row in training}
+        log.missing = sorted(set(range(1, max(known) + 1)) - known)
+    return log
+
+
+def _rows(file: Path) -> list[dict]:
+    rows = []
+    lines = file.read_text().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            # An interrupted run may leave an incomplete last line.
+            if number < len(lines):
+                raise FigureInputError(
+                    f'{file}, line {number} is no JSON; take the line out'
+                ) from error
+    return rows
 
 
 def usual_keys(runs: Mapping[str, RunLog]) -> list[str]:
-    """Loss, the top-1 accuracies of validation, and the rate."""
-    logs = list(runs.values())
-    trained = {key for log in logs for key in log.training}
-    tested = {key for log in logs for key in log.validation}
+    """Loss, the top-1 accuracies of validation, and the learning rate."""
+    trained = {key for log in runs.values() for key in log.training}
+    tested = {key for log in runs.values() for key in log.validation}
     accuracies = sorted(key for key in tested if key.endswith('top1'))
-    return [
-        *(k for k in ('loss',) if k in trained),
-        *accuracies,
-        *(k for k in ('lr',) if k in trained),
-    ]
+    keys = ['loss', *accuracies, 'lr']
+    return [key for key in keys if key in trained | tested]
 
 
 def draw_curves(
@@ -48,10 +127,10 @@ def draw_curves(
         FigureInputError: If no run has logged a key.
     """
     keys = list(keys or usual_keys(runs))
-    figure_columns = min(len(keys), _COLUMNS) or 1
+    columns = min(len(keys), _COLUMNS) or 1
     rows = -(-len(keys) // _COLUMNS) or 1
-    figure = new_figure(3.9 * figure_columns, 0.6 + 3 * rows)
-    panels = list(figure.subplots(rows, figure_columns, squeeze=False).flat)
+    figure = new_figure(3.9 * columns, 0.6 + 3 * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, key in zip(panels, keys, strict=False):
         _panel(axes, key, runs)
     for axes in panels[len(keys) :]:
@@ -61,7 +140,7 @@ def draw_curves(
         handles,
         labels,
         loc='outside upper center',
-        ncols=min(len(labels), 4 if figure_columns > 1 else 2),
+        ncols=min(len(labels), 4 if columns > 1 else 2),
         frameon=False,
     )
     return figure
@@ -83,12 +162,11 @@ def _panel(axes: Axes, key: str, runs: Mapping[str, RunLog]) -> None:
         else:
             axes.plot([], [], **style)
     if unit is None:
-        known = sorted(
-            {k for log in runs.values() for k in log.training}
-            | {k for log in runs.values() for k in log.validation}
-        )
+        known = {
+            k for log in runs.values() for k in (log.training | log.validation)
+        }
         raise FigureInputError(
-            f'no run has logged {key!r}; they have {", ".join(known)}'
+            f'no run has logged {key!r}; they have {", ".join(sorted(known))}'
         )
     tidy(axes, unit, f'{key} ({kind})')
     axes.set_xlim(left=0)
@@ -99,11 +177,10 @@ def _panel(axes: Axes, key: str, runs: Mapping[str, RunLog]) -> None:
 
 
 def _broken(log: RunLog, key: str) -> np.ndarray:
-    """Points of a line, with a hole after every jump over missing epochs."""
+    """Points of a line, with a gap after every jump over missing epochs."""
     points = np.array(log.training[key], dtype=float)
     if not log.missing:
         return points
     steps = np.diff(points[:, 0])
-    usual = np.median(steps)
-    holes = np.flatnonzero(steps > 1.5 * usual) + 1
-    return np.insert(points, holes, np.nan, axis=0)
+    gaps = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1
+    return np.insert(points, gaps, np.nan, axis=0)

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What a model gains over others, class by class (CAST, its figure of F1)."""
+"""Change of F1 of each class over other models (as in the CAST paper)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ca2st_mm.evaluation.per_class import class_table, mean_by_group
 
-from .scores import Scores, check_same_clips
+from .scores import Scores
 from .style import (
     GREY,
     INK,
@@ -29,29 +29,23 @@ def f1_changes(
     """F1 of every class, and how far it lies above that of other models.
 
     Args:
-        ours: Results of the model.
-        others: Results of the models to compare with, by name.
+        ours: Scores of the model.
+        others: Scores of the models to compare with, by name, for the same
+            clips.
         task: Label column; None if there is only one.
 
     Returns:
         F1 of the model in per cent (C,), the change by model in points
         (C,), and the clips of each class (C,).
-
-    Raises:
-        FigureInputError: If the results are not of the same clips.
     """
-    check_same_clips([ours, *others.values()])
-    table = _table(ours, task)
-    changes = {
-        name: 100 * (table[:, _F1] - _table(other, task)[:, _F1])
-        for name, other in others.items()
-    }
-    return 100 * table[:, _F1], changes, table[:, _SUPPORT]
-
-
-def _table(result: Scores, task: str | None) -> np.ndarray:
-    scores, labels = result.of(task)
-    return class_table(labels, scores.argmax(axis=1), scores.shape[1])
+    tables = []
+    for result in (ours, *others.values()):
+        scores, labels = result.of(task)
+        best = scores.argmax(axis=1)
+        tables.append(class_table(labels, best, scores.shape[1]))
+    f1 = 100 * np.stack(tables)[..., _F1]
+    changes = dict(zip(others, f1[0] - f1[1:], strict=True))
+    return f1[0], changes, tables[0][:, _SUPPORT]
 
 
 def draw_category_change(

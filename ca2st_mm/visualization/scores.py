@@ -3,11 +3,12 @@
 
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import PurePath
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 
 import numpy as np
 from mmengine.fileio import load
+from mmengine.logging import print_log
 
 from .style import FigureInputError
 
@@ -17,22 +18,26 @@ KEYS = dict(label='pred_score', verb='pred_verb_score', noun='pred_noun_score')
 
 @dataclass(frozen=True)
 class Scores:
-    """What one model answered.
+    """The scores that one model gives the clips that it could read.
 
     Attributes:
         path: The dump.
+        total: Clips of the dump, unreadable ones included.
+        clips: Positions of the readable clips in the dump, (clips,).
         scores: By label column (label, or verb and noun): (clips, classes).
         labels: By label column: true classes, (clips,).
         files: The video of each clip; None if the test did not keep it.
     """
 
     path: str
+    total: int
+    clips: np.ndarray
     scores: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     files: list[str] | None
 
     def __len__(self) -> int:
-        return len(next(iter(self.labels.values())))
+        return len(self.clips)
 
     def of(self, task: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Scores and labels of one label column.
@@ -47,15 +52,34 @@ class Scores:
             task = next(iter(self.scores))
         if task not in self.scores:
             known = ' and '.join(self.scores)
-            cure = '; choose with --task' if task is None else f', not {task}'
+            todo = '; choose with --task' if task is None else f', not {task}'
             raise FigureInputError(
-                f'{self.path} holds scores of {known}{cure}'
+                f'{self.path} holds scores of {known}{todo}'
             )
         return self.scores[task], self.labels[task]
 
+    def only(self, clips: np.ndarray) -> 'Scores':
+        """The same of fewer clips.
 
-def read_scores(path: str) -> Scores:
+        Args:
+            clips: Positions in the dump.
+        """
+        kept = np.isin(self.clips, clips)
+        return replace(
+            self,
+            clips=self.clips[kept],
+            scores={task: rows[kept] for task, rows in self.scores.items()},
+            labels={task: rows[kept] for task, rows in self.labels.items()},
+            files=self.files
+            and [f for f, keep in zip(self.files, kept, strict=True) if keep],
+        )
+
+
+def read_scores(path: str | Path) -> Scores:
     """Read a dump.  A pickle can run code: read only your own.
+
+    Clips that the test could not read (``on_error='skip'``) are left out, as
+    they are left out of the metrics; their number is logged.
 
     Args:
         path: The .pkl.
@@ -64,7 +88,7 @@ def read_scores(path: str) -> Scores:
         FigureInputError: If it is not there or no dump of scores.
     """
     try:
-        samples = load(path)
+        samples = load(str(path))
     except FileNotFoundError as error:
         raise FigureInputError(
             f'There is no file {path}; tools/test.py CONFIG CHECKPOINT '
@@ -72,87 +96,132 @@ def read_scores(path: str) -> Scores:
         ) from error
     except (pickle.UnpicklingError, EOFError, TypeError) as error:
         raise FigureInputError(f'{path} is no dump (.pkl): {error}') from error
-    if not isinstance(samples, list) or not samples:
+    if not isinstance(samples, list) or not all(
+        isinstance(sample, dict) for sample in samples
+    ):
         raise FigureInputError(f'{path} holds no list of predictions')
-    found = [
-        task
-        for task, key in KEYS.items()
-        if all(isinstance(s, dict) and key in s for s in samples)
+    clips = [i for i, s in enumerate(samples) if not s.get('unreadable')]
+    total, samples = len(samples), [samples[clip] for clip in clips]
+    if not samples:
+        raise FigureInputError(f'{path} holds no clip that could be read')
+    if total > len(samples):
+        print_log(
+            f'{path}: {total - len(samples)} of {total} clips could not be '
+            'read and are left out',
+            logger='current',
+        )
+    tasks = [
+        task for task, key in KEYS.items() if all(key in s for s in samples)
     ]
-    if not found or any('gt_label' not in s for s in samples):
+    if not tasks or any('gt_label' not in s for s in samples):
         raise FigureInputError(
             f'{path} holds no scores with labels; write it with '
             'tools/test.py --dump on a labelled set'
         )
     labels = np.stack([np.asarray(s['gt_label']).ravel() for s in samples])
-    if labels.shape[1] != len(found):
+    if labels.shape[1] != len(tasks):
         raise FigureInputError(
             f'{path} has {labels.shape[1]} labels a clip but scores of '
-            f'{" and ".join(found)}; one label a clip is needed'
+            f'{" and ".join(tasks)}; one label a clip is needed'
         )
+    scores = {}
+    for task in tasks:
+        rows = [np.asarray(s[KEYS[task]], np.float64) for s in samples]
+        if len(sizes := {row.size for row in rows}) > 1:
+            raise FigureInputError(
+                f'{path} has clips with different numbers of classes: '
+                f'{sorted(sizes)}'
+            )
+        scores[task] = np.stack(rows)
     files = [s.get('filename') for s in samples]
     return Scores(
-        path,
-        {t: _stacked(path, samples, KEYS[t]) for t in found},
-        {t: labels[:, column] for column, t in enumerate(found)},
+        str(path),
+        total,
+        np.array(clips),
+        scores,
+        {task: labels[:, column] for column, task in enumerate(tasks)},
         None if None in files else files,
     )
 
 
-def _stacked(path: str, samples: list[dict], key: str) -> np.ndarray:
-    rows = [np.asarray(s[key], dtype=np.float64) for s in samples]
-    lengths = {row.shape for row in rows}
-    if len(lengths) > 1:
-        raise FigureInputError(
-            f'{path} has clips with different numbers of classes: '
-            f'{sorted(size for (size,) in lengths)}'
-        )
-    return np.stack(rows)
-
-
-def check_same_clips(results: Sequence[Scores]) -> None:
-    """Make sure that models answered the same clips in the same order.
+def read_comparable(dumps: Sequence[str]) -> dict[str, Scores]:
+    """Scores of several models for the clips that all of them could read.
 
     Args:
-        results: Of each model.
+        dumps: ``NAME=DUMP.pkl`` of each model.
 
     Raises:
-        FigureInputError: If length, file names, labels or numbers of
-            classes differ; names both files.
+        FigureInputError: If the dumps are not of the same clips in the same
+            order; names both files.
     """
-    first = results[0]
-    for other in results[1:]:
-        pair = f'{first.path} and {other.path}'
-        cure = 'test both models on the same list'
-        if len(first) != len(other):
+    results = {n: read_scores(path) for n, path in named_files(dumps).items()}
+    first, *others = results.values()
+    common = first.clips
+    for other in others:
+        if first.total != other.total:
             raise FigureInputError(
-                f'{pair} hold {len(first)} and {len(other)} clips; {cure}'
+                f'{first.path} and {other.path} hold {first.total} and '
+                f'{other.total} clips; test both models on the same list'
             )
-        sizes = [
-            {t: s.shape[1] for t, s in result.scores.items()}
-            for result in (first, other)
-        ]
-        if sizes[0] != sizes[1]:
-            raise FigureInputError(
-                f'{pair} have scores of {sizes[0]} and {sizes[1]} classes; '
-                f'{cure}'
-            )
-        if first.files and other.files:
-            # The same clips may lie in another folder.
-            names = [
-                [PurePath(file).name for file in result.files]
-                for result in (first, other)
-            ]
-            _check_equal(*names, 'file', pair, cure)
-        for task, labels in first.labels.items():
-            known = other.labels[task]
-            _check_equal(labels, known, f'true {task}', pair, cure)
+        common = np.intersect1d(common, other.clips)
+    if not len(common):
+        raise FigureInputError('there is no clip that all models could read')
+    results = {name: result.only(common) for name, result in results.items()}
+    first, *others = results.values()
+    for other in others:
+        _check_same_clips(first, other)
+    return results
 
 
-def _check_equal(a: Sequence, b: Sequence, what: str, pair: str, cure: str):
-    for number, (left, right) in enumerate(zip(a, b, strict=True)):
-        if left != right:
+def _check_same_clips(a: Scores, b: Scores) -> None:
+    pair = f'{a.path} and {b.path}'
+    todo = 'test both models on the same list'
+    sizes = [
+        {task: s.shape[1] for task, s in result.scores.items()}
+        for result in (a, b)
+    ]
+    if sizes[0] != sizes[1]:
+        raise FigureInputError(
+            f'{pair} have scores of {sizes[0]} and {sizes[1]} classes; {todo}'
+        )
+    columns = [
+        (f'true {task}', labels, b.labels[task])
+        for task, labels in a.labels.items()
+    ]
+    if a.files and b.files:
+        # The same clips may lie in another folder.
+        names = (
+            [PurePath(f).name for f in files] for files in (a.files, b.files)
+        )
+        columns.insert(0, ('file', *names))
+    for what, left, right in columns:
+        for clip, x, y in zip(a.clips, left, right, strict=True):
+            if x != y:
+                raise FigureInputError(
+                    f'{pair} differ in the {what} of clip {clip}: {x} and '
+                    f'{y}; {todo}'
+                )
+
+
+def named_files(texts: Sequence[str]) -> dict[str, str]:
+    """Files by the name of their model.
+
+    Args:
+        texts: Each ``NAME=FILE``; without a name, the folder gives it.
+
+    Raises:
+        FigureInputError: If two have the same name.
+    """
+    files: dict[str, str] = {}
+    for text in texts:
+        name, sign, path = text.partition('=')
+        if not (sign and name):
+            path, where = text, Path(text).resolve()
+            name = (where if where.is_dir() else where.parent).name
+        if name in files:
             raise FigureInputError(
-                f'{pair} differ in the {what} of clip {number}: {left} and '
-                f'{right}; {cure}'
+                f'{files[name]} and {path} are both called {name!r}; write '
+                'NAME=FILE to tell them apart'
             )
+        files[name] = path
+    return files

@@ -3,3 +3,5 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+# The scripts of this folder import each other.
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'tools/visualize'))

@@ -13,7 +13,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def write_dump(path, labels, answers, num_classes, **meta):
+def write_dump(path, labels, answers, num_classes, unreadable=(), **meta):
     """A dump in which each clip's best class is the given answer."""
     samples = []
     for label, answer in zip(labels, answers, strict=True):
@@ -21,6 +21,8 @@ def write_dump(path, labels, answers, num_classes, **meta):
         scores[answer] = 0.5
         sample = dict(pred_score=scores, gt_label=torch.tensor([label]))
         sample |= {k: v[len(samples)] for k, v in meta.items()}
+        if len(samples) in unreadable:  # as on_error='skip' marks it
+            sample['unreadable'] = 'no frame can be decoded'
         samples.append(sample)
     path.write_bytes(pickle.dumps(samples))
     return path

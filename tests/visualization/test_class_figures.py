@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Per-class change and confusion tell what the answers say."""
+"""Figures of dumps: what they count, compare and leave out."""
 
 import csv
 from pathlib import Path
@@ -12,8 +12,10 @@ from figure_inputs import (
     write_dump,
     write_verb_noun_dump,
 )
+from sheet import answers_to, pick_clips
 
 from ca2st_mm.datasets.benchmarks.class_names import shipped_names
+from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.evaluation.per_class import (
     class_table,
     count_confusions,
@@ -26,11 +28,20 @@ from ca2st_mm.visualization.per_class_change import (
     draw_category_change,
     f1_changes,
 )
-from ca2st_mm.visualization.scores import read_scores
+from ca2st_mm.visualization.scores import (
+    named_files,
+    read_comparable,
+    read_scores,
+)
 
 LABELS = [0, 0, 0, 1, 1, 2]
 RIGHT = [0, 0, 0, 1, 1, 2]
 WRONG = [0, 0, 1, 1, 2, 2]
+
+
+def read_csv(path):
+    with open(path, newline='') as file:
+        return list(csv.DictReader(file))
 
 
 def test_class_table_by_hand():
@@ -70,36 +81,29 @@ def test_groups_are_weighted_by_clips_and_empty_ones_left_out():
 
 
 def test_change_is_ours_less_theirs(tmp_path):
-    ours = read_scores(str(write_dump(tmp_path / 'a.pkl', LABELS, RIGHT, 4)))
-    other = read_scores(str(write_dump(tmp_path / 'b.pkl', LABELS, WRONG, 4)))
+    a = write_dump(tmp_path / 'a.pkl', LABELS, RIGHT, 4)
+    b = write_dump(tmp_path / 'b.pkl', LABELS, WRONG, 4)
+    ours, other = read_comparable([f'a={a}', f'b={b}']).values()
     f1, changes, support = f1_changes(ours, dict(other=other))
     assert f1 == pytest.approx([100, 100, 100, 0])
     assert changes['other'] == pytest.approx([20, 50, 100 / 3, 0])
     assert support.tolist() == [3, 2, 1, 0]
-    figure = draw_category_change('a', changes, support, ['x', 'x', 'y', 'z'])
-    bars = {
-        label.get_text(): bar.get_width()
-        for label, bar in zip(
-            figure.axes[0].get_yticklabels(),
-            figure.axes[0].patches,
-            strict=True,
-        )
-    }
-    assert bars == pytest.approx({'y (1)': 100 / 3, 'x (2)': 32})
+    axes = draw_category_change('a', changes, support, list('xxyz')).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    bars = [bar.get_width() for bar in axes.patches]
+    assert names == ['y (1)', 'x (2)']
+    assert bars == pytest.approx([100 / 3, 32])
 
 
 def test_every_class_of_epic_kitchens_has_its_official_category():
     for task, count in (('verb', 13), ('noun', 21)):
         names = shipped_names(f'epic_kitchens_100_{task}.txt')
         assert len(set(category_of(names, task=task))) == count
-    assert category_of(['spoon'], task='noun') == ['cutlery']
-    # 'sink' would be a noun; as a verb there is none.
     official = Path('../shared/annotations/epic_kitchens_100')
     if not official.is_dir():
         pytest.skip('needs the official tables of EPIC-KITCHENS-100')
     for task in ('verb', 'noun'):
-        with open(official / f'EPIC_100_{task}_classes.csv') as file:
-            rows = list(csv.DictReader(file))
+        rows = read_csv(official / f'EPIC_100_{task}_classes.csv')
         keys = [row['key'].strip() for row in rows]
         groups = [row['category'].strip() for row in rows]
         assert category_of(keys, task=task) == groups
@@ -109,92 +113,159 @@ def test_an_action_is_a_verb_with_a_noun(tmp_path):
     labels, answers = [(0, 2), (1, 1), (0, 2)], [(0, 2), (1, 0), (1, 1)]
     path = write_verb_noun_dump(tmp_path / 'd.pkl', labels, answers, (2, 3))
     true, best, names = best_actions(
-        read_scores(str(path)), ['take', 'put'], ['cup', 'pan', 'lid']
+        read_scores(path), ['take', 'put'], ['cup', 'pan', 'lid']
     )
     assert [names[i] for i in true] == ['take lid', 'put pan', 'take lid']
     assert [names[i] for i in best] == ['take lid', 'put cup', 'put pan']
 
 
-def test_commands_write_pictures_and_tables(tmp_path, capsys):
+def test_commands_write_figures_and_tables(tmp_path, capsys):
     a = write_dump(tmp_path / 'a.pkl', LABELS, RIGHT, 4)
     b = write_dump(tmp_path / 'b.pkl', LABELS, WRONG, 4)
-    picture, table = tmp_path / 'p.png', tmp_path / 't.csv'
+    figure, table = tmp_path / 'p.png', tmp_path / 't.csv'
     names = tmp_path / 'names.txt'
     names.write_text('zero\none\ntwo\nthree\n')
-    common = ['--classes', names, '--out', picture, '--csv', table]
+    common = ['--classes', names, '--out', figure, '--csv', table]
     assert not run_figure('per_class_change', f'A={a}', f'B={b}', *common)
-    assert is_png(picture)
-    rows = list(csv.DictReader(table.open()))
-    assert rows[1]['class'] == 'one'
-    assert float(rows[1]['change_over_B']) == 50
-    picture.unlink()
+    assert is_png(figure)
+    row = read_csv(table)[1]
+    assert (row['class'], float(row['change_over_B'])) == ('one', 50)
+    figure.unlink()
     assert not run_figure('confusion', b, *common)
-    assert is_png(picture)
+    assert is_png(figure)
     assert 'zero,one,1' in table.read_text()
     assert '1  zero  taken for  one' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    'fault',
-    ['length', 'labels', 'classes', 'files', 'absent', 'names', 'no names'],
+    ('change', 'said'),
+    [
+        (dict(labels=LABELS[1:], answers=WRONG[1:]), '6 and 5 clips'),
+        (dict(labels=[1, *LABELS[1:]]), 'true label of clip 0: 0 and 1'),
+        (dict(num_classes=5), "{'label': 4} and {'label': 5} classes"),
+        (dict(files='abxdef'), 'file of clip 2: c.mp4 and x.mp4'),
+        (None, '--dump writes it'),
+        (['--classes', 'names.txt'], 'names 1 classes, but the scores are of'),
+        (['--by-category'], "no category for 4 of 4 classes, first 'class 0'"),
+    ],
 )
 def test_results_that_do_not_fit_are_named_in_one_sentence(
-    tmp_path, capsys, fault
+    tmp_path, capsys, monkeypatch, change, said
 ):
-    files = [f'x/{i}.mp4' for i in range(6)]
-    a = write_dump(tmp_path / 'a.pkl', LABELS, RIGHT, 4, filename=files)
-    others = dict(
-        length=(LABELS[1:], WRONG[1:], 4),
-        labels=([1, *LABELS[1:]], WRONG, 4),
-        classes=(LABELS, WRONG, 5),
-    )
-    extra = ['--out', tmp_path / 'p.png']
-    names = tmp_path / 'names.txt'
-    names.write_text('only one\n')
-    if fault == 'names':
-        extra += ['--classes', names]
-    if fault == 'no names':
-        extra += ['--by-category']
-    moved = [f'y/{i}.mp4' for i in range(6)]
-    if fault == 'files':
-        moved[3] = 'y/other.mp4'
-    kept = moved if len(others.get(fault, [LABELS])[0]) == 6 else moved[1:]
-    b = write_dump(
-        tmp_path / 'b.pkl',
-        *others.get(fault, (LABELS, WRONG, 4)),
-        filename=kept,
-    )
-    if fault == 'absent':
-        b.unlink()
-    assert run_figure('per_class_change', f'A={a}', f'B={b}', *extra) == 2
+    monkeypatch.chdir(tmp_path)
+    Path('names.txt').write_text('only one\n')
+
+    def dump(
+        path, labels=LABELS, answers=WRONG, num_classes=4, files='abcdef'
+    ):
+        files = [f'{path.stem}/{name}.mp4' for name in files]
+        write_dump(path, labels, answers, num_classes, filename=files)
+
+    dump(tmp_path / 'a.pkl')
+    if change is not None:
+        dump(
+            tmp_path / 'b.pkl', **(change if isinstance(change, dict) else {})
+        )
+    extra = change if isinstance(change, list) else []
+    assert run_figure('per_class_change', 'A=a.pkl', 'B=b.pkl', *extra) == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and error.count('\n') == 1
-    said = dict(
-        length='6 and 5 clips',
-        labels='true label of clip 0: 0 and 1',
-        classes="{'label': 4} and {'label': 5} classes",
-        files='file of clip 3: 3.mp4 and other.mp4',
-        absent='--dump writes it',
-        names='names 1 classes, but the scores are of 4',
-    )
-    assert (
-        said.get(fault, "no category for 4 of 4 classes, first 'class 0'")
-        in error
-    )
-    assert not (tmp_path / 'p.png').exists()
+    assert said in error
+    assert not Path('per_class_change.png').exists()
 
 
-def test_the_same_clips_in_another_folder_are_the_same(tmp_path):
-    paths = [
+def test_models_have_names_of_their_own(tmp_path):
+    assert named_files(['A=a.pkl', f'{tmp_path}/cast/b.pkl']) == dict(
+        A='a.pkl', cast=f'{tmp_path}/cast/b.pkl'
+    )
+    with pytest.raises(ValueError, match="both called 'A'"):
+        named_files(['A=a.pkl', 'A=b.pkl'])
+
+
+@pytest.fixture
+def marked(tmp_path):
+    """Two dumps with a clip that cannot be read in the one, in the other."""
+    files = [str(tmp_path / f'{number}.mp4') for number in range(5)]
+    for name in files[:3]:
+        write_clip(name, np.full((8, 32, 32, 3), 200, np.uint8), fps=8)
+    labels = [0, 1, 2, 0, 1]
+    return [
         write_dump(
-            tmp_path / f'{folder}.pkl',
-            LABELS,
-            RIGHT,
-            4,
-            filename=[f'{folder}/{i}.mp4' for i in range(6)],
+            tmp_path / f'{name}.pkl',
+            labels,
+            answers,
+            3,
+            filename=files,
+            unreadable=unreadable,
         )
-        for folder in 'xy'
+        for name, answers, unreadable in (
+            ('A', [0, 0, 2, 1, 0], [4]),
+            ('B', [0, 1, 1, 0, 1], [3]),
+        )
     ]
-    ours, other = (read_scores(str(path)) for path in paths)
-    _, changes, _ = f1_changes(ours, dict(other=other))
-    assert not changes['other'].any()
+
+
+def test_unreadable_clips_reach_no_figure(marked, tmp_path, caplog):
+    a, b = marked
+    out = ['--out', tmp_path / 'p.png', '--csv', tmp_path / 't.csv']
+    assert not run_figure('confusion', a, *out)
+    assert sum(int(r['clips']) for r in read_csv(tmp_path / 't.csv')) == 4
+    # Clips that one model could not read are left out for both.
+    assert not run_figure('per_class_change', f'B={b}', f'A={a}', *out)
+    assert sum(int(r['clips']) for r in read_csv(tmp_path / 't.csv')) == 3
+    # The surest clip that B gains would be one without a file.
+    manifest = tmp_path / 'test.csv'
+    rows = [f'{number}.mp4,{number % 3}' for number in range(5)]
+    manifest.write_text('file,label\n' + '\n'.join(rows) + '\n')
+    listed = ['--manifest', manifest, '--data-root', tmp_path]
+    for extra in ([], listed):
+        assert not run_figure('sheet', f'A={a}', f'B={b}', *out[:2], *extra)
+    clips = read_comparable([f'A={a}', f'B={b}'])
+    assert pick_clips(clips, 'gained', 9) == [1]
+    assert [Path(file).stem for file in clips['A'].files] == list('012')
+
+
+def test_a_dump_without_a_readable_clip_is_refused(tmp_path):
+    path = write_dump(tmp_path / 'a.pkl', [0, 1], [0, 1], 2, (0, 1))
+    with pytest.raises(ValueError, match='no clip that could be read'):
+        read_scores(path)
+
+
+@pytest.fixture
+def answers(tmp_path):
+    files = [str(tmp_path / f'{i}.mp4') for i in range(4)]
+    labels = [0, 1, 2, 0]
+    write_dump(tmp_path / 'e.pkl', labels, [0, 0, 2, 1], 3)
+    write_dump(tmp_path / 'o.pkl', labels, [0, 1, 1, 2], 3, filename=files)
+    return [f'expert={tmp_path / "e.pkl"}', f'ours={tmp_path / "o.pkl"}']
+
+
+def test_clips_are_picked_by_who_is_right(answers):
+    results = read_comparable(answers)
+    picked = {
+        which: pick_clips(results, which, 9)
+        for which in ('easy', 'gained', 'lost', 'hard')
+    }
+    assert picked == dict(easy=[0], gained=[1], lost=[2], hard=[3])
+    truth, said = answers_to(1, results, dict(label=['a', 'b', 'c']))
+    assert truth == 'b'
+    assert [(a.text, a.right) for a in said] == [('a', False), ('b', True)]
+    assert said[0].score == pytest.approx(0.5)
+
+
+def test_classes_take_turns_on_a_sheet(tmp_path):
+    path = write_dump(tmp_path / 'a.pkl', [0, 0, 1], [0, 0, 1], 3)
+    results = read_comparable([f'a={path}', f'b={path}'])
+    assert pick_clips(results, 'easy', 2) == [0, 2]
+
+
+def test_a_sheet_shows_the_frames_of_the_clip(tmp_path, answers, capsys):
+    out = ['--out', tmp_path / 'p.png']
+    assert run_figure('sheet', *answers, *out) == 2
+    assert '1.mp4' in capsys.readouterr().err
+    frames = np.full((8, 32, 32, 3), 200, np.uint8)
+    write_clip(str(tmp_path / '1.mp4'), frames, fps=8)
+    assert not run_figure('sheet', *answers, *out)
+    assert is_png(tmp_path / 'p.png')
+    assert run_figure('sheet', answers[0], answers[0].replace('exp', 'x')) == 2
+    assert "no clip of the kind 'gained'" in capsys.readouterr().err

@@ -1,26 +1,16 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Balance, cost, curves and sheets show the numbers of the files."""
+"""Balance, cost and curves show the numbers of the files."""
 
 import json
 
 import numpy as np
 import pytest
-from figure_inputs import (
-    is_png,
-    run_figure,
-    write_cost,
-    write_dump,
-    write_results,
-)
+from accuracy_cost import read_point
+from balance import draw_plane, draw_profile
+from figure_inputs import is_png, run_figure, write_cost, write_results
+from scatter import AUTHORS, COST, published
 
-from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.visualization.accuracy_cost import read_point
-from ca2st_mm.visualization.balance import draw_balance
-from ca2st_mm.visualization.curve_logs import read_run
-from ca2st_mm.visualization.curves import draw_curves
-from ca2st_mm.visualization.published import COST, published
-from ca2st_mm.visualization.scores import read_scores
-from ca2st_mm.visualization.sheet import answers_to, pick_clips
+from ca2st_mm.visualization.curves import draw_curves, read_run
 
 
 def test_published_numbers_are_those_of_the_cast_paper():
@@ -29,17 +19,16 @@ def test_published_numbers_are_those_of_the_cast_paper():
     assert 'EVL' not in published(('verb', 'noun'))
 
 
-def test_each_name_stands_beside_its_own_point():
+def test_each_name_stands_at_its_own_point():
     models, authors = dict(a=(10, 20), b=(60, 30)), dict(c=(90, 80))
-    axes = draw_balance(('x', 'y'), models, authors).axes[0]
+    axes = draw_plane(('x', 'y'), models, authors).axes[0]
     said = {t.get_text(): tuple(t.xy) for t in axes.texts if hasattr(t, 'xy')}
     assert said == {**models, **authors}
-    labels = axes.get_legend_handles_labels()[1]
-    assert "the CAST authors' numbers" in labels
+    assert AUTHORS in axes.get_legend_handles_labels()[1]
 
 
 def test_a_profile_ends_with_the_harmonic_mean():
-    axes = draw_balance(('x', 'y', 'z'), dict(a=(20, 40, 40))).axes[0]
+    axes = draw_profile(('x', 'y', 'z'), dict(a=(20, 40, 40)), {}).axes[0]
     [line] = axes.lines
     assert line.get_ydata() == pytest.approx([20, 40, 40, 30])
 
@@ -53,7 +42,7 @@ def test_cost_is_of_one_view_or_of_all_that_were_tested(tmp_path):
     assert read_point(text, 'trained') == (1, 50)
 
 
-def test_number_commands_write_pictures(tmp_path):
+def test_number_commands_write_figures(tmp_path):
     results = write_results(tmp_path / 'r.json', top1=0.5, top5=0.8)
     cost = write_cost(tmp_path / 'c.json', macs=3e9)
     out = tmp_path / 'p.png'
@@ -66,6 +55,13 @@ def test_number_commands_write_pictures(tmp_path):
     extra = ['--published', 'k400', '--out', out]
     assert not run_figure('accuracy_cost', point, *extra)
     assert is_png(out)
+
+
+def test_a_model_needs_a_number_on_each_axis(tmp_path, capsys):
+    results = write_results(tmp_path / 'r.json', top1=0.5)
+    model = f'--model=A={results}:top1'
+    assert run_figure('balance', model, '--axes', 'x', 'y') == 2
+    assert 'A has 1 numbers for the 2 axes x, y' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -115,21 +111,17 @@ def test_a_resumed_run_is_one_curve_and_the_later_lines_count(tmp_path):
     assert not read_run(tmp_path).validation
 
 
-def test_missing_epochs_are_said_and_break_the_line(tmp_path, capsys):
+def test_missing_epochs_are_named_and_break_the_line(tmp_path, capsys):
     rows = [trained(epoch, epoch) for epoch in (1, 2, 3, 6, 7)]
     write_log(tmp_path / 'run', '20260101_000000', rows)
     log = read_run(tmp_path / 'run')
     [line] = draw_curves(dict(run=log), ['loss']).axes[0].lines
-    assert (
-        np.isnan(line.get_ydata()).tolist()
-        == [False] * 3 + [True] + [False] * 2
-    )
+    broken = [False, False, False, True, False, False]
+    assert np.isnan(line.get_ydata()).tolist() == broken
     out = tmp_path / 'p.png'
     assert not run_figure('curves', tmp_path / 'run', '--out', out)
     assert is_png(out)
-    assert 'log of run has no line of the epochs 4, 5' in (
-        capsys.readouterr().err
-    )
+    assert 'epochs 4, 5' in capsys.readouterr().err
 
 
 def test_logs_that_cannot_be_drawn_end_in_one_sentence(tmp_path, capsys):
@@ -141,47 +133,3 @@ def test_logs_that_cannot_be_drawn_end_in_one_sentence(tmp_path, capsys):
     log.write_text('{"loss"\n' + log.read_text())
     assert run_figure('curves', tmp_path) == 2
     assert 'line 1 is no JSON' in capsys.readouterr().err
-
-
-@pytest.fixture
-def answers(tmp_path):
-    files = [str(tmp_path / f'{i}.mp4') for i in range(4)]
-    labels = [0, 1, 2, 0]
-    return dict(
-        expert=write_dump(tmp_path / 'e.pkl', labels, [0, 0, 2, 1], 3),
-        ours=write_dump(
-            tmp_path / 'o.pkl', labels, [0, 1, 1, 2], 3, filename=files
-        ),
-    )
-
-
-def test_clips_are_picked_by_who_is_right(answers):
-    results = {name: read_scores(str(p)) for name, p in answers.items()}
-    picked = {
-        which: pick_clips(results, which, 9)
-        for which in ('easy', 'gained', 'lost', 'hard')
-    }
-    assert picked == dict(easy=[0], gained=[1], lost=[2], hard=[3])
-    truth, said = answers_to(1, results, dict(label=['a', 'b', 'c']))
-    assert truth == 'b'
-    assert [(a.text, a.right) for a in said] == [('a', False), ('b', True)]
-    assert said[0].score == pytest.approx(0.5)
-
-
-def test_classes_take_turns_on_a_sheet(tmp_path):
-    path = write_dump(tmp_path / 'a.pkl', [0, 0, 1], [0, 0, 1], 3)
-    results = dict(a=read_scores(str(path)), b=read_scores(str(path)))
-    assert pick_clips(results, 'easy', 2) == [0, 2]
-
-
-def test_a_sheet_shows_the_frames_of_the_clip(tmp_path, answers, capsys):
-    dumps = [f'{name}={path}' for name, path in answers.items()]
-    out = ['--out', tmp_path / 'p.png']
-    assert run_figure('sheet', *dumps, *out) == 2
-    assert '1.mp4' in capsys.readouterr().err
-    frames = np.full((8, 32, 32, 3), 200, np.uint8)
-    write_clip(str(tmp_path / '1.mp4'), frames, fps=8)
-    assert not run_figure('sheet', *dumps, *out)
-    assert is_png(tmp_path / 'p.png')
-    assert run_figure('sheet', dumps[0], f'x={answers["expert"]}') == 2
-    assert "no clip of the kind 'gained'" in capsys.readouterr().err

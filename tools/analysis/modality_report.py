@@ -36,7 +36,7 @@ from ca2st_mm.registry import DATASETS
 from ca2st_mm.utils.records import write_record
 from ca2st_mm.utils.tensor_hashing import sha256_of_tensors
 from ca2st_mm.version import __version__
-from ca2st_mm.visualization.sense_plot import draw_senses
+from ca2st_mm.visualization.modality_plot import draw_modalities
 from ca2st_mm.zoo import ZooError
 
 
@@ -107,7 +107,7 @@ def report(
     title = f'{Path(recognizer.cfg.filename).stem}, {manifest}, {task}'
     print(f'\n{title}\n{as_text(rows)}')
     picture = f'{out}_{Path(manifest).stem}_{task}.png'
-    draw_senses(picture, title, rows, by_class, names)
+    draw_modalities(picture, title, rows, by_class, names)
     print(f'picture: {picture}')
     return dict(
         parts={part: row._asdict() for part, row in rows.items()},

@@ -7,18 +7,108 @@ From ``results.json`` of ``tools/test.py``, one number an axis::
         --published noun verb \\
         --model \\
         CAST=a/results.json:acc/noun_top1,a/results.json:acc/verb_top1
+
+Two accuracies span a plane with lines of equal harmonic mean; more stand
+side by side, the harmonic mean last.
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
 
-import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+import numpy as np
+from matplotlib.figure import Figure
+from scatter import AUTHORS, COLUMNS, label_points, published
+
+import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.accuracy import harmonic_mean
 from ca2st_mm.utils.records import RecordError, read_number
-from ca2st_mm.visualization.balance import draw_balance
-from ca2st_mm.visualization.named_files import named_files
-from ca2st_mm.visualization.published import COLUMNS, published
-from ca2st_mm.visualization.style import FigureInputError, save
+from ca2st_mm.visualization.scores import named_files
+from ca2st_mm.visualization.style import (
+    GREY,
+    INK,
+    FigureInputError,
+    colour_of,
+    new_figure,
+    save,
+    tidy,
+)
+
+Points = Mapping[str, Sequence[float]]
+
+
+def draw_plane(
+    names: Sequence[str], models: Points, authors: Points
+) -> Figure:
+    """Two accuracies of each model, and lines of equal harmonic mean.
+
+    Args:
+        names: Of the two accuracies.
+        models: Measured ones of each model, per cent.
+        authors: Published ones, drawn hollow and called the authors'.
+    """
+    figure = new_figure(6.4, 5.6)
+    axes = tidy(figure.subplots(), *(f'{name}, %' for name in names))
+    placed = [*models.items(), *authors.items()]
+    points = np.array([values for _, values in placed], dtype=float)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = np.maximum(0.15 * (high - low), 2.0)
+    low, high = np.maximum(low - margin, 0.1), high + margin
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    sides = (np.linspace(a, b, 200) for a, b in zip(low, high, strict=True))
+    x, y = np.meshgrid(*sides)
+    lines = axes.contour(
+        x, y, 2 / (1 / x + 1 / y), 6, colors=GREY, linestyles='--', zorder=0
+    )
+    axes.clabel(lines, fmt='%g', fontsize=7, colors=INK)
+    axes.plot([], [], '--', color=GREY, label='equal harmonic mean')
+    if authors:
+        columns = np.array(list(authors.values())).T
+        axes.plot(*columns, 'o', mfc='none', color=INK, label=AUTHORS)
+    for number, (name, values) in enumerate(models.items()):
+        axes.plot(*values, 'o', ms=9, color=colour_of(number), label=name)
+    label_points(axes, [name for name, _ in placed], points)
+    figure.legend(loc='outside upper center', ncols=3, frameon=False)
+    return figure
+
+
+def draw_profile(
+    names: Sequence[str], models: Points, authors: Points
+) -> Figure:
+    """Accuracies of each model side by side, the harmonic mean last.
+
+    Args:
+        names: Of the accuracies.
+        models: Measured ones of each model, per cent.
+        authors: Published ones, drawn hollow and called the authors'.
+    """
+    columns = [*names, 'harmonic mean']
+    figure = new_figure(1.6 + 1.5 * len(columns), 4.4)
+    axes = tidy(figure.subplots(), '', 'per cent')
+    lines = [
+        (f"{name}, the authors'", values, dict(ls='--', mfc='none', lw=0.8))
+        for name, values in authors.items()
+    ]
+    lines += [
+        (name, values, dict(color=colour_of(number)))
+        for number, (name, values) in enumerate(models.items())
+    ]
+    for name, values, style in lines:
+        mean = harmonic_mean(values)
+        label = f'{name} ({mean:.1f})'
+        axes.plot([*values, mean], marker='o', label=label, **style)
+    axes.axvspan(len(names) - 0.5, len(names) + 0.5, color=GREY, alpha=0.35)
+    axes.set_xlim(-0.3, len(names) + 0.5)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.grid(axis='y', color=GREY, lw=0.5)
+    figure.legend(
+        loc='outside right upper',
+        frameon=False,
+        fontsize=8,
+        title='model (harmonic mean)',
+        title_fontsize=8,
+    )
+    return figure
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,6 +136,8 @@ def parse_args() -> argparse.Namespace:
         parser.error('nothing to draw; give --model or --published')
     if args.published and len(args.published) != len(args.axes):
         parser.error('--published needs one column for each of --axes')
+    if len(args.axes) < 2:
+        parser.error('balance needs two accuracies or more: name two --axes')
     return args
 
 
@@ -56,8 +148,15 @@ def main() -> None:
         name: [100 * read_number(number) for number in numbers.split(',')]
         for name, numbers in named_files(args.model).items()
     }
+    for name, values in models.items():
+        if len(values) != len(args.axes):
+            raise FigureInputError(
+                f'{name} has {len(values)} numbers for the '
+                f'{len(args.axes)} axes {", ".join(args.axes)}'
+            )
     authors = published(args.published) if args.published else {}
-    save(draw_balance(args.axes, models, authors), args.out)
+    draw = draw_plane if len(args.axes) == 2 else draw_profile
+    save(draw(args.axes, models, authors), args.out)
     for name, values in models.items():
         print(f'{harmonic_mean(values):.1f}  harmonic mean of {name}')
     print(args.out)

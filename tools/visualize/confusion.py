@@ -14,17 +14,12 @@ import csv
 
 import numpy as np
 
-import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.per_class import count_confusions, most_confused
 from ca2st_mm.visualization.class_labels import class_labels
-from ca2st_mm.visualization.confusion import (
-    best_actions,
-    best_answers,
-    draw_confusion,
-)
-from ca2st_mm.visualization.named_files import split_name
-from ca2st_mm.visualization.scores import Scores, read_scores
+from ca2st_mm.visualization.confusion import best_actions, draw_confusion
+from ca2st_mm.visualization.scores import Scores, named_files, read_scores
 from ca2st_mm.visualization.style import FigureInputError, save
 
 
@@ -62,14 +57,15 @@ def answers_of(
         sizes = [result.of(t)[0].shape[1] for t in ('verb', 'noun')]
         verbs, nouns = map(class_labels, args.classes, sizes)
         return best_actions(result, verbs, nouns)
-    true, best, size = best_answers(result, args.task)
-    return true, best, class_labels(args.classes[0], size)
+    scores, true = result.of(args.task)
+    names = class_labels(args.classes[0], scores.shape[1])
+    return true, scores.argmax(axis=1), names
 
 
 def main() -> None:
     """Count and draw as the arguments say."""
     args = parse_args()
-    name, path = split_name(args.dump)
+    [(name, path)] = named_files([args.dump]).items()
     true, best, names = answers_of(read_scores(path), args)
     counts = count_confusions(true, best, len(names))
     title = f'{name}, {args.task}s' if args.task else name

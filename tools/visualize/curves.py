@@ -10,11 +10,10 @@
 import argparse
 import sys
 
-import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.visualization.curve_logs import read_run
-from ca2st_mm.visualization.curves import draw_curves
-from ca2st_mm.visualization.named_files import named_files
+from ca2st_mm.visualization.curves import draw_curves, read_run
+from ca2st_mm.visualization.scores import named_files
 from ca2st_mm.visualization.style import FigureInputError, save
 
 
@@ -31,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         '--key',
         action='append',
         help='what to draw, as it is logged; may be repeated (default: '
-        'loss, top-1 accuracies, rate)',
+        'loss, top-1 accuracies, learning rate)',
     )
     parser.add_argument('--out', default='curves.png')
     return parser.parse_args()

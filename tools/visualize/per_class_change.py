@@ -11,16 +11,15 @@ From dumps of ``tools/test.py --dump``, the model first::
 import argparse
 import csv
 
-import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.visualization.class_labels import category_of, class_labels
-from ca2st_mm.visualization.named_files import named_files
 from ca2st_mm.visualization.per_class_change import (
     draw_category_change,
     draw_class_change,
     f1_changes,
 )
-from ca2st_mm.visualization.scores import read_scores
+from ca2st_mm.visualization.scores import read_comparable
 from ca2st_mm.visualization.style import FigureInputError, save
 
 
@@ -60,7 +59,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Compare and draw as the arguments say."""
     args = parse_args()
-    results = {n: read_scores(p) for n, p in named_files(args.dumps).items()}
+    results = read_comparable(args.dumps)
     if len(results) < 2:
         raise FigureInputError('give the model and at least one other model')
     (name, ours), *rest = results.items()

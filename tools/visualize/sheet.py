@@ -10,22 +10,250 @@ From dumps of ``tools/test.py --dump``, the model to show last::
 
 import argparse
 import os.path as osp
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.manifest import read_annotations
+from ca2st_mm.datasets.readers.base import Source
+from ca2st_mm.datasets.readers.choose import choose_reader, open_video
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.visualization.class_labels import class_labels
-from ca2st_mm.visualization.frames import read_pictures
-from ca2st_mm.visualization.named_files import named_files
-from ca2st_mm.visualization.scores import Scores, read_scores
-from ca2st_mm.visualization.sheet import (
-    PICKS,
-    answers_to,
-    draw_sheet,
-    pick_clips,
+from ca2st_mm.visualization.scores import Scores, read_comparable
+from ca2st_mm.visualization.style import (
+    GREY,
+    INK,
+    RED,
+    TEAL,
+    FigureInputError,
+    new_figure,
+    save,
 )
-from ca2st_mm.visualization.style import FigureInputError, save
+
+Span = tuple[float | None, float | None]
+
+# Which clips to show: from whether the other models (models, clips) and the
+# last one (clips,) are right.
+PICKS = {
+    'gained': lambda others, ours: ours & ~others.any(axis=0),
+    'lost': lambda others, ours: ~ours & others.any(axis=0),
+    'hard': lambda others, ours: ~ours & ~others.any(axis=0),
+    'easy': lambda others, ours: ours & others.all(axis=0),
+}
+
+
+class Answer(NamedTuple):
+    """What one model says about one clip.
+
+    Attributes:
+        model: Its name.
+        text: Best class.
+        score: Of the best class, from 0 to 1; of verb and noun the product.
+        right: Whether it is the true class.
+    """
+
+    model: str
+    text: str
+    score: float
+    right: bool
+
+
+class Row(NamedTuple):
+    """What the sheet shows of one clip.
+
+    Attributes:
+        path: The video.
+        frames: RGB uint8, (num, height, width, 3).
+        seconds: When they are shown, on the file's clock, (num,).
+        truth: The true class.
+        answers: Of each model.
+    """
+
+    path: str
+    frames: np.ndarray
+    seconds: np.ndarray
+    truth: str
+    answers: Sequence[Answer]
+
+
+def pick_clips(
+    results: Mapping[str, Scores], which: str, limit: int
+) -> list[int]:
+    """Clips worth looking at, those of which the last model is sure first.
+
+    Classes take turns, so that a sheet is not of one class.
+
+    Args:
+        results: By model, for the same clips; the last is shown.
+        which: A key of ``PICKS``.
+        limit: How many at most.
+
+    Raises:
+        FigureInputError: If none is such a clip.
+    """
+    hits = [
+        [s.argmax(axis=1) == r.labels[task] for task, s in r.scores.items()]
+        for r in results.values()
+    ]
+    right = np.array(hits).all(axis=1)
+    chosen = np.flatnonzero(PICKS[which](right[:-1], right[-1]))
+    if not len(chosen):
+        raise FigureInputError(
+            f"there is no clip of the kind '{which}' among {right.shape[1]}; "
+            f'choose another of {", ".join(PICKS)}'
+        )
+    last = list(results.values())[-1]
+    sure = np.prod([s.max(axis=1) for s in last.scores.values()], axis=0)
+    seen: dict[tuple, int] = {}
+    turns = {}
+    for clip in chosen[np.argsort(-sure[chosen], kind='stable')]:
+        true = tuple(labels[clip] for labels in last.labels.values())
+        turns[int(clip)] = seen[true] = seen.get(true, 0) + 1
+    # The surest clip of each class comes before the second of any.
+    return sorted(turns, key=turns.get)[:limit]
+
+
+def answers_to(
+    clip: int,
+    results: Mapping[str, Scores],
+    names: Mapping[str, Sequence[str]],
+) -> tuple[str, list[Answer]]:
+    """The true class of a clip, and the answers of all models.
+
+    Args:
+        clip: Which one.
+        results: By model; a verb and a noun make one answer.
+        names: Of the classes, by label column.
+
+    Raises:
+        FigureInputError: If scores are not probabilities.
+    """
+
+    def say(classes: Mapping[str, int]) -> str:
+        return ' '.join(names[task][index] for task, index in classes.items())
+
+    first = next(iter(results.values()))
+    true = {task: int(of[clip]) for task, of in first.labels.items()}
+    answers = []
+    for model, result in results.items():
+        rows = {task: of[clip] for task, of in result.scores.items()}
+        if any(r.min() < 0 or abs(r.sum() - 1) > 1e-2 for r in rows.values()):
+            raise FigureInputError(
+                f'the scores of {result.path} are no probabilities; test '
+                "with average_clips='prob' in the head"
+            )
+        best = {task: int(row.argmax()) for task, row in rows.items()}
+        score = float(np.prod([row.max() for row in rows.values()]))
+        answers.append(Answer(model, say(best), score, best == true))
+    return say(true), answers
+
+
+def read_frames(
+    path: str, count: int, span: Span
+) -> tuple[np.ndarray, np.ndarray]:
+    """Evenly spaced frames of a clip, the middle of each part, and seconds.
+
+    Raises:
+        MediaError: If the file cannot be read; names it.
+    """
+    reader = open_video(Source(path), choose_reader('auto'), span=span)
+    try:
+        stamps = reader.frame_stamps
+        start = stamps[0] if span[0] is None else span[0]
+        end = stamps[-1] if span[1] is None else span[1]
+        places = start + (np.arange(count) + 0.5) / count * (end - start)
+        indices = np.abs(stamps[:, None] - places).argmin(axis=0)
+        return reader.read(indices), stamps[indices]
+    finally:
+        reader.close()
+
+
+def draw_sheet(rows: Sequence[Row]) -> Figure:
+    """A row for each clip: its frames, the truth and the answers.
+
+    Args:
+        rows: What to show.
+    """
+    count = max(len(row.frames) for row in rows)
+    lines = max(len(row.answers) for row in rows) + 1
+    height = max(1.55, 0.25 + 0.24 * lines)
+    figure = new_figure(1.35 * count + 3.6, height * len(rows))
+    grid = figure.add_gridspec(
+        len(rows), count + 1, width_ratios=[1.35] * count + [3.6]
+    )
+    for number, row in enumerate(rows):
+        shown = zip(row.frames, row.seconds, strict=True)
+        for column, (frame, second) in enumerate(shown):
+            axes = figure.add_subplot(grid[number, column])
+            axes.imshow(frame)
+            axes.set_title(f'{second:.2f} s', fontsize=7, pad=2)
+            axes.axis('off')
+        _write(figure.add_subplot(grid[number, count]), row)
+    return figure
+
+
+def _write(axes: Axes, row: Row) -> None:
+    axes.set(xlim=(0, 1), ylim=(len(row.answers) + 1.6, -0.4))
+    axes.axis('off')
+    name = _short(Path(row.path).name, 44)
+    axes.text(0, 0, name, fontsize=7, color=INK, va='center')
+    axes.text(0, 1, f'true: {_short(row.truth)}', fontsize=9, va='center')
+    for line, answer in enumerate(row.answers, 2):
+        # A sign next to the colour, for those who cannot tell the colours.
+        sign = '✓' if answer.right else '✗'
+        axes.barh(line, answer.score, 0.8, color=GREY, alpha=0.6)
+        axes.text(
+            0.01,
+            line,
+            f'{sign} {answer.model}: {_short(answer.text)} '
+            f'({answer.score:.0%})',
+            fontsize=9,
+            color=TEAL if answer.right else RED,
+            va='center',
+        )
+
+
+def _short(text: str, longest: int = 30) -> str:
+    return text if len(text) <= longest else f'{text[: longest - 1]}…'
+
+
+def clips_of(
+    results: Sequence[Scores], args: argparse.Namespace
+) -> list[tuple[str, Span]]:
+    """File and span of every clip.
+
+    Raises:
+        FigureInputError: If neither the dumps nor a manifest tell.
+    """
+    if args.manifest:
+        try:
+            rows = read_annotations(args.manifest, {})
+        except (FileNotFoundError, ValueError) as error:
+            raise FigureInputError(f'--manifest: {error}') from error
+        first = results[0]
+        if len(rows) != first.total:
+            raise FigureInputError(
+                f'{args.manifest} lists {len(rows)} clips, but {first.path} '
+                f'holds {first.total}; give the list of the test'
+            )
+        rows = [rows[clip] for clip in first.clips]
+        return [
+            (osp.join(args.data_root, r['file']), (r['start'], r['end']))
+            for r in rows
+        ]
+    for result in results:
+        if result.files:
+            return [(file, (None, None)) for file in result.files]
+    raise FigureInputError(
+        'the dumps do not say which files the clips are (meta_keys of the '
+        'config without filename); give --manifest and --data-root'
+    )
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,42 +291,10 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def clips_of(
-    results: list[Scores], args: argparse.Namespace
-) -> list[tuple[str, tuple[float | None, float | None]]]:
-    """File and span of every clip.
-
-    Raises:
-        FigureInputError: If neither the dumps nor a manifest tell.
-    """
-    if args.manifest:
-        try:
-            rows = read_annotations(args.manifest, {})
-        except (FileNotFoundError, ValueError) as error:
-            raise FigureInputError(f'--manifest: {error}') from error
-        if len(rows) != len(results[0]):
-            raise FigureInputError(
-                f'{args.manifest} lists {len(rows)} clips, but '
-                f'{results[0].path} holds {len(results[0])}; give the list '
-                'of the test'
-            )
-        return [
-            (osp.join(args.data_root, r['file']), (r['start'], r['end']))
-            for r in rows
-        ]
-    for result in results:
-        if result.files:
-            return [(file, (None, None)) for file in result.files]
-    raise FigureInputError(
-        'the dumps do not say which files the clips are (meta_keys of the '
-        'config without filename); give --manifest and --data-root'
-    )
-
-
 def main() -> None:
     """Pick and draw as the arguments say."""
     args = parse_args()
-    results = {n: read_scores(p) for n, p in named_files(args.dumps).items()}
+    results = read_comparable(args.dumps)
     chosen = pick_clips(results, args.pick, args.clips)
     first = next(iter(results.values()))
     listed = args.classes or [None] * len(first.scores)
@@ -116,8 +312,8 @@ def main() -> None:
     rows = []
     for clip in chosen:
         path, span = places[clip]
-        pictures = read_pictures(path, args.frames, span)
-        rows.append((path, pictures, *answers_to(clip, results, names)))
+        frames = read_frames(path, args.frames, span)
+        rows.append(Row(path, *frames, *answers_to(clip, results, names)))
     save(draw_sheet(rows), args.out)
     print(args.out)
 

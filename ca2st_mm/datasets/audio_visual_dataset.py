@@ -1,14 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The dataset of clips with picture and sound."""
+"""The dataset of video clips with audio."""
 
+import logging
 import os.path as osp
 from collections.abc import Callable, Mapping, Sequence
-from typing import (
-    Any,
-)
+from typing import Any
 
 import numpy as np
 from mmaction.datasets import BaseActionDataset
+from mmengine.logging import print_log
 
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.utils.class_names import (
@@ -16,10 +16,11 @@ from ca2st_mm.utils.class_names import (
     agreed_num_classes,
     resolve_class_names,
 )
+from ca2st_mm.utils.text_files import ListFileError
 
-from .manifest import read_annotations
-from .on_error import make_policy
-from .quarantine import Quarantine
+from .bad_samples import Quarantine, marked_unreadable, substitutes
+from .faults import SampleFault
+from .manifest import read_annotations, repeats_message
 from .readers import VideoReader
 
 _LABELS = ('label', 'verb', 'noun')
@@ -27,28 +28,35 @@ _LABELS = ('label', 'verb', 'noun')
 
 @DATASETS.register_module()
 class AudioVisualDataset(BaseActionDataset):
-    """Clips with picture, sound and a label, from one annotation file.
+    """Video clips with audio and a label, from one annotation file.
 
     The annotation file is a CSV manifest whose header names its columns:
 
     - ``file`` (required): the video, relative to ``data_prefix['video']``;
     - ``id``: the name of the clip, which submissions to a server use;
-    - ``audio``: a separate sound file, relative to
-      ``data_prefix['audio']``; where empty, sound comes from ``file``;
+    - ``audio``: a separate audio file, relative to
+      ``data_prefix['audio']``; where empty, audio comes from ``file``;
     - ``start``, ``end``: the clip inside an untrimmed file, in seconds;
     - ``label``, or ``verb`` and ``noun``: class indices from 0.  A test
       set without public labels has none of them: samples then have no
       ``label``, which suits evaluators that write a submission.
 
-    Further columns may follow.  MMAction2's lists (``path label`` on each
-    line, no header) are read as well; which of the two it is shows in the
-    first line.
+    Other columns are named in a warning.  MMAction2's lists (``path label``
+    on each line, no header) are read as well; which of the two it is shows
+    in the first line.  Rows that repeat a clip are reported.
 
     Each sample holds ``clip_id`` (or None), ``filename``, ``audio_path``
     (None: same file), ``clip_start`` and ``clip_end`` (seconds or None) and
     ``label``: an int, or for verb and noun an int64 array (2,) in this
-    order, which ``PackActionInputs`` turns into ``gt_label`` =
-    LongTensor([verb, noun]).
+    order, which becomes ``gt_label`` = LongTensor([verb, noun]).
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile('w', suffix='.csv') as file:
+    ...     _ = file.write('file,label\\na.mp4,1\\n')
+    ...     file.flush()
+    ...     dataset = AudioVisualDataset(file.name, [], num_classes=2)
+    >>> dataset.get_data_info(0)['filename'], dataset.get_cat_ids(0)
+    ('a.mp4', [1])
 
     Args:
         ann_file: The annotation file, relative to ``data_root``.
@@ -63,21 +71,25 @@ class AudioVisualDataset(BaseActionDataset):
         test_mode: Whether this is a validation or test set.
         on_error: What a sample that cannot be used does. ``'raise'``: it
             stops the run. ``'skip'``: it is left out, and its batch is
-            smaller; in evaluation it keeps its place, empty and marked, for
-            the metric ``ReadableClips``. ``'substitute'`` (training only):
-            another one takes its place, the same in every worker.
+            smaller, or holds one substitute if all of it is bad; in
+            evaluation it keeps its place, empty and marked, for the metric
+            ``ReadableClips``. ``'substitute'`` (training only): another one
+            takes its place, the same in every worker. None changes the
+            number of batches, so processes stay in step.
         max_bad_fraction: The share of bad samples, from 0 to 1, beyond
             which ``'skip'`` and ``'substitute'`` stop the run.
         quarantine: The CSV file that lists bad samples with the reason and
             how often they failed; required unless ``on_error='raise'``.
+        encoding: Fallback for lists that are not UTF-8, such as ``'gbk'``.
         **kwargs: Further arguments of ``BaseActionDataset``.
 
     Raises:
-        ValueError: If the annotation file is not understood, has no labels
-            although ``test_mode`` is off, or a label is out of range (names
-            the file, the line and the value), if there are not
-            ``num_classes`` class names, or if ``on_error`` is unknown or
-            lacks its quarantine file.
+        ListFileError: If the annotation file is not understood, has no
+            labels although ``test_mode`` is off, or a label is out of range
+            (names the file, the line and the value).
+        ValueError: If there are not ``num_classes`` class names, or a
+            single class, or if ``on_error`` is unknown or lacks its
+            quarantine file.
         TooManyBadSamples: When samples are read, beyond the cap; counts
             them by reason.
     """
@@ -93,11 +105,15 @@ class AudioVisualDataset(BaseActionDataset):
         on_error: str = 'raise',
         max_bad_fraction: float = 0.01,
         quarantine: str | None = None,
+        encoding: str | None = None,
         **kwargs,
     ) -> None:
+        _check_on_error(on_error, test_mode, quarantine)
+        self.on_error = on_error
+        self.encoding = encoding
         if classes is not None:
             root = kwargs.get('data_root') or ''
-            classes = resolve_class_names(classes, root)
+            classes = resolve_class_names(classes, root, encoding)
             num_classes = agreed_num_classes(classes, num_classes)
             metainfo = dict(kwargs.pop('metainfo', None) or {})
             kwargs['metainfo'] = dict(metainfo, classes=classes)
@@ -110,11 +126,8 @@ class AudioVisualDataset(BaseActionDataset):
             test_mode=test_mode,
             **kwargs,
         )
-        self._on_error = make_policy(
-            on_error,
-            test_mode,
-            quarantine
-            and Quarantine(quarantine, self.ann_file, max_bad_fraction),
+        self.quarantine = quarantine and Quarantine(
+            quarantine, self.ann_file, max_bad_fraction
         )
 
     def load_data_list(self) -> list[dict]:
@@ -123,13 +136,20 @@ class AudioVisualDataset(BaseActionDataset):
         Returns:
             One dict a clip, as the class docstring says.
         """
-        rows = read_annotations(self.ann_file, self.label_sizes)
+        rows = read_annotations(self.ann_file, self.label_sizes, self.encoding)
         labelled = rows[0]['label'] is not None
         if not (labelled or self.test_mode):
-            raise ValueError(
+            raise ListFileError(
                 f"Annotation file '{self.ann_file}' has no labels to learn: "
                 "add the column 'label' (or 'verb' and 'noun'), or use it in "
                 'the test_dataloader with a submission as test_evaluator.'
+            )
+        repeats = repeats_message(rows)
+        if repeats:
+            print_log(
+                f"'{self.ann_file}': {repeats}",
+                logger='current',
+                level=logging.WARNING,
             )
         return [
             dict(
@@ -154,8 +174,32 @@ class AudioVisualDataset(BaseActionDataset):
             info['label'] = np.asarray(info['label'], dtype=np.int64)
         return info
 
+    def get_cat_ids(self, idx: int) -> list:
+        """Classes of a sample, for ``ClassBalancedDataset``.
+
+        Args:
+            idx: Index of the sample.
+
+        Returns:
+            The class index, or ``('verb', index)`` and ``('noun', index)``.
+
+        Raises:
+            ValueError: If the set has no labels.
+        """
+        info = self.get_data_info(idx)
+        if 'label' not in info:
+            raise ValueError(
+                f"'{self.ann_file}' has no labels to balance classes by; add "
+                "the column 'label', or 'verb' and 'noun'."
+            )
+        if isinstance(info['label'], np.ndarray):
+            return list(
+                zip(('verb', 'noun'), info['label'].tolist(), strict=True)
+            )
+        return [info['label']]
+
     def prepare_data(self, idx: int) -> Any:
-        """A sample through the pipeline; no video stays open behind it.
+        """A sample through the pipeline; its video is closed afterwards.
 
         Args:
             idx: Index of the sample.
@@ -168,19 +212,14 @@ class AudioVisualDataset(BaseActionDataset):
             if isinstance(reader, VideoReader):
                 reader.close()
 
-    def load_sample(self, idx: int) -> Any:
-        """One sample, or the fault that it has.
-
-        Args:
-            idx: Index of the sample.
-
-        Raises:
-            SampleFault: If it cannot be used.
-        """
-        return super().__getitem__(idx)
-
     def __getitem__(self, idx: int) -> Any:
-        return self._on_error.fetch(self, idx)
+        sample, fault = self._try(idx)
+        if fault is None:
+            return sample
+        sample = self._substitute(idx, fault)
+        if not self.test_mode:
+            return sample
+        return marked_unreadable(sample, self.get_data_info(idx), fault.reason)
 
     def __getitems__(self, indices: Sequence[int]) -> list:
         """A batch: PyTorch's loader asks for it where a dataset has this.
@@ -188,10 +227,53 @@ class AudioVisualDataset(BaseActionDataset):
         Args:
             indices: Indices of the samples.
         """
-        return self._on_error.fetch_batch(self, list(indices))
+        if self.on_error != 'skip' or self.test_mode:
+            return [self[idx] for idx in indices]
+        pairs = [self._try(idx) for idx in indices]
+        good = [sample for sample, fault in pairs if fault is None]
+        return good or [self._substitute(indices[0], pairs[0][1])]
+
+    def _try(self, idx: int) -> tuple[Any, SampleFault | None]:
+        """A sample, or why there is none, which is written down."""
+        try:
+            return super().__getitem__(idx), None
+        except SampleFault as fault:
+            if self.on_error == 'raise':
+                raise
+            info = self.get_data_info(idx)
+            self.quarantine.add(info, fault.reason, len(self))
+            return None, fault
+
+    def _substitute(self, idx: int, fault: SampleFault) -> Any:
+        """The first usable sample in an order that the index decides."""
+        for other in substitutes(idx, len(self)):
+            sample, another_fault = self._try(other)
+            if another_fault is None:
+                return sample
+        raise fault
 
     def _audio_path(self, name: str | None) -> str | None:
         return name and osp.join(self.data_prefix['audio'], name)
+
+
+def _check_on_error(
+    on_error: str, test_mode: bool, quarantine: str | None
+) -> None:
+    """Refuse an unknown choice and those that cannot work."""
+    if on_error not in ('raise', 'skip', 'substitute'):
+        raise ValueError(
+            f"on_error is 'raise', 'skip' or 'substitute', not {on_error!r}."
+        )
+    if on_error != 'raise' and quarantine is None:
+        raise ValueError(
+            f"on_error='{on_error}' needs quarantine='<file>.csv', the list "
+            'of the samples that cannot be used.'
+        )
+    if on_error == 'substitute' and test_mode:
+        raise ValueError(
+            "on_error='substitute' would count some clips twice in "
+            "evaluation: use on_error='skip' with test_mode=True."
+        )
 
 
 def _label_sizes(
@@ -200,10 +282,15 @@ def _label_sizes(
     """Number of classes by label column.
 
     Raises:
-        ValueError: If a key is no label column.
+        ValueError: If a key is no label column, or there is but one class.
     """
     if not isinstance(num_classes, Mapping):
-        return dict(label=num_classes)
+        num_classes = dict(label=num_classes)
+    if num_classes and all(size == 1 for size in num_classes.values()):
+        raise ValueError(
+            'A single class leaves nothing to learn, and every accuracy is '
+            '100 %; give the dataset a second class, such as "other".'
+        )
     unknown = set(num_classes) - set(_LABELS)
     if unknown:
         raise ValueError(

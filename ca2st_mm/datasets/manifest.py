@@ -1,88 +1,284 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Reading annotation files: our CSV manifest and MMAction2's lists.
+"""Annotation files: our CSV manifest and MMAction2's lists.
 
 Pure functions from text to rows; no dataset, no registry.
 """
 
 import csv
-from collections.abc import Mapping
+import difflib
+import io
+import logging
+import os.path as osp
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mmengine.fileio import get_text
+from mmengine.logging import print_log
+
+from ca2st_mm.utils.text_files import ListFileError, lines_of, read_text
 
 LabelSizes = Mapping[str, int | None]
+COLUMNS = ('id', 'file', 'audio', 'start', 'end', 'label', 'verb', 'noun')
+# What other projects call our columns.
+_OTHER_NAMES = dict(
+    file='path filename filepath file_name file_path video video_path clip',
+    audio='audio_file audio_path wav sound',
+    start='start_time start_timestamp time_start t_start start_sec begin',
+    end='end_time end_timestamp stop stop_timestamp time_end t_end end_sec',
+    label='class class_id class_index label_id label_index category target',
+    verb='verb_class verb_id verb_label',
+    noun='noun_class noun_id noun_label',
+)
 
 
-def read_annotations(path: str, sizes: LabelSizes) -> list[dict]:
+def read_annotations(
+    path: str, sizes: LabelSizes, encoding: str | None = None
+) -> list[dict]:
     """Read a manifest with a header, or lines ``path label``.
+
+    Values of a manifest are taken as they stand, blanks and line breaks in
+    quoted names included.  Where the header has blanks behind its commas,
+    those behind the commas of the rows are left out.
 
     Args:
         path: The annotation file.
         sizes: Number of classes per label column (``label``, ``verb``,
             ``noun``); None or absent means unchecked.
+        encoding: Fallback for a file that is not UTF-8.
 
     Returns:
         One dict a row: ``id`` (or None), ``file``, ``audio`` (or None),
         ``start``, ``end`` (seconds or None), ``label`` (int, [verb, noun],
-        or None in a manifest without label columns).
+        or None in a manifest without label columns), ``line``.
 
     Raises:
-        ValueError: If the file is empty, a column is missing or a value
-            is wrong; names the file, the line and the value.
+        ListFileError: If the file is no text, empty, a column is missing or
+            unknown, or a value is wrong; names the file, the line and the
+            value.
+        FileNotFoundError: If there is no such file.
     """
-    lines = get_text(path).lstrip('\ufeff').splitlines()
-    if not any(line.strip() for line in lines):
-        raise ValueError(f"Annotation file '{path}' is empty.")
-    fields = [field.strip() for field in next(csv.reader(lines[:1]))]
+    text = read_text(path, encoding)
+    lines = lines_of(text)
+    first = next((n for n, line in enumerate(lines) if line.strip()), None)
+    if first is None:
+        raise ListFileError(f"Annotation file '{path}' is empty.")
+    fields = [f.strip(' "') for f in lines[first].split(',')]
     if 'file' in fields:
-        return _read_manifest(path, lines, fields, sizes)
-    if len(fields) == 1 and _is_int(lines[0].split()[-1]):
+        return _read_manifest(path, text, sizes)
+    *names, last = lines[first].rsplit(maxsplit=1)
+    if names and _is_int(last) and not names[0].endswith(','):
         return _read_list(path, lines, sizes)
-    raise ValueError(
-        f"Annotation file '{path}' starts with {lines[0][:80]!r}: expected "
-        "a CSV header with the columns 'file' and 'label' (or 'verb' and "
-        "'noun'), or lines 'path label' without a header."
+    _refuse_other_names(path, fields)
+    raise ListFileError(
+        f"Annotation file '{path}' starts with {lines[first][:80]!r}: "
+        "expected a CSV header with the columns 'file' and 'label' (or "
+        "'verb' and 'noun'), or lines 'path label' without a header."
     )
 
 
-def _read_manifest(
-    path: str, lines: list[str], fields: list[str], sizes: LabelSizes
-) -> list[dict]:
-    """Read the rows below the header."""
-    columns = [c for c in ('label', 'verb', 'noun') if c in fields]
-    if columns not in ([], ['label'], ['verb', 'noun']):
-        raise ValueError(
-            f"Annotation file '{path}' needs the column 'label', or both "
-            f"'verb' and 'noun', or none of them (a test set without public "
-            f'labels); its header is {",".join(fields)}.'
+def manifest_text(
+    path: str, columns: Sequence[str], rows: Iterable[Mapping]
+) -> str:
+    """The text of a manifest that :func:`read_annotations` reads back.
+
+    Args:
+        path: Where it is going to be written, for messages.
+        columns: Names of the columns.
+        rows: Values by column; those that are absent stay empty.
+
+    Raises:
+        ListFileError: If a name cannot be written as UTF-8.
+    """
+    rows = list(rows)
+    # The writer leaves a carriage return without quotes.
+    odd = any('\r' in str(value) for row in rows for value in row.values())
+    buffer = io.StringIO(newline='')
+    writer = csv.DictWriter(
+        buffer,
+        columns,
+        extrasaction='ignore',
+        lineterminator='\n',
+        quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL,
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    text = buffer.getvalue()
+    try:
+        text.encode('utf-8')
+    except UnicodeEncodeError as error:
+        name = error.object[max(error.start - 40, 0) : error.end + 40]
+        raise ListFileError(
+            f"'{path}': a file name is not UTF-8 ({name!r}); rename the file."
+        ) from error
+    return text
+
+
+def repeated_clips(
+    rows: Sequence[Mapping],
+) -> Iterator[tuple[Mapping, Mapping]]:
+    """Find clips that are listed more than once.
+
+    Args:
+        rows: As :func:`read_annotations` gives them.
+
+    Yields:
+        The first row of a clip and a later one with the same file, audio
+        and span.
+    """
+    seen: dict[tuple, Mapping] = {}
+    for row in rows:
+        key = (
+            osp.normpath(row['file']),
+            row['audio'] and osp.normpath(row['audio']),
+            row['start'],
+            row['end'],
         )
+        first = seen.setdefault(key, row)
+        if first is not row:
+            yield first, row
+
+
+def repeats_message(rows: Sequence[Mapping]) -> str | None:
+    """One sentence about clips that are listed more than once, or None.
+
+    Args:
+        rows: As :func:`read_annotations` gives them.
+    """
+    pairs = list(repeated_clips(rows))
+    if not pairs:
+        return None
+    differ = [(a, b) for a, b in pairs if a['label'] != b['label']]
+    first, again = (differ or pairs)[0]
+    return (
+        f'{len(pairs)} rows repeat a clip of an earlier row, {len(differ)} '
+        f"of them with other labels, such as '{first['file']}' in lines "
+        f'{first["line"]} and {again["line"]}; remove them unless they are '
+        'meant.'
+    )
+
+
+def _read_manifest(path: str, text: str, sizes: LabelSizes) -> list[dict]:
+    """Read header and rows of a manifest."""
+    table = _table(path, text)
+    _, header = next(table)
+    fields = [field.strip() for field in header]
+    columns = _label_columns(path, fields)
     rows = []
-    reader = csv.DictReader(lines[1:], fieldnames=fields)
-    for row in reader:
-        where = f"'{path}', line {reader.line_num + 1}"
-        values = {k: (row.get(k) or '').strip() for k in fields}
-        if not values['file']:
-            raise ValueError(f"{where}: the column 'file' is empty.")
-        labels = [_label(where, c, values[c], sizes) for c in columns]
-        start = _seconds(where, 'start', values.get('start'))
-        end = _seconds(where, 'end', values.get('end'))
+    for line, cells in table:
+        where = f"'{path}', line {line}"
+        if any(cell.strip() for cell in cells[len(fields) :]):
+            raise ListFileError(
+                f'{where}: {len(cells)} values for the {len(fields)} columns '
+                f'{",".join(fields)}; put values with commas into quotes.'
+            )
+        values = dict.fromkeys(COLUMNS, '')
+        values.update(zip(fields, cells, strict=False))
+        if not values['file'].strip():
+            raise ListFileError(f"{where}: the column 'file' is empty.")
+        labels = [_label(where, c, values[c].strip(), sizes) for c in columns]
+        start = _seconds(where, 'start', values['start'].strip())
+        end = _seconds(where, 'end', values['end'].strip())
         if end is not None and end <= (start or 0.0):
-            raise ValueError(
+            raise ListFileError(
                 f'{where}: the clip ends at {end} s but starts at '
                 f'{start or 0.0} s.'
             )
         rows.append(
             dict(
-                id=values.get('id') or None,
+                id=values['id'] if values['id'].strip() else None,
                 file=values['file'],
-                audio=values.get('audio') or None,
+                audio=values['audio'] if values['audio'].strip() else None,
                 start=start,
                 end=end,
-                label=_joined(labels),
+                label=labels if len(labels) > 1 else next(iter(labels), None),
+                line=line,
             )
         )
     if not rows:
-        raise ValueError(f"Annotation file '{path}' has a header but no row.")
+        raise ListFileError(
+            f"Annotation file '{path}' has a header but no row."
+        )
     return rows
+
+
+def _table(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row that is not blank."""
+    header = next(line for line in lines_of(text) if line.strip())
+    reader = csv.reader(
+        io.StringIO(text, newline=''),
+        strict=True,  # else an open quote swallows the rows below it
+        skipinitialspace=', ' in header,
+    )
+    line = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ListFileError(
+            f"'{path}', line {line}: {error}; a value with commas, quotes or "
+            'line breaks stands in double quotes, quotes in it are doubled.'
+        ) from error
+
+
+def _label_columns(path: str, fields: list[str]) -> list[str]:
+    """The label columns of a header that is in order."""
+    columns = [c for c in ('label', 'verb', 'noun') if c in fields]
+    _refuse_other_names(path, fields)
+    if columns not in ([], ['label'], ['verb', 'noun']):
+        raise ListFileError(
+            f"Annotation file '{path}' needs the column 'label', or both "
+            "'verb' and 'noun', or none of them (a test set without public "
+            f'labels); its header is {",".join(fields)}.'
+        )
+    for column in columns + ['file', 'audio', 'start', 'end', 'id']:
+        if fields.count(column) > 1:
+            raise ListFileError(
+                f"Annotation file '{path}' has the column '{column}' "
+                f'{fields.count(column)} times; keep one.'
+            )
+    unknown = [field for field in fields if field and field not in COLUMNS]
+    if unknown:
+        print_log(
+            f"'{path}': the columns {', '.join(unknown)} are not used; known "
+            f'are {", ".join(COLUMNS)}.',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return columns
+
+
+def _refuse_other_names(path: str, fields: list[str]) -> None:
+    """Refuse a column that stands for one of ours under another name.
+
+    Raises:
+        ListFileError: If there is one; says what to call it.
+    """
+    have = set(fields)
+    if have & {'verb', 'noun'}:
+        have.add('label')
+    elif 'label' in have:
+        have |= {'verb', 'noun'}
+    wrong = {
+        field: _likely(field)
+        for field in fields
+        if field not in COLUMNS and _likely(field) not in {None, *have}
+    }
+    if wrong:
+        renames = ', '.join(f"'{a}' to '{b}'" for a, b in wrong.items())
+        raise ListFileError(
+            f"Annotation file '{path}' has columns nobody reads; rename "
+            f'{renames}.'
+        )
+
+
+def _likely(field: str) -> str | None:
+    """The column of ours that an unknown one probably means."""
+    name = field.lower().replace(' ', '_')
+    for column, others in _OTHER_NAMES.items():
+        if name in (column, *others.split()):
+            return column
+    close = difflib.get_close_matches(name, _OTHER_NAMES, 1, cutoff=0.8)
+    return close[0] if close else None
 
 
 def _read_list(path: str, lines: list[str], sizes: LabelSizes) -> list[dict]:
@@ -94,11 +290,13 @@ def _read_list(path: str, lines: list[str], sizes: LabelSizes) -> list[dict]:
         where = f"'{path}', line {number}"
         parts = line.rsplit(maxsplit=1)
         if len(parts) != 2:
-            raise ValueError(f"{where}: expected 'path label', got {line!r}.")
+            raise ListFileError(
+                f"{where}: expected 'path label', got {line!r}."
+            )
         label = _label(where, 'label', parts[1], sizes)
         rows.append(
             dict(id=None, file=parts[0].strip(), audio=None)
-            | dict(start=None, end=None, label=label)
+            | dict(start=None, end=None, label=label, line=number)
         )
     return rows
 
@@ -106,7 +304,7 @@ def _read_list(path: str, lines: list[str], sizes: LabelSizes) -> list[dict]:
 def _label(where: str, column: str, text: str, sizes: LabelSizes) -> int:
     """One class index, checked against the number of classes."""
     if not _is_int(text):
-        raise ValueError(
+        raise ListFileError(
             f'{where}: {column} {text!r} is not a class index (an integer '
             'from 0).'
         )
@@ -115,16 +313,13 @@ def _label(where: str, column: str, text: str, sizes: LabelSizes) -> int:
         known = (
             '' if size is None else f' for {size} classes (0 to {size - 1})'
         )
-        raise ValueError(f'{where}: {column} {label} is out of range{known}.')
+        raise ListFileError(
+            f'{where}: {column} {label} is out of range{known}.'
+        )
     return label
 
 
-def _joined(labels: list[int]) -> int | list[int] | None:
-    """A class, a verb and a noun, or nothing."""
-    return labels if len(labels) > 1 else next(iter(labels), None)
-
-
-def _seconds(where: str, column: str, text: str | None) -> float | None:
+def _seconds(where: str, column: str, text: str) -> float | None:
     """A time in seconds, or None where the cell is empty."""
     if not text:
         return None
@@ -133,11 +328,12 @@ def _seconds(where: str, column: str, text: str | None) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 <= value < float('inf'):
-        raise ValueError(
+        raise ListFileError(
             f'{where}: {column} {text!r} is not a time in seconds.'
         )
     return value
 
 
 def _is_int(text: str) -> bool:
-    return text.removeprefix('-').isdecimal()
+    # Nobody has more classes; int() refuses numbers of 4300 digits.
+    return text.removeprefix('-').isdecimal() and len(text) < 10

@@ -14,6 +14,7 @@ from mmengine import dist
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from ca2st_mm.utils.text_files import ListFileError
 from ca2st_mm.zoo import ZooError
 
 from .class_check import ClassCountError
@@ -180,6 +181,7 @@ def run_or_explain(
     main: Callable[[], None],
     explained: tuple[type[Exception], ...] = (
         ClassCountError,
+        ListFileError,
         MissingFileError,
         NonFiniteLossError,
         UsageError,

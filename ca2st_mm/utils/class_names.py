@@ -4,7 +4,7 @@
 import os.path as osp
 from collections.abc import Mapping, Sequence
 
-from mmengine.fileio import list_from_file
+from .text_files import ListFileError, lines_of, read_text
 
 # Names, or a text file with one a line.
 ClassNames = str | Sequence[str]
@@ -12,22 +12,27 @@ ClassNames = str | Sequence[str]
 ByColumn = ClassNames | Mapping[str, ClassNames]
 
 
-def read_class_names(path: str) -> list[str]:
+def read_class_names(path: str, encoding: str | None = None) -> list[str]:
     """Class names from a text file, one a line; the order is the index.
 
     Args:
-        path: The file; blank lines are left out.
+        path: The file; blank lines, and blanks around a name, are left out.
+        encoding: Fallback for a file that is not UTF-8.
 
     Raises:
-        ValueError: If the file names no class, or one twice.
+        ListFileError: If the file names no class, or one twice, or is no
+            text.
+        FileNotFoundError: If there is no such file.
     """
-    names = [line.strip() for line in list_from_file(path, encoding='utf-8')]
-    names = [name for name in names if name]
+    lines = lines_of(read_text(path, encoding))
+    names = [line.strip() for line in lines if line.strip()]
     if not names:
-        raise ValueError(f"The class list '{path}' is empty; one name a line.")
+        raise ListFileError(
+            f"The class list '{path}' is empty; write one name a line."
+        )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(
+        raise ListFileError(
             f"The class list '{path}' names {twice!r} twice; each class needs "
             'a line of its own.'
         )
@@ -35,25 +40,26 @@ def read_class_names(path: str) -> list[str]:
 
 
 def resolve_class_names(
-    classes: ByColumn, root: str = ''
+    classes: ByColumn, root: str = '', encoding: str | None = None
 ) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
     """Class names, read from files where files are named.
 
     Args:
         classes: Names or a file; or one of these for each label column.
         root: Folder that file names are relative to.
+        encoding: Fallback for files that are not UTF-8.
 
     Raises:
-        ValueError: If a file is not a list of names.
+        ListFileError: If a file is not a list of names.
         FileNotFoundError: If there is no such file.
     """
     if isinstance(classes, Mapping):
         return {
-            column: resolve_class_names(names, root)
+            column: resolve_class_names(names, root, encoding)
             for column, names in classes.items()
         }
     if isinstance(classes, str):
-        classes = read_class_names(osp.join(root, classes))
+        classes = read_class_names(osp.join(root, classes), encoding)
     return tuple(classes)
 
 
@@ -93,7 +99,7 @@ def agreed_num_classes(
         return counted
     raise ValueError(
         f'The dataset has num_classes={_say(num_classes)}, but its classes '
-        f'are {_say(counted)}; leave num_classes out, or mend the class list.'
+        f'are {_say(counted)}; leave num_classes out, or correct the class list.'
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from excerpts import MEDIA
 from miniature import load, runner_of
 
-from ca2st_mm.datasets.quarantine import TooManyBadSamples
+from ca2st_mm.datasets.bad_samples import TooManyBadSamples
 
 NAME = 'vggsound_audio_visual'
 BAD = 'torn_000000.mp4'

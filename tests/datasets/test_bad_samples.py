@@ -14,8 +14,8 @@ from mmengine.dataset import DefaultSampler, RepeatDataset, pseudo_collate
 from torch.utils.data import DataLoader
 
 from ca2st_mm.datasets import AudioVisualDataset
+from ca2st_mm.datasets.bad_samples import Quarantine, TooManyBadSamples
 from ca2st_mm.datasets.faults import EmptyClipError, MediaError, NoSoundError
-from ca2st_mm.datasets.quarantine import Quarantine, TooManyBadSamples
 from ca2st_mm.evaluation import ReadableClips
 
 SIZE = 40
@@ -49,7 +49,7 @@ def make(folder, bad=BAD, fraction=0.5, **kwargs):
     if not (folder / 'list.csv').exists():
         rows = ''.join(f'{i}.mp4,{i % 7}\n' for i in range(SIZE))
         (folder / 'list.csv').write_text('file,label\n' + rows)
-    kwargs = dict(on_error='skip') | kwargs
+    kwargs = dict(on_error='skip', serialize_data=False) | kwargs
     return AudioVisualDataset(
         str(folder / 'list.csv'),
         [Load(bad)],
@@ -131,7 +131,7 @@ def test_the_list_names_path_reason_and_count(tmp_path, workers):
     for row in last.values():
         assert row['count'] == '2'
         assert row['reason'] == 'video: it is torn'
-    found = Quarantine(data._on_error.quarantine.path, data.ann_file, 0.5)
+    found = Quarantine(data.quarantine.path, data.ann_file, 0.5)
     assert {entry.count for entry in found.entries().values()} == {2}
 
 
@@ -154,7 +154,7 @@ def test_up_to_the_cap_the_run_goes_on(tmp_path):
 
 def test_another_set_in_the_same_list_does_not_count(tmp_path):
     data = make(tmp_path, fraction=3 / SIZE)
-    other = Quarantine(data._on_error.quarantine.path, 'other.csv', 1.0)
+    other = Quarantine(data.quarantine.path, 'other.csv', 1.0)
     for number in range(9):
         other.add(dict(filename=f'{number}.mp4'), 'torn', 9)
     assert len(batches(data)) == SIZE // 4

@@ -1,11 +1,18 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The list of samples a run could not use, shared by all its processes."""
+"""Samples that cannot be used: their list, the cap, and what replaces them.
+
+:class:`~ca2st_mm.datasets.AudioVisualDataset` decides by ``on_error``; this
+file holds what it needs for that.
+"""
 
 import csv
 import os
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from filelock import FileLock
 from mmengine.utils import mkdir_or_exist
 
@@ -30,13 +37,13 @@ class Entry(NamedTuple):
 
 
 class Quarantine:
-    """An append-only CSV file with a lock.
+    """The list of bad samples: an append-only CSV file with a lock.
 
     Every failure adds a line; the last line of a sample holds how often it
     failed.  Workers and processes, also on several machines where the file
     system carries locks, see each other's lines, so the cap counts
     different samples of the whole run.  Lines of an earlier run count as
-    well: delete the file once the samples are mended.
+    well: delete the file once the samples are repaired.
 
     Args:
         path: The CSV file; its folder is made with the first line.
@@ -72,7 +79,8 @@ class Quarantine:
         Raises:
             TooManyBadSamples: If the cap is passed; counts by reason.
         """
-        key = (info['filename'], _cell(info, 'start'), _cell(info, 'end'))
+        edges = info.get('clip_start'), info.get('clip_end')
+        key = (info['filename'], *('' if t is None else str(t) for t in edges))
         with self._lock():
             self._catch_up()
             known = self._entries.get(key)
@@ -127,7 +135,52 @@ class Quarantine:
         )
 
 
-def _cell(info: dict, edge: str) -> str:
-    """An edge of the clip as text; empty where there is none."""
-    value = info.get(f'clip_{edge}')
-    return '' if value is None else str(value)
+def substitutes(index: int, size: int) -> Iterator[int]:
+    """All other indices, in an order that the index alone decides.
+
+    So the substitute of a sample is the same in every worker, process and
+    epoch.
+
+    Args:
+        index: Index of the bad sample.
+        size: Number of samples of the set.
+    """
+    for other in np.random.default_rng([index, size]).permutation(size):
+        if other != index:
+            yield int(other)
+
+
+def marked_unreadable(sample: dict, info: dict, reason: str) -> dict:
+    """An empty sample that keeps the place of a bad one in evaluation.
+
+    Its inputs are zeros, its label and ``filename`` its own, and the meta
+    key ``unreadable`` gives the reason.  ``ReadableClips`` leaves it out of
+    a metric and states how many were used.
+
+    Args:
+        sample: A packed sample that lends its shapes; changed.
+        info: What the annotation says of the bad sample.
+        reason: The fault in a few words.
+    """
+    element = sample['data_samples']
+    if 'label' in info:
+        element.set_gt_label(info['label'])
+    element.set_metainfo(
+        dict(
+            filename=info['filename'],
+            clip_id=info.get('clip_id'),
+            unreadable=reason,
+        )
+    )
+    return dict(sample, inputs=_zeros(sample['inputs']))
+
+
+def _zeros(inputs: Any) -> Any:
+    """Zeros in the shapes of tensors, dicts of them and streams."""
+    if inputs is None:
+        return None
+    if isinstance(inputs, dict):
+        return {name: _zeros(value) for name, value in inputs.items()}
+    if isinstance(inputs, tuple):
+        return type(inputs)(*map(_zeros, inputs))
+    return torch.zeros_like(inputs)

@@ -1,0 +1,100 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Reading and writing small text files: lists of clips, class names."""
+
+import codecs
+import os
+import re
+from collections.abc import Mapping
+
+from mmengine import fileio
+
+_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, 'utf-32'),
+    (codecs.BOM_UTF32_BE, 'utf-32'),
+    (codecs.BOM_UTF16_LE, 'utf-16'),
+    (codecs.BOM_UTF16_BE, 'utf-16'),
+    (codecs.BOM_UTF8, 'utf-8-sig'),
+)
+
+
+class ListFileError(ValueError):
+    """A list file cannot be used: one sentence names it and what to do."""
+
+
+def read_text(path: str, encoding: str | None = None) -> str:
+    """Read a text file: UTF-8, or what its byte order mark says.
+
+    Line ends are kept as they are, so that ``csv`` can tell those inside
+    quotes from those between rows.
+
+    Args:
+        path: The file; any storage that MMEngine opens.
+        encoding: Fallback for a file that is not UTF-8, such as ``'gbk'``.
+
+    Raises:
+        ListFileError: If the file is no text, or in another encoding.
+        FileNotFoundError: If there is no such file.
+    """
+    data = fileio.get(path)
+    marked = next((name for m, name in _MARKS if data.startswith(m)), None)
+    tries = [marked] if marked else ['utf-8', *([encoding] * bool(encoding))]
+    for name in tries:
+        try:
+            text = data.decode(name)
+        except UnicodeDecodeError:
+            continue
+        except LookupError as error:
+            raise ListFileError(
+                f"'{path}': Python knows no encoding {name!r}; common ones "
+                "are 'gbk', 'shift_jis', 'cp1252' and 'latin-1'."
+            ) from error
+        if '\0' in text:
+            raise ListFileError(
+                f"'{path}' holds zero bytes, so it is not plain text; save "
+                'it as text in UTF-8.'
+            )
+        return text
+    if data.startswith(b'\x80'):
+        raise ListFileError(
+            f"'{path}' is a pickle, which can run any code when it is "
+            'loaded; convert it to CSV or JSON where you trust it.'
+        )
+    raise ListFileError(
+        f"'{path}' is not text in {' or '.join(tries)}; save it as UTF-8, or "
+        "state its encoding (encoding='gbk' in a dataset, --encoding gbk for "
+        'a tool).'
+    )
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text without their ends.
+
+    Unlike ``str.splitlines`` this leaves form feeds, U+2028 and other
+    characters that may stand in file names alone.
+
+    >>> lines_of('a\\u2028b 0\\r\\nc 1\\n')
+    ['a\\u2028b 0', 'c 1']
+    """
+    return re.split('\r\n|\r|\n', text.removesuffix('\n').removesuffix('\r'))
+
+
+def write_texts(texts: Mapping[str, str]) -> None:
+    """Write text files as UTF-8, all or none.
+
+    Args:
+        texts: Path -> text.  A file of this name is replaced.
+
+    Raises:
+        OSError: If one cannot be written; nothing has changed then.
+    """
+    parts = {path: f'{path}.part' for path in texts}
+    try:
+        for path, part in parts.items():
+            with open(part, 'w', newline='', encoding='utf-8') as file:
+                file.write(texts[path])
+        for path, part in parts.items():
+            os.replace(part, path)
+    finally:
+        for part in parts.values():
+            if os.path.exists(part):
+                os.remove(part)

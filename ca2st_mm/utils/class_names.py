@@ -99,7 +99,7 @@ def agreed_num_classes(
         return counted
     raise ValueError(
         f'The dataset has num_classes={_say(num_classes)}, but its classes '
-        f'are {_say(counted)}; leave num_classes out, or correct the class list.'
+        f'are {_say(counted)}; leave num_classes out, or correct the list.'
     )
 
 

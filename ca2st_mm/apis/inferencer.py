@@ -6,11 +6,12 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
-from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
+from ca2st_mm.checkpoints import load_weights, open_checkpoint
+
 from .class_names import Names, names_of_model
-from .models import build_model, fill_model
+from .models import build_model
 from .samples import ViewPlan, dataset_of
 from .stored_config import stored_config
 
@@ -42,13 +43,13 @@ class ConfigInferencer(BaseInferencer):
     def _init_model(
         self, cfg: Config, weights: str, device: str = 'cpu'
     ) -> nn.Module:
-        stored = _load_checkpoint(weights, 'cpu')
+        stored = open_checkpoint(weights)
         meta = stored.get('meta') or {}
         if not cfg:
             # The base class keeps this very object as `self.cfg`.
             cfg.update(stored_config(stored, weights)._cfg_dict)
         model = build_model(cfg)
-        fill_model(model, stored, weights)
+        load_weights(model, stored, name=weights)
         if model.cls_head.average_clips is None:
             raise ValueError(
                 'the head of the config does not average the views; set '

@@ -1,20 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Models of the zoo by name, in the manner of timm and mmpretrain."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from mmengine.registry import init_default_scope
-from mmengine.runner.checkpoint import _load_checkpoint
-from torch import Tensor, nn
+from torch import nn
 
 from ca2st_mm import zoo
-from ca2st_mm.checkpoints import detect_source, unwrap
-from ca2st_mm.models.backbones.frozen_weights import FINGERPRINT
+from ca2st_mm.checkpoints import load_weights
 from ca2st_mm.registry import MODELS
 from ca2st_mm.zoo.catalogue import find_index
 
@@ -94,86 +89,3 @@ def build_model(cfg: Config) -> nn.Module:
     # MMEngine's base classes look their parts up in the scope of the run.
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     return MODELS.build(cfg.model)
-
-
-def load_weights(model: nn.Module, checkpoint: str) -> None:
-    """Fill a whole recognizer from a checkpoint; every tensor must fit.
-
-    Args:
-        model: What to fill.
-        checkpoint: Path or address of a checkpoint, ours (whole or delta) or
-            of the authors of CAST, CAVA and CA2ST.
-
-    Raises:
-        ValueError: If it is of another model.
-    """
-    fill_model(model, _load_checkpoint(checkpoint, 'cpu'), checkpoint)
-
-
-def fill_model(
-    model: nn.Module, container: Mapping[str, Any], checkpoint: str
-) -> None:
-    """Fill a whole recognizer from what a checkpoint file holds.
-
-    Args:
-        model: What to fill.
-        container: What was read.
-        checkpoint: Its name, for messages.
-
-    Raises:
-        ValueError: If it is of another model.
-    """
-    try:
-        stored, _ = unwrap(container)
-        own = model.state_dict()
-        if not _is_ours(stored, own):
-            source = detect_source(stored)
-            conversion = source.to_ours(stored)
-            stored = conversion.state_dict
-            lines = [f'read as {source.title}', *conversion.account()]
-            print_log(f'{checkpoint}: {"; ".join(lines)}', logger='current')
-        if problem := _misfit(stored, own):
-            raise ValueError(problem)
-        model.load_state_dict(stored)
-        _mark_initialized(model)
-    except (KeyError, ValueError) as error:
-        raise ValueError(
-            f'{checkpoint!r} is not a checkpoint of this model: '
-            f'{error.args[0]}'
-        ) from error
-
-
-def _mark_initialized(model: nn.Module) -> None:
-    # A runner would load the experts' published weights on top.
-    for module in model.modules():
-        if isinstance(module, BaseModule):
-            module.is_init = True
-
-
-def _is_ours(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
-    return any(key in own for key in stored)
-
-
-def _misfit(
-    stored: Mapping[str, Tensor], own: Mapping[str, Tensor]
-) -> str | None:
-    """What keeps a state dict from being of this model, in a few words."""
-    left_out = tuple(
-        key.removesuffix(FINGERPRINT)
-        for key in stored
-        if key.endswith(FINGERPRINT)
-    )
-    for key, value in stored.items():
-        if key.endswith(FINGERPRINT):
-            continue
-        if key not in own:
-            return f'it has {key!r}, which the model has not'
-        if value.shape != own[key].shape:
-            return (
-                f'{key!r} has the shape {tuple(value.shape)} instead of '
-                f'{tuple(own[key].shape)}'
-            )
-    for key in own:
-        if key not in stored and not key.startswith(left_out):
-            return f'it lacks {key!r}'
-    return None

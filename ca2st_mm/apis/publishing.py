@@ -10,13 +10,13 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ca2st_mm.checkpoints.files import read_checkpoint, write_checkpoint
-from ca2st_mm.models.backbones.expert import TransformerExpert
-from ca2st_mm.models.backbones.frozen_weights import (
+from ca2st_mm.checkpoints.delta import (
     FINGERPRINT,
     fingerprint,
     without_frozen,
 )
+from ca2st_mm.checkpoints.files import read_checkpoint, write_checkpoint
+from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.utils.hashing import sha256_of
 from ca2st_mm.version import __version__
 

@@ -23,8 +23,7 @@ def stored_config(stored: Mapping[str, Any], name: str) -> Config:
     """The config that a checkpoint carries.
 
     Args:
-        stored: What the file holds, as MMEngine's loader gives it; the text
-            is in its ``meta``.
+        stored: What the file holds; the text is in its ``meta``.
         name: The checkpoint, for messages.
 
     Raises:
@@ -32,7 +31,7 @@ def stored_config(stored: Mapping[str, Any], name: str) -> Config:
             values, or if it needs modules that are not imported.
     """
     meta = stored.get('meta') or {}
-    text = meta.get('published_config', meta.get('cfg'))
+    text = meta.get('config', meta.get('cfg'))
     if not isinstance(text, str):
         raise ValueError(
             f'{name!r} carries no config; name one beside it '

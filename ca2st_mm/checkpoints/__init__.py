@@ -1,9 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Pure conversions of checkpoints: a table, a function, a loud error."""
 
-from .containers import Unwrapped, unwrap
 from .conversion import Conversion
-from .files import read_checkpoint, write_checkpoint
+from .files import (
+    CheckpointError,
+    Unwrapped,
+    read_checkpoint,
+    unwrap,
+    write_checkpoint,
+)
+from .loading import load_expert, load_weights, open_checkpoint
 from .reference import (
     Layout,
     detect_layout,
@@ -17,6 +23,7 @@ from .source import Source
 from .sources import OURS, SOURCES, detect_source
 
 __all__ = [
+    'CheckpointError',
     'Conversion',
     'Layout',
     'OURS',
@@ -30,6 +37,9 @@ __all__ = [
     'drop_audio_positions',
     'from_reference',
     'layout_of_ours',
+    'load_expert',
+    'load_weights',
+    'open_checkpoint',
     'read_checkpoint',
     'to_reference',
     'unwrap',

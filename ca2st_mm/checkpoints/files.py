@@ -6,31 +6,45 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Mapping
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .torchscript import is_torchscript, read_torchscript
-
 # Tensors that share memory are stored once; this entry of the metadata, JSON,
 # says which other names they have.
 ALIASES = 'ca2st_mm.aliases'
-
-
+# What a folder of weights holds, the preferred first.
+IN_FOLDER = (
+    'model.safetensors',
+    'model.safetensors.index.json',
+    'pytorch_model.bin',
+    'pytorch_model.bin.index.json',
+)
+SHARD = re.compile(r'(.+)-\d{5}-of-\d{5}(\.\w+)')
+# Where official code, DeepSpeed, MMEngine and Lightning keep the weights, and
+# what data-parallel training, Lightning and torch.compile put before names.
+WRAPPERS = ('model', 'module', 'state_dict')
+PREFIXES = ('module.', 'model.', '_orig_mod.')
 # What the readers raise for a cut or foreign file.
 _FAULTS = (SafetensorError, RuntimeError, EOFError, KeyError, OSError)
 
 
-class UnsafeCheckpointError(ValueError):
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read, or is not one of the model."""
+
+
+class UnsafeCheckpointError(CheckpointError):
     """Reading the file would mean running code that it names."""
 
 
-class DamagedCheckpointError(ValueError):
+class DamagedCheckpointError(CheckpointError):
     """The file is cut, or no checkpoint at all."""
 
 
@@ -40,42 +54,37 @@ def read_checkpoint(
     """Read a checkpoint of any known format, never running code from it.
 
     Formats: safetensors, what ``torch.save`` writes (in the safe mode of
-    ``torch.load``), TorchScript archives (tensors only).
+    ``torch.load``), TorchScript archives (tensors only), and sharded
+    checkpoints (``*.index.json`` beside its parts).
 
     Args:
-        path: The file.
+        path: The file, or a folder with one of :data:`IN_FOLDER`.
         map_location: Device, as for ``torch.load``.
 
     Returns:
-        What the file holds.  For safetensors and TorchScript a dict of
-        ``state_dict`` and ``meta``, the text entries stored beside it.
+        What the file holds.  For safetensors, TorchScript and sharded
+        checkpoints a dict of ``state_dict`` and ``meta``, the text entries
+        stored beside it.
 
     Raises:
         FileNotFoundError: If there is no such file.
         UnsafeCheckpointError: If the file names code to run.
-        DamagedCheckpointError: If the file is cut or no checkpoint.
+        DamagedCheckpointError: If the file is cut, no checkpoint, or one part
+            of several.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        path = _file_in(path)
     if not path.is_file():
         raise FileNotFoundError(f'there is no checkpoint file {str(path)!r}')
-    try:
-        if is_safetensors(path):
-            return _read_safetensors(path, map_location)
-        if is_torchscript(path):
-            return dict(state_dict=read_torchscript(path), meta={})
-        # Training code often stores its command line beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            loaded = torch.load(
-                path, map_location=map_location, weights_only=True
-            )
-        return _as_dict(loaded, path)
-    except pickle.UnpicklingError as error:
-        raise _explain_pickle(path, error) from error
-    except _FAULTS as error:
-        about_file = 'PytorchStreamReader' in str(error)
-        if isinstance(error, RuntimeError) and not about_file:
-            raise  # of the device, say, not of the file
-        raise _damaged(path, error) from error
+    if match := SHARD.fullmatch(path.name):
+        raise DamagedCheckpointError(
+            f'{str(path)!r} is one part of a checkpoint; name '
+            f'{match[1]}{match[2]}.index.json, with all parts beside it'
+        )
+    if path.name.endswith('.index.json'):
+        return _read_shards(path, map_location)
+    return _read_file(path, map_location)
 
 
 def write_checkpoint(
@@ -111,9 +120,152 @@ def write_checkpoint(
             raise ValueError(
                 f'{path.name!r} must end in .safetensors, .pth or .pt'
             )
+        # safetensors leaves files that only their owner can read.
+        part.chmod(0o644)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+class Unwrapped(NamedTuple):
+    """A state dict and where in the container it was, in words."""
+
+    state_dict: dict[str, Tensor]
+    how: str
+
+
+def unwrap(container: Mapping[str, Any]) -> Unwrapped:
+    """Find the state dict in a container.
+
+    Takes what stands under 'model', 'module' or 'state_dict' (the first that
+    is there), at any depth, or the container itself.  Prefixes that wrappers
+    of a model put before every name are removed: ``module.``, ``model.`` and
+    ``_orig_mod.``, the last also inside names.
+
+    Args:
+        container: What a checkpoint file holds.
+
+    Returns:
+        Parameters by name, and the path to them.
+
+    Raises:
+        ValueError: If no state dict is found, or one holds something else
+            than tensors.
+
+    Example:
+        >>> unwrap({'model': {'module.a': torch.zeros(1)}}).state_dict
+        {'a': tensor([0.])}
+    """
+    path: list[str] = []
+    found: Any = container
+    while not _has_tensors(found):
+        wrapper = next((w for w in WRAPPERS if _holds(found, w)), None)
+        if wrapper is None:
+            where = f' under {".".join(path)!r}' if path else ''
+            raise ValueError(
+                f'the file holds no state dict{where}: none of '
+                f'{", ".join(WRAPPERS)} is there, and the entries are '
+                f'{_first_keys(found)}'
+            )
+        path.append(wrapper)
+        found = found[wrapper]
+    for key, value in found.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f'the state dict holds {key!r} of type '
+                f'{type(value).__name__} among its tensors; take it out'
+            )
+    how = '.'.join(path) or 'the file itself'
+    compiled = PREFIXES[-1]
+    weights = {key.replace(f'.{compiled}', '.'): v for key, v in found.items()}
+    while prefix := next(
+        (p for p in PREFIXES if all(k.startswith(p) for k in weights)), None
+    ):
+        weights = {k.removeprefix(prefix): v for k, v in weights.items()}
+        how += f', without the prefix {prefix!r}'
+    return Unwrapped(weights, how)
+
+
+def _has_tensors(found: Any) -> bool:
+    return isinstance(found, Mapping) and any(
+        isinstance(value, Tensor) for value in found.values()
+    )
+
+
+def _holds(found: Any, wrapper: str) -> bool:
+    return isinstance(found, Mapping) and isinstance(
+        found.get(wrapper), Mapping
+    )
+
+
+def _first_keys(found: Any) -> str:
+    if not isinstance(found, Mapping):
+        return f'of a {type(found).__name__}'
+    return ', '.join(repr(key) for key in list(found)[:5]) or 'none'
+
+
+def _file_in(folder: Path) -> Path:
+    for name in IN_FOLDER:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(
+        f'the folder {str(folder)!r} holds no weights: none of '
+        f'{", ".join(IN_FOLDER)}'
+    )
+
+
+def _read_shards(path: Path, map_location: Any) -> dict[str, Any]:
+    """All parts that an index names; each gives what the index says."""
+    try:
+        index = json.loads(path.read_text())
+        parts = sorted(set(index['weight_map'].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    if missing := [p for p in parts if not (path.parent / p).is_file()]:
+        raise DamagedCheckpointError(
+            f'{str(path)!r} names {len(parts)} parts, of which {missing} '
+            f'{"is" if len(missing) == 1 else "are"} missing; fetch the rest'
+        )
+    tensors: dict[str, Tensor] = {}
+    for part in parts:
+        if Path(part).name != part:
+            raise DamagedCheckpointError(
+                f'{str(path)!r} names the part {part!r}, which is outside of '
+                'its folder'
+            )
+        read = _read_file(path.parent / part, map_location)
+        tensors.update(read.get('state_dict', read))
+    if lacking := [key for key in index['weight_map'] if key not in tensors]:
+        raise DamagedCheckpointError(
+            f'the parts of {str(path)!r} lack {len(lacking)} tensors, e.g. '
+            f'{lacking[0]!r}; fetch them again'
+        )
+    return dict(state_dict=tensors, meta={})
+
+
+def _read_file(path: Path, map_location: Any) -> dict[str, Any]:
+    try:
+        if is_safetensors(path):
+            return _read_safetensors(path, map_location)
+        if is_torchscript(path):
+            return dict(state_dict=read_torchscript(path), meta={})
+        # Training code often stores its command line beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            loaded = torch.load(
+                path, map_location=map_location, weights_only=True
+            )
+    except pickle.UnpicklingError as error:
+        raise _explain_pickle(path, error) from error
+    except _FAULTS as error:
+        about_file = 'PytorchStreamReader' in str(error)
+        if isinstance(error, RuntimeError) and not about_file:
+            raise  # of the device, say, not of the file
+        raise _damaged(path, error) from error
+    if not isinstance(loaded, dict):
+        raise DamagedCheckpointError(
+            f'{str(path)!r} holds a {type(loaded).__name__}, no checkpoint'
+        )
+    return loaded
 
 
 def is_safetensors(path: str | Path) -> bool:
@@ -154,39 +306,141 @@ def _without_aliases(
     return tensors, aliases
 
 
-def _as_dict(loaded: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(loaded, dict):
-        raise DamagedCheckpointError(
-            f'{str(path)!r} holds a {type(loaded).__name__}, no checkpoint'
-        )
-    return loaded
-
-
-def _explain_pickle(path: Path, error: Exception) -> ValueError:
-    cure = 'so it was not loaded; ask its author for a safetensors file'
+def _explain_pickle(path: Path, error: Exception) -> CheckpointError:
+    advice = 'so it was not loaded; ask its author for a safetensors file'
     if match := re.search(r'GLOBAL ([\w.]+)', str(error)):
         return UnsafeCheckpointError(
-            f'{str(path)!r} asks to run {match[1]!r} while it is read, {cure}'
+            f'{str(path)!r} asks to run {match[1]!r} while it is read, '
+            f'{advice}'
         )
     if match := re.search(r'WeightsUnpickler error:\s*(.+)', str(error)):
         return UnsafeCheckpointError(
             f'{str(path)!r} holds more than tensors and plain values '
-            f'({match[1]}), {cure}'
+            f'({match[1]}), {advice}'
         )
     return _damaged(path, error)
 
 
 def _damaged(path: Path, error: Exception) -> DamagedCheckpointError:
+    lines = str(error).strip().splitlines()
+    why = f': {lines[0][:90]}' if lines else ''
     return DamagedCheckpointError(
         f'{str(path)!r} is damaged or no checkpoint '
-        f'({_first_line(error)}); fetch it again'
+        f'({type(error).__name__}{why}); fetch it again'
     )
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (
-        f'{type(error).__name__}: {lines[0][:90]}'
-        if lines
-        else type(error).__name__
-    )
+# TorchScript.  OpenAI publishes CLIP as such an archive: a zip with a program,
+# a pickle of its objects and one raw file per storage.  `torch.jit.load` would
+# run the program; all we want are the numbers.
+
+STORAGE_DTYPES = {
+    'DoubleStorage': torch.float64,
+    'FloatStorage': torch.float32,
+    'HalfStorage': torch.float16,
+    'BFloat16Storage': torch.bfloat16,
+    'LongStorage': torch.int64,
+    'IntStorage': torch.int32,
+    'ShortStorage': torch.int16,
+    'CharStorage': torch.int8,
+    'ByteStorage': torch.uint8,
+    'BoolStorage': torch.bool,
+}
+
+
+class ScriptedObject:
+    """Stands for any object of the program; keeps its attributes only."""
+
+
+def _rebuild_tensor(
+    storage: Tensor, offset: int, size: tuple, stride: tuple, *_: Any
+) -> Tensor:
+    # Raises if the view reaches beyond the storage.
+    return storage.as_strided(tuple(size), tuple(stride), offset).clone()
+
+
+def _as_is(value: Any, *_: Any) -> Any:
+    return value
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Unpickles tensors and plain containers; knows no other function.
+
+    Args:
+        file: The pickle.
+        read_storage: Bytes of a storage by its key.
+    """
+
+    functions: dict[tuple[str, str], Callable] = {
+        ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
+        ('torch._utils', '_rebuild_parameter'): _as_is,
+        ('collections', 'OrderedDict'): OrderedDict,
+        ('torch.jit._pickle', 'build_intlist'): _as_is,
+        ('torch.jit._pickle', 'build_doublelist'): _as_is,
+        ('torch.jit._pickle', 'build_boollist'): _as_is,
+        ('torch.jit._pickle', 'build_tensorlist'): _as_is,
+    }
+
+    def __init__(self, file: Any, read_storage: Callable) -> None:
+        super().__init__(file)
+        self.read_storage = read_storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Only stand-ins come out of here, never what the pickle names."""
+        if module.startswith('__torch__'):
+            return type(name, (ScriptedObject,), {})
+        if module == 'torch' and name in STORAGE_DTYPES:
+            return STORAGE_DTYPES[name]
+        if (module, name) in self.functions:
+            return self.functions[module, name]
+        raise pickle.UnpicklingError(
+            f'Unsupported global: GLOBAL {module}.{name}'
+        )
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        """A storage as a flat tensor."""
+        kind, dtype, key, _, size = pid
+        if kind != 'storage':
+            raise pickle.UnpicklingError(f'unknown reference {kind!r}')
+        data = bytearray(self.read_storage(str(key)))
+        if not data:
+            return torch.empty(0, dtype=dtype)
+        return torch.frombuffer(data, dtype=dtype, count=int(size))
+
+
+def is_torchscript(path: str | Path) -> bool:
+    """Whether the file is a zip archive with a TorchScript program."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(n.endswith('/constants.pkl') for n in archive.namelist())
+
+
+def read_torchscript(path: str | Path) -> dict[str, Tensor]:
+    """Parameters and buffers of the archived module by name.
+
+    Args:
+        path: An archive that ``torch.jit.save`` wrote.
+
+    Returns:
+        What ``torch.jit.load(path).state_dict()`` would return.
+
+    Raises:
+        pickle.UnpicklingError: If the archive asks for anything but tensors.
+    """
+    with zipfile.ZipFile(path) as archive:
+        name = next(n for n in archive.namelist() if n.endswith('/data.pkl'))
+        root = name.removesuffix('data.pkl')
+        with archive.open(name) as file:
+            module = _TensorUnpickler(
+                file, lambda key: archive.read(f'{root}data/{key}')
+            ).load()
+    return dict(_tensors(module, ''))
+
+
+def _tensors(owner: ScriptedObject, prefix: str) -> Iterator:
+    for name, value in vars(owner).items():
+        if isinstance(value, Tensor):
+            yield prefix + name, value
+        elif isinstance(value, ScriptedObject):
+            yield from _tensors(value, f'{prefix}{name}.')

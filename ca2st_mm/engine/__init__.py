@@ -1,8 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Training helpers: rates, precision, checkpoints, checks before a run."""
 
-from . import checkpoint_schemes
 from .bf16_optim_wrapper import BFloat16OptimWrapper
+from .checkpoint_loading import StrictLoadingHook
 from .class_check import ClassCountError, check_classes
 from .delta_checkpoint_hook import DeltaCheckpointHook
 from .fsdp_units import wrap_halves
@@ -37,10 +37,10 @@ __all__ = [
     'RandomStateHook',
     'ResultRecordHook',
     'StallWatchHook',
+    'StrictLoadingHook',
     'WarmupCosineLR',
     'check_classes',
     'check_files',
-    'checkpoint_schemes',
     'last_whole_checkpoint',
     'seed_worker',
     'wrap_halves',

@@ -7,12 +7,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ca2st_mm.models.backbones.expert import TransformerExpert
-from ca2st_mm.models.backbones.frozen_weights import (
+from ca2st_mm.checkpoints.delta import (
     fingerprint,
     frozen_parameters,
     without_frozen,
 )
+from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.registry import HOOKS
 
 EMA = 'ema_state_dict'

@@ -14,6 +14,7 @@ from mmengine import dist
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.utils.text_files import ListFileError
 from ca2st_mm.zoo import ZooError
 
@@ -137,7 +138,10 @@ def enable_amp(cfg: Config) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner that the config asks for."""
+    """Build the runner that the config asks for; it loads strictly."""
+    hooks = cfg.get('default_hooks') or {}
+    strict = dict(strict_loading=dict(type='StrictLoadingHook'))
+    cfg.default_hooks = {**strict, **hooks}
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
@@ -180,6 +184,7 @@ def usable_device(name: str) -> str:
 def run_or_explain(
     main: Callable[[], None],
     explained: tuple[type[Exception], ...] = (
+        CheckpointError,
         ClassCountError,
         ListFileError,
         MissingFileError,

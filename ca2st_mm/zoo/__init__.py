@@ -7,10 +7,11 @@ checked against its hash and kept in the cache folder.
 
 from .catalogue import SCHEME, Entry, Source, entries, find
 from .errors import ZooError
-from .fetching import fetch, fetch_address, path
+from .fetching import HUB_SCHEME, fetch, fetch_address, is_known, path
 from .verifying import Verdict, verify
 
 __all__ = [
+    'HUB_SCHEME',
     'SCHEME',
     'Entry',
     'Source',
@@ -20,6 +21,7 @@ __all__ = [
     'fetch',
     'fetch_address',
     'find',
+    'is_known',
     'path',
     'verify',
 ]

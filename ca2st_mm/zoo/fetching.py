@@ -12,13 +12,20 @@ from filelock import FileLock, Timeout
 
 from .addresses import file_name, resolve
 from .cache import Cache, default_home
-from .catalogue import UNKNOWN, Entry, Source, find
+from .catalogue import SCHEME, UNKNOWN, Entry, Source, find
 from .download import discard, download
 from .errors import DownloadError, ZooError
 
 logger = logging.getLogger(__name__)
 HASH_IN_NAME = re.compile(r'-([0-9a-f]{8,64})\.')
 NO_ADDRESS = 'no direct address known'
+
+
+HUB_SCHEME = 'hf://'
+
+
+def is_known(address: str) -> bool:
+    return address.startswith((SCHEME, HUB_SCHEME, 'http://', 'https://'))
 
 
 def fetch(name: str, offline: bool = False) -> Path:
@@ -35,6 +42,8 @@ def fetch(name: str, offline: bool = False) -> Path:
             cannot be kept; the message lists the sources tried and says what
             to do by hand.
     """
+    if is_known(name) and not name.startswith(SCHEME):
+        return fetch_address(name, offline)
     entry, cache = find(name), Cache(default_home())
     return fetch_entry(entry, cache, offline or _is_offline())
 

@@ -101,14 +101,3 @@ def test_no_delta_of_weights_that_cannot_come_back(trained, tmp_path, config):
         ValueError, match='frozen weights of backbone.experts.spa'
     ):
         publish(path, tmp_path / 'small.pth', config, delta=True)
-
-
-def test_text_in_a_checkpoint_is_never_run(tmp_path):
-    from mmengine.runner.checkpoint import CheckpointLoader
-
-    path = tmp_path / 'a.pth'
-    meta = dict(config='import os; os.mkdir("hacked")', epoch=3)
-    torch.save(dict(meta=meta, state_dict={}), path)
-    # MMEngine runs what stands under 'config'.
-    read = CheckpointLoader.load_checkpoint(str(path))['meta']
-    assert read == dict(epoch=3, published_config=meta['config'])

@@ -10,6 +10,9 @@ import torch
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from ca2st_mm.checkpoints import load_weights
+from ca2st_mm.registry import MODELS
+
 
 class Clips(Dataset):
     metainfo = {}
@@ -186,3 +189,13 @@ def test_averaged_weights_come_back_too(config):
         config, 'ema second', custom_hooks=hooks, train_cfg=two, resume=True
     )
     assert_same(second.model, whole.model)
+
+
+def test_a_delta_without_a_trained_tensor_is_refused(config):
+    run(config, 'lacking')
+    stored = torch.load(checkpoint_of(config))
+    key = 'backbone.experts.spatial.layers.0.attention.adapter.up.weight'
+    del stored['state_dict'][key]
+    model = MODELS.build(config['model'])
+    with pytest.raises(ValueError, match=f'1 tensor missing .*{key}'):
+        load_weights(model, stored)

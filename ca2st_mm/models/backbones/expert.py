@@ -8,12 +8,13 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ca2st_mm.checkpoints.delta import expect_fingerprint
+from ca2st_mm.checkpoints.loading import load_expert
+
 from ..layers.drop_path import drop_path_rates
 from ..layers.freeze import freeze_parts
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import ExpertLayer, LayerOptions
-from .frozen_weights import expect_fingerprint
-from .pretrained import load_pretrained
 
 
 class Expert(Protocol):
@@ -201,7 +202,7 @@ class TransformerExpert(BaseModule):
         if self.is_init:
             return
         if self.init_cfg is not None:
-            load_pretrained(self, self.init_cfg)
+            load_expert(self, self.init_cfg)
         self._is_init = True
 
     def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:

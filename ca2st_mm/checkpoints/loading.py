@@ -1,0 +1,320 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Filling a model from a checkpoint: everything fits, or one error says why.
+
+:func:`load_weights` fills a whole recognizer and :func:`load_expert` one
+expert.  Whatever the entry point (training, testing, prediction, export),
+weights pass through one of the two, or through :func:`fitting_weights`, which
+both use.
+"""
+
+from collections.abc import Iterable, Mapping
+from logging import WARNING
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
+
+from ca2st_mm import zoo
+
+from .conversion import Conversion
+from .delta import FINGERPRINT, frozen_parameters
+from .files import CheckpointError, read_checkpoint, unwrap
+from .source import Source
+from .sources import OURS, detect_source
+
+# Published weights of one expert; another expert's are refused by name.
+EXPERT_MODELS = frozenset(('clip', 'videomae', 'ast'))
+
+
+class Misfit(NamedTuple):
+    """Where a state dict and a model differ, as names of tensors."""
+
+    missing: list[str]
+    unexpected: list[str]
+    other_shape: list[str]
+
+
+def open_checkpoint(
+    source: str | Path, map_location: Any = 'cpu'
+) -> dict[str, Any]:
+    """Read a checkpoint, fetched first if it is not on this machine.
+
+    Args:
+        source: A path, ``zoo://NAME``, ``hf://owner/name@revision/file``,
+            ``https://...``, or a URL of another scheme that MMEngine knows.
+        map_location: Device, as for ``torch.load``.
+
+    Returns:
+        What the file holds; see :func:`~.files.read_checkpoint`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If it cannot be read.
+        ZooError: If it cannot be fetched.
+    """
+    source = str(source)
+    if zoo.is_known(source):
+        return read_checkpoint(zoo.fetch(source), map_location)
+    if '://' in source:
+        return CheckpointLoader.load_checkpoint(source, map_location)
+    return read_checkpoint(source, map_location)
+
+
+def load_weights(
+    model: nn.Module,
+    source: str | Path | Mapping[str, Any],
+    strict: bool = True,
+    name: str | None = None,
+) -> None:
+    """Fill a whole recognizer from a checkpoint; every tensor must fit.
+
+    Args:
+        model: What to fill.  Unchanged if the checkpoint is refused.
+        source: As for :func:`open_checkpoint`, or what a checkpoint file
+            holds.  Ours (whole or delta) or that of the authors of CAST,
+            CAVA and CA2ST.
+        strict: Whether a tensor that is missing, unexpected or of another
+            shape is an error; else it is listed in the log.
+        name: The checkpoint, for messages; ``source`` if it is left out.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If the checkpoint is of another model, or holds NaN
+            or infinite values.
+        ZooError: If it cannot be fetched.
+
+    Example:
+        >>> from ca2st_mm import get_model
+        >>> model = get_model('clip_vit-base_k400')
+        >>> load_weights(model, model.state_dict())
+    """
+    if not isinstance(source, Mapping):
+        name, source = name or str(source), open_checkpoint(source)
+    weights = fitting_weights(model, source, name or 'state dict', strict)
+    # A delta checkpoint is completed while it is loaded.
+    model.load_state_dict(weights, strict=strict)
+    for module in model.modules():
+        if hasattr(module, 'is_init'):
+            # A runner would load the experts' published weights on top.
+            module.is_init = True
+
+
+def fitting_weights(
+    model: nn.Module,
+    container: Mapping[str, Any],
+    name: str,
+    strict: bool = True,
+) -> dict[str, Tensor]:
+    """The weights in a checkpoint by the names of a model.
+
+    Args:
+        model: The model they are for; not changed.
+        container: What the checkpoint file holds.
+        name: The checkpoint, for messages.
+        strict: As for :func:`load_weights`; if False, only tensors that fit
+            are returned.
+
+    Raises:
+        CheckpointError: As for :func:`load_weights`; also if nothing fits.
+    """
+    refusal = f'{name!r} is not a checkpoint of this model'
+    own = model.state_dict()
+    try:
+        weights = unwrap(container).state_dict
+        if not any(key in own for key in weights):
+            source = detect_source(weights)
+            conversion = source.to_ours(weights)
+            weights = conversion.state_dict
+            lines = [f'read as {source.title}', *conversion.account()]
+            print_log(f'{name}: {"; ".join(lines)}', logger='current')
+        require_finite(weights)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f'{refusal}: {error.args[0]}') from error
+    misfit = _compare(weights, own, _of_delta(model, weights))
+    if not any(misfit):
+        return weights
+    text = _describe(misfit, weights, own)
+    left_out = {*misfit.unexpected, *misfit.other_shape}
+    fitting = {k: v for k, v in weights.items() if k not in left_out}
+    if strict or not fitting:
+        raise CheckpointError(f'{refusal}: {text}')
+    lists = (f'{what}: {", ".join(keys)}' for what, keys in _kinds(misfit))
+    print_log(
+        f'{name} fills {len(fitting)} of {len(own)} tensors of the model; '
+        + '; '.join(lists),
+        logger='current',
+        level=WARNING,
+    )
+    return fitting
+
+
+def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
+    """Load a checkpoint of one expert strictly.
+
+    Published weights of any known layout are converted on the way; the log
+    names the layout and what was left out.  Adapters and the final norm may
+    be missing.
+
+    Args:
+        expert: A ``TransformerExpert``.
+        init_cfg: type 'Pretrained', ``checkpoint`` (as for
+            :func:`open_checkpoint`) and optionally ``prefix``: 'backbone.'
+            for a checkpoint of a recognizer that was trained with this
+            expert alone, 'backbone.experts.spatial.' for one of a
+            multi-expert model, ours or its authors'.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If ``init_cfg`` is of another type, or the keys and shapes
+            are not those of this expert.
+    """
+    name = type(expert).__name__
+    is_dict = isinstance(init_cfg, Mapping)
+    if not is_dict or init_cfg.get('type') != 'Pretrained':
+        raise ValueError(
+            f"{name} takes init_cfg=dict(type='Pretrained', checkpoint=...), "
+            f'got {init_cfg!r}; leave init_cfg out to train from scratch'
+        )
+    checkpoint = init_cfg['checkpoint']
+    refusal = f'{checkpoint!r} is not a checkpoint of this {name}'
+    own = expert.state_dict()
+    parts = expert.parts()
+    optional = {id(p) for p in parts['adapters'] + parts['norm']}
+    optional = {k for k, p in expert.named_parameters() if id(p) in optional}
+    try:
+        weights, how = unwrap(open_checkpoint(checkpoint))
+        conversion, source = _convert(expert, weights, init_cfg.get('prefix'))
+        weights = conversion.state_dict
+        require_finite(weights)
+        # Our own weights that fit have been fitted already.
+        if source.model in EXPERT_MODELS or any(
+            _compare(weights, own, optional)
+        ):
+            expert.fit_state_dict(weights)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f'{refusal}: {error.args[0]}') from error
+    misfit = _compare(weights, own, optional)
+    if any(misfit):
+        raise CheckpointError(
+            f'{refusal}: {_describe(misfit, weights, own)}; check arch, input '
+            'size and prefix'
+        )
+    expert.load_state_dict(weights, strict=False)
+    lines = [
+        f'{name}: loaded {len(weights)} tensors from {checkpoint} '
+        f'(read as {source.title} ({source.name}) in {how}); '
+        f'{len(own) - len(weights)} start fresh (adapters, final norm)',
+        *conversion.account(),
+    ]
+    print_log('; '.join(lines), logger='current')
+
+
+def require_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raise ``ValueError`` if a tensor holds NaN or infinite values."""
+    for key, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f'{key!r} holds NaN or infinite values')
+
+
+def _convert(
+    expert: nn.Module, weights: dict[str, Tensor], prefix: str | None
+) -> tuple[Conversion, Source]:
+    """Convert what stands under the prefix to the names of an expert.
+
+    The prefix is one of the names in the file or, for a checkpoint of a whole
+    model by its authors, of our names of it.
+    """
+    prefix = prefix.rstrip('.') + '.' if prefix else ''
+    inside = _select(weights, prefix)
+    source = OURS
+    if expert.weights_model is not None:
+        source = detect_source(inside or weights)
+        if source.model in EXPERT_MODELS - {expert.weights_model}:
+            raise ValueError(f'it holds {source.title} ({source.name})')
+    conversion = source.to_ours(inside or weights)
+    outside = [key for key in weights if not key.startswith(prefix)]
+    if not inside:
+        whole = conversion.state_dict
+        conversion.state_dict = _select(whole, prefix)
+        outside = [key for key in whole if not key.startswith(prefix)]
+    if not conversion.state_dict:
+        raise ValueError(
+            f'no key begins with the prefix {prefix!r}, the first is '
+            f'{min(weights)!r}'
+        )
+    conversion.ignored |= dict.fromkeys(outside, f'outside of {prefix!r}')
+    return conversion, source
+
+
+def _select(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(prefix): value
+        for key, value in weights.items()
+        if key.startswith(prefix)
+    }
+
+
+def _of_delta(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
+    """What a delta checkpoint says without its tensors: its fingerprints,
+    and the frozen tensors that come back from elsewhere.
+    """
+    found = set()
+    modules = dict(model.named_modules())
+    for key in weights:
+        name, _, last = key.rpartition('.')
+        if last == FINGERPRINT and hasattr(modules.get(name), 'frozen_parts'):
+            prefix = f'{name}.' if name else ''
+            frozen = frozen_parameters(modules[name])
+            found |= {key, *(prefix + parameter for parameter in frozen)}
+    return found
+
+
+def _compare(
+    weights: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    optional: Iterable[str],
+) -> Misfit:
+    optional = set(optional)
+    return Misfit(
+        missing=[
+            key
+            for key in own
+            if key not in weights
+            and key not in optional
+            # Counters that old versions of torch did not have.
+            and not key.endswith('num_batches_tracked')
+        ],
+        unexpected=[k for k in weights if k not in own and k not in optional],
+        other_shape=[
+            key
+            for key, value in weights.items()
+            if key in own and value.shape != own[key].shape
+        ],
+    )
+
+
+def _kinds(misfit: Misfit) -> list[tuple[str, list[str]]]:
+    titles = ('missing', 'unexpected', 'of another shape')
+    return [pair for pair in zip(titles, misfit, strict=True) if pair[1]]
+
+
+def _describe(
+    misfit: Misfit, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> str:
+    """The misfit in a sentence that names the first few tensors."""
+    parts = []
+    for what, keys in _kinds(misfit):
+        shown = [repr(key) for key in keys[:3]]
+        if keys is misfit.other_shape:
+            shown = [
+                f'{key!r}, {tuple(weights[key].shape)} instead of '
+                f'{tuple(own[key].shape)}'
+                for key in keys[:3]
+            ]
+        more = ', ...' if len(keys) > 3 else ''
+        count = '1 tensor' if len(keys) == 1 else f'{len(keys)} tensors'
+        parts.append(f'{count} {what} ({", ".join(shown)}{more})')
+    return ', '.join(parts)

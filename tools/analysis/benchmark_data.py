@@ -1,48 +1,304 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""How fast does the train pipeline of a config feed a model?
+"""How fast a train pipeline feeds a model, and where its time goes.
 
 ``python tools/analysis/benchmark_data.py [CONFIG] --workers 1 2`` prints, for
-each number of loader workers, samples a second of the whole pipeline, of the
-bare decoder (open and read the same frames, nothing else) and of decoding
-picture and sound, and the milliseconds of each stage.  All run in turn, so
-that noise of the machine hits all; numbers are medians of the rounds.
-Without ``--videos`` it writes clips of its own.
+each reader and number of loader workers, samples a second of the whole
+pipeline and of its decoder alone (open and decode the same frames, without
+and with audio), the milliseconds of each stage, and how much the memory of
+the workers grew.  All run in turn, so that other work of the machine slows
+all alike; numbers are medians of the rounds.  Without ``--videos`` it writes
+clips of its own; ``--minutes 60`` reads them out of one long file::
+
+    python tools/analysis/benchmark_data.py --readers pyav decord --json d.json
 """
 
 import argparse
-import json
-import platform
+import os
+import random
+import shutil
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any, NamedTuple
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
+import reports
 import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader, Dataset
 
-import ca2st_mm
-from ca2st_mm.datasets.feeding_rates import compare, make_loaders
+import ca2st_mm  # noqa: F401  (patches and registers)
 from ca2st_mm.datasets.media import VIDEO_EXTENSIONS
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.stage_timing import until_decoded
-from ca2st_mm.datasets.transforms import LogMelSpectrogram
-from ca2st_mm.datasets.transforms.kaldi_mel import energies, split_frames
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DEFAULT = _ROOT / 'configs/_base_/datasets/kinetics400_audio_visual.py'
-_PACKAGES = ('av', 'decord', 'mmaction2', 'numpy', 'opencv-python', 'torch')
 _FPS, _RATE = 30, 44100
+
+# Stage of each transform; others change frames.
+STAGES = {
+    'OpenVideo': 'open',
+    'DenseSample': 'sample',
+    'SegmentSample': 'sample',
+    'DecodeVideo': 'decode video',
+    'LoadAudio': 'decode audio',
+    'CropAudio': 'decode audio',
+    'LogMelSpectrogram': 'mel',
+    'LibrosaLogMelSpectrogram': 'mel',
+    'MaskSpectrogram': 'mel',
+    'FormatShape': 'pack',
+    'FrameTimes': 'pack',
+    'PackActionInputs': 'pack',
+    'PackAudioVisual': 'pack',
+}
+_OTHER, _COLLATE = 'change frames', 'collate'
+_BARE = ('open', 'sample', 'decode video')
+
+# Wall and CPU seconds by stage.
+Costs = dict[str, np.ndarray]
+
+
+class Timed(NamedTuple):
+    """A sample or a batch, and what it cost.
+
+    Attributes:
+        value: What came out.
+        costs: Wall and CPU seconds by stage, summed over samples.
+        frame_inds: Numbers of the decoded frames, one array a sample.
+        memory: Resident bytes by process.
+    """
+
+    value: Any
+    costs: Costs
+    frame_inds: list[np.ndarray]
+    memory: dict[int, int]
+
+
+def stage_of(step: Callable) -> str:
+    """The stage that a transform belongs to."""
+    return STAGES.get(type(step).__name__, _OTHER)
+
+
+def decoding(steps: Sequence[Callable], audio: bool = False) -> list[Callable]:
+    """The steps that open a file, choose frames and decode them.
+
+    Args:
+        steps: Transforms of a pipeline.
+        audio: Keep the steps that decode audio too.
+
+    Raises:
+        ValueError: If none of them decodes video.
+    """
+    if 'decode video' not in map(stage_of, steps):
+        raise ValueError(
+            'The train pipeline decodes no video: name a config whose '
+            'pipeline has DecodeVideo.'
+        )
+    wanted = (*_BARE, 'decode audio') if audio else _BARE
+    return [step for step in steps if stage_of(step) in wanted]
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process (Linux)."""
+    with open('/proc/self/statm', encoding='ascii') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+def clock() -> np.ndarray:
+    """Wall and CPU seconds, all threads of this process."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+class TimedClips(Dataset):
+    """Samples through some steps, with the cost of each stage.
+
+    Args:
+        clips: What a dataset hands to a pipeline, one dict a clip.
+        steps: Transforms.
+        length: Samples of a pass; clips are taken in turn.  Sample ``n``
+            makes the same random choices in every dataset and pass.
+    """
+
+    def __init__(
+        self, clips: list[dict], steps: Sequence[Callable], length: int
+    ) -> None:
+        self.clips, self.steps, self.length = clips, steps, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> Timed:
+        random.seed(number)
+        np.random.seed(number)
+        torch.manual_seed(number)
+        results = dict(self.clips[number % len(self.clips)])
+        costs, inds = {}, None
+        for step in self.steps:
+            start, stage = clock(), stage_of(step)
+            results = step(results)
+            costs[stage] = costs.get(stage, 0) + clock() - start
+            if stage == 'sample':
+                inds = results['frame_inds']
+        return Timed(results, costs, [inds], {os.getpid(): resident_bytes()})
+
+
+def add(costs: Sequence[Costs]) -> Costs:
+    """The sum of some costs, stage by stage."""
+    stages = dict.fromkeys(stage for cost in costs for stage in cost)
+    return {s: sum(cost.get(s, np.zeros(2)) for cost in costs) for s in stages}
+
+
+def collate(samples: list[Timed]) -> Timed:
+    """A batch the way MMEngine's runner makes it by default."""
+    start = clock()
+    batch = pseudo_collate([sample.value for sample in samples])
+    costs = [sample.costs for sample in samples]
+    costs.append({_COLLATE: clock() - start})
+    inds = [array for sample in samples for array in sample.frame_inds]
+    return Timed(batch, add(costs), inds, samples[-1].memory)
+
+
+def without_value(samples: list[Timed]) -> Timed:
+    """The cost of some samples; their frames stay in the worker."""
+    return collate([sample._replace(value={}) for sample in samples])
+
+
+def one_thread(_: int) -> None:
+    """Workers get one OpenCV thread, as our runtime config gives them."""
+    cv2.setNumThreads(0)
+
+
+def make_loaders(
+    clips: list[dict],
+    steps: Sequence[Callable],
+    workers: int,
+    batch_size: int,
+    batches: int,
+) -> dict[str, DataLoader]:
+    """The whole pipeline, and what decodes the same frames and no more.
+
+    Args:
+        clips: As :class:`TimedClips` takes them.
+        steps: The whole pipeline.
+        workers: Processes of each loader.
+        batch_size: Samples of a batch.
+        batches: Batches that each worker makes in a pass.
+    """
+    kinds = {'video': (decoding(steps), without_value)}
+    with_audio = decoding(steps, audio=True)
+    if len(with_audio) > len(kinds['video'][0]):
+        kinds['video and audio'] = (with_audio, without_value)
+    kinds['pipeline'] = (steps, collate)
+    return {
+        name: DataLoader(
+            TimedClips(clips, part, workers * batch_size * batches),
+            batch_size=batch_size,
+            num_workers=workers,
+            collate_fn=collate_fn,
+            worker_init_fn=one_thread,
+            persistent_workers=True,
+        )
+        for name, (part, collate_fn) in kinds.items()
+    }
+
+
+class Pass(NamedTuple):
+    """One pass over a loader: cost of a sample in a worker, memory after.
+
+    Attributes:
+        wall_ms: From asking for the first to having the last.
+        cpu_ms: Of all stages.
+        stages: Wall and CPU milliseconds by stage.
+        memory: Resident bytes by worker.
+    """
+
+    wall_ms: float
+    cpu_ms: float
+    stages: Costs
+    memory: dict[int, int]
+
+
+def run(loader: DataLoader) -> Pass:
+    """One pass over a loader of :class:`TimedClips`."""
+    start = time.perf_counter()
+    batches = [batch._replace(value=None) for batch in loader]
+    wall = time.perf_counter() - start
+    count = sum(len(batch.frame_inds) for batch in batches)
+    costs = add([batch.costs for batch in batches])
+    stages = {stage: 1000 * cost / count for stage, cost in costs.items()}
+    memory = {pid: size for b in batches for pid, size in b.memory.items()}
+    cpu = sum(cost[1] for cost in stages.values())
+    return Pass(1000 * loader.num_workers * wall / count, cpu, stages, memory)
+
+
+def alternate(
+    loaders: dict[str, DataLoader], rounds: int
+) -> Iterator[tuple[str, Pass]]:
+    """Passes in turn; each loader is passed once to warm up, not counted.
+
+    Args:
+        loaders: By name.
+        rounds: Counted passes of each; every other round goes backwards.
+    """
+    for loader in loaders.values():
+        run(loader)
+    for number in range(rounds):
+        names = list(loaders)
+        for name in names[:: -1 if number % 2 else 1]:
+            yield name, run(loaders[name])
+
+
+def compare(
+    loaders: dict[str, DataLoader], rounds: int
+) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """What the loaders of :func:`make_loaders` cost, medians of the rounds.
+
+    Returns:
+        For each loader ``samples_s``, ``wall_ms`` and ``cpu_ms`` of a worker
+        per sample, ``share`` (median, least and largest part of the CPU time
+        of the whole pipeline in the same round) and ``growth_mb`` of its
+        workers' memory after the first round; and by stage of the pipeline
+        wall and CPU milliseconds of a sample.
+    """
+    passes: dict[str, list[Pass]] = {name: [] for name in loaders}
+    for name, one in alternate(loaders, rounds):
+        passes[name].append(one)
+    whole = passes['pipeline']
+    rows = []
+    for name, some in passes.items():
+        pairs = zip(some, whole, strict=True)
+        shares = [one.cpu_ms / other.cpu_ms for one, other in pairs]
+        last, first = some[-1].memory, some[0].memory
+        wall = median(one.wall_ms for one in some)
+        rows.append(
+            dict(
+                loader=name,
+                samples_s=1000 * loaders[name].num_workers / wall,
+                wall_ms=wall,
+                cpu_ms=median(one.cpu_ms for one in some),
+                share=median(shares),
+                share_least=min(shares),
+                share_largest=max(shares),
+                growth_mb=sum(last[pid] - first[pid] for pid in last) / 1e6,
+            )
+        )
+    stages = {
+        stage: np.median([one.stages[stage] for one in whole], axis=0)
+        for stage in whole[0].stages
+    }
+    return rows, stages
 
 
 def write_video(path: Path, number: int, args: argparse.Namespace) -> None:
-    """A camera that pans over a coarse picture, with grain and sound.
+    """A camera that pans over a coarse scene, with grain and audio.
 
     Args:
         path: File to write.
@@ -60,117 +316,64 @@ def write_video(path: Path, number: int, args: argparse.Namespace) -> None:
         np.roll(grain, 7 * n, axis=1) + scene[:, 2 * n : 2 * n + width] // 2
         for n in range(count)
     ]
-    sound = rng.normal(0, 0.1, round(args.seconds * _RATE))
+    waveform = rng.normal(0, 0.1, round(args.seconds * _RATE))
     write_clip(
-        str(path), np.stack(frames), _FPS, sound.astype(np.float32), _RATE
+        str(path), np.stack(frames), _FPS, waveform.astype(np.float32), _RATE
     )
 
 
-def videos_of(folder: Path) -> list[Path]:
-    """The videos below a folder.
-
-    Raises:
-        SystemExit: If there is none.
-    """
-    found = sorted(
-        path
-        for path in folder.rglob('*')
-        if path.suffix.lower() in VIDEO_EXTENSIONS
-    )
-    if not found:
-        raise SystemExit(
-            f"'{folder}' holds no video: name a folder with some, or leave "
-            '--videos out.'
-        )
-    return found
-
-
-def mel_alone_and_batched(
-    clips: list[dict], steps: Sequence[Callable], args: argparse.Namespace
-) -> dict[str, float]:
-    """Milliseconds of the processor per sample for the log-mel energies.
-
-    ``'worker'`` makes them sound by sound, as the pipeline does; ``'batch'``
-    hands the frames of a whole batch to the same arithmetic at once, as one
-    would on a device; here it runs on the processor.  One thread each, in
-    turn.  Empty without :class:`LogMelSpectrogram`.
+def make_clips(folder: Path, args: argparse.Namespace) -> list[dict]:
+    """Files and spans to read.
 
     Args:
-        clips: What a dataset hands to a pipeline.
-        steps: The train pipeline.
+        folder: Where files may be written.
         args: The command line.
+
+    Raises:
+        SystemExit: If ``--videos`` holds no video.
     """
-    mels = [step for step in steps if isinstance(step, LogMelSpectrogram)]
-    if not mels:
-        return {}
-    decode = until_decoded(steps, with_sound=True)
-    sounds = []
-    for number in range(args.batch_size):
-        sample = dict(clips[number % len(clips)])
-        for step in decode:
-            sample = step(sample)
-        sounds.append((sample['waveform'], sample['sample_rate']))
-    rate, last = sounds[0][1], mels[0].num_frames
-    frames = torch.cat(
-        [split_frames(torch.from_numpy(w), rate)[:last] for w, _ in sounds]
-    )
-    ways = dict(
-        worker=lambda: [mels[0].features(*s, 0, last) for s in sounds],
-        batch=lambda: energies(frames, rate, mels[0].num_mels),
-    )
-    spent: dict[str, list] = {name: [] for name in ways}
-    for _ in range(args.rounds):
-        for name, way in ways.items():
-            start = time.process_time()
-            way()
-            spent[name].append(time.process_time() - start)
-    return {n: 1000 * median(s) / len(sounds) for n, s in spent.items()}
-
-
-def print_table(rows: list[dict], mel: dict[str, float]) -> None:
-    """Rates and stages down, numbers of workers across."""
-
-    def line(name: str, values: list) -> None:
-        cells = ''.join(f'{v:>18}' for v in values)
-        print(f'{name:36s}{cells}')
-
-    line('workers', [row['workers'] for row in rows])
-    for name in rows[0]['wall_ms']:
-        rates = [r['workers'] * 1000 / r['wall_ms'][name] for r in rows]
-        line(f'{name}, samples/s', [f'{rate:.1f}' for rate in rates])
-    for name in rows[0]['share_of_rate']:
-        for kind in ('rate', 'cpu'):
-            shares = [row[f'share_of_{kind}'][name] for row in rows]
-            line(
-                f'pipeline of {name}, {kind}',
-                ['{:.0%} ({:.0%}-{:.0%})'.format(*some) for some in shares],
-            )
-    print('\nms per sample of a worker: wall / processor')
-    for name in rows[0]['wall_ms']:
-        line(
-            name,
-            [
-                f'{r["wall_ms"][name]:.1f} / {r["cpu_ms"][name]:.1f}'
-                for r in rows
-            ],
+    common = dict(label=0, modality='RGB')
+    if args.videos is None:
+        for number in range(args.clips):
+            write_video(folder / f'{number}.mp4', number, args)
+    place = args.videos or folder
+    found = [
+        str(path)
+        for path in sorted(place.rglob('*'))
+        if path.suffix.lower() in VIDEO_EXTENSIONS
+    ]
+    if not found:
+        raise SystemExit(
+            f"'{place}' holds no video: name a folder with some, or leave "
+            '--videos out.'
         )
-    for stage in rows[0]['stages_ms']:
-        spent = [row['stages_ms'][stage] for row in rows]
-        line(
-            f'  {stage}',
-            [' / '.join(f'{v:.1f}' for v in some.values()) for some in spent],
-        )
-    for way, spent in mel.items():
-        print(f'mel, processor, {way}: {spent:.1f} ms per sample')
+    if not args.minutes:
+        return [dict(filename=path, **common) for path in found]
+    long, total = str(folder / 'long.mp4'), 60 * args.minutes
+    ffmpeg = shutil.which('ffmpeg') or imageio_ffmpeg.get_ffmpeg_exe()
+    command = [ffmpeg, '-v', 'error', '-stream_loop', '-1', '-i', found[0]]
+    command += ['-t', str(total), '-c', 'copy', long]
+    subprocess.run(command, check=True)
+    latest = total - args.seconds
+    starts = np.random.default_rng(1).uniform(0, latest, args.clips)
+    return [
+        dict(filename=long, clip_start=s, clip_end=s + args.seconds, **common)
+        for s in starts.round(2).tolist()
+    ]
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument(
         'config', nargs='?', type=Path, default=_DEFAULT, help='a data config'
     )
     parser.add_argument('--videos', type=Path, help='folder of clips to read')
+    parser.add_argument(
+        '--readers', nargs='+', help="in place of the config's reader"
+    )
     parser.add_argument('--workers', type=int, nargs='+', default=[1, 2])
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument(
@@ -181,8 +384,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seconds', type=float, default=10.0)
     parser.add_argument('--size', type=int, nargs=2, default=(340, 256))
     parser.add_argument(
-        '--json', type=Path, help='also write the numbers here'
+        '--minutes', type=float, help='of one long file that holds the clips'
     )
+    parser.add_argument('--json', type=Path, help='where to write all numbers')
     return parser.parse_args()
 
 
@@ -191,42 +395,27 @@ def main() -> None:
     args = parse_args()
     init_default_scope('mmaction')
     pipeline = Config.fromfile(args.config).train_pipeline
-    steps = Compose(pipeline).transforms
+    rows, stages = [], []
     with tempfile.TemporaryDirectory() as folder:
-        if args.videos is None:
-            for number in range(args.clips):
-                write_video(Path(folder, f'{number}.mp4'), number, args)
-        videos = videos_of(args.videos or Path(folder))
-        kilobytes = sum(path.stat().st_size for path in videos) / 1000
-        clips = [
-            dict(filename=str(path), label=0, modality='RGB')
-            for path in videos
-        ]
-        rows = [
-            compare(
-                make_loaders(clips, steps, n, args.batch_size, args.batches),
-                n,
-                args.rounds,
-            )
-            for n in args.workers
-        ]
-        torch.set_num_threads(1)
-        mel = mel_alone_and_batched(clips, steps, args)
-    print_table(rows, mel)
-    if args.json:
-        report = dict(
-            config=str(args.config),
-            date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-            machine=platform.machine(),
-            versions={name: version(name) for name in _PACKAGES}
-            | dict(
-                python=platform.python_version(), ca2st_mm=ca2st_mm.__version__
-            ),
-            kilobytes_per_clip=round(kilobytes / len(videos)),
-            rows=rows,
-            mel_ms=mel,
-        )
-        args.json.write_text(json.dumps(report, indent=2), encoding='utf-8')
+        clips = make_clips(Path(folder), args)
+        for reader in args.readers or [None]:
+            if reader:
+                [opener] = [s for s in pipeline if s['type'] == 'OpenVideo']
+                opener['reader'] = reader
+            steps = Compose(pipeline).transforms
+            for workers in args.workers:
+                where = dict(reader=reader or 'of config', workers=workers)
+                loaders = make_loaders(
+                    clips, steps, workers, args.batch_size, args.batches
+                )
+                found, costs = compare(loaders, args.rounds)
+                rows += [where | row for row in found]
+                stages += [
+                    where | dict(stage=stage, wall_ms=wall, cpu_ms=cpu)
+                    for stage, (wall, cpu) in costs.items()
+                ]
+    print(reports.table(rows), '\n', reports.table(stages), sep='\n')
+    reports.write(args.json, rows, stages=stages, config=str(args.config))
 
 
 if __name__ == '__main__':

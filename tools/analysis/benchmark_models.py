@@ -1,47 +1,53 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Time of CAST, CAVA and CA2ST beside their bare experts.
+"""Time and peak memory of CAST, CAVA and CA2ST.
 
-Random weights and inputs.  The yardstick is the sum of the bare experts as
-the package transformers builds them; a model, its experts and a plain matrix
-product run in turn in one process, so that the noise of the machine hits all
-of them alike.  Machines differ: CPU seconds also stand as a part of what this
-machine would need for the same arithmetic at the rate of one large product, by
-MKL or by oneDNN, whichever is faster here.  A switch, such as
-``--switch compile``, is compared with the model without it::
+Random weights and inputs.  Each row is measured in a process of its own: the
+peak memory after two steps, then the time of a step.  In a forward pass on
+the CPU the model, its bare experts as the package transformers builds them,
+and a plain matrix product run in turn, so that other work of the machine
+slows all of them alike; ``to_experts`` and ``to_matmul`` compare their CPU
+seconds run by run (the latter at equal arithmetic)::
 
     python tools/analysis/benchmark_models.py --json models.json
 """
 
 import argparse
 import json
-import statistics
-from collections.abc import Sequence
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
+from typing import Any
 
+import reports
 import torch
-from measured_models import (
-    MATMUL_GMAC,
-    MODELS,
-    MODES,
-    SWITCHES,
-    Runs,
-    bare_expert,
-    conditions,
-    convolution_step,
-    count_gmac,
-    forward_step,
-    in_new_process,
-    matmul_step,
-    measure_in_turn,
-    median_of,
-    ours,
-    step_of,
-    table,
-)
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-# The rate of the machine that the baseline was measured on, as its authors
-# state it: "about 100 GFLOP per CPU second".
-BASELINE_GMAC_PER_CPU_S = 50.0
+SIZE = 224
+MODELS = {
+    'cast': ('cast_vit-base_k400', ('clip', 'videomae')),
+    'cava': ('cava_vit-base_vggsound', ('clip', 'ast')),
+    'ca2st': ('ca2st_vit-base_k400', ('clip', 'videomae', 'ast')),
+}
+MODES = ('forward', 'train')
+SWITCHES = {
+    'plain': {},
+    'recompute': dict(activations='recompute'),
+    'bfloat16': dict(frozen_dtype='bfloat16'),
+    'recompute_bfloat16': dict(
+        activations='recompute', frozen_dtype='bfloat16'
+    ),
+}
+MATMUL_SIZE = 2048
+MATMUL_GMAC = MATMUL_SIZE**3 / 1e9
+Call = Callable[[], Any]
+# By subject, `cpu_s` and `wall_s` of every run.
+Runs = dict[str, list[dict[str, float]]]
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,8 +59,10 @@ def parse_args() -> argparse.Namespace:
         '--models', nargs='+', choices=MODELS, default=list(MODELS)
     )
     parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
-    parser.add_argument('--switch', choices=SWITCHES, default='plain')
-    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument(
+        '--switches', nargs='+', choices=SWITCHES, default=['plain']
+    )
+    parser.add_argument('--batches', nargs='+', type=int, default=[1])
     parser.add_argument(
         '--spec-frames',
         type=int,
@@ -62,105 +70,198 @@ def parse_args() -> argparse.Namespace:
         help='frames of the spectrogram, 100 a second',
     )
     parser.add_argument('--repeats', type=int, default=5)
+    parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--json', type=Path, help='where to write all numbers')
-    parser.add_argument(
-        '--baseline',
-        type=Path,
-        help="JSON of the reference models' cost to compare with",
-    )
     # One measurement, in the process that is told so.
     parser.add_argument('--only', type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
+def inputs_of(batch: int, spec_frames: int, device: str) -> dict[str, tuple]:
+    """Random values and clock times of both streams: 16 frames, audio."""
+    from ca2st_mm.structures import Stream
+
+    seconds = torch.tensor([[0.0, spec_frames / 100]])
+    streams = dict(
+        imgs=Stream(
+            torch.randn(batch, 3, 16, SIZE, SIZE),
+            torch.arange(16).expand(batch, -1) / 6.0,
+        ),
+        audios=Stream(
+            torch.randn(batch, 1, spec_frames, 128), seconds.expand(batch, -1)
+        ),
+    )
+    return {n: s.map(lambda x: x.to(device)) for n, s in streams.items()}
+
+
+def build(
+    name: str, inputs: Mapping[str, tuple], **changes: Any
+) -> tuple[nn.Module, Call]:
+    """A recognizer with random weights, and a call for its logits.
+
+    Args:
+        name: One of ``MODELS``.
+        inputs: Of :func:`inputs_of`.
+        **changes: Arguments of the backbone.
+    """
+    import ca2st_mm
+
+    audio = inputs['audios'].values
+    experts = {}
+    if name != 'cast':
+        experts['audio'] = dict(spec_size=tuple(audio.shape[2:]))
+    changes = dict(changes, experts=experts)
+    model = ca2st_mm.get_model(MODELS[name][0], backbone=changes)
+    model.to(audio.device)
+    streams = {
+        stream: inputs[stream] for stream in model.backbone.inputs.values()
+    }
+    mixed = 'frozen_dtype' in changes
+
+    def call() -> Tensor:
+        with torch.autocast(audio.device.type, torch.bfloat16, mixed):
+            return model.cls_head(model.backbone(**streams))
+
+    return model, call
+
+
+def bare_expert(name: str, inputs: Mapping[str, tuple]) -> Call:
+    """A call of an expert as the package transformers builds it."""
+    import transformers
+
+    video, audio = (inputs[key].values for key in ('imgs', 'audios'))
+    if name == 'clip':
+        config = transformers.CLIPVisionConfig(patch_size=16)
+        model = transformers.CLIPVisionModel(config)
+        # The spatial expert reads every second frame.
+        values = video[:, :, 1::2].transpose(1, 2).flatten(0, 1)
+    elif name == 'videomae':
+        model = transformers.VideoMAEModel(transformers.VideoMAEConfig())
+        values = video.transpose(1, 2)
+    else:
+        config = transformers.ASTConfig(max_length=audio.shape[2])
+        model, values = transformers.ASTModel(config), audio[:, 0]
+    model.eval().to(values.device)
+    return lambda: model(values).last_hidden_state
+
+
+def step_of(model: nn.Module, call: Call, mode: str) -> Call:
+    """A forward pass without gradients, or a forward and a backward pass."""
+
+    def forward() -> None:
+        with torch.no_grad():
+            call()
+
+    def train() -> None:
+        model.zero_grad(set_to_none=True)
+        call().float().square().mean().backward()
+
+    return forward if mode == 'forward' else train
+
+
+def measure_in_turn(steps: Mapping[str, Call], repeats: int) -> Runs:
+    """Run all steps in turn, several times, after one run to warm up."""
+    runs: Runs = {name: [] for name in steps}
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else int
+    for number in range(-1, repeats):
+        for name, step in steps.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            step()
+            wait()
+            seconds = dict(
+                cpu_s=time.process_time() - cpu,
+                wall_s=time.perf_counter() - wall,
+            )
+            if number >= 0:
+                runs[name].append(seconds)
+    return runs
+
+
+def share_of(runs: Runs, subject: str, others: Sequence[str]) -> float:
+    """CPU seconds of a subject as a part of the sum of others, run by run."""
+    sums = map(sum, zip(*(_cpu(runs[o]) for o in others), strict=True))
+    pairs = zip(_cpu(runs[subject]), sums, strict=True)
+    return median(ours / theirs for ours, theirs in pairs)
+
+
+def _cpu(runs: Sequence[Mapping[str, float]]) -> list[float]:
+    return [run['cpu_s'] for run in runs]
+
+
+def count_gmac(step: Call) -> float:
+    """Billions of multiply-accumulates of a step, backward pass and all."""
+    # The counter knows attention by its parts only.
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        step()
+    return counter.get_total_flops() / 2e9
+
+
+def peak_gib(device: str) -> float:
+    """Peak memory so far: of the GPU, or resident memory of the process."""
+    if device != 'cpu':
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def measure(
     subject: str,
     mode: str,
-    batch: int,
     switch: str,
+    batch: int,
     repeats: int,
-    spec_frames: int = 1024,
+    spec_frames: int,
+    device: str,
 ) -> dict[str, float | str]:
-    """All numbers of one model in one mode."""
+    """All numbers of one model in one mode, in this process."""
     torch.manual_seed(0)
-    model, call = ours(subject, batch, switch, spec_frames=spec_frames)
-    plain, plain_call = model, call
-    if switch != 'plain':
-        plain, plain_call = ours(subject, batch, spec_frames=spec_frames)
-    steps = {
-        subject: step_of(model, call, mode),
-        'matmul': matmul_step(),
-        'convolution': convolution_step(),
-    }
-    if switch != 'plain':
-        steps['plain'] = step_of(plain, plain_call, mode)
-    experts = MODELS[subject][1] if mode == 'forward' else ()
-    for expert in experts:
-        bare = bare_expert(expert, batch, spec_frames)
-        steps[expert] = forward_step(bare[1])
-    runs = measure_in_turn(steps, repeats)
-    gmac_step = count_gmac(step_of(plain, plain_call, mode))
-    gmac_forward = count_gmac(forward_step(plain_call))
-    plain.backbone.leave_nothing_out()
+    inputs = inputs_of(batch, spec_frames, device)
+    model, call = build(subject, inputs, **SWITCHES[switch])
+    steps = {subject: step_of(model, call, mode)}
+    steps[subject]()
+    steps[subject]()
     row = dict(
         model=subject,
         mode=mode,
-        cpu_s=median_of(runs[subject], 'cpu_s'),
-        wall_s=median_of(runs[subject], 'wall_s'),
-        gmac_step=gmac_step,
-        gmac_forward=gmac_forward,
-        gmac_as_papers_count=count_gmac(forward_step(plain_call)),
-        matmul_gmac_per_cpu_s=MATMUL_GMAC / median_of(runs['matmul'], 'cpu_s'),
-        convolution_gmac_per_cpu_s=MATMUL_GMAC
-        / median_of(runs['convolution'], 'cpu_s'),
-        # The peak of the machine is what the faster library reaches.
-        part_of_peak=statistics.median(
-            gmac_step
-            / run['cpu_s']
-            * min(a['cpu_s'], b['cpu_s'])
-            / MATMUL_GMAC
-            for run, a, b in zip(
-                runs[subject], runs['matmul'], runs['convolution'], strict=True
-            )
-        ),
+        switch=switch,
+        batch=batch,
+        peak_gib=peak_gib(device),
     )
-    if switch != 'plain':
-        row |= beside(runs, subject, ['plain'], 'plain')
-    if experts:
-        row |= beside(runs, subject, experts, 'experts')
-    return row
-
-
-def beside(
-    runs: Runs, subject: str, others: Sequence[str], name: str
-) -> dict[str, float]:
-    """Time of a subject as a part of the sum of others, run by run."""
-    return {
-        f'{key}_to_{name}': statistics.median(
-            run[key] / sum(runs[other][i][key] for other in others)
-            for i, run in enumerate(runs[subject])
+    compared = mode == 'forward' and device == 'cpu'
+    if compared:
+        a = torch.randn(MATMUL_SIZE, MATMUL_SIZE)
+        steps['matmul'] = lambda: torch.mm(a, a)
+        for expert in MODELS[subject][1]:
+            bare = bare_expert(expert, inputs)
+            steps[expert] = step_of(nn.Identity(), bare, mode)
+    runs = measure_in_turn(steps, repeats)
+    for key in ('cpu_s', 'wall_s'):
+        row[key] = median(run[key] for run in runs[subject])
+    row['gmac'] = count_gmac(steps[subject])
+    if compared:
+        row['to_experts'] = share_of(runs, subject, MODELS[subject][1])
+        row['to_matmul'] = share_of(runs, subject, ['matmul']) * (
+            MATMUL_GMAC / row['gmac']
         )
-        for key in ('cpu_s', 'wall_s')
-    }
-
-
-def beside_baseline(row: dict, baseline: dict) -> dict:
-    """A row with its time as a part of the reference model's.
-
-    The baseline was measured twice.  At equal arithmetic, should the lengths
-    of the sounds differ, and also as if both machines had multiplied matrices
-    equally fast.
-    """
-    other = baseline[f'{row["model"]}_base_single']
-    theirs = other['flops']['gmac_with_fused_attention_of_the_spatial_expert']
-    rate = row['matmul_gmac_per_cpu_s'] / BASELINE_GMAC_PER_CPU_S
-    row = dict(row)
-    for name, key in ('first', ''), ('second', '_second_measurement'):
-        ratio = row['cpu_s'] / other[row['mode'] + key]['cpu_s_median']
-        ratio *= theirs / row['gmac_as_papers_count']
-        row[f'cpu_s_to_{name}_baseline'] = ratio
-        row[f'{name}_at_equal_matmul_rate'] = ratio * rate
     return row
+
+
+def in_new_process(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Run this script with ``--only JOB``: its memory is its own.
+
+    Raises:
+        SystemExit: If it fails; the end of its errors is shown.
+    """
+    text = json.dumps(job)
+    print(f'{text} ...', file=sys.stderr, flush=True)
+    done = subprocess.run(
+        [sys.executable, __file__, '--only', text],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f'{text} failed:\n{done.stderr[-2000:]}')
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -170,23 +271,19 @@ def main() -> None:
         print(json.dumps(measure(**args.only)))
         return
     facts = dict(
-        batch=args.batch,
-        switch=args.switch,
-        repeats=args.repeats,
-        spec_frames=args.spec_frames,
+        repeats=args.repeats, spec_frames=args.spec_frames, device=args.device
     )
     rows = [
-        in_new_process(__file__, dict(facts, subject=model, mode=mode))
+        in_new_process(
+            dict(facts, subject=model, mode=mode, switch=switch, batch=batch)
+        )
         for model in args.models
         for mode in args.modes
+        for batch in args.batches
+        for switch in args.switches
     ]
-    if args.baseline:
-        baseline = json.loads(args.baseline.read_text())
-        rows = [beside_baseline(row, baseline) for row in rows]
-    print(table(rows))
-    if args.json:
-        report = dict(conditions=conditions(**facts), measured=rows)
-        args.json.write_text(json.dumps(report, indent=2))
+    print(reports.table(rows))
+    reports.write(args.json, rows, **facts)
 
 
 if __name__ == '__main__':

@@ -1,28 +1,28 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""How long it takes until something happens, and whose imports take it.
+"""How long imports and the start of training take, and whose imports do.
 
-``import ca2st_mm`` beside ``import torch`` in turn, the time that each
-package's modules take by themselves, and ``tools/train.py`` of the toy model
-up to its first iteration (if its data are there: tools/data/make_toy.py)::
+``import ca2st_mm`` and ``import torch`` in turn, the time that each package's
+modules take by themselves, and ``tools/train.py`` of the toy model up to its
+first iteration (if its data are there: tools/data/make_toy.py)::
 
     python tools/analysis/benchmark_startup.py --json startup.json
 """
 
 import argparse
-import json
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import median
 
-from measured_models import conditions, table
+import reports
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/toy/ca2st_toy.py'
+IMPORTS = ('torch', 'mmengine.runner', 'ca2st_mm')
 LINE = re.compile(r'import time:\s+(\d+) \|\s+\d+ \|\s*(\w+)')
 FIRST_ITERATION = re.compile(r'Epoch\(train\)\s+\[1\]\[\s*1/')
 
@@ -36,13 +36,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--slowest', type=int, default=12)
     parser.add_argument('--json', type=Path, help='where to write all numbers')
     return parser.parse_args()
-
-
-def seconds_of(*command: str) -> float:
-    """Wall seconds of a Python process."""
-    start = time.perf_counter()
-    subprocess.run([sys.executable, *command], check=True, cwd=ROOT)
-    return time.perf_counter() - start
 
 
 def slow_imports(count: int) -> dict[str, float]:
@@ -88,27 +81,28 @@ def first_iteration() -> float | None:
 def main() -> None:
     """Measure, print and write."""
     args = parse_args()
-    imports = {name: [] for name in ('torch', 'mmengine.runner', 'ca2st_mm')}
+    runs = {name: [] for name in IMPORTS}
     for _ in range(args.repeats):
-        for name, runs in imports.items():
-            runs.append(seconds_of('-c', f'import {name}'))
+        for name in IMPORTS:
+            start = time.perf_counter()
+            command = [sys.executable, '-c', f'import {name}']
+            subprocess.run(command, check=True, cwd=ROOT)
+            runs[name].append(time.perf_counter() - start)
     rows = [
-        dict(what=f'import {name}', wall_s=statistics.median(runs))
-        for name, runs in imports.items()
+        dict(what=f'import {name}', wall_s=median(seconds))
+        for name, seconds in runs.items()
     ]
     seconds = first_iteration()
     if seconds is None:
         print('no toy data: tools/train.py is left out', file=sys.stderr)
     else:
         rows.append(dict(what='train.py to iteration 1', wall_s=seconds))
-    slow = slow_imports(args.slowest)
-    print(table(rows), '\nown import time of packages:', sep='\n')
-    print(table([dict(package=k, wall_s=v) for k, v in slow.items()]))
-    if args.json:
-        report = dict(
-            conditions=conditions(), measured=rows, own_import_s=slow
-        )
-        args.json.write_text(json.dumps(report, indent=2))
+    rows += [
+        dict(what=f'modules of {package}', wall_s=seconds)
+        for package, seconds in slow_imports(args.slowest).items()
+    ]
+    print(reports.table(rows))
+    reports.write(args.json, rows)
 
 
 if __name__ == '__main__':

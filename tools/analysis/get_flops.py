@@ -8,21 +8,21 @@ one view (of an image expert: one image).  ``--frames``, ``--size`` and
 ``--spec`` change the experts and the clip.
 
 Attention is counted, elementwise work is not.  ``GMAC`` counts the model as
-papers do; ``computed`` leaves out what no feature can see in the last layer,
-which our models do not compute.
+papers do; ``computed`` leaves out what cannot reach a feature in the last
+layer, which our models do not compute.
 """
 
 import argparse
+import inspect
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from other_sizes import resize
+from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
@@ -30,8 +30,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.export.streams import known_streams
+from ca2st_mm.registry import MODELS
 
 SIZES = ('frames', 'size', 'spec')
+# Arguments of experts by the option that sets them.
+OF_VIDEO = dict(frames='num_frames', size='img_size')
+OF_AUDIO = dict(spec='spec_size')
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--frames', type=int, help='frames of a clip')
     parser.add_argument('--size', type=int, help='pixels of a side')
     parser.add_argument(
-        '--spec', type=int, nargs=2, help='frames and mel bands of the sound'
+        '--spec', type=int, nargs=2, help='frames and mel bands of the audio'
     )
     parser.add_argument('--json', type=Path, help='where to write the table')
     args = parser.parse_args()
@@ -52,6 +56,66 @@ def parse_args() -> argparse.Namespace:
         if value is not None and min(np.ravel(value)) < 1:
             parser.error(f'--{option} is at least 1, got {value}')
     return args
+
+
+def resize(model: ConfigDict, options: Mapping[str, Any]) -> None:
+    """Change the experts of a model, in place, to clips of another size.
+
+    Args:
+        model: ``model`` of a config.
+        options: ``frames`` of a clip, ``size`` in pixels and ``spec``, the
+            frames and mel bands of the spectrogram; those that are None or
+            absent stay as they are.
+
+    Raises:
+        ValueError: If an expert cannot be changed, or no expert reads that.
+    """
+    backbone = model.backbone
+    experts = backbone.get('experts', dict(backbone=backbone))
+    for option, value in options.items():
+        if value is None:
+            continue
+        # A list: every expert is changed, whatever the others do.
+        changed = [
+            _resize_expert(name, expert, option, value)
+            for name, expert in experts.items()
+        ]
+        if not any(changed):
+            raise ValueError(
+                f'no expert of this model reads what --{option} changes: '
+                'leave it out'
+            )
+
+
+def _resize_expert(
+    name: str, expert: ConfigDict, option: str, value: Any
+) -> bool:
+    """Whether an option concerns an expert, which then has the value."""
+    found = MODELS.get(expert.type)
+    if found is None:
+        raise ValueError(
+            f'{name} is of the unknown type {expert.type}: add the package '
+            "that registers it to the config's custom_imports"
+        )
+    known = inspect.signature(found).parameters
+    argument = (OF_AUDIO if 'spec_size' in known else OF_VIDEO).get(option)
+    if argument is None:
+        return False
+    if argument not in known:
+        raise ValueError(
+            f'--{option} cannot change {name} ({expert.type}), which has no '
+            f'argument {argument}: change the config instead'
+        )
+    if option == 'frames':  # of the clip; the expert may read a part
+        stride = expert.get('frame_stride', 1)
+        if value % stride:
+            raise ValueError(
+                f'--frames {value} is no multiple of the frame_stride '
+                f'{stride} of {name}'
+            )
+        value //= stride
+    expert[argument] = value
+    return True
 
 
 class RatesStayNumbers(TorchFunctionMode):
@@ -126,14 +190,6 @@ def count_parameters(model: nn.Module) -> dict[str, dict[str, int]]:
     return dict(counts)
 
 
-def leave_nothing_out(backbone: nn.Module) -> None:
-    """Have a backbone compute what no feature can see, too."""
-    if hasattr(backbone, 'leave_nothing_out'):
-        backbone.leave_nothing_out()
-    else:
-        backbone.pools_positions = True  # a lone expert
-
-
 def count_macs(
     model: nn.Module, inputs: dict[str, Tensor] | Tensor
 ) -> dict[str, float]:
@@ -160,12 +216,29 @@ def count_macs(
     return {part: count for part, count in macs.items() if count}
 
 
-def table(
-    parameters: dict[str, dict],
-    macs: dict[str, float],
-    computed: dict[str, float],
-) -> list[dict]:
-    """A row for every part, and their sum."""
+def count(config: Config) -> list[dict]:
+    """A row for every part of a model, and their sum.
+
+    Args:
+        config: It loses its preprocessor, which is no part of the counts.
+
+    Raises:
+        ValueError: If the parts of its model do not fit, or its backbone
+            does not say what it reads.
+    """
+    config.model.pop('data_preprocessor', None)
+    with torch.device('meta'):
+        with RatesStayNumbers():
+            model = build_model(config).eval().to('meta')
+        inputs = inputs_of(model)
+        computed = count_macs(model, inputs)
+        # As papers count: the last layer of several experts, and of one.
+        if hasattr(model.backbone, 'leave_nothing_out'):
+            model.backbone.leave_nothing_out()
+        else:
+            model.backbone.pools_positions = True
+        macs = count_macs(model, inputs)
+    parameters = count_parameters(model)
     rows = [
         dict(
             part=part,
@@ -177,24 +250,6 @@ def table(
     ]
     total = {k: sum(row[k] for row in rows) for k in rows[0] if k != 'part'}
     return [*rows, dict(part='all', **total)]
-
-
-def count(config: Config) -> list[dict]:
-    """The table of a config, which loses its preprocessor.
-
-    Raises:
-        ValueError: If the parts of its model do not fit, or its backbone
-            does not say what it reads.
-    """
-    config.model.pop('data_preprocessor', None)  # no part of the counts
-    with torch.device('meta'):
-        with RatesStayNumbers():
-            model = build_model(config).eval().to('meta')
-        inputs = inputs_of(model)
-        computed = count_macs(model, inputs)
-        leave_nothing_out(model.backbone)
-        macs = count_macs(model, inputs)
-    return table(count_parameters(model), macs, computed)
 
 
 def main() -> None:

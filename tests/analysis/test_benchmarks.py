@@ -1,0 +1,149 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The benchmarks measure what they say."""
+
+import json
+import subprocess
+import sys
+
+import benchmark_data
+import benchmark_models
+import numpy as np
+import pytest
+import torch
+from benchmark_data import TimedClips, decoding, stage_of
+from benchmark_models import (
+    count_gmac,
+    measure_in_turn,
+    share_of,
+    step_of,
+)
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from tool_runs import ROOT, run_tool
+
+from ca2st_mm.datasets.media_writer import write_clip
+
+CONFIG = ROOT / 'configs/_base_/datasets/vggsound_audio_visual.py'
+
+
+@pytest.fixture(scope='module')
+def steps():
+    return Compose(Config.fromfile(CONFIG).train_pipeline).transforms
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('videos')
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (80, 64, 64, 3), np.uint8)
+    waveform = rng.normal(0, 0.1, 32000).astype(np.float32)
+    write_clip(str(folder / 'clip.mp4'), frames, 30, waveform)
+    return folder
+
+
+def test_the_decoder_alone_reads_the_frames_of_the_pipeline(videos, steps):
+    clips = [dict(filename=str(videos / 'clip.mp4'), label=0, modality='RGB')]
+    video, both, whole = (
+        [TimedClips(clips, some, 3)[number] for number in range(3)]
+        for some in (decoding(steps), decoding(steps, audio=True), steps)
+    )
+    assert all('waveform' in sample.value for sample in both)
+    drawn = [sample.frame_inds[0] for sample in whole]
+    assert any(np.any(drawn[0] != inds) for inds in drawn[1:])
+    for inds, sample in zip(drawn, video, strict=True):
+        np.testing.assert_array_equal(sample.frame_inds[0], inds)
+        assert len(sample.value['imgs']) == 16
+        assert set(sample.costs) == {'open', 'sample', 'decode video'}
+
+
+def test_every_stage_is_known(steps):
+    stages = {*benchmark_data.STAGES.values(), 'change frames'}
+    assert set(map(stage_of, steps)) == stages
+
+
+def test_a_pipeline_without_video_is_refused(steps):
+    audio = [step for step in steps if stage_of(step) == 'mel']
+    with pytest.raises(ValueError, match='DecodeVideo'):
+        decoding(audio)
+
+
+@pytest.mark.parametrize('long', [[], ['--minutes', 0.1, '--clips', 2]])
+def test_costs_of_stages_add_up(videos, tmp_path, capsys, long):
+    report = tmp_path / 'feed.json'
+    options = '--workers 1 --batch-size 2 --batches 1 --rounds 2 --seconds 2'
+    assert not run_tool(
+        'analysis/benchmark_data.py',
+        *(CONFIG, '--videos', videos, '--readers', 'pyav', *options.split()),
+        *('--json', report, *long),
+    )
+    found = json.loads(report.read_text())
+    rows = {row['loader']: row for row in found['measured']}
+    assert list(rows) == ['video', 'video and audio', 'pipeline']
+    for row in rows.values():
+        assert row['samples_s'] == pytest.approx(1000 / row['wall_ms'])
+        assert 0 < row['share_least'] <= row['share'] <= row['share_largest']
+    assert rows['pipeline']['share'] == 1
+    stages = found['conditions']['stages']
+    assert {row['stage'] for row in stages} > {'open', 'mel', 'collate'}
+    spent = sum(row['wall_ms'] for row in stages)
+    assert 0 < spent < rows['pipeline']['wall_ms']
+    assert 'decode audio' in capsys.readouterr().out
+
+
+def test_steps_run_in_turn_after_a_warm_up():
+    order = []
+    steps = {name: lambda name=name: order.append(name) for name in 'ab'}
+    runs = measure_in_turn(steps, repeats=2)
+    assert order == ['a', 'b'] * 3
+    assert {name: len(r) for name, r in runs.items()} == dict(a=2, b=2)
+
+
+def test_a_subject_is_compared_run_by_run():
+    # Other work came in the second run and slowed all three.
+    seconds = dict(cast=(3, 30, 3), a=(1, 10, 1), b=(1, 10, 1))
+    runs = {n: [dict(cpu_s=s) for s in some] for n, some in seconds.items()}
+    assert share_of(runs, 'cast', ['a', 'b']) == 1.5
+
+
+def test_a_train_step_leaves_gradients_and_a_forward_none():
+    model = torch.nn.Linear(2, 2)
+
+    def call():
+        return model(torch.ones(1, 2))
+
+    step_of(model, call, 'forward')()
+    assert model.weight.grad is None
+    step_of(model, call, 'train')()
+    first = model.weight.grad.clone()
+    step_of(model, call, 'train')()
+    assert torch.equal(first, model.weight.grad)
+
+
+def test_arithmetic_is_counted_with_attention_and_the_backward_pass():
+    q = torch.ones(1, 2, 50, 8)
+    attention = torch.nn.functional.scaled_dot_product_attention
+    found = count_gmac(lambda: attention(q, q, q))
+    assert found == pytest.approx(2 * 2 * 50 * 50 * 8 / 1e9)
+    model = torch.nn.Linear(20, 30)
+    x = torch.ones(5, 20, requires_grad=True)
+    step = step_of(model, lambda: model(x), 'train')
+    # The layer, the gradient of its input and that of its weight.
+    assert count_gmac(step) == pytest.approx(3 * 5 * 20 * 30 / 1e9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('mode', 'switch'), [('train', 'recompute'), ('forward', 'plain')]
+)
+def test_models_are_measured(tmp_path, mode, switch):
+    report = tmp_path / 'models.json'
+    options = ['--models', 'cava', '--modes', mode, '--switches', switch]
+    subprocess.run(
+        [sys.executable, benchmark_models.__file__, *options]
+        + ['--repeats', '1', '--json', report],
+        check=True,
+    )
+    [row] = json.loads(report.read_text())['measured']
+    assert (row['model'], row['mode'], row['switch']) == ('cava', mode, switch)
+    assert ('to_experts' in row) == (mode == 'forward')
+    assert all(v > 0 for v in row.values() if isinstance(v, float))

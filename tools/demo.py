@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ca2st_mm.datasets.media import read_sound
-from ca2st_mm.datasets.readers.base import Source
-from ca2st_mm.datasets.readers.choose import choose_reader, open_video
+from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.toy_world import DIRECTIONS, PITCHES, SHAPES
 from ca2st_mm.datasets.transforms import LogMelSpectrogram
+from ca2st_mm.datasets.video import open_video
 from ca2st_mm.visualization.scores import read_scores
 from ca2st_mm.visualization.style import (
     GREY,
@@ -162,12 +161,12 @@ def draw_prediction(
         ranked: (name, score) of the best classes, best first.
         path: PNG to write.
     """
-    reader = open_video(Source(str(clip)), choose_reader('auto'))
+    reader = open_video(str(clip))
     stamps = reader.frame_stamps
     picks = np.linspace(0, len(stamps) - 1, 8).astype(int)
     frames = reader.read(picks)
     reader.close()
-    sound = read_sound(str(clip))
+    sound = read_audio(str(clip))
     mels = LogMelSpectrogram(num_mels=64).features(
         sound.waveform, sound.sample_rate
     )

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ca2st_mm.datasets.media import Sound
-from ca2st_mm.datasets.readers import ArrayReader
+from ca2st_mm.datasets.audio import Audio
+from ca2st_mm.datasets.video import ArrayReader
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class ArrayClip:
         stamps = self.start + np.arange(len(self.frames)) / self.fps
         return ArrayReader(self.name, self.fps, stamps, self.frames)
 
-    def track(self) -> Sound | None:
+    def track(self) -> Audio | None:
         """Its sound, mono, for the test pipeline."""
         if self.sound is None:
             return None
@@ -66,7 +66,7 @@ class ArrayClip:
             raise ValueError(f'the sample rate is above 0, got {rate}')
         if waveform.ndim == 2:
             waveform = waveform.mean(axis=0)
-        return Sound(waveform.astype(np.float32), int(rate), self.start)
+        return Audio(waveform.astype(np.float32), int(rate), self.start)
 
 
 def _to_numpy(values: Any) -> np.ndarray:

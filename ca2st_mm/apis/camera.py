@@ -8,9 +8,13 @@ from contextlib import contextmanager
 import av
 import numpy as np
 
-from ca2st_mm.datasets.readers.base import named_faults
-from ca2st_mm.datasets.readers.frame_index import SLACK, video_stream
-from ca2st_mm.datasets.readers.pyav_reader import upright
+from ca2st_mm.datasets.containers import (
+    choose_stream,
+    decoder_errors,
+    missing_stream,
+    open_container,
+)
+from ca2st_mm.datasets.video import SLACK, to_rgb
 
 from .array_clip import ArrayClip
 from .many import Job
@@ -86,9 +90,10 @@ def _rate(kept: deque[Frame]) -> float:
 @contextmanager
 def _frames(name: str) -> Iterator[Iterator[Frame]]:
     """Seconds and upright RGB pixels, one frame after the other."""
-    faults = av.FFmpegError, OSError, ValueError
-    with named_faults(name, *faults), _open(name) as container:
-        stream = video_stream(container)
+    with decoder_errors('video', name), _open(name) as container:
+        stream = choose_stream(container, 'video')
+        if stream is None:
+            raise missing_stream(container, 'video', name)
         # A camera's clock may count from anywhere.
         live = name.startswith(LIVE)
         zero = None if live else 0.0
@@ -98,7 +103,7 @@ def _frames(name: str) -> Iterator[Iterator[Frame]]:
             for frame in container.decode(stream):
                 if zero is None:
                     zero = frame.time
-                yield frame.time - zero, upright(frame)
+                yield frame.time - zero, to_rgb(frame)
 
         yield read()
 
@@ -107,4 +112,4 @@ def _open(name: str) -> 'av.container.InputContainer':
     if name.startswith(LIVE):
         device = f'/dev/video{name.removeprefix(LIVE)}'
         return av.open(device, format='v4l2')
-    return av.open(name.removeprefix(REPLAYED))
+    return open_container(name.removeprefix(REPLAYED))

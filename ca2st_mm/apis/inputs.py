@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ca2st_mm.datasets.media import VIDEO_EXTENSIONS
+from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
 
 from .many import Failure
 

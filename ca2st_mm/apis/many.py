@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from ca2st_mm.datasets.faults import NoSoundError, SampleFault
+from ca2st_mm.datasets.faults import NoAudioError, SampleFault
 
 from .prediction import Prediction
 from .recognizer import Recognizer
@@ -100,7 +100,7 @@ def _shown(
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, NoSoundError):
+    if isinstance(error, NoAudioError):
         return (
             'it has no sound and the model listens; to go on without, set '
             "LoadAudio(missing='silence') or LoadAudio(missing='drop') in "

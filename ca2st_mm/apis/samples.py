@@ -7,8 +7,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ca2st_mm.datasets.readers import VideoReader
 from ca2st_mm.datasets.transforms import LoadAudio
+from ca2st_mm.datasets.video import VideoReader
 from ca2st_mm.registry import TRANSFORMS
 
 from .array_clip import ArrayClip
@@ -111,7 +111,7 @@ def describe(source: Source, start: float | None, end: float | None) -> dict:
 
 def _arrays(clip: ArrayClip) -> dict:
     return dict(
-        filename=clip.name, video_reader=clip.reader(), sound=clip.track()
+        filename=clip.name, video_reader=clip.reader(), audio=clip.track()
     )
 
 

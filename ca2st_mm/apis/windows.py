@@ -11,13 +11,15 @@ from typing import NamedTuple
 
 import av
 
-from ca2st_mm.datasets.readers import Source
-from ca2st_mm.datasets.readers.base import named_faults
-from ca2st_mm.datasets.readers.frame_index import (
-    index_frames,
+from ca2st_mm.datasets.containers import (
+    choose_stream,
+    decoder_errors,
+    missing_stream,
+    open_container,
+    start_of,
     stores_times,
-    video_stream,
 )
+from ca2st_mm.datasets.video import PyAVReader
 
 from .many import Job
 
@@ -117,18 +119,20 @@ def extent_of(path: str) -> Extent:
     Raises:
         MediaError: If it cannot be read; names it.
     """
-    faults = av.FFmpegError, OSError, ValueError
-    with named_faults(path, *faults), av.open(Source(path).open()) as file:
-        if not file.streams.video and file.streams.audio:
-            stream, tick = file.streams.audio[0], 0.0
-        else:
-            stream = video_stream(file)
+    with decoder_errors('video', path), open_container(path) as file:
+        stream, tick = choose_stream(file, 'video'), 0.0
+        if stream is not None:
             tick = 1.0 / float(stream.average_rate or 25)
-        if not stores_times(file):
-            stamps = index_frames(file, stream).stamps
-            return Extent(stamps[0], stamps[-1] + tick, tick)
+            if not stores_times(file):
+                with PyAVReader(path) as reader:
+                    stamps = reader.frame_stamps
+                return Extent(stamps[0], stamps[-1] + tick, tick)
+        else:
+            stream = choose_stream(file, 'audio')
+        if stream is None:
+            raise missing_stream(file, 'video', path)
         base = float(stream.time_base)
-        announced = (file.duration or 0) / av.time_base
+        announced = start_of(file) + (file.duration or 0) / av.time_base
         return Extent(
             (stream.start_time or 0) * base,
             _end_of_packets(file, stream, announced),

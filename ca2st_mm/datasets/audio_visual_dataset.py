@@ -21,7 +21,7 @@ from ca2st_mm.utils.text_files import ListFileError
 from .bad_samples import Quarantine, marked_unreadable, substitutes
 from .faults import SampleFault
 from .manifest import read_annotations, repeats_message
-from .readers import VideoReader
+from .video import VideoReader
 
 _LABELS = ('label', 'verb', 'noun')
 

@@ -5,13 +5,21 @@ Every error here carries ``reason``, a few words without the path, so that
 faults can be counted by kind.
 """
 
+_REPLACE = (
+    'Replace the file (or download it again), or take its line out of the '
+    'annotation file.'
+)
+
 
 class SampleFault(Exception):
     """One sample cannot be used; the others can.
 
     Args:
-        message: One sentence that names the file and the cure.
+        message: One sentence that names the file, and what to do.
         reason: The kind of fault in a few words, without the file.
+
+    >>> SampleFault("'a.mp4' has no audio: leave it out.", 'no audio').reason
+    'no audio'
     """
 
     def __init__(self, message: str, reason: str = 'unknown') -> None:
@@ -20,20 +28,24 @@ class SampleFault(Exception):
 
 
 class MediaError(SampleFault, RuntimeError):
-    """A media file cannot be read; the message names it and the cure.
+    """A media file cannot be read; the message names it and what to do.
 
     Args:
-        kind: What was to be read: ``'video'``, ``'the sound of'``.
+        kind: What was to be read: ``'video'``, ``'the audio of'``.
         path: The file.
         why: The cause, text or exception.
+        advice: What to do; None for a file that is damaged.
+
+    >>> print(MediaError('video', 'a.mp4', 'it has no frame', 'Leave it out.'))
+    Cannot read video 'a.mp4': it has no frame. Leave it out.
     """
 
-    def __init__(self, kind: str, path: str, why: object) -> None:
+    def __init__(
+        self, kind: str, path: str, why: object, advice: str | None = None
+    ) -> None:
         text = ' '.join(str(why).split()).rstrip('.')
         super().__init__(
-            f"Cannot read {kind} '{path}': {text}. Replace the file (or "
-            'download it again), or take its line out of the annotation '
-            'file.',
+            f"Cannot read {kind} '{path}': {text}. {advice or _REPLACE}",
             f'{kind}: {text}'.replace(path, 'file'),
         )
 
@@ -47,8 +59,8 @@ class EmptyClipError(SampleFault, ValueError):
     """No frame is shown between the start and the end of a clip."""
 
 
-class NoSoundError(SampleFault, ValueError):
-    """A clip has no sound although sound is required."""
+class NoAudioError(SampleFault, ValueError):
+    """A clip has no audio although audio is required."""
 
 
 def _restore(kind: type, message: str, reason: str) -> SampleFault:

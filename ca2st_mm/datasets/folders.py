@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .media import VIDEO_EXTENSIONS
+from .containers import VIDEO_EXTENSIONS
 
 _SPLIT_NAMES = {'train', 'training', 'val', 'valid', 'validation', 'test'}
 

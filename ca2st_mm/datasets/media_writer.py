@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Writing short clips with picture and sound (tests, the toy world)."""
+"""Writing short clips with video and audio (tests, the toy world)."""
 
 from fractions import Fraction
 
@@ -28,7 +28,7 @@ def write_clip(
         waveform: Mono float32 in [-1, 1], (num_samples,); None for a clip
             without a sound track.
         sample_rate: Samples a second.
-        starts: Seconds at which picture and sound start.
+        starts: Seconds at which video and audio start.
     """
     with av.open(path, 'w', options={'fflags': '+bitexact'}) as container:
         video = container.add_stream('libx264', rate=fps)
@@ -48,7 +48,7 @@ def write_clip(
             audio = container.add_stream('aac', rate=sample_rate)
             audio.layout = 'mono'
             audio.bit_rate = 64000
-            pieces = sound_pieces(waveform, sample_rate, starts[1])
+            pieces = audio_pieces(waveform, sample_rate, starts[1])
             streams.append((audio, pieces))
         for stream, pieces in streams:
             for piece in pieces:
@@ -65,7 +65,7 @@ def _pictures(frames: np.ndarray, fps: int, start: float):
         yield picture
 
 
-def sound_pieces(waveform: np.ndarray, rate: int, start: float):
+def audio_pieces(waveform: np.ndarray, rate: int, start: float):
     """Blocks of samples with their time stamps, ready to be encoded.
 
     Args:

@@ -1,36 +1,33 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Making media files out of others: resize, trim, take the sound.
+"""Making media files out of others with FFmpeg's program.
 
-PyAV does the work, so no ffmpeg program is needed.
+Which frames belong to a span is known from the reader that training uses; a
+result is opened and its frames are counted before it counts as made.
 """
 
 import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import NamedTuple
 
 import av
+import imageio_ffmpeg
 import numpy as np
-import torch
 from av.error import FFmpegError
-from torchaudio.functional import resample
 
-from .faults import MediaError, NoSoundError
-from .kept_sound import add_sound
-from .media import read_sound
-from .media_writer import sound_pieces
-from .readers.frame_index import (
-    SLACK,
-    Span,
-    video_stream,
-)
+from .containers import probe
+from .faults import MediaError, NoAudioError
+from .video import PyAVReader, Span, frames_in_span
 
-_SOUND_BITS = 96000  # a second, of re-encoded AAC
+_RECODE = 'Cut it without --copy.'
+_WHOLE: Span = (None, None)
 
 
 class Encoding(NamedTuple):
-    """How pictures are encoded (H.264).
+    """How frames are encoded (H.264).
 
     Attributes:
         short_side: Pixels; None keeps the size. Never enlarges.
@@ -45,13 +42,42 @@ class Encoding(NamedTuple):
     key_every: int = 50
     preset: str = 'veryfast'
 
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the result.
 
-Paint = Callable[[av.VideoFrame, float], av.VideoFrame]
+        H.264 with 4:2:0 colour needs even sides.
+
+        Args:
+            width: Of an upright frame with square pixels.
+            height: The same.
+
+        >>> Encoding(short_side=256).size(1920, 1080)
+        (456, 256)
+        """
+        short = min(width, height)
+        scale = Fraction(min(self.short_side or short, short), short)
+        width, height = (
+            max(round(side * scale / 2), 1) * 2 for side in (width, height)
+        )
+        return width, height
 
 
-def _as_it_is(picture: av.VideoFrame, second: float) -> av.VideoFrame:
-    """Paint nothing."""
-    return picture
+class _Wanted(NamedTuple):
+    """The frames of a span.
+
+    Attributes:
+        count: How many.
+        first: Second of the first one.
+        seek: Where to jump first; None to decode from the start.
+        select: Condition of FFmpeg's ``select`` filter.
+        size: Width and height, upright, square pixels.
+    """
+
+    count: int
+    first: float
+    seek: float | None
+    select: str
+    size: tuple[int, int]
 
 
 @contextmanager
@@ -74,6 +100,8 @@ def finished_or_nothing(path: str) -> Iterator[str]:
         yield part
         os.replace(part, path)
     except (FFmpegError, ValueError) as error:
+        if isinstance(error, MediaError):
+            raise
         raise MediaError('or write', path, error) from error
     finally:
         if os.path.exists(part):
@@ -84,149 +112,316 @@ def encode(
     source: str,
     target: str,
     encoding: Encoding,
-    span: Span = (None, None),
+    span: Span = _WHOLE,
     audio: str | None = None,
-    paint: Paint = _as_it_is,
 ) -> None:
     """Decode and encode again, exact to the frame.
 
-    Times are kept, variable rates too, and pictures stand upright.  A whole
-    file keeps its sound packets as they are, or as AAC where the target's
-    container does not take them; the sound of a span is cut to the sample,
-    mono, AAC.
+    Times are kept, variable rates too; frames stand upright and have square
+    pixels.  A whole file keeps its audio packets as they are, or as AAC
+    where the target's container does not take them; the audio of a span is
+    cut to the sample and encoded as AAC.
 
     Args:
         source: The video.
         target: File to write (mp4, mkv).
-        encoding: How to encode the pictures.
+        encoding: How to encode the frames.
         span: First and last second; the target's clock starts at the first.
-        audio: A sound file of its own for the span; None: the video.
-        paint: Changes a picture, given its second on the source's clock.
+        audio: An audio file of its own for the span; None: the video.
 
     Raises:
         MediaError: If a file cannot be read or written; names it.
     """
-    whole = span == (None, None) and audio is None
+    wanted, info = _wanted_frames(source, span), probe(source)
+    is_whole = span == _WHOLE and audio is None
+    start = None if is_whole else span[0] or 0.0
+    width, height = encoding.size(*wanted.size)
+    late = 'PTS' if is_whole else f'PTS-STARTPTS+{wanted.first - start:.6f}/TB'
+    filters = [
+        *([] if is_whole else [f'select={wanted.select}']),
+        f'setpts={late},scale={width}:{height},setsar=1',
+    ]
+    video = [
+        *('-map', f'0:{info.video.index}', '-vf', ','.join(filters)),
+        *('-c:v', 'libx264', '-crf', encoding.crf, '-pix_fmt', 'yuv420p'),
+        *('-preset', encoding.preset, '-g', encoding.key_every),
+        *('-fps_mode', 'passthrough', '-enc_time_base', 'demux'),
+    ]
+    inputs = ['-copyts', *_input(source, wanted.seek)]
+    sounds, shift = info if audio is None else probe(audio), 0.0
+    stream = 0
+    if audio is not None:
+        inputs += _input(audio, None)
+        shift, stream = info.start - sounds.start, 1
+    ways = [[]]
+    if sounds.audio is not None:
+        chosen = ['-map', f'{stream}:{sounds.audio.index}']
+        trim = _trim_audio(span, shift)
+        aac = [*chosen, '-c:a', 'aac', '-af', trim]
+        ways = [[*chosen, '-c:a', 'copy'], aac[:-2]] if is_whole else [aac]
     with finished_or_nothing(target) as part:
-        with av.open(source) as reader, av.open(part, 'w') as writer:
-            stream = video_stream(reader)
-            video = writer.add_stream('libx264')
-            if whole:
-                twin, fill = add_sound(reader, writer)
-            else:
-                sound = read_sound(audio or source, *span)
-                mono = sound and _add_mono(writer, sound.sample_rate)
-            pictures = _pictures(reader, stream, encoding, span, paint)
-            _encode_pictures(pictures, stream, writer, video, encoding)
-            if whole:
-                fill(source, writer, twin)
-            elif sound:
-                late = sound.start - (span[0] or 0.0)
-                _encode_sound(writer, mono, sound.waveform, late)
+        for number, sound in enumerate(ways):
+            try:
+                _run([*inputs, *video, *sound], part, source)
+                break
+            except MediaError:
+                if number == len(ways) - 1:
+                    raise
+        with PyAVReader(part) as made:
+            stamps = made.frame_stamps
+        if len(stamps) != wanted.count:
+            raise MediaError(
+                'or cut',
+                source,
+                f'FFmpeg wrote {len(stamps)} of its {wanted.count} frames',
+            )
+        if is_whole and abs(stamps[0] - wanted.first) > 0.02:
+            raise MediaError(
+                'or convert',
+                source,
+                f'its first frame at {wanted.first:.3f} s would move to '
+                f'{stamps[0]:.3f} s',
+                "Bring it onto a clock from 0 with 'ffmpeg -i FILE NEW.mp4' "
+                'first.',
+            )
 
 
-def extract_sound(
+def copy_span(source: str, target: str, span: Span) -> None:
+    """Cut a clip without encoding: fast and lossless, but not exact.
+
+    It starts at a key frame at or before the span and may end a few frames
+    after it; :func:`find_copied_span` says where in it the span is.
+
+    Args:
+        source: The video.
+        target: File to write.
+        span: First and last second.
+
+    Raises:
+        MediaError: If a file cannot be read or written, or if the frames of
+            the span are not in the result; names it.
+    """
+    info = probe(source)
+    chosen = [s for s in (info.video, info.audio) if s]
+    with PyAVReader(source, span=span) as reader:
+        first, stop = _frames_of(reader, span)
+        key, last = reader.frame_stamps[[0, stop - 1]]
+        step = 1 / reader.avg_fps
+    with finished_or_nothing(target) as part:
+        _run(
+            [
+                *('-copyts', *_input(source, key)),
+                # Frames are stored before they are shown.
+                *('-to', f'{last + 10 * step:.6f}'),
+                *(a for s in chosen for a in ('-map', f'0:{s.index}')),
+                *('-c', 'copy', '-avoid_negative_ts', 'make_zero'),
+            ],
+            part,
+            source,
+            _RECODE,
+        )
+        find_copied_span(source, part, span)
+
+
+def find_copied_span(source: str, clip: str, span: Span) -> Span:
+    """Where the frames of a span are in a copied clip.
+
+    Args:
+        source: The video.
+        clip: The file that :func:`copy_span` wrote.
+        span: First and last second, by the clock of the video.
+
+    Returns:
+        First and last second, by the clock of the clip.
+
+    Raises:
+        MediaError: If the clip does not hold them; names the video.
+    """
+    with PyAVReader(source, span=span) as reader:
+        first, stop = _frames_of(reader, span)
+        truth = reader.read([first, stop - 1])
+        count, half = stop - first, 0.5 / reader.avg_fps
+    with PyAVReader(clip) as made:
+        stamps = made.frame_stamps
+        for first in range(len(stamps) - count + 1):
+            last = first + count - 1
+            if np.array_equal(made.read([first, last]), truth):
+                start = float(max(stamps[first] - half, 0.0))
+                end = float(stamps[last] + half)
+                return start, None if span[1] is None else end
+    raise MediaError(
+        'or copy',
+        source,
+        'the frames of the span are not in the copied clip',
+        _RECODE,
+    )
+
+
+def extract_audio(
     source: str,
     target: str,
     sample_rate: int | None = None,
-    span: Span = (None, None),
+    span: Span = _WHOLE,
 ) -> None:
-    """Write the sound as a mono wav or flac file.
+    """Write the audio as a mono wav or flac file.
 
-    Its first sample is the zero of the video's clock (or the start of the
-    span), so both files stay together.
+    It starts with the video (or with the span), as ``LoadAudio`` expects of
+    an audio file of its own.
 
     Args:
-        source: Any file with sound.
+        source: Any file with audio.
         target: File to write.
         sample_rate: Samples a second; None keeps the file's.
         span: First and last second.
 
     Raises:
         MediaError: If a file cannot be read or written; names it.
-        NoSoundError: If there is no sound.
+        NoAudioError: If there is no audio.
     """
-    sound = read_sound(source, *span)
-    if sound is None:
-        raise NoSoundError(
-            f"'{source}' has no sound: take it out of the list.", 'no sound'
+    info = probe(source)
+    if info.audio is None:
+        raise NoAudioError(
+            f"'{source}' has no audio that can be decoded: take it out of "
+            'the list.',
+            'no audio',
         )
-    late = round((sound.start - (span[0] or 0.0)) * sound.sample_rate)
-    waveform = sound.waveform[max(-late, 0) :]
-    waveform = np.pad(waveform, (max(late, 0), 0))
-    rate = sample_rate or sound.sample_rate
-    if rate != sound.sample_rate:
-        waveform = resample(
-            torch.from_numpy(waveform), sound.sample_rate, rate
-        ).numpy()
-    codec = 'flac' if target.endswith('.flac') else 'pcm_s16le'
-    with finished_or_nothing(target) as part, av.open(part, 'w') as writer:
-        stream = writer.add_stream(codec, rate=rate, layout='mono')
-        _encode_sound(writer, stream, waveform, 0.0)
+    start = info.start if span[0] is None else span[0]
+    with finished_or_nothing(target) as part:
+        _run(
+            [
+                *('-copyts', *_input(source, None)),
+                *('-map', f'0:{info.audio.index}', '-ac', 1),
+                *('-ar', sample_rate or info.audio.sample_rate),
+                *('-af', _trim_audio((start, span[1]))),
+            ],
+            part,
+            source,
+        )
+        if not os.path.exists(part) or probe(part).seconds in (None, 0):
+            raise NoAudioError(f"'{source}' has no audio in the span.")
 
 
-def _pictures(
-    reader, stream, encoding: Encoding, span: Span, paint: Paint
-) -> Iterator[av.VideoFrame]:
-    """The frames of a span: turned, resized, painted, in their time."""
-    start, end = span[0] or 0.0, span[1]
-    base = stream.time_base
-    if span[0] is not None:
-        reader.seek(max(int(start / base), 0), stream=stream)
-    for frame in reader.decode(stream):
-        if frame.time < start - SLACK:
-            continue
-        if end is not None and frame.time >= end - SLACK:
-            break
-        picture = _resized(frame, encoding.short_side)
-        picture = paint(picture, frame.time)
-        picture.pts = frame.pts - round(start / base)
-        picture.time_base = base
-        yield picture
-
-
-def _encode_pictures(
-    pictures: Iterator[av.VideoFrame], stream, writer, video, encoding
+def repaint(
+    source: str,
+    target: str,
+    paint: Callable[[np.ndarray, float], np.ndarray],
 ) -> None:
-    """Encode frames; the first one says how large they are."""
-    video.options = {'crf': str(encoding.crf), 'preset': encoding.preset}
-    video.codec_context.gop_size = encoding.key_every
-    video.codec_context.time_base = stream.time_base
-    video.pix_fmt = 'yuv420p'
-    sized = False
-    for picture in pictures:
-        if not sized:
-            video.width, video.height = picture.width, picture.height
-            sized = True
-        writer.mux(video.encode(picture))
-    if not sized:
-        raise ValueError('no frame in the span')
-    writer.mux(video.encode())
+    """Write a video with changed frames, next to its own audio.
+
+    Args:
+        source: The video.
+        target: File to write (mp4, mkv).
+        paint: Changes a frame, RGB uint8 (height, width, 3), given its
+            second on the source's clock.
+
+    Raises:
+        MediaError: If a file cannot be read or written; names it.
+    """
+    info, base = probe(source), Fraction(1, 90000)
+    with (
+        finished_or_nothing(target) as part,
+        finished_or_nothing(f'{part}.mkv') as silent,
+    ):
+        with PyAVReader(source) as reader, av.open(silent, 'w') as writer:
+            video = writer.add_stream('libx264', options=dict(crf='18'))
+            video.codec_context.time_base = base
+            video.pix_fmt = 'yuv420p'
+            for number, second in enumerate(reader.frame_stamps):
+                pixels = paint(reader.read([number])[0], second)
+                height, width = (side // 2 * 2 for side in pixels.shape[:2])
+                video.width, video.height = width, height
+                frame = av.VideoFrame.from_ndarray(
+                    np.ascontiguousarray(pixels[:height, :width]), 'rgb24'
+                )
+                frame.pts = round((second - info.start) / base)
+                frame.time_base = base
+                writer.mux(video.encode(frame))
+            writer.mux(video.encode())
+        audio = ['-map', f'1:{info.audio.index}'] if info.audio else []
+        inputs = [*_input(silent, None), *_input(source, None)]
+        maps = ['-map', '0:v', *audio, '-c:v', 'copy', '-c:a', 'aac']
+        _run([*inputs, *maps], part, source)
 
 
-def _resized(frame: av.VideoFrame, short_side: int | None) -> av.VideoFrame:
-    """An upright frame with even sides and the wanted short one."""
-    turns = round(frame.rotation / 90) % 4
-    if turns:
-        pixels = np.rot90(frame.to_ndarray(format='rgb24'), turns)
-        frame = av.VideoFrame.from_ndarray(
-            np.ascontiguousarray(pixels), format='rgb24'
+def _wanted_frames(source: str, span: Span) -> _Wanted:
+    """The frames of a span, in the words of FFmpeg."""
+    with PyAVReader(source, span=span) as reader:
+        low, stop = _frames_of(reader, span)
+        stamps = reader.frame_stamps
+        height, width = reader.read([low]).shape[1:3]
+        seek, condition = None, ''
+        if reader.counted_by_packets:
+            # Half a frame before the first and after the last one.
+            before = stamps[low] - 0.5 / reader.avg_fps
+            after = stamps[stop - 1] + 0.5 / reader.avg_fps
+            if low:
+                before = (stamps[low - 1] + stamps[low]) / 2
+            if stop < len(stamps):
+                after = (stamps[stop - 1] + stamps[stop]) / 2
+            seek = stamps[0] if span[0] is not None else None
+            condition = f"'between(t,{before:.6f},{after:.6f})'"
+        count, first = stop - low, float(stamps[low])
+    if not condition:
+        with PyAVReader(source) as reader:
+            low, stop = _frames_of(reader, span)
+        condition = f"'between(n,{low},{stop - 1})'"
+    return _Wanted(count, first, seek, condition, (width, height))
+
+
+def _frames_of(reader: PyAVReader, span: Span) -> tuple[int, int]:
+    low, stop = frames_in_span(reader.frame_stamps, span)
+    if stop <= low:
+        raise MediaError(
+            'video',
+            reader.path,
+            f'no frame is shown from {span[0]} s to {span[1]} s',
+            'Correct its line in the annotation file.',
         )
-    sides = frame.width, frame.height
-    scale = Fraction(min(short_side or min(sides), min(sides)), min(sides))
-    # H.264 with 4:2:0 colour needs even sides.
-    width, height = (max(round(side * scale / 2), 1) * 2 for side in sides)
-    return frame.reformat(width, height, 'yuv420p')
+    return low, stop
 
 
-def _add_mono(writer, rate: int):
-    stream = writer.add_stream('aac', rate=rate, layout='mono')
-    stream.bit_rate = _SOUND_BITS
-    return stream
+def _trim_audio(span: Span, shift: float = 0.0) -> str:
+    """FFmpeg's filters that cut audio to a span, filled from its start on.
+
+    Args:
+        span: First and last second, by the video's clock.
+        shift: Seconds from the clock of the audio to that of the video.
+    """
+    start, end = span[0] or 0.0, span[1]
+    trim = f'atrim=start={start - shift:.6f}'
+    if end is not None:
+        trim += f':end={end - shift:.6f}'
+    moved = f'asetpts=PTS-({start - shift:.6f})/TB'
+    return f'{trim},{moved},aresample=async=1:first_pts=0'
 
 
-def _encode_sound(writer, stream, waveform: np.ndarray, start: float) -> None:
-    """Encode a mono track that starts at a second."""
-    for piece in sound_pieces(waveform, stream.rate, start):
-        writer.mux(stream.encode(piece))
-    writer.mux(stream.encode())
+def _input(path: str, seek: float | None) -> list[str]:
+    """FFmpeg's arguments for a file, opened a little before a second."""
+    jump = []
+    if seek is not None:
+        jump = ['-seek_timestamp', '1', '-ss', f'{seek:.6f}']
+    return ['-noaccurate_seek', *jump, '-i', f'file:{path}']
+
+
+def _run(
+    arguments: list, part: str, source: str, advice: str | None = None
+) -> None:
+    """Let FFmpeg's program write a file.
+
+    Raises:
+        MediaError: If it does not; with FFmpeg's own words.
+    """
+    flags = ['-nostdin', '-hide_banner', '-loglevel', 'error', '-y']
+    done = subprocess.run(
+        [
+            *(imageio_ffmpeg.get_ffmpeg_exe(), *flags),
+            *(str(argument) for argument in arguments),
+            f'file:{part}',
+        ],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.decode(errors='replace').strip().splitlines()
+        why = re.sub(r'\[[^]]*@ 0x\w+\] ', '', said[-1] if said else 'FFmpeg')
+        raise MediaError('or convert', source, why, advice)

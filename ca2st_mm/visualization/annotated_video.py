@@ -5,11 +5,10 @@ from bisect import bisect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ca2st_mm.datasets.transcode import Encoding, encode
+from ca2st_mm.datasets.transcode import repaint
 
 _MARGIN = 0.4  # of a line's height
 _BAND = 0, 0, 0, 160
@@ -63,14 +62,10 @@ def annotate(source: str, target: str, captions: Sequence[Caption]) -> None:
     centres = np.array([caption.centre for caption in captions])
     bounds = ((centres[1:] + centres[:-1]) / 2).tolist()
 
-    def paint(picture: av.VideoFrame, second: float) -> av.VideoFrame:
-        lines = captions[bisect(bounds, second)].lines
-        pixels = write_lines(picture.to_ndarray(format='rgb24'), lines)
-        return av.VideoFrame.from_ndarray(pixels, format='rgb24').reformat(
-            format='yuv420p'
-        )
+    def paint(pixels: np.ndarray, second: float) -> np.ndarray:
+        return write_lines(pixels, captions[bisect(bounds, second)].lines)
 
-    encode(source, target, Encoding(), paint=paint)
+    repaint(source, target, paint)
 
 
 def write_lines(pixels: np.ndarray, lines: Sequence[str]) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib import colormaps
 from torch import Tensor
 
-from ca2st_mm.datasets.media import Sound, has_sound, read_sound
+from ca2st_mm.datasets.audio import Audio, read_audio
+from ca2st_mm.datasets.containers import has_audio
 from ca2st_mm.models.layers.tokens import TokenGrid
 
 from .style import HEAT
@@ -41,7 +42,7 @@ class Scene:
     seconds: np.ndarray | None
     mels: np.ndarray | None
     window: tuple[float, float] | None
-    sound: Sound | None
+    sound: Audio | None
 
     def frame_of(self, step: int, num_steps: int) -> int:
         """The frame that stands for a step: the last of it."""
@@ -73,8 +74,8 @@ def scene_of(sample: Mapping[str, Any], view: int) -> Scene:
         mels = inputs['audios'][view, 0].numpy()
         window = _window(inputs, seconds, info.views.sound, view)
     sound, span = None, window or _shown(seconds)
-    if span and has_sound(info.source):
-        sound = read_sound(info.source, max(span[0], 0.0), span[1])
+    if span and has_audio(info.source):
+        sound = read_audio(info.source, max(span[0], 0.0), span[1])
     return Scene(frames, seconds, mels, window, sound)
 
 

@@ -11,7 +11,7 @@ from ca2st_mm.apis.many import Failure, predict_each
 from ca2st_mm.apis.modality import which_sense
 from ca2st_mm.apis.model_parts import parts_of
 from ca2st_mm.apis.windows import Windows
-from ca2st_mm.datasets.media import has_sound
+from ca2st_mm.datasets.containers import has_audio
 from ca2st_mm.visualization.attention import read_attention
 
 from .attention_view import Choice, attention_view
@@ -148,7 +148,7 @@ class Answers:
         return attention_view(found, Choice(name, layer))
 
     def _without_sound(self, path: str) -> bool:
-        return self._deaf.possible and not has_sound(path)
+        return self._deaf.possible and not has_audio(path)
 
     @contextmanager
     def _asked(self, path: str) -> Iterator[Recognizer]:

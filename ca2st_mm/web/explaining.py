@@ -4,7 +4,7 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ca2st_mm.datasets.faults import MediaError, NoSoundError, SampleFault
+from ca2st_mm.datasets.faults import MediaError, NoAudioError, SampleFault
 from ca2st_mm.visualization.style import FigureInputError
 
 from .clips import ClipError
@@ -27,7 +27,7 @@ def explain(request: Request, error: Exception) -> Response:
     said = {}
     if isinstance(error, MediaError):
         reason, said = _UNREADABLE, dict(detail=error.reason)
-    elif isinstance(error, NoSoundError):
+    elif isinstance(error, NoAudioError):
         reason = _NO_SOUND
     else:
         # A fault's message speaks of annotation files; its reason does not.

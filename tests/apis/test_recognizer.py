@@ -10,11 +10,10 @@ from recognizer_files import FPS, ca2st_config, noise, save
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis import ArrayClip, publish
-from ca2st_mm.datasets.faults import MediaError, NoSoundError
-from ca2st_mm.datasets.media import read_sound
-from ca2st_mm.datasets.readers import PyAVReader
-from ca2st_mm.datasets.readers import Source as File
+from ca2st_mm.datasets.audio import read_audio
+from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.toy_world import class_names
+from ca2st_mm.datasets.video import PyAVReader
 
 
 def same(a, b, tolerance=1e-6):
@@ -66,7 +65,7 @@ def test_views_are_what_the_reader_gives(recognizer, clip):
     [prediction] = recognizer.predict(clip, start=0.5, end=1.2)
     views = prediction.views
     assert views.frames.shape == views.seconds.shape == (2, 16)
-    with PyAVReader(File(clip)) as reader:
+    with PyAVReader(clip) as reader:
         inside = [t for t in reader.frame_stamps if 0.5 <= t < 1.2]
     np.testing.assert_allclose(views.seconds, np.asarray(inside)[views.frames])
     assert views.has_sound
@@ -74,8 +73,8 @@ def test_views_are_what_the_reader_gives(recognizer, clip):
 
 
 def test_arrays_answer_like_the_file(recognizer, clip):
-    sound = read_sound(clip)
-    with PyAVReader(File(clip)) as reader:
+    sound = read_audio(clip)
+    with PyAVReader(clip) as reader:
         frames = reader.read(range(reader.num_frames))
         fps = reader.avg_fps
     # A file's sound starts where its track does; an array's at its start.
@@ -95,7 +94,7 @@ def test_arrays_answer_like_the_file(recognizer, clip):
 
 def test_arrays_without_sound_follow_the_policy(recognizer, recognizers):
     clip = ArrayClip(noise(2), FPS, name='mine')
-    with pytest.raises(NoSoundError, match='mine'):
+    with pytest.raises(NoAudioError, match='mine'):
         recognizer.predict(clip)
     [prediction] = recognizers['cast'].predict(clip)
     assert prediction.source == 'mine'
@@ -126,7 +125,7 @@ def test_a_waveform_of_another_kind_is_refused(recognizer, sound, message):
 
 
 def test_a_video_and_its_sound_file_go_together(recognizer, clip, silent):
-    with pytest.raises(NoSoundError):
+    with pytest.raises(NoAudioError):
         recognizer.prepare(silent)
     [prediction] = recognizer.predict((silent, clip))
     assert prediction.views.has_sound

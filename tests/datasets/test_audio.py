@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ca2st_mm.datasets.media import MediaError, read_sound
+from ca2st_mm.datasets.audio import read_audio
+from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.transforms import (
     AddAudioNoise,
     CropAudio,
@@ -40,8 +41,8 @@ def test_containers(shared_file, name, rate, seconds):
 
 def test_a_part_equals_the_same_part_of_the_whole(shared_file):
     path = str(shared_file('clips/flute_guitar_aac.mp4'))
-    whole = read_sound(path)
-    part = read_sound(path, 4.0, 5.5)
+    whole = read_audio(path)
+    part = read_audio(path, 4.0, 5.5)
     assert part.start == pytest.approx(4.0, abs=1e-3)
     assert len(part.waveform) / part.sample_rate == pytest.approx(
         1.5, abs=1e-3

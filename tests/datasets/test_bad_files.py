@@ -8,8 +8,8 @@ import odd_media
 import pytest
 from test_readers import NAMES
 
-from ca2st_mm.datasets.faults import MediaError, NoSoundError
-from ca2st_mm.datasets.media import read_sound
+from ca2st_mm.datasets.audio import read_audio
+from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.transforms import (
     DecodeVideo,
     FrameTimes,
@@ -72,7 +72,7 @@ def test_sound(files, name):
     if sound.startswith('read'):
         assert LoadAudio()(sample)['has_audio']
         return
-    fault = {'no': NoSoundError, '`MediaError`': MediaError}
+    fault = {'no': NoAudioError, '`MediaError`': MediaError}
     with pytest.raises(fault[sound.split()[0]], match=f'{name}.mp4'):
         LoadAudio()(sample)
 
@@ -87,5 +87,5 @@ def test_details(files, reader):
     assert np.abs(times[:, None] - truth).min(axis=1).max() < 2e-3
     assert np.ptp(np.diff(times)) > 0.03
     assert len(set(load(files['one_frame'], reader)['frame_inds'])) == 1
-    assert read_sound(str(files['short_sound'])).waveform.shape[0] < 16000
-    assert not read_sound(str(files['silent'])).waveform.any()
+    assert read_audio(str(files['short_sound'])).waveform.shape[0] < 16000
+    assert not read_audio(str(files['silent'])).waveform.any()

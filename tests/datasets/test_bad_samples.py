@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.bad_samples import Quarantine, TooManyBadSamples
-from ca2st_mm.datasets.faults import EmptyClipError, MediaError, NoSoundError
+from ca2st_mm.datasets.faults import EmptyClipError, MediaError, NoAudioError
 from ca2st_mm.evaluation import ReadableClips
 
 SIZE = 40
@@ -231,7 +231,7 @@ def test_bad_choices(tmp_path, kwargs, words):
     [
         MediaError('video', 'a.mp4', 'torn'),
         EmptyClipError('a.mp4 is empty', 'empty'),
-        NoSoundError('a.mp4 is mute', 'mute'),
+        NoAudioError('a.mp4 is mute', 'mute'),
     ],
 )
 def test_faults_cross_processes(fault):

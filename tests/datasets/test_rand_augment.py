@@ -9,7 +9,7 @@ from torchvision.transforms import InterpolationMode, RandAugment
 from torchvision.transforms.autoaugment import _apply_op
 
 from ca2st_mm.datasets.transforms import RandAugmentFrames
-from ca2st_mm.datasets.transforms.picture_ops import OPERATIONS
+from ca2st_mm.datasets.transforms.rand_augment import OPERATIONS
 
 SIZE = (30, 42)
 SPACE = RandAugment()._augmentation_space(31, SIZE)

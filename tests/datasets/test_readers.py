@@ -15,13 +15,13 @@ from mmengine.fileio import get
 
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.readers import (
+from ca2st_mm.datasets.transforms import DecodeVideo, OpenVideo, SegmentSample
+from ca2st_mm.datasets.video import (
     PyAVReader,
     Source,
     choose_reader,
     open_video,
 )
-from ca2st_mm.datasets.transforms import DecodeVideo, OpenVideo, SegmentSample
 
 NAMES = [
     pytest.param(

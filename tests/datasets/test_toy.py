@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ca2st_mm.datasets import AudioVisualDataset
-from ca2st_mm.datasets.media import read_sound
+from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.toy_files import (
     balanced_labels,
     shuffled_sound,
@@ -70,7 +70,7 @@ def test_lists_read_and_agree(folder):
 def test_files_hold_what_they_should(folder):
     path = folder / 'videos' / 'train_00000.mp4'
     assert frames_of(path).shape == (16, 64, 64, 3)
-    sound = read_sound(str(path))
+    sound = read_audio(str(path))
     assert sound.sample_rate == 16000 and sound.start == 0
     assert len(sound.waveform) / 16000 == pytest.approx(16 / 12, abs=0.1)
 

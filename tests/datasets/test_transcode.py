@@ -11,18 +11,18 @@ import pytest
 from test_readers import NAMES, opened, psnr
 
 from ca2st_mm.datasets import AudioVisualDataset
+from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.copy_span import copied_start, copy_span
-from ca2st_mm.datasets.faults import MediaError, NoSoundError
+from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.file_jobs import make_files
-from ca2st_mm.datasets.media import read_sound
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.readers import narrow
 from ca2st_mm.datasets.transcode import (
     Encoding,
     encode,
     extract_sound,
     finished_or_nothing,
 )
+from ca2st_mm.datasets.video import narrow
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'data'
 SPAN = (11.24, 14.04)
@@ -88,8 +88,8 @@ def test_a_trimmed_clip_holds_the_frames_of_the_span(
 def test_the_sound_of_a_clip_keeps_its_place(long_file, tmp_path, how):
     target = str(tmp_path / 'clip.mp4')
     zero = cut_out(how, long_file, target)
-    whole = read_sound(long_file, SPAN[0] + 0.5, SPAN[0] + 1.5)
-    clip = read_sound(target, zero + 0.5, zero + 1.5)
+    whole = read_audio(long_file, SPAN[0] + 0.5, SPAN[0] + 1.5)
+    clip = read_audio(target, zero + 0.5, zero + 1.5)
     size = min(len(whole.waveform), len(clip.waveform))
     assert size > 15990
     pair = whole.waveform[:size], clip.waveform[:size]
@@ -125,7 +125,7 @@ def test_resizing_keeps_times_sound_and_the_way_up(long_file, tmp_path):
         )
         assert after.read([0]).shape[1:] == (32, 48, 3)
         assert np.diff(after._index.keys).max() <= 10
-    old, new = read_sound(long_file), read_sound(target)
+    old, new = read_audio(long_file), read_audio(target)
     assert np.array_equal(old.waveform, new.waveform)
     for name in ('rotated', 'variable_rate', 'odd_size', 'ten_bit'):
         path = str(tmp_path / f'{name}.mp4')
@@ -162,7 +162,7 @@ def test_extracted_sound_shares_the_zero_of_the_video(tmp_path, late):
     click[8000:8200] = 0.8
     write_clip(source, odd_media.pictures(60), 25, click, starts=(0.0, late))
     extract_sound(source, target, 8000)
-    sound = read_sound(target)
+    sound = read_audio(target)
     assert sound.sample_rate == 8000 and sound.start == 0
     heard = np.argmax(np.abs(sound.waveform) > 0.4) / 8000
     assert heard == pytest.approx(late + 0.5, abs=0.01)
@@ -185,7 +185,7 @@ def test_all_or_nothing(tmp_path):
 def test_faults_of_the_source(tmp_path):
     path = str(tmp_path / 'a.mp4')
     odd_media.no_sound(path)
-    with pytest.raises(NoSoundError, match='a.mp4'):
+    with pytest.raises(NoAudioError, match='a.mp4'):
         extract_sound(path, str(tmp_path / 'a.wav'))
     with pytest.raises(MediaError):
         encode(path, str(tmp_path / 'c.mp4'), Encoding(), (50.0, 51.0))

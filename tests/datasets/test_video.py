@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mmaction.datasets.transforms import SampleFrames, ThreeCrop, UniformSample
 
-from ca2st_mm.datasets.media import MediaError
+from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.transforms import (
     DecodeVideo,

@@ -11,11 +11,10 @@ from mmengine.config import Config
 
 from ca2st_mm.apis import Recognizer, Views
 from ca2st_mm.apis.models import build_model
-from ca2st_mm.datasets.media import read_sound
-from ca2st_mm.datasets.readers.base import Source
-from ca2st_mm.datasets.readers.pyav_reader import PyAVReader
+from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.toy_files import write_toy_set
 from ca2st_mm.datasets.toy_world import ToyWorld
+from ca2st_mm.datasets.video import PyAVReader
 from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
 from ca2st_mm.visualization.attention import (
     Point,
@@ -162,14 +161,14 @@ def test_command_writes_pictures_and_a_video_with_sound(toy, tmp_path):
     assert sorted(path.stem for path in tmp_path.glob('*.png')) == names
     assert is_png(tmp_path / 'audio_from_spatial.png')
     video = str(tmp_path / 'attention.mp4')
-    reader = PyAVReader(Source(video))
+    reader = PyAVReader(video)
     assert reader.num_frames == pytest.approx(16, abs=1)
     first, last = reader.read([0, reader.num_frames - 1])
     reader.close()
     # The frames go on, and the line over the sound.
     for panel in np.split(np.abs(first.astype(int) - last), 2, axis=1):
         assert panel.max() > 30
-    ours, theirs = read_sound(video), read_sound(str(toy[2]))
+    ours, theirs = read_audio(video), read_audio(str(toy[2]))
     loud = [np.abs(s.waveform).mean() for s in (ours, theirs)]
     assert loud[0] == pytest.approx(loud[1], rel=0.1)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.media_writer import sound_pieces
+from ca2st_mm.datasets.media_writer import audio_pieces
 from ca2st_mm.web import clips
 from ca2st_mm.web.clips import HEAD, ClipError, check_clip, suffix_of
 
@@ -80,7 +80,7 @@ def test_sound_alone_is_refused(tmp_path):
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('aac', rate=16000)
         stream.layout = 'mono'
-        for piece in sound_pieces(np.zeros(16000, np.float32), 16000, 0):
+        for piece in audio_pieces(np.zeros(16000, np.float32), 16000, 0):
             container.mux(stream.encode(piece))
         container.mux(stream.encode())
     with pytest.raises(ClipError, match='no picture'):

@@ -36,7 +36,7 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
 import ca2st_mm  # noqa: F401  (patches and registers)
-from ca2st_mm.datasets.media import VIDEO_EXTENSIONS
+from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
 from ca2st_mm.datasets.media_writer import write_clip
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -1,20 +1,20 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Write the sound of all videos of a folder as mono wav or flac files.
+"""Write the audio of all videos of a folder as mono wav or flac files.
 
-``python tools/data/extract_audio.py videos sounds --sample-rate 16000``.
-Sample 0 is the zero of the video's clock.  Started again it goes on.
+``python tools/data/extract_audio.py videos audio --sample-rate 16000``.
+The audio starts with its video.  An interrupted run is resumed by starting
+it again.
 """
 
 import argparse
 import sys
-from typing import List, Optional
 
 from media_job import add_common, files_below, run
 
-from ca2st_mm.datasets.transcode import extract_sound
+from ca2st_mm.datasets.transcode import extract_audio
 
 
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder')
@@ -29,15 +29,15 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Extract; see the top of the file."""
     args = parse_args(argv)
     pairs = files_below(args.folder, args.extension, args.out)
 
     def make(target: str) -> None:
-        extract_sound(pairs[target], target, args.sample_rate)
+        extract_audio(pairs[target], target, args.sample_rate)
 
-    return run(list(pairs), make, args.workers)
+    return int(bool(run(list(pairs), make, args.workers)))
 
 
 if __name__ == '__main__':

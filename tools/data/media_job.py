@@ -3,15 +3,14 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, List
 
 from tqdm import tqdm
 
 import ca2st_mm  # noqa: F401
+from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
 from ca2st_mm.datasets.file_jobs import make_files
-
-VIDEOS = ('.mp4', '.mkv', '.avi', '.webm', '.mov', '.m4v', '.mpg')
 
 
 def add_common(parser) -> None:
@@ -19,7 +18,7 @@ def add_common(parser) -> None:
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
 
 
-def files_below(folder: str, extension: str, out: str) -> Dict[str, str]:
+def files_below(folder: str, extension: str, out: str) -> dict[str, str]:
     """Targets of all videos below a folder, with the same tree.
 
     Args:
@@ -33,9 +32,9 @@ def files_below(folder: str, extension: str, out: str) -> Dict[str, str]:
     Raises:
         ValueError: If two videos differ in their extension alone.
     """
-    pairs: Dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for path in sorted(Path(folder).rglob('*')):
-        if path.suffix.lower() not in VIDEOS:
+        if path.suffix.lower() not in VIDEO_EXTENSIONS:
             continue
         target = Path(out, path.relative_to(folder)).with_suffix(extension)
         if str(target) in pairs:
@@ -48,8 +47,8 @@ def files_below(folder: str, extension: str, out: str) -> Dict[str, str]:
 
 
 def run(
-    targets: List[str], make: Callable[[str], None], workers: int
-) -> int:
+    targets: list[str], make: Callable[[str], None], workers: int
+) -> set[str]:
     """Make files under a progress bar and say how it went.
 
     Args:
@@ -58,17 +57,16 @@ def run(
         workers: Threads.
 
     Returns:
-        1 if a file could not be made, else 0.
+        The targets that could not be made.
     """
-    faults, skipped = [], 0
+    failed, skipped = set(), 0
     with tqdm(total=len(targets), unit='file') as bar:
         for done in make_files(targets, make, workers):
             skipped += done.skipped
             if done.fault:
-                faults.append(done.fault)
+                failed.add(done.target)
+                tqdm.write(done.fault, file=sys.stderr)
             bar.update()
-    made = len(targets) - skipped - len(faults)
-    print(f'{made} made, {skipped} there before, {len(faults)} failed')
-    for fault in faults:
-        print(fault, file=sys.stderr)
-    return int(bool(faults))
+    made = len(targets) - skipped - len(failed)
+    print(f'{made} made, {skipped} there before, {len(failed)} failed')
+    return failed

@@ -2,19 +2,19 @@
 """Make all videos of a folder smaller, to be decoded faster.
 
 ``python tools/data/resize_videos.py videos videos_256 --short-side 256``.
-Times, and the sound as it is, are kept.  Started again it goes on.
+Times and audio are kept; frames stand upright and have square pixels.  An
+interrupted run is resumed by starting it again.
 """
 
 import argparse
 import sys
-from typing import List, Optional
 
 from media_job import add_common, files_below, run
 
 from ca2st_mm.datasets.transcode import Encoding, encode
 
 
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder')
@@ -32,7 +32,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Resize; see the top of the file."""
     args = parse_args(argv)
     pairs = files_below(args.folder, args.extension, args.out)
@@ -41,7 +41,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     def make(target: str) -> None:
         encode(pairs[target], target, encoding)
 
-    return run(list(pairs), make, args.workers)
+    return int(bool(run(list(pairs), make, args.workers)))
 
 
 if __name__ == '__main__':

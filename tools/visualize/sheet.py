@@ -21,8 +21,7 @@ from matplotlib.figure import Figure
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.manifest import read_annotations
-from ca2st_mm.datasets.readers.base import Source
-from ca2st_mm.datasets.readers.choose import choose_reader, open_video
+from ca2st_mm.datasets.video import open_video
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.visualization.class_labels import class_labels
 from ca2st_mm.visualization.scores import Scores, read_comparable
@@ -162,7 +161,7 @@ def read_frames(
     Raises:
         MediaError: If the file cannot be read; names it.
     """
-    reader = open_video(Source(path), choose_reader('auto'), span=span)
+    reader = open_video(path, span=span)
     try:
         stamps = reader.frame_stamps
         start = stamps[0] if span[0] is None else span[0]

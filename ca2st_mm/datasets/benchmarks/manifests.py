@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from ..media import MediaError, has_sound
+from ..containers import has_audio
+from ..faults import MediaError
 from .annotations import Clip, LeftOut
 from .media_index import MediaIndex
 from .source import BenchmarkError
@@ -126,7 +127,7 @@ def _seconds(time: float) -> str:
 def _sound_fault(path: str) -> str | None:
     """Why a video has no usable sound, or None."""
     try:
-        return None if has_sound(path) else NO_SOUND
+        return None if has_audio(path) else NO_SOUND
     except MediaError:
         return UNREADABLE
 

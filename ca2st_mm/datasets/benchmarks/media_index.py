@@ -5,7 +5,7 @@ import os
 import os.path as osp
 from collections.abc import Iterable, Sequence
 
-from ..media import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
+from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
 from .source import BenchmarkError
 
 

@@ -6,7 +6,7 @@ import os.path as osp
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..media import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
+from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
 from .annotations import (
     Annotations,
     Benchmark,

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 
+from ..audio import Audio, read_audio
 from ..faults import MediaError
-from ..media import Sound, read_sound
-from ..readers import PyAVReader, Source, narrow
+from ..video import PyAVReader, frames_in_span
 from .samples import Fault, Sample
 
 # -60 dB of full scale: quieter than any recording.
@@ -105,8 +105,8 @@ def _look(
 ) -> tuple[Probe, tuple[float, float]]:
     """Frames of the clip, and the span in which they are shown."""
     span = sample.start, sample.end
-    with PyAVReader(Source(sample.path), 1, span) as reader:
-        low, high = narrow(reader.frame_stamps, span)
+    with PyAVReader(sample.path, span=span) as reader:
+        low, high = frames_in_span(reader.frame_stamps, span)
         if high <= low:
             raise MediaError('video', sample.path, 'no frame in the clip')
         shown = reader.frame_stamps[low:high]
@@ -136,7 +136,7 @@ def _listen(
         if not _has_track(path):
             found.faults.append(('no_sound', 'no sound track'))
         return found
-    sound = read_sound(path, sample.start, sample.end)
+    sound = read_audio(path, sample.start, sample.end)
     if sound is None:
         found.faults.append(('no_sound', 'no sound in the clip'))
         return found
@@ -150,7 +150,7 @@ def _listen(
     return found._replace(peak=round(peak, 5))
 
 
-def _apart(sound: Sound, span: tuple[float, float]) -> tuple[float, float]:
+def _apart(sound: Audio, span: tuple[float, float]) -> tuple[float, float]:
     """Seconds between the starts and between the ends."""
     end = sound.start + len(sound.waveform) / sound.sample_rate
     return abs(sound.start - span[0]), abs(end - span[1])

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Transforms that keep sound and picture on one clock."""
+"""Transforms that keep video and audio on one clock."""
 
 from .audio_augment import (
     AddAudioNoise,

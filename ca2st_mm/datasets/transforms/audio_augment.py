@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Augmentations and corruptions of sound.
+"""Augmentations and corruptions of audio.
 
 Waveform transforms stand between ``LoadAudio`` and ``CropAudio``;
 :class:`MaskSpectrogram` stands after the spectrogram.

@@ -1,16 +1,17 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Sound from the video's container or a file of its own."""
+"""Audio from the video's container or a file of its own."""
+
+import os
 
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
-from torchaudio.functional import resample
 
 from ca2st_mm.registry import TRANSFORMS
 
-from ..faults import NoSoundError
-from ..media import Sound, cut_sound, read_sound
-from .views import count_views
+from ..audio import MAX_SAMPLES, Audio, crop_audio, read_audio, resample_audio
+from ..containers import probe
+from ..faults import MediaError, NoAudioError
+from .video_loading import count_views
 
 # Rate of invented silence where no sample_rate is asked for.
 _SILENCE_RATE = 16000
@@ -18,31 +19,40 @@ _SILENCE_RATE = 16000
 
 @TRANSFORMS.register_module()
 class LoadAudio(BaseTransform):
-    """Load the sound of a clip: mono, on the container's clock.
+    """Load the audio of a clip: mono, on the container's clock.
 
-    Sound comes from ``audio_path`` where the sample has one, otherwise
+    Audio comes from ``audio_path`` where the sample has one, otherwise
     from the container ``filename`` itself (mp4/AAC, mkv/Opus, avi/MP3, wav,
-    ... whatever FFmpeg reads).  A sound file of its own shares the video's
-    zero of time.  Only ``clip_start`` to ``clip_end`` is decoded where the
-    sample has them.
+    ... whatever FFmpeg reads).  An audio file of its own starts with its
+    video: ``ffmpeg -i VIDEO AUDIO`` makes such a file.  Only ``clip_start``
+    to ``clip_end`` is decoded where the sample has them.
 
     Required keys: ``filename``; optional ``audio_path``, ``clip_start``,
-    ``clip_end``, ``frame_stamps`` (length of invented silence), and
-    ``sound`` (a :class:`ca2st_mm.datasets.media.Sound`, or None), which then
-    is used in place of the file.
+    ``clip_end``, ``container_start`` (from ``OpenVideo``), ``frame_stamps``
+    (length of invented silence), and ``audio`` (a
+    :class:`ca2st_mm.datasets.audio.Audio`, or None), which then is used in
+    place of the file.
     Added keys: ``waveform`` float32 (num_samples,), ``sample_rate``,
     ``audio_start`` (seconds of sample 0), ``has_audio`` (bool),
     ``audio_dropped`` (bool).
 
     Args:
-        missing: What to do with a clip without sound (no track, an empty
-            one, or no such sound file): ``'raise'``; ``'silence'``: a
-            track of zeros; ``'drop'``: the sample says
-            ``audios_present = 0`` and the model leaves sound out.
+        missing: What to do with a clip without audio (no stream that can be
+            decoded, an empty one, or no such audio file): ``'raise'``;
+            ``'silence'``: a track of zeros; ``'drop'``: the sample says
+            ``audios_present = 0`` and the model leaves audio out.
             ``has_audio`` records the fact either way.
-        sample_rate: Samples per second to resample to; None keeps the
-            file's rate, as the reference does.
-        margin: Seconds of sound kept around an untrimmed clip.
+        sample_rate: Samples per second to resample to, the rate that the
+            weights of the audio expert were trained at (AST: 16000); None
+            keeps the file's rate, as the reference does.
+        margin: Seconds of audio kept around an untrimmed clip.
+
+    Raises:
+        MediaError: If the file is damaged or exceeds a limit; names it.
+        NoAudioError: If there is no audio and ``missing='raise'``.
+
+    >>> LoadAudio(missing='silence', sample_rate=16000)
+    LoadAudio(missing='silence', sample_rate=16000, margin=0.0)
     """
 
     def __init__(
@@ -60,55 +70,46 @@ class LoadAudio(BaseTransform):
         self.margin = margin
 
     def transform(self, results: dict) -> dict:
-        """Load the sound of ``results``.
-
-        Raises:
-            MediaError: If the file is corrupt; names it.
-            NoSoundError: If there is no sound and ``missing='raise'``.
-        """
+        """Load the audio of ``results``."""
         path = results.get('audio_path') or results['filename']
-        why = 'has no sound'
+        why = 'has no audio that can be decoded'
         try:
-            sound = self._sound(path, results)
+            audio = self._audio(path, results)
         except FileNotFoundError:
-            sound, why = None, 'does not exist'
-        results['has_audio'] = sound is not None
-        results['audio_dropped'] = sound is None and self.missing == 'drop'
-        if sound is None:
-            sound = self._silence(f"'{path}' {why}", results)
-        waveform, rate = sound.waveform, sound.sample_rate
-        if self.sample_rate is not None and rate != self.sample_rate:
-            waveform = resample(
-                torch.from_numpy(waveform), rate, self.sample_rate
-            ).numpy()
-            rate = self.sample_rate
-        results['waveform'] = waveform
-        results['sample_rate'] = rate
-        results['audio_start'] = sound.start
+            audio, why = None, 'does not exist'
+        results['has_audio'] = audio is not None
+        results['audio_dropped'] = audio is None and self.missing == 'drop'
+        if audio is None:
+            audio = self._silence(f"'{path}' {why}", results)
+        audio = resample_audio(audio, self.sample_rate)
+        results['waveform'] = audio.waveform
+        results['sample_rate'] = audio.sample_rate
+        results['audio_start'] = audio.start
         return results
 
-    def _sound(self, path: str, results: dict) -> Sound | None:
-        """The sound of the clip and of the margin around it."""
+    def _audio(self, path: str, results: dict) -> Audio | None:
+        """The audio of the clip and of the margin around it."""
         start, end = results.get('clip_start'), results.get('clip_end')
         start = None if start is None else start - self.margin
         end = None if end is None else end + self.margin
-        if 'sound' not in results:
-            return read_sound(path, start, end)
-        sound = results['sound']
-        return sound and cut_sound(sound, start, end)
+        if 'audio' in results:
+            return crop_audio(results['audio'], start, end)
+        late = 0.0
+        if path != results['filename']:
+            late = _video_start(results) - probe(path).start
+        start = None if start is None else start - late
+        end = None if end is None else end - late
+        audio = read_audio(path, start, end)
+        return audio and audio._replace(start=audio.start + late)
 
-    def _silence(self, fault: str, results: dict) -> Sound:
-        """Zeros as long as the clip.
-
-        Raises:
-            NoSoundError: If ``missing='raise'``.
-        """
+    def _silence(self, fault: str, results: dict) -> Audio:
+        """Zeros as long as the clip, unless ``missing='raise'``."""
         if self.missing == 'raise':
-            raise NoSoundError(
+            raise NoAudioError(
                 f'{fault}. Take its line out of the '
                 "annotation file, or set LoadAudio(missing='silence') or "
                 "LoadAudio(missing='drop').",
-                'no sound',
+                'no audio',
             )
         rate = self.sample_rate or _SILENCE_RATE
         start = results.get('clip_start') or 0.0
@@ -116,8 +117,8 @@ class LoadAudio(BaseTransform):
         if end is None:
             stamps = results.get('frame_stamps')
             end = start + 1.0 if stamps is None else float(stamps[-1])
-        length = max(round((end - start) * rate), 1)
-        return Sound(np.zeros(length, np.float32), rate, start)
+        length = min(max(round((end - start) * rate), 1), MAX_SAMPLES)
+        return Audio(np.zeros(length, np.float32), rate, start)
 
     def __repr__(self) -> str:
         return (
@@ -128,12 +129,12 @@ class LoadAudio(BaseTransform):
 
 @TRANSFORMS.register_module()
 class CropAudio(BaseTransform):
-    """Cut for every view the sound heard while its frames are shown.
+    """Cut for every view the audio heard while its frames are shown.
 
     The span runs from the first to the end of the last sampled frame by
     time stamps, and is widened around its centre to ``min_seconds``.
     Outside of the track there are zeros.  Without this transform the
-    spectrogram takes its window from the whole sound, as the reference
+    spectrogram takes its window from the whole audio, as the reference
     does.
 
     Required keys: those of :class:`LoadAudio`, ``imgs_times`` and
@@ -176,6 +177,12 @@ class CropAudio(BaseTransform):
         waveform, rate = results['waveform'], results['sample_rate']
         first = round((start - results['audio_start']) * rate)
         length = max(round((end - start) * rate), 1)
+        if length > MAX_SAMPLES:
+            raise MediaError(
+                'the audio of',
+                results['filename'],
+                f'its frames lie {(end - start) / 3600:.0f} hours apart',
+            )
         cut = np.zeros(length, np.float32)
         low, high = max(first, 0), min(first + length, len(waveform))
         if high > low:
@@ -187,8 +194,20 @@ class CropAudio(BaseTransform):
         return f'{type(self).__name__}(min_seconds={self.min_seconds})'
 
 
-def sounds_of_views(results: dict) -> tuple:
-    """The sound each view draws from.
+def _video_start(results: dict) -> float:
+    """Second at which the clock of the video starts."""
+    if 'container_start' in results:
+        return results['container_start']
+    if not os.path.exists(results['filename']):
+        return 0.0  # audio alone, or a video in another storage
+    try:
+        return probe(results['filename']).start
+    except MediaError:
+        return 0.0  # whoever reads the video will say so
+
+
+def tracks_of_views(results: dict) -> tuple:
+    """The audio each view draws from.
 
     Args:
         results: A sample after :class:`LoadAudio`.
@@ -198,7 +217,7 @@ def sounds_of_views(results: dict) -> tuple:
         for each view (num_clips * num_crops) the index into that list.
 
     Raises:
-        ValueError: If spatial crops came after the sound was cut.
+        ValueError: If spatial crops came after the audio was cut.
     """
     num_clips, num_crops = count_views(results)
     num_views = num_clips * num_crops
@@ -211,7 +230,7 @@ def sounds_of_views(results: dict) -> tuple:
     )
     if len(pairs) != num_views:
         raise ValueError(
-            f'Sound was cut for {len(pairs)} views but the pictures have '
+            f'Audio was cut for {len(pairs)} views but the frames have '
             f'{num_views}: put FrameTimes and CropAudio after the crops.'
         )
     return pairs, list(range(num_views))

@@ -11,20 +11,18 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from ca2st_mm.registry import TRANSFORMS
 
 from ..faults import EmptyClipError, MediaError
-from ..readers import (
-    Source,
+from ..video import (
+    Span,
     VideoReader,
-    choose_reader,
-    narrow,
+    check_reader,
+    frames_in_span,
     open_video,
 )
-from ..readers.frame_index import Span
-from .views import count_views
 
 
 @TRANSFORMS.register_module()
 class OpenVideo(DecordInit):
-    """MMAction2's ``DecordInit`` with time stamps, clip bounds and manners.
+    """MMAction2's ``DecordInit``, with time stamps and the bounds of a clip.
 
     Beyond ``DecordInit`` it gives the presentation time of every frame and,
     where the sample has ``clip_start``/``clip_end``, narrows
@@ -33,38 +31,49 @@ class OpenVideo(DecordInit):
 
     Files with a local path are opened by it; from other storage the whole
     file is fetched.  A clip out of a longer file is sought by time and only
-    the packets around it are read, always with PyAV; frame numbers then
-    count from the key frame before the clip.
+    the part around it is read; frame numbers then count from the key frame
+    before the clip.
 
     Required keys: ``filename``; optional ``clip_start``, ``clip_end``, and
     ``video_reader``, which then is used in place of the file.
     Added keys: ``video_reader`` (a
-    :class:`ca2st_mm.datasets.readers.VideoReader`), ``total_frames``,
+    :class:`ca2st_mm.datasets.video.VideoReader`), ``total_frames``,
     ``start_index``, ``avg_fps``, ``frame_stamps`` (float64 seconds on the
-    container's clock, one for each frame number).
+    container's clock, one for each frame number), ``container_start``
+    (second at which that clock starts).
 
     Args:
-        reader: ``'decord'``, ``'pyav'``, ``'torchcodec'`` or ``'auto'``
-            (the first of decord, torchcodec, PyAV that is installed).
+        reader: ``'pyav'``; or ``'decord'`` or ``'torchcodec'``, which decode
+            whole files of the plainest kind while PyAV reads all others.
+        square_pixels: Whether frames with oblong pixels are made wider or
+            narrower, as players show them.
         **kwargs: Arguments of ``DecordInit``.
 
     Raises:
         MediaError: If the file cannot be read; names it.
         EmptyClipError: If no frame is shown in the span of the clip.
         ImportError: When built, if the reader is not installed.
+
+    >>> OpenVideo(reader='pyav').square_pixels
+    True
     """
 
-    def __init__(self, reader: str = 'decord', **kwargs: Any) -> None:
+    def __init__(
+        self, reader: str = 'pyav', square_pixels: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        if reader == 'auto':  # accepted for one release
+            reader = 'pyav'
+        check_reader(reader)
         self.reader = reader
-        self._reader_class = choose_reader(reader)
+        self.square_pixels = square_pixels
 
     def transform(self, results: dict) -> dict:
         """Open ``results['filename']``."""
         span = results.get('clip_start'), results.get('clip_end')
         reader = results.get('video_reader') or self._open(results, span)
-        first, behind = narrow(reader.frame_stamps, span)
-        if behind <= first:
+        first, stop = frames_in_span(reader.frame_stamps, span)
+        if stop <= first:
             reader.close()
             raise _empty(reader.path, span, reader.frame_stamps)
         results.update(
@@ -72,36 +81,44 @@ class OpenVideo(DecordInit):
             avg_fps=reader.avg_fps,
             frame_stamps=reader.frame_stamps,
             start_index=first,
-            total_frames=behind - first,
+            total_frames=stop - first,
+            container_start=reader.container_start,
         )
         return results
 
     def _open(self, results: dict, span: Span) -> VideoReader:
-        source = self._source(results['filename'])
-        return open_video(source, self._reader_class, self.num_threads, span)
+        path = results['filename']
+        return open_video(
+            path,
+            self.reader,
+            data=self._data(path),
+            num_threads=self.num_threads,
+            span=span,
+            square_pixels=self.square_pixels,
+        )
 
-    def _source(self, path: str) -> Source:
-        """The path itself where there is one, else the bytes.
+    def _data(self, path: str) -> bytes | None:
+        """The bytes of a file in another storage than the disk.
 
         Raises:
             MediaError: If the storage does not give the file.
         """
-        # ``DecordInit``'s arguments in the words of MMEngine's fileio; None
-        # lets the prefix of the path decide.
-        arguments = None
-        if self.io_backend != 'disk':
-            arguments = dict(backend=self.io_backend, **self.kwargs)
+        if self.io_backend == 'disk':
+            return None
+        # ``DecordInit``'s arguments in the words of MMEngine's fileio.
+        arguments = dict(backend=self.io_backend, **self.kwargs)
         storage = get_file_backend(path, backend_args=arguments)
         if isinstance(storage, LocalBackend):
-            return Source(path)
+            return None
         try:
-            return Source(path, storage.get(path))
+            return storage.get(path)
         except OSError as error:
             raise MediaError('video', path, error) from error
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(reader={self.reader!r}, '
+            f'square_pixels={self.square_pixels}, '
             f'io_backend={self.io_backend!r}, '
             f'num_threads={self.num_threads})'
         )
@@ -163,7 +180,7 @@ class FrameTimes(BaseTransform):
     """Write when the sampled frames are shown.
 
     Place it after spatial crops (``ThreeCrop``), so that every view gets
-    its times, and before sound is cut.
+    its times, and before audio is cut.
 
     Required keys: ``frame_inds``, ``frame_stamps`` (from
     :class:`OpenVideo`), ``num_clips``, ``clip_len``.
@@ -202,3 +219,25 @@ class FrameTimes(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(origin={self.origin!r})'
+
+
+def count_views(results: dict) -> tuple[int, int]:
+    """Number of clips and of spatial crops of a sample.
+
+    A view is one clip under one spatial crop.  ``FormatShape('NCTHW')`` lays
+    views out crop by crop: view ``v`` is clip ``v % num_clips`` under crop
+    ``v // num_clips``.  Audio follows the same order.
+
+    Args:
+        results: The sample, before or after ``FormatShape``.
+
+    Returns:
+        ``(num_clips, num_crops)``; (1, 1) for audio without frames.
+    """
+    num_clips = results.get('num_clips', 1)
+    imgs = results.get('imgs')
+    if imgs is None or not len(imgs):
+        return num_clips, 1
+    if 'input_shape' in results:  # after FormatShape: (views, C, T, H, W)
+        return num_clips, max(len(imgs) // num_clips, 1)
+    return num_clips, max(len(imgs) // (num_clips * results['clip_len']), 1)

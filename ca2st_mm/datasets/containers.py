@@ -1,0 +1,310 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Opening media files: which stream is read, and what a decoder may raise.
+
+Every file is opened here, so that all readers, commands and pages choose the
+same streams and name a file that cannot be read in the same way.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import av
+from av.error import FFmpegError
+from av.stream import Disposition
+from mmengine import fileio
+
+from .faults import MediaError
+
+# What counts as a media file in a folder, in lower case.
+VIDEO_EXTENSIONS = (
+    *('.mp4', '.m4v', '.mov', '.3gp', '.mkv', '.webm', '.avi', '.wmv'),
+    *('.flv', '.mpg', '.mpeg', '.vob', '.ts', '.mts', '.m2ts', '.ogv'),
+    '.gif',
+)
+AUDIO_EXTENSIONS = ('.wav', '.flac', '.ogg', '.mp3', '.m4a', '.aac', '.opus')
+
+_STORES_TIMES = {'mov', 'matroska', 'mpegts', 'flv', 'asf', 'wav', 'flac'}
+# The largest frame: 8K (8192 x 4320) passes.
+MAX_PIXELS = 36_000_000
+
+_CONVERT = (
+    "Convert it with FFmpeg ('ffmpeg -i FILE NEW.mp4'), or take its line out "
+    'of the annotation file.'
+)
+_CORRECT_PATH = 'Correct its path in the annotation file.'
+# PyAV raises the types of Python where FFmpeg's error has one, and
+# AttributeError or UnicodeDecodeError (a ValueError) from half-opened files.
+_DECODER_ERRORS = (
+    *(FFmpegError, OSError, ValueError, RuntimeError, AttributeError),
+    *(IndexError, OverflowError, MemoryError),
+)
+
+
+class StreamInfo(NamedTuple):
+    """One video or audio stream.
+
+    Attributes:
+        index: Its number in the container.
+        codec: Name of the codec; ``'unknown'`` without a decoder.
+        decodable: Whether FFmpeg has a decoder.
+        default: Whether the file flags it as the default.
+        language: Three letters; None if the file says nothing.
+        sample_rate: Audio: samples per second.
+        channels: Audio: number of channels.
+        width: Video: pixels.
+        height: Video: pixels.
+    """
+
+    index: int
+    codec: str
+    decodable: bool
+    default: bool
+    language: str | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+class MediaInfo(NamedTuple):
+    """What the header of a file says.
+
+    Attributes:
+        format: Name of the container, as FFmpeg calls it.
+        start: Second at which the container's clock starts.
+        seconds: Announced length; None if the header does not say it.
+        videos: All video streams, without cover images.
+        audios: All audio streams.
+        video: The video stream that is read; None if there is none.
+        audio: The audio stream that is read; None if there is none.
+    """
+
+    format: str
+    start: float
+    seconds: float | None
+    videos: tuple[StreamInfo, ...]
+    audios: tuple[StreamInfo, ...]
+    video: StreamInfo | None
+    audio: StreamInfo | None
+
+
+def probe(path: str) -> MediaInfo:
+    """Look at the header of a media file, without decoding.
+
+    Args:
+        path: Any file FFmpeg knows.
+
+    Raises:
+        MediaError: If the file cannot be read; names it.
+
+    >>> info = probe('clip.mp4')  # doctest: +SKIP
+    >>> info.audio.sample_rate, info.audio.channels  # doctest: +SKIP
+    (48000, 2)
+    """
+    with (
+        decoder_errors('the streams of', path),
+        open_container(path) as container,
+    ):
+        found: dict[str, tuple[StreamInfo, ...]] = {}
+        chosen: dict[str, StreamInfo | None] = {}
+        for kind in ('video', 'audio'):
+            read = choose_stream(container, kind)
+            infos = {s.index: _info(s) for s in _streams(container, kind)}
+            found[kind] = tuple(infos.values())
+            chosen[kind] = infos[read.index] if read else None
+        length = container.duration
+        return MediaInfo(
+            container.format.name,
+            start_of(container),
+            None if length is None else length / av.time_base,
+            found['video'],
+            found['audio'],
+            chosen['video'],
+            chosen['audio'],
+        )
+
+
+def has_audio(path: str) -> bool:
+    """Whether a file has an audio stream that can be decoded.
+
+    Args:
+        path: Any file FFmpeg knows.
+
+    Raises:
+        MediaError: If the file cannot be read; names it.
+    """
+    return probe(path).audio is not None
+
+
+def open_container(
+    path: str, data: bytes | None = None
+) -> 'av.container.InputContainer':
+    """Open a file.
+
+    Args:
+        path: Its name; one with a colon is a file, one with ``://`` is
+            fetched by MMEngine's file backends.
+        data: The whole file, for storage that has no local paths.
+    """
+    if data is None and '://' in path:
+        data = fileio.get(path)
+    return av.open(
+        f'file:{path}' if data is None else io.BytesIO(data),
+        # FFmpeg decodes a little while it opens a file, and a playlist could
+        # name files elsewhere.
+        options=dict(
+            max_pixels=str(MAX_PIXELS), protocol_whitelist='file,crypto,data'
+        ),
+        # Nobody needs the tags, whatever their encoding.
+        metadata_errors='replace',
+    )
+
+
+def choose_stream(container: 'av.container.InputContainer', kind: str) -> Any:
+    """The stream that is read: the default one, else the first decodable.
+
+    Cover images are no video, and streams without a decoder are left alone:
+    PyAV ends the process when they are decoded.
+
+    Args:
+        container: An open file.
+        kind: ``'video'`` or ``'audio'``.
+
+    Returns:
+        A stream of PyAV, or None.
+    """
+    streams = [s for s in _streams(container, kind) if _is_decodable(s)]
+    default = (s for s in streams if s.disposition & Disposition.default)
+    return next(default, streams[0] if streams else None)
+
+
+def start_of(container: 'av.container.InputContainer') -> float:
+    """Second at which the container's clock starts, that of its first data.
+
+    Args:
+        container: An open file.
+    """
+    return (container.start_time or 0) / av.time_base
+
+
+def stores_times(container: 'av.container.InputContainer') -> bool:
+    """Whether times are stored, so that they are the same after a jump.
+
+    FFmpeg guesses those of avi and of MPEG program streams from what comes
+    before.
+
+    Args:
+        container: An open file.
+    """
+    return not _STORES_TIMES.isdisjoint(container.format.name.split(','))
+
+
+def missing_stream(
+    container: 'av.container.InputContainer', kind: str, path: str
+) -> MediaError:
+    """The error for a file in which ``choose_stream`` finds nothing.
+
+    Args:
+        container: An open file.
+        kind: ``'video'`` or ``'audio'``.
+        path: The file.
+    """
+    if any(True for _ in _streams(container, kind)):
+        why = f'FFmpeg has no decoder for the codec of its {kind}'
+        return MediaError(kind, path, why, _CONVERT)
+    return MediaError(kind, path, f'it has no {kind} stream', _CORRECT_PATH)
+
+
+@contextmanager
+def decoder_errors(kind: str, path: str) -> Iterator[None]:
+    """Turn what decoders raise into an error that names the file.
+
+    Args:
+        kind: What is read: ``'video'``, ``'the audio of'``.
+        path: The file.
+
+    Raises:
+        MediaError: In place of the error.
+    """
+    try:
+        yield
+    except MediaError:
+        raise
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise MediaError(
+            kind, path, error.strerror or error, _CORRECT_PATH
+        ) from error
+    except MemoryError as error:
+        why = 'decoding it takes more memory than there is'
+        raise MediaError(kind, path, why) from error
+    except _DECODER_ERRORS as error:
+        raise MediaError(kind, path, _cause(error)) from error
+
+
+def decode(
+    container: 'av.container.InputContainer', stream: Any
+) -> Iterator[tuple[av.Packet, list]]:
+    """Packets with their frames; a damaged packet has none.
+
+    Players drop a packet that cannot be decoded and go on, and so does this.
+
+    Args:
+        container: An open file.
+        stream: The stream.
+
+    Raises:
+        FFmpegError: If nothing at all could be decoded.
+    """
+    any_frame, last_error = False, None
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except EOFError:
+            frames = []
+        except FFmpegError as error:
+            frames, last_error = [], error
+        any_frame = any_frame or bool(frames)
+        yield packet, frames
+    if last_error is not None and not any_frame:
+        raise last_error
+
+
+def _streams(container: 'av.container.InputContainer', kind: str) -> Iterator:
+    """All streams of a kind that are no cover images."""
+    for stream in getattr(container.streams, kind):
+        if not stream.disposition & Disposition.attached_pic:
+            yield stream
+
+
+def _is_decodable(stream: Any) -> bool:
+    return stream.codec_context is not None
+
+
+def _info(stream: Any) -> StreamInfo:
+    decodable = _is_decodable(stream)
+    info = StreamInfo(
+        index=stream.index,
+        codec=stream.codec_context.name if decodable else 'unknown',
+        decodable=decodable,
+        default=bool(stream.disposition & Disposition.default),
+        language=stream.language,
+    )
+    if not decodable:
+        return info
+    context = stream.codec_context
+    if stream.type == 'audio':
+        return info._replace(
+            sample_rate=context.sample_rate,
+            channels=context.layout.nb_channels,
+        )
+    return info._replace(width=context.width, height=context.height)
+
+
+def _cause(error: Exception) -> str:
+    """The telling part of a decoder's message."""
+    system = getattr(error, 'strerror', None)  # OSError, PyAV's errors
+    text = system or str(error).strip() or type(error).__name__
+    # decord puts a C++ location before its message and a stack trace after.
+    return text.split('Stack trace')[0].rsplit('] ', maxsplit=1)[-1]

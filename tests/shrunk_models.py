@@ -1,8 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The models of our configs, small enough for a test."""
+"""Models and data loaders of our configs, small enough for a test."""
+
+import copy
 
 TINY = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48)
 WIDTHS = {768: 24, 384: 12}
+SIDE, SPEC = 32, (96, 36)
 
 
 def shrink(node):
@@ -16,9 +19,9 @@ def shrink(node):
     if kind.endswith('Expert'):
         node['arch'] = TINY
     if kind in ('CLIPExpert', 'VideoMAEExpert'):
-        node['img_size'] = 32
+        node['img_size'] = SIDE
     if kind == 'ASTExpert':
-        node['spec_size'] = (96, 36)
+        node['spec_size'] = SPEC
     if kind == 'BottleneckCrossAttention':
         node['num_heads'] = 2
         node['start_layer'] = min(node.get('start_layer', 0), 1)
@@ -35,3 +38,24 @@ def without_init(node):
     if isinstance(node, (list, tuple)):
         return type(node)(without_init(child) for child in node)
     return node
+
+
+def shrink_loader(loader):
+    """A data loader of a recipe: two clips, small frames and spectrograms."""
+    loader = copy.deepcopy(loader.to_dict())
+    loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    if loader['sampler']['type'] == 'WholeStepSampler':
+        loader['sampler']['clips_per_step'] = 2
+    dataset = loader['dataset']
+    # Collects garbage in all loaded modules, half a second each time.
+    dataset['serialize_data'] = False
+    for step in dataset['pipeline']:
+        if step['type'] == 'Resize':
+            step['scale'] = tuple(
+                SIDE if length == 224 else length for length in step['scale']
+            )
+        if 'crop_size' in step:
+            step['crop_size'] = SIDE
+        if step['type'] == 'LogMelSpectrogram':
+            step.update(num_frames=SPEC[0], num_mels=SPEC[1])
+    return loader

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import sys
 import types
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,10 @@ class VindLULoader(importlib.abc.Loader):
             self._leave_out(module)
             return
         try:
-            self.loader.exec_module(module)
+            with warnings.catch_warnings():
+                # It imports a module that timm has moved.
+                warnings.simplefilter('ignore', FutureWarning)
+                self.loader.exec_module(module)
         except ImportError as error:
             logger.debug('VindLU of MMAction2 is left out: %s', error)
             self._leave_out(module)

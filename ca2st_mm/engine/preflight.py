@@ -1,8 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Look for every file a config names before a long run starts.
 
-Weights of the zoo (``zoo://NAME``) are fetched.  For its other files a config
-may say where they come from in a top-level dict ``fetch``, path to sentence::
+Weights of the zoo (``zoo://NAME``) are fetched.  For the annotation files of a
+benchmark (``data/<benchmark>/...``) the message names the tool that writes
+them; for other files a config may say where they come from in a top-level
+dict ``fetch``, path to sentence::
 
     fetch = {'data/mine/train.csv': 'list your training clips'}
 """
@@ -79,11 +81,25 @@ def _find_locally(needed: NeededFile, hints: Mapping[str, str]) -> str | None:
     if osp.exists(osp.expanduser(needed.path)):
         return None
     place = osp.abspath(osp.expanduser(needed.path))
-    source = hints.get(needed.path) or f'get {needed.what}'
+    source = hints.get(needed.path) or _source(needed)
     return (
         f'{needed.path} ({source}; put it at {place}, or name another place '
         f'{_elsewhere(needed)})'
     )
+
+
+def _source(needed: NeededFile) -> str:
+    """Where a missing file comes from."""
+    # Imported here: a run whose files are all there does not need it.
+    from ca2st_mm.datasets.benchmarks import BENCHMARKS
+
+    for benchmark in BENCHMARKS.values():
+        if osp.dirname(needed.path) == f'data/{benchmark.folder}':
+            return (
+                f'tools/data/{benchmark.name}/prepare.py writes it from the '
+                'official lists'
+            )
+    return f'get {needed.what}'
 
 
 def _fetch(needed: NeededFile) -> str | None:

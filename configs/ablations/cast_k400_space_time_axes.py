@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CAST whose experts look at all tokens of each other.
+"""CAST whose experts attend to all tokens of each other.
 
 In the paper (EPIC-KITCHENS-100, Table 1e) this costs 1.5 points of action
 accuracy against time and space, and is slower.

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """CAVA exactly as the authors' code computes and trains it.
 
-Our defaults mend what looks like an oversight; a released checkpoint or an
+Our defaults correct what looks like an oversight; a released checkpoint or an
 exact retraining needs each of them as it was.
 """
 
@@ -29,7 +29,7 @@ model = dict(
         ),
         links=[link],
     ),
-    # Label and pictures are blended with slightly different shares.
+    # Labels and frames are blended in slightly different ratios.
     data_preprocessor=dict(
         blending=dict(type='ReferenceMultiStreamBlending'),
     ),

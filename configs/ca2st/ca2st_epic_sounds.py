@@ -6,19 +6,10 @@ Their recipe is not known; this is the one of CAVA.
 
 _base_ = [
     '../_base_/models/ca2st_vit-base.py',
-    '../_base_/datasets/epic_sounds_audio_visual.py',
-    '../_base_/schedules/adamw_50e.py',  # our choice, as CAVA
-    '../_base_/default_runtime.py',
+    '../_base_/datasets/segments_audio_visual.py',
+    '../_base_/training.py',  # 50 epochs: our choice, as CAVA
 ]
 
-fetch = {
-    'data/epic_sounds/train.csv': (
-        'list the training clips of EPIC-SOUNDS with the columns file,label'
-    ),
-    'data/epic_sounds/val.csv': (
-        'list the validation clips of EPIC-SOUNDS with the columns file,label'
-    ),
-}
 # Our choice: those of EPIC-KITCHENS-100, the same kitchens.
 videomae = 'zoo://videomae_vit-base-p16_ek100-pre'
 model = dict(
@@ -40,19 +31,23 @@ model = dict(
         ),
     ),
 )
+
+dataset = dict(data_root='data/epic_sounds', num_classes=44)
+# Our choice, as CAVA; the authors' is unknown.
+train_dataloader = dict(
+    batch_size=6,
+    sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
+    dataset=dataset,
+)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = dict(dataset=dataset)
+val_evaluator = dict(metric=dict(type='SoundEventMetric'))
+test_evaluator = val_evaluator
+
 # Our choice, as CAVA; the authors' are unknown.
 optim_wrapper = dict(
     accumulative_counts=4,
     optimizer=dict(lr=5e-4),
     paramwise_cfg=dict(layer_decay=0.8),
 )
-param_scheduler = [dict(_base_.param_scheduler[0], min_ratio=2e-3)]  # to 1e-6
-# Our choice, as CAVA; the authors' is unknown.
-train_dataloader = dict(
-    batch_size=6,
-    sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
-)
-default_hooks = dict(
-    checkpoint=dict(save_best='acc/top1'),
-    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
-)
+param_scheduler = [dict(_base_.warmup_cosine, min_ratio=2e-3)]  # to 1e-6

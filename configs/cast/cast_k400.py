@@ -3,37 +3,35 @@
 
 _base_ = [
     '../_base_/models/cast_vit-base.py',
-    '../_base_/datasets/kinetics400_rgb.py',
-    '../_base_/schedules/adamw_70e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/datasets/dense_rgb.py',
+    '../_base_/training.py',
 ]
 
-fetch = {
-    'data/kinetics400/train.csv': (
-        'tools/data/kinetics400/prepare.py writes it from the official lists'
-    ),
-    'data/kinetics400/val.csv': (
-        'tools/data/kinetics400/prepare.py writes it from the official lists'
-    ),
-}
 model = dict(
     data_preprocessor=dict(
         type='MultiStreamDataPreprocessor',
-        # Half of the batches are mixed up.
+        # Half of the batches are mixed.
         blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.5),
     ),
 )
-# The authors: 6 clips a GPU x 6 accumulation steps x 16 GPUs.
+
+dataset = dict(data_root='data/kinetics400', num_classes=400)
+# Five clips times three crops.
+test_pipeline = [
+    dict(step, num_clips=5) if step['type'] == 'DenseSample' else step
+    for step in _base_.test_pipeline
+]
+# The authors: 6 clips a GPU x 6 accumulated batches x 16 GPUs.
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 6),
+    dataset=dataset,
 )
+val_dataloader = dict(dataset=dataset)
+test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+
 optim_wrapper = dict(accumulative_counts=6)
-default_hooks = dict(
-    checkpoint=dict(save_best='acc/top1'),
-    linear_scaling=dict(
-        type='LinearScalingHook',
-        base_batch_size=256,
-        recipe_batch_size=576,
-    ),
-)
+max_epochs = 70
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [dict(_base_.warmup_cosine, end=max_epochs)]
+default_hooks = dict(linear_scaling=dict(recipe_batch_size=576))

@@ -7,19 +7,10 @@ recipe is that of CAVA (our choice).
 """
 
 _base_ = [
-    '../_base_/datasets/vggsound_audio.py',
-    '../_base_/schedules/adamw_50e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/datasets/dense_audio_visual.py',
+    '../_base_/training.py',
 ]
 
-fetch = {
-    'data/vggsound/train.csv': (
-        'tools/data/vggsound/prepare.py writes it from the official lists'
-    ),
-    'data/vggsound/test.csv': (
-        'tools/data/vggsound/prepare.py writes it from the official lists'
-    ),
-}
 model = dict(
     type='RecognizerAudio',
     backbone=dict(
@@ -46,8 +37,26 @@ model = dict(
         std=[9.1379948],  # AST divides by twice AudioSet's deviation
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
-default_hooks = dict(
-    checkpoint=dict(save_best='acc/top1'),
-    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
+
+pack = dict(
+    type='PackActionInputs', meta_keys=('filename', 'clip_id', 'has_audio')
 )
+train_pipeline = [
+    _base_.load_audio,
+    dict(_base_.spectrogram, position='random'),
+    dict(type='MaskSpectrogram', time=70, freq=20, num_masks=2),
+    pack,
+]
+# One window from the middle: clips are hardly longer than it.
+test_pipeline = [
+    _base_.load_audio,
+    dict(_base_.spectrogram, position=0.5),
+    pack,
+]
+dataset = dict(data_root='data/vggsound', num_classes=309)
+test_dataset = dict(dataset, ann_file='test.csv', pipeline=test_pipeline)
+train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=test_dataset)
+test_dataloader = dict(batch_size=8, dataset=test_dataset)
+
+optim_wrapper = dict(optimizer=dict(lr=5e-4))

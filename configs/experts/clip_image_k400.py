@@ -5,20 +5,8 @@ A 4-D batch of images is a clip of one frame; the head averages eight of them.
 The recipe is that of CAST (our choice).
 """
 
-_base_ = [
-    '../_base_/datasets/kinetics400_images.py',
-    '../_base_/schedules/adamw_70e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/datasets/dense_rgb.py', '../_base_/training.py']
 
-fetch = {
-    'data/kinetics400/train.csv': (
-        'tools/data/kinetics400/prepare.py writes it from the official lists'
-    ),
-    'data/kinetics400/val.csv': (
-        'tools/data/kinetics400/prepare.py writes it from the official lists'
-    ),
-}
 model = dict(
     type='Recognizer2D',
     backbone=dict(
@@ -45,7 +33,42 @@ model = dict(
         std=[58.395, 57.12, 57.375],
     ),
 )
-default_hooks = dict(
-    checkpoint=dict(save_best='acc/top1'),
-    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
+
+image_format = dict(type='FormatShape', input_format='NCHW')
+pack = dict(
+    type='PackActionInputs', meta_keys=('img_shape', 'filename', 'clip_id')
 )
+train_pipeline = [
+    dict(type='OpenVideo'),
+    dict(type='SampleFrames', clip_len=1, num_clips=8),
+    dict(type='DecodeVideo'),
+    *_base_.rand_augment,
+    *_base_.random_crop,
+    dict(type='Flip', flip_ratio=0.5),
+    image_format,
+    pack,
+]
+val_pipeline = [
+    dict(type='OpenVideo'),
+    dict(type='UniformSample', clip_len=8, num_clips=1, test_mode=True),
+    dict(type='DecodeVideo'),
+    *_base_.centre_crop,
+    image_format,
+    pack,
+]
+test_pipeline = [
+    dict(type='OpenVideo'),
+    dict(type='SegmentSample', clip_len=8, num_clips=1, test_mode=True),
+    dict(type='DecodeVideo'),
+    *_base_.three_crops,
+    image_format,
+    pack,
+]
+dataset = dict(data_root='data/kinetics400', num_classes=400)
+train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))
+test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+
+max_epochs = 70
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [dict(_base_.warmup_cosine, end=max_epochs)]

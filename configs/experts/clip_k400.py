@@ -5,20 +5,8 @@ Adapters and final norm are trained; ``adapter_ratio=None, frozen_parts=()``
 trains the expert itself.  The recipe is that of CAST (our choice).
 """
 
-_base_ = [
-    '../_base_/datasets/kinetics400_rgb.py',
-    '../_base_/schedules/adamw_70e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/datasets/dense_rgb.py', '../_base_/training.py']
 
-fetch = {
-    'data/kinetics400/train.csv': (
-        'tools/data/kinetics400/prepare.py writes it from the official lists'
-    ),
-    'data/kinetics400/val.csv': (
-        'tools/data/kinetics400/prepare.py writes it from the official lists'
-    ),
-}
 model = dict(
     type='Recognizer3D',
     backbone=dict(
@@ -44,17 +32,39 @@ model = dict(
         std=[58.395, 57.12, 57.375],
     ),
 )
-# Recognizer3D takes the pictures alone, not a dict of streams.
+
+# Recognizer3D takes a plain tensor of frames.
 pack = dict(
     type='PackActionInputs', meta_keys=('img_shape', 'filename', 'clip_id')
 )
-train_pipeline = _base_.train_pipeline[:-1] + [pack]
-val_pipeline = _base_.val_pipeline[:-1] + [pack]
-test_pipeline = _base_.test_pipeline[:-1] + [pack]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-default_hooks = dict(
-    checkpoint=dict(save_best='acc/top1'),
-    linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
-)
+train_pipeline = [
+    pack if step['type'] == 'PackActionInputs' else step
+    for step in _base_.train_pipeline
+]
+val_pipeline = [
+    pack if step['type'] == 'PackActionInputs' else step
+    for step in _base_.val_pipeline
+]
+# Five clips times three crops.
+test_pipeline = [
+    dict(type='OpenVideo'),
+    dict(
+        type='DenseSample',
+        clip_len=16,
+        interval=4,
+        num_clips=5,
+        test_mode=True,
+    ),
+    dict(type='DecodeVideo'),
+    *_base_.three_crops,
+    dict(type='FormatShape', input_format='NCTHW'),
+    pack,
+]
+dataset = dict(data_root='data/kinetics400', num_classes=400)
+train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))
+test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+
+max_epochs = 70
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [dict(_base_.warmup_cosine, end=max_epochs)]

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""AST alone on all classes of the toy: sees nothing."""
+"""AST alone on all classes of the toy data set: audio only."""
 
 _base_ = './experts/ast_pitch.py'
 

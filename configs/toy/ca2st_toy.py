@@ -1,11 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CA2ST on the toy: appearance, motion and sound."""
+"""CA2ST on the toy data set: appearance, motion and audio."""
 
 _base_ = [
     '../_base_/models/toy_experts.py',
-    '../_base_/datasets/toy_audio_visual.py',
-    '../_base_/schedules/toy_adamw.py',
-    '../_base_/toy_runtime.py',
+    '../_base_/datasets/toy.py',
+    '../_base_/toy_training.py',
 ]
 
 b_ca = dict(type='BottleneckCrossAttention', num_heads=4)

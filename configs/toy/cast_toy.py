@@ -1,11 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CAST on the toy: appearance and motion, no sound."""
+"""CAST on the toy data set: appearance and motion, no audio."""
 
 _base_ = [
     '../_base_/models/toy_experts.py',
-    '../_base_/datasets/toy_rgb.py',
-    '../_base_/schedules/toy_adamw.py',
-    '../_base_/toy_runtime.py',
+    '../_base_/datasets/toy.py',
+    '../_base_/toy_training.py',
 ]
 
 model = dict(
@@ -38,16 +37,11 @@ model = dict(
         preprocessors=dict(imgs=_base_.imgs_preprocessor),
     ),
 )
-# A multi-expert model takes its streams by name, even a single one.
-test_pipeline = [
-    *_base_.test_pipeline[:-1],
-    dict(
-        type='PackActionInputs',
-        collect_keys=('imgs',),
-        meta_keys=('img_shape', 'filename'),
-    ),
-]
+
+test_pipeline = _base_.frames_pipeline
 train_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_evaluator = dict(type='AccMetric', metric_list=('top_k_accuracy',))
+test_evaluator = val_evaluator
 work_dir = 'work_dirs/toy/cast_toy'

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CLIP alone on all classes of the toy: sees no motion, hears nothing."""
+"""CLIP alone on all classes of the toy data set: no motion, no audio."""
 
 _base_ = './experts/clip_shape.py'
 

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""VideoMAE alone on all classes of the toy: hears nothing."""
+"""VideoMAE alone on all classes of the toy data set: no audio."""
 
 _base_ = './experts/videomae_direction.py'
 

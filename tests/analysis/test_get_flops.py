@@ -164,7 +164,7 @@ def test_an_unknown_expert_is_named():
 
 
 def test_a_config_without_a_model_is_refused():
-    config = CONFIGS / '_base_/schedules/adamw_50e.py'
+    config = CONFIGS / '_base_/training.py'
     stopped = run_tool('analysis/get_flops.py', config)
     assert stopped == f'{config} has no model with a backbone'
     assert run_tool('analysis/get_flops.py', 'missing.py') == 2

@@ -1,48 +1,35 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The page about benchmarks names what there is."""
+"""The table of benchmarks names every recipe, its views and its metric."""
 
 import re
-from pathlib import Path
 
-from mmaction.registry import METRICS
-from mmengine.config import Config
+from test_configs import CONFIGS, load
+from test_recipes import RECIPES
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / 'docs/benchmarks.md').read_text()
-BASES = ROOT / 'configs/_base_/datasets'
+PAGE = (CONFIGS.parent / 'docs/benchmarks.md').read_text()
 
 
-def table_rows():
-    """(config, metric) of every row of the first table."""
-    for line in PAGE.split('## Numbers')[0].splitlines():
+def rows():
+    """(recipes, views, metric) of each row."""
+    for line in PAGE.splitlines():
         cells = [cell.strip() for cell in line.split('|')]
-        if len(cells) < 8 or '`' not in line:
-            continue
-        configs = re.findall('`(.*?)`', cells[2])
-        metrics = re.findall('`(.*?)`', cells[6])
-        full = [
-            configs[0].replace('_rgb', name) if name[0] == '_' else name
-            for name in configs
-        ]
-        yield full, metrics
+        names = re.findall('`(ca.*?)`', cells[2]) if len(cells) > 6 else []
+        if names:
+            yield names, cells[4][:5], cells[6].strip('`')
 
 
-def test_every_config_is_on_the_page_with_its_metric():
-    named = {}
-    for configs, metrics in table_rows():
-        for place, name in enumerate(configs):
-            named[name] = metrics[min(place, len(metrics) - 1)]
-    actual = {
-        path.stem: Config.fromfile(path).test_evaluator.metric.type
-        for path in BASES.glob('*.py')
-        if not path.stem.startswith(('toy', 'common'))
-        and not path.stem.endswith(('_labels', '_images'))
-    }
-    assert named == actual
-
-
-def test_what_the_page_names_exists():
-    for name in re.findall(r'`(\w+(?:Metric|Submission))`', PAGE):
-        assert name in METRICS
-    for path in re.findall(r'(tools/\S+\.py)', PAGE):
-        assert (ROOT / path).exists()
+def test_every_recipe_is_on_the_page_with_its_views_and_metric():
+    named = {name for names, *_ in rows() for name in names}
+    assert named == {name.split('/')[1] for name in RECIPES}
+    for names, views, metric in rows():
+        for name in names:
+            cfg = load(f'{name.split("_")[0]}/{name}')
+            [clips] = [
+                step.num_clips
+                for step in cfg.test_dataloader.dataset.pipeline
+                if 'num_clips' in step
+            ]
+            assert f'{clips} x 3' == views
+            plain = 'ClipAcc' if name[:4] == 'cast' else 'AudioVisualAcc'
+            expected = metric or f'{plain}Metric'
+            assert cfg.test_evaluator.metric.type == expected

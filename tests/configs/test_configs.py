@@ -1,6 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Every config builds, learns in all of its parts and names its files."""
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -156,6 +158,7 @@ def test_pipelines_and_schedule_build(name):
             assert dataset.test_mode
     assert cfg.custom_imports.imports == ['ca2st_mm']
     assert cfg.default_scope == 'mmaction'
+    assert 'find_unused_parameters' not in cfg  # all learn; see above
     for schedule in cfg.param_scheduler:
         last = schedule.get('end', schedule.get('total_steps'))
         assert last <= cfg.train_cfg.max_epochs
@@ -185,32 +188,56 @@ def test_as_many_trained_parameters_as_the_reference(
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
-def test_says_what_to_fetch(name, tmp_path, monkeypatch):
+def test_a_missing_annotation_file_comes_with_the_tool_that_writes_it(
+    name, tmp_path, monkeypatch
+):
     cfg = load(name)
     monkeypatch.chdir(tmp_path)
-    message = ''
     for mode in ('train', 'test'):
         with pytest.raises(MissingFileError) as caught:
             check_files(cfg, mode)
-        message += str(caught.value)
-    for path, source in cfg.fetch.items():
-        assert f'{path} ({source}' in message
-    assert '(get ' not in message  # every missing file has its sentence
-
-
-def test_no_config_names_a_machine_path():
-    for path in CONFIGS.rglob('*.py'):
-        assert '/work/' not in path.read_text(), path
+        for part in str(caught.value).split(';'):
+            if '.csv (' in part:
+                [tool] = re.findall(r'tools/data/\w+/prepare.py', part)
+                assert (CONFIGS.parent / tool).exists()
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
-def test_rates_follow_the_batch(name):
+def test_learning_rates_follow_the_batch_size(name):
     """In default_hooks: another list of custom_hooks keeps it."""
+    scaling = load(name).default_hooks.linear_scaling
+    assert (scaling.type, scaling.base_batch_size) == (
+        'LinearScalingHook',
+        256,
+    )
+
+
+def bases_of(path):
+    """The base files that a config names itself."""
+    [bases] = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == '_base_'
+    ] or [[]]
+    bases = [bases] if isinstance(bases, str) else bases
+    return [(path.parent / base).resolve() for base in bases]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_recipe_is_at_most_five_files_three_deep(name):
+    found = {(CONFIGS / f'{name}.py').resolve()}
+    level, depth = found, 0
+    while level:
+        depth += 1
+        level = {base for path in level for base in bases_of(path)}
+        found |= level
+    assert depth <= 3
+    assert len(found) <= 5
+
+
+@pytest.mark.parametrize('name', ['ca2st/ca2st_k400', 'toy/ast_toy'])
+def test_a_printed_config_is_the_same_config(name, tmp_path):
+    """``print(Config.fromfile(...).pretty_text)``, or ``cfg.dump``."""
     cfg = load(name)
-    assert cfg.default_hooks.linear_scaling.type == 'LinearScalingHook'
-    assert 'auto_scale_lr' not in cfg
-
-
-def test_no_config_looks_for_unused_parameters():
-    for path in CONFIGS.rglob('*.py'):
-        assert 'find_unused_parameters' not in path.read_text(), path
+    cfg.dump(tmp_path / 'printed.py')
+    assert Config.fromfile(tmp_path / 'printed.py').to_dict() == cfg.to_dict()

@@ -103,7 +103,7 @@ def loader(dataset, batch_size, sampler=None, **changes):
 
 def recipe(epochs, warmup=1):
     """The optimizer and schedule that our configs train with."""
-    cfg = Config.fromfile(CONFIGS / '_base_/schedules/adamw_50e.py')
+    cfg = Config.fromfile(CONFIGS / '_base_/training.py')
     cfg.optim_wrapper.optimizer.lr = RATE
     cfg.param_scheduler[0].update(warmup=warmup, end=epochs)
     return dict(
@@ -119,9 +119,10 @@ def train(config, losses=None, name='run', engine=Runner, **changes):
     cfg = {**config, **changes}
     losses = losses or Losses()
     hooks = [*cfg.pop('custom_hooks', []), losses]
-    runtime = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
+    runtime = Config.fromfile(CONFIGS / '_base_/training.py')
     default_hooks = copy.deepcopy(runtime.default_hooks.to_dict())
     default_hooks['checkpoint']['save_best'] = None
+    del default_hooks['linear_scaling']  # tests that need it add their own
     for hook in ('checkpoint', 'non_finite_loss'):
         default_hooks[hook].update(cfg.pop(hook, {}))
     cfg.setdefault('log_level', 'WARNING')

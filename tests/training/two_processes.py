@@ -203,7 +203,7 @@ def random_draws(folder):
     )
     # Built after the seed is set, so that each process starts elsewhere.
     config['model'] = model
-    runtime = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
+    runtime = Config.fromfile(CONFIGS / '_base_/training.py')
     config['randomness'] = dict(runtime.randomness, seed=3)
     seen = Draws()
     train(config, seen, name='draws', work_dir=str(folder / f'draws-{WORLD}'))

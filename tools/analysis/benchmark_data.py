@@ -40,7 +40,7 @@ from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
 from ca2st_mm.datasets.media_writer import write_clip
 
 _ROOT = Path(__file__).resolve().parents[2]
-_DEFAULT = _ROOT / 'configs/_base_/datasets/kinetics400_audio_visual.py'
+_DEFAULT = _ROOT / 'configs/ca2st/ca2st_k400.py'
 _FPS, _RATE = 30, 44100
 
 # Stage of each transform; others change frames.

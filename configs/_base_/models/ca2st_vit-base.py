@@ -1,12 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CA2ST, ViT-B/16: CAST, and an ear.
+"""CA2ST, ViT-B/16: appearance (CLIP), motion (VideoMAE) and audio (AST).
 
-The audio expert (AST) joins in the last three layers: it exchanges with the
-spatial and with the temporal expert.  The links run in list order and each
-sees what the earlier ones wrote.  62 M of 320 M parameters are trained.
+CAST, and an audio expert that joins in the last three layers: it exchanges
+with the spatial and with the temporal expert.  62 M of 320 M parameters are
+trained.
 """
-
-_base_ = './cast_vit-base.py'
 
 b_ca = dict(
     type='BottleneckCrossAttention',
@@ -18,11 +16,34 @@ b_ca = dict(
 )
 # From layer 9 or from 0: the authors' code has both, and what the paper used
 # is unknown.  Our choice is 9, which their count of operations is made with.
-with_sound = dict(b_ca, position='timestamp', start_layer=9)
+with_audio = dict(b_ca, position='timestamp', start_layer=9)
 
 model = dict(
+    type='MultiExpertRecognizer',
     backbone=dict(
+        type='MultiExpertBackbone',
         experts=dict(
+            spatial=dict(
+                type='CLIPExpert',
+                num_frames=8,
+                frame_stride=2,  # one frame per tubelet of VideoMAE
+                drop_path_rate=0.2,
+                init_cfg=dict(
+                    type='Pretrained',
+                    checkpoint='zoo://clip_vit-base-p16_openai',
+                ),
+            ),
+            temporal=dict(
+                type='VideoMAEExpert',
+                num_frames=16,
+                drop_path_rate=0.2,
+                # The released models start from fine-tuned weights; the
+                # paper's text says pre-trained (`-k400-pre`).
+                init_cfg=dict(
+                    type='Pretrained',
+                    checkpoint='zoo://videomae_vit-base-p16_k400-ft',
+                ),
+            ),
             audio=dict(
                 type='ASTExpert',
                 spec_size=(1024, 128),  # 10.24 s, AST's own length
@@ -36,30 +57,46 @@ model = dict(
                 ),
             ),
         ),
-        inputs=dict(audio='audios'),
+        inputs=dict(spatial='imgs', temporal='imgs', audio='audios'),
         exchange='sequential',
+        # In this order; each link sees what the earlier ones wrote.
         links=[
             dict(b_ca, axes=dict(spatial='time', temporal='space')),
-            dict(with_sound, axes=dict(spatial='all', audio='all')),
-            dict(with_sound, axes=dict(temporal='all', audio='all')),
+            dict(with_audio, axes=dict(spatial='all', audio='all')),
+            dict(with_audio, axes=dict(temporal='all', audio='all')),
         ],
-        # One way down and up per expert and layer, for all of its links.
+        # One bottleneck per expert and layer, for all of its links.
         share_bottlenecks=True,
         time_encoders=dict(
             imgs=dict(embed_dims=384),  # the width of the bottleneck
             audios=dict(embed_dims=384),
         ),
+        missing_inputs='raise',
     ),
     cls_head=dict(
-        in_channels=dict(audio=768),
+        type='FusionHead',
+        num_classes=400,
+        in_channels=dict(spatial=768, temporal=768, audio=768),
         adapters=dict(
+            spatial=dict(type='Adapter'),
+            temporal=dict(type='Adapter'),
             audio=dict(
                 type='Adapter', activation='quick_gelu', zero_init=False
             ),
         ),
+        label_smooth_eps=0.1,
+        average_clips='prob',
     ),
     data_preprocessor=dict(
+        type='MultiModalDataPreprocessor',
         preprocessors=dict(
+            imgs=dict(
+                type='ActionDataPreprocessor',
+                format_shape='NCTHW',
+                # ImageNet statistics for all experts, CLIP included.
+                mean=[123.675, 116.28, 103.53],
+                std=[58.395, 57.12, 57.375],
+            ),
             audios=dict(
                 type='ActionDataPreprocessor',
                 format_shape='NCHW',
@@ -73,4 +110,6 @@ model = dict(
             ),
         ),
     ),
+    # Bounds the memory of multi-view testing (our choice).
+    test_cfg=dict(max_testing_views=5),
 )

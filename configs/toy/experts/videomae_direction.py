@@ -3,9 +3,8 @@
 
 _base_ = [
     '../../_base_/models/toy_experts.py',
-    '../../_base_/datasets/toy_rgb.py',
-    '../../_base_/schedules/toy_adamw.py',
-    '../../_base_/toy_expert_runtime.py',
+    '../../_base_/datasets/toy.py',
+    '../../_base_/toy_training.py',
 ]
 
 model = dict(
@@ -22,8 +21,23 @@ model = dict(
 )
 
 # Labels of one factor instead of the twelve classes.
-factor = dict(classes='classes_direction.txt')
+test_pipeline = _base_.expert_frames_pipeline
+factor = dict(classes='classes_direction.txt', pipeline=test_pipeline)
 train_dataloader = dict(dataset=dict(factor, ann_file='train_direction.csv'))
 val_dataloader = dict(dataset=dict(factor, ann_file='val_direction.csv'))
 test_dataloader = dict(dataset=dict(factor, ann_file='test_direction.csv'))
+val_evaluator = dict(type='AccMetric', metric_list=('top_k_accuracy',))
+test_evaluator = val_evaluator
+
+# One file is kept: the weights that the multi-expert models start from.
+default_hooks = dict(
+    checkpoint=dict(
+        filename_tmpl='expert.pth',
+        interval=1000,
+        save_last=True,
+        save_best=None,
+        save_optimizer=False,
+        max_keep_ckpts=-1,
+    )
+)
 work_dir = 'work_dirs/toy/videomae_direction'

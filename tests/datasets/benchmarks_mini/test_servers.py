@@ -11,12 +11,12 @@ from mmaction.registry import DATASETS
 
 pytestmark = pytest.mark.usefixtures('inside')
 CASES = {
-    'epic_sounds_audio_visual': (
+    'cava/cava_epic_sounds': (
         'EpicSoundsSubmission',
         LISTS['epic_sounds'],
         dict(interaction=44),
     ),
-    'epic_kitchens100_rgb': (
+    'cast/cast_ek100': (
         'EpicKitchensSubmission',
         LISTS['epic_kitchens_100'],
         dict(verb=97, noun=300, action=100),
@@ -35,7 +35,7 @@ def test_from_the_official_list_to_the_submission(name, tmp_path):
     kind, lists, sizes = CASES[name]
     cfg, out = unlabelled(name), tmp_path / 'test.json'
     cfg.test_evaluator = dict(type=kind, out_file=str(out), header={})
-    metrics = runner_of(name, cfg, tmp_path / 'run').test()
+    metrics = runner_of(cfg, tmp_path / 'run').test()
     assert metrics['submission/num_used'] == 2
     results = json.loads(out.read_text())['results']
     [text] = [text for file, text in lists.items() if 'timestamps' in file]
@@ -47,7 +47,7 @@ def test_from_the_official_list_to_the_submission(name, tmp_path):
 
 @pytest.mark.parametrize('name', CASES)
 def test_a_number_needs_labels(name, tmp_path):
-    runner = runner_of(name, unlabelled(name), tmp_path)
+    runner = runner_of(unlabelled(name), tmp_path)
     with pytest.raises(ValueError, match='Metric needs labels, but the clip'):
         runner.test()
 

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Class folders in, a config that trains out."""
 
+import os
 import runpy
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from mmengine.runner import Runner
 from shrunk_models import shrink, without_init
 
 from ca2st_mm.datasets import AudioVisualDataset
-from ca2st_mm.datasets.folders import scan_folders, split_videos
+from ca2st_mm.datasets.folders import split_videos
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.engine.class_check import check_classes
 
@@ -20,15 +21,19 @@ TOOL = ROOT / 'tools/data/from_folders.py'
 CLIPS = dict(jump=4, run=2, walk=1)
 
 
+def lay_out(root, clips=CLIPS, deep='deep'):
+    """Empty files are enough for what does not decode."""
+    for name, count in clips.items():
+        folder = os.path.join(root, name, deep)
+        os.makedirs(folder)
+        for number in range(count):
+            open(os.path.join(folder, f'{number}.MP4'), 'x').close()
+
+
 @pytest.fixture
 def root(tmp_path):
-    """Empty files are enough for what does not decode."""
-    root = tmp_path / 'my clips'
-    for name, count in CLIPS.items():
-        (root / name / 'deep').mkdir(parents=True)
-        for number in range(count):
-            (root / name / 'deep' / f'{name} {number}.MP4').touch()
-    return root
+    lay_out(tmp_path / 'my clips')
+    return tmp_path / 'my clips'
 
 
 @pytest.fixture
@@ -58,6 +63,22 @@ def refuse(run, capsys):
     return call
 
 
+def rows_of(root):
+    """Path and label of every clip, and the names of the classes."""
+    rows = []
+    for name in ('train.csv', 'val.csv'):
+        data = AudioVisualDataset(
+            name,
+            [],
+            data_root=str(root),
+            classes='classes.txt',
+            serialize_data=False,
+        )
+        infos = [data.get_data_info(i) for i in range(len(data))]
+        rows += [(info['filename'], info['label']) for info in infos]
+    return rows, data.metainfo['classes']
+
+
 def test_split_is_stratified_complete_and_repeatable():
     videos = {
         name: [f'{name}/{i}.mp4' for i in range(count)]
@@ -82,33 +103,99 @@ def test_split_is_stratified_complete_and_repeatable():
 def test_files_name_every_clip_once(root, run):
     (root / 'notes.txt').touch()
     (root / 'jump' / 'thumbs.db').touch()
+    for hidden in ('.cache/x.mp4', 'run/.x/y.mp4', 'walk/._0.MP4'):
+        (root / hidden).parent.mkdir(exist_ok=True)
+        (root / hidden).touch()
+    os.mkfifo(root / 'run' / 'pipe.mp4')
+    (root / 'run' / 'broken.mp4').symlink_to('nowhere')
     said = run(root)
     assert '3 classes, 5 clips to train and 2 to validate' in said
     assert 'not in the validation set: walk' in said
-    assert '2 files are no videos of a class' in said
-    assert (root / 'classes.txt').read_text() == 'jump\nrun\nwalk\n'
-    rows = []
-    for name in ('train.csv', 'val.csv'):
-        data = AudioVisualDataset(
-            name, [], data_root=str(root), classes='classes.txt'
-        )
-        infos = [data.get_data_info(i) for i in range(len(data))]
-        rows += [(info['filename'], info['label']) for info in infos]
+    assert 'no videos of a class: 2, such as notes.txt' in said
+    assert 'hidden: 3' in said and 'no regular files: 2' in said
+    rows, names = rows_of(root)
+    assert names == ('jump', 'run', 'walk')
     assert len(rows) == len(set(rows)) == sum(CLIPS.values())
     for filename, label in rows:
         assert Path(filename).is_file()
-        assert Path(filename).parts[-3] == data.metainfo['classes'][label]
+        assert Path(filename).parts[-3] == names[label]
+    assert not list(root.glob('*.part'))
+
+
+@pytest.mark.parametrize('links', [['self'], ['self', 'twin']])
+def test_links_make_no_loop(root, run, links):
+    for link in links:
+        (root / 'jump' / link).symlink_to('.')
+    (root / 'run' / 'same.mp4').symlink_to('deep/0.MP4')
+    elsewhere = root.parent / 'elsewhere'
+    lay_out(elsewhere, dict(swim=2))
+    (root / 'swim').symlink_to(elsewhere / 'swim')
+    said = run(root)
+    assert f'listed already: {len(links) + 1}' in said
+    files = [os.path.realpath(name) for name, _ in rows_of(root)[0]]
+    assert len(files) == len(set(files)) == 9
+
+
+def test_one_clip_in_two_classes_is_refused(root, refuse):
+    (root / 'walk' / 'same.mp4').symlink_to(root / 'run' / 'deep' / '0.MP4')
+    assert "also in the class 'run'" in refuse(root)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [' lead', 'trail ', 'a\u2028b', '跑', 'a,"b"', "it's", '#x', 'a\x0cb'],
+)
+def test_odd_names_are_found_again(tmp_path, run, name):
+    root = tmp_path / (name.replace('"', '') + ' clips')
+    lay_out(root, {name: 2, 'b': 2}, deep=name)
+    run(root)
+    rows, names = rows_of(root)
+    assert len(rows) == 4 and all(Path(file).is_file() for file, _ in rows)
+    assert name.strip() in names
+    cfg = Config.fromfile(next(root.glob('*.py')))
+    assert cfg.train_dataloader.dataset.data_root == str(root)
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('new\nline', 'on one line'),
+        (' b', 'a name of its own'),
+        ('跑'.encode('gbk').decode(errors='surrogateescape'), 'not UTF-8'),
+    ],
+)
+def test_names_that_no_list_can_hold(tmp_path, refuse, name, message):
+    lay_out(tmp_path / 'set', {name: 2, 'b': 2})
+    assert message in refuse(tmp_path / 'set')
+    lay_out(tmp_path / 'deep', {'a': 1, 'b': 2})
+    os.rename(
+        tmp_path / 'deep/a/deep/0.MP4', tmp_path / f'deep/a/deep/{name}.mp4'
+    )
+    if 'UTF-8' in message:
+        assert message in refuse(tmp_path / 'deep')
+    for folder in ('set', 'deep'):
+        assert not list((tmp_path / folder).glob('*.*'))  # nothing written
+
+
+def test_every_usual_extension_is_taken(root, run):
+    more = '.ts .wmv .gif .flv .3gp .mts .m2ts .vob .ogv .MPG .webm'.split()
+    for extension in more:
+        (root / 'walk' / f'x{extension}').touch()
+    run(root)
+    assert len(rows_of(root)[0]) == sum(CLIPS.values()) + len(more)
 
 
 @pytest.mark.parametrize('base', ['ca2st/ca2st_k400', 'toy/ca2st_toy'])
-def test_written_config_agrees_with_the_class_list(base, root, run):
+def test_written_config(base, root, run):
     run(root, '--base', ROOT / f'configs/{base}.py')
     path = root / f'my clips_{Path(base).name}.py'
     cfg = Config.fromfile(path)
     assert cfg.model.cls_head.num_classes == 3
     assert cfg.model.backbone.type == 'MultiExpertBackbone'
+    assert cfg.work_dir == f'work_dirs/{path.stem}'
     for mode in ('train', 'test'):
         check_classes(cfg, mode)
+    original = Config.fromfile(ROOT / f'configs/{base}.py')
     lists = {}
     for split in ('train', 'val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset
@@ -116,15 +203,37 @@ def test_written_config_agrees_with_the_class_list(base, root, run):
         assert Path(dataset.data_root) == root
         # The toy keeps its clips in a folder of their own.
         assert dataset.data_prefix == dict(video='', audio='')
+        # The rate that the weights of AST expect; the rest as in the base.
+        [load] = [s for s in dataset.pipeline if s.type == 'LoadAudio']
+        assert load.sample_rate == 16000
+        steps = original[f'{split}_dataloader'].dataset.pipeline
+        for step in steps:
+            if step.type == 'LoadAudio':
+                step.sample_rate = 16000
+        assert steps == dataset.pipeline
     assert lists == dict(train='train.csv', val='val.csv', test='val.csv')
+
+
+def test_project_and_data_move_together(tmp_path, run):
+    here = tmp_path / 'here'
+    (here / 'configs').mkdir(parents=True)
+    base = Config.fromfile(ROOT / 'configs/toy/ca2st_toy.py')
+    base.dump(here / 'configs/base.py')
+    lay_out(here / 'data/mine')
+    (tmp_path / 'link').symlink_to(here / 'data')
+    run(tmp_path / 'link/mine', '--base', here / 'configs/base.py')
+    here.rename(tmp_path / 'there')
+    moved = tmp_path / 'there/data/mine'
+    cfg = Config.fromfile(moved / 'mine_base.py')
+    assert cfg.val_dataloader.dataset.data_root == str(moved)
+    assert len(rows_of(moved)[0]) == sum(CLIPS.values())
 
 
 def test_nothing_is_replaced_unasked(root, run, refuse):
     run(root)
     (root / 'val.csv').write_text('mine')
-    assert 'val.csv' in refuse(root) and (root / 'val.csv').read_text() == (
-        'mine'
-    )
+    assert 'val.csv' in refuse(root)
+    assert (root / 'val.csv').read_text() == 'mine'
     assert 'left out' not in run(root, '--overwrite')
     assert (root / 'val.csv').read_text() != 'mine'
 
@@ -143,13 +252,6 @@ def test_mistakes_are_named(root, refuse, tmp_path):
     (tmp_path / 'single' / 'a').mkdir(parents=True)
     assert '1 class folders, at least 2' in refuse(tmp_path / 'single')
     assert not list(tmp_path.rglob('*.csv'))
-
-
-def test_hidden_files_are_no_clips(root):
-    (root / '.cache').mkdir()
-    (root / 'run' / '._run 0.MP4').touch()
-    found = scan_folders(str(root))
-    assert [len(files) for files in found.videos.values()] == [4, 2, 1]
 
 
 SMALL = dict(

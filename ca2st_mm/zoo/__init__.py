@@ -1,22 +1,33 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The zoo: which weights there are, where they come from, and whose they are.
 
-The metafiles below ``configs`` are the catalogue; a file is fetched once,
-checked against its hash and kept in the cache folder.
+The metafiles below ``configs`` are the catalogue, ``listing.csv`` says what
+each file must be.  Files are fetched by ``huggingface_hub``, ``pooch`` or
+``gdown``, and checked before they are used.
 """
 
-from .catalogue import SCHEME, Entry, Source, entries, find
-from .errors import ZooError
-from .fetching import HUB_SCHEME, fetch, fetch_address, is_known, path
-from .verifying import Verdict, verify
+from .catalogue import (
+    HUB_SCHEME,
+    SCHEME,
+    Entry,
+    Source,
+    entries,
+    find,
+    is_known,
+)
+from .fetching import ZooError, check, default_home, fetch, path, verify
+
+# An earlier name; `fetch` takes names and URLs.
+fetch_address = fetch
 
 __all__ = [
     'HUB_SCHEME',
     'SCHEME',
     'Entry',
     'Source',
-    'Verdict',
     'ZooError',
+    'check',
+    'default_home',
     'entries',
     'fetch',
     'fetch_address',

@@ -2,61 +2,59 @@
 """Entries of the zoo, read from ``model-index.yml`` and the metafiles.
 
 The files are OpenMMLab's, so that ``mim`` reads them too; what ``mim`` does
-not know stands under the key ``Zoo`` of each model.
+not know stands under the key ``Zoo`` of each model.  Bytes and hash of a file
+stand in ``listing.csv``, as its host lists them.
 """
 
+import csv
 import difflib
 import fnmatch
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from .addresses import check_file_name, file_name
-
 SCHEME = 'zoo://'
 """What a config writes before the name of an entry."""
+HUB_SCHEME = 'hf://'
+DRIVE_SCHEME = 'gdrive://'
+WEB_SCHEMES = ('http://', 'https://')
 
 INDEX = 'model-index.yml'
 PACKAGE = Path(__file__).resolve().parents[1]
-UNKNOWN = 'unknown'
-SOURCE_KEYS = {
-    'Address',
-    'Checked',
-    'File',
-    'Format',
-    'How',
-    'Layout',
-    'SHA256',
-    'Size',
-}
+SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]*')
+HUB_URL = re.compile(r'hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)')
+DRIVE_URL = re.compile(r'gdrive://([\w-]+)/([^/]+)')
+# The libyaml parser, where it is there, is ten times as fast.
+_Loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
 
 class Source(NamedTuple):
     """One file that holds the weights of an entry.
 
     Attributes:
-        address: ``https://...`` or ``hf://owner/name/file``; None where no
-            direct address is known.
-        file: Name of the file in the cache folder.
-        layout: Whose parameter names the file uses.
-        file_format: How the file is written.
-        sha256: The hash, or its first 8 digits or more; None if unknown.
+        url: ``hf://owner/name@revision/file``, ``https://...``, or
+            ``gdrive://ID/FILE`` for a file on Google Drive.
+        layout: Whose parameter names the file uses, None if not known.
         size: Bytes, None if unknown.
-        how: Where to look if there is no address, one sentence.
-        checked: The day a download was last tried, or ``'never'``.
+        about: The size in words, where the bytes are unknown.
+        sha256: The hash, or its first 8 digits or more; None if unknown.
     """
 
-    address: str | None
-    file: str
-    layout: str
-    file_format: str
-    sha256: str | None
-    size: int | None
-    how: str
-    checked: str
+    url: str
+    layout: str | None = None
+    size: int | None = None
+    about: str | None = None
+    sha256: str | None = None
+
+    @property
+    def file(self) -> str:
+        """Name of the file: the last part of the URL."""
+        return file_name(self.url)
 
 
 class Published(NamedTuple):
@@ -86,7 +84,7 @@ class Entry(NamedTuple):
     licence: str | None
     config: str | None
     sources: tuple[Source, ...]
-    published: tuple[Published, ...]
+    published: tuple[Published, ...] = ()
 
 
 def entries(pattern: str = '*') -> list[Entry]:
@@ -104,6 +102,10 @@ def find(name: str) -> Entry:
     Raises:
         ValueError: If there is none of that name; the message names the
             closest ones.
+
+    Example:
+        >>> find('clip_vit-base-p16_openai').role
+        'spatial expert'
     """
     name = name.removeprefix(SCHEME)
     found = _catalogue()
@@ -115,6 +117,56 @@ def find(name: str) -> Entry:
         f'The zoo has no {name!r}; {hint} (`python tools/weights.py list` '
         'shows all names)'
     )
+
+
+def is_known(source: str) -> bool:
+    """Whether a source is a name or URL that :func:`~.fetch` takes."""
+    return source.startswith((SCHEME, HUB_SCHEME, DRIVE_SCHEME, *WEB_SCHEMES))
+
+
+def file_name(url: str) -> str:
+    """The name under which the file behind a URL is kept.
+
+    Raises:
+        ValueError: If it is no URL of weights, or its last part is no plain
+            file name.
+    """
+    last = urlsplit(browser_url(url)).path
+    if match := DRIVE_URL.fullmatch(url):
+        last = match[2]
+    return _check_name(unquote(last.rpartition('/')[2]))
+
+
+def browser_url(url: str) -> str:
+    """A URL of the catalogue as one that a browser opens.
+
+    Raises:
+        ValueError: If it has another form than those of :class:`Source`.
+    """
+    if url.startswith(WEB_SCHEMES):
+        return url
+    if match := HUB_URL.fullmatch(url):
+        repository, revision, file = match.groups()
+        return (
+            f'https://huggingface.co/{repository}/resolve/'
+            f'{revision or "main"}/{file}'
+        )
+    if match := DRIVE_URL.fullmatch(url):
+        return f'https://drive.google.com/uc?id={match[1]}'
+    raise ValueError(
+        f'{url!r} is no URL of weights; write https://..., '
+        'hf://owner/name@revision/file or gdrive://ID/FILE'
+    )
+
+
+def _check_name(name: str) -> str:
+    # A name from outside must not lead out of the folder it is written to.
+    if not isinstance(name, str) or not SAFE_NAME.fullmatch(name):
+        raise ValueError(
+            f'{name!r} is no name for a file of the zoo; use letters, digits '
+            'and ._+- only'
+        )
+    return name
 
 
 def find_index() -> Path:
@@ -133,6 +185,28 @@ def find_index() -> Path:
     )
 
 
+@functools.cache
+def listing() -> dict[str, Source]:
+    """What hosts list: the files of the catalogue by URL, with size and hash.
+
+    Raises:
+        ValueError: If a row is malformed.
+    """
+    found = {}
+    with open(Path(__file__).with_name('listing.csv'), newline='') as file:
+        for row in csv.DictReader(file):
+            size, sha256 = row['size'], row['sha256']
+            if sha256 and not re.fullmatch(r'[0-9a-f]{8,64}', sha256):
+                raise ValueError(f'{row["url"]}: {sha256!r} is no sha256')
+            found[row['url']] = Source(
+                url=row['url'],
+                size=int(size) if size.isdigit() else None,
+                about=size or None,
+                sha256=sha256 or None,
+            )
+    return found
+
+
 def read_catalogue(index: Path) -> dict[str, Entry]:
     """Read all metafiles that an index imports.
 
@@ -147,9 +221,9 @@ def read_catalogue(index: Path) -> dict[str, Entry]:
             message names file and entry.
     """
     found: dict[str, Entry] = {}
-    for relative in yaml.safe_load(index.read_text())['Import']:
+    for relative in _load(index)['Import']:
         metafile = index.parent / relative
-        for model in yaml.safe_load(metafile.read_text())['Models']:
+        for model in _load(metafile)['Models']:
             name = model.get('Name')
             try:
                 entry = _read_entry(model)
@@ -164,6 +238,10 @@ def read_catalogue(index: Path) -> dict[str, Entry]:
     return found
 
 
+def _load(path: Path) -> Any:
+    return yaml.load(path.read_text(), Loader=_Loader)
+
+
 @functools.cache
 def _catalogue() -> Mapping[str, Entry]:
     return read_catalogue(find_index())
@@ -171,14 +249,19 @@ def _catalogue() -> Mapping[str, Entry]:
 
 def _read_entry(model: Mapping[str, Any]) -> Entry:
     zoo = model['Zoo']
-    sources = tuple(_read_source(source) for source in zoo['Sources'])
+    sources = tuple(
+        listing()
+        .get(source['URL'], Source(source['URL']))
+        ._replace(layout=source['Layout'])
+        for source in zoo['Sources']
+    )
     files = [source.file for source in sources]
     if len(set(files)) < len(files):
         raise ValueError(f'two sources share a file name: {files}')
     if sources and not zoo.get('License'):
         raise ValueError('weights without a License')
     return Entry(
-        name=check_file_name(model['Name']),
+        name=_check_name(model['Name']),
         role=zoo['Role'],
         licence=zoo.get('License'),
         config=model.get('Config'),
@@ -193,31 +276,3 @@ def _read_entry(model: Mapping[str, Any]) -> Entry:
             for number in zoo.get('Published', ())
         ),
     )
-
-
-def _read_source(source: Mapping[str, Any]) -> Source:
-    if strange := set(source) - SOURCE_KEYS:
-        raise ValueError(f'unknown keys {sorted(strange)}')
-    address = source.get('Address')
-    name = source['File'] if address is None else file_name(address)
-    return Source(
-        address=address,
-        file=check_file_name(name),
-        layout=source['Layout'],
-        file_format=source['Format'],
-        sha256=_read_sha256(source['SHA256']),
-        size=None if source['Size'] == UNKNOWN else int(source['Size']),
-        how=source['How'] if address is None else '',
-        checked=str(source.get('Checked', 'never')),
-    )
-
-
-def _read_sha256(value: str) -> str | None:
-    if value == UNKNOWN:
-        return None
-    digits = set('0123456789abcdef')
-    if not isinstance(value, str) or not set(value) <= digits:
-        raise ValueError(f'SHA256 {value!r} is not a quoted hex number')
-    if not 8 <= len(value) <= 64:
-        raise ValueError(f'SHA256 {value!r} must have 8 to 64 digits')
-    return value

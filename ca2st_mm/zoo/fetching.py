@@ -1,210 +1,406 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Getting the weights of an entry: from the cache, else from its sources."""
+"""Getting weights: from this machine, else from the first source that works.
 
+Libraries fetch: ``huggingface_hub`` into its own cache (its settings, such as
+``HF_HOME``, ``HF_ENDPOINT`` and ``HF_TOKEN``, hold), ``pooch`` and ``gdown``
+into ours.  A file is used only if it looks like a checkpoint and has the
+listed size and hash; one that has not is fetched again.
+"""
+
+import errno
 import hashlib
+import json
 import logging
 import os
 import re
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
-from .addresses import file_name, resolve
-from .cache import Cache, default_home
-from .catalogue import SCHEME, UNKNOWN, Entry, Source, find
-from .download import discard, download
-from .errors import DownloadError, ZooError
+from .catalogue import (
+    DRIVE_SCHEME,
+    DRIVE_URL,
+    HUB_SCHEME,
+    HUB_URL,
+    SCHEME,
+    Entry,
+    Source,
+    browser_url,
+    entries,
+    file_name,
+    find,
+    is_known,
+)
 
 logger = logging.getLogger(__name__)
-HASH_IN_NAME = re.compile(r'-([0-9a-f]{8,64})\.')
-NO_ADDRESS = 'no direct address known'
+DEFAULT_HOME = '~/.cache/ca2st_mm/weights'
+TIMEOUT = 30
+"""Seconds to connect, and between two pieces of a file."""
+WEB = 'web-'
+"""What the names of entries made from URLs begin with."""
+OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+"""Errors that another source does not mend."""
 
 
-HUB_SCHEME = 'hf://'
+class ZooError(RuntimeError):
+    """Weights cannot be had or trusted; the message says what to do."""
 
 
-def is_known(address: str) -> bool:
-    return address.startswith((SCHEME, HUB_SCHEME, 'http://', 'https://'))
+class Verdict(NamedTuple):
+    """A file of the zoo; ``problem`` is None for a good one."""
+
+    name: str
+    where: str
+    problem: str | None
 
 
-def fetch(name: str, offline: bool = False) -> Path:
-    """Return a file with the weights of an entry, downloaded if need be.
-
-    Args:
-        name: Name of the entry.
-        offline: Use the cache folder only; ``CA2ST_MM_OFFLINE=1`` does the
-            same.
-
-    Raises:
-        ValueError: If the zoo has no such entry.
-        ZooError: If there are no weights, no source gives a good file, or it
-            cannot be kept; the message lists the sources tried and says what
-            to do by hand.
-    """
-    if is_known(name) and not name.startswith(SCHEME):
-        return fetch_address(name, offline)
-    entry, cache = find(name), Cache(default_home())
-    return fetch_entry(entry, cache, offline or _is_offline())
+def default_home() -> Path:
+    """Our cache folder: ``CA2ST_MM_HOME`` or one in the home folder."""
+    home = os.environ.get('CA2ST_MM_HOME') or DEFAULT_HOME
+    return Path(home).expanduser().absolute()
 
 
-def fetch_address(address: str, offline: bool = False) -> Path:
-    """Return the file behind an address that is no entry of the zoo.
+def fetch(source: str, offline: bool = False) -> Path:
+    """Return a file of weights, downloaded if need be.
 
     Args:
-        address: ``https://...`` or ``hf://owner/name/file``; eight or more
-            hex digits that end the file's name are its sha256, as OpenMMLab
-            names files, and are checked.
-        offline: As for :func:`fetch`.
+        source: Name of an entry, with or without ``zoo://``; or a URL:
+            ``hf://owner/name@revision/file``, ``https://...`` or
+            ``gdrive://ID/FILE``.  ``#sha256=DIGITS`` after a URL has the file
+            checked.
+        offline: Use what is here only; ``CA2ST_MM_OFFLINE=1`` and
+            ``HF_HUB_OFFLINE=1`` do the same.
 
     Raises:
-        ValueError: If it is no such address.
-        ZooError: If the file cannot be had.
+        ValueError: If the zoo has no such entry, or it is no such URL.
+        ZooError: If no source gives a good file, or it cannot be kept; one
+            sentence with the sources tried and what to do.
     """
-    file = file_name(address)
-    in_name = HASH_IN_NAME.search(file)
-    source = Source(
-        address=address,
-        file=file,
-        layout=UNKNOWN,
-        file_format=UNKNOWN,
-        sha256=in_name[1] if in_name else None,
-        size=None,
-        how='',
-        checked='never',
-    )
-    # Files of one name from two places must not meet in one folder.
-    place = hashlib.sha256(address.encode()).hexdigest()[:12]
-    entry = Entry(f'web-{place}', 'weights', None, None, (source,), ())
-    return fetch_entry(entry, Cache(default_home()), offline or _is_offline())
-
-
-def path(name: str) -> Path | None:
-    """Return the cached file of an entry, None if there is no good one.
-
-    Raises:
-        ValueError: If the zoo has no such entry.
-        ZooError: If the record of hashes in the cache folder is damaged.
-    """
-    found = Cache(default_home()).locate(find(name))
-    return found.path if found else None
-
-
-def fetch_entry(entry: Entry, cache: Cache, offline: bool) -> Path:
-    """Do the work of :func:`fetch`; of several processes one downloads.
-
-    Args:
-        entry: Whose weights.
-        cache: Where to look and where to keep them.
-        offline: True to look only.
-
-    Raises:
-        ZooError: As :func:`fetch`.
-    """
+    entry = _entry_of(source)
     if not entry.sources:
         raise ZooError(
-            f'No weights of {entry.name} are released; train it with '
+            f'no weights of {entry.name} are released; train it with '
             f'{entry.config}'
         )
-    if found := cache.locate(entry):
-        return found.path
-    if offline:
-        states = [_misfit(entry, s, cache) for s in entry.sources]
-        raise _failure(entry, cache, 'while offline', states)
-    folder = cache.home / entry.name
+    if found := _locate(entry):
+        return found
+    if offline or _is_offline():
+        raise ZooError(
+            f'the weights of {entry.name} are not on this machine, which is '
+            f'offline: {_advice(entry)}'
+        )
+    from filelock import FileLock
+
+    folder = default_home() / entry.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder, entry.name):
+        with FileLock(folder / '.lock'):
             # Another process may have been quicker.
-            if found := cache.locate(entry):
-                return found.path
-            return _first_good(entry, cache)
+            return _locate(entry) or _first_good(entry)
     except OSError as error:
         raise ZooError(
-            f'Cannot write the weights of {entry.name} to {folder}: '
-            f'{error.strerror or error}; make room or rights there, or name '
-            'another folder with CA2ST_MM_HOME'
+            f'cannot write the weights of {entry.name} to {folder} '
+            f'({error.strerror or error}); make room or rights there, or '
+            'name another folder with CA2ST_MM_HOME'
         ) from error
 
 
-def by_hand(entry: Entry, cache: Cache) -> str:
-    """Say where a person finds the file and where to put it."""
-    hows = [s for s in entry.sources if s.address is None]
-    if len(hows) < len(entry.sources):
-        return (
-            'download one of these files by hand and put it into '
-            f'{cache.home / entry.name} under its own name'
-        )
-    return ' or '.join(
-        f'{source.how}, and save it as {cache.place(entry, source)}'
-        for source in hows
-    )
+def path(name: str) -> Path | None:
+    """The file of an entry on this machine, None if there is no good one.
+
+    Raises:
+        ValueError: If the zoo has no such entry.
+    """
+    return _locate(_entry_of(name))
 
 
-def _first_good(entry: Entry, cache: Cache) -> Path:
-    states: list[str] = []
-    for source in entry.sources:
-        if source.address is None:
-            states.append(NO_ADDRESS)
-            continue
-        try:
-            return _fetch_source(entry, source, cache)
-        except DownloadError as error:
-            states.append(str(error))
-            logger.info('%s: %s', source.address, error)
-    raise _failure(entry, cache, '', states)
+def verify(*names: str) -> list[Verdict]:
+    """Hash the files that are on this machine anew.
+
+    Args:
+        names: Entries to check; without names, all.
+
+    Returns:
+        A verdict for each file, and for each named entry that has none.
+
+    Raises:
+        ValueError: If the zoo has no entry of a name.
+    """
+    verdicts = []
+    for entry in map(find, names) if names else entries():
+        found = [
+            Verdict(entry.name, str(p), _problem(p, source, anew=True))
+            for p, source in _places(entry)
+            if p.is_file()
+        ]
+        if names and not found:
+            found = [Verdict(entry.name, '', 'not on this machine')]
+        verdicts += found
+    return verdicts
 
 
-def _fetch_source(entry: Entry, source: Source, cache: Cache) -> Path:
-    place = cache.place(entry, source)
-    if place.exists():
-        problem = cache.misfit(entry, source, place)
-        logger.warning('%s is fetched again: %s', place, problem)
-    logger.info('%s: fetching %s', entry.name, source.address)
-    part = place.with_name(place.name + '.part')
-    announced = download(source.address, part, entry.name)
-    problem = cache.admit(entry, source, part, announced)
-    discard(part)
-    if problem:
-        raise DownloadError(f'a damaged or changed file, {problem}')
-    return place
+def check(*names: str) -> Iterator[Verdict]:
+    """Ask every source whether it has the file, without fetching it.
+
+    Args:
+        names: Entries to check; without names, all.
+
+    Yields:
+        A verdict for each source.
+
+    Raises:
+        ValueError: If the zoo has no entry of a name.
+    """
+    for entry in map(find, names) if names else entries():
+        for source in entry.sources:
+            try:
+                size, sha256 = _ask(source)
+            except Exception as error:  # each library has its own kinds
+                problem = _in_short(error)
+            else:
+                problem = _difference(source, size, sha256)
+            yield Verdict(entry.name, source.url, problem)
 
 
-def _lock(folder: Path, name: str) -> AbstractContextManager:
-    """Lock an entry against other processes; a dead one holds no lock."""
-    lock = FileLock(folder / 'fetch.lock')
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        logger.info('%s: another process fetches it, waiting', name)
-        return lock.acquire()
-
-
-def _misfit(entry: Entry, source: Source, cache: Cache) -> str:
-    place = cache.place(entry, source)
-    if not place.is_file():
-        return 'not in the cache'
-    return f'{place} is not it: {cache.misfit(entry, source, place)}'
-
-
-def _failure(
-    entry: Entry, cache: Cache, when: str, states: list[str]
-) -> ZooError:
-    tried = ', '.join(
-        f'{_show(source)} ({state})'
-        for source, state in zip(entry.sources, states, strict=True)
-    )
-    return ZooError(
-        f'Cannot get the weights of {entry.name} {when}'.rstrip()
-        + f', tried: {tried}; {by_hand(entry, cache)}'
-    )
-
-
-def _show(source: Source) -> str:
-    """What a person can open in a browser, or look for."""
-    return resolve(source.address).url if source.address else source.file
+def _entry_of(source: str) -> Entry:
+    if not is_known(source) or source.startswith(SCHEME):
+        return find(source)
+    url, _, sha256 = source.partition('#sha256=')
+    if sha256 and not re.fullmatch('[0-9a-f]{64}', sha256):
+        raise ValueError(f'{source!r}: a sha256 has 64 digits')
+    # Files of one name from two places must not meet in one folder.
+    place = hashlib.sha256(url.encode()).hexdigest()[:12]
+    one = Source(url, sha256=sha256 or None)
+    file_name(url)  # raises if it is no such URL
+    return Entry(f'{WEB}{place}', 'weights', None, None, (one,))
 
 
 def _is_offline() -> bool:
-    value = os.environ.get('CA2ST_MM_OFFLINE', '').lower()
-    return value not in ('', '0', 'false', 'no')
+    values = (
+        os.environ.get(name, '').lower()
+        for name in ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE')
+    )
+    return any(value not in ('', '0', 'false', 'no') for value in values)
+
+
+def _places(entry: Entry) -> Iterator[tuple[Path, Source]]:
+    """Where the files of an entry are, or would be; ours come first."""
+    for source in entry.sources:
+        yield default_home() / entry.name / source.file, source
+        if match := HUB_URL.fullmatch(source.url):
+            from huggingface_hub import try_to_load_from_cache
+
+            repository, revision, file = match.groups()
+            cached = try_to_load_from_cache(
+                repository, file, revision=revision
+            )
+            if isinstance(cached, str):
+                yield Path(cached), source
+
+
+def _locate(entry: Entry) -> Path | None:
+    for place, source in _places(entry):
+        if place.is_file():
+            problem = _problem(place, source)
+            if problem is None:
+                return place
+            logger.warning('%s is not used: %s', place, problem)
+    return None
+
+
+def _first_good(entry: Entry) -> Path:
+    tried = []
+    for source in entry.sources:
+        logger.info('%s: fetching %s', entry.name, source.url)
+        try:
+            return _download(entry, source)
+        except Exception as error:  # each library has its own kinds
+            if getattr(error, 'errno', None) in OF_THIS_MACHINE:
+                raise
+            url = browser_url(source.url)
+            tried.append(f'{url} ({_in_short(error)})')
+            logger.info('%s', tried[-1])
+    raise ZooError(
+        f'no source of {entry.name} gives its weights, tried '
+        f'{", ".join(tried)}: {_advice(entry)}'
+    )
+
+
+def _advice(entry: Entry) -> str:
+    """The one thing to do, in the words of a user."""
+    place = default_home() / entry.name
+    if entry.name.startswith(WEB):
+        [source] = entry.sources
+        return f'put {browser_url(source.url)} at {place / source.file}'
+    return (
+        f'run `python tools/weights.py get {entry.name}` where there is a '
+        f'network, and copy the file into {place}'
+    )
+
+
+def _download(entry: Entry, source: Source) -> Path:
+    """Fetch one file, and return it if it is good.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if source.url.startswith(HUB_SCHEME):
+        from huggingface_hub import hf_hub_download
+
+        repository, revision, file = HUB_URL.fullmatch(source.url).groups()
+        for again in (False, True):
+            place = Path(
+                hf_hub_download(
+                    repository, file, revision=revision, force_download=again
+                )
+            )
+            problem = _problem(place, source)
+            if problem is None:
+                return place
+        raise ValueError(problem)
+    place = default_home() / entry.name / source.file
+    part = place.with_name(f'{place.name}.part')
+    try:
+        if source.url.startswith(DRIVE_SCHEME):
+            _download_from_drive(source, part)
+        else:
+            import pooch
+
+            fetcher = pooch.HTTPDownloader(
+                progressbar=sys.stderr.isatty(),
+                chunk_size=1 << 20,
+                timeout=TIMEOUT,
+            )
+            fetcher(source.url, str(part), None)
+        if problem := _problem(part, source):
+            raise ValueError(problem)
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
+    return place
+
+
+def _download_from_drive(source: Source, part: Path) -> None:
+    try:
+        import gdown
+    except ImportError as error:
+        raise ValueError(
+            'files on Google Drive need gdown: pip install gdown'
+        ) from error
+    gdown.download(
+        id=DRIVE_URL.fullmatch(source.url)[1],
+        output=str(part),
+        quiet=not sys.stderr.isatty(),
+    )
+
+
+def _problem(path: Path, source: Source, anew: bool = False) -> str | None:
+    """Why a file cannot be that of a source; None if it can."""
+    if problem := _no_checkpoint(path):
+        return problem
+    if problem := _difference(source, path.stat().st_size, None):
+        return problem
+    if source.sha256 is None:
+        return None
+    # Hashing a gigabyte takes seconds, so what was found right is noted.
+    note = default_home() / '.verified' / source.sha256
+    stat = path.stat()
+    state = f'{path.resolve()} {stat.st_size} {stat.st_mtime_ns}'
+    if not anew and note.is_file() and note.read_text() == state:
+        return None
+    problem = _difference(source, stat.st_size, _sha256_of(path))
+    try:
+        if problem:
+            note.unlink(missing_ok=True)
+        else:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(state)
+    except OSError as error:  # a shared folder may be read-only
+        logger.info('%s is hashed again next time: %s', path, error)
+    return problem
+
+
+def _no_checkpoint(path: Path) -> str | None:
+    """Whether the file begins, and ends, as no checkpoint does."""
+    size = path.stat().st_size
+    with open(path, 'rb') as file:
+        head = file.read(9)
+        length = int.from_bytes(head[:8], 'little')
+        if head[8:] == b'{' and length <= size - 8:
+            try:
+                file.seek(8)
+                header = json.loads(file.read(length))
+                ends = [
+                    v['data_offsets'][1]
+                    for k, v in header.items()
+                    if k != '__metadata__'
+                ]
+            except (ValueError, KeyError, TypeError):
+                return 'damaged: its header cannot be read'
+            whole = 8 + length + max(ends, default=0)
+            return f'{size} bytes of {whole}' if size != whole else None
+    # A zip file of torch.save, a pickle of its old format.
+    if head[:4] == b'PK\x03\x04' or head[:1] == b'\x80':
+        return None
+    if not size:
+        return 'an empty file'
+    kind = 'a web page' if head.lstrip()[:1] == b'<' else 'another file'
+    return f'{kind} in place of weights'
+
+
+def _difference(
+    source: Source, size: int | None, sha256: str | None
+) -> str | None:
+    if None not in (source.size, size) and size != source.size:
+        return f'{size} bytes instead of {source.size}'
+    if None not in (source.sha256, sha256) and not sha256.startswith(
+        source.sha256
+    ):
+        return f'sha256 {sha256} instead of {source.sha256}'
+    return None
+
+
+def _ask(source: Source) -> tuple[int | None, str | None]:
+    """Size and sha256 of a file, as far as its host tells them."""
+    if match := HUB_URL.fullmatch(source.url):
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        repository, revision, file = match.groups()
+        told = get_hf_file_metadata(
+            hf_hub_url(repository, file, revision=revision), timeout=TIMEOUT
+        )
+        is_sha256 = re.fullmatch('[0-9a-f]{64}', told.etag or '')
+        return told.size, told.etag if is_sha256 else None
+    import requests
+
+    reply = requests.head(
+        browser_url(source.url), allow_redirects=True, timeout=TIMEOUT
+    )
+    reply.raise_for_status()
+    length = reply.headers.get('Content-Length', '')
+    is_page = 'text/html' in reply.headers.get('Content-Type', '')
+    if is_page and not source.url.startswith(DRIVE_SCHEME):
+        raise ValueError('a web page in place of weights')
+    return int(length) if length.isdigit() and not is_page else None, None
+
+
+def _sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _in_short(error: Exception) -> str:
+    """What went wrong, in a few words."""
+    response = getattr(error, 'response', None)
+    if response is not None:
+        reason = getattr(response, 'reason', '') or ''
+        return f'{response.status_code} {reason}'.strip()
+    name = type(error).__name__
+    if 'Connect' in name or name == 'LocalEntryNotFoundError':
+        return 'no connection'
+    lines = str(error).strip().splitlines() or [name]
+    return lines[0][:120]

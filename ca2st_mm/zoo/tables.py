@@ -3,53 +3,59 @@
 
 from collections.abc import Sequence
 
-from .addresses import plain_url
-from .cache import COMPLETE, Cache
-from .catalogue import UNKNOWN, Entry, Source
+from .catalogue import Entry, Source, browser_url
+from .fetching import path
 
-COLUMNS = ('name', 'role', 'size', 'licence of the weights', 'cached')
 UNITS = ('B', 'KB', 'MB', 'GB')
 INTRO = """\
-# The zoo
+# Model zoo
 
 <!-- Made from the metafiles below configs/ by
      `python tools/weights.py table > docs/zoo.md`; edit those. -->
 
-A config names weights as `zoo://NAME`; they are fetched before the run starts
-and kept in `~/.cache/ca2st_mm/weights` (`CA2ST_MM_HOME` names another
-folder).
+A config names weights as `zoo://NAME`. They are fetched before the run starts.
 
 <!-- needs: network -->
 ```shell
-python tools/weights.py list            # what there is, and what is here
-python tools/weights.py get NAME        # fetch it; goes on where it was cut
-python tools/weights.py verify          # hash again what is here
-python tools/weights.py path NAME       # where the file lies
+python tools/weights.py list            # names, sizes, licences
+python tools/weights.py get NAME        # fetch
+python tools/weights.py path NAME       # print the path of the file
+python tools/weights.py verify          # hash the files on this machine again
+python tools/weights.py check           # which sources answer today
 ```
 
-`--offline`, or `CA2ST_MM_OFFLINE=1`, uses the folder only. `HF_ENDPOINT` and
-`HF_TOKEN` work as for the Hugging Face Hub (`hf://owner/name/file`).
+Files of the Hugging Face Hub are in its own cache (`HF_HOME`, `HF_ENDPOINT`,
+`HF_TOKEN` and the other settings of `huggingface_hub` hold); all others are in
+`~/.cache/ca2st_mm/weights` (`CA2ST_MM_HOME` names another folder). Files on
+Google Drive need `pip install gdown`. `--offline` or `CA2ST_MM_OFFLINE=1` uses
+what is on this machine only: fetch elsewhere, and copy the file to
+`CA2ST_MM_HOME/NAME/FILE`.
 
-A file that you put into the folder yourself is found by its sha256, under any
-name. If its sha256 is not published, save it as `FOLDER/NAME/FILE`: the first
-file that comes is trusted, recorded, and every later one must equal it.
+A file is used if it is a checkpoint and has the size and sha256 of the table
+below; a file that has not is fetched again. Where no sha256 is public, any
+checkpoint is taken. A config or a command also takes a URL in place of a name:
+`hf://owner/name@revision/file` or `https://...`, with `#sha256=DIGITS` to have
+the file checked.
 
-Numbers are those **of the authors**; "ours" stays empty until we measure one.
+All numbers are those **of the authors**; we have not measured any.
 """
 
 
-def listing(found: Sequence[Entry], cache: Cache) -> str:
+def listing(found: Sequence[Entry]) -> str:
     """Show entries in aligned columns, one line each."""
-    rows: list[Sequence[str]] = [COLUMNS]
+    rows = [('name', 'role', 'size', 'licence of the weights', 'here')]
     for entry in found:
-        copy = cache.locate(entry)
-        sizes = [s.size for s in entry.sources[:1]]
-        if copy:
-            sizes = [copy.path.stat().st_size]
-        size = _size(sizes[0]) if sizes else '-'
-        here = 'yes' if copy else 'no' if entry.sources else '-'
-        licence = entry.licence or 'no weights'
-        rows.append((entry.name, entry.role, size, licence, here))
+        here = path(entry.name) if entry.sources else None
+        size = _size(entry.sources[0]) if entry.sources else '-'
+        rows.append(
+            (
+                entry.name,
+                entry.role,
+                size,
+                entry.licence or 'no weights',
+                'yes' if here else 'no' if entry.sources else '-',
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return '\n'.join(
         '  '.join(map(str.ljust, row, widths)).rstrip() for row in rows
@@ -63,14 +69,13 @@ def document(found: Sequence[Entry]) -> str:
         '## Weights\n\n' + _overview([e for e in found if e.sources]),
         '## Configs without weights\n\nTrain them.\n\n'
         + _overview([e for e in found if not e.sources]),
-        '## Sources\n\nTried from top to bottom; none has been tested from '
-        'here unless a day is given.\n\n' + _sources(found),
+        '## Sources\n\nTried from top to bottom.\n\n' + _sources(found),
     ]
     return '\n'.join(parts)
 
 
 def _overview(found: Sequence[Entry]) -> str:
-    head = ('name', 'role', 'licence of the weights', 'config')
+    head = ('name', 'role', 'licence of the weights', 'config', 'numbers')
     rows = [
         (
             f'`{entry.name}`',
@@ -80,50 +85,32 @@ def _overview(found: Sequence[Entry]) -> str:
             '<br>'.join(
                 f'{n.dataset}, {n.metric}: {n.value} ({n.origin})'
                 for n in entry.published
-            )
-            or UNKNOWN,
-            'not measured',
+            ),
         )
         for entry in found
-    ]
-    return _markdown((*head, "the authors' numbers", 'ours'), rows)
-
-
-def _sources(found: Sequence[Entry]) -> str:
-    head = ('name', 'file', 'layout', 'format', 'size', 'sha256', 'tested')
-    rows = [
-        (
-            f'`{entry.name}`',
-            _link(source),
-            source.layout,
-            source.file_format,
-            _size(source.size),
-            _sha256(source),
-            'not tested here' if source.checked == 'never' else source.checked,
-        )
-        for entry in found
-        for source in entry.sources
     ]
     return _markdown(head, rows)
 
 
-def _link(source: Source) -> str:
-    if source.address is None:
-        return f'`{source.file}`: no direct address known; {source.how}'
-    return f'[`{source.file}`]({plain_url(source.address)})'
+def _sources(found: Sequence[Entry]) -> str:
+    rows = [
+        (
+            f'`{entry.name}`',
+            f'[`{source.url.rpartition("/")[2]}`]({browser_url(source.url)})',
+            source.layout,
+            _size(source),
+            f'`{source.sha256}`' if source.sha256 else 'unknown',
+        )
+        for entry in found
+        for source in entry.sources
+    ]
+    return _markdown(('name', 'file', 'layout', 'size', 'sha256'), rows)
 
 
-def _sha256(source: Source) -> str:
-    if source.sha256 is None:
-        return UNKNOWN
-    end = '' if len(source.sha256) == COMPLETE else '... (the rest unknown)'
-    return f'`{source.sha256}`{end}'
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return UNKNOWN
-    amount, unit = float(size), 0
+def _size(source: Source) -> str:
+    if source.size is None:
+        return source.about or 'unknown'
+    amount, unit = float(source.size), 0
     while amount >= 1000 and unit + 1 < len(UNITS):
         amount, unit = amount / 1000, unit + 1
     return f'{amount:.3g} {UNITS[unit]}'

@@ -1,0 +1,225 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The metafiles are complete, agree with what hosts list, and are readable."""
+
+import re
+from pathlib import Path
+
+import modelindex
+import pytest
+import yaml
+from mmengine.config import Config
+
+from ca2st_mm import zoo
+from ca2st_mm.checkpoints import SOURCES as SOURCES_WE_READ
+from ca2st_mm.zoo import catalogue
+from ca2st_mm.zoo.catalogue import browser_url, file_name, listing
+from ca2st_mm.zoo.tables import document
+
+ROOT = Path(__file__).resolve().parents[2]
+FACTS = ROOT.parent / 'shared' / 'reference' / 'weights.md'
+FAMILIES = ('cast', 'cava', 'ca2st', 'experts')
+CONFIGS = {
+    path.stem: path.relative_to(ROOT).as_posix()
+    for family in FAMILIES
+    for path in sorted((ROOT / 'configs' / family).glob('*.py'))
+}
+ENTRIES = zoo.entries()
+SOURCES = [s for e in ENTRIES for s in e.sources]
+ZOO_NAMES = re.compile(r'zoo://([\w.-]+)')
+
+
+def models():
+    """The raw models of all metafiles."""
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    for metafile in index['Import']:
+        yield from yaml.safe_load((ROOT / metafile).read_text())['Models']
+
+
+def text_of(config):
+    return str(Config.fromfile(ROOT / config).to_dict())
+
+
+def test_every_url_stands_in_the_listing_and_every_row_is_used():
+    urls = [source.url for source in SOURCES]
+    assert set(urls) == set(listing()) and len(set(urls)) == len(urls)
+
+
+def test_files_of_the_hub_are_pinned():
+    for source in SOURCES:
+        if source.url.startswith(zoo.HUB_SCHEME):
+            # By a revision, or at least by what the file must be.
+            pinned = re.match(
+                r'hf://[^@/]+/[^@/]+@[0-9a-f]{7,40}/', source.url
+            )
+            assert pinned or len(source.sha256 or '') == 64, source
+
+
+@pytest.mark.skipif(not FACTS.exists(), reason='needs ../shared')
+def test_the_listing_agrees_with_the_facts():
+    facts = FACTS.read_text().replace(',', '')
+    for source in listing().values():
+        assert source.sha256 is None or source.sha256 in facts, source
+        assert source.size is None or str(source.size) in facts, source
+        if source.url.startswith('hf://'):
+            match = catalogue.HUB_URL.fullmatch(source.url)
+            repository, revision, file = match.groups()
+            name = repository.split('/')[1]
+            assert all(p in facts for p in (name, revision or '', file))
+        elif source.url.startswith('gdrive://'):
+            assert source.url.split('/')[2] in facts, source
+
+
+def test_every_config_has_an_entry_named_after_it():
+    named = {e.config: e.name for e in ENTRIES if e.role == 'model'}
+    assert set(named) == set(CONFIGS.values())
+    for config, name in named.items():
+        family, _, rest = name.split('_', 2)
+        assert Path(config).stem == f'{family.replace("-", "_")}_{rest}'
+
+
+def test_entries_have_weights_or_a_config_that_is_there():
+    for entry in ENTRIES:
+        assert entry.config is None or (ROOT / entry.config).is_file(), entry
+        assert entry.sources or entry.config, entry
+        if entry.role != 'model' and entry.config:
+            assert f'zoo://{entry.name}' in text_of(entry.config)
+        assert all(number.origin for number in entry.published)
+
+
+@pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
+def test_weights_that_a_config_names_are_in_the_zoo(config):
+    names = ZOO_NAMES.findall(text_of(config))
+    assert names
+    assert all(zoo.find(name).role != 'model' for name in names)
+
+
+def test_layouts_are_read_but_for_weights_no_expert_reads():
+    unread = {
+        source.layout
+        for entry in ENTRIES
+        for source in entry.sources
+        if 'no expert reads' not in entry.role
+    } - set(SOURCES_WE_READ)
+    assert not unread
+
+
+@pytest.mark.parametrize(
+    'start, licence',
+    [
+        ('clip_vit', 'MIT'),
+        ('videomae', 'CC BY-NC 4.0'),
+        ('ast_base', 'BSD-3-Clause'),
+        ('cast_', 'CC BY-NC 4.0'),
+    ],
+)
+def test_licences_of_the_owners(start, licence):
+    found = [e for e in zoo.entries(f'{start}*') if e.sources]
+    assert found and all(e.licence.startswith(licence) for e in found)
+
+
+def test_openmmlab_reads_the_metafiles_and_the_first_source():
+    index = modelindex.load(str(ROOT / 'model-index.yml'))
+    assert {m.name for m in index.models} == {e.name for e in ENTRIES}
+    collections = {collection.name for collection in index.collections}
+    assert {m.in_collection for m in index.models} <= collections
+    for model in models():
+        sources = model['Zoo']['Sources']
+        if 'Weights' in model:
+            assert model['Weights'] == browser_url(sources[0]['URL'])
+        assert 'Results' not in model  # ours: nothing has been measured
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    there = (ROOT / 'configs').rglob('metafile.yml')
+    assert set(index['Import']) == {
+        path.relative_to(ROOT).as_posix() for path in there
+    }
+
+
+def test_unknown_name_gets_close_ones():
+    with pytest.raises(ValueError, match='clip_vit-base-p16_openai'):
+        zoo.find('clip_vit-base-p16')
+    with pytest.raises(ValueError, match='weights.py list'):
+        zoo.find('zzz')
+    assert zoo.find('zoo://ast_base_vggsound').name == 'ast_base_vggsound'
+
+
+def test_docs_are_up_to_date(monkeypatch):
+    monkeypatch.setenv('HF_ENDPOINT', 'https://mirror.example')
+    written = (ROOT / 'docs' / 'zoo.md').read_text()
+    assert written == document(ENTRIES), (
+        'run: python tools/weights.py table > docs/zoo.md'
+    )
+
+
+@pytest.mark.parametrize(
+    'url',
+    [
+        'https://x.org/',
+        'https://x.org/a/..%2fup',
+        'https://x.org/a/%2e%2e',
+        'hf://a/b/../c/..',
+        'gdrive://id/..',
+        'ftp://x/a',
+        'hf://a/b',
+        'a.pth',
+        'hf:',
+    ],
+)
+def test_a_url_that_is_none_or_could_escape_is_refused(url):
+    with pytest.raises(ValueError, match='no name for a file|no URL of'):
+        file_name(url)
+
+
+@pytest.mark.parametrize(
+    'url, browser',
+    [
+        (
+            'hf://a/b/c/d.pth',
+            'https://huggingface.co/a/b/resolve/main/c/d.pth',
+        ),
+        ('hf://a/b@1f/d.pth', 'https://huggingface.co/a/b/resolve/1f/d.pth'),
+        ('gdrive://id/d.pth', 'https://drive.google.com/uc?id=id'),
+    ],
+)
+def test_urls(url, browser):
+    assert browser_url(url) == browser and file_name(url) == 'd.pth'
+
+
+GOOD = {
+    'Name': 'tiny',
+    'Config': 'a.py',
+    'Zoo': {
+        'Role': 'model',
+        'License': 'MIT',
+        'Sources': [{'URL': 'https://x.org/a.pth', 'Layout': 'some'}],
+    },
+}
+
+
+def changed(**zoo):
+    return {**GOOD, 'Zoo': {**GOOD['Zoo'], **zoo}}
+
+
+@pytest.mark.parametrize(
+    'found, words',
+    [
+        ([changed(Sources=[{'Layout': 'some'}])], 'KeyError'),
+        ([changed(Sources=GOOD['Zoo']['Sources'] * 2)], 'share a file name'),
+        ([changed(License=None)], 'without a License'),
+        ([{**GOOD, 'Name': '../tiny'}], 'no name for a file'),
+        ([{'Name': 'tiny'}], 'KeyError'),
+        ([GOOD, GOOD], "'tiny' is there twice"),
+    ],
+)
+def test_malformed_entry_is_named(tmp_path, found, words):
+    (tmp_path / 'model-index.yml').write_text('Import: [metafile.yml]')
+    text = yaml.safe_dump({'Models': found})
+    (tmp_path / 'metafile.yml').write_text(text)
+    with pytest.raises(ValueError, match=words) as caught:
+        catalogue.read_catalogue(tmp_path / 'model-index.yml')
+    assert 'metafile.yml' in str(caught.value)
+
+
+def test_package_without_metafiles_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(catalogue, 'PACKAGE', tmp_path / 'ca2st_mm')
+    with pytest.raises(FileNotFoundError, match='install ca2st_mm again'):
+        catalogue.find_index()

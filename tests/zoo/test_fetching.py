@@ -1,0 +1,253 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Weights are fetched once, checked, and never taken from a wrong file."""
+
+import sys
+import threading
+import types
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from file_server import BODY, PAGE, Served, entry, sha256, source
+from safetensors.torch import save
+
+from ca2st_mm import zoo
+from ca2st_mm.zoo import ZooError, catalogue
+
+HUB = 'hf://owner/name@abc/folder/model.bin'
+
+
+@pytest.fixture
+def tiny(server, monkeypatch):
+    """Put entries into the zoo; by default one with a good source."""
+
+    def put(*sources):
+        found = entry(*sources)
+        monkeypatch.setattr(
+            catalogue, '_catalogue', lambda: {found.name: found}
+        )
+        return found
+
+    server.files['/w.pth'] = Served()
+    put(source(f'{server.url}/w.pth', sha256(), len(BODY)))
+    return put
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The Hub's library, with a cache that holds what ``answers`` gives."""
+    place = tmp_path / 'hub' / 'model.bin'
+    place.parent.mkdir()
+    hub = types.SimpleNamespace(place=place, answers=[], asked=[])
+
+    def download(repository, file, revision=None, force_download=False):
+        hub.asked.append((repository, revision, file, force_download))
+        if not hub.answers:
+            raise huggingface_hub.errors.LocalEntryNotFoundError('no network')
+        place.write_bytes(hub.answers.pop(0))
+        return str(place)
+
+    def cached(repository, file, revision=None):
+        return str(place) if place.exists() else None
+
+    monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
+    monkeypatch.setattr(huggingface_hub, 'try_to_load_from_cache', cached)
+    return hub
+
+
+def test_a_file_is_fetched_once_and_kept_under_its_name(tiny, server, home):
+    for _ in range(2):
+        path = zoo.fetch('zoo://clip_tiny')
+        assert path == home / 'clip_tiny' / 'w.pth'
+        assert path.read_bytes() == BODY
+    assert server.asked == ['/w.pth'] and zoo.path('clip_tiny') == path
+
+
+@pytest.mark.parametrize(
+    'fault, why',
+    [
+        (Served(PAGE), 'web page'),
+        (Served(b''), 'an empty file'),
+        (Served(b'version https://git-lfs'), 'another file'),
+        (Served(BODY[:-1]), f'{len(BODY) - 1} bytes instead of {len(BODY)}'),
+        (Served(BODY[:-1] + b'x'), 'sha256 .* instead of'),
+        (Served(sent=1000), 'IncompleteRead|no connection|broken'),
+        (Served(status=404), '404'),
+        (Served(status=503), '503'),
+    ],
+)
+def test_a_wrong_file_is_refused_and_locks_nothing_out(
+    tiny, server, home, fault, why
+):
+    server.files['/w.pth'] = fault
+    with pytest.raises(ZooError, match=f'/w.pth .*{why}') as caught:
+        zoo.fetch('clip_tiny')
+    assert 'weights.py get clip_tiny' in str(caught.value)
+    assert '\n' not in str(caught.value)
+    assert not [p for p in home.rglob('*') if p.suffix in ('.pth', '.part')]
+    server.files['/w.pth'] = Served()
+    assert zoo.fetch('clip_tiny').read_bytes() == BODY
+
+
+def test_the_next_source_is_tried(tiny, server):
+    tiny(
+        source(f'{server.url}/gone.pth'),
+        source(f'{server.url}/w.pth', sha256()),
+    )
+    assert zoo.fetch('clip_tiny').name == 'w.pth'
+
+
+def test_a_file_put_there_by_hand_is_used_or_named(tiny, server, home, caplog):
+    place = home / 'clip_tiny' / 'w.pth'
+    place.parent.mkdir(parents=True)
+    place.write_bytes(PAGE)
+    with pytest.raises(ZooError, match='offline'):
+        zoo.fetch('clip_tiny', offline=True)
+    assert str(place) in caplog.text and 'web page' in caplog.text
+    place.write_bytes(BODY)
+    assert zoo.fetch('clip_tiny', offline=True) == place
+    assert server.asked == []
+
+
+@pytest.mark.parametrize('setting', ['CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE'])
+def test_offline_says_the_one_thing_to_do(tiny, server, monkeypatch, setting):
+    monkeypatch.setenv(setting, '1')
+    with pytest.raises(ZooError, match='run `python tools/weights.py get cli'):
+        zoo.fetch('clip_tiny')
+    assert server.asked == []
+
+
+def test_a_partial_hash_is_checked_and_none_takes_any_checkpoint(tiny, server):
+    tiny(source(f'{server.url}/w.pth', sha256()[:8]))
+    assert zoo.fetch('clip_tiny')
+    tiny(source(f'{server.url}/w.pth', '00000000'))
+    with pytest.raises(ZooError, match='instead of 00000000'):
+        zoo.fetch('clip_tiny')
+    tiny(source(f'{server.url}/w.pth'))
+    assert zoo.fetch('clip_tiny')
+
+
+def test_a_changed_file_is_noticed(tiny, server, home):
+    path = zoo.fetch('clip_tiny')
+    path.write_bytes(BODY[:-1] + b'x')
+    [verdict] = zoo.verify()
+    assert 'sha256' in verdict.problem and verdict.where == str(path)
+    assert zoo.fetch('clip_tiny').read_bytes() == BODY
+    assert [v.problem for v in zoo.verify('clip_tiny')] == [None]
+    path.unlink()
+    assert zoo.verify() == []
+    assert zoo.verify('clip_tiny')[0].problem == 'not on this machine'
+
+
+def test_one_of_several_threads_fetches(tiny, server):
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(zoo.fetch('clip_tiny')))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1 and server.asked == ['/w.pth']
+
+
+@pytest.mark.parametrize('cut', [0, 1, 9])
+def test_safetensors_are_whole_or_refused(server, cut):
+    body = save({'a': torch.ones(9)}, metadata={'format': 'pt'})
+    server.files['/a.safetensors'] = Served(body[: len(body) - cut])
+    url = f'{server.url}/a.safetensors'
+    if not cut:
+        assert zoo.fetch(url).read_bytes() == body
+        return
+    with pytest.raises(ZooError, match=f'bytes of {len(body)}'):
+        zoo.fetch(url)
+
+
+def test_urls_are_fetched_too_and_checked_if_they_say_how(server):
+    server.files['/w-20240115.pth'] = Served()  # a date, no hash
+    url = f'{server.url}/w-20240115.pth'
+    assert zoo.fetch(url) == zoo.fetch(url, offline=True)
+    assert zoo.fetch(f'{url}#sha256={sha256()}')
+    server.files['/w-20240115.pth'] = Served(BODY + b'x')
+    with pytest.raises(ZooError, match='sha256'):
+        zoo.fetch(f'{url}#sha256={"0" * 64}')
+
+
+def test_two_urls_of_one_file_name_do_not_meet(server):
+    other = BODY + b'other'
+    server.files.update({'/a/w.pth': Served(), '/b/w.pth': Served(other)})
+    first = zoo.fetch(f'{server.url}/a/w.pth')
+    second = zoo.fetch(f'{server.url}/b/w.pth')
+    assert (first.read_bytes(), second.read_bytes()) == (BODY, other)
+
+
+def test_the_hub_s_library_fetches_and_caches(tiny, hub):
+    tiny(source(HUB, sha256()))
+    hub.answers = [BODY]
+    for offline in (False, True):
+        assert zoo.fetch('clip_tiny', offline) == hub.place
+    assert hub.asked == [('owner/name', 'abc', 'folder/model.bin', False)]
+
+
+def test_a_wrong_file_in_the_hub_s_cache_is_fetched_again(tiny, hub):
+    tiny(source(HUB, sha256()))
+    hub.answers = [PAGE, BODY]
+    assert zoo.fetch('clip_tiny') == hub.place
+    assert [asked[-1] for asked in hub.asked] == [False, True]
+
+
+def test_the_hub_without_a_network(tiny, hub):
+    tiny(source(HUB))
+    with pytest.raises(ZooError, match='huggingface.co/owner.*no connection'):
+        zoo.fetch('clip_tiny')
+
+
+def test_a_shared_drive_is_gdown_s(tiny, monkeypatch):
+    tiny(source('gdrive://some-id/w.pth'))
+    monkeypatch.setitem(sys.modules, 'gdown', None)
+    with pytest.raises(ZooError, match='pip install gdown'):
+        zoo.fetch('clip_tiny')
+
+    def download(id, output, quiet):
+        assert id == 'some-id'
+        Path(output).write_bytes(BODY)
+
+    gdown = types.SimpleNamespace(download=download)
+    monkeypatch.setitem(sys.modules, 'gdown', gdown)
+    assert zoo.fetch('clip_tiny').read_bytes() == BODY
+
+
+def test_no_room_is_said_at_once(tiny, home):
+    home.write_text('a file where the folder should be')
+    with pytest.raises(ZooError, match='CA2ST_MM_HOME'):
+        zoo.fetch('clip_tiny')
+
+
+def test_a_model_without_weights_names_its_config(tiny, monkeypatch):
+    bare = entry()._replace(config='configs/a.py')
+    monkeypatch.setattr(catalogue, '_catalogue', lambda: {'a': bare})
+    with pytest.raises(ZooError, match='train it with configs/a.py'):
+        zoo.fetch('a')
+
+
+def test_check_asks_every_source(tiny, server, hub, monkeypatch):
+    good = f'{server.url}/w.pth'
+    server.files['/page'] = Served(PAGE, headers={'Content-Type': 'text/html'})
+    tiny(
+        source(good, sha256(), len(BODY)),
+        source(f'{server.url}/page', sha256()),
+        source(f'{server.url}/gone.pth'),
+        source(HUB, sha256()),
+    )
+    told = types.SimpleNamespace(size=5, etag='0' * 64)
+    monkeypatch.setattr(
+        huggingface_hub, 'get_hf_file_metadata', lambda url, timeout: told
+    )
+    found = {v.where: v.problem for v in zoo.check()}
+    assert found[good] is None
+    assert 'web page' in found[f'{server.url}/page']
+    assert '404' in found[f'{server.url}/gone.pth']
+    assert 'sha256 000' in found[HUB]
+    assert server.asked == []  # nothing is fetched

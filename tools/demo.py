@@ -166,9 +166,9 @@ def draw_prediction(
     picks = np.linspace(0, len(stamps) - 1, 8).astype(int)
     frames = reader.read(picks)
     reader.close()
-    sound = read_audio(str(clip))
+    audio = read_audio(str(clip))
     mels = LogMelSpectrogram(num_mels=64).features(
-        sound.waveform, sound.sample_rate
+        audio.waveform, audio.sample_rate
     )
     figure = new_figure(9, 5.2)
     figure.suptitle(clip.name)

@@ -45,7 +45,7 @@ def caption_of(answer: Any) -> Caption:
 
 
 def annotate(source: str, target: str, captions: Sequence[Caption]) -> None:
-    """Write a video with captions; its sound is kept.
+    """Write a video with captions; its audio is kept.
 
     A frame shows the caption whose centre is nearest, so that of overlapping
     spans each shows where it knows most.
@@ -69,26 +69,29 @@ def annotate(source: str, target: str, captions: Sequence[Caption]) -> None:
 
 
 def write_lines(pixels: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """Write lines on a dark band at the bottom of a picture.
+    """Write lines on a dark band at the bottom of an image.
 
     Args:
         pixels: RGB uint8, (height, width, 3).
         lines: The text; made smaller until its longest line fits.
 
     Returns:
-        A new picture of the same size.
+        A new image of the same size.
+
+    >>> write_lines(np.zeros((64, 64, 3), np.uint8), ['90% run']).shape
+    (64, 64, 3)
     """
-    picture = Image.fromarray(pixels)
-    width, height = picture.size
+    image = Image.fromarray(pixels)
+    width, height = image.size
     size = max(height / 18, 8.0)
     widest = max(map(ImageFont.load_default(size).getlength, lines))
     size *= min(1.0, 0.96 * width / max(widest, 1.0))
     font = ImageFont.load_default(size)
     step = size * (1 + _MARGIN)
     top = height - step * len(lines) - _MARGIN * size
-    draw = ImageDraw.Draw(picture, 'RGBA')
+    draw = ImageDraw.Draw(image, 'RGBA')
     draw.rectangle((0, top, width, height), fill=_BAND)
     for number, line in enumerate(lines):
         place = 0.02 * width, top + _MARGIN * size + number * step
         draw.text(place, line, fill='white', font=font)
-    return np.array(picture)
+    return np.array(image)

@@ -5,17 +5,12 @@ import csv
 import os.path as osp
 from pathlib import Path
 
-from ca2st_mm.datasets.benchmarks.class_names import FOLDER, shipped_names
+from ca2st_mm.datasets.benchmarks.class_names import FOLDER
 from ca2st_mm.utils.class_names import read_class_names
 
 from .style import FigureInputError
 
 GROUPS = 'epic_kitchens_100_categories.csv'
-
-
-def shipped() -> list[str]:
-    """The class lists that come with the package."""
-    return sorted(path.stem for path in Path(FOLDER).glob('*.txt'))
 
 
 def class_labels(listed: str | None, num_classes: int) -> list[str]:
@@ -28,18 +23,22 @@ def class_labels(listed: str | None, num_classes: int) -> list[str]:
 
     Raises:
         FigureInputError: If there is no such list or it has another length.
+
+    >>> class_labels('kinetics400', 400)[0]
+    'abseiling'
     """
     if listed is None:
         return [f'class {number}' for number in range(num_classes)]
+    shipped = sorted(path.stem for path in Path(FOLDER).glob('*.txt'))
+    path = listed
+    if listed in shipped:
+        path = osp.join(FOLDER, f'{listed}.txt')
     try:
-        if listed in shipped():
-            names = shipped_names(f'{listed}.txt')
-        else:
-            names = read_class_names(listed)
+        names = read_class_names(path)
     except FileNotFoundError as error:
         raise FigureInputError(
             f'There is no class list {listed}; give a file with one name a '
-            f'line, or one of {", ".join(shipped())}'
+            f'line, or one of {", ".join(shipped)}'
         ) from error
     except ValueError as error:
         raise FigureInputError(str(error)) from error

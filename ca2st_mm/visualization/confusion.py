@@ -52,6 +52,9 @@ def often_confused(counts: np.ndarray, limit: int) -> np.ndarray:
     Args:
         counts: How often class i was taken for class j, (C, C).
         limit: How many at most.
+
+    >>> often_confused(np.array([[5, 0, 3], [0, 9, 0], [0, 0, 7]]), limit=2)
+    array([0, 2])
     """
     chosen: set[int] = set()
     for true, best, _ in most_confused(counts, limit**2):

@@ -211,6 +211,9 @@ def named_files(texts: Sequence[str]) -> dict[str, str]:
 
     Raises:
         FigureInputError: If two have the same name.
+
+    >>> named_files(['CAST=cast.pkl', 'runs/clip/test.pkl'])
+    {'CAST': 'cast.pkl', 'clip': 'runs/clip/test.pkl'}
     """
     files: dict[str, str] = {}
     for text in texts:

@@ -16,7 +16,7 @@ _DPI = 130
 
 
 class FigureInputError(ValueError):
-    """An input cannot be drawn; the message names it and the cure."""
+    """An input cannot be drawn; the message names it and what to do."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -45,7 +45,11 @@ def tidy(axes: Axes, x: str = '', y: str = '') -> Axes:
 
 
 def colour_of(number: int) -> str:
-    """Colour of the n-th model; beyond the palette they repeat."""
+    """Colour of the n-th model; beyond the palette they repeat.
+
+    >>> colour_of(0) == colour_of(len(PALETTE))
+    True
+    """
     return PALETTE[number % len(PALETTE)]
 
 
@@ -63,7 +67,7 @@ def save(figure: Figure, path: str | Path) -> None:
     ending = Path(path).suffix[1:].lower()
     if ending not in known:
         raise FigureInputError(
-            f'{path} does not end in the name of a picture format; use '
+            f'{path} does not end in the name of an image format; use '
             f'.png, or one of {", ".join(sorted(known))}'
         )
     Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Draw the toy pictures of docs/figures.md, after ``make demo-compare``.
+"""Draw the toy figures of docs/figures.md, after ``make demo-compare``.
 
 ``python docs/figures/draw_toy.py`` runs each command of the page once.
 """
@@ -53,12 +53,12 @@ def write_factors(name: str) -> str:
 
 
 def shrink(path: Path) -> None:
-    """Fewer pixels and colours, where a picture is too heavy for a page."""
-    picture = Image.open(path).convert('RGB')
+    """Fewer pixels and colours, where a figure is too large for a page."""
+    image = Image.open(path).convert('RGB')
     while path.stat().st_size > MAX_BYTES:
-        width = min(1000, round(0.9 * picture.width))
-        picture.thumbnail((width, picture.height))
-        picture.quantize(128, kmeans=1).save(path, optimize=True)
+        width = min(1000, round(0.9 * image.width))
+        image.thumbnail((width, image.height))
+        image.quantize(128, kmeans=1).save(path, optimize=True)
 
 
 def main() -> None:

@@ -234,8 +234,9 @@ def test_cast_costs_what_its_authors_publish(rows):
 
 def test_less_is_computed_than_published(rows):
     # In the last layer the spatial expert's patches are left out of its FFN
-    # (8 C^2 a patch, its adapter 0.5 C^2) and of its half of the link: four
-    # projections of half the width, the way up, attention over 8 steps.
+    # (8 C^2 a patch, its adapter 0.5 C^2) and of its direction of the link:
+    # four projections of the bottleneck width, the way up, attention over 8
+    # steps.
     dims, patches, steps = 768, 196 * 8, 8
     ffn = 8 * dims**2 * patches
     assert rows['expert spatial']['macs'] - ffn == pytest.approx(
@@ -245,8 +246,8 @@ def test_less_is_computed_than_published(rows):
     assert adapters['macs'] - ffn / 16 == pytest.approx(
         adapters['macs_computed'], rel=1e-6
     )
-    half = dims // 2
-    link = patches * (4 * half**2 + half * dims + 2 * steps * half)
+    width = dims // 2
+    link = patches * (4 * width**2 + width * dims + 2 * steps * width)
     assert rows['link spatial_temporal']['macs'] - link == pytest.approx(
         rows['link spatial_temporal']['macs_computed'], rel=1e-6
     )

@@ -214,7 +214,7 @@ class Pass(NamedTuple):
     """One pass over a loader: cost of a sample in a worker, memory after.
 
     Attributes:
-        wall_ms: From asking for the first to having the last.
+        wall_ms: From the request of the first to the arrival of the last.
         cpu_ms: Of all stages.
         stages: Wall and CPU milliseconds by stage.
         memory: Resident bytes by worker.

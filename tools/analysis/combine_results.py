@@ -14,7 +14,7 @@ measures balance over benchmarks::
 import argparse
 from statistics import fmean
 
-import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.accuracy import harmonic_mean
 from ca2st_mm.utils.records import RecordError, read_number

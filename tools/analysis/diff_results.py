@@ -8,7 +8,7 @@ does, 1 if one does.
 import argparse
 import json
 
-import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.records import RecordError, differences, read_record
 

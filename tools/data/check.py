@@ -11,13 +11,12 @@ import argparse
 import json
 import os
 import sys
-from typing import Dict, List, Optional
+import warnings
 
-from mmengine.fileio import list_from_file
 from tqdm import tqdm
 
 import ca2st_mm  # noqa: F401
-from ca2st_mm.datasets.checking import (
+from ca2st_mm.datasets.check import (
     KINDS,
     Fault,
     Limits,
@@ -27,39 +26,50 @@ from ca2st_mm.datasets.checking import (
     as_dict,
     as_html,
     as_text,
-    check_duplicates,
     check_labels,
+    check_repeats,
     probe_all,
     read_samples,
 )
+from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.utils.class_names import read_class_names
+from ca2st_mm.utils.text_files import ListFileError, write_texts
 
 
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('manifests', nargs='+', help='one a split')
+    parser.add_argument('manifests', nargs='+', help='one for each split')
     parser.add_argument(
         '--data-root',
         help='folder of videos; that of the first manifest if left out',
     )
     parser.add_argument(
-        '--audio-root', help='folder of sounds; that of the videos if left out'
+        '--audio-root',
+        help='folder of audio files; that of the videos if left out',
     )
-    parser.add_argument('--decode', action='store_true')
+    parser.add_argument(
+        '--decode',
+        action='store_true',
+        help='decode frames and audio; without it only headers are read',
+    )
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
     parser.add_argument(
         '--classes',
         nargs='+',
         default=[],
         metavar='[COLUMN=]N|FILE',
-        help='number of classes or a file with a name a line, '
+        help='number of classes or a file with one name a line, '
         "for example 'label=309', 'classes.txt' or 'verb=97 noun=300'",
     )
     parser.add_argument(
         '--train', default='train', help='name of the training split'
+    )
+    parser.add_argument(
+        '--encoding', help='of lists that are not UTF-8, such as gbk'
     )
     limits = Limits()
     parser.add_argument(
@@ -69,7 +79,13 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         '--sync-seconds', type=float, default=limits.sync_seconds
     )
     parser.add_argument(
-        '--ignore', nargs='*', default=[], choices=list(KINDS)
+        '--ignore',
+        nargs='*',
+        default=[],
+        choices=list(KINDS),
+        type=_kind,
+        metavar='KIND',
+        help=f'kinds of faults to leave out: {", ".join(KINDS)}',
     )
     parser.add_argument(
         '--out', default='data_check', help='outputs without extension'
@@ -77,43 +93,42 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def class_sizes(choices: List[str]) -> Dict[str, int]:
+def _kind(name: str) -> str:
+    """A kind of fault; its old name is accepted for one release."""
+    if name == 'no_sound':
+        warnings.warn('--ignore no_sound is now no_audio', stacklevel=2)
+        return 'no_audio'
+    return name
+
+
+def class_sizes(choices: list[str], encoding: str | None) -> dict[str, int]:
     """Number of classes by label column.
 
     Args:
         choices: What ``--classes`` got.
+        encoding: Fallback for class lists that are not UTF-8.
     """
     sizes = {}
     for choice in choices:
         column, _, value = choice.rpartition('=')
-        if value.isdecimal():
-            size = int(value)
-        else:
-            size = sum(bool(line.strip()) for line in list_from_file(value))
-        sizes[column or 'label'] = size
+        sizes[column or 'label'] = (
+            int(value)
+            if value.isdecimal()
+            else len(read_class_names(value, encoding))
+        )
     return sizes
 
 
-def probe_with_bar(
-    samples: List[Sample], limits: Limits, args: argparse.Namespace
-) -> List[Probe]:
-    """Probe all samples under a progress bar."""
-    probes: Dict[int, Probe] = {}
-    with tqdm(total=len(samples), unit='clip', desc='checking') as bar:
-        notes = f'{args.out}.notes.jsonl'
-        for number, probe in probe_all(samples, limits, args.workers, notes):
-            probes[number] = probe
-            bar.update()
-    return [probes[number] for number in range(len(samples))]
-
-
 def find_faults(
-    samples: List[Sample], probes: List[Probe], args: argparse.Namespace
-) -> List[Fault]:
+    samples: list[Sample],
+    probes: list[Probe],
+    sizes: dict[str, int],
+    args: argparse.Namespace,
+) -> list[Fault]:
     """Faults of samples and of sets."""
     splits = {sample.split for sample in samples}
     train = args.train if args.train in splits else None
-    if train is None and args.classes:
+    if train is None and sizes:
         print(
             f"No manifest is called '{args.train}.csv': classes without a "
             'training sample are not looked for (see --train).'
@@ -121,13 +136,12 @@ def find_faults(
     pairs = list(zip(samples, probes, strict=True))
     faults = [fault for sample, probe in pairs for fault in probe.of(sample)]
     prints = {sample.path: probe.print for sample, probe in pairs}
-    prints = {path: text for path, text in prints.items() if text}
-    faults += check_labels(samples, class_sizes(args.classes), train)
-    faults += check_duplicates(samples, prints)
+    faults += check_labels(samples, sizes, train)
+    faults += check_repeats(samples, prints)
     return [fault for fault in faults if fault.kind not in args.ignore]
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Check, write and print.
 
     Args:
@@ -142,19 +156,30 @@ def main(argv: Optional[List[str]] = None) -> int:
     if data_root is None:
         data_root = os.path.dirname(args.manifests[0])
     audio_root = args.audio_root or data_root
-    samples = read_samples(args.manifests, data_root, audio_root)
-    probes = probe_with_bar(samples, limits, args)
-    report = Report(
-        samples, probes, find_faults(samples, probes, args), limits
+    sizes = class_sizes(args.classes, args.encoding)
+    samples = read_samples(
+        args.manifests, data_root, audio_root, args.encoding
     )
-    with open(f'{args.out}.json', 'w', encoding='utf-8') as file:
-        json.dump(as_dict(report), file, indent=1)
-    with open(f'{args.out}.html', 'w', encoding='utf-8') as file:
-        file.write(as_html(report))
+    probes: dict[int, Probe] = {}
+    notes = f'{args.out}.notes.jsonl'
+    with tqdm(total=len(samples), unit='clip', desc='checking') as bar:
+        for number, probe in probe_all(samples, limits, args.workers, notes):
+            probes[number] = probe
+            bar.update()
+    found = [probes[number] for number in range(len(samples))]
+    faults = find_faults(samples, found, sizes, args)
+    report = Report(samples, found, faults, limits)
+    outputs = {
+        f'{args.out}.json': json.dumps(as_dict(report), indent=1),
+        f'{args.out}.html': as_html(report),
+    }
+    write_texts(outputs)
     print(as_text(report))
-    print(f'details: {args.out}.json, {args.out}.html')
-    return int(bool(report.faults))
+    print(f'details: {", ".join(outputs)}')
+    return int(bool(faults))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_or_explain(
+        lambda: sys.exit(main()), (ListFileError, FileNotFoundError)
+    )

@@ -3,37 +3,42 @@
 
 import json
 import re
+import runpy
+import wave
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import odd_media
 import pytest
 
-from ca2st_mm.datasets.checking import (
+from ca2st_mm.datasets.check import (
     KINDS,
     Limits,
     Sample,
-    check_duplicates,
+    check_repeats,
     probe_sample,
     read_samples,
 )
-from ca2st_mm.datasets.checking import run as checking_run
+from ca2st_mm.datasets.check import probe as probing
+from ca2st_mm.datasets.media_writer import write_clip
+from ca2st_mm.utils.text_files import ListFileError
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'data'
-# What the checker says of each odd file; silence of no_sound is meant.
+# What the checker says of each odd file; some have no audio on purpose.
 EXPECTED = dict(
     zero_bytes={'unreadable'},
     truncated={'unreadable'},
     truncated_pictures={'unreadable'},
     audio_only={'unreadable'},
     one_frame={'too_short', 'out_of_sync'},
-    variable_rate={'no_sound'},
-    rotated={'no_sound'},
-    ten_bit={'no_sound'},
-    odd_size={'no_sound'},
+    variable_rate={'no_audio'},
+    rotated={'no_audio'},
+    ten_bit={'no_audio'},
+    odd_size={'no_audio'},
     short_sound={'out_of_sync'},
     silent={'silent'},
-    no_sound={'no_sound'},
+    no_sound={'no_audio'},
     wrong_duration=set(),
 )
 
@@ -46,9 +51,10 @@ def folder(tmp_path_factory):
         write(folder / f'{name}.mp4')
     good = (folder / 'wrong_duration.mp4').read_bytes()
     (folder / 'copy.mp4').write_bytes(good)
-    rows = [f'{name}.mp4,{i % 5}\n' for i, name in enumerate(EXPECTED)]
-    rows += ['nowhere.mp4,2\n', 'wrong_duration.mp4,8\n']
-    (folder / 'train.csv').write_text('file,label\n' + ''.join(rows))
+    rows = [f'{name}.mp4,{i % 5},\n' for i, name in enumerate(EXPECTED)]
+    rows += ['nowhere.mp4,2,\n', 'wrong_duration.mp4,8,\n']
+    rows += ['wrong_duration.mp4,2,\n', 'wrong_duration.mp4,2,99\n']
+    (folder / 'train.csv').write_text('file,label,end\n' + ''.join(rows))
     (folder / 'val.csv').write_text('file,label\ncopy.mp4,1\n')
     (folder / 'good.csv').write_text('file,label\ncopy.mp4,0\n')
     return folder
@@ -84,12 +90,15 @@ def test_every_kind_of_fault_is_found(folder, check, tmp_path, capsys):
     assert found['counts'] == dict(
         missing=1,
         unreadable=4,
-        no_sound=5,
+        no_audio=5,
         silent=1,
         out_of_sync=2,
         too_short=1,
+        past_end=1,
         bad_label=1,
         untrained_class=2,
+        several_labels=1,
+        repeated=1,
         duplicate=1,
     )
     assert expected == 13
@@ -130,7 +139,7 @@ def test_faults_can_be_ignored(folder, check):
     manifest.write_text('file,label\nno_sound.mp4,0\n')
     options = ['--data-root', folder, '--decode', '--workers', 1]
     assert check(manifest, *options)[0] == 1
-    assert check(manifest, *options, '--ignore', 'no_sound')[0] == 0
+    assert check(manifest, *options, '--ignore', 'no_audio')[0] == 0
 
 
 def test_without_decoding_headers_are_read(folder, check):
@@ -138,8 +147,9 @@ def test_without_decoding_headers_are_read(folder, check):
     assert code == 1
     kinds = {(f['kind'], Path(f['path']).stem) for f in found['faults']}
     assert ('unreadable', 'zero_bytes') in kinds
-    assert ('no_sound', 'rotated') in kinds
-    assert ('unreadable', 'truncated_pictures') not in kinds
+    assert ('no_audio', 'rotated') in kinds
+    assert ('unreadable', 'truncated_pictures') in kinds
+    assert 'silent' not in {kind for kind, _ in kinds}
 
 
 def test_a_second_run_reads_only_what_changed(folder, check, monkeypatch):
@@ -149,10 +159,10 @@ def test_a_second_run_reads_only_what_changed(folder, check, monkeypatch):
         probed.append(Path(sample.path).name)
         return probe_sample(sample, limits)
 
-    monkeypatch.setattr(checking_run, 'probe_sample', count)
+    monkeypatch.setattr(probing, 'probe_sample', count)
     options = ['--data-root', folder, '--workers', 2]
     first = check(folder / 'train.csv', *options)
-    assert len(probed) == 14  # one file is listed twice
+    assert len(probed) == 15  # one clip is listed three times
     probed.clear()
     assert check(folder / 'train.csv', *options) == first
     assert probed == []
@@ -175,8 +185,8 @@ def test_a_cut_off_note_does_no_harm(folder, check, tmp_path):
     assert check(folder / 'train.csv', *options) == first
 
 
-def sample(split, path, start=None, end=None):
-    return Sample(split, path, None, start, end, {})
+def sample(split, path, start=None, end=None, label=0):
+    return Sample(split, path, None, start, end, dict(label=label))
 
 
 def test_spans_of_one_file_are_duplicates_only_where_they_overlap():
@@ -187,17 +197,87 @@ def test_spans_of_one_file_are_duplicates_only_where_they_overlap():
         sample('train', 'a', 1.0, 2.0),
         sample('val', 'b'),
     ]
-    faults = check_duplicates(samples, {})
-    assert [(f.split, f.path) for f in faults] == [('val', 'a')]
+    faults = check_repeats(samples, {})
+    assert [(f.kind, f.split, f.path) for f in faults] == [
+        ('duplicate', 'val', 'a')
+    ]
     assert 'from 0.0 s to 5.0 s' in faults[0].detail
-    faults = check_duplicates(samples, dict(a='same', b='same'))
+    faults = check_repeats(samples, dict(a='same', b='same'))
     assert [f.path for f in faults] == ['a', 'b']
+
+
+def test_repeats_are_found_through_links(tmp_path):
+    (tmp_path / 'a.mp4').touch()
+    (tmp_path / 'link').symlink_to(tmp_path)
+    names = [str(tmp_path / name) for name in ('a.mp4', 'link/a.mp4')]
+    for split, label, kind in (
+        ('train', 1, 'several_labels'),
+        ('train', 0, 'repeated'),
+        ('val', 0, 'duplicate'),
+    ):
+        samples = [
+            sample('train', names[0]),
+            sample(split, names[1], label=label),
+        ]
+        assert [f.kind for f in check_repeats(samples, {})] == [kind]
+
+
+def test_sample_rates_are_shown(check, tmp_path, capsys):
+    frames = np.zeros((10, 16, 16, 3), np.uint8)
+    for rate in (16000, 44100):
+        tone = 0.5 * np.sin(np.arange(rate)).astype('f4')
+        write_clip(str(tmp_path / f'{rate}.mkv'), frames, 10, tone, rate)
+    manifest = tmp_path / 'train.csv'
+    manifest.write_text('file,label\n16000.mkv,0\n44100.mkv,1\n')
+    for options in ([], ['--decode']):
+        code, found = check(manifest, *options)
+        assert code == 0
+        rates = found['splits']['train']['sample_rates']
+        assert rates == {'16000': 1, '44100': 1}
+        said = capsys.readouterr().out
+        assert '16000 Hz (1), 44100 Hz (1)' in said
+        assert 'warning: audio has 2 sample rates' in said
+    manifest.write_text('file,label\n16000.mkv,0\n')
+    said = check(manifest) and capsys.readouterr().out
+    assert 'sample rates' not in said and 'nothing to learn' in said
+
+
+def test_headers_tell_much_without_decoding(check, tmp_path):
+    frames = np.zeros((30, 16, 16, 3), np.uint8)
+    tone = 0.5 * np.sin(np.arange(16000)).astype('f4')
+    write_clip(str(tmp_path / 'a.mkv'), frames, 10, tone)
+    write_clip(str(tmp_path / 'b.mkv'), frames[:3], 10, tone[:4800])
+    with wave.open(str(tmp_path / 'a.wav'), 'wb') as file:
+        file.setparams((1, 2, 16000, 0, 'NONE', ''))
+        file.writeframes(bytes(2 * 16000))
+    manifest = tmp_path / 'train.csv'
+    manifest.write_text(
+        'file,audio,end,label\na.mkv,a.wav,,0\na.mkv,,9,0\nb.mkv,,,1\n'
+    )
+    _, found = check(manifest)
+    assert found['counts'] == dict(out_of_sync=1, too_short=1, past_end=1)
+    assert [row['width'] for row in found['samples']] == [16] * 3
+
+
+@pytest.mark.parametrize(
+    'text', ['file,start_time,label\na,1,0\n', '跑,1', None]
+)
+def test_a_list_that_cannot_be_read(text, tmp_path, capsys, monkeypatch):
+    path = tmp_path / 'x.csv'
+    if text:
+        path.write_bytes(text.encode('gbk'))
+    monkeypatch.setattr('sys.argv', ['check.py', str(path)])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(TOOLS / 'check.py'), run_name='__main__')
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and len(said.splitlines()) == 1
+    assert said.startswith('error: ') and str(path) in said
 
 
 def test_manifests_need_different_names(folder, tmp_path):
     twin = tmp_path / 'train.csv'
     twin.write_text('file,label\na.mp4,1\n')
-    with pytest.raises(ValueError, match='different file names'):
+    with pytest.raises(ListFileError, match='different file names'):
         read_samples([str(folder / 'train.csv'), str(twin)])
 
 
@@ -205,7 +285,7 @@ def test_classes_by_file_and_by_column(folder, check, tmp_path):
     classes = tmp_path / 'classes.txt'
     classes.write_text('one\ntwo\n')
     manifest = tmp_path / 'train.csv'
-    manifest.write_text('file,verb,noun\ncopy.mp4,1,0\ncopy.mp4,0,3\n')
+    manifest.write_text('file,verb,noun\ncopy.mp4,1,0\nsilent.mp4,0,3\n')
     options = ['--data-root', folder, '--workers', 1]
     _, found = check(
         manifest, *options, '--classes', f'verb={classes}', 'noun=3'

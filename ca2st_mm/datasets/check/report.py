@@ -32,13 +32,36 @@ class Report(NamedTuple):
         return {kind: found[kind] for kind in KINDS if found[kind]}
 
     def splits(self) -> dict[str, dict]:
-        """Size and length of each split."""
+        """Size, length and audio sample rates (Hz -> samples) by split."""
         splits: dict[str, dict] = {}
         for sample, probe in zip(self.samples, self.probes, strict=True):
-            entry = splits.setdefault(sample.split, dict(samples=0, hours=0.0))
+            entry = splits.setdefault(
+                sample.split, dict(samples=0, hours=0.0, sample_rates={})
+            )
             entry['samples'] += 1
             entry['hours'] += (probe.seconds or 0.0) / 3600
+            if probe.sample_rate:
+                rates = entry['sample_rates']
+                rates[probe.sample_rate] = rates.get(probe.sample_rate, 0) + 1
         return splits
+
+    def warnings(self) -> list[str]:
+        """What is no fault of a sample, but worth a look."""
+        found = []
+        rates = {p.sample_rate for p in self.probes if p.sample_rate}
+        if len(rates) > 1:
+            found.append(
+                f'audio has {len(rates)} sample rates, from {min(rates)} to '
+                f'{max(rates)} Hz: resample it with LoadAudio(sample_rate='
+                '16000), the rate of published AST weights'
+            )
+        for column, by_split in self.class_counts().items():
+            if len(set().union(*by_split.values())) == 1:
+                found.append(
+                    f'all samples have the same {column}: there is nothing '
+                    'to learn'
+                )
+        return found
 
     def class_counts(self) -> dict[str, dict[str, Counter]]:
         """How often each class occurs, by label column and split."""
@@ -50,8 +73,17 @@ class Report(NamedTuple):
         return counts
 
 
+def rates_text(rates: dict[int, int]) -> str:
+    """Sample rates of a split, for example ``16000 Hz (12), 48000 Hz (3)``.
+
+    Args:
+        rates: Number of samples by rate.
+    """
+    return ', '.join(f'{rate} Hz ({rates[rate]})' for rate in sorted(rates))
+
+
 def as_dict(report: Report) -> dict:
-    """The report for JSON, without pictures.
+    """The report for JSON, without images.
 
     Args:
         report: The findings.
@@ -72,6 +104,7 @@ def as_dict(report: Report) -> dict:
         limits=report.limits._asdict(),
         counts=report.counts(),
         splits=report.splits(),
+        warnings=report.warnings(),
         faults=[fault._asdict() for fault in report.faults],
         classes=classes,
         samples=rows,
@@ -84,26 +117,25 @@ def as_text(report: Report) -> str:
     Args:
         report: The findings.
     """
-    lines = [
-        f'{split}: {entry["samples"]} samples, {entry["hours"]:.2f} h'
-        for split, entry in report.splits().items()
-    ]
+    lines = []
+    for split, entry in report.splits().items():
+        rates = rates_text(entry['sample_rates'])
+        lines.append(
+            f'{split}: {entry["samples"]} samples, {entry["hours"]:.2f} h'
+            + (f', audio at {rates}' if rates else '')
+        )
     if not report.limits.decode:
         lines.append('headers only: add --decode to find damaged content')
+    lines += [f'warning: {text}' for text in report.warnings()]
     if not report.faults:
         return '\n'.join([*lines, 'no faults'])
     for kind, count in report.counts().items():
         lines.append(f'{count} x {kind}: {KINDS[kind]}')
-        lines += _some([f for f in report.faults if f.kind == kind])
+        faults = [fault for fault in report.faults if fault.kind == kind]
+        lines += [
+            '    ' + ' | '.join(filter(None, (f.split, f.path, f.detail)))
+            for f in faults[:_SHOWN]
+        ]
+        if count > _SHOWN:
+            lines.append(f'    ... and {count - _SHOWN} more in the JSON')
     return '\n'.join(lines)
-
-
-def _some(faults: list[Fault]) -> list[str]:
-    """The first few faults, and how many more there are."""
-    lines = [
-        '    ' + ' | '.join(filter(None, (f.split, f.path, f.detail)))
-        for f in faults[:_SHOWN]
-    ]
-    if len(faults) > _SHOWN:
-        lines.append(f'    ... and {len(faults) - _SHOWN} more in the JSON')
-    return lines

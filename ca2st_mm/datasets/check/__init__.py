@@ -1,16 +1,19 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Checking a data set before a run: files, sound, labels, splits."""
+"""Checking a data set before a run: files, audio, labels, splits.
+
+``samples`` reads manifests and looks at them as sets, ``probe`` looks into
+the files, ``report`` and ``page`` say what was found.
+"""
 
 from .page import as_html
-from .probe import Limits, Probe, probe_sample
+from .probe import Limits, Probe, probe_all, probe_sample
 from .report import Report, as_dict, as_text
-from .run import probe_all
 from .samples import (
     KINDS,
     Fault,
     Sample,
-    check_duplicates,
     check_labels,
+    check_repeats,
     read_samples,
 )
 
@@ -24,8 +27,8 @@ __all__ = [
     'as_dict',
     'as_html',
     'as_text',
-    'check_duplicates',
     'check_labels',
+    'check_repeats',
     'probe_all',
     'probe_sample',
     'read_samples',

@@ -1,0 +1,277 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Looking into the media of samples, with several workers, resumably."""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ..audio import read_audio
+from ..containers import choose_stream, decoder_errors, open_container, probe
+from ..faults import MediaError
+from ..video import PyAVReader, frames_in_span
+from .samples import Fault, Sample
+
+# -60 dB of full scale: quieter than any recording.
+_SILENCE = 1e-3
+_THUMBNAIL_WIDTH = 128
+_PRINT_BYTES = 1 << 16
+# Edit lists hide a few frames of those in the header.
+_MOST = 0.9
+_AT_ONCE = 8  # samples handed to each worker ahead of time
+
+
+class Limits(NamedTuple):
+    """What is tolerated.
+
+    Attributes:
+        min_seconds: The shortest clip.
+        sync_seconds: How far the starts, and the ends, of video and audio
+            may lie apart, and a span after the end of its file.
+        decode: Whether to decode; without it only headers and packets are
+            read, so damaged frames and silence are not seen, and lengths of
+            audio are those that headers announce.
+    """
+
+    min_seconds: float = 0.5
+    sync_seconds: float = 0.5
+    decode: bool = True
+
+
+class Probe(NamedTuple):
+    """What was found.
+
+    Attributes:
+        faults: Lists of [kind, detail].
+        seconds: Length of the video; None if unknown.
+        frames: Number of frames; None if unknown.
+        width: Of the video, pixels; None if unknown.
+        height: Of the video, pixels; None if unknown.
+        sample_rate: Of the audio that is read, Hz; None without audio.
+        peak: Largest absolute sample of the audio; None without audio or
+            decoding.
+        print: Fingerprint of the file's size, head and tail; empty if there
+            is none.
+        thumbnail: JPEG in base64; empty without decoding.
+    """
+
+    faults: list
+    seconds: float | None = None
+    frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    sample_rate: int | None = None
+    peak: float | None = None
+    print: str = ''
+    thumbnail: str = ''
+
+    def of(self, sample: Sample) -> list[Fault]:
+        """The faults with the name of the sample."""
+        return [
+            Fault(kind, sample.split, sample.path, detail)
+            for kind, detail in self.faults
+        ]
+
+
+def probe_all(
+    samples: Sequence[Sample], limits: Limits, num_workers: int, notes: str
+) -> Iterator[tuple[int, Probe]]:
+    """Probe samples in any order.
+
+    What was found is noted at once, and taken from the notes when a file
+    has not changed since.  Samples with the same files and span are probed
+    once.
+
+    Args:
+        samples: The rows.
+        limits: What is tolerated.
+        num_workers: Threads.
+        notes: Path of the notes, a file of JSON lines.
+
+    Yields:
+        Number of the sample and what was found.
+    """
+    waiting: dict[str, list[int]] = {}
+    for number, sample in enumerate(samples):
+        waiting.setdefault(_key(sample, limits), []).append(number)
+    for key, found in _read_notes(notes):
+        for number in waiting.pop(key, ()):
+            yield number, found
+    keys, step = list(waiting), _AT_ONCE * num_workers
+    # Threads: FFmpeg, numpy and OpenCV work outside of Python's lock.
+    with (
+        open(notes, 'a', encoding='utf-8') as file,
+        ThreadPoolExecutor(num_workers) as pool,
+    ):
+        file.write('\n')  # ends a line that a crash has cut off
+        for first in range(0, len(keys), step):
+            jobs = {
+                pool.submit(
+                    probe_sample, samples[waiting[key][0]], limits
+                ): key
+                for key in keys[first : first + step]
+            }
+            for job in as_completed(jobs):
+                key, found = jobs[job], job.result()
+                file.write(json.dumps([key, found._asdict()]) + '\n')
+                file.flush()
+                for number in waiting[key]:
+                    yield number, found
+
+
+def _key(sample: Sample, limits: Limits) -> str:
+    """A name for the files as they are now, the span and the limits."""
+    facts = [sample.path, sample.audio, sample.start, sample.end, *limits]
+    for path in filter(None, (sample.path, sample.audio)):
+        if os.path.isfile(path):
+            stat = os.stat(path)
+            facts += [stat.st_size, stat.st_mtime_ns]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _read_notes(notes: str) -> Iterator[tuple[str, Probe]]:
+    """What earlier runs found; lines that are no notes are left out."""
+    if not os.path.exists(notes):
+        return
+    with open(notes, encoding='utf-8') as file:
+        for line in file:
+            try:
+                key, fields = json.loads(line)
+                yield key, Probe(**fields)
+            except (ValueError, TypeError):  # cut off, or of other fields
+                continue
+
+
+def probe_sample(sample: Sample, limits: Limits) -> Probe:
+    """Check the files of a sample.
+
+    Reads headers and packets, and with ``limits.decode`` the first, the
+    middle and the last frame and the audio of the clip.
+
+    Args:
+        sample: The row.
+        limits: What is tolerated.
+    """
+    for path in filter(None, (sample.path, sample.audio)):
+        if not os.path.isfile(path):
+            return Probe([['missing', f"'{path}' does not exist"]])
+    found = Probe([], print=fingerprint(sample.path))
+    try:
+        found, span = _probe_video(sample, limits, found)
+        return _probe_audio(sample, limits, found, span)
+    except MediaError as error:
+        found.faults.append(['unreadable', error.reason])
+        return found
+
+
+def _probe_video(
+    sample: Sample, limits: Limits, found: Probe
+) -> tuple[Probe, tuple[float, float]]:
+    """Frames of the clip, and the span in which they are shown."""
+    span = sample.start, sample.end
+    with PyAVReader(sample.path, span=span) as reader:
+        low, high = frames_in_span(reader.frame_stamps, span)
+        if high <= low:
+            raise MediaError('video', sample.path, 'no frame in the clip')
+        announced = _announced_frames(sample.path)
+        if span == (None, None) and high < _MOST * announced:
+            why = f'the header announces {announced} frames, {high} are there'
+            raise MediaError('video', sample.path, why)
+        shown = reader.frame_stamps[low:high]
+        start, end = float(shown[0]), float(shown[-1] + 1 / reader.avg_fps)
+        found = found._replace(
+            seconds=round(end - start, 4), frames=high - low
+        )
+        if limits.decode:
+            wanted = [low, (low + high - 1) // 2, high - 1]
+            _, middle, _ = reader.read(wanted)
+            height, width = middle.shape[:2]
+            found = found._replace(
+                width=width, height=height, thumbnail=_thumbnail(middle)
+            )
+        else:
+            stream = probe(sample.path).video
+            found = found._replace(width=stream.width, height=stream.height)
+    if found.seconds < limits.min_seconds:
+        detail = f'{found.seconds:.2f} s, less than {limits.min_seconds} s'
+        found.faults.append(['too_short', detail])
+    if sample.end is not None and sample.end - end > limits.sync_seconds:
+        detail = f'up to {sample.end} s of a video of {end:.2f} s'
+        found.faults.append(['past_end', detail])
+    return found, (start, end)
+
+
+def _announced_frames(path: str) -> int:
+    """Number of frames by the header; 0 if it does not say."""
+    with (
+        decoder_errors('video', path),
+        open_container(path) as container,
+    ):
+        return choose_stream(container, 'video').frames
+
+
+def _probe_audio(
+    sample: Sample, limits: Limits, found: Probe, span: tuple[float, float]
+) -> Probe:
+    """Audio of the clip, compared with the video."""
+    path = sample.audio or sample.path
+    header = probe(path)
+    if header.audio is None:
+        why = 'no audio stream'
+        if header.audios:
+            why = 'FFmpeg has no decoder for the codec of its audio'
+        found.faults.append(['no_audio', why])
+        return found
+    found = found._replace(sample_rate=header.audio.sample_rate)
+    if not limits.decode:
+        # A file of its own starts with the video; others are in one header.
+        short = sample.audio and header.seconds is not None
+        if short and span[1] - header.seconds > limits.sync_seconds:
+            detail = f'{header.seconds:.2f} s of audio, {span[1]:.2f} s needed'
+            found.faults.append(['out_of_sync', detail])
+        return found
+    audio = read_audio(path, sample.start, sample.end)
+    if audio is None:
+        found.faults.append(['no_audio', 'no audio in the clip'])
+        return found
+    peak = float(np.abs(audio.waveform).max())
+    if peak < _SILENCE:
+        found.faults.append(['silent', f'peak {peak:.1e} of full scale'])
+    last = audio.start + len(audio.waveform) / audio.sample_rate
+    starts, ends = abs(audio.start - span[0]), abs(last - span[1])
+    if max(starts, ends) > limits.sync_seconds:
+        detail = f'starts {starts:.2f} s apart, ends {ends:.2f} s apart'
+        found.faults.append(['out_of_sync', detail])
+    return found._replace(peak=round(peak, 5))
+
+
+def _thumbnail(pixels: np.ndarray) -> str:
+    """A small JPEG."""
+    height, width = pixels.shape[:2]
+    size = _THUMBNAIL_WIDTH, max(_THUMBNAIL_WIDTH * height // width, 1)
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode('.jpg', small[..., ::-1])
+    return base64.b64encode(data.tobytes()).decode()
+
+
+def fingerprint(path: str) -> str:
+    """Hash of size, head and tail: equal for copies, cheap for long files.
+
+    Args:
+        path: The file; one without content has no fingerprint.
+    """
+    size = os.path.getsize(path)
+    if not size:
+        return ''
+    digest = hashlib.sha256(str(size).encode())
+    with open(path, 'rb') as file:
+        digest.update(file.read(_PRINT_BYTES))
+        file.seek(max(size - _PRINT_BYTES, 0))
+        digest.update(file.read(_PRINT_BYTES))
+    return digest.hexdigest()[:32]

@@ -1,0 +1,203 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The rows of one or several manifests, and what is wrong among them."""
+
+import os.path as osp
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ca2st_mm.utils.text_files import ListFileError
+
+from ..manifest import read_annotations
+
+
+class Sample(NamedTuple):
+    """One row.
+
+    Attributes:
+        split: Name of the manifest without folder and extension.
+        path: The video.
+        audio: The audio file; None where it is the video.
+        start: First second; None for the beginning.
+        end: Last second; None for the end.
+        labels: Class index by label column.
+        line: Where it stands in the manifest.
+    """
+
+    split: str
+    path: str
+    audio: str | None
+    start: float | None
+    end: float | None
+    labels: dict[str, int]
+    line: int = 0
+
+
+class Fault(NamedTuple):
+    """Something wrong.
+
+    Attributes:
+        kind: One of ``KINDS``.
+        split: Where; empty for faults between splits.
+        path: The file, or empty.
+        detail: One sentence.
+    """
+
+    kind: str
+    split: str
+    path: str
+    detail: str
+
+
+KINDS = dict(
+    missing='the file does not exist',
+    unreadable='the file cannot be opened or decoded',
+    no_audio='there is no audio that can be decoded, or none in the clip',
+    silent='the audio is (nearly) zero throughout',
+    out_of_sync='video and audio start or end far apart',
+    too_short='the clip is shorter than allowed',
+    past_end='the annotated span goes on after the end of the file',
+    bad_label='a label is out of range',
+    untrained_class='a class has no training sample',
+    several_labels='the same clip is listed with different labels',
+    repeated='the same clip is listed again in its split',
+    duplicate='the same clip is in two splits',
+)
+
+
+def read_samples(
+    manifests: Sequence[str],
+    data_root: str = '',
+    audio_root: str = '',
+    encoding: str | None = None,
+) -> list[Sample]:
+    """Read manifests as ``AudioVisualDataset`` does, without label limits.
+
+    Args:
+        manifests: Annotation files, one a split.
+        data_root: Folder of the videos.
+        audio_root: Folder of the audio files.
+        encoding: Fallback for manifests that are not UTF-8.
+
+    Raises:
+        ListFileError: If a manifest is not understood, or two have one
+            name.
+        FileNotFoundError: If there is no such manifest.
+    """
+    names = [osp.splitext(osp.basename(path))[0] for path in manifests]
+    if len(set(names)) < len(names):
+        raise ListFileError(
+            f'The manifests {names} are splits and need different file names.'
+        )
+    return [
+        Sample(
+            split,
+            osp.join(data_root, row['file']),
+            row['audio'] and osp.join(audio_root, row['audio']),
+            row['start'],
+            row['end'],
+            _labels(row['label']),
+            row['line'],
+        )
+        for split, manifest in zip(names, manifests, strict=True)
+        for row in read_annotations(manifest, {}, encoding)
+    ]
+
+
+def _labels(label) -> dict[str, int]:
+    """Class index by column; nothing for a test set without labels."""
+    if label is None:
+        return {}
+    if isinstance(label, list):
+        return dict(zip(('verb', 'noun'), label, strict=True))
+    return dict(label=label)
+
+
+def check_labels(
+    samples: Sequence[Sample], sizes: dict[str, int], train: str | None
+) -> list[Fault]:
+    """Labels out of range and classes without a training sample.
+
+    Args:
+        samples: All rows.
+        sizes: Number of classes by label column; empty: unchecked.
+        train: Name of the training split; None: not among them.
+    """
+    faults = [
+        Fault(
+            'bad_label',
+            sample.split,
+            sample.path,
+            f'{column} {label} of {sizes[column]} classes',
+        )
+        for sample in samples
+        for column, label in sample.labels.items()
+        if label >= sizes.get(column, label + 1)
+    ]
+    if train is None:
+        return faults
+    for column, size in sizes.items():
+        learnt = {s.labels.get(column) for s in samples if s.split == train}
+        faults += [
+            Fault('untrained_class', train, '', f'{column} {label}')
+            for label in range(size)
+            if label not in learnt
+        ]
+    return faults
+
+
+def check_repeats(
+    samples: Sequence[Sample], prints: dict[str, str]
+) -> list[Fault]:
+    """Clips that are listed twice, under one name or several.
+
+    Links are followed.  Two spans of one file in two splits count where
+    they overlap, in one split where they are the same.
+
+    Args:
+        samples: All rows.
+        prints: Fingerprint of the content by path.
+    """
+    faults: list[Fault] = []
+    exact: dict[tuple, Sample] = {}
+    by_file: dict[str, dict[str, list[Sample]]] = {}
+    for sample in samples:
+        name = prints.get(sample.path) or osp.realpath(sample.path)
+        span = _span(sample)
+        first = exact.setdefault(
+            (name, sample.split, sample.audio, *span), sample
+        )
+        others = {}
+        if first is not sample:
+            same = first.labels == sample.labels
+            others['repeated' if same else 'several_labels'] = first
+        splits = by_file.setdefault(name, {})
+        for split, listed in splits.items():
+            found = (o for o in listed if split != sample.split)
+            overlap = (o for o in found if _overlap(_span(o), span))
+            others.setdefault('duplicate', next(overlap, None))
+        splits.setdefault(sample.split, []).append(sample)
+        faults += [
+            Fault(kind, sample.split, sample.path, f'also in {_where(other)}')
+            for kind, other in others.items()
+            if other is not None
+        ]
+    return faults
+
+
+def _span(sample: Sample) -> tuple[float, float]:
+    end = float('inf') if sample.end is None else sample.end
+    return sample.start or 0.0, end
+
+
+def _overlap(left: tuple[float, float], right: tuple[float, float]) -> bool:
+    return left[0] < right[1] and right[0] < left[1]
+
+
+def _where(sample: Sample) -> str:
+    place = f"'{sample.split}', line {sample.line}, as {sample.path}"
+    if sample.start is not None or sample.end is not None:
+        place += f' from {sample.start} s to {sample.end} s'
+    if sample.labels:
+        labels = ', '.join(f'{k} {v}' for k, v in sample.labels.items())
+        place += f' ({labels})'
+    return place

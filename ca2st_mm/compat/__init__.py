@@ -19,9 +19,10 @@ from .running import (
     keep_order_of_configs,
     restore_numpy_names,
     silence_known_warnings,
+    take_shared_parameters_once,
 )
 
-CURES = (
+FIXES = (
     silence_known_warnings,
     restore_numpy_names,
     check_mmcv_range,
@@ -32,10 +33,11 @@ CURES = (
     distribute_on_cpu,
     accept_bfloat16_scores,
     keep_order_of_configs,
+    take_shared_parameters_once,
 )
 
 
 def apply() -> None:
-    """Run every cure, in order; repeating it changes nothing."""
-    for cure in CURES:
-        cure()
+    """Run every fix, in order; repeating it changes nothing."""
+    for fix in FIXES:
+        fix()

@@ -98,6 +98,37 @@ def distribute_on_cpu() -> None:
     utils._init_dist_pytorch = init_dist_pytorch
 
 
+def take_shared_parameters_once() -> None:
+    """Let parameter-wise options work on models with shared parameters.
+
+    Fault: ``DefaultOptimWrapperConstructor`` of MMEngine 0.10.7 puts a
+    parameter that two modules share into two groups as soon as
+    ``paramwise_cfg`` has an entry, which PyTorch refuses with ``some
+    parameters appear in more than one parameter group``.  Its own option
+    ``bypass_duplicate`` is switched on where there is such a parameter and
+    the config does not say otherwise.
+    """
+    from mmengine.optim import DefaultOptimWrapperConstructor
+
+    original = DefaultOptimWrapperConstructor.__call__
+    if getattr(original, 'mended_by', None) == 'ca2st_mm':
+        return
+
+    @functools.wraps(original)
+    def call(self, model):
+        names = [n for n, _ in model.named_parameters(remove_duplicate=False)]
+        shared = len(names) > len(list(model.parameters()))
+        if self.paramwise_cfg and shared:
+            self.paramwise_cfg = {
+                'bypass_duplicate': True,
+                **self.paramwise_cfg,
+            }
+        return original(self, model)
+
+    call.mended_by = 'ca2st_mm'
+    DefaultOptimWrapperConstructor.__call__ = call
+
+
 def keep_order_of_configs() -> None:
     """Write the keys of a config in the order in which it holds them.
 

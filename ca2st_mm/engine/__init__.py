@@ -1,17 +1,19 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Training helpers: rates, precision, checkpoints, checks before a run."""
 
-from .bf16_optim_wrapper import BFloat16OptimWrapper
 from .checkpoint_loading import StrictLoadingHook
 from .class_check import ClassCountError, check_classes
 from .delta_checkpoint_hook import DeltaCheckpointHook
-from .fsdp_units import wrap_halves
-from .layer_decay import MultiExpertOptimConstructor
 from .linear_scaling_hook import LinearScalingHook
 from .missed_validation_hook import MissedValidationHook
 from .non_finite_loss_hook import (
     NonFiniteLossError,
     NonFiniteLossHook,
+)
+from .optimizers import (
+    BFloat16OptimWrapper,
+    MultiExpertOptimConstructor,
+    wrap_blocks,
 )
 from .preflight import MissingFileError, check_files
 from .random_state_hook import RandomStateHook, seed_worker
@@ -43,5 +45,5 @@ __all__ = [
     'check_files',
     'last_whole_checkpoint',
     'seed_worker',
-    'wrap_halves',
+    'wrap_blocks',
 ]

@@ -38,7 +38,7 @@ def test_every_half_is_a_unit_of_fsdp():
             units.append(module)
             return module
 
-    policy = FUNCTIONS.get('wrap_halves')
+    policy = FUNCTIONS.get('wrap_blocks')
     _recursive_wrap(model, policy, Unit, set(), set())
     assert len(units) == 2 * tiny.DEPTH * len(model.experts)
     assert sum(isinstance(u, AttentionBlock) for u in units) * 2 == len(units)

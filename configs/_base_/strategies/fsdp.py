@@ -12,7 +12,7 @@ strategy = dict(
     type='FSDPStrategy',
     model_wrapper=dict(
         type='MMFullyShardedDataParallel',
-        auto_wrap_policy='wrap_halves',
+        auto_wrap_policy='wrap_blocks',
         # Trained adapters and frozen weights stand in one half, and the
         # optimizer tells parameters by their names.
         use_orig_params=True,

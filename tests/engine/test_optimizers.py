@@ -1,0 +1,291 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Parameter groups of our constructor and of MMEngine's; mixed precision."""
+
+import copy
+
+import pytest
+import tiny_models as tiny
+import torch
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+from ca2st_mm.engine import MultiExpertOptimConstructor, launch
+from ca2st_mm.registry import OPTIM_WRAPPERS
+
+LR, WEIGHT_DECAY = 1.0, 0.1
+ADAMW = dict(type='AdamW', lr=LR, weight_decay=WEIGHT_DECAY)
+OURS = 'MultiExpertOptimConstructor'
+SHARED = dict(tiny.CA2ST, share_bottlenecks=True)
+
+
+def build_groups(model, constructor=OURS, optimizer=ADAMW, **options):
+    """{name: (learning rate, weight decay)} of what is trained."""
+    wrapper = build_optim_wrapper(
+        model,
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(optimizer),
+            constructor=constructor,
+            paramwise_cfg=options,
+        ),
+    )
+    names = {id(p): n for n, p in model.named_parameters()}
+    return {
+        names[id(p)]: (group['lr'], group['weight_decay'])
+        for group in wrapper.optimizer.param_groups
+        for p in group['params']
+    }
+
+
+def recognizer(**backbone):
+    backbone = dict(tiny.CAST, **backbone)
+    dims = {name: tiny.DIMS for name in backbone['experts']}
+    return MODELS.build(
+        dict(
+            type='MultiExpertRecognizer',
+            backbone=copy.deepcopy(backbone),
+            cls_head=dict(type='FusionHead', num_classes=4, in_channels=dims),
+        )
+    )
+
+
+@pytest.mark.parametrize('kind', tiny.EXPERTS)
+def test_trained_embeddings_learn_below_all_layers(kind):
+    expert = tiny.build(tiny.EXPERTS[kind]).requires_grad_(True)
+    rates = {
+        n: lr for n, (lr, _) in build_groups(expert, layer_decay=0.5).items()
+    }
+    assert len(rates) == len(list(expert.named_parameters()))
+    parts = expert.parts()
+    ids = {part: {id(p) for p in parts[part]} for part in parts}
+    for name, parameter in expert.named_parameters():
+        if id(parameter) in ids['embed']:
+            assert rates[name] == 0.5 ** (tiny.DEPTH + 1), name
+        elif id(parameter) in ids['norm']:
+            assert rates[name] == 1.0, name
+        else:
+            index = int(next(s for s in name.split('.') if s.isdigit()))
+            assert rates[name] == 0.5 ** (tiny.DEPTH - index), name
+
+
+def mmaction_vit(depth=2):
+    return MODELS.build(
+        dict(
+            type='Recognizer3D',
+            backbone=dict(tiny.MMACTION['backbone'], depth=depth),
+            cls_head=dict(
+                type='TimeSformerHead', num_classes=3, in_channels=tiny.DIMS
+            ),
+        )
+    )
+
+
+def test_layer_decay_is_refused_where_layers_are_unknown():
+    """Rates above the full one were the answer before."""
+    with pytest.raises(ValueError, match='VisionTransformer.*layer_depth'):
+        build_groups(mmaction_vit(), layer_decay=0.75)
+    assert set(build_groups(mmaction_vit()).values()) == {
+        (LR, WEIGHT_DECAY),
+        (LR, 0.0),
+    }
+
+
+@pytest.mark.parametrize('stated, right', [(2, True), (1, False)])
+def test_a_backbone_can_say_where_its_layers_are(stated, right):
+    """In the convention of MMPretrain; an index out of range is an error."""
+    model = mmaction_vit()
+
+    def get_layer_depth(name, prefix):
+        parts = name.removeprefix(prefix).split('.')
+        if parts[0] != 'blocks':
+            return (stated + 1 if parts[0] == 'fc_norm' else 0), stated + 2
+        return int(parts[1]) + 1, stated + 2
+
+    model.backbone.get_layer_depth = get_layer_depth
+    if not right:
+        model.backbone.blocks.append(copy.deepcopy(model.backbone.blocks[0]))
+        with pytest.raises(ValueError, match=r'blocks.2\..* of 1 layers'):
+            build_groups(model, layer_decay=0.5)
+        return
+    rates = build_groups(model, layer_decay=0.5)
+    assert rates['backbone.blocks.1.attn.proj.weight'][0] == 0.5
+    assert rates['backbone.blocks.0.attn.proj.weight'][0] == 0.25
+    assert rates['backbone.patch_embed.projection.weight'][0] == 0.125
+    assert rates['cls_head.fc_cls.weight'][0] == 1.0
+
+
+def test_an_index_beyond_our_own_layers_is_an_error():
+    model = recognizer()
+    model.backbone.num_layers = 1
+    with pytest.raises(ValueError, match='of 1 layers'):
+        build_groups(model, layer_decay=0.5)
+
+
+@pytest.mark.parametrize('constructor', [OURS, None])
+def test_options_by_part_of_a_name(constructor):
+    """With shared bottlenecks, in our constructor and in MMEngine's."""
+    model = recognizer(**SHARED)
+    options = dict(
+        custom_keys={
+            'cls_head': dict(lr_mult=10.0),
+            'experts.audio': dict(lr_mult=0.1, decay_mult=0.5),
+        },
+        norm_decay_mult=0.0,
+    )
+    found = build_groups(
+        model, constructor or 'DefaultOptimWrapperConstructor', **options
+    )
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert set(found) == trained
+    assert found['cls_head.fc_cls.weight'] == (10 * LR, WEIGHT_DECAY)
+    audio = {v for n, v in found.items() if 'experts.audio' in n}
+    assert audio == {(0.1 * LR, 0.5 * WEIGHT_DECAY)}
+    norms = [n for n in found if 'norm' in n and n.startswith('backbone.link')]
+    assert norms and all(found[n] == (LR, 0.0) for n in norms)
+
+
+def test_custom_keys_come_on_top_of_the_layer_decay():
+    found = build_groups(
+        recognizer(),
+        layer_decay=0.5,
+        custom_keys={
+            'links': dict(lr_mult=3.0),
+            'links.1': dict(lr_mult=2.0),  # longer, so it is taken
+        },
+    )
+    links = {
+        layer: {lr for n, (lr, _) in found.items() if f'links.{layer}.' in n}
+        for layer in (0, 1)
+    }
+    assert links == {0: {3.0 * 0.25}, 1: {2.0 * 0.5}}
+
+
+def test_decay_factors_of_norms_biases_and_vectors():
+    found = build_groups(
+        nn.Sequential(nn.LayerNorm(2), nn.Linear(2, 2)),
+        norm_decay_mult=1.0,
+        bias_decay_mult=0.5,
+    )
+    assert {n: decay for n, (_, decay) in found.items()} == {
+        '0.weight': WEIGHT_DECAY,
+        '0.bias': WEIGHT_DECAY,
+        '1.weight': WEIGHT_DECAY,
+        '1.bias': 0.5 * WEIGHT_DECAY,
+    }
+
+
+def test_nothing_frozen_and_nothing_twice():
+    model = tiny.build(SHARED)
+    found = build_groups(model, layer_decay=0.5)
+    assert set(found) == {
+        n for n, p in model.named_parameters() if p.requires_grad
+    }
+    everything = dict(model.named_parameters(remove_duplicate=False))
+    assert len(everything) > len(dict(model.named_parameters()))
+
+
+def test_optimizer_keeps_nothing_for_frozen_weights():
+    model = tiny.build(tiny.CAST)
+    wrapper = MultiExpertOptimConstructor(dict(optimizer=ADAMW))(model)
+    loss = sum(f.square().sum() for f in model(**tiny.streams()).values())
+    wrapper.update_params(loss)
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    assert frozen and any(wrapper.optimizer.state.values())
+    assert not any(p in wrapper.optimizer.state for p in frozen)
+
+
+def test_position_tables_are_a_choice():
+    model = tiny.build(tiny.CAST)
+    tables = [n for n, _ in model.named_parameters() if n.endswith('_table')]
+    default = build_groups(model)
+    assert tables and all(default[n] == (LR, 0.0) for n in tables)
+    decayed = build_groups(model, not_decayed=())
+    assert all(decayed[n] == (LR, WEIGHT_DECAY) for n in tables)
+
+
+def test_a_copy_has_the_same_groups_in_the_same_order():
+    """A resumed run matches groups by number."""
+    model = tiny.build(tiny.CAST)
+    first = build_groups(model, layer_decay=0.75)
+    second = build_groups(copy.deepcopy(model), layer_decay=0.75)
+    assert list(first.items()) == list(second.items())
+    rates = [lr for lr, _ in first.values()]
+    assert rates == sorted(rates)
+
+
+@pytest.mark.parametrize(
+    'options, kind, words',
+    [
+        (dict(layer_decay=0), ValueError, 'layer_decay'),
+        (dict(layer_decay=1.5), ValueError, 'layer_decay'),
+        (dict(bias_lr_mult=2.0), TypeError, 'bias_lr_mult'),
+        (dict(custom_keys=dict(heads=dict())), ValueError, 'heads'),
+        (dict(optimizer=dict(type='SGD')), ValueError, 'optimizer.lr'),
+        (
+            dict(optimizer=dict(type='SGD', lr=1), norm_decay_mult=0.5),
+            ValueError,
+            'optimizer.weight_decay',
+        ),
+    ],
+)
+def test_options_that_cannot_be_are_named(options, kind, words):
+    with pytest.raises(kind, match=words):
+        build_groups(nn.Sequential(nn.LayerNorm(2)), **options)
+
+
+def test_a_model_without_anything_to_train_is_named():
+    with pytest.raises(ValueError, match='frozen_parts'):
+        build_groups(nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_bfloat16_steps_are_those_of_float32():
+    """Two micro-batches, on the CPU, as exact as bfloat16 is."""
+    data = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    results = {}
+    for kind in ('OptimWrapper', 'BFloat16OptimWrapper'):
+        torch.manual_seed(1)
+        model = nn.Linear(4, 3)
+        wrapper = OPTIM_WRAPPERS.build(
+            dict(
+                type=kind,
+                accumulative_counts=2,
+                optimizer=torch.optim.SGD(model.parameters(), lr=0.5),
+            )
+        )
+        wrapper.initialize_count_status(model, 0, 2)
+        start = model.weight.detach().clone()
+        for chunk in data.chunk(2):
+            with wrapper.optim_context(model):
+                out = model(chunk)
+            assert (out.dtype == torch.bfloat16) == (kind != 'OptimWrapper')
+            wrapper.update_params(out.float().square().mean())
+        results[kind] = model.weight.detach() - start
+    torch.testing.assert_close(*results.values(), rtol=0.05, atol=1e-2)
+    assert results['OptimWrapper'].abs().max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ('cuda', 'bfloat16', 'named', 'taken'),
+    [
+        (False, False, 'OptimWrapper', 'BFloat16OptimWrapper'),
+        (False, False, 'AmpOptimWrapper', 'BFloat16OptimWrapper'),
+        (True, True, 'OptimWrapper', 'BFloat16OptimWrapper'),
+        (True, True, 'AmpOptimWrapper', 'AmpOptimWrapper'),
+        (True, False, 'OptimWrapper', 'AmpOptimWrapper'),
+        (True, False, 'BFloat16OptimWrapper', 'AmpOptimWrapper'),
+    ],
+)
+def test_amp_takes_bfloat16_where_the_device_computes_in_it(
+    monkeypatch, cuda, bfloat16, named, taken
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
+    monkeypatch.setattr(
+        torch.cuda, 'is_bf16_supported', lambda including_emulation: bfloat16
+    )
+    cfg = Config(dict(optim_wrapper=dict(type=named)))
+    launch.enable_amp(cfg)
+    assert cfg.optim_wrapper.type == taken
+    scaled = cfg.optim_wrapper.get('loss_scale') == 'dynamic'
+    assert scaled == (taken == 'AmpOptimWrapper')

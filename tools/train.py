@@ -8,8 +8,11 @@ from mmengine.config import Config
 import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.class_check import check_classes
+from ca2st_mm.engine.learning_rate import (
+    scales_linearly,
+    set_effective_batch_size,
+)
 from ca2st_mm.engine.preflight import check_files
-from ca2st_mm.engine.target_batch import scales_linearly, set_target_batch
 from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 
 
@@ -114,7 +117,7 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         launch.enable_amp(cfg)
     if args.target_batch is not None:
-        set_target_batch(cfg, args.target_batch)
+        set_effective_batch_size(cfg, args.target_batch)
     if args.resume:
         resume(cfg, args.resume)
     if args.auto_scale_lr:

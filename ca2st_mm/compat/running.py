@@ -9,9 +9,13 @@ def silence_known_warnings() -> None:
     """Keep harmless notes of the packages below us off the screen.
 
     Fault: mmcv-lite warns at every import that it has no compiled
-    ``MultiScaleDeformableAttention``, which nothing here uses.
+    ``MultiScaleDeformableAttention``, which nothing here uses; MMAction2's
+    VindLU imports timm by a path that timm calls deprecated.
     """
-    known = (r'Fail to import ``MultiScaleDeformableAttention``',)
+    known = (
+        r'Fail to import ``MultiScaleDeformableAttention``',
+        r'Importing from timm\.models\.layers is deprecated',
+    )
     for message in known:
         # `filterwarnings` moves an equal filter to the front instead of
         # adding a second one, so repeating this is free.

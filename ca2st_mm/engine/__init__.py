@@ -4,7 +4,11 @@
 from .checkpoint_loading import StrictLoadingHook
 from .class_check import ClassCountError, check_classes
 from .delta_checkpoint_hook import DeltaCheckpointHook
-from .linear_scaling_hook import LinearScalingHook
+from .learning_rate import (
+    LinearScalingHook,
+    ScheduleFromConfigHook,
+    WarmupCosineLR,
+)
 from .missed_validation_hook import MissedValidationHook
 from .non_finite_loss_hook import (
     NonFiniteLossError,
@@ -19,7 +23,6 @@ from .preflight import MissingFileError, check_files
 from .random_state_hook import RandomStateHook, seed_worker
 from .result_record import ResultRecordHook
 from .stall_watch_hook import StallWatchHook
-from .warmup_cosine import WarmupCosineLR
 from .whole_checkpoints import (
     AtomicLocalBackend,
     last_whole_checkpoint,
@@ -38,6 +41,7 @@ __all__ = [
     'NonFiniteLossHook',
     'RandomStateHook',
     'ResultRecordHook',
+    'ScheduleFromConfigHook',
     'StallWatchHook',
     'StrictLoadingHook',
     'WarmupCosineLR',

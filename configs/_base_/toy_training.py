@@ -48,6 +48,7 @@ default_hooks = dict(
         backend_args=dict(backend='atomic'),
     ),
     random_state=dict(type='RandomStateHook'),
+    schedule=dict(type='ScheduleFromConfigHook'),
     missed_validation=dict(type='MissedValidationHook'),
     non_finite_loss=dict(type='NonFiniteLossHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -61,6 +61,8 @@ default_hooks = dict(
     # --resume continues the random numbers, and validates an epoch that was
     # saved but not validated.
     random_state=dict(type='RandomStateHook'),
+    # and follows this config's schedule, not one that a checkpoint has
+    schedule=dict(type='ScheduleFromConfigHook'),
     missed_validation=dict(type='MissedValidationHook'),
     # A loss that is not finite changes no weight; the log says where it began.
     non_finite_loss=dict(type='NonFiniteLossHook'),

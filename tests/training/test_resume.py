@@ -20,7 +20,8 @@ from broken_runs import (
     whole_run,
 )
 from mmengine.config import Config
-from runs import train
+from mmengine.runner import FlexibleRunner, Runner
+from runs import RATE, Losses, recipe, train
 
 from ca2st_mm.engine.whole_checkpoints import (
     AtomicLocalBackend,
@@ -105,6 +106,111 @@ def test_a_kill_while_a_checkpoint_is_written_costs_one_epoch(
     assert last_whole_checkpoint(config['work_dir']).endswith('epoch_1.pth')
     after = resumed_run(config)
     assert after == {i: expected[i] for i in range(PER_EPOCH, len(expected))}
+
+
+def warmup_cosine(epochs, **changes):
+    return [
+        dict(
+            type='WarmupCosineLR',
+            warmup=1,
+            end=epochs,
+            by_epoch=True,
+            convert_to_iter_based=True,
+            **changes,
+        )
+    ]
+
+
+def chained(epochs, by_epoch=False):
+    """Schedulers of MMEngine, which go from one value to the next."""
+    common = dict(by_epoch=True, convert_to_iter_based=not by_epoch)
+    return [
+        dict(type='LinearLR', start_factor=0.1, end=1, **common),
+        dict(type='CosineAnnealingLR', begin=1, end=epochs, **common),
+    ]
+
+
+def trained(folder, engine, epochs, schedule, resume=False, **changes):
+    """The learning rates of a run of tiny steps, by iteration."""
+    config = shaken_config(folder)
+    config['train_cfg']['max_epochs'] = epochs
+    if engine is FlexibleRunner:
+        config['strategy'] = dict(type='SingleDeviceStrategy')
+    for loader in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        del config[loader]
+    checkpoint = last_whole_checkpoint(config['work_dir']) if resume else None
+    return train(
+        config,
+        engine=engine,
+        resume=resume,
+        load_from=checkpoint,
+        param_scheduler=schedule,
+        **changes,
+    )
+
+
+def last_log(tmp_path):
+    logs = (tmp_path / 'other').glob('work/*/*.log')
+    return max(logs, key=lambda path: path.stat().st_mtime_ns).read_text()
+
+
+OLD, NEW = 2, 4  # epochs
+
+
+@pytest.mark.parametrize('engine', [Runner, FlexibleRunner])
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        (warmup_cosine(OLD), warmup_cosine(NEW)),
+        (warmup_cosine(NEW, min_ratio=0.5), warmup_cosine(NEW)),
+        (chained(OLD), chained(NEW)),
+        (chained(OLD, by_epoch=True), chained(NEW, by_epoch=True)),
+        (warmup_cosine(OLD), chained(NEW)),
+        (chained(OLD), warmup_cosine(NEW)),
+    ],
+)
+def test_a_resumed_run_follows_the_schedule_of_its_config(
+    tmp_path, engine, old, new
+):
+    """The old schedule has ended; its last value stayed for good before."""
+    expected = trained(tmp_path / 'whole', engine, NEW, new)[1].rates
+    trained(tmp_path / 'other', engine, OLD, old)
+    found = trained(tmp_path / 'other', engine, NEW, new, resume=True)[1].rates
+    assert sorted(found) == list(range(OLD * PER_EPOCH, NEW * PER_EPOCH))
+    for step, rates in found.items():
+        assert rates == pytest.approx(expected[step], rel=1e-6), step
+    assert 'The config is not that of the checkpoint' in last_log(tmp_path)
+
+
+def test_a_resumed_run_follows_the_rate_and_decay_of_its_config(
+    tmp_path,
+):
+    schedule = warmup_cosine(NEW)
+    optimizer = copy.deepcopy(recipe(NEW)['optim_wrapper'])
+    optimizer['optimizer'].update(lr=RATE / 2, weight_decay=0.5)
+    both = dict(optim_wrapper=optimizer)
+    expected = trained(tmp_path / 'whole', Runner, NEW, schedule, **both)[1]
+    trained(tmp_path / 'other', Runner, OLD, schedule)
+    runner, losses = trained(
+        tmp_path / 'other', Runner, NEW, schedule, resume=True, **both
+    )
+    for step, rates in losses.rates.items():
+        assert rates == pytest.approx(expected.rates[step], rel=1e-6), step
+    decays = {g['weight_decay'] for g in runner.optim_wrapper.param_groups}
+    assert decays == {0.0, 0.5}
+    assert 'weight_decay 0.05 -> 0.5' in last_log(tmp_path)
+
+
+@pytest.mark.parametrize('engine', [Runner, FlexibleRunner])
+def test_the_same_schedule_is_not_touched(tmp_path, engine):
+    schedule = chained(NEW)
+    whole = trained(tmp_path / 'whole', engine, NEW, schedule)[1]
+    killed = Losses(kill_at=OLD * PER_EPOCH)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / 'other', engine, NEW, schedule, losses=killed)
+    after = trained(tmp_path / 'other', engine, NEW, schedule, resume=True)[1]
+    assert after.rates == {i: whole.rates[i] for i in after.rates}
+    assert 'The config is not that' not in last_log(tmp_path)
 
 
 def checkpoints(folder, *numbers):

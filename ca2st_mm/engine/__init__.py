@@ -10,7 +10,7 @@ from .learning_rate import (
     WarmupCosineLR,
 )
 from .missed_validation_hook import MissedValidationHook
-from .non_finite_loss_hook import (
+from .non_finite_loss import (
     NonFiniteLossError,
     NonFiniteLossHook,
 )
@@ -22,7 +22,7 @@ from .optimizers import (
 from .preflight import MissingFileError, check_files
 from .random_state_hook import RandomStateHook, seed_worker
 from .result_record import ResultRecordHook
-from .stall_watch_hook import StallWatchHook
+from .stall_watch import StallWatchHook
 from .whole_checkpoints import (
     AtomicLocalBackend,
     last_whole_checkpoint,

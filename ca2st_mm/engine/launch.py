@@ -19,7 +19,7 @@ from ca2st_mm.utils.text_files import ListFileError
 from ca2st_mm.zoo import ZooError
 
 from .class_check import ClassCountError
-from .non_finite_loss_hook import NonFiniteLossError
+from .non_finite_loss import NonFiniteLossError
 from .preflight import MissingFileError
 
 AMP_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper')

@@ -30,7 +30,10 @@ PROCESSES = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
 )
 # What a scheduler counts; all else of its state is the config's.
-PROGRESS = ('last_step', '_global_step', '_last_value', 'verbose')
+PROGRESS = (
+    *('last_step', '_global_step', '_last_value', 'verbose'),
+    *('best', 'num_bad_epochs', 'cooldown_counter'),
+)
 
 
 def micro_batches(optimizer: Optimizer | BaseOptimWrapper) -> int:
@@ -325,7 +328,8 @@ class ScheduleFromConfigHook(Hook):
                     group[key] *= scale
         for state in self.schedules:
             if state['param_name'] == 'lr':
-                state['base_values'] = [v * scale for v in state['base_values']]
+                base = state['base_values']
+                state['base_values'] = [value * scale for value in base]
 
     def _restore_options(
         self, groups: list[dict], scheduled: set[str]
@@ -380,8 +384,9 @@ def _schedulers(runner: Runner) -> list[_ParamScheduler]:
 def _differences(wanted: dict, found: dict) -> Iterator[str]:
     """Where the state of a scheduler is not the config's."""
     for key in {**wanted, **found}:
-        if key not in PROGRESS and not _same(wanted.get(key), found.get(key)):
-            yield f'{key} {_short(found.get(key))} -> {_short(wanted.get(key))}'
+        now, then = wanted.get(key), found.get(key)
+        if key not in PROGRESS and not _same(now, then):
+            yield f'{key} {_short(then)} -> {_short(now)}'
 
 
 def _short(value: Any) -> Any:

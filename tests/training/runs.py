@@ -9,13 +9,24 @@ import numpy as np
 import tiny_models as tiny
 import torch
 from mmaction.registry import MODELS
-from mmengine.config import Config
+from mmengine._strategy import base
+from mmengine.config import Config, config
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import Runner, runner
 from torch.utils.data import Dataset
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 RATE = 0.4  # for 256 clips; our batches are that much smaller
+
+
+def quick_start(patch):
+    """Leave out what is slow at the start of a run and not under test.
+
+    Configs are formatted, compilers asked for their versions: seconds each.
+    """
+    patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
+    for module in (runner, base):
+        patch.setattr(module, 'collect_env', dict)
 
 
 class Clips(Dataset):
@@ -114,9 +125,9 @@ def recipe(epochs, warmup=1):
     )
 
 
-def train(config, losses=None, name='run', engine=Runner, **changes):
+def train(settings, losses=None, name='run', engine=Runner, **changes):
     """Train; returns the runner and the losses by iteration."""
-    cfg = {**config, **changes}
+    cfg = {**settings, **changes}
     losses = losses or Losses()
     hooks = [*cfg.pop('custom_hooks', []), losses]
     runtime = Config.fromfile(CONFIGS / '_base_/training.py')
@@ -126,12 +137,12 @@ def train(config, losses=None, name='run', engine=Runner, **changes):
     for hook in ('checkpoint', 'non_finite_loss'):
         default_hooks[hook].update(cfg.pop(hook, {}))
     cfg.setdefault('log_level', 'WARNING')
-    runner = engine(
+    run = engine(
         **cfg,
         custom_hooks=hooks,
         default_hooks=default_hooks,
         default_scope='mmaction',
         experiment_name=f'{name}-{id(losses)}',
     )
-    runner.train()
-    return runner, losses
+    run.train()
+    return run, losses

@@ -2,7 +2,9 @@
 """Two processes do what one does, whoever hears what."""
 
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +37,7 @@ def folder(tmp_path_factory):
     for running in [start([], folder), start(pair, folder)]:
         out, _ = running.communicate(timeout=240)  # one that hangs fails
         assert running.returncode == 0, out[-3000:]
+    (folder / 'out.txt').write_text(out)  # of the pair
     return folder
 
 
@@ -116,3 +119,51 @@ def test_no_thread_of_gloo_outlives_the_run(folder, rank):
     """One that does brings the process down, if rarely, as Python ends."""
     left = folder / f'{rank}-of-2-threads.json'
     assert json.loads(left.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    'run, guilty', [('second', ['rank 1']), ('in_turn', ['rank 0', 'rank 1'])]
+)
+def test_if_one_sees_a_nan_both_stop_and_name_it(found, run, guilty):
+    _, first, second = (results.get(run) for results in found)
+    assert first['message'] == second['message']
+    assert 'iterations 1 to 2' in first['message']
+    assert len(first['losses']) == len(second['losses']) == 2
+    named = re.findall(r'(rank \d): .*?clips:', first['message'])
+    assert named == guilty
+
+
+@pytest.mark.parametrize('run', ['once', 'micro'])
+def test_below_the_patience_both_go_on_alike(found, run):
+    _, first, second = (results.get(run) for results in found)
+    assert first['message'] is second['message'] is None
+    assert len(first['losses']) == len(second['losses']) == 4
+    assert 'nan' in second['losses'] and 'nan' not in first['losses']
+    assert first['weights'] == second['weights']
+    assert math.isfinite(first['weights'])
+
+
+def test_each_process_names_its_own_clips(found, folder):
+    """MMEngine drops the warnings of all ranks but the first."""
+    told = [
+        line
+        for line in (folder / 'out.txt').read_text().splitlines()
+        if 'is not finite in iteration' in line
+    ]
+    guilty = [line for line in told if 'loss of rank 1 ' in line]
+    assert guilty and all('Clips: ' in line for line in guilty)
+    others = [line for line in told if 'of another rank' in line]
+    assert others and not any('Clips: ' in line for line in others)
+
+
+def test_each_process_says_where_it_waits(found, folder):
+    assert [results['stalled'] for results in found[1:]] == [3, 3]
+    said = (folder / 'out.txt').read_text()
+    assert re.search(r'Rank 0 .*has been in training batch 2 of 3', said)
+    data = r'Rank 1 .*has been waiting for training batch 2 .* in __getitem__'
+    assert re.search(data, said)
+    stacks = {
+        path.name: path.read_text()
+        for path in (folder / 'stalled').glob('*/stall_rank?.txt')
+    }
+    assert set(stacks) == {'stall_rank0.txt', 'stall_rank1.txt'}

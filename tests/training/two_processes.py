@@ -14,7 +14,8 @@ HERE = Path(__file__).resolve()
 for folder in (HERE.parent, HERE.parents[1], HERE.parents[1] / 'models'):
     sys.path.insert(0, str(folder))
 
-import ca2st_mm  # noqa: E402, F401, I001  (mends and registers)
+import ca2st_mm  # noqa: E402, F401, I001  (fixes and registers)
+import pytest  # noqa: E402
 import tiny_models as tiny  # noqa: E402
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
@@ -24,14 +25,19 @@ from runs import (  # noqa: E402
     Clips,
     Losses,
     loader,
+    quick_start,
     recipe,
     tiny_config,
     tiny_model,
     train,
 )
+from stalls import SlowClips, watched  # noqa: E402
 from two_judges import judge_all  # noqa: E402
 
-from ca2st_mm.engine import last_whole_checkpoint  # noqa: E402
+from ca2st_mm.engine import (  # noqa: E402
+    NonFiniteLossError,
+    last_whole_checkpoint,
+)
 from ca2st_mm.engine.launch import leave_process_group  # noqa: E402
 from ca2st_mm.models.data_preprocessors import (  # noqa: E402
     MultiStreamBlending,
@@ -210,6 +216,62 @@ def random_draws(folder):
     return dict(started=seen.started, shares=seen.shares, masks=seen.masks)
 
 
+class Model(Losses):
+    """Keeps the model of a run that ends with an error, too."""
+
+    def before_train(self, runner):
+        self.model = runner.model.module
+
+
+def with_a_nan(folder, name, broken, micro=1):
+    """Two steps an epoch: clips 0, 2 | 1, 3 and then 4, 6 | 5, 7."""
+    config = settings([1.0] * TRAINED)
+    clips = config['train_dataloader']
+    clips['sampler']['shuffle'] = False
+    for clip in broken:
+        clips['dataset'].inputs['imgs'][clip].view(-1)[0] = torch.nan
+    for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        config.pop(key)
+    config['param_scheduler'] = []
+    config['optim_wrapper']['accumulative_counts'] = micro
+    seen, message = Model(), None
+    try:
+        train(
+            config,
+            seen,
+            name=name,
+            work_dir=str(folder / name),
+            non_finite_loss=dict(patience=2),
+            checkpoint=dict(interval=99, save_last=False),
+        )
+    except NonFiniteLossError as error:
+        message = str(error)
+    trained = (p for p in seen.model.parameters() if p.requires_grad)
+    return dict(
+        message=message,
+        losses=[str(loss) for loss in seen.values.values()],
+        weights=sum(p.detach().double().abs().sum().item() for p in trained),
+    )
+
+
+def stalled(folder):
+    """The second process takes long to read a batch of an awkward epoch.
+
+    Experts are frozen, every second clip is silent, nine clips are no whole
+    number of steps, and the last batch is smaller.
+    """
+    present = [1.0, 0.0] * 9
+    # In order, rank 1 reads clips 1, 3, then 5, 7, then 0 to have as many.
+    slow = [5] if RANK == 1 else []
+    config = settings(present)
+    config.update(
+        train_dataloader=loader(SlowClips(*data(9, present), slow, 1.5), 2),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        custom_hooks=[*config['custom_hooks'], watched(0.3)],
+    )
+    return len(train(config, work_dir=str(folder / 'stalled'))[1].values)
+
+
 def threads_of_gloo():
     """Names of those that Python's end would kill; Linux lists them."""
     names = [
@@ -221,6 +283,7 @@ def threads_of_gloo():
 def main():
     folder = Path(sys.argv[1])
     init_default_scope('mmaction')
+    quick_start(pytest.MonkeyPatch())
     torch.manual_seed(0)
     half = [1.0, 0.0] * TRAINED
     found = dict(
@@ -233,6 +296,14 @@ def main():
         draws=random_draws(folder),
         judged=judge_all(),
     )
+    if WORLD > 1:
+        found.update(
+            second=with_a_nan(folder, 'second', [1, 5]),
+            in_turn=with_a_nan(folder, 'in_turn', [1, 4]),
+            once=with_a_nan(folder, 'once', [5]),
+            micro=with_a_nan(folder, 'micro', [1], micro=2),
+            stalled=stalled(folder),
+        )
     (folder / f'{RANK}-of-{WORLD}.json').write_text(json.dumps(found))
     leave_process_group()
     (folder / f'{RANK}-of-{WORLD}-threads.json').write_text(

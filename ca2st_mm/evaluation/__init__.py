@@ -1,18 +1,17 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Metrics."""
 
-from .audio_visual_metric import (
+from .clip_metrics import (
     AudioVisualAccMetric,
+    ClipAccMetric,
+    ReadableClips,
     SoundEventMetric,
 )
-from .clip_acc_metric import ClipAccMetric
-from .epic_kitchens_metric import EpicKitchensMetric
-from .readable_clips import ReadableClips
 from .submission import (
     EpicKitchensSubmission,
     EpicSoundsSubmission,
 )
-from .verb_noun_metric import VerbNounMetric
+from .verb_noun import EpicKitchensMetric, VerbNounMetric
 
 __all__ = [
     'AudioVisualAccMetric',

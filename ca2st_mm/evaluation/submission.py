@@ -18,6 +18,8 @@ from mmengine.logging import print_log
 
 from ca2st_mm.registry import METRICS
 
+from .clip_metrics import scores_of
+
 NUM_ACTIONS = 100
 
 
@@ -116,7 +118,7 @@ class EpicKitchensSubmission(_Submission):
     def entry(self, sample: dict) -> dict:
         """Scores of verbs, nouns and the best actions."""
         verb, noun = (
-            sample[f'pred_{task}_score'].double().cpu().numpy()
+            scores_of(sample, f'pred_{task}_score')
             for task in ('verb', 'noun')
         )
         pairs = np.outer(verb, noun)
@@ -141,8 +143,7 @@ class EpicSoundsSubmission(_Submission):
 
     def entry(self, sample: dict) -> dict:
         """Scores of the sound classes."""
-        scores = sample['pred_score'].double().cpu().numpy()
-        return dict(interaction=_scores(scores))
+        return dict(interaction=_scores(scores_of(sample)))
 
 
 def _scores(scores: np.ndarray) -> dict[str, float]:

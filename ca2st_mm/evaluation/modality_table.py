@@ -1,14 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Accuracies of parts of a model beside that of the whole."""
+"""Accuracies of parts of a model next to that of the whole."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# The whole model; and with the sound of another clip.
+# The whole model; and with the audio of another clip.
 WHOLE = 'all experts'
-SHUFFLED = 'sounds shuffled'
-SILENT = 'all experts, clips without sound'
+SHUFFLED = 'audio of another clip'
+WITHOUT_AUDIO = 'all experts, clips without audio'
 
 
 class Answer(NamedTuple):
@@ -29,12 +29,12 @@ class ClipAnswers:
 
     Attributes:
         label: The true class.
-        has_sound: Whether it has sound; None if unknown.
+        has_audio: Whether it has audio; None if unknown.
         by_part: Answers by name of the part, :data:`WHOLE` among them.
     """
 
     label: int
-    has_sound: bool | None
+    has_audio: bool | None
     by_part: dict[str, Answer]
 
 
@@ -63,9 +63,9 @@ def table(clips: Sequence[ClipAnswers]) -> dict[str, Row]:
     """
     parts = {part: None for clip in clips for part in clip.by_part}
     rows = {part: _row(part, clips) for part in parts}
-    silent = [clip for clip in clips if clip.has_sound is False]
-    if silent:
-        rows[SILENT] = _row(WHOLE, silent)
+    without = [clip for clip in clips if clip.has_audio is False]
+    if without:
+        rows[WITHOUT_AUDIO] = _row(WHOLE, without)
     return rows
 
 

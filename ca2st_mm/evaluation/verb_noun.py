@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The numbers of a table about EPIC-KITCHENS-100."""
+"""Verbs, nouns and actions: the numbers of EPIC-KITCHENS-100."""
 
 import csv
 import re
@@ -9,13 +9,65 @@ from typing import Any
 
 import numpy as np
 from mmengine.fileio import get_text
+from torch import Tensor
 
 from ca2st_mm.registry import METRICS
 
 from .accuracy import harmonic_mean, label_ranks, top_k
-from .verb_noun_metric import VerbNounMetric
+from .clip_metrics import ClipMetric, scores_of
 
 Listed = str | Sequence | None
+TASKS = ('verb', 'noun', 'action')
+
+
+@METRICS.register_module()
+class VerbNounMetric(ClipMetric):
+    """Verb, noun and action top-k accuracy.
+
+    An action is right at k if the verb is among the k best verbs and the
+    noun among the k best nouns (the authors' rule).  Every prediction holds
+    ``pred_verb_score`` (num_verbs,), ``pred_noun_score`` (num_nouns,) and
+    ``gt_label`` [verb, noun].  Reports ``verb_top1``, ``noun_top1``,
+    ``action_top1``, the same for each k, and ``num_clips``; with the meta
+    key ``has_audio`` also ``with_sound``, the share of clips with audio.
+
+    Args:
+        topk: The values of k.
+        collect_device: Where results of several ranks meet.
+        prefix: Prefix of the names of the numbers.
+    """
+
+    def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
+        """The rank of the true verb and of the true noun."""
+        if label.numel() != 2:
+            raise ValueError(
+                f'{type(self).__name__} takes a verb and a noun a clip, got '
+                f'the label {label.tolist()}; ClipAccMetric takes one class.'
+            )
+        ranks = {
+            task: int(
+                label_ranks(
+                    scores_of(sample, f'pred_{task}_score')[None],
+                    np.array([number]),
+                )[0]
+            )
+            for task, number in zip(TASKS, label.tolist(), strict=False)
+        }
+        ranks['action'] = max(ranks.values())
+        return dict(ranks, has_audio=sample.get('has_audio'))
+
+    def numbers(self, results: list[dict]) -> dict[str, float]:
+        """Top-k of verbs, nouns and actions."""
+        metrics = {
+            f'{task}_top{k}': top_k([r[task] for r in results], k)
+            for k in self.topk
+            for task in TASKS
+        }
+        metrics['num_clips'] = len(results)
+        sound = [r['has_audio'] for r in results if r['has_audio'] is not None]
+        if sound:
+            metrics['with_sound'] = float(np.mean(sound))
+        return metrics
 
 
 @METRICS.register_module()
@@ -69,49 +121,39 @@ class EpicKitchensMetric(VerbNounMetric):
             noun=_read_list(tail_nouns, 'noun'),
         )
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep ranks, and to which subsets a clip belongs.
+    def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
+        """Ranks, and to which subsets a clip belongs."""
+        result = super().keep(sample, label)
+        result['product'] = _product_rank(sample, *label.tolist())
+        if self.unseen is not None:
+            who = participant_of(sample['filename'])
+            result['unseen'] = who in self.unseen
+        for task, number in zip(TASKS, label.tolist(), strict=False):
+            tail = self.tail[task]
+            result[f'tail_{task}'] = bool(tail) and str(number) in tail
+        result['tail_action'] = result['tail_verb'] or result['tail_noun']
+        return result
 
-        Args:
-            data_batch: Unused.
-            data_samples: Predictions, see the class docstring.
-
-        Raises:
-            ValueError: If scores are not probabilities or a file name does
-                not tell the participant.
-        """
-        before = len(self.results)
-        super().process(data_batch, data_samples)
-        for result, sample in zip(
-            self.results[before:], data_samples, strict=True
-        ):
-            result['product'] = _product_rank(sample)
-            if self.unseen is not None:
-                who = participant_of(sample['filename'])
-                result['unseen'] = who in self.unseen
-            labels = sample['gt_label'].tolist()
-            for task, label in zip(('verb', 'noun'), labels, strict=True):
-                tail = self.tail[task]
-                result[f'tail_{task}'] = bool(tail) and str(label) in tail
-
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """All numbers from all clips.
-
-        Args:
-            results: What ``process`` kept.
-        """
-        metrics = super().compute_metrics(results)
+    def numbers(self, results: list[dict]) -> dict[str, float]:
+        """Those of ``VerbNounMetric``, and by subset."""
+        metrics = super().numbers(results)
         product = [r['product'] for r in results]
         for k in self.topk:
             metrics[f'action_product_top{k}'] = top_k(product, k)
-        verb, noun = (
-            top_k([r[task] for r in results], 1) for task in ('verb', 'noun')
-        )
+        verb, noun = (top_k([r[t] for r in results], 1) for t in TASKS[:2])
         metrics['harmonic_verb_noun'] = harmonic_mean((verb, noun))
         if self.unseen is not None:
-            metrics.update(_unseen_numbers(results))
+            some = [r for r in results if r['unseen']]
+            metrics['unseen_num_clips'] = len(some)
+            for task in TASKS if some else ():
+                ranks = [r[task] for r in some]
+                metrics[f'unseen_{task}_top1'] = top_k(ranks, 1)
         if None not in self.tail.values():
-            metrics.update(_tail_numbers(results))
+            for task in TASKS:
+                ranks = [r[task] for r in results if r[f'tail_{task}']]
+                metrics[f'tail_{task}_num_clips'] = len(ranks)
+                if ranks:
+                    metrics[f'tail_{task}_top1'] = top_k(ranks, 1)
         return metrics
 
 
@@ -135,45 +177,14 @@ def participant_of(filename: str) -> str:
     return found[1]
 
 
-def _unseen_numbers(results: list[dict]) -> dict[str, float]:
-    """Top-1 on clips of unseen participants."""
-    some = [r for r in results if r['unseen']]
-    metrics = {'unseen_num_clips': len(some)}
-    for task in ('verb', 'noun', 'action') if some else ():
-        metrics[f'unseen_{task}_top1'] = top_k(_ranks(some, task), 1)
-    return metrics
-
-
-def _tail_numbers(results: list[dict]) -> dict[str, float]:
-    """Top-1 on clips of rare classes."""
-    metrics = {}
-    subsets = dict(
-        verb=[r for r in results if r['tail_verb']],
-        noun=[r for r in results if r['tail_noun']],
-        action=[r for r in results if r['tail_verb'] or r['tail_noun']],
-    )
-    for task, some in subsets.items():
-        metrics[f'tail_{task}_num_clips'] = len(some)
-        if some:
-            metrics[f'tail_{task}_top1'] = top_k(_ranks(some, task), 1)
-    return metrics
-
-
-def _ranks(results: list[dict], task: str) -> np.ndarray:
-    """Ranks of a task; an action is as good as its worse part."""
-    parts = ('verb', 'noun') if task == 'action' else (task,)
-    return np.max([[r[part] for r in results] for part in parts], axis=0)
-
-
-def _product_rank(sample: dict) -> int:
-    """How many pairs have a larger product than the true one.
+def _product_rank(sample: dict, true_verb: int, true_noun: int) -> int:
+    """Pairs of verb and noun before the true one, by product.
 
     Raises:
         ValueError: If the scores are not probabilities.
     """
     verb, noun = (
-        sample[f'pred_{task}_score'].double().cpu().numpy()
-        for task in ('verb', 'noun')
+        scores_of(sample, f'pred_{task}_score') for task in TASKS[:2]
     )
     for scores in (verb, noun):
         if (scores < 0).any() or abs(scores.sum() - 1) > 1e-2:
@@ -181,7 +192,6 @@ def _product_rank(sample: dict) -> int:
                 'EpicKitchensMetric ranks actions by the product of '
                 "probabilities: set average_clips='prob' in VerbNounHead."
             )
-    true_verb, true_noun = sample['gt_label'].tolist()
     pairs = np.outer(verb, noun).reshape(1, -1)
     label = np.array([true_verb * len(noun) + true_noun])
     return int(label_ranks(pairs, label)[0])

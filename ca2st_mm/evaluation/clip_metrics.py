@@ -1,0 +1,369 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Metrics over clips: each clip counts once, unreadable ones not at all.
+
+What holds for every metric and every reader of a dump is here: which clips
+are left out (:func:`readable_clips`), what the scores of a clip are
+(:func:`scores_of`), and that a clip is listed once.
+"""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ca2st_mm.registry import METRICS
+
+from .accuracy import label_ranks, mean_ap_and_auc, mean_class_accuracy, top_k
+
+
+def readable_clips(samples: Iterable[dict]) -> list[dict]:
+    """Predictions without those that stand for an unreadable file.
+
+    With ``on_error='skip'`` such a clip keeps its place in a test, with empty
+    inputs and the reason under ``unreadable``; so it is in a dump.
+
+    Args:
+        samples: Predictions as dicts.
+
+    Example:
+        >>> readable_clips([dict(a=1), dict(a=2, unreadable='no frames')])
+        [{'a': 1}]
+    """
+    return [sample for sample in samples if not sample.get('unreadable')]
+
+
+def scores_of(sample: dict, key: str = 'pred_score') -> np.ndarray:
+    """The scores of a clip, (num_classes,), float64.
+
+    Views that the head has not averaged (``average_clips=None``, scores of
+    shape (num_views, num_classes)) are averaged here.
+
+    Args:
+        sample: A prediction.
+        key: Its entry.
+
+    Raises:
+        KeyError: If the prediction has no such scores.
+    """
+    if key not in sample:
+        raise KeyError(
+            f"A prediction has no '{key}', only {sorted(sample)}: "
+            'VerbNounMetric and EpicKitchensMetric are for VerbNounHead, the '
+            'others for heads with one classifier.'
+        )
+    scores = sample[key]
+    if isinstance(scores, Tensor):
+        scores = scores.detach().double().cpu().numpy()
+    scores = np.asarray(scores, dtype=np.float64)
+    return scores.reshape(-1, scores.shape[-1]).mean(axis=0)
+
+
+class ClipMetric(BaseMetric):
+    """What our metrics share; subclasses say what they keep and compute.
+
+    Clips marked ``unreadable`` take no part; if there are any, ``num_used``
+    and ``num_expected`` are reported.  Rows of the annotation file that
+    stand for the same clip are warned about, as they count twice.
+
+    Args:
+        topk: The values of k.
+        collect_device: Where results of several ranks meet.
+        prefix: Prefix of the names of the numbers.
+    """
+
+    default_prefix: str | None = 'acc'
+
+    def __init__(
+        self,
+        topk: tuple[int, ...] = (1, 5),
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.topk = topk
+
+    @abstractmethod
+    def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
+        """What :meth:`numbers` needs of one clip."""
+
+    @abstractmethod
+    def numbers(self, results: list[dict]) -> dict[str, float]:
+        """The numbers of all readable clips."""
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep one result a clip.
+
+        Args:
+            data_batch: Unused.
+            data_samples: Predictions as dicts.
+
+        Raises:
+            KeyError: If a prediction has no scores of this kind.
+            ValueError: If a clip has no label, or one of another kind.
+        """
+        for sample in data_samples:
+            result = None  # processes drop repeated clips by their place
+            if not sample.get('unreadable'):
+                label = sample.get('gt_label')
+                if label is None:
+                    raise ValueError(_unlabelled(self, sample))
+                result = self.keep(sample, label)
+                result['label_text'] = str(label.tolist())
+                result['clip'] = _clip_of(sample)
+            self.results.append(result)
+
+    def compute_metrics(
+        self, results: list[dict | None]
+    ) -> dict[str, float]:
+        """All numbers from all clips.
+
+        Args:
+            results: What ``process`` kept.
+
+        Raises:
+            ValueError: If no clip could be read.
+        """
+        used = [result for result in results if result is not None]
+        counts = report_unreadable(len(used), len(results))
+        _warn_of_repeated_clips(used)
+        return {**self.numbers(used), **counts}
+
+
+def report_unreadable(used: int, expected: int) -> dict[str, int]:
+    """Log how many clips the numbers stand on, if some are left out.
+
+    Args:
+        used: Clips that could be read.
+        expected: All clips.
+
+    Returns:
+        ``num_used`` and ``num_expected``; nothing if both are equal.
+
+    Raises:
+        ValueError: If no clip could be read.
+    """
+    if used == expected:
+        return {}
+    if not used:
+        raise ValueError(
+            f'None of the {expected} clips could be read: look into the '
+            'quarantine file of the dataset.'
+        )
+    print_log(
+        f'{used} of {expected} clips used; {expected - used} could not be '
+        'read.',
+        logger='current',
+    )
+    return dict(num_used=used, num_expected=expected)
+
+
+def _unlabelled(metric: BaseMetric, sample: dict) -> str:
+    return (
+        f'{type(metric).__name__} needs labels, but the clip '
+        f"'{sample.get('filename', 'unknown')}' has none: for a test set "
+        'without public labels let test_evaluator be EpicKitchensSubmission '
+        'or EpicSoundsSubmission, which write predictions alone.'
+    )
+
+
+def _clip_of(sample: dict) -> tuple | None:
+    """What two rows of the same clip have in common; None if unknown.
+
+    Clips of one file have one name, but not the same scores.
+    """
+    name = sample.get('clip_id') or sample.get('filename')
+    if name is None:
+        return None
+    scores = [sample[k] for k in sorted(sample) if k.endswith('_score')]
+    return (name, *(tuple(np.ravel(s.float().cpu())) for s in scores))
+
+
+def _warn_of_repeated_clips(results: list[dict]) -> None:
+    labels: dict[tuple, list[str]] = {}
+    for result in results:
+        if result['clip'] is not None:
+            labels.setdefault(result['clip'], []).append(result['label_text'])
+    repeated = {c: found for c, found in labels.items() if len(found) > 1}
+    if not repeated:
+        return
+    other = [clip for clip, found in repeated.items() if len(set(found)) > 1]
+    (name, *_), *_ = other or repeated
+    print_log(
+        f'{len(repeated)} clips are listed more than once and count as often'
+        + (f', {len(other)} of them with different labels' if other else '')
+        + f' (for example {name}): correct the annotation file.',
+        logger='current',
+        level=logging.WARNING,
+    )
+
+
+@METRICS.register_module()
+class ClipAccMetric(ClipMetric):
+    """Top-k and mean class accuracy of clips with one label each.
+
+    Differs from MMAction2's ``AccMetric`` where a number depends on it: a
+    class without a clip takes no part in the mean over classes (there it
+    counts as 0 once it is predicted), ties go to the lower class, and scores
+    that are not finite are an error.  Reports ``top<k>``, ``mean1`` (top-1
+    averaged over classes) and ``num_clips``.
+
+    ActivityNet: the authors' code merges predictions by video, so the
+    instances of a video count once, with the span of the last one.  Here
+    every instance counts, so the two numbers differ.
+
+    Args:
+        topk: The values of k.
+        collect_device: Where results of several ranks meet.
+        prefix: Prefix of the names of the numbers.
+
+    Example:
+        >>> import torch
+        >>> metric = ClipAccMetric(topk=(1,))
+        >>> metric.process(None, [dict(
+        ...     pred_score=torch.tensor([0.2, 0.8]),
+        ...     gt_label=torch.tensor([1]))])
+        >>> metric.evaluate(1)['acc/top1']
+        1.0
+    """
+
+    def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
+        """Scores, label, and whether there is audio."""
+        if label.numel() != 1:
+            raise ValueError(
+                f'{type(self).__name__} takes one class a clip, got the '
+                f'label {label.tolist()}; VerbNounMetric takes a verb and a '
+                'noun.'
+            )
+        return dict(
+            pred=scores_of(sample),
+            label=label.item(),
+            has_audio=sample.get('has_audio'),
+        )
+
+    def numbers(self, results: list[dict]) -> dict[str, float]:
+        """Top-k, mean over classes, and the number of clips."""
+        scores, labels = _arrays(results)
+        if scores.shape[1] == 1:
+            print_log(
+                'The model knows one class, so every answer is right.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        ranks = label_ranks(scores, labels)
+        metrics = {f'top{k}': top_k(ranks, k) for k in self.topk}
+        metrics['mean1'] = mean_class_accuracy(ranks, labels)
+        metrics['num_clips'] = len(results)
+        return metrics
+
+
+@METRICS.register_module()
+class AudioVisualAccMetric(ClipAccMetric):
+    """``ClipAccMetric`` plus how much of the data has audio.
+
+    Where ``PackActionInputs`` packs the meta key ``has_audio``, reports
+    besides ``with_sound``, the share of clips with audio, and
+    ``top1_with_sound`` and ``top1_without_sound`` on the two subsets if
+    both exist.
+    """
+
+    def numbers(self, results: list[dict]) -> dict[str, float]:
+        """Those of ``ClipAccMetric``, and by presence of audio."""
+        metrics = super().numbers(results)
+        known = [r for r in results if r['has_audio'] is not None]
+        if not known:
+            return metrics
+        parts = dict(
+            with_sound=[r for r in known if r['has_audio']],
+            without_sound=[r for r in known if not r['has_audio']],
+        )
+        metrics['with_sound'] = len(parts['with_sound']) / len(known)
+        if all(parts.values()):
+            for name, part in parts.items():
+                ranks = label_ranks(*_arrays(part))
+                metrics[f'top1_{name}'] = top_k(ranks, 1)
+        return metrics
+
+
+@METRICS.register_module()
+class SoundEventMetric(AudioVisualAccMetric):
+    """The set of numbers of EPIC-SOUNDS.
+
+    To those of ``AudioVisualAccMetric`` (``mean1`` is EPIC-SOUNDS' mean
+    per class accuracy) it adds ``mAP`` and ``mAUC``, each averaged over the
+    classes that occur; see :func:`mean_ap_and_auc`.
+
+    Source: Huh et al., EPIC-SOUNDS, ICASSP 2023.
+    """
+
+    def numbers(self, results: list[dict]) -> dict[str, float]:
+        """Those of ``AudioVisualAccMetric``, mAP and mAUC."""
+        metrics = super().numbers(results)
+        metrics['mAP'], metrics['mAUC'] = mean_ap_and_auc(*_arrays(results))
+        return metrics
+
+
+def _arrays(results: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (num_clips, num_classes) and labels (num_clips,)."""
+    return (
+        np.stack([r['pred'] for r in results]),
+        np.array([r['label'] for r in results]),
+    )
+
+
+@METRICS.register_module()
+class ReadableClips(BaseMetric):
+    """A metric of MMAction2 on the clips without the mark ``unreadable``.
+
+    For sets with ``on_error='skip'`` in evaluation; the metrics of this
+    package leave such clips out by themselves.  Every clip, marked or not,
+    gives one result in every process, so nothing is lost where the results
+    of several processes meet.  Reports besides the numbers of the metric
+    ``num_used`` and ``num_expected``.
+
+    Args:
+        metric: Config of the metric; one that looks at predictions alone,
+            not at the batch of inputs.
+    """
+
+    def __init__(self, metric: dict) -> None:
+        self.metric = METRICS.build(metric)
+        super().__init__(
+            collect_device=self.metric.collect_device,
+            prefix=self.metric.prefix,
+            collect_dir=self.metric.collect_dir,
+        )
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep what the metric keeps of each clip; nothing of a marked one.
+
+        Args:
+            data_batch: Passed on.
+            data_samples: Predictions as dicts.
+        """
+        self.metric.dataset_meta = self.dataset_meta
+        for sample in data_samples:
+            self.metric.results = []
+            if readable := readable_clips([sample]):
+                self.metric.process(data_batch, readable)
+            self.results.append(self.metric.results)
+
+    def compute_metrics(self, results: list[list]) -> dict[str, float]:
+        """The numbers of the metric, and how many clips they stand on.
+
+        Args:
+            results: What ``process`` kept.
+
+        Raises:
+            ValueError: If no clip could be read.
+        """
+        used = [kept for kept in results if kept]
+        report_unreadable(len(used), len(results))
+        metrics = self.metric.compute_metrics(
+            [r for kept in used for r in kept]
+        )
+        return dict(metrics, num_used=len(used), num_expected=len(results))

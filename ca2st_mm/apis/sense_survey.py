@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ca2st_mm.datasets.faults import SampleFault
-from ca2st_mm.evaluation.sense_table import (
+from ca2st_mm.evaluation.modality_table import (
     SHUFFLED,
     WHOLE,
     Answer,

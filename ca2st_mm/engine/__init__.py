@@ -23,6 +23,7 @@ from .preflight import MissingFileError, check_files
 from .random_state_hook import RandomStateHook, seed_worker
 from .result_record import ResultRecordHook
 from .stall_watch import StallWatchHook
+from .visualization_hook import StreamVisualizationHook
 from .whole_checkpoints import (
     AtomicLocalBackend,
     last_whole_checkpoint,
@@ -43,6 +44,7 @@ __all__ = [
     'ResultRecordHook',
     'ScheduleFromConfigHook',
     'StallWatchHook',
+    'StreamVisualizationHook',
     'StrictLoadingHook',
     'WarmupCosineLR',
     'check_classes',

@@ -99,7 +99,7 @@ class NonFiniteLossHook(Hook):
         """
         if self._data is not None:
             with torch.no_grad():
-                self._loss, _ = model.parse_losses(losses)
+                self._loss = model.parse_losses(losses)[0].detach()
             self._flag.send(~self._loss.detach().isfinite())
 
     def _hold_back(self, optimizer: Any, args: tuple, kwargs: dict) -> None:

@@ -2,13 +2,13 @@
 """Metrics over clips: each clip counts once, unreadable ones not at all.
 
 What holds for every metric and every reader of a dump is here: which clips
-are left out (:func:`readable_clips`), what the scores of a clip are
+are left out (:func:`is_readable`), what the scores of a clip are
 (:func:`scores_of`), and that a clip is listed once.
 """
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,23 +21,21 @@ from ca2st_mm.registry import METRICS
 from .accuracy import label_ranks, mean_ap_and_auc, mean_class_accuracy, top_k
 
 
-def readable_clips(samples: Iterable[dict]) -> list[dict]:
-    """Predictions without those that stand for an unreadable file.
+def is_readable(sample: Mapping[str, Any]) -> bool:
+    """Whether a prediction does not stand for an unreadable file.
 
     With ``on_error='skip'`` such a clip keeps its place in a test, with empty
     inputs and the reason under ``unreadable``; so it is in a dump.
 
     Args:
-        samples: Predictions as dicts.
-
-    Example:
-        >>> readable_clips([dict(a=1), dict(a=2, unreadable='no frames')])
-        [{'a': 1}]
+        sample: A prediction.
     """
-    return [sample for sample in samples if not sample.get('unreadable')]
+    return not sample.get('unreadable')
 
 
-def scores_of(sample: dict, key: str = 'pred_score') -> np.ndarray:
+def scores_of(
+    sample: Mapping[str, Any], key: str = 'pred_score'
+) -> np.ndarray:
     """The scores of a clip, (num_classes,), float64.
 
     Views that the head has not averaged (``average_clips=None``, scores of
@@ -108,7 +106,7 @@ class ClipMetric(BaseMetric):
         """
         for sample in data_samples:
             result = None  # processes drop repeated clips by their place
-            if not sample.get('unreadable'):
+            if is_readable(sample):
                 label = sample.get('gt_label')
                 if label is None:
                     raise ValueError(_unlabelled(self, sample))
@@ -117,9 +115,7 @@ class ClipMetric(BaseMetric):
                 result['clip'] = _clip_of(sample)
             self.results.append(result)
 
-    def compute_metrics(
-        self, results: list[dict | None]
-    ) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
         """All numbers from all clips.
 
         Args:
@@ -348,8 +344,8 @@ class ReadableClips(BaseMetric):
         self.metric.dataset_meta = self.dataset_meta
         for sample in data_samples:
             self.metric.results = []
-            if readable := readable_clips([sample]):
-                self.metric.process(data_batch, readable)
+            if is_readable(sample):
+                self.metric.process(data_batch, [sample])
             self.results.append(self.metric.results)
 
     def compute_metrics(self, results: list[list]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 
 from ca2st_mm.registry import METRICS
 
-from .clip_metrics import scores_of
+from .clip_metrics import is_readable, scores_of
 
 NUM_ACTIONS = 100
 
@@ -66,8 +66,9 @@ class _Submission(BaseMetric):
         """
         for sample in data_samples:
             clip = sample.get('clip_id') or PurePath(sample['filename']).stem
-            read = not sample.get('unreadable')
-            self.results.append((clip, self.entry(sample), read))
+            self.results.append(
+                (clip, self.entry(sample), is_readable(sample))
+            )
 
     def compute_metrics(self, results: list) -> dict[str, int]:
         """Write the file.

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from ca2st_mm.evaluation.per_class import most_confused
+from ca2st_mm.evaluation.accuracy import most_confused
 
 from .scores import Scores
 from .style import INK, FigureInputError, new_figure

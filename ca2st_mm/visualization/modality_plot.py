@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from ca2st_mm.evaluation.sense_table import SHUFFLED, WHOLE, Row
+from ca2st_mm.evaluation.modality_table import SHUFFLED, WHOLE, Row
 
 from .style import GREY, INK, RED, colour_of, new_figure, save, tidy
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ca2st_mm.evaluation.per_class import class_table, mean_by_group
+from ca2st_mm.evaluation.accuracy import class_table, mean_by_group
 
 from .scores import Scores
 from .style import (

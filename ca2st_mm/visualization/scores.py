@@ -10,6 +10,8 @@ import numpy as np
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
+from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
+
 from .style import FigureInputError
 
 # Label column -> key of its scores in a prediction.
@@ -100,7 +102,7 @@ def read_scores(path: str | Path) -> Scores:
         isinstance(sample, dict) for sample in samples
     ):
         raise FigureInputError(f'{path} holds no list of predictions')
-    clips = [i for i, s in enumerate(samples) if not s.get('unreadable')]
+    clips = [i for i, s in enumerate(samples) if is_readable(s)]
     total, samples = len(samples), [samples[clip] for clip in clips]
     if not samples:
         raise FigureInputError(f'{path} holds no clip that could be read')
@@ -126,7 +128,7 @@ def read_scores(path: str | Path) -> Scores:
         )
     scores = {}
     for task in tasks:
-        rows = [np.asarray(s[KEYS[task]], np.float64) for s in samples]
+        rows = [scores_of(s, KEYS[task]) for s in samples]
         if len(sizes := {row.size for row in rows}) > 1:
             raise FigureInputError(
                 f'{path} has clips with different numbers of classes: '

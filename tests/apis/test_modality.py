@@ -20,7 +20,7 @@ from ca2st_mm.apis.modality import (
 )
 from ca2st_mm.apis.model_parts import only_experts, parts_of
 from ca2st_mm.apis.sense_survey import SenseSurvey, random_order
-from ca2st_mm.evaluation.sense_table import (
+from ca2st_mm.evaluation.modality_table import (
     SHUFFLED,
     SILENT,
     WHOLE,

@@ -7,10 +7,10 @@ import pytest
 from ca2st_mm.evaluation.accuracy import (
     harmonic_mean,
     label_ranks,
+    mean_ap_and_auc,
     mean_class_accuracy,
     top_k,
 )
-from ca2st_mm.evaluation.one_vs_rest import mean_ap_and_auc
 
 
 def case(seed, clips=60, classes=9, levels=5):

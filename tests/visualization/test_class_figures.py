@@ -16,7 +16,7 @@ from sheet import answers_to, pick_clips
 
 from ca2st_mm.datasets.benchmarks.class_names import shipped_names
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.evaluation.per_class import (
+from ca2st_mm.evaluation.accuracy import (
     class_table,
     count_confusions,
     mean_by_group,

@@ -26,7 +26,7 @@ from ca2st_mm.apis.sense_survey import (
 )
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.evaluation.sense_table import (
+from ca2st_mm.evaluation.modality_table import (
     ClipAnswers,
     as_text,
     table,

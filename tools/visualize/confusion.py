@@ -16,7 +16,7 @@ import numpy as np
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.evaluation.per_class import count_confusions, most_confused
+from ca2st_mm.evaluation.accuracy import count_confusions, most_confused
 from ca2st_mm.visualization.class_labels import class_labels
 from ca2st_mm.visualization.confusion import best_actions, draw_confusion
 from ca2st_mm.visualization.scores import Scores, named_files, read_scores

@@ -1,17 +1,23 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The rate follows the step, and the batch that is really trained with."""
+"""The learning rate follows the step and the effective batch size."""
 
 import copy
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from ca2st_mm.datasets import WholeStepSampler
 from ca2st_mm.engine import LinearScalingHook, WarmupCosineLR
+from ca2st_mm.engine.launch import UsageError
+from ca2st_mm.engine.learning_rate import set_effective_batch_size
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 def wrapper_of(steps=1, rates=(1.0,)):
@@ -63,7 +69,7 @@ def test_deepspeed_tells_what_it_accumulates(caplog):
     assert often[::3] == often[1::3] == often[2::3] == once
     wrapper = accumulating_elsewhere(wrapper_of(), 4)
     LinearScalingHook(recipe_batch_size=384).before_run(runner_of(wrapper))
-    assert 'Total batch 384: 6 clips x 16 processes x 4' in caplog.text
+    assert 'batch size 384: 6 clips x 16 processes x 4' in caplog.text
 
 
 def test_no_warm_up():
@@ -111,8 +117,8 @@ def test_accumulated_clips_count(caplog):
         assert found == pytest.approx([1.5e-3, 7.5e-4]), key
     schedule = runner.param_schedulers[0]
     assert schedule.base_values[:2] == pytest.approx([1.5e-3, 7.5e-4])
-    assert 'Total batch 384: 6 clips x 16 processes x 4' in caplog.text
-    assert 'Total batch of the recipe: 384' in caplog.text
+    assert 'batch size 384: 6 clips x 16 processes x 4' in caplog.text
+    assert '(recipe: 384)' in caplog.text
     assert not [r for r in caplog.records if r.levelname == 'WARNING']
 
 
@@ -128,7 +134,7 @@ def test_a_batch_far_from_the_recipe_is_warned_about(
 def test_an_unknown_batch_is_said_to_be(caplog):
     caplog.set_level('INFO')
     LinearScalingHook().before_run(runner_of(wrapper_of()))
-    assert 'Total batch of the recipe: unknown' in caplog.text
+    assert '(recipe: unknown)' in caplog.text
 
 
 def test_loaded_rates_are_not_scaled_again():
@@ -199,7 +205,85 @@ def test_rates_of_a_checkpoint_follow_another_batch(caplog):
     ):
         assert now['initial_lr'] == pytest.approx(was['initial_lr'] / 2)
         assert now['lr'] == pytest.approx(was['lr'] / 2)
-    assert 'for a total batch of 384; they follow the new' in caplog.text
+    assert 'batch size of 384; they follow the new' in caplog.text
     caplog.clear()
     hook.before_train(new)
     assert not caplog.text
+
+
+@pytest.fixture
+def cfg():
+    cfg = Config.fromfile(CONFIGS / 'ca2st' / 'ca2st_k400.py')
+    cfg.launcher = 'none'
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'variable', 'processes'),
+    [
+        ('pytorch', 'WORLD_SIZE', 4),
+        ('slurm', 'SLURM_NTASKS', 16),
+        ('mpi', 'OMPI_COMM_WORLD_SIZE', 2),
+    ],
+)
+def test_micro_batches_make_up_for_processes(
+    cfg, monkeypatch, launcher, variable, processes
+):
+    monkeypatch.setenv(variable, str(processes))
+    cfg.launcher = launcher
+    set_effective_batch_size(cfg, 576)
+    loader = cfg.train_dataloader
+    at_once = loader.batch_size * processes
+    assert cfg.optim_wrapper.accumulative_counts * at_once == 576
+    # An epoch still ends with a whole step.
+    assert loader.sampler.clips_per_step * processes == 576
+
+
+def test_one_process_unless_a_launcher_started_more(cfg, monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '4')
+    set_effective_batch_size(cfg, 576)
+    assert cfg.optim_wrapper.accumulative_counts == 96
+
+
+def test_clips_at_once_are_the_users_choice(cfg):
+    cfg.train_dataloader.batch_size = 2
+    set_effective_batch_size(cfg, 64)
+    assert cfg.train_dataloader.batch_size == 2
+    assert cfg.optim_wrapper.accumulative_counts == 32
+    assert cfg.train_dataloader.sampler.clips_per_step == 64
+
+
+def test_deepspeed_accumulates_by_itself(cfg):
+    strategies = CONFIGS / '_base_' / 'strategies'
+    cfg.strategy = Config.fromfile(strategies / 'deepspeed_zero2.py').strategy
+    cfg.optim_wrapper.pop('accumulative_counts')
+    set_effective_batch_size(cfg, 24)
+    assert cfg.strategy.gradient_accumulation_steps == 4
+    assert 'accumulative_counts' not in cfg.optim_wrapper
+
+
+@pytest.mark.parametrize(
+    ('clips', 'cure'), [(100, '96 or 102'), (4, '6,'), (0, '6,'), (-8, '6,')]
+)
+def test_a_batch_that_cannot_be_made(cfg, clips, cure):
+    with pytest.raises(UsageError, match=f'{clips} cannot .*{cure}'):
+        set_effective_batch_size(cfg, clips)
+
+
+def test_configs_without_our_sampler_get_whole_steps_too(cfg, capsys):
+    cfg.train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True)
+    cfg.strategy = None
+    set_effective_batch_size(cfg, 24)
+    sampler = dict(type='WholeStepSampler', shuffle=True, clips_per_step=24)
+    assert cfg.train_dataloader.sampler == sampler
+    assert capsys.readouterr().out == ''
+
+
+def test_a_rate_that_does_not_follow_is_told(cfg, capsys):
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    cfg.default_hooks.pop('linear_scaling')
+    set_effective_batch_size(cfg, 24)
+    assert (
+        "linear_scaling=dict(type='LinearScalingHook'"
+        in capsys.readouterr().out
+    )

@@ -1,0 +1,116 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Predictions are drawn for every kind of input, in training runs, too."""
+
+import copy
+
+import cv2
+import pytest
+import tiny_models as tiny
+import torch
+from mmaction.registry import MODELS
+from runs import Clips, loader, preprocessor, recipe, tiny_model, train
+
+CLIPS, EPOCHS = 3, 2
+AUDIO = dict(
+    type='MultiExpertBackbone',
+    experts=dict(audio=tiny.AST),
+    inputs=dict(audio='audios'),
+    links=[],
+)
+
+
+class NamedClips(Clips):
+    metainfo = dict(classes=['a', 'b', 'c', 'd'])
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        names = dict(filename=f'folder/{index}.mp4')
+        if index == 2:
+            names['unreadable'] = 'no frames'
+        sample['data_samples'].set_metainfo(names)
+        return sample
+
+
+class VerbsAndNouns(NamedClips):
+    metainfo = dict(classes=dict(verb=['a', 'b', 'c', 'd'], noun=list('xyz')))
+
+
+def verb_noun_model(streams):
+    dims = {name: tiny.DIMS for name in tiny.CA2ST['experts']}
+    model = dict(
+        type='MultiExpertRecognizer',
+        backbone=copy.deepcopy(tiny.CA2ST),
+        cls_head=dict(
+            type='VerbNounHead',
+            num_verbs=4,
+            num_nouns=3,
+            fusions=dict(verb=dict(in_channels=dims), noun='verb'),
+            average_clips='prob',
+        ),
+        data_preprocessor=preprocessor(streams),
+    )
+    return tiny.randomize(MODELS.build(model), std=0.2)
+
+
+def run(folder, model, inputs, dataset=NamedClips, labels=(0, 1, 2), **hook):
+    """Train two epochs, with a validation after each."""
+    labels = [torch.as_tensor(label) for label in labels]
+    data = dataset(inputs, labels)
+    verbs = dataset is VerbsAndNouns
+    metric = 'VerbNounMetric' if verbs else 'ClipAccMetric'
+    hook = dict(type='VisualizationHook', enable=True, interval=1, **hook)
+    config = recipe(EPOCHS, warmup=0)
+    return train(
+        dict(config, custom_hooks=[*config['custom_hooks'], hook]),
+        model=model,
+        train_dataloader=loader(data, 1),
+        val_dataloader=loader(data, 2),
+        val_cfg=dict(),
+        val_evaluator=dict(type=metric, topk=(1,)),
+        visualizer=dict(
+            type='ActionVisualizer',
+            vis_backends=[dict(type='LocalVisBackend')],
+            name=str(folder),
+        ),
+        work_dir=str(folder / 'work'),
+        checkpoint=dict(interval=99, save_last=False),
+    )
+
+
+@pytest.mark.parametrize('streams', ['imgs', 'imgs and audios', 'audios'])
+def test_frames_or_spectrograms_are_drawn(tmp_path, streams):
+    inputs = tiny.streams(CLIPS)
+    inputs = {key: inputs[key] for key in inputs if key in streams}
+    backbone = dict(
+        zip(
+            ['imgs', 'imgs and audios', 'audios'],
+            [tiny.CAST, tiny.CA2ST, AUDIO],
+            strict=True,
+        )
+    )[streams]
+    run(
+        tmp_path,
+        tiny_model(backbone, inputs),
+        inputs,
+        out_dir=str(tmp_path / 'drawn'),
+    )
+    # Every readable clip after every epoch.
+    folders = {p.parent.name for p in (tmp_path / 'drawn').glob('*/frames_*')}
+    assert folders == {'0.mp4_0', '1.mp4_1'}
+    [first, *rest] = sorted((tmp_path / 'drawn/0.mp4_0/frames_1').iterdir())
+    size = tiny.SPEC if streams == 'audios' else (tiny.SIZE, tiny.SIZE)
+    assert len(rest) + 1 == (1 if streams == 'audios' else tiny.FRAMES)
+    image = cv2.imread(str(first))
+    assert image.shape == (*size, 3) and image.std() > 10
+
+
+def test_verbs_and_nouns_go_to_the_backends_of_the_run(tmp_path):
+    inputs = tiny.streams(CLIPS)
+    run(
+        tmp_path,
+        verb_noun_model(inputs),
+        inputs,
+        VerbsAndNouns,
+        labels=[[0, 1], [1, 2], [2, 0]],
+    )
+    assert list((tmp_path / 'work').rglob('1.mp4_1/frames_*/0.png'))

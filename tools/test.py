@@ -7,8 +7,7 @@ from mmengine.config import Config
 
 import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
 from ca2st_mm.engine import launch
-from ca2st_mm.engine.class_check import check_classes
-from ca2st_mm.engine.preflight import check_files
+from ca2st_mm.engine.preflight import check_classes, check_files
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,12 +7,11 @@ from mmengine.config import Config
 
 import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
 from ca2st_mm.engine import launch
-from ca2st_mm.engine.class_check import check_classes
 from ca2st_mm.engine.learning_rate import (
     scales_linearly,
     set_effective_batch_size,
 )
-from ca2st_mm.engine.preflight import check_files
+from ca2st_mm.engine.preflight import check_classes, check_files
 from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 
 

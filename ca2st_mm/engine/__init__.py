@@ -1,15 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Training helpers: rates, precision, checkpoints, checks before a run."""
+"""Training: optimizers, learning rates, checkpoints, checks before a run."""
 
 from .checkpoint_loading import StrictLoadingHook
-from .class_check import ClassCountError, check_classes
 from .delta_checkpoint_hook import DeltaCheckpointHook
 from .learning_rate import (
     LinearScalingHook,
     ScheduleFromConfigHook,
     WarmupCosineLR,
 )
-from .missed_validation_hook import MissedValidationHook
 from .non_finite_loss import (
     NonFiniteLossError,
     NonFiniteLossHook,
@@ -19,9 +17,14 @@ from .optimizers import (
     MultiExpertOptimConstructor,
     wrap_blocks,
 )
-from .preflight import MissingFileError, check_files
-from .random_state_hook import RandomStateHook, seed_worker
+from .preflight import (
+    ClassCountError,
+    MissingFileError,
+    check_classes,
+    check_files,
+)
 from .result_record import ResultRecordHook
+from .resuming import MissedValidationHook, RandomStateHook, seed_worker
 from .stall_watch import StallWatchHook
 from .visualization_hook import StreamVisualizationHook
 from .whole_checkpoints import (

@@ -18,15 +18,14 @@ from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.utils.text_files import ListFileError
 from ca2st_mm.zoo import ZooError
 
-from .class_check import ClassCountError
 from .non_finite_loss import NonFiniteLossError
-from .preflight import MissingFileError
+from .preflight import ClassCountError, MissingFileError
 
 AMP_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper')
 
 
 class UsageError(ValueError):
-    """A flag does not fit the config; the message says the cure."""
+    """A flag or an option of the config does not fit; the message says why."""
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +87,12 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():
         _distribute_on_cpu(cfg)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name) or {}
+        if loader.get('num_workers') == 0:
+            # PyTorch refuses both without workers.
+            loader.pop('persistent_workers', None)
+            loader.pop('prefetch_factor', None)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
@@ -138,10 +143,15 @@ def enable_amp(cfg: Config) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner that the config asks for; it loads strictly."""
-    hooks = cfg.get('default_hooks') or {}
-    strict = dict(strict_loading=dict(type='StrictLoadingHook'))
-    cfg.default_hooks = {**strict, **hooks}
+    """Build the runner that the config asks for.
+
+    It loads strictly, and follows the config's schedule when it resumes.
+    """
+    always = dict(
+        strict_loading=dict(type='StrictLoadingHook'),
+        schedule=dict(type='ScheduleFromConfigHook'),
+    )
+    cfg.default_hooks = {**always, **(cfg.get('default_hooks') or {})}
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)

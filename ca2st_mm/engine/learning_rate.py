@@ -178,12 +178,12 @@ class LinearScalingHook(Hook):
         """Scale, in a checkpoint's optimizer if the runner has loaded it.
 
         Raises:
-            ValueError: If ``auto_scale_lr`` is on as well.
+            UsageError: If ``auto_scale_lr`` is on as well.
         """
         if not isinstance(runner.optim_wrapper, BaseOptimWrapper):
             return  # a runner that only tests has not built one
         if (runner.cfg.get('auto_scale_lr') or {}).get('enable'):
-            raise ValueError(
+            raise UsageError(
                 'the learning rate would be scaled twice; switch '
                 'auto_scale_lr.enable off, LinearScalingHook does its work'
             )

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Look for every file a config names before a long run starts.
+"""Look at files and classes that a config names before a long run starts.
 
 Weights of the zoo (``zoo://NAME``) are fetched.  For the annotation files of a
 benchmark (``data/<benchmark>/...``) the message names the tool that writes
@@ -15,15 +15,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ca2st_mm import zoo
+from ca2st_mm.utils.class_names import (
+    agreed_num_classes,
+    resolve_class_names,
+    sizes_by_column,
+)
 
 LOADERS = {
     'train': ('train_dataloader', 'val_dataloader'),
     'test': ('test_dataloader',),
 }
+# By label column, the option of the head that holds its number of classes.
+HEAD_OPTIONS = dict(label='num_classes', verb='num_verbs', noun='num_nouns')
 
 
 class MissingFileError(FileNotFoundError):
-    """A file named by the config is not there; the message says the cure."""
+    """A file named by the config is not there; the message says the fix."""
+
+
+class ClassCountError(ValueError):
+    """Head and data disagree about the classes; the message says how."""
 
 
 class NeededFile(NamedTuple):
@@ -71,7 +82,7 @@ def _stop_if_any(problems: Iterator[str | None]) -> None:
 
 
 def _find_locally(needed: NeededFile, hints: Mapping[str, str]) -> str | None:
-    """Name a missing file and its cure; None if it is there or in the zoo."""
+    """Name a missing file and its fix; None if it is there or in the zoo."""
     if needed.path.startswith(zoo.SCHEME):
         try:
             zoo.find(needed.path)
@@ -131,11 +142,24 @@ def _needed_files(cfg: Mapping[str, Any], mode: str) -> Iterator[NeededFile]:
         yield from _checked(cfg['load_from'], 'load_from', 'the checkpoint')
     if mode == 'train':
         # Only training initialises the model; testing loads all of it.
-        yield from _checkpoints(cfg.get('model'), 'model')
+        for node, key in _nodes(cfg.get('model'), 'model'):
+            yield from _checkpoints(node, key)
     for name in LOADERS[mode]:
-        loader = cfg.get(name)
-        if loader:
-            yield from _data_files(loader, name)
+        for node, key in _nodes(cfg.get(name), name):
+            yield from _data_files(node, key)
+
+
+def _nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
+    """Every dict below a part of a config, with its dotted key."""
+    if isinstance(node, Mapping):
+        yield node, key
+        children = node.items()
+    elif isinstance(node, (list, tuple)):
+        children = enumerate(node)
+    else:
+        return
+    for name, child in children:
+        yield from _nodes(child, f'{key}.{name}')
 
 
 def _checked(path: str, key: str, what: str) -> list[NeededFile]:
@@ -146,50 +170,29 @@ def _checked(path: str, key: str, what: str) -> list[NeededFile]:
     return [NeededFile(path, key, what)]
 
 
-def _children(node: Any, key: str) -> Iterator[Any]:
-    """Yield (value, dotted key) of every entry of a dict or list."""
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            yield value, f'{key}.{name}'
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            yield value, f'{key}.{index}'
+def _checkpoints(node: Mapping, key: str) -> Iterator[NeededFile]:
+    """The ``init_cfg.checkpoint`` of a part of the model."""
+    inits = node.get('init_cfg') or []
+    inits = [inits] if isinstance(inits, Mapping) else inits
+    for index, init in enumerate(inits):
+        path = init.get('checkpoint') if isinstance(init, Mapping) else None
+        if isinstance(path, str):
+            step = f'.{index}' if len(inits) > 1 else ''
+            where = f'{key}.init_cfg{step}.checkpoint'
+            yield from _checked(path, where, 'the pretrained weights')
 
 
-def _checkpoints(node: Any, key: str) -> Iterator[NeededFile]:
-    """Find ``init_cfg.checkpoint`` anywhere below a part of the model."""
-    if isinstance(node, Mapping):
-        inits = node.get('init_cfg')
-        inits = [inits] if isinstance(inits, Mapping) else inits or []
-        for index, init in enumerate(inits):
-            if not isinstance(init, Mapping):
-                continue
-            path = init.get('checkpoint')
-            if isinstance(path, str):
-                step = f'.{index}' if len(inits) > 1 else ''
-                where = f'{key}.init_cfg{step}.checkpoint'
-                yield from _checked(path, where, 'the pretrained weights')
-    for child, child_key in _children(node, key):
-        if not child_key.endswith('.init_cfg'):
-            yield from _checkpoints(child, child_key)
-
-
-def _data_files(node: Any, key: str) -> Iterator[NeededFile]:
-    """Find annotation files and data folders below a dataloader."""
-    if isinstance(node, Mapping):
-        root = node.get('data_root') or ''
-        annotation = node.get('ann_file')
-        if isinstance(annotation, str):
-            path = annotation and _join(root, annotation)
-            yield from _checked(path, f'{key}.ann_file', 'the annotation file')
-        prefixes = node.get('data_prefix')
-        if isinstance(prefixes, Mapping) and isinstance(annotation, str):
-            for child, child_key in _children(prefixes, f'{key}.data_prefix'):
-                if isinstance(child, str):
-                    path = _join(root, child)
-                    yield from _checked(path, child_key, 'the data folder')
-    for child, child_key in _children(node, key):
-        yield from _data_files(child, child_key)
+def _data_files(node: Mapping, key: str) -> Iterator[NeededFile]:
+    """The annotation file and the data folders of a dataset."""
+    annotation, root = node.get('ann_file'), node.get('data_root') or ''
+    if not isinstance(annotation, str):
+        return
+    path = annotation and _join(root, annotation)
+    yield from _checked(path, f'{key}.ann_file', 'the annotation file')
+    for name, folder in (node.get('data_prefix') or {}).items():
+        if isinstance(folder, str):
+            where = f'{key}.data_prefix.{name}'
+            yield from _checked(_join(root, folder), where, 'the data folder')
 
 
 def _join(root: str, path: str) -> str:
@@ -199,3 +202,85 @@ def _join(root: str, path: str) -> str:
     if '://' in root:
         return root
     return os.path.join(root, path)
+
+
+def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
+    """Stop early if the head and a dataset have different classes, or one.
+
+    A dataset that states neither ``num_classes`` nor ``classes``, and a
+    model without ``cls_head``, are not checked.
+
+    Args:
+        cfg: The complete config, command-line options merged.
+        mode: ``'train'`` or ``'test'``: whose data is looked at.
+
+    Raises:
+        ClassCountError: If head and data disagree, or a dataset with itself,
+            or there is nothing to tell apart.
+        MissingFileError: If a class list is not there.
+    """
+    options = (cfg.get('model') or {}).get('cls_head') or {}
+    head = {
+        column: options[key]
+        for column, key in HEAD_OPTIONS.items()
+        if options.get(key) is not None
+    }
+    if not head:
+        return
+    if head.get('label') == 1:
+        raise ClassCountError(
+            'The head has 1 class, so every answer would be right and '
+            'nothing would be learnt; list at least two classes'
+        )
+    for name in LOADERS[mode]:
+        for dataset, key in _nodes(cfg.get(name), name):
+            if 'ann_file' in dataset:
+                sizes = _dataset_sizes(dataset, key)
+                if sizes and sizes != head:
+                    raise ClassCountError(_disagreement(head, sizes, key))
+
+
+def _dataset_sizes(dataset: Mapping[str, Any], key: str) -> dict[str, int]:
+    """Number of classes of a dataset, by label column; empty if unstated."""
+    num_classes = dataset.get('num_classes')
+    classes = dataset.get('classes')
+    if classes is None:
+        return sizes_by_column(num_classes)
+    try:
+        names = resolve_class_names(classes, dataset.get('data_root') or '')
+        return sizes_by_column(agreed_num_classes(names, num_classes))
+    except FileNotFoundError as error:
+        raise MissingFileError(
+            f'Cannot start, the class list {osp.abspath(error.filename)} is '
+            f'missing; write it, one name a line, or set {key}.num_classes '
+            f'instead of {key}.classes'
+        ) from error
+    except ValueError as error:
+        raise ClassCountError(f'{key}: {error}') from error
+
+
+def _disagreement(
+    head: Mapping[str, int], sizes: Mapping[str, int], key: str
+) -> str:
+    if set(head) != set(sizes):
+        return (
+            f'The head predicts {_say(head)}, but the labels of {key} are '
+            f'{_say(sizes)}; take a head, or a manifest, of the other kind.'
+        )
+    wanted = ' '.join(
+        f'model.cls_head.{HEAD_OPTIONS[column]}={size}'
+        for column, size in sizes.items()
+    )
+    return (
+        f'The head has {_say(head)}, but {key} has {_say(sizes)}; set '
+        f'{wanted}, or name the class list that the model was made for.'
+    )
+
+
+def _say(sizes: Mapping[str, int]) -> str:
+    """For example '97 verb and 300 noun classes'."""
+    words = [
+        str(size) if column == 'label' else f'{size} {column}'
+        for column, size in sizes.items()
+    ]
+    return f'{" and ".join(words)} classes'

@@ -14,7 +14,7 @@ from shrunk_models import shrink, without_init
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.folders import split_videos
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.engine.class_check import check_classes
+from ca2st_mm.engine.preflight import check_classes
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools/data/from_folders.py'

@@ -105,3 +105,81 @@ def test_sound_events():
     result = metric.evaluate(2)
     assert result['acc/mAP'] == result['acc/mAUC'] == 1.0
     assert result['acc/mean1'] == result['acc/with_sound'] == 1.0
+
+
+METRICS = [ClipAccMetric, AudioVisualAccMetric, SoundEventMetric]
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """What is said to the logger of the run."""
+    said = []
+    monkeypatch.setattr(
+        'ca2st_mm.evaluation.clip_metrics.print_log',
+        lambda text, **_: said.append(text),
+    )
+    return said
+
+
+@pytest.mark.parametrize('kind', METRICS)
+def test_views_that_the_head_left_apart_are_averaged(kind):
+    """``average_clips=None``; the annotation file was blamed before."""
+    views = torch.rand(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    apart, averaged = kind(), kind()
+    for label, scores in enumerate(views):
+        common = dict(gt_label=torch.tensor([label]), has_audio=True)
+        apart.process(None, [dict(common, pred_score=scores)])
+        averaged.process(None, [dict(common, pred_score=scores.mean(0))])
+    assert apart.evaluate(2) == pytest.approx(averaged.evaluate(2))
+
+
+def test_views_of_verbs_and_nouns_are_averaged():
+    sample = action([3, 7], [3], [7])
+    for task in ('verb', 'noun'):
+        key = f'pred_{task}_score'
+        sample[key] = torch.stack([sample[key], torch.zeros_like(sample[key])])
+    metric = VerbNounMetric()
+    metric.process(None, [sample])
+    assert metric.evaluate(1)['acc/action_top1'] == 1
+
+
+@pytest.mark.parametrize('kind', METRICS)
+def test_unreadable_clips_take_no_part(kind, log):
+    readable = [clip(1, 1, True), clip(2, 2, False), clip(3, 0, True)]
+    marked = dict(clip(4, 4, True), unreadable='no frames')
+    alone, both = kind(), kind()
+    alone.process(None, readable)
+    both.process(None, [*readable, marked])
+    counts = {'acc/num_used': 3, 'acc/num_expected': 4}
+    assert both.evaluate(4) == {**alone.evaluate(3), **counts}
+    assert any('3 of 4 clips used' in text for text in log)
+    with pytest.raises(ValueError, match='None of the 1 clips'):
+        both.process(None, [marked])
+        both.evaluate(1)
+
+
+def named(name, label, best):
+    return dict(clip(label, best), filename=name)
+
+
+def test_clips_that_are_listed_twice_are_reported(log):
+    metric = ClipAccMetric()
+    metric.process(None, [named('a', 1, 1), named('b', 2, 2)])
+    # Other spans of one file have the same name, and other scores.
+    metric.process(None, [named('b', 2, 3)])
+    metric.evaluate(3)
+    assert not log
+    metric.process(None, [named('a', 1, 1), named('a', 1, 1)])
+    metric.evaluate(2)
+    assert 'more than once' in log[-1] and 'different labels' not in log[-1]
+    metric.process(None, [named('a', 1, 1), named('a', 2, 1)])
+    metric.evaluate(2)
+    assert '1 of them with different labels' in log[-1]
+
+
+def test_a_model_of_one_class_is_reported(log):
+    metric = ClipAccMetric(topk=(1,))
+    sample = dict(gt_label=torch.tensor([0]), pred_score=torch.ones(1))
+    metric.process(None, [sample])
+    metric.evaluate(1)
+    assert 'one class' in log[-1]

@@ -1,7 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""A resumed run draws the random numbers that an unbroken one draws."""
+"""A resumed run continues as if it had not been interrupted."""
 
 import os
+import os.path as osp
 import random
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import FUNCTIONS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.utils import apply_to
 
 from ca2st_mm.registry import HOOKS
@@ -25,8 +26,8 @@ class RandomStateHook(Hook):
 
     Of torch, the accelerator, numpy and Python.  Validation draws from them
     without moving them: whether or not a resumed run repeats one
-    (:class:`MissedValidationHook`), training goes on alike.  The sampler of a
-    resumed run gets the seed of the first one.
+    (:class:`MissedValidationHook`), training continues alike.  The sampler of
+    a resumed run gets the seed of the first one.
 
     Exact are checkpoints at the end of an epoch (``EpochBasedTrainLoop``,
     workers that end with the epoch and are seeded by :func:`seed_worker`) and
@@ -49,7 +50,7 @@ class RandomStateHook(Hook):
         self.resumed = apply_to(held, torch.is_tensor, torch.Tensor.cpu)
 
     def before_train(self, runner: Runner) -> None:
-        """Set the states if the run goes on from a checkpoint."""
+        """Set the states if the run resumes from a checkpoint."""
         if runner.iter == 0:
             return
         # The file is written again if its validation finds a new best.
@@ -81,7 +82,7 @@ class RandomStateHook(Hook):
         checkpoint[KEY] = self.states
 
     def before_val(self, runner: Runner) -> None:
-        """Note the state that training goes on from."""
+        """Note the state that training continues from."""
         self.outside = random_state()
 
     def after_val(self, runner: Runner) -> None:
@@ -149,3 +150,108 @@ def seed_worker(worker_id: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
+
+
+@HOOKS.register_module()
+class MissedValidationHook(Hook):
+    """Validate before training continues, if the checkpoint lacks the result.
+
+    MMEngine writes the checkpoint of an epoch (or iteration), then validates,
+    and writes it once more only if the score is the best so far.  From the
+    first of the two files the loop continues with the next epoch: best score,
+    best checkpoint, schedules that look at scores and, after the last epoch,
+    the final number would be lost.  This hook runs the validation of such a
+    file as the loop would have, with the same random numbers
+    (:class:`RandomStateHook`).
+
+    Nothing in the file tells a validation that was cut short from one that
+    brought no new best, so the latter is repeated, with the same result.
+    """
+
+    # After all that prepare for training: states set, folders known.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        # A strategy that shows hooks no checkpoint (DeepSpeed) leaves it so.
+        self.unseen = dict(epoch=True, iter=True)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note whether the file is from before the validation of its unit.
+
+        The message hub has the epoch (iteration) that ran last, ``meta`` the
+        number of those that are done; both are equal if the next had begun.
+        A file that is written for a new best score says 'val'.
+        """
+        hub = checkpoint.get('message_hub', {}).get('runtime_info', {})
+        meta = checkpoint.get('meta', {})
+        training = hub.get('loop_stage') != 'val'
+        self.unseen = {
+            unit: training and hub.get(unit) != meta.get(unit)
+            for unit in self.unseen
+        }
+
+    def before_train(self, runner: Runner) -> None:
+        """Validate if it is due, and say so if nothing is left to train."""
+        if runner.iter == 0:
+            return
+        _restore_last_checkpoint(runner)
+        unit, done, total = _progress(runner)
+        if self.unseen[unit] and _validation_is_due(runner):
+            runner.logger.info(
+                f'The checkpoint of {unit} {done} does not hold the result '
+                'of its validation, which is run now'
+            )
+            runner.val_loop.run()
+        if done >= total:
+            runner.logger.info(
+                f'Nothing is left to train: {unit} {done} of {total} is done. '
+                f'{_best(runner)}'
+            )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Count right while validating; ``FlexibleRunner`` is one ahead."""
+        if runner.message_hub.get_info('loop_stage') == 'val':
+            checkpoint['meta'].update(epoch=runner.epoch, iter=runner.iter)
+
+
+def _progress(runner: Runner) -> tuple[str, int, int]:
+    """Unit that the loop validates by, how many are done, how many to do."""
+    if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return 'epoch', runner.epoch, runner.max_epochs
+    return 'iter', runner.iter, runner.max_iters
+
+
+def _validation_is_due(runner: Runner) -> bool:
+    """What the loop asks itself at the end of an epoch or iteration."""
+    if runner.val_loop is None:
+        return False
+    # Intervals may change while training (`dynamic_intervals`).
+    runner.train_loop._decide_current_val_interval()
+    _, done, total = _progress(runner)
+    due = done % runner.val_interval == 0 or done == total
+    return due and done >= runner.val_begin
+
+
+def _restore_last_checkpoint(runner: Runner) -> None:
+    """Let `CheckpointHook` know its newest file; it writes a best one again.
+
+    It forgets the name in a resumed run until it has saved.
+    """
+    newest = runner.message_hub.get_info('last_ckpt')
+    for hook in runner.hooks:
+        if newest and isinstance(hook, CheckpointHook):
+            # Where it saves now; the folder may have been moved.
+            hook.last_ckpt = hook.file_backend.join_path(
+                hook.out_dir, osp.basename(newest)
+            )
+
+
+def _best(runner: Runner) -> str:
+    """The best checkpoints, as far as the run has them."""
+    info = runner.message_hub.runtime_info
+    found = [
+        f'{path} ({info[key.replace("ckpt", "score", 1)]:.4f})'
+        for key, path in info.items()
+        if key.startswith('best_ckpt')
+    ]
+    return f'Best checkpoint: {", ".join(found) or "unknown"}'

@@ -1,0 +1,270 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Missing files and other classes stop a run before it starts, in a line."""
+
+import argparse
+import runpy
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from ca2st_mm.engine.launch import load_config
+from ca2st_mm.engine.preflight import (
+    ClassCountError,
+    MissingFileError,
+    check_classes,
+    check_files,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(
+    path
+    for path in (ROOT / 'configs').rglob('*.py')
+    if '_base_' not in path.parts
+)
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    """A config all of whose files exist."""
+    names = ('train.csv', 'val.csv', 'test.csv', 'clip.pth', 'run.pth')
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / 'videos').mkdir()
+
+    def loader(split):
+        return dict(
+            batch_size=2,
+            dataset=dict(
+                type='RepeatDataset',
+                dataset=dict(
+                    ann_file=f'{split}.csv',
+                    data_root=str(tmp_path),
+                    data_prefix=dict(video='videos'),
+                ),
+            ),
+        )
+
+    weights = dict(type='Pretrained', checkpoint=str(tmp_path / 'clip.pth'))
+    return Config(
+        dict(
+            model=dict(backbone=dict(experts=dict(a=dict(init_cfg=weights)))),
+            load_from=str(tmp_path / 'run.pth'),
+            train_dataloader=loader('train'),
+            val_dataloader=loader('val'),
+            test_dataloader=loader('test'),
+        )
+    )
+
+
+# file, mode that needs it, mode that does not, key for --cfg-options
+FILES = [
+    ('train.csv', 'train', 'test', 'train_dataloader.dataset.dataset'),
+    ('val.csv', 'train', 'test', 'val_dataloader.dataset.dataset'),
+    ('test.csv', 'test', 'train', 'test_dataloader.dataset.dataset'),
+    ('clip.pth', 'train', 'test', 'model.backbone.experts.a.init_cfg'),
+    ('run.pth', 'train', None, None),
+    ('run.pth', 'test', None, None),
+]
+
+
+@pytest.mark.parametrize('name, mode, other, key', FILES)
+def test_each_missing_file_is_named_with_its_place(
+    cfg, tmp_path, name, mode, other, key
+):
+    check_files(cfg, mode)
+    (tmp_path / name).unlink()
+    with pytest.raises(MissingFileError) as caught:
+        check_files(cfg, mode)
+    message = str(caught.value)
+    assert f'put it at {tmp_path / name}' in message
+    if name != 'run.pth':
+        assert f'--cfg-options {key}' in message
+    assert '\n' not in message
+    if other:
+        check_files(cfg, other)
+
+
+def test_missing_data_folder_is_named(cfg, tmp_path):
+    (tmp_path / 'videos').rmdir()
+    with pytest.raises(MissingFileError, match='videos .*data folder'):
+        check_files(cfg, 'test')
+
+
+def test_all_missing_files_come_at_once(cfg, tmp_path):
+    for name in ('train.csv', 'val.csv', 'clip.pth'):
+        (tmp_path / name).unlink()
+    with pytest.raises(MissingFileError, match='3 files are missing') as error:
+        check_files(cfg, 'train')
+    for name in ('train.csv', 'val.csv', 'clip.pth'):
+        assert name in str(error.value)
+
+
+def test_config_can_say_where_a_file_comes_from(cfg, tmp_path):
+    path = str(tmp_path / 'clip.pth')
+    Path(path).unlink()
+    cfg.fetch = {path: 'download CLIP and convert it'}
+    with pytest.raises(MissingFileError, match='download CLIP and convert'):
+        check_files(cfg, 'train')
+
+
+@pytest.mark.parametrize('path', ['https://x.y/z.pth', 's3://b/z.pth', ''])
+def test_addresses_are_not_looked_up(cfg, path):
+    cfg.model.backbone.experts.a.init_cfg.checkpoint = path
+    check_files(cfg, 'train')
+
+
+def test_several_init_cfgs_are_searched(cfg):
+    cfg.model.init_cfg = [
+        dict(type='Normal'),
+        dict(type='Pretrained', checkpoint='nowhere.pth'),
+    ]
+    with pytest.raises(MissingFileError, match='init_cfg.1.checkpoint=PATH'):
+        check_files(cfg, 'train')
+
+
+def test_absent_loaders_need_nothing():
+    check_files(Config(dict(model=dict(), val_dataloader=None)), 'train')
+
+
+def test_unknown_mode_is_refused(cfg):
+    with pytest.raises(ValueError, match="'predict'"):
+        check_files(cfg, 'predict')
+
+
+def config(head, dataset, loader='train_dataloader'):
+    dataset = dict(ann_file='a.csv', **dataset)
+    return Config(dict(model=dict(cls_head=head), **{loader: dataset}))
+
+
+@pytest.mark.parametrize('mode', ['train', 'test'])
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_our_configs_agree_with_themselves(path, mode, tmp_path):
+    cfg = Config.fromfile(path)
+    for name in ('train', 'val', 'test'):
+        dataset = cfg[f'{name}_dataloader'].dataset
+        if dataset.get('classes'):  # the toy's lists are made on demand
+            count = cfg.model.cls_head.num_classes
+            names = ''.join(f'{i}\n' for i in range(count))
+            (tmp_path / dataset.classes).write_text(names)
+            dataset.data_root = str(tmp_path)
+    check_classes(cfg, mode)
+
+
+@pytest.mark.parametrize(
+    ('mode', 'loader'),
+    [
+        ('train', 'train_dataloader'),
+        ('train', 'val_dataloader'),
+        ('test', 'test_dataloader'),
+    ],
+)
+def test_both_numbers_and_the_place_are_said(mode, loader):
+    head = dict(num_classes=400)
+    other = {'train': 'test', 'test': 'train'}[mode]
+    cfg = config(head, dict(num_classes=7), loader)
+    with pytest.raises(ClassCountError) as caught:
+        check_classes(cfg, mode)
+    message = str(caught.value)
+    assert '400 classes' in message and '7 classes' in message
+    assert loader in message and 'model.cls_head.num_classes=7' in message
+    check_classes(cfg, other)
+
+
+def test_class_list_counts(tmp_path):
+    (tmp_path / 'classes.txt').write_text('one\n\ntwo\n')
+    dataset = dict(data_root=str(tmp_path), classes='classes.txt')
+    check_classes(config(dict(num_classes=2), dataset))
+    with pytest.raises(ClassCountError, match='3 classes.* 2 classes'):
+        check_classes(config(dict(num_classes=3), dataset))
+    with pytest.raises(ClassCountError, match='num_classes=5.* are 2'):
+        check_classes(
+            config(dict(num_classes=2), dict(dataset, num_classes=5))
+        )
+
+
+def test_missing_class_list_is_named(tmp_path):
+    dataset = dict(data_root=str(tmp_path), classes='gone.txt')
+    with pytest.raises(MissingFileError, match='gone.txt is missing'):
+        check_classes(config(dict(num_classes=2), dataset))
+
+
+def test_verbs_and_nouns():
+    head = dict(type='VerbNounHead', num_verbs=97, num_nouns=300)
+    check_classes(config(head, dict(num_classes=dict(verb=97, noun=300))))
+    with pytest.raises(ClassCountError, match='300 noun .*303 noun'):
+        check_classes(config(head, dict(num_classes=dict(verb=97, noun=303))))
+    with pytest.raises(ClassCountError, match='of the other kind'):
+        check_classes(config(head, dict(num_classes=97)))
+
+
+def test_wrapped_data_sets_are_found():
+    cfg = Config(
+        dict(
+            model=dict(cls_head=dict(num_classes=3)),
+            train_dataloader=dict(
+                dataset=dict(
+                    type='ConcatDataset',
+                    datasets=[
+                        dict(ann_file='a', num_classes=3),
+                        dict(ann_file='b', num_classes=4),
+                    ],
+                )
+            ),
+        )
+    )
+    with pytest.raises(ClassCountError, match='dataset.datasets.1 has 4'):
+        check_classes(cfg)
+
+
+def test_what_is_not_stated_is_not_checked():
+    check_classes(config(dict(num_classes=3), {}))
+    check_classes(config({}, dict(num_classes=3)))
+    check_classes(Config(dict(val_dataloader=None)))
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ClassCountError, match='at least two classes'):
+        check_classes(config(dict(num_classes=1), dict(num_classes=1)))
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+@pytest.mark.parametrize(
+    'ann_file, said', [('gone.csv', 'Cannot start'), ('a.csv', 'The head')]
+)
+def test_tools_stop_with_one_line(
+    ann_file, said, tool, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / 'a.csv').write_text('file,label\na.mp4,0\n')
+    (tmp_path / 'a.pth').touch()
+    (tmp_path / 'config.py').write_text(
+        'model = dict(type="Recognizer3D", cls_head=dict(num_classes=400))\n'
+        f'{tool}_dataloader = dict(dataset=dict(\n'
+        f'    ann_file="{ann_file}", num_classes=7))\n'
+    )
+    checkpoint = ['a.pth'] if tool == 'test' else []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')  # the tool would leave it set
+    monkeypatch.setattr('sys.argv', [tool, 'config.py', *checkpoint])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f'error: {said}')
+    assert not (tmp_path / 'work_dirs').exists()
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_options_of_workers_go_where_there_are_none(tmp_path, workers):
+    """By ``--cfg-options``; PyTorch ended with a traceback."""
+    path = tmp_path / 'config.py'
+    path.write_text('val_dataloader = dict(persistent_workers=True)\n')
+    flags = argparse.Namespace(
+        config=str(path),
+        cfg_options={'val_dataloader.num_workers': workers},
+        launcher='none',
+        local_rank=0,
+        work_dir=None,
+    )
+    loader = load_config(flags).val_dataloader
+    assert loader.get('persistent_workers', False) == (workers > 0)

@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from mmengine import fileio
 
-from .faults import MediaError
+from .faults import MediaError, SampleFault
 
 # What counts as a media file in a folder, in lower case.
 VIDEO_EXTENSIONS = (
@@ -230,7 +230,7 @@ def decoder_errors(kind: str, path: str) -> Iterator[None]:
     """
     try:
         yield
-    except MediaError:
+    except SampleFault:
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise MediaError(

@@ -33,7 +33,7 @@ from .containers import (
     start_of,
     stores_times,
 )
-from .faults import MediaError
+from .faults import EmptyClipError, MediaError
 
 Span = tuple[float | None, float | None]
 
@@ -225,6 +225,7 @@ class PyAVReader(VideoReader):
 
     Raises:
         MediaError: If the file cannot be read; names it.
+        EmptyClipError: If it has no frame before the end of the span.
     """
 
     def __init__(
@@ -253,6 +254,14 @@ class PyAVReader(VideoReader):
                 stamps = self._count_packets(start, end)
                 if stamps is None:
                     stamps = self._count_frames(start, end)
+                if span is not None and not len(stamps):
+                    raise EmptyClipError(
+                        f'The clip from {start} s to {end} s of '
+                        f"'{path}' holds no frame: its clock starts at "
+                        f'{start_of(self._container):.3f} s. Correct its line '
+                        'in the annotation file.',
+                        'no frame in the span of the clip',
+                    )
                 super().__init__(
                     path,
                     self._average_rate(stamps),
@@ -272,28 +281,41 @@ class PyAVReader(VideoReader):
         """Whether other decoders are known to give the same frames.
 
         True for a whole H.264 file in mp4 whose packets are its frames, at
-        an even rate from about 0 s, upright, with square pixels.
+        an even rate from about 0 s, upright, with square pixels, and whose
+        key frames need nothing before them.
+
+        Raises:
+            MediaError: If the file cannot be read; names it.
         """
-        stamps, header = self.frame_stamps, self._stream
-        if self._pts is None or header.codec_context.name != 'h264':
+        stamps, codec = self.frame_stamps, self._stream.codec_context
+        if self._pts is None or codec.name != 'h264' or not codec.extradata:
             return False
         announced = (self._container.duration or 0) / av.time_base
-        step = 1 / self.avg_fps
-        even = abs(np.diff(stamps) - step) < 1e-3 if len(stamps) > 1 else True
+        uneven = np.abs(np.diff(stamps) - 1 / self.avg_fps) > 1e-3
         if (
-            'mov' not in self._container.format.name
+            'mov' not in self._formats
             or len(self._container.streams.video) > 1
             or not 0 <= stamps[0] <= 0.5
-            or not np.all(even)
+            or uneven.any()
             or announced > 2 * stamps[-1] + 10
         ):
             return False
-        first = next(self._frames_from(int(self._pts[0])))
-        return (
-            _display_matrix(first) is None
-            and (first.width, first.height) == self._shown_size(first)
-            and first.format.name in ('yuv420p', 'yuvj420p')
-        )
+        with decoder_errors('video', self.path):
+            # decord jumps to all that the file calls key frames.
+            prefix = 1 + (codec.extradata[4] & 3)
+            self._seek(None)
+            if not all(
+                _has_idr(memoryview(packet), prefix)
+                for packet in self._container.demux(self._stream)
+                if packet.is_keyframe
+            ):
+                return False
+            first = next(self._frames_from(int(self._pts[0])))
+            return (
+                _display_matrix(first) is None
+                and (first.width, first.height) == self._shown_size(first)
+                and first.format.name in ('yuv420p', 'yuvj420p')
+            )
 
     def source(self) -> Any:
         """What other decoders take: the path, or a file object."""
@@ -446,6 +468,8 @@ class PyAVReader(VideoReader):
                 self._kept.append(frame)
             if size > _KEPT_BYTES:
                 self._kept = None
+        if not pts and before is not None:
+            return None
         return self._stamps_of(pts)
 
     def _stamps_of(self, pts: list[int | None]) -> np.ndarray:
@@ -681,30 +705,36 @@ class _TorchCodecReader(_OtherReader):
 
 
 _OTHERS = dict(decord=_DecordReader, torchcodec=_TorchCodecReader)
+_MODULES = dict(decord='decord', torchcodec='torchcodec.decoders')
 
 
-def check_reader(name: str) -> None:
-    """Raise if a reader cannot be used.
+def usable_reader(name: str) -> str:
+    """The reader itself, or PyAV with a warning where it cannot be imported.
 
     Args:
         name: One of ``READERS``.
 
     Raises:
         ValueError: If the name is unknown.
-        ImportError: If its package is not usable.
+
+    >>> usable_reader('pyav')
+    'pyav'
     """
     if name not in READERS:
         raise ValueError(f'reader is one of {READERS}, not {name!r}.')
-    if name == 'pyav':
-        return
     try:
-        importlib.import_module(name)
+        importlib.import_module(_MODULES.get(name, 'av'))
     except (ImportError, OSError, RuntimeError) as error:
         # torchcodec raises RuntimeError where FFmpeg's libraries are absent
-        raise ImportError(
-            f"reader='{name}' cannot be used ({error}): run 'pip install "
-            f"{name}', or set reader='pyav'."
-        ) from error
+        why = str(error).strip().splitlines()[0]
+        print_log(
+            f"Videos are read by pyav: reader='{name}' cannot be used here "
+            f"({why}); 'pip install {name}' if you need it.",
+            logger='current',
+            level=logging.WARNING,
+        )
+        return 'pyav'
+    return name
 
 
 def open_video(
@@ -801,6 +831,21 @@ def to_rgb(
     if _is_transposed(matrix):
         pixels, (a, d) = pixels.swapaxes(0, 1), (c, b)
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _has_idr(packet: memoryview, prefix: int) -> bool:
+    """Whether a packet of H.264 in mp4 has a slice that resets the decoder.
+
+    Args:
+        packet: Units (ITU-T H.264, 7.3.1), each after its length.
+        prefix: Bytes of a length.
+    """
+    at = 0
+    while at + prefix < len(packet):
+        if packet[at + prefix] & 31 == 5:
+            return True
+        at += prefix + int.from_bytes(packet[at : at + prefix], 'big')
+    return False
 
 
 def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:

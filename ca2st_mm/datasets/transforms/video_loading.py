@@ -14,9 +14,9 @@ from ..faults import EmptyClipError, MediaError
 from ..video import (
     Span,
     VideoReader,
-    check_reader,
     frames_in_span,
     open_video,
+    usable_reader,
 )
 
 
@@ -44,7 +44,8 @@ class OpenVideo(DecordInit):
 
     Args:
         reader: ``'pyav'``; or ``'decord'`` or ``'torchcodec'``, which decode
-            whole files of the plainest kind while PyAV reads all others.
+            whole files of the plainest kind while PyAV reads all others, or
+            all where the package cannot be imported (with a warning).
         square_pixels: Whether frames with oblong pixels are made wider or
             narrower, as players show them.
         **kwargs: Arguments of ``DecordInit``.
@@ -52,7 +53,6 @@ class OpenVideo(DecordInit):
     Raises:
         MediaError: If the file cannot be read; names it.
         EmptyClipError: If no frame is shown in the span of the clip.
-        ImportError: When built, if the reader is not installed.
 
     >>> OpenVideo(reader='pyav').square_pixels
     True
@@ -64,8 +64,7 @@ class OpenVideo(DecordInit):
         super().__init__(**kwargs)
         if reader == 'auto':  # accepted for one release
             reader = 'pyav'
-        check_reader(reader)
-        self.reader = reader
+        self.reader = usable_reader(reader)
         self.square_pixels = square_pixels
 
     def transform(self, results: dict) -> dict:

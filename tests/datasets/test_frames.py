@@ -1,0 +1,244 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Frames are those of a sequential decode, whichever way they are read."""
+
+import subprocess
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from numbered_media import CELLS, FPS, HEIGHT, WIDTH, ffmpeg, make, number_of
+
+from ca2st_mm.datasets import video as video_module
+from ca2st_mm.datasets.containers import probe
+from ca2st_mm.datasets.faults import EmptyClipError, MediaError
+from ca2st_mm.datasets.video import (
+    READERS,
+    PyAVReader,
+    frames_in_span,
+    open_video,
+    usable_reader,
+)
+
+COUNT = 60
+KEYS_EVERY_20 = ('-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-g', '20')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('grid')
+
+
+@pytest.fixture(scope='module')
+def base(folder):
+    """100 frames in mkv, a key frame every 20."""
+    return make(folder / 'base.mkv', KEYS_EVERY_20, 100)
+
+
+def numbers(reader, inds=None):
+    inds = np.arange(reader.num_frames) if inds is None else inds
+    return [number_of(frame) for frame in reader.read(inds)]
+
+
+def shown_by_ffmpeg(path):
+    """Numbers of all frames, by FFmpeg's program."""
+    done = subprocess.run(
+        [
+            *(imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'quiet', '-i', path),
+            *('-fps_mode', 'passthrough', '-f', 'rawvideo'),
+            *('-vf', f'scale={WIDTH}:{HEIGHT}', '-pix_fmt', 'rgb24', '-'),
+        ],
+        capture_output=True,
+        check=True,
+    )
+    frames = np.frombuffer(done.stdout, np.uint8)
+    return [number_of(f) for f in frames.reshape(-1, HEIGHT, WIDTH, 3)]
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_grid(folder, name):
+    path, rng = str(make(folder / name, CELLS[name])), np.random.default_rng(0)
+    for reader in READERS:
+        with open_video(path, reader) as video:
+            stamps = video.frame_stamps
+            assert video.num_frames == COUNT
+            steps = np.diff(stamps)
+            if path.endswith('.avi'):  # FFmpeg leaves slots of avi empty
+                assert steps.min() > 0
+            else:
+                np.testing.assert_allclose(steps, 1 / FPS, atol=2e-3)
+            anywhere = rng.integers(0, COUNT, 8)
+            for inds in (range(COUNT), anywhere, [COUNT - 1, 0], [31]):
+                assert numbers(video, inds) == list(inds), reader
+    for low, high in ((0, 20), (13, 40), (24, 25), (44, 60)):
+        span = stamps[low] - 0.5 / FPS, stamps[high - 1] + 0.5 / FPS
+        with open_video(path, span=span) as video:
+            first, stop = frames_in_span(video.frame_stamps, span)
+            part = video.frame_stamps[first:stop]
+            np.testing.assert_allclose(part, stamps[low:high], atol=1e-3)
+            assert numbers(video, range(first, stop)) == list(range(low, high))
+
+
+def cut_by_copying(base, path):
+    """Frames before the zero of the clock, or hidden by an edit list."""
+    keep = ('-c', 'copy', '-avoid_negative_ts', 'disabled')
+    ffmpeg('-ss', '1.1', '-i', base, *keep, path)
+
+
+def cut_anywhere(base, path):
+    """As a recording begins that was switched on in mid-stream."""
+    ffmpeg('-i', base, '-c', 'copy', path)
+    packets = path.read_bytes()
+    path.write_bytes(packets[len(packets) // 188 // 3 * 188 :])
+
+
+def joined(base, path):
+    """The clock jumps back."""
+    ffmpeg('-i', base, '-c', 'copy', path)
+    path.write_bytes(2 * path.read_bytes())
+
+
+def uneven(base, path):
+    jitter = "setpts='(N+0.4*mod(N,3))/25/TB'"
+    ffmpeg('-i', base, '-vf', jitter, '-fps_mode', 'passthrough', path)
+
+
+def starts_late(base, path):
+    late = ('-c', 'copy', '-output_ts_offset', '100')
+    ffmpeg('-i', base, *late, path)
+
+
+def hidden_references(base, path):
+    """VP8 in two passes: packets that are never shown."""
+    log = path.with_name('passes')
+    vp8 = ('-c:v', 'libvpx', '-b:v', '200k', '-auto-alt-ref', '1', '-an')
+    for number in (1, 2):
+        passes = ('-pass', number, '-passlogfile', log, '-lag-in-frames', '16')
+        ffmpeg('-i', base, *vp8, *passes, path)
+
+
+@pytest.mark.parametrize(
+    ('change', 'extension'),
+    [
+        *((cut_by_copying, ext) for ext in ('mkv', 'mp4', 'mov', 'ts')),
+        *((starts_late, ext) for ext in ('mkv', 'mp4', 'ts')),
+        *((cut_anywhere, 'ts'), (joined, 'ts'), (hidden_references, 'webm')),
+        *((uneven, 'mp4'), (uneven, 'mkv')),
+    ],
+)
+def test_odd_clocks(base, tmp_path, change, extension):
+    path = tmp_path / f'odd.{extension}'
+    change(base, path)
+    truth = shown_by_ffmpeg(path)
+    assert len(truth) > 40
+    with open_video(str(path)) as whole:
+        stamps = whole.frame_stamps
+        assert numbers(whole) == truth
+        assert len(stamps) == len(truth)
+    if np.diff(stamps).min() <= 0:
+        return
+    span = (stamps[20] + stamps[21]) / 2, (stamps[39] + stamps[40]) / 2
+    with open_video(str(path), span=span) as part:
+        first, stop = frames_in_span(part.frame_stamps, span)
+        assert numbers(part, range(first, stop)) == truth[21:40]
+        np.testing.assert_allclose(
+            part.frame_stamps[first:stop], stamps[21:40], atol=1e-3
+        )
+
+
+@pytest.mark.parametrize('name', READERS)
+def test_plain_files_are_decoded_by_the_reader_that_was_asked(base, name):
+    plain = make(base.with_name('plain.mp4'), CELLS['h264_b2_g12.mp4'])
+    if usable_reader(name) != name:
+        pytest.skip(f'{name} cannot be imported')
+    for path, is_plain in ((plain, True), (base, False)):
+        with open_video(str(path), name) as video:
+            is_pyav = isinstance(video, PyAVReader)
+        assert is_pyav == (name == 'pyav' or not is_plain)
+
+
+def test_other_counts_are_an_alarm(base, monkeypatch):
+    plain = make(base.with_name('plain.mp4'), CELLS['h264_b2_g12.mp4'])
+    lines = []
+    monkeypatch.setattr(video_module._OtherReader, 'count', lambda self: 59)
+    monkeypatch.setattr(
+        video_module, 'print_log', lambda text, **kwargs: lines.append(text)
+    )
+    with open_video(str(plain), 'decord') as video:
+        assert isinstance(video, PyAVReader) and video.num_frames == COUNT
+    assert 'plain.mp4' in lines[0] and '59 frames, not 60' in lines[0]
+
+
+def test_a_span_reads_a_part_of_the_file(base):
+    with open_video(str(base), span=(2.5, 3.0)) as video:
+        assert 2.0 <= video.frame_stamps[0] <= 2.5
+        assert video.frame_stamps[-1] < 3.0
+    with pytest.raises(EmptyClipError, match='base.mkv.*no frame.*clock'):
+        open_video(str(base), span=(-3.0, -2.0))
+
+
+@pytest.mark.parametrize('turn', [0, 90, 180, 270])
+@pytest.mark.parametrize('flip', [(), ('-display_hflip',)])
+@pytest.mark.parametrize('ratio', ['1', '4/3'])
+def test_frames_stand_as_players_show_them(base, tmp_path, turn, flip, ratio):
+    made, path = tmp_path / 'made.mp4', tmp_path / 'turned.mp4'
+    oblong = ('-vf', f'setsar={ratio}', '-frames:v', '12', '-crf', '10')
+    ffmpeg('-i', base, *oblong, made)
+    ffmpeg('-display_rotation', turn, *flip, '-i', made, '-c', 'copy', path)
+    image = tmp_path / 'frame.png'
+    # FFmpeg turns by itself; the ratio is turned with the frame.
+    square = "scale='iw*max(sar,1)':'ih*max(1/sar,1)'"
+    ffmpeg('-i', path, '-vf', square, '-frames:v', '1', image)
+    with open_video(str(path)) as video, open_video(str(image)) as truth:
+        shown, right = video.read([0])[0], truth.read([0])[0]
+    assert abs(shown.shape[0] - right.shape[0]) <= 1
+    assert abs(shown.shape[1] - right.shape[1]) <= 1
+    height, width = np.minimum(shown.shape, right.shape)[:2]
+    apart = shown[:height, :width].astype(int) - right[:height, :width]
+    assert np.abs(apart).mean() < 4
+    with open_video(str(path), square_pixels=False) as video:
+        assert video.read([0]).size == 3 * WIDTH * HEIGHT
+
+
+@pytest.mark.parametrize('name', READERS)
+def test_the_default_stream_is_read_and_no_cover(base, tmp_path, name):
+    path, cover = tmp_path / 'two.mp4', tmp_path / 'cover.png'
+    ffmpeg('-i', base, '-frames:v', '1', '-vf', 'scale=40:30', cover)
+    grey = ('-f', 'lavfi', '-i', 'color=gray:s=64x64:r=10:d=4')
+    maps = ('-map', '0', '-map', '1:v', '-map', '2:v', '-map', '2:v')
+    ffmpeg(
+        *(*grey, '-i', cover, '-i', base, *maps, '-c:v:1', 'png'),
+        *('-disposition:v:0', '0', '-disposition:v:1', 'attached_pic'),
+        *('-disposition:v:2', '0', '-disposition:v:3', 'default'),
+        path,
+    )
+    info = probe(str(path))
+    assert len(info.videos) == 3 and info.video.width == WIDTH
+    for span in (None, (1.0, 2.0)):
+        with open_video(str(path), name, span=span) as video:
+            low, stop = frames_in_span(video.frame_stamps, span or (0, 4))
+            first = 25 if span else 0
+            shown = numbers(video, range(low, stop))
+            assert shown == list(range(first, first + stop - low))
+
+
+def test_large_frames_are_reduced_or_refused(base, monkeypatch):
+    monkeypatch.setattr(video_module, 'MAX_BYTES', 6 * HEIGHT * WIDTH)
+    with open_video(str(base)) as video:
+        many = video.read(range(8))
+        assert many.nbytes <= 6 * HEIGHT * WIDTH
+        assert abs(many.shape[2] / many.shape[1] - WIDTH / HEIGHT) < 0.2
+        assert video.read([3, 4]).shape[1:] == (HEIGHT, WIDTH, 3)
+    monkeypatch.setattr(video_module, 'MAX_PIXELS', HEIGHT * WIDTH - 1)
+    with pytest.raises(MediaError, match='base.mkv.*128 x 32 are larger'):
+        open_video(str(base))
+
+
+def test_the_size_may_change_inside_a_file(base, tmp_path):
+    path, other = tmp_path / 'a.ts', tmp_path / 'b.ts'
+    ffmpeg('-i', base, path)
+    ffmpeg('-i', base, '-vf', 'scale=256:64', other)
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    with open_video(str(path)) as video:
+        assert video.num_frames >= 199  # one may be lost at the joint
+        assert set(numbers(video)) == set(range(100))
+        assert video.read([3, 150]).shape[1:] == (HEIGHT, WIDTH, 3)

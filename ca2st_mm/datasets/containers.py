@@ -244,7 +244,7 @@ def decoder_errors(kind: str, path: str) -> Iterator[None]:
 
 
 def decode(
-    container: 'av.container.InputContainer', stream: Any
+    container: 'av.container.InputContainer', stream: Any, strict: bool = False
 ) -> Iterator[tuple[av.Packet, list]]:
     """Packets with their frames; a damaged packet has none.
 
@@ -253,9 +253,11 @@ def decode(
     Args:
         container: An open file.
         stream: The stream.
+        strict: Whether a damaged packet is an error.
 
     Raises:
-        FFmpegError: If nothing at all could be decoded.
+        FFmpegError: If nothing at all could be decoded, or at the first
+            damaged packet.
     """
     any_frame, last_error = False, None
     for packet in container.demux(stream):
@@ -264,6 +266,8 @@ def decode(
         except EOFError:
             frames = []
         except FFmpegError as error:
+            if strict:
+                raise
             frames, last_error = [], error
         any_frame = any_frame or bool(frames)
         yield packet, frames

@@ -568,7 +568,9 @@ class PyAVReader(VideoReader):
         return self._frames()
 
     def _frames(self) -> Iterator[av.VideoFrame]:
-        for _, frames in decode(self._container, self._stream):
+        # Frames counted by packets would not be the right ones.
+        strict = self._pts is not None
+        for _, frames in decode(self._container, self._stream, strict):
             yield from frames
 
     def _shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:

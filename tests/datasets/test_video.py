@@ -1,19 +1,27 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Frames: sampling, times, clip bounds, corrupt files."""
+"""Frames: sampling, times, clip bounds, readers, damaged files."""
+
+import multiprocessing
+import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from mmaction.datasets.transforms import SampleFrames, ThreeCrop, UniformSample
 
+from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.transforms import (
     DecodeVideo,
     DenseSample,
     FrameTimes,
+    LoadAudio,
     OpenVideo,
     SegmentSample,
 )
+from ca2st_mm.datasets.video import ArrayReader, open_video
 
 
 def draw(transform, total, start=0):
@@ -179,3 +187,152 @@ def test_crops_multiply_times():
 def test_times_need_stamps():
     with pytest.raises(KeyError, match='OpenVideo'):
         FrameTimes()(dict())
+
+
+@pytest.mark.parametrize('name', ['pyav', 'decord'])
+def test_bytes_and_path_give_the_same(plain_clip, name):
+    data = Path(plain_clip).read_bytes()
+    with (
+        open_video(plain_clip, name) as by_path,
+        open_video('s3://a.mp4', name, data=data) as other,
+    ):
+        inds = [3, 40, 7]
+        assert np.array_equal(by_path.read(inds), other.read(inds))
+
+
+def test_storage_without_paths_is_fetched(plain_clip, monkeypatch):
+    asked = []
+
+    def fetch(path):
+        asked.append(path)
+        return Path(plain_clip).read_bytes()
+
+    monkeypatch.setattr('mmengine.fileio.get', fetch)
+    sample = OpenVideo()(dict(filename='s3://bucket/a.mp4'))
+    assert sample['total_frames'] == 50
+    assert LoadAudio()(sample)['has_audio']
+    assert asked == ['s3://bucket/a.mp4'] * 2
+
+
+def test_a_local_file_is_not_read_into_memory(plain_clip, monkeypatch):
+    def refuse(*args):
+        raise AssertionError('the whole file was read')
+
+    monkeypatch.setattr('mmengine.fileio.LocalBackend.get', refuse)
+    assert OpenVideo()(dict(filename=plain_clip))['total_frames'] == 50
+
+
+@pytest.mark.parametrize('name', ['pyav', 'decord'])
+def test_a_closed_reader_says_so(plain_clip, name):
+    reader = open_video(plain_clip, name)
+    reader.close()
+    reader.close()
+    with pytest.raises(RuntimeError, match='is closed'):
+        reader.read([0])
+
+
+def read_in_child(reader, answers):
+    try:
+        reader.read([0])
+    except RuntimeError as error:
+        answers.put(str(error))
+
+
+def test_a_reader_stays_in_its_process(plain_clip):
+    with open_video(plain_clip) as reader:
+        with pytest.raises(TypeError, match='cannot be pickled'):
+            pickle.dumps(reader)
+        fork = multiprocessing.get_context('fork')
+        answers = fork.Queue()
+        child = fork.Process(target=read_in_child, args=(reader, answers))
+        child.start()
+        assert 'inside the worker' in answers.get(timeout=20)
+        child.join()
+        assert reader.read([0]).shape == (1, 64, 64, 3)
+
+
+@pytest.mark.parametrize('inds', [[-1], [0, 50]])
+def test_an_index_out_of_range(plain_clip, inds):
+    with open_video(plain_clip) as reader:
+        with pytest.raises(IndexError, match='has 50'):
+            reader.read(inds)
+
+
+def test_decode_closes_the_reader(plain_clip):
+    class Broken(ArrayReader):
+        def _read(self, wanted):
+            raise ValueError('torn')
+
+    broken = Broken('torn.mp4', 25, np.arange(8) / 25, np.zeros((8, 4, 4, 3)))
+    for reader in (open_video(plain_clip), broken):
+        sample = dict(video_reader=reader, frame_inds=np.array([0, 3]))
+        if reader is broken:
+            with pytest.raises(MediaError, match='torn.mp4'):
+                DecodeVideo()(sample)
+        else:
+            assert DecodeVideo()(sample)['video_reader'] is None
+        with pytest.raises(RuntimeError, match='is closed'):
+            reader.read([0])
+
+
+def test_the_end_of_the_pipeline_closes_the_reader(plain_clip, tmp_path):
+    (tmp_path / 'list.csv').write_text(f'file,label\n{plain_clip},0\n')
+    seen = []
+
+    def keep(results):
+        seen.append(results['video_reader'])
+        if len(seen) == 2:
+            raise KeyError('a step that fails')
+        return results
+
+    data = AudioVisualDataset(
+        str(tmp_path / 'list.csv'), [dict(type='OpenVideo'), keep]
+    )
+    data[0]
+    with pytest.raises(KeyError):
+        data[0]
+    for reader in seen:
+        with pytest.raises(RuntimeError, match='is closed'):
+            reader.read([0])
+
+
+def test_the_reader_of_another_transform():
+    with pytest.raises(TypeError, match='OpenVideo'):
+        DecodeVideo()(dict(video_reader=object(), frame_inds=[0]))
+
+
+def test_a_reader_that_is_not_installed_is_replaced(plain_clip, monkeypatch):
+    with pytest.raises(ValueError, match='pyav'):
+        OpenVideo(reader='cv2')
+    assert OpenVideo(reader='auto').reader == 'pyav'
+    lines = []
+    monkeypatch.setitem(sys.modules, 'decord', None)
+    monkeypatch.setattr(
+        'ca2st_mm.datasets.video.print_log',
+        lambda text, **kwargs: lines.append(text),
+    )
+    assert OpenVideo(reader='decord').reader == 'pyav'
+    assert 'pip install decord' in lines[0]
+
+
+def resident_megabytes():
+    with open('/proc/self/statm', encoding='ascii') as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+
+@pytest.mark.skipif(
+    not Path('/proc/self/statm').exists(), reason='needs /proc (Linux)'
+)
+@pytest.mark.parametrize('name', ['pyav', 'decord'])
+def test_memory_does_not_grow(plain_clip, name):
+    def cycle():
+        out = OpenVideo(reader=name)(dict(filename=plain_clip))
+        DecodeVideo()(SegmentSample(4)(out))
+
+    for _ in range(30):
+        cycle()
+    before = resident_megabytes()
+    for _ in range(200):
+        cycle()
+    # 50 MB in 2,000 cycles
+    assert resident_megabytes() - before < 5

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ca2st_mm.structures import as_streams
+
 from .model_parts import (
     SOUND,
     only_experts,
@@ -136,8 +138,10 @@ def with_sound_of(sample: Mapping, other: Mapping) -> dict:
         sample: The clip.
         other: Whose sound to hear.
     """
-    sound = {SOUND: other['inputs'][SOUND]}
-    return {**sample, 'inputs': {**sample['inputs'], **sound}}
+    inputs = as_streams(sample['inputs'])
+    values = as_streams(other['inputs'])[SOUND].values
+    sound = {SOUND: inputs[SOUND]._replace(values=values)}
+    return {**sample, 'inputs': {**inputs, **sound}}
 
 
 def has_no_sound(sample: Mapping) -> bool:
@@ -150,7 +154,7 @@ def has_no_sound(sample: Mapping) -> bool:
 
 def _scores(model: nn.Module, inputs: Any) -> list[dict[str, Tensor]]:
     """Averaged probabilities by task, of every sample."""
-    count = len(next(iter(inputs.values())))
+    count = len(next(iter(as_streams(inputs).values())).values)
     averaged = {
         task: _average(model.cls_head, logits.float()).cpu()
         for task, logits in per_sample(

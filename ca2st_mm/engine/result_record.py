@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ca2st_mm.registry import HOOKS
+from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.hashing import sha256_of, sha256_of_bytes
 from ca2st_mm.utils.records import write_record
 from ca2st_mm.utils.tensor_hashing import sha256_of_tensors
@@ -64,7 +65,9 @@ class ResultRecordHook(Hook):
         """Count the views that really reach the model."""
         inputs = data_batch['inputs']
         if isinstance(inputs, dict):
-            inputs = inputs.get('imgs', next(iter(inputs.values())))
+            streams = as_streams(inputs)
+            first = next(iter(streams.values()))
+            inputs = streams.get('imgs', first).values
         self.views |= {len(sample) for sample in inputs}
 
     def after_test_epoch(

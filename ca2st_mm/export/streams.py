@@ -103,7 +103,14 @@ def streams_of(recognizer: nn.Module, config: Config) -> list[Stream]:
             f'the model reads {missing}, but the test pipeline packs '
             f"{packed}; add them to PackActionInputs' collect_keys"
         )
-    return [known[key] for key in packed if key in known and key in parts]
+    return [
+        known[key] for key in packed if key in known and stem_of(key) in parts
+    ]
+
+
+def stem_of(key: str) -> str:
+    """The stream that a key is a part of: 'imgs' for 'imgs_times'."""
+    return key.removesuffix('_times').removesuffix('_present')
 
 
 def known_streams(backbone: nn.Module) -> dict[str, Stream]:
@@ -166,6 +173,13 @@ def _times(content: Stream) -> Stream:
 def _packed_keys(config: Config) -> list[str]:
     """Keys that the test pipeline packs; none if it leaves that open."""
     for step in reversed(dataset_of(config)['pipeline']):
+        if step['type'] == 'PackAudioVisual':
+            names = step.get('streams', ('imgs', 'audios'))
+            packed = [
+                name + suffix for suffix in ('', '_times') for name in names
+            ]
+            # Frames are always there.
+            return packed + ['audios_present'] * ('audios' in names)
         if step['type'] == 'PackActionInputs' and 'collect_keys' in step:
             return list(step['collect_keys'])
     return []

@@ -52,6 +52,16 @@ class Preparation(nn.Module):
         return ((stream - self.mean) / self.std).to(self.dtype)
 
 
+def _preprocessor_of(
+    name: str, whole: nn.Module, by_stream: nn.ModuleDict | None
+) -> nn.Module:
+    if by_stream is None:
+        return whole
+    if name not in by_stream:  # times and presence are taken as they are
+        return ActionDataPreprocessor()
+    return by_stream[name]
+
+
 class _LoneExpert(nn.Module):
     """One expert with the inputs and outputs of a backbone of several."""
 
@@ -110,7 +120,7 @@ class ExportableRecognizer(nn.Module):
         clocks = (FRAME_TIMES, WINDOW)
         self.preparations = nn.ModuleList(
             Preparation(
-                parts if by_stream is None else by_stream[stream.name],
+                _preprocessor_of(stream.name, parts, by_stream),
                 torch.float32 if stream.kind in clocks else dtype,
             )
             for stream in streams

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
+from ca2st_mm.structures import as_streams
 
 from .attention_figure import (
     Query,
@@ -101,13 +102,16 @@ def read_attention(
             'whose backbone is MultiExpertBackbone'
         )
     sample = recognizer.prepare(file, *span)
-    streams = recognizer.batch([sample])['inputs']
-    count = next(iter(streams.values())).shape[1]
+    streams = as_streams(recognizer.batch([sample])['inputs'])
+    count = next(iter(streams.values())).values.shape[1]
     if view is None:
         view = middle_view(sample['data_samples'].views, count, near)
     if not 0 <= view < count:
         raise FigureInputError(f'the views are 0 to {count - 1}, not {view}')
-    one = {name: x[:, view : view + 1] for name, x in streams.items()}
+    one = {
+        name: stream.map(lambda part: part[:, view : view + 1])
+        for name, stream in streams.items()
+    }
     try:
         found = read_maps(model, one, layers and list(layers), head)
     except ValueError as error:

@@ -1,15 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Who looks at whom in a multi-expert model, on the grids of its tokens."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ca2st_mm.models.layers.attention_weights import record_attention
 from ca2st_mm.models.layers.tokens import TokenSpec
+from ca2st_mm.structures import Stream, as_streams
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def _rows_to_one(values: Tensor) -> Tensor:
 
 def read_maps(
     model: nn.Module,
-    inputs: Mapping[str, Tensor],
+    inputs: Mapping[str, Stream | Tensor],
     layers: list[int] | None = None,
     head: int | None = None,
 ) -> list[AttentionMap]:
@@ -142,26 +141,22 @@ def read_maps(
 
     Returns:
         Self-attention of each expert and both directions of each link that
-        ran, by layer; the last layer leaves out directions that no feature
-        can see.  Experts that compute their attention in their own way
+        ran, by layer.  Experts that compute their attention in their own way
         (wrapped ViTs) have no self-attention here.
 
     Raises:
         ValueError: If there is more than one view, or no such layer or head.
     """
-    if any(tuple(x.shape[:2]) != (1, 1) for x in inputs.values()):
+    values = [stream.values for stream in as_streams(inputs).values()]
+    if any(tuple(x.shape[:2]) != (1, 1) for x in values):
         raise ValueError('attention is read from one view of one clip')
-    last = model.backbone.num_layers - 1
-    if layers and not 0 <= min(layers) <= max(layers) <= last:
-        raise ValueError(f'the layers are 0 to {last}, not {layers}')
-    places = {
-        f'layer {layer}, {query} from {context}': (layer, query, context, at)
-        for layer, query, context, at in _attention_of(model.backbone)
-        if not layers or layer in layers
-    }
-    modules = {name: at.attn for name, (*_, at) in places.items()}
-    with torch.no_grad(), record_attention(modules, head) as weights:
-        model.extract_feat(inputs, test_mode=True)
+    with torch.no_grad():
+        out, _ = model.extract_feat(
+            inputs,
+            test_mode=True,
+            return_attention=layers or True,
+            attention_head=head,
+        )
     specs = {
         name: expert.token_spec
         for name, expert in model.backbone.experts.items()
@@ -171,30 +166,10 @@ def read_maps(
             layer,
             query,
             context,
-            at.axis,
+            found.axis,
             specs[query],
             specs[context],
-            weights[name],
+            found.weights[0].cpu(),
         )
-        for name, (layer, query, context, at) in places.items()
-        if name in weights
+        for (query, context, layer), found in out.attention.items()
     ]
-
-
-def _attention_of(backbone: Any) -> Iterator[tuple[int, str, str, Any]]:
-    """(layer, query, context, module with ``attn`` and ``axis``)."""
-    for layer in range(backbone.num_layers):
-        for name, expert in backbone.experts.items():
-            blocks = getattr(expert, 'layers', None)
-            block = getattr(blocks and blocks[layer], 'attention', None)
-            if hasattr(getattr(block, 'attn', None), 'attend'):
-                yield layer, name, name, block
-        for key, a, b in backbone.pairs[layer]:
-            link = backbone.links[layer][key]
-            for query, context, side in (
-                (a, b, 'a_from_b'),
-                (b, a, 'b_from_a'),
-            ):
-                direction = getattr(link, side, None)
-                if hasattr(getattr(direction, 'attn', None), 'attend'):
-                    yield layer, query, context, direction

@@ -8,11 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 from matplotlib import colormaps
-from torch import Tensor
 
 from ca2st_mm.datasets.audio import Audio, read_audio
 from ca2st_mm.datasets.containers import has_audio
 from ca2st_mm.models.layers.tokens import TokenGrid
+from ca2st_mm.structures import Stream, as_streams
 
 from .style import HEAT
 
@@ -62,16 +62,16 @@ def scene_of(sample: Mapping[str, Any], view: int) -> Scene:
         sample: Of ``Recognizer.prepare``.
         view: Which.
     """
-    inputs, info = sample['inputs'], sample['data_samples']
+    inputs, info = as_streams(sample['inputs']), sample['data_samples']
     frames = seconds = mels = None
     if 'imgs' in inputs:
-        frames = inputs['imgs'][view].permute(1, 2, 3, 0).numpy()
+        frames = inputs['imgs'].values[view].permute(1, 2, 3, 0).numpy()
         if info.views.seconds is not None:
             # Views are crops of clips, the clips running fastest.
             seconds = info.views.seconds[view % len(info.views.seconds)]
     window = None
     if 'audios' in inputs:
-        mels = inputs['audios'][view, 0].numpy()
+        mels = inputs['audios'].values[view, 0].numpy()
         window = _window(inputs, seconds, info.views.sound, view)
     sound, span = None, window or _shown(seconds)
     if span and has_audio(info.source):
@@ -87,7 +87,7 @@ def _shown(seconds: np.ndarray | None) -> tuple[float, float] | None:
 
 
 def _window(
-    inputs: Mapping[str, Tensor],
+    inputs: Mapping[str, Stream],
     seconds: np.ndarray | None,
     heard: np.ndarray | None,
     view: int,
@@ -98,14 +98,18 @@ def _window(
     tell.  Without such times, a window that was heard from end to end is as
     long as its spectrogram; any other is unknown.
     """
-    if seconds is not None and {'imgs_times', 'audios_times'} <= set(inputs):
-        zero = seconds[0] - float(inputs['imgs_times'][view, 0])
-        start, end = inputs['audios_times'][view].double().tolist()
+    times = [
+        inputs[name].times if name in inputs else None
+        for name in ('imgs', 'audios')
+    ]
+    if seconds is not None and all(part is not None for part in times):
+        zero = seconds[0] - float(times[0][view, 0])
+        start, end = times[1][view].double().tolist()
         return start + zero, end + zero
     if heard is None or len(heard) != 1:
         return None
     start, end = map(float, heard[0])
-    spoken = inputs['audios'].shape[-2] * _FRAME_SECONDS
+    spoken = inputs['audios'].values.shape[-2] * _FRAME_SECONDS
     return (start, end) if end - start > spoken - _FRAME_SECONDS else None
 
 

@@ -33,7 +33,7 @@ model = dict(
         average_clips='prob',
     ),
     data_preprocessor=dict(
-        type='MultiModalDataPreprocessor',
+        type='MultiStreamDataPreprocessor',
         preprocessors=dict(imgs=_base_.imgs_preprocessor),
     ),
 )

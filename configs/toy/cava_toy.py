@@ -40,12 +40,10 @@ model = dict(
         average_clips='prob',
     ),
     data_preprocessor=dict(
-        type='MultiModalDataPreprocessor',
+        type='MultiStreamDataPreprocessor',
         preprocessors=dict(
             imgs=_base_.imgs_preprocessor,
             audios=_base_.audios_preprocessor,
-            imgs_times=dict(type='ActionDataPreprocessor'),
-            audios_times=dict(type='ActionDataPreprocessor'),
         ),
     ),
 )

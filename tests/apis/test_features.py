@@ -14,6 +14,7 @@ from toy_recognizer import ROOT, make_recognizer, write_clips
 
 from ca2st_mm.apis.feature_files import Clip, FeatureWriter, clips_of
 from ca2st_mm.apis.features import extract
+from ca2st_mm.structures import Stream
 
 
 @pytest.fixture(scope='module')
@@ -78,7 +79,13 @@ def test_views_in_chunks_give_the_same(recognizer, samples, monkeypatch):
 
 def test_features_are_means_of_views_and_tokens_are_not(recognizer, samples):
     a, b = (sample['inputs'] for sample in samples[:2])
-    views = {key: torch.cat((a[key], b[key])) for key in a}
+    views = {
+        name: Stream(*map(torch.cat, zip(a[name], b[name], strict=True)))
+        for name in a
+        if name == 'audios'
+    }
+    imgs = zip(a['imgs'][:2], b['imgs'][:2], strict=True)
+    views['imgs'] = Stream(*map(torch.cat, imgs))
     one, other = (extract(recognizer, [s], [1]) for s in samples[:2])
     found = extract(recognizer, [{**samples[0], 'inputs': views}], [1])
     for name, value in found.items():
@@ -90,14 +97,12 @@ def test_features_are_means_of_views_and_tokens_are_not(recognizer, samples):
 
 
 def test_an_expert_without_input_is_not_a_number(folder, samples):
-    factor = dict(type='ActionDataPreprocessor')
-    recognizer = make_recognizer(
-        folder,
-        data_preprocessor=dict(preprocessors=dict(audios_present=factor)),
-    )
+    recognizer = make_recognizer(folder)
     samples = [dict(s, inputs=dict(s['inputs'])) for s in samples]
     for sample, present in zip(samples, (1, 0, 1), strict=True):
-        sample['inputs']['audios_present'] = torch.full((1,), float(present))
+        sample['inputs']['audios'] = sample['inputs']['audios']._replace(
+            present=torch.full((1,), float(present))
+        )
     found = extract(recognizer, samples, layers=[0])
     for name, value in found.items():
         lost = np.isnan(value).reshape(3, -1).all(1).tolist()

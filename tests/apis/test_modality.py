@@ -58,11 +58,16 @@ def samples(recognizer, clips):
 
 def other_input(sample, stream):
     """The same clip with other values in a stream."""
-    values = sample['inputs'][stream]
+    values = sample['inputs'][stream].values
     noise = 255 * torch.rand(values.shape)
     return {
         **sample,
-        'inputs': {**sample['inputs'], stream: noise.to(values.dtype)},
+        'inputs': {
+            **sample['inputs'],
+            stream: sample['inputs'][stream]._replace(
+                values=noise.to(values.dtype)
+            ),
+        },
     }
 
 

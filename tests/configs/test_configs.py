@@ -81,7 +81,13 @@ def random_batch(cfg, size=2):
     for index in range(size):
         streams = random_streams(cfg)
         if preprocessors:
-            inputs.append({key: streams[key] for key in preprocessors})
+            inputs.append(
+                {
+                    key: value
+                    for key, value in streams.items()
+                    if key.split('_')[0] in preprocessors
+                }
+            )
         else:
             audio = cfg['type'] == 'RecognizerAudio'
             inputs.append(streams['audios' if audio else 'imgs'])
@@ -90,7 +96,7 @@ def random_batch(cfg, size=2):
             label = torch.tensor([index, index + 1])
         samples.append(ActionDataSample().set_gt_label(label))
     if preprocessors:
-        inputs = {key: [one[key] for one in inputs] for key in preprocessors}
+        inputs = {key: [one[key] for one in inputs] for key in inputs[0]}
     return dict(inputs=inputs, data_samples=samples)
 
 

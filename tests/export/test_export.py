@@ -205,7 +205,8 @@ def packing(*keys):
     """The toy model, and its config with other keys packed."""
     model, config = load('toy/ca2st_toy')
     config = Config(config.to_dict())
-    config.test_dataloader.dataset.pipeline[-1].collect_keys = keys
+    pack = dict(type='PackActionInputs', collect_keys=keys)
+    config.test_dataloader.dataset.pipeline[-1] = pack
     return model, config
 
 

@@ -206,7 +206,7 @@ class Batches(Hook):
         runner.model.register_forward_pre_hook(self._note, with_kwargs=True)
 
     def _note(self, model, args, kwargs):
-        self.kept.append(weakref.ref(kwargs['inputs']['imgs']))
+        self.kept.append(weakref.ref(kwargs['inputs']['imgs'].values))
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.alive += [ref for ref in self.kept if ref() is not None]

@@ -175,7 +175,7 @@ def test_command_writes_pictures_and_a_video_with_sound(toy, tmp_path):
 
 def test_bad_choices_end_in_one_sentence(toy, capsys):
     for choice, said in (
-        (['--layers', 5], 'the layers are 0 to 2'),
+        (['--layers', 5], 'the layers 0 to 2'),
         (['--view', 3], 'the views are 0 to 0, not 3'),
         (['--at', 30], '30.0 s is outside'),
         (

@@ -233,10 +233,10 @@ def count(config: Config) -> list[dict]:
         inputs = inputs_of(model)
         computed = count_macs(model, inputs)
         # As papers count: the last layer of several experts, and of one.
-        if hasattr(model.backbone, 'leave_nothing_out'):
-            model.backbone.leave_nothing_out()
+        if hasattr(model.backbone, 'prune_last_layer'):
+            model.backbone.prune_last_layer = False
         else:
-            model.backbone.pools_positions = True
+            model.backbone.pools_patches = True
         macs = count_macs(model, inputs)
     parameters = count_parameters(model)
     rows = [

@@ -8,6 +8,7 @@ from .audio_augment import (
     RollAudio,
 )
 from .audio_loading import CropAudio, LoadAudio
+from .formatting import PackAudioVisual
 from .frame_sampling import (
     DenseSample,
     SegmentSample,
@@ -35,6 +36,7 @@ __all__ = [
     'MaskSpectrogram',
     'MuteAudio',
     'OpenVideo',
+    'PackAudioVisual',
     'RandAugmentFrames',
     'RollAudio',
     'SegmentSample',

@@ -65,7 +65,7 @@ class ASTExpert(TransformerExpert):
     """
 
     weights_model = 'ast'
-    pools_positions = False
+    pools_patches = False
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class CLIPExpert(TransformerExpert):
     """
 
     weights_model = 'clip'
-    pools_positions = False
+    pools_patches = False
 
     def __init__(
         self,

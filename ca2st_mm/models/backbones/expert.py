@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from ca2st_mm.checkpoints.delta import expect_fingerprint
 from ca2st_mm.checkpoints.loading import load_expert
 
+from ca2st_mm.structures import Stream
+
+from ..layers.attention import Attend, fused_attention
 from ..layers.drop_path import drop_path_rates
 from ..layers.freeze import freeze_parts
 from ..layers.tokens import TokenSpec
@@ -23,20 +26,26 @@ class Expert(Protocol):
     All tokens are (B, T, P + N, C) as ``token_spec`` says.  ``input_shape``
     is that of one input of ``embed``, without the batch; export asks for it.
     An expert whose ``pool`` reads the extra tokens only says
-    ``pools_positions = False``; its last ``forward_ffn`` and ``pool`` then
+    ``pools_patches = False``; its last ``forward_ffn`` and ``pool`` then
     get those alone.
     """
 
     num_layers: int
     token_spec: TokenSpec
     input_shape: tuple[int, ...]
-    pools_positions: bool
+    pools_patches: bool
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Raw inputs -> tokens that enter layer 0."""
 
-    def forward_attn(self, tokens: Tensor, layer: int) -> Tensor:
-        """First half of a layer; same shape."""
+    def forward_attn(
+        self, tokens: Tensor, layer: int, attend: Attend = fused_attention
+    ) -> Tensor:
+        """First half of a layer; same shape.
+
+        ``attend`` is given only if attention is asked for; an expert that
+        computes it in its own way ignores it.
+        """
 
     def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
         """Second half of a layer; same shape."""
@@ -140,7 +149,7 @@ class TransformerExpert(BaseModule):
     # Whose published weights fit, as ``checkpoints.Source.model`` names it;
     # None takes the expert's own names only.
     weights_model: str | None = None
-    pools_positions = True
+    pools_patches = True
     num_layers: int
     token_spec: TokenSpec
     input_shape: tuple[int, ...]
@@ -158,7 +167,7 @@ class TransformerExpert(BaseModule):
         ffn_drop_path_rate: float = 0.0,
     ) -> None:
         """Build the layers and the final norm."""
-        self.num_layers = num_layers
+        self.num_layers, self.axis = num_layers, options.axis
         self.layers = nn.ModuleList(
             ExpertLayer(options, attn_rate, ffn_rate)
             for attn_rate, ffn_rate in zip(
@@ -214,20 +223,24 @@ class TransformerExpert(BaseModule):
         expect_fingerprint(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def forward_attn(self, tokens: Tensor, layer: int) -> Tensor:
+    def forward_attn(
+        self, tokens: Tensor, layer: int, attend: Attend = fused_attention
+    ) -> Tensor:
         """First half: self-attention; (B, T, P + N, C) -> same."""
-        return self.layers[layer].attention(tokens)
+        return self.layers[layer].attention(tokens, attend)
 
     def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
         """Second half: feed-forward; (B, T, P + N, C) -> same."""
         return self.layers[layer].ffn(tokens)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor | Stream) -> Tensor:
         """The expert alone: raw inputs -> feature (B, C)."""
+        if isinstance(inputs, Stream):
+            inputs = inputs.values
         tokens = self.embed(inputs)
         for layer in range(self.num_layers):
             tokens = self.forward_attn(tokens, layer)
-            if layer == self.num_layers - 1 and not self.pools_positions:
+            if layer == self.num_layers - 1 and not self.pools_patches:
                 tokens = tokens[:, :, : self.token_spec.num_extra_tokens]
             tokens = self.forward_ffn(tokens, layer)
         return self.pool(tokens)

@@ -20,39 +20,34 @@ class LastLayer(NamedTuple):
     """What is needed in the last layer.
 
     Attributes:
-        before: By expert, whether its positions are read by any link, or
+        before: By expert, whether its patches are read by any link, or
             pooled.
-        answers: For each link, whether the update of the positions of its
+        updates: For each link, whether the update of the patches of its
             first and of its second expert is needed.
     """
 
     before: Needs
-    answers: list[tuple[bool, bool]]
-
-
-def pools_positions(expert: Any) -> bool:
-    """Whether an expert pools more than its extra tokens."""
-    return getattr(expert, 'pools_positions', True)
+    updates: list[tuple[bool, bool]]
 
 
 def needed_in_sequence(pairs: Sequence[Pair], pooled: Needs) -> LastLayer:
     """Needs when each link reads what the earlier ones wrote."""
-    needed, answers = dict(pooled), []
+    needed, updates = dict(pooled), []
     for a, b in reversed(pairs):
         to_a, to_b = needed[a], needed[b]
-        # Who is asked must have positions at this point.
+        # Each side is the context of the other.
         needed[a], needed[b] = to_a or to_b, to_b or to_a
-        answers.insert(0, (to_a, to_b))
-    return LastLayer(needed, answers)
+        updates.insert(0, (to_a, to_b))
+    return LastLayer(needed, updates)
 
 
 def needed_at_once(pairs: Sequence[Pair], pooled: Needs) -> LastLayer:
     """Needs when all links read the same tokens."""
-    answers = [(pooled[a], pooled[b]) for a, b in pairs]
+    updates = [(pooled[a], pooled[b]) for a, b in pairs]
     needed = dict(pooled)
-    for pair, answer in zip(pairs, answers, strict=True):
-        needed.update(dict.fromkeys(pair, True) if any(answer) else {})
-    return LastLayer(needed, answers)
+    for pair, update in zip(pairs, updates, strict=True):
+        needed.update(dict.fromkeys(pair, True) if any(update) else {})
+    return LastLayer(needed, updates)
 
 
 NEEDED: dict[str, Callable[[Sequence[Pair], Needs], LastLayer]] = {
@@ -64,12 +59,12 @@ NEEDED: dict[str, Callable[[Sequence[Pair], Needs], LastLayer]] = {
 def keep_needed(
     tokens: Mapping[str, Tensor], experts: Mapping[str, Any], needed: Needs
 ) -> dict[str, Tensor]:
-    """Leave the extra tokens alone where positions are not needed.
+    """Cut the patches off where they are not needed.
 
     Args:
         tokens: (B, T, P + N, C) by expert.
         experts: The experts by name.
-        needed: By expert, whether its positions are needed.
+        needed: By expert, whether its patches are needed.
 
     Returns:
         (B, T, P + N or P, C) by expert.

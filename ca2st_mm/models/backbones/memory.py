@@ -16,19 +16,19 @@ FROZEN_DTYPES = {
 }
 
 
-def store(part: Callable, *args: Any) -> Any:
+def store(part: Callable, *args: Any, **kwargs: Any) -> Any:
     """Run a part; autograd keeps its activations."""
-    return part(*args)
+    return part(*args, **kwargs)
 
 
-def recompute(part: Callable, *args: Any) -> Any:
+def recompute(part: Callable, *args: Any, **kwargs: Any) -> Any:
     """Run a part and once more in the backward pass, keeping its inputs.
 
     Random masks are drawn alike both times.
     """
     # The reentrant kind would lose the gradients of the first layer, whose
     # tokens come from frozen embeddings and need none.
-    return checkpoint(part, *args, use_reentrant=False)
+    return checkpoint(part, *args, use_reentrant=False, **kwargs)
 
 
 ACTIVATIONS = {'store': store, 'recompute': recompute}

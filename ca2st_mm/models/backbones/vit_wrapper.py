@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ca2st_mm.registry import MODELS
 
 from ..layers.adapter import Adapter, ResidualAdapter
+from ..layers.attention import Attend
 from ..layers.drop_path import build_drop_path, drop_path_rates
 from ..layers.tokens import fold, unfold
 from .expert import TransformerExpert
@@ -134,8 +135,13 @@ class ViTWrapper(TransformerExpert):
         for key in list(state_dict):
             state_dict[f'backbone.{key}'] = state_dict.pop(key)
 
-    def forward_attn(self, tokens: Tensor, layer: int) -> Tensor:
-        """First half: self-attention; (B, T, P + N, C) -> same."""
+    def forward_attn(
+        self, tokens: Tensor, layer: int, attend: Attend | None = None
+    ) -> Tensor:
+        """First half: self-attention; (B, T, P + N, C) -> same.
+
+        ``attend`` is not used: the wrapped block has its own attention.
+        """
         _, steps, positions, _ = tokens.shape
         branch = self.attend(self.blocks[layer], fold(tokens, self.axis))
         branch = self.adapters[layer].attention(branch)

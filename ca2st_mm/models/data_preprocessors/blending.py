@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Mixup and cutmix of picture and sound with one draw."""
+"""Mixup and cutmix of video and audio with one draw."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,9 +10,7 @@ from torch.distributions import Beta
 from torch.nn import functional as F
 
 from ca2st_mm.registry import MODELS
-
-# Streams that say something about another stream.
-TIMES, PRESENT = '_times', '_present'
+from ca2st_mm.structures import Stream, as_streams
 
 
 class Box(NamedTuple):
@@ -34,19 +32,18 @@ class MultiStreamBlending:
     """Blend every clip of a batch with a partner, all streams alike.
 
     A batch draws one lambda from Beta(alpha, alpha); clip i meets clip
-    B - 1 - i, as in the authors' training.  Pictures, sound and label take
-    lambda of the clip and 1 - lambda of its partner:
+    B - 1 - i, as in the authors' training.  Frames, spectrogram and label
+    take lambda of the clip and 1 - lambda of its partner:
 
     - mixup, the rule: the weighted sum of both;
     - cutmix, for the streams in ``cut``: a box with 1 - lambda of the area
-      (height and width of a picture, time and mel of a spectrogram) is
+      (height and width of a frame, time and mel of a spectrogram) is
       filled from the partner.  The same relative box serves every such
       stream.  A box at the border is clipped; lambda is then what the box
       leaves over, for the mixed streams and the label too.
 
-    Clock times (``<stream>_times``) stay those of the clip itself: a sum of
-    two clocks is no time.  Presence (``<stream>_present``) decides who takes
-    part: where one of two clips lacks a stream, the other one's is taken
+    Clock times stay those of the clip itself: a sum of two clocks is no
+    time.  Where only one of two clips has a stream, that one's is taken
     whole, with its times, and the stream is present.  The label is blended
     all the same.
 
@@ -96,8 +93,8 @@ class MultiStreamBlending:
             )
 
     def __call__(
-        self, inputs: dict[str, Tensor], data_samples: list
-    ) -> tuple[dict[str, Tensor], list]:
+        self, inputs: Mapping[str, Stream | Tensor], data_samples: list
+    ) -> tuple[dict[str, Stream], list]:
         """Blend a batch, or leave it alone.
 
         Args:
@@ -109,13 +106,14 @@ class MultiStreamBlending:
 
         Raises:
             KeyError: If a stream of ``cut`` is not in the batch.
-            ValueError: If a label does not fit ``num_classes``, or nobody
-                said what that is.
+            ValueError: If a label does not fit ``num_classes``, or that is
+                not known.
         """
-        if missing := set(self.cut) - set(inputs):
+        streams = as_streams(inputs)
+        if missing := set(self.cut) - set(streams):
             raise KeyError(
                 f'cut names the streams {sorted(missing)}, but the batch has '
-                f'{sorted(inputs)}'
+                f'{sorted(streams)}'
             )
         if self.sizes is None:
             raise ValueError(
@@ -123,21 +121,17 @@ class MultiStreamBlending:
                 'MultiExpertRecognizer, or give num_classes'
             )
         if torch.rand(()) >= self.prob:
-            return inputs, data_samples
+            return streams, data_samples
         lam = float(self.beta.sample())
         box = random_box(lam)
         of_streams, of_label = self.weights(lam, box)
-        blended = dict(inputs)
-        for name, stream in inputs.items():
-            if name.endswith((TIMES, PRESENT)):
-                continue
+        blended = {}
+        for name, stream in streams.items():
             if name in self.cut:
-                mixed = cutmix(stream, box)
+                values = cutmix(stream.values, box)
             else:
-                mixed = mixup(stream, of_streams)
-            blended[name] = mixed
-            if name + PRESENT in inputs:
-                _respect_presence(blended, inputs, name)
+                values = mixup(stream.values, of_streams)
+            blended[name] = _respect_presence(stream, values)
         self._blend_labels(data_samples, of_label)
         return blended, data_samples
 
@@ -179,9 +173,9 @@ class MultiStreamBlending:
 
 @MODELS.register_module()
 class ReferenceMultiStreamBlending(MultiStreamBlending):
-    """Mixup of pictures and cutmix of sound as in the authors' code.
+    """Mixup of frames and cutmix of spectrograms as in the authors' code.
 
-    There the label takes what the clipped box leaves over, but pictures are
+    There the label takes what the clipped box leaves over, but frames are
     mixed with the draw itself.  For an exact retraining only.
     """
 
@@ -190,18 +184,18 @@ class ReferenceMultiStreamBlending(MultiStreamBlending):
         return lam, 1.0 - box.area
 
 
-def mixup(stream: Tensor, lam: float) -> Tensor:
+def mixup(values: Tensor, lam: float) -> Tensor:
     """lam of each row and 1 - lam of its partner, (B, ...)."""
-    return lam * stream + (1.0 - lam) * stream.flip(0)
+    return lam * values + (1.0 - lam) * values.flip(0)
 
 
-def cutmix(stream: Tensor, box: Box) -> Tensor:
+def cutmix(values: Tensor, box: Box) -> Tensor:
     """Rows with a box of the last two dimensions from their partners."""
-    height, width = stream.shape[-2:]
+    height, width = values.shape[-2:]
     rows = slice(round(box.top * height), round(box.bottom * height))
     columns = slice(round(box.left * width), round(box.right * width))
-    blended = stream.clone()
-    blended[..., rows, columns] = stream.flip(0)[..., rows, columns]
+    blended = values.clone()
+    blended[..., rows, columns] = values.flip(0)[..., rows, columns]
     return blended
 
 
@@ -217,25 +211,33 @@ def random_box(lam: float) -> Box:
     )
 
 
-def _respect_presence(
-    blended: dict[str, Tensor], inputs: dict[str, Tensor], name: str
-) -> None:
-    """Where only one of two clips has the stream, take that one's whole."""
-    stream, present = inputs[name], inputs[name + PRESENT] > 0
-    partner = present.flip(0)
+def _respect_presence(stream: Stream, blended: Tensor) -> Stream:
+    """Where only one of two clips has the stream, take that one's whole.
+
+    Args:
+        stream: Before blending.
+        blended: Its values after.
+    """
+    if stream.present is None:
+        return stream._replace(values=blended)
+    present = stream.present > 0  # (B, views)
+    only_own = present & ~present.flip(0)
+    only_partner = present.flip(0) & ~present
 
     def choose(mixed: Tensor, source: Tensor) -> Tensor:
-        extra = (1,) * (source.ndim - present.ndim)
-        own = (present & ~partner).reshape(*present.shape, *extra)
-        other = (partner & ~present).reshape(*present.shape, *extra)
+        ones = (1,) * (source.ndim - present.ndim)
         return torch.where(
-            own, source, torch.where(other, source.flip(0), mixed)
+            only_own.reshape(*present.shape, *ones),
+            source,
+            torch.where(
+                only_partner.reshape(*present.shape, *ones),
+                source.flip(0),
+                mixed,
+            ),
         )
 
-    blended[name] = choose(blended[name], stream)
-    blended[name + PRESENT] = torch.maximum(
-        inputs[name + PRESENT], inputs[name + PRESENT].flip(0)
+    return Stream(
+        choose(blended, stream.values),
+        None if stream.times is None else choose(stream.times, stream.times),
+        torch.maximum(stream.present, stream.present.flip(0)),
     )
-    if name + TIMES in inputs:
-        times = inputs[name + TIMES]
-        blended[name + TIMES] = choose(times, times)

@@ -1,10 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Attention of experts (self) and of links (cross).
 
-Both run through PyTorch's fused ``scaled_dot_product_attention``; softmax
-scale is head_dims ** -0.5 and there is no dropout.  The fused call keeps no
-weights: ``attention_weights.record_attention`` swaps in one that does.
+Both take the function ``attend(q, k, v)`` that mixes the values, each
+(B, heads, L, d): by default PyTorch's fused ``scaled_dot_product_attention``
+(softmax scale d ** -0.5, no dropout), which keeps no weights.
+:class:`KeepWeights` is one that does.
 """
+
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,13 +25,45 @@ def _split_heads(x: Tensor, num_heads: int) -> Tensor:
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
-def merge_heads(heads: Tensor) -> Tensor:
-    """(B, heads, L, dims) -> (B, L, heads * dims)."""
+def _merge_heads(heads: Tensor) -> Tensor:
     return heads.transpose(1, 2).flatten(2)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return merge_heads(F.scaled_dot_product_attention(query, key, value))
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+fused_attention: Attend = F.scaled_dot_product_attention
+
+
+class KeepWeights:
+    """Attention by an explicit softmax that keeps its weights.
+
+    Gives the results of the fused one up to rounding, and takes memory for
+    the weights of all heads.
+
+    Args:
+        head: The head whose weights are kept; None for the mean over heads.
+    """
+
+    def __init__(self, head: int | None = None) -> None:
+        self.head = head
+        self.weights: Tensor | None = None
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """(B, heads, L, d) and twice (B, heads, M, d) -> (B, heads, L, d).
+
+        Keeps ``weights`` (B, L, M), float32; each row sums to one.
+        """
+        heads = query.shape[1]
+        if self.head is not None and not 0 <= self.head < heads:
+            raise ValueError(
+                f'this attention has the heads 0 to {heads - 1}, not '
+                f'{self.head}'
+            )
+        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        # As the fused path, which keeps its softmax in float32.
+        weights = logits.float().softmax(dim=-1)
+        one = weights.mean(1) if self.head is None else weights[:, self.head]
+        self.weights = one.detach()
+        return weights.to(value.dtype) @ value
 
 
 class SelfAttention(nn.Module):
@@ -45,8 +80,6 @@ class SelfAttention(nn.Module):
         ValueError: If the heads do not divide the channels.
     """
 
-    attend = staticmethod(_attend)
-
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
         check_heads(embed_dims, num_heads)
@@ -54,17 +87,17 @@ class SelfAttention(nn.Module):
         self.qkv = linear(embed_dims, 3 * embed_dims)
         self.proj = linear(embed_dims, embed_dims)
 
-    def heads(self, x: Tensor) -> Tensor:
+    def heads(self, x: Tensor, attend: Attend = fused_attention) -> Tensor:
         """What the heads found, not yet projected: (B, L, C) -> same."""
         q, k, v = (
             _split_heads(part, self.num_heads)
             for part in self.qkv(x).chunk(3, dim=-1)
         )
-        return self.attend(q, k, v)
+        return _merge_heads(attend(q, k, v))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend = fused_attention) -> Tensor:
         """Attend within each sequence: (B, L, C) -> (B, L, C)."""
-        return self.proj(self.heads(x))
+        return self.proj(self.heads(x, attend))
 
 
 class CrossAttention(nn.Module):
@@ -78,8 +111,6 @@ class CrossAttention(nn.Module):
         ValueError: If the heads do not divide the channels.
     """
 
-    attend = staticmethod(_attend)
-
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
         check_heads(embed_dims, num_heads)
@@ -88,11 +119,13 @@ class CrossAttention(nn.Module):
         self.kv = linear(embed_dims, 2 * embed_dims)
         self.proj = linear(embed_dims, embed_dims)
 
-    def forward(self, query: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self, query: Tensor, context: Tensor, attend: Attend = fused_attention
+    ) -> Tensor:
         """Answer queries (B, L, C) from a context (B, M, C): (B, L, C)."""
         q = _split_heads(self.q(query), self.num_heads)
         k, v = (
             _split_heads(part, self.num_heads)
             for part in self.kv(context).chunk(2, dim=-1)
         )
-        return self.proj(self.attend(q, k, v))
+        return self.proj(_merge_heads(attend(q, k, v)))

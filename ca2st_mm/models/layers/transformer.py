@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .activation import build_activation
 from .adapter import Adapter, ResidualAdapter
-from .attention import SelfAttention
+from .attention import Attend, SelfAttention, fused_attention
 from .drop_path import build_drop_path
 from .init import linear
 from .linear import Origin
@@ -72,10 +72,12 @@ class AttentionBlock(nn.Module):
             drop_path_rate, options.drop_path_unit
         )
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(
+        self, tokens: Tensor, attend: Attend = fused_attention
+    ) -> Tensor:
         """(B, T, P + N, C) -> the same shape."""
         _, steps, positions, _ = tokens.shape
-        heads = self.attn.heads(fold(self.norm(tokens), self.axis))
+        heads = self.attn.heads(fold(self.norm(tokens), self.axis), attend)
         heads = unfold(heads, self.axis, steps, positions)
         branch = self.attn.proj(heads)
         if self.adapter is not None:

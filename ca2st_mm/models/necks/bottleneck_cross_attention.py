@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
 
-from ..layers.attention import CrossAttention
+from ..layers.attention import Attend, CrossAttention, fused_attention
 from ..layers.bottleneck import Bottleneck
 from ..layers.drop_path import build_drop_path
 from ..layers.grid_position import build_positions
@@ -68,6 +68,7 @@ class GridCrossAttention(nn.Module):
         context: Tensor,
         query_time: Tensor | None,
         context_time: Tensor | None,
+        attend: Attend = fused_attention,
     ) -> Tensor:
         """Answer every query position.
 
@@ -76,6 +77,7 @@ class GridCrossAttention(nn.Module):
             context: (B, Tc, Nc, C).
             query_time: Time codes (B, Tq, Nq or 1, C), or None.
             context_time: Time codes (B, Tc, Nc or 1, C), or None.
+            attend: How values are mixed.
 
         Returns:
             (B, Tq, Nq, C).
@@ -85,20 +87,9 @@ class GridCrossAttention(nn.Module):
             query = position(query, query_time)
         for position in self.context_positions:
             context = position(context, context_time)
-        answer = self.attn(fold(query, self.axis), fold(context, self.axis))
-        return unfold(answer, self.axis, steps, positions)
-
-
-def answer(direction: GridCrossAttention, *args: Tensor | None) -> Tensor:
-    """Answers of a direction to all positions, (B, Tq, Nq, C)."""
-    return direction(*args)
-
-
-def no_answer(
-    direction: GridCrossAttention, query: Tensor, *_: Tensor | None
-) -> Tensor:
-    """Answers to nobody, (B, Tq, 0, C), where none is needed."""
-    return zero_gradient(query[:, :, :0], direction.parameters())
+        sequences = (fold(x, self.axis) for x in (query, context))
+        update = self.attn(*sequences, attend)
+        return unfold(update, self.axis, steps, positions)
 
 
 @MODELS.register_module()
@@ -130,6 +121,8 @@ class BottleneckCrossAttention(nn.Module):
         ValueError: If axes, grids, widths or names do not fit.
     """
 
+    prunable = True  # forward takes `patches`
+
     def __init__(
         self,
         specs: tuple[TokenSpec, TokenSpec],
@@ -148,6 +141,7 @@ class BottleneckCrossAttention(nn.Module):
                 f'both ends of a link need the same width, got {dims} and '
                 f'{dims_b}'
             )
+        self.axes = tuple(axes)
         spec_a, spec_b = specs
         self.extra_a = spec_a.num_extra_tokens
         self.extra_b = spec_b.num_extra_tokens
@@ -159,23 +153,9 @@ class BottleneckCrossAttention(nn.Module):
         self.b_from_a = GridCrossAttention(
             spec_b, spec_a, axes[1], dims, num_heads, position
         )
-        self.answers = dict(a=answer, b=answer)
         unit_a, unit_b = drop_path_units
         self.drop_path_a = build_drop_path(drop_path_rate, unit_a)
         self.drop_path_b = build_drop_path(drop_path_rate, unit_b)
-
-    def leave_out(self, end: str) -> None:
-        """Stop answering the positions of expert 'a' or 'b'.
-
-        For the last layer, where nobody may need the answers; the update
-        then is that of the extra tokens, (B, T, P, C).  Parameters and their
-        gradients, which are zero, stay.
-        """
-        self.answers[end] = no_answer
-
-    def leave_nothing_out(self) -> None:
-        """Answer all positions again."""
-        self.answers = dict(a=answer, b=answer)
 
     def forward(
         self,
@@ -183,6 +163,8 @@ class BottleneckCrossAttention(nn.Module):
         b: Tensor,
         time_a: Tensor | None = None,
         time_b: Tensor | None = None,
+        patches: tuple[bool, bool] = (True, True),
+        attend: tuple[Attend, Attend] = (fused_attention, fused_attention),
     ) -> tuple[Tensor, Tensor]:
         """Exchange between two experts.
 
@@ -191,23 +173,29 @@ class BottleneckCrossAttention(nn.Module):
             b: Tokens of the second expert, (B, Tb, Pb + Nb, Cb).
             time_a: Time codes of a, (B, Ta, Na or 1, bottleneck), or None.
             time_b: Time codes of b, likewise.
+            patches: Whether the update of the patches of a, and of b, is
+                needed; in the last layer nothing may read it.
+            attend: How values are mixed, for a and for b.
 
         Returns:
-            The residual update of each, shaped like ``a`` and ``b`` (or
-            their extra tokens, see :meth:`leave_out`).
+            The residual update of each, shaped like ``a`` and ``b``, or like
+            their prefix tokens (B, T, P, C) where that of the patches is not
+            needed.  Parameters that are then not used get gradients of zero.
         """
         a = self.norm_a(self.bottleneck_a.compress(a))
         b = self.norm_b(self.bottleneck_b.compress(b))
         extra_a, grid_a = a[:, :, : self.extra_a], a[:, :, self.extra_a :]
         extra_b, grid_b = b[:, :, : self.extra_b], b[:, :, self.extra_b :]
-        answer_a = self.answers['a'](
-            self.a_from_b, grid_a, grid_b, time_a, time_b
-        )
-        answer_b = self.answers['b'](
-            self.b_from_a, grid_b, grid_a, time_b, time_a
-        )
-        update_a = torch.cat((extra_a, answer_a), dim=2)
-        update_b = torch.cat((extra_b, answer_b), dim=2)
+        if patches[0]:
+            new_a = self.a_from_b(grid_a, grid_b, time_a, time_b, attend[0])
+        else:
+            new_a = zero_gradient(grid_a[:, :, :0], self.a_from_b.parameters())
+        if patches[1]:
+            new_b = self.b_from_a(grid_b, grid_a, time_b, time_a, attend[1])
+        else:
+            new_b = zero_gradient(grid_b[:, :, :0], self.b_from_a.parameters())
+        update_a = torch.cat((extra_a, new_a), dim=2)
+        update_b = torch.cat((extra_b, new_b), dim=2)
         return (
             self.drop_path_a(self.bottleneck_a.expand(update_a)),
             self.drop_path_b(self.bottleneck_b.expand(update_b)),

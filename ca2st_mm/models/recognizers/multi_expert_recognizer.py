@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A recognizer for several input streams and many test views."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -8,13 +9,15 @@ from mmaction.models.recognizers import BaseRecognizer
 from torch import Tensor
 
 from ca2st_mm.registry import MODELS
+from ca2st_mm.structures import Stream, as_streams
 
+from ..backbones.multi_expert import BackboneOutput
 from ..data_preprocessors import MultiStreamDataPreprocessor
 
 
 @MODELS.register_module()
 class MultiExpertRecognizer(BaseRecognizer):
-    """Folds views into the batch for every stream and runs the backbone.
+    """Joins views and batch of every stream and runs the backbone.
 
     MMAction2's ``MMRecognizer3D`` does the same without
     ``test_cfg=dict(max_testing_views=...)``, which bounds the memory of
@@ -68,54 +71,105 @@ class MultiExpertRecognizer(BaseRecognizer):
 
     def extract_feat(
         self,
-        inputs: dict[str, Tensor],
+        inputs: Mapping[str, Stream | Tensor],
         stage: str = 'backbone',
         data_samples: list | None = None,
         test_mode: bool = False,
+        **options: Any,
     ) -> tuple:
         """Features of all views.
 
         Args:
-            inputs: Streams (B, views, ...).
+            inputs: Streams (B, views, ...), or their values.
             stage: 'backbone' for features, 'head' for logits.
             data_samples: Not used.
             test_mode: Whether views may be chunked.
+            **options: ``experts``, ``return_tokens``, ``return_attention``,
+                ``attention_head`` of :meth:`MultiExpertBackbone.forward`.
 
         Returns:
-            Features {expert: (B * views, C)} (or logits) and an empty dict.
+            What the backbone returns, a row for each view: features
+            {expert: (B * views, C)}, or a ``BackboneOutput`` if tokens or
+            attention are asked for; with stage 'head' the logits alone.  And
+            an empty dict.
 
         Raises:
             ValueError: If the streams disagree on the number of views.
         """
-        shapes = {key: tuple(x.shape[:2]) for key, x in inputs.items()}
+        streams = as_streams(inputs)
+        shapes = {
+            (name, part): tuple(value.shape[:2])
+            for name, stream in streams.items()
+            for part, value in stream._asdict().items()
+            if value is not None
+        }
         if len(set(shapes.values())) != 1:
             raise ValueError(
                 f'all streams need the same (batch, views), got {shapes}'
             )
-        flat = {key: x.flatten(0, 1) for key, x in inputs.items()}
-        feats = self._run(flat, test_mode)
+        rows = {
+            name: stream.map(lambda part: part.flatten(0, 1))
+            for name, stream in streams.items()
+        }
+        out = self._run(rows, test_mode, options)
         if stage == 'head' and self.with_cls_head:
-            return self.cls_head(feats), {}
-        return feats, {}
+            return self.cls_head(getattr(out, 'features', out)), {}
+        return out, {}
+
+    def predict(
+        self,
+        inputs: Mapping[str, Stream | Tensor],
+        data_samples: list,
+        experts: Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> list:
+        """Classify, optionally with some of the experts alone.
+
+        Args:
+            inputs: Streams (B, views, ...), or their values.
+            data_samples: Where the scores are written.
+            experts: The experts that run; None for all.
+            **kwargs: Not used.
+
+        Returns:
+            ``data_samples``.
+        """
+        options = {} if experts is None else dict(experts=experts)
+        feats, _ = self.extract_feat(inputs, test_mode=True, **options)
+        return self.cls_head.predict(feats, data_samples)
 
     def _run(
-        self, inputs: dict[str, Tensor], test_mode: bool
-    ) -> dict[str, Tensor]:
+        self, rows: dict[str, Stream], test_mode: bool, options: dict
+    ) -> dict[str, Tensor] | BackboneOutput:
         limit = (self.test_cfg or {}).get('max_testing_views')
         if not test_mode or limit is None:
-            return self.backbone(**inputs)
+            return self.backbone(**rows, **options)
         if limit < 1:
             raise ValueError(
                 'test_cfg.max_testing_views is the number of views that go '
                 f'through the backbone at once, got {limit}; it is at least '
                 '1, or None for all'
             )
-        total = len(next(iter(inputs.values())))
-        chunks = [
-            self.backbone(**{k: x[i : i + limit] for k, x in inputs.items()})
-            for i in range(0, total, limit)
-        ]
-        return {
-            name: torch.cat([chunk[name] for chunk in chunks])
-            for name in chunks[0]
-        }
+        total = len(next(iter(rows.values())).values)
+        chunks = []
+        for start in range(0, total, limit):
+            chunk = {
+                name: stream.map(lambda x, i=start: x[i : i + limit])
+                for name, stream in rows.items()
+            }
+            chunks.append(self.backbone(**chunk, **options))
+        return _joined(chunks)
+
+
+def _joined(chunks: list) -> Any:
+    """Join outputs of the backbone along the rows, whatever holds them."""
+    first = chunks[0]
+    if len(chunks) == 1:
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(chunks)
+    if isinstance(first, dict):
+        return {key: _joined([c[key] for c in chunks]) for key in first}
+    if isinstance(first, tuple):
+        return type(first)(*map(_joined, map(list, zip(*chunks, strict=True))))
+    return first  # the name of an axis

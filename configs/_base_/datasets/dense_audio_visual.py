@@ -49,14 +49,7 @@ load_audio = dict(type='LoadAudio', missing='raise')
 # has its own.
 spectrogram = dict(type='LogMelSpectrogram', num_frames=1024)
 pack = dict(
-    type='PackActionInputs',
-    collect_keys=(
-        'imgs',
-        'audios',
-        'imgs_times',
-        'audios_times',
-        'audios_present',
-    ),
+    type='PackAudioVisual',
     meta_keys=('img_shape', 'filename', 'clip_id', 'has_audio'),
 )
 

@@ -21,8 +21,7 @@ test_pipeline = [
     *spectrogram,
     frame_format,
     dict(
-        type='PackActionInputs',
-        collect_keys=('imgs', 'audios', 'imgs_times', 'audios_times'),
+        type='PackAudioVisual',
         meta_keys=('img_shape', 'filename', 'has_audio'),
     ),
 ]

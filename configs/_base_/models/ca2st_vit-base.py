@@ -103,11 +103,6 @@ model = dict(
                 mean=[-4.2677393],
                 std=[9.1379948],  # AST divides by twice AudioSet's deviation
             ),
-            imgs_times=dict(type='ActionDataPreprocessor', to_float32=True),
-            audios_times=dict(type='ActionDataPreprocessor', to_float32=True),
-            audios_present=dict(
-                type='ActionDataPreprocessor', to_float32=True
-            ),
         ),
     ),
     # Bounds the memory of multi-view testing (our choice).

@@ -57,7 +57,7 @@ model = dict(
         average_clips='prob',
     ),
     data_preprocessor=dict(
-        type='MultiModalDataPreprocessor',
+        type='MultiStreamDataPreprocessor',
         preprocessors=dict(
             imgs=dict(
                 type='ActionDataPreprocessor',

@@ -65,7 +65,7 @@ model = dict(
         average_clips='prob',
     ),
     data_preprocessor=dict(
-        type='MultiModalDataPreprocessor',
+        type='MultiStreamDataPreprocessor',
         preprocessors=dict(
             imgs=dict(
                 type='ActionDataPreprocessor',
@@ -78,11 +78,6 @@ model = dict(
                 format_shape='NCHW',
                 mean=[-4.2677393],
                 std=[9.1379948],  # AST divides by twice AudioSet's deviation
-            ),
-            imgs_times=dict(type='ActionDataPreprocessor', to_float32=True),
-            audios_times=dict(type='ActionDataPreprocessor', to_float32=True),
-            audios_present=dict(
-                type='ActionDataPreprocessor', to_float32=True
             ),
         ),
     ),

@@ -35,8 +35,16 @@ def models_of(cfg, exchange):
     """A backbone, and a copy that leaves nothing out."""
     model = tiny.randomize(tiny.build(cfg, exchange=exchange))
     whole = copy.deepcopy(model)
-    whole.leave_nothing_out()
+    whole.prune_last_layer = False
     return model, whole
+
+
+def updates_of(model):
+    """By link, whether the update of the patches of each end is needed."""
+    pooled = {n: e.pools_patches for n, e in model.experts.items()}
+    return model.needed(
+        [(a, b) for _, a, b in model.pairs[-1]], pooled
+    ).updates
 
 
 def inputs_of(cfg):
@@ -72,7 +80,7 @@ def test_nothing_else_could_be_left_out(cfg, exchange):
     with torch.no_grad():
         before = loss_of(whole(**inputs_of(cfg)))
         for (key, _, _), needed in zip(
-            model.pairs[-1], model.last.answers, strict=True
+            model.pairs[-1], updates_of(model), strict=True
         ):
             link = whole.links[-1][key]
             for end, is_needed in zip(
@@ -89,9 +97,9 @@ def test_nothing_else_could_be_left_out(cfg, exchange):
 def test_the_papers_models():
     pooled = dict(spatial=False, temporal=True, audio=False)
     cast = needed_in_sequence([('spatial', 'temporal')], pooled)
-    assert cast.answers == [(False, True)]
+    assert cast.updates == [(False, True)]
     cava = needed_in_sequence([('spatial', 'audio')], pooled)
-    assert cava.answers == [(False, False)]
+    assert cava.updates == [(False, False)]
     assert not cava.before['spatial'] and not cava.before['audio']
     links = [
         ('spatial', 'temporal'),
@@ -99,28 +107,9 @@ def test_the_papers_models():
         ('temporal', 'audio'),
     ]
     ca2st = needed_in_sequence(links, pooled)
-    assert ca2st.answers == [(True, True), (False, True), (True, False)]
+    assert ca2st.updates == [(True, True), (False, True), (True, False)]
     added = needed_at_once(links, pooled)
-    assert added.answers == [(False, True), (False, False), (True, False)]
-
-
-def test_a_link_that_cannot_leave_out_still_works():
-    model, whole = models_of(tiny.CAST, 'sequential')
-    for link in model.links[-1].values():
-        link.leave_nothing_out()
-    inputs = inputs_of(tiny.CAST)
-    for name, value in whole(**inputs).items():
-        torch.testing.assert_close(model(**inputs)[name], value)
-
-
-def test_all_attention_of_the_last_layer_can_be_had():
-    _, whole = models_of(tiny.CA2ST, 'sequential')
-    asked = []
-    for link in whole.links[-1].values():
-        for side in (link.a_from_b, link.b_from_a):
-            side.register_forward_hook(lambda *_: asked.append(1))
-    whole(**tiny.streams())
-    assert len(asked) == 6
+    assert added.updates == [(False, True), (False, False), (True, False)]
 
 
 @pytest.mark.parametrize('exchange', ['sequential', 'additive'])

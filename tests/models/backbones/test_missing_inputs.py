@@ -76,7 +76,9 @@ def test_what_an_absent_sample_holds_does_not_matter(exchange):
 
 
 def test_a_missing_input_raises_by_default():
-    with pytest.raises(KeyError, match="'audio': 'audios'.*collect_keys"):
+    with pytest.raises(
+        KeyError, match="'audio': 'audios'.*missing_inputs='drop'"
+    ):
         build(CA2ST)(streams()['imgs'])
 
 

@@ -1,6 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """All streams and the label of a batch are blended with one lambda."""
 
+from functools import partial
+
 import pytest
 import torch
 from mmaction.models.utils import CutmixBlending, MixupBlending
@@ -11,6 +13,7 @@ from ca2st_mm.models.data_preprocessors import (
     ReferenceMultiStreamBlending,
     blending,
 )
+from ca2st_mm.structures import Stream
 
 CLASSES = 5
 BATCH = 4
@@ -19,23 +22,25 @@ BLENDINGS = (MultiStreamBlending, ReferenceMultiStreamBlending)
 
 def streams(seed=0, batch=BATCH):
     generator = torch.Generator().manual_seed(seed)
-    shapes = dict(
-        imgs=(batch, 1, 3, 4, 20, 20),
-        audios=(batch, 1, 1, 30, 10),
-        imgs_times=(batch, 1, 4),
-        audios_times=(batch, 1, 2),
+    randn = partial(torch.randn, generator=generator)
+    return dict(
+        imgs=Stream(randn(batch, 1, 3, 4, 20, 20), randn(batch, 1, 4)),
+        audios=Stream(
+            randn(batch, 1, 1, 30, 10),
+            randn(batch, 1, 2),
+            torch.ones(batch, 1),
+        ),
     )
-    found = {k: torch.randn(s, generator=generator) for k, s in shapes.items()}
-    return dict(found, audios_present=torch.ones(batch, 1))
 
 
 def constant_streams(batch=BATCH):
     """Clip i is i everywhere: a blend shows its lambda in every cell."""
     index = torch.arange(batch, dtype=torch.float32)
     return {
-        key: index.view(-1, *[1] * (x.ndim - 1)).expand(x.shape).clone()
-        for key, x in streams(batch=batch).items()
-        if not key.endswith('present')
+        name: Stream(
+            index.view(-1, *[1] * (x.ndim - 1)).expand(x.shape).clone()
+        )
+        for name, (x, _, _) in streams(batch=batch).items()
     }
 
 
@@ -80,11 +85,11 @@ def test_one_lambda_for_all_streams_and_the_label(seed, cut):
     for key in ('imgs', 'audios'):
         # a box has whole cells: half a cell at each of its sides
         slack = 1.5 / 10 if key in cut else 1e-6
-        assert lambda_of(inputs[key]) == pytest.approx(lam, abs=slack)
+        assert lambda_of(inputs[key].values) == pytest.approx(lam, abs=slack)
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_reference_mixes_pictures_with_the_draw(drawn, seed):
+def test_reference_mixes_frames_with_the_draw(drawn, seed):
     drawn(0.4)
     found = {}
     for cls in BLENDINGS:
@@ -94,9 +99,9 @@ def test_reference_mixes_pictures_with_the_draw(drawn, seed):
         found[cls] = inputs, labels_of(data)[0]
     (ours, label), (theirs, same) = (found[cls] for cls in BLENDINGS)
     assert torch.equal(label, same)
-    assert torch.equal(ours['audios'], theirs['audios'])
-    assert lambda_of(ours['imgs']) == pytest.approx(label[0].item())
-    assert lambda_of(theirs['imgs']) == pytest.approx(0.4)
+    assert torch.equal(ours['audios'].values, theirs['audios'].values)
+    assert lambda_of(ours['imgs'].values) == pytest.approx(label[0].item())
+    assert lambda_of(theirs['imgs'].values) == pytest.approx(0.4)
     assert label[0] >= 0.4 - 1e-6  # clipping leaves the clip more
 
 
@@ -108,9 +113,9 @@ def test_equals_mixup_of_mmaction2(drawn, monkeypatch, lam):
     )
     ours, data = MultiStreamBlending(CLASSES)(streams(), samples([0, 3, 1, 1]))
     theirs, expected = MixupBlending(CLASSES)(
-        streams()['imgs'], samples([0, 3, 1, 1])
+        streams()['imgs'].values, samples([0, 3, 1, 1])
     )
-    torch.testing.assert_close(ours['imgs'], theirs)
+    torch.testing.assert_close(ours['imgs'].values, theirs)
     torch.testing.assert_close(labels_of(data), labels_of(expected))
 
 
@@ -134,9 +139,9 @@ def test_equals_cutmix_of_mmaction2(drawn, monkeypatch):
         streams(), samples([0, 3, 1, 1])
     )
     theirs, expected = CutmixBlending(CLASSES)(
-        streams()['imgs'], samples([0, 3, 1, 1])
+        streams()['imgs'].values, samples([0, 3, 1, 1])
     )
-    torch.testing.assert_close(ours['imgs'], theirs)
+    torch.testing.assert_close(ours['imgs'].values, theirs)
     torch.testing.assert_close(labels_of(data), labels_of(expected))
 
 
@@ -156,25 +161,28 @@ def test_boxes(lam):
 
 def test_times_stay_those_of_the_clip():
     inputs, _ = MultiStreamBlending(CLASSES)(streams(), samples([0] * BATCH))
-    for key in ('imgs_times', 'audios_times', 'audios_present'):
-        assert torch.equal(inputs[key], streams()[key])
+    for name, stream in streams().items():
+        assert torch.equal(inputs[name].times, stream.times)
+    assert inputs['imgs'].present is None
+    assert torch.equal(inputs['audios'].present, torch.ones(BATCH, 1))
 
 
 @pytest.mark.parametrize('cut', [(), ('audios',)])
-def test_who_has_sound_gives_it(cut):
+def test_who_has_audio_gives_it(cut):
     before = streams()
     # clips 0 and 3 are partners, and so are 1 and 2
-    before['audios_present'] = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
+    present = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
+    before['audios'] = before['audios']._replace(present=present)
     torch.manual_seed(1)
     after, data = MultiStreamBlending(CLASSES, cut=cut)(
         before, samples([0, 1, 2, 3])
     )
-    assert after['audios_present'].flatten().tolist() == [1, 0, 0, 1]
+    assert after['audios'].present.flatten().tolist() == [1, 0, 0, 1]
     for clip in (0, 3):
-        assert torch.equal(after['audios'][clip], before['audios'][0])
-        times = after['audios_times'][clip]
-        assert torch.equal(times, before['audios_times'][0])
-    assert torch.equal(after['imgs_times'], before['imgs_times'])
+        for part in ('values', 'times'):
+            taken = getattr(after['audios'], part)[clip]
+            assert torch.equal(taken, getattr(before['audios'], part)[0])
+    assert torch.equal(after['imgs'].times, before['imgs'].times)
     assert 0 < labels_of(data)[0, 3] < 1
 
 
@@ -220,5 +228,5 @@ def test_unknown_stream():
 def test_a_batch_of_one_meets_itself(cls):
     before = streams(batch=1)
     after, data = cls(CLASSES, cut=['audios'])(before, samples([2]))
-    torch.testing.assert_close(after['imgs'], before['imgs'])
+    torch.testing.assert_close(after['imgs'].values, before['imgs'].values)
     assert data[0].gt_label.tolist() == pytest.approx([0, 0, 1, 0, 0])

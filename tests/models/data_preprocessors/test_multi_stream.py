@@ -6,6 +6,9 @@ import tiny_models as tiny
 import torch
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.dataset import pseudo_collate
+
+from ca2st_mm.structures import Stream
 
 PARTS = dict(
     imgs=dict(
@@ -58,7 +61,7 @@ def test_evaluation_is_untouched():
     for blending in (None, BLENDING):
         out = build(blending)(batch(), training=False)
         for key, stream in plain['inputs'].items():
-            assert torch.equal(out['inputs'][key], stream)
+            assert torch.equal(out['inputs'][key].values, stream.values)
         labels = [sample.gt_label.item() for sample in out['data_samples']]
         assert labels == [0, 1]
 
@@ -69,8 +72,69 @@ def test_training_blends_normalised_streams():
     lam = out['data_samples'][0].gt_label[0].item()
     assert 0 < lam < 1
     for key, stream in plain.items():
-        expected = lam * stream + (1 - lam) * stream.flip(0)
-        torch.testing.assert_close(out['inputs'][key], expected)
+        expected = lam * stream.values + (1 - lam) * stream.values.flip(0)
+        torch.testing.assert_close(out['inputs'][key].values, expected)
+
+
+def timed_batch():
+    data = batch()
+    for name, length in (('imgs', 2), ('audios', 2)):
+        times = [torch.full((1, length), 3), torch.full((1, length), 4)]
+        data['inputs'][name] = Stream(
+            data['inputs'][name], times, [torch.ones(1), torch.zeros(1)]
+        )
+    return data
+
+
+def test_times_and_presence_are_stacked_not_normalised():
+    plain = build()(batch())['inputs']
+    for name, stream in build()(timed_batch())['inputs'].items():
+        assert torch.equal(stream.values, plain[name].values)
+        assert stream.times.tolist() == [[[3, 3]], [[4, 4]]]
+        assert stream.times.dtype == torch.float32
+        assert stream.present.tolist() == [[1], [0]]
+
+
+def test_the_keys_of_version_0_1_give_the_same_streams():
+    data = batch()
+    for name, (values, times, present) in timed_batch()['inputs'].items():
+        data['inputs'] |= {
+            name: values,
+            f'{name}_times': times,
+            f'{name}_present': present,
+        }
+    with pytest.warns(DeprecationWarning, match='imgs_times'):
+        model = build(imgs_times=dict(type='ActionDataPreprocessor'))
+    found = model(data)['inputs']
+    for name, stream in build()(timed_batch())['inputs'].items():
+        for part, expected in zip(found[name], stream, strict=True):
+            assert torch.equal(part, expected)
+
+
+def test_streams_go_through_mmengines_collating():
+    samples = [
+        dict(inputs=dict(imgs=Stream(torch.ones(1, 3, 2, 8, 8) * i)))
+        for i in range(2)
+    ]
+    data = dict(pseudo_collate(samples), data_samples=[])
+    imgs = build()(data)['inputs']['imgs']
+    assert imgs.values.shape == (2, 1, 3, 2, 8, 8)
+    assert imgs.times is None and imgs.present is None
+
+
+def test_a_batch_of_samples_with_and_without_times_is_refused():
+    data = batch()
+    values = data['inputs']['imgs']
+    data['inputs']['imgs'] = Stream(values, [torch.ones(1, 2), None])
+    with pytest.raises(ValueError, match='times of imgs'):
+        build()(data)
+
+
+def test_a_stream_without_preprocessor_is_refused():
+    data = batch()
+    data['inputs']['flows'] = data['inputs']['imgs']
+    with pytest.raises(KeyError, match="'flows'.*'audios'"):
+        build()(data)
 
 
 def test_a_stream_that_blends_alone_is_refused():

@@ -44,7 +44,7 @@ def batch_sizes(model):
     """Sizes of the batches that reach the backbone from now on."""
     sizes = []
     model.backbone.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append(len(kwargs['imgs'])),
+        lambda module, args, kwargs: sizes.append(len(kwargs['imgs'].values)),
         with_kwargs=True,
     )
     return sizes
@@ -113,7 +113,7 @@ def test_streams_with_other_clips_or_views_raise_by_name(name, cut):
     shape = tuple(inputs[name].shape[:2])
     with pytest.raises(ValueError) as caught:
         recognizer().extract_feat(inputs)
-    assert f"'{name}': {shape}" in str(caught.value)
+    assert f"('{name}', 'values'): {shape}" in str(caught.value)
 
 
 @pytest.mark.parametrize('limit', [0, -2])

@@ -1,0 +1,97 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""What passes between pipelines, data preprocessors and models."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+TIMES, PRESENT = '_times', '_present'
+
+
+class Stream(NamedTuple):
+    """One input stream: frames or audio, when they were, and for which clips.
+
+    A NamedTuple, so that MMEngine collates it and moves it to a device.  A
+    pipeline gives one sample (views, ...), a data preprocessor a batch
+    (B, views, ...), and a backbone takes rows (B * views, ...).
+
+    Args:
+        values: The frames (..., 3, T, H, W) or the spectrogram
+            (..., 1, frames, mels).
+        times: Clock times in seconds: of every frame (..., T), or start and
+            end of the spectrogram (..., 2).  None where nobody asks for them.
+        present: 1, or 0 for clips that lack this stream (...,).  None if all
+            have it.
+
+    Example:
+        >>> import torch
+        >>> audios = Stream(torch.zeros(2, 1, 128, 64), present=torch.ones(2))
+        >>> audios.map(lambda part: part[:1]).present
+        tensor([1.])
+    """
+
+    values: Any
+    times: Any = None
+    present: Any = None
+
+    def map(self, function: Callable[[Any], Any]) -> 'Stream':
+        """Apply a function to all parts that are given."""
+        return Stream(
+            *(None if part is None else function(part) for part in self)
+        )
+
+
+def as_flat(streams: Mapping[str, Stream]) -> dict[str, Any]:
+    """The parts of streams one by one, by name of stream and part.
+
+    Args:
+        streams: By name.
+
+    Returns:
+        Values under ``<name>``, times and presence, where given, under
+        ``<name>_times`` and ``<name>_present``.
+
+    Example:
+        >>> list(as_flat(dict(imgs=Stream(0, times=1))))
+        ['imgs', 'imgs_times']
+    """
+    return {
+        name + suffix: part
+        for name, stream in streams.items()
+        for suffix, part in zip(('', TIMES, PRESENT), stream, strict=True)
+        if part is not None
+    }
+
+
+def as_streams(inputs: Mapping[str, Stream | Tensor]) -> dict[str, Stream]:
+    """The inputs of a model as one stream each.
+
+    Args:
+        inputs: Streams, or their values, by name.  Values may have their
+            times and presence next to them under ``<name>_times`` and
+            ``<name>_present``, as pipelines gave them in version 0.1.
+
+    Returns:
+        Streams by name.
+
+    Example:
+        >>> import torch
+        >>> flat = dict(imgs=torch.zeros(1, 3), imgs_times=torch.ones(1, 3))
+        >>> as_streams(flat)['imgs'].times
+        tensor([[1., 1., 1.]])
+    """
+    streams = {}
+    for name, value in inputs.items():
+        for suffix in (TIMES, PRESENT):
+            if name.endswith(suffix) and name.removesuffix(suffix) in inputs:
+                break
+        else:
+            if not isinstance(value, Stream):
+                value = Stream(
+                    value,
+                    inputs.get(name + TIMES),
+                    inputs.get(name + PRESENT),
+                )
+            streams[name] = value
+    return streams

@@ -1,0 +1,189 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Some experts alone, tokens and attention are arguments of forward."""
+
+import pytest
+import tiny_models as tiny
+import torch
+
+from ca2st_mm.structures import as_streams
+
+DEPTH, BATCH = tiny.DEPTH, tiny.BATCH
+INPUTS = as_streams({**tiny.streams(), **tiny.times()})
+
+
+def model(cfg=tiny.CA2ST, **changes):
+    return tiny.randomize(tiny.build(cfg, **changes))
+
+
+def assert_same(features, expected):
+    assert list(features) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(features[name], value)
+
+
+@pytest.mark.parametrize('exchange', ['sequential', 'additive'])
+@pytest.mark.parametrize(
+    'experts', [['spatial'], ['temporal', 'spatial'], ['audio', 'temporal']]
+)
+def test_some_experts_are_a_model_without_the_others(experts, exchange):
+    whole = model(exchange=exchange)
+    names = [name for name in whole.experts if name in experts]
+    links = [
+        link
+        for link in tiny.CA2ST['links']
+        if set(link['axes']) <= set(experts)
+    ]
+    alone = tiny.build(
+        tiny.CA2ST,
+        experts={name: tiny.CA2ST['experts'][name] for name in names},
+        inputs={name: tiny.CA2ST['inputs'][name] for name in names},
+        links=links,
+        exchange=exchange,
+    )
+    own = alone.state_dict()
+    state = whole.state_dict()
+    alone.load_state_dict({key: state[key] for key in own})
+    assert_same(whole(**INPUTS, experts=experts), alone(**INPUTS))
+
+
+def test_an_input_of_an_expert_that_does_not_run_may_be_missing():
+    whole = model()
+    imgs = INPUTS['imgs']
+    assert set(whole(imgs, experts=['spatial'])) == {'spatial'}
+    with pytest.raises(KeyError, match="'audio': 'audios'"):
+        whole(imgs, experts=['audio', 'spatial'])
+
+
+@pytest.mark.parametrize(
+    'asked, message',
+    [
+        (dict(experts=['flow']), 'no expert.*flow.*spatial'),
+        (dict(return_tokens=[2]), r'layers 0 to 1, got \[2\]'),
+        (dict(return_attention=[-1]), r'layers 0 to 1, got \[-1\]'),
+        (dict(return_attention=True, attention_head=2), 'heads 0 to 1'),
+    ],
+)
+def test_what_does_not_exist_is_named(asked, message):
+    with pytest.raises(ValueError, match=message):
+        model()(**INPUTS, **asked)
+
+
+@pytest.mark.parametrize(
+    'asked',
+    [
+        dict(return_tokens=True),
+        dict(return_tokens=[0]),
+        dict(return_attention=True),
+        dict(return_attention=[DEPTH - 1], attention_head=1),
+        dict(return_tokens=[DEPTH - 1], return_attention=[0]),
+    ],
+)
+@pytest.mark.parametrize('activations', ['store', 'recompute'])
+def test_asking_for_more_changes_no_feature(asked, activations):
+    whole = model(activations=activations)
+    before = whole(**INPUTS)
+    assert_same(whole(**INPUTS, **asked).features, before)
+    assert_same(whole(**INPUTS), before)
+
+
+def test_tokens_are_whole_in_every_layer_and_pool_to_the_features():
+    whole = model()
+    out = whole(**INPUTS, return_tokens=True)
+    assert not out.attention
+    assert set(out.tokens) == {
+        (name, layer) for name in whole.experts for layer in range(DEPTH)
+    }
+    for (name, layer), tokens in out.tokens.items():
+        spec = whole.experts[name].token_spec
+        assert tokens.shape == (
+            BATCH,
+            spec.num_steps,
+            spec.num_extra_tokens + spec.num_positions,
+            spec.embed_dims,
+        )
+        if layer == DEPTH - 1:
+            pooled = whole.experts[name].pool(tokens)
+            torch.testing.assert_close(out.features[name], pooled)
+
+
+def test_attention_of_every_expert_and_of_both_directions_of_every_link():
+    whole = model()
+    found = whole(**INPUTS, return_attention=True).attention
+    pairs = [(name, name) for name in whole.experts]
+    for _, a, b in whole.pairs[0]:
+        pairs += [(a, b), (b, a)]
+    assert set(found) == {
+        (*pair, layer) for pair in pairs for layer in range(DEPTH)
+    }
+    specs = {name: e.token_spec for name, e in whole.experts.items()}
+    for (query, context, _), (axis, weights) in found.items():
+        counts = []
+        for name in (query, context):
+            spec = specs[name]
+            places = spec.num_positions
+            if query == context:
+                places += spec.num_extra_tokens
+            counts.append((spec.num_steps, places))
+        (steps, places), (other_steps, other_places) = counts
+        assert (
+            weights.shape[1:]
+            == dict(
+                time=(places, steps, other_steps),
+                space=(steps, places, other_places),
+                all=(1, steps * places, other_steps * other_places),
+            )[axis]
+        )
+        assert len(weights) == BATCH
+        torch.testing.assert_close(
+            weights.sum(-1), torch.ones(weights.shape[:-1])
+        )
+
+
+def test_wrapped_experts_have_tokens_but_no_attention():
+    experts = dict(spatial=tiny.CLIP, temporal=tiny.MMACTION)
+    whole = model(tiny.CAST, experts=experts)
+    out = whole(INPUTS['imgs'], return_tokens=[0], return_attention=[0])
+    assert ('temporal', 0) in out.tokens
+    assert set(out.attention) == {
+        ('spatial', 'spatial', 0),
+        ('spatial', 'temporal', 0),
+        ('temporal', 'spatial', 0),
+    }
+
+
+@pytest.mark.parametrize('limit', [None, 2])
+def test_the_recognizer_returns_it_for_all_views(limit):
+    recognizer = tiny.randomize(
+        tiny.build(
+            dict(
+                type='MultiExpertRecognizer',
+                backbone=tiny.CA2ST,
+                cls_head=dict(
+                    type='FusionHead',
+                    num_classes=3,
+                    in_channels=dict(spatial=16, temporal=16, audio=16),
+                ),
+                test_cfg=dict(max_testing_views=limit),
+            )
+        )
+    )
+    views = {n: s.map(lambda x: x[:, None]) for n, s in INPUTS.items()}
+    out, _ = recognizer.extract_feat(
+        views, test_mode=True, return_tokens=[1], return_attention=[1]
+    )
+    expected = recognizer.backbone(
+        **INPUTS, return_tokens=[1], return_attention=[1]
+    )
+    assert_same(out.features, expected.features)
+    assert_same(out.tokens, expected.tokens)
+    for place, (axis, weights) in expected.attention.items():
+        assert out.attention[place].axis == axis
+        torch.testing.assert_close(out.attention[place].weights, weights)
+    scores = recognizer(
+        views, tiny.samples([0] * BATCH), mode='predict', experts=['audio']
+    )
+    logits = recognizer.cls_head(
+        recognizer.backbone(**INPUTS, experts=['audio'])
+    )
+    for sample, row in zip(scores, logits, strict=True):
+        torch.testing.assert_close(sample.pred_score[0], row)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ca2st_mm.checkpoints.delta import expect_fingerprint
 from ca2st_mm.checkpoints.loading import load_expert
-
 from ca2st_mm.structures import Stream
 
 from ..layers.attention import Attend, fused_attention

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Draw the figure of the idea: ``python docs/figures/draw_idea.py``."""
+"""Draw the overview figure: ``python docs/figures/draw_idea.py``."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ INK = '#22303c'
 SOFT = '#6b7a88'
 FROZEN, FROZEN_EDGE = '#e8edf2', '#9fb0bf'
 TRAINED, TRAINED_EDGE = '#ffd9a8', '#e08a1e'
-SEE, MOVE, HEAR = '#3b7dd8', '#2a9d6f', '#b0509c'
+SPATIAL, TEMPORAL, AUDIO = '#3b7dd8', '#2a9d6f', '#b0509c'
 LINK = TRAINED_EDGE
 COLUMNS = dict(spatial=2.0, temporal=5.6, audio=9.2)
-COLORS = dict(spatial=SEE, temporal=MOVE, audio=HEAR)
+COLORS = dict(spatial=SPATIAL, temporal=TEMPORAL, audio=AUDIO)
 WIDTH = 2.5
 
 
@@ -71,15 +71,15 @@ def arrow(ax, start, end, color=INK, style='-|>', width=1.5, **kw):
     ax.add_patch(patch)
 
 
-def cells(ax, x, y, steps, positions, size, paint):
-    """A grid of tokens around (x, y); ``paint(step, position)`` colours it."""
-    left, low = x - steps * size / 2, y - positions * size / 2
+def cells(ax, x, y, steps, patches, size, paint):
+    """A grid of tokens around (x, y); ``paint(step, patch)`` colours it."""
+    left, low = x - steps * size / 2, y - patches * size / 2
     for step in range(steps):
-        for position in range(positions):
-            face = paint(step, position)
+        for patch in range(patches):
+            face = paint(step, patch)
             ax.add_patch(
                 Rectangle(
-                    (left + step * size, low + position * size),
+                    (left + step * size, low + patch * size),
                     size * 0.86,
                     size * 0.86,
                     facecolor=face,
@@ -118,7 +118,7 @@ def draw_frames(ax, x, y, shade):
 
 
 def draw_spectrogram(ax, x, y):
-    """A small invented spectrogram."""
+    """A small made-up spectrogram."""
     time, pitch = np.meshgrid(np.linspace(0, 1, 120), np.linspace(0, 1, 48))
     rng = np.random.default_rng(0)
     image = 0.12 * rng.random(time.shape)
@@ -151,26 +151,26 @@ def draw_inputs(ax):
         label(ax, x, 0.42, captions[name], size=10, color=SOFT)
         arrow(ax, (x, 1.38), (x, 1.72), COLORS[name])
     grids = dict(spatial=(8, 5), temporal=(8, 4), audio=(12, 4))
-    for name, (steps, positions) in grids.items():
-        color, extra = COLORS[name], INK
+    for name, (steps, patches) in grids.items():
+        color = COLORS[name]
 
-        def paint(step, position, name=name, color=color, extra=extra):
-            if name == 'spatial' and position == 4:
-                return extra
+        def paint(step, patch, name=name, color=color):
+            if name == 'spatial' and patch == 4:
+                return INK
             return color
 
         x = COLUMNS[name]
         if name == 'audio':
-            cells(ax, x + 0.12, 2.2, 11, positions, 0.17, paint)
+            cells(ax, x + 0.12, 2.2, 11, patches, 0.17, paint)
             cells(ax, x - 1.02, 2.2, 1, 2, 0.17, lambda *_: INK)
         else:
             height = 2.2 if name == 'temporal' else 2.2 + 0.085
-            cells(ax, x, height, steps, positions, 0.17, paint)
+            cells(ax, x, height, steps, patches, 0.17, paint)
         arrow(ax, (x, 2.72), (x, 3.35), color)
 
 
 def draw_layer(ax):
-    """The middle: one layer in two halves with the links between them."""
+    """The middle: the two blocks of a layer with the links between them."""
     ax.add_patch(
         FancyBboxPatch(
             (0.45, 3.1),
@@ -187,9 +187,9 @@ def draw_layer(ax):
     label(ax, 10.55, 7.2, '× 12 layers', size=11, color=SOFT, ha='right')
     for name, x in COLUMNS.items():
         color = COLORS[name]
-        half(ax, x, 3.74, 'self-attention')
+        block(ax, x, 3.74, 'self-attention')
         arrow(ax, (x, 4.12), (x, 6.13), color, zorder=2)
-        half(ax, x, 6.52, 'feed-forward')
+        block(ax, x, 6.52, 'feed-forward')
         arrow(ax, (x, 6.9), (x, 7.68), color)
     xs = [COLUMNS[n] for n in ('spatial', 'temporal', 'audio')]
     link(ax, xs[0], xs[1], 4.57, ('time', 'space'))
@@ -210,14 +210,14 @@ def draw_layer(ax):
         ax,
         (xs[0] + xs[1]) / 2,
         5.77,
-        'links with sound: last 3 layers',
+        'links with audio: last 3 layers',
         size=9,
         color=SOFT,
     )
 
 
-def half(ax, x, y, text):
-    """One half of a layer: a frozen block and its trained adapter."""
+def block(ax, x, y, text):
+    """A frozen block and its trained adapter."""
     box(ax, x - 0.42, y, 1.66, 0.76, text, size=11)
     box(
         ax,
@@ -233,7 +233,7 @@ def half(ax, x, y, text):
 
 
 def link(ax, left, right, y, axes, at=None):
-    """A two-way link; ``axes`` says where the left and right end look."""
+    """A two-way link; ``axes`` are those of its left and right end."""
     middle = (left + right) / 2 if at is None else at
     for x in (left, right):
         ax.add_patch(Circle((x, y), 0.09, color=LINK, zorder=5))
@@ -324,7 +324,7 @@ def draw_link_inside(ax):
     left, right, middle = 12.75, 15.75, 14.25
     label(ax, 11.75, 9.46, 'Inside a B-CA', size=13, weight='bold', ha='left')
     for x, name in ((left, 'expert a'), (right, 'expert b')):
-        color = SEE if x == left else HEAR
+        color = SPATIAL if x == left else AUDIO
         label(ax, x, 4.78, name, size=11, color=color, weight='bold')
         arrow(ax, (x, 4.98), (x, 5.3), color)
         box(
@@ -365,20 +365,20 @@ def draw_link_inside(ax):
             ax,
             x + 0.08,
             6.28,
-            'asks',
+            'query',
             size=9,
             color=SOFT,
             ha='left',
             style='italic',
         )
-    arrow(ax, (left, 5.95), (right - 0.5, 6.67), SEE)
-    arrow(ax, (right, 5.95), (left + 0.5, 6.67), HEAR)
-    label(ax, middle, 6.72, 'answers', size=9, color=SOFT, style='italic')
+    arrow(ax, (left, 5.95), (right - 0.5, 6.67), SPATIAL)
+    arrow(ax, (right, 5.95), (left + 0.5, 6.67), AUDIO)
+    label(ax, middle, 6.72, 'key, value', size=9, color=SOFT, style='italic')
     label(
         ax,
         middle,
         4.38,
-        'half the width, both ways at once;\nstarts as no change at all',
+        'a bottleneck of half the width;\nthe update starts at zero',
         size=10,
         color=SOFT,
         va='top',
@@ -386,36 +386,40 @@ def draw_link_inside(ax):
 
 
 def draw_axes(ax):
-    """Right, bottom: where a token looks."""
+    """Right, bottom: what a token attends to."""
     label(
         ax,
         11.75,
         3.3,
-        'Along which axis a token looks',
+        'Axes of cross-attention',
         size=13,
         weight='bold',
         ha='left',
     )
     near, away, far = '#f2994a', '#ffd9a8', '#e3e8ed'
     sets = (
-        (12.6, 'time', lambda step, position: position == 2),
-        (14.25, 'space', lambda step, position: step == 3),
-        (15.9, 'all', lambda step, position: True),
+        (12.6, 'time', lambda step, patch: patch == 2),
+        (14.25, 'space', lambda step, patch: step == 3),
+        (15.9, 'all', lambda step, patch: True),
     )
-    for x, name, looks_at in sets:
+    for x, name, attends in sets:
 
-        def paint(step, position, looks_at=looks_at):
-            if (step, position) == (3, 2):
+        def paint(step, patch, attends=attends):
+            if (step, patch) == (3, 2):
                 return near
-            return away if looks_at(step, position) else far
+            return away if attends(step, patch) else far
 
         cells(ax, x, 2.1, 6, 6, 0.23, paint)
         label(ax, x, 1.05, name, size=12, weight='bold')
-    notes = ('same place,\nany moment', 'same moment,\nany place', 'anywhere')
+    notes = (
+        'same patch,\nall time steps',
+        'same time step,\nall patches',
+        'all patches,\nall time steps',
+    )
     for (x, _, _), note in zip(sets, notes, strict=True):
         label(ax, x, 0.8, note, size=9.5, color=SOFT, va='top')
-    label(ax, 11.78, 2.1, 'place', size=9, color=SOFT, rotation=90)
-    label(ax, 12.6, 2.92, 'moment', size=9, color=SOFT)
+    label(ax, 11.78, 2.1, 'patch', size=9, color=SOFT, rotation=90)
+    label(ax, 12.6, 2.92, 'time step', size=9, color=SOFT)
 
 
 def draw_legend(ax):
@@ -423,7 +427,7 @@ def draw_legend(ax):
     for y, face, edge, text in (
         (9.6, FROZEN, FROZEN_EDGE, 'frozen, pretrained'),
         (9.25, TRAINED, TRAINED_EDGE, 'trained'),
-        (8.9, INK, INK, 'class tokens'),
+        (8.9, INK, INK, 'prefix tokens'),
     ):
         box(ax, 0.75, y, 0.34, 0.2, face=face, edge=edge)
         label(ax, 1.05, y, text, size=10, ha='left')

@@ -15,8 +15,8 @@ help:
 	@echo 'make demo          make toy data, train, test, show the results'
 	@echo 'make demo-compare  train all six toy models and compare them'
 	@echo 'make test          run the tests;  make test-slow  the slow ones'
-	@echo 'make lint          check style, layers of imports'
-	@echo 'make doctor        report what is installed and how to mend it'
+	@echo 'make lint          check style and layers of imports'
+	@echo 'make doctor        check the installation and say how to fix it'
 	@echo 'make docs          build the site into build/docs'
 
 # The stamps hold hashes: the packages are installed again when the pinned set

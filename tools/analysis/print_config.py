@@ -1,0 +1,33 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Print a config with all of its base files and changes applied."""
+
+import argparse
+
+from mmengine.config import Config, DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='values to change, such as train_dataloader.batch_size=4',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the config as Python."""
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    print(cfg.pretty_text)
+
+
+if __name__ == '__main__':
+    main()

@@ -2,6 +2,8 @@
 import sys
 from pathlib import Path
 
+import pytest
+import torch
 from mmengine.registry import init_default_scope
 
 for helpers in (Path(__file__).parent, Path(__file__).parent / 'models'):
@@ -9,5 +11,18 @@ for helpers in (Path(__file__).parent, Path(__file__).parent / 'models'):
 
 import ca2st_mm  # noqa: E402, F401
 
-# Configs name it (default_runtime); tests that build parts alone need it too.
+# Configs name it (training.py); tests that build parts alone need it too.
 init_default_scope('mmaction')
+
+
+@pytest.fixture
+def meta_device(monkeypatch):
+    """Build on the meta device: shapes without numbers, at full size."""
+    linspace = torch.linspace
+
+    # Rates of stochastic depth are numbers even there.
+    def linspace_on_cpu(*args, **kwargs):
+        return linspace(*args, **{**kwargs, 'device': 'cpu'})
+
+    monkeypatch.setattr(torch, 'linspace', linspace_on_cpu)
+    return torch.device('meta')

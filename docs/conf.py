@@ -26,6 +26,8 @@ html_title = 'ca2st_mm'
 # Anchors as GitHub makes them, so that a link works on both.
 myst_heading_anchors = 3
 
+# Attributes of a NamedTuple are described in its docstring already.
+napoleon_use_ivar = True
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'description'
 autodoc_typehints_description_target = 'documented_params'

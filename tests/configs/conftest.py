@@ -2,7 +2,6 @@
 import sys
 from pathlib import Path
 
-
 # `media`, which writes miniature benchmarks.
 BENCHMARKS = Path(__file__).parents[1] / 'datasets' / 'benchmarks_mini'
 sys.path.insert(0, str(BENCHMARKS))

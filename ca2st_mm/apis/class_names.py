@@ -9,8 +9,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS
-from ca2st_mm.datasets.benchmarks.class_names import class_names
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, class_names
 from ca2st_mm.utils.class_names import resolve_class_names
 
 # Names by task: 'label', or 'verb' and 'noun'.

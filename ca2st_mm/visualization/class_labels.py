@@ -5,7 +5,7 @@ import csv
 import os.path as osp
 from pathlib import Path
 
-from ca2st_mm.datasets.benchmarks.class_names import FOLDER
+from ca2st_mm.datasets.benchmarks.benchmark import FOLDER
 from ca2st_mm.utils.class_names import read_class_names
 
 from .style import FigureInputError

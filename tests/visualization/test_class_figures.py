@@ -14,7 +14,7 @@ from figure_inputs import (
 )
 from sheet import answers_to, pick_clips
 
-from ca2st_mm.datasets.benchmarks.class_names import shipped_names
+from ca2st_mm.datasets.benchmarks import shipped_names
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.evaluation.accuracy import (
     class_table,

@@ -1,85 +1,65 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """ActivityNet 1.3: actions in long videos."""
 
-from .annotations import (
-    Annotations,
-    Benchmark,
-    Clip,
-    Form,
-    Task,
-)
-from .source import (
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from .benchmark import Benchmark, Clip, Form, Task
+from .label_files import (
     BenchmarkError,
     Row,
     Source,
     has_columns,
+    is_number,
 )
 
 _SUBSETS = dict(train='training', val='validation')
 
 
-def _clip(
-    video: str, number: int, label: int, span: tuple[float, float]
-) -> Clip:
+def _clip(row: Row, video: str, number: int, label: int) -> Clip:
     """One instance; trimmed files are called id_number (from 0)."""
+    span = row.seconds('t_start'), row.seconds('t_end')
+    if None in span:
+        raise BenchmarkError(f'{row.where}: t_start or t_end is absent.')
     name = f'{video}_{number}'
     return Clip(
         name, (label,), (f'v_{name}', name), (f'v_{video}', video), *span
     )
 
 
-def is_official(source: Source) -> bool:
-    """Whether this is the JSON with all videos."""
-    return isinstance(source.json, dict) and 'database' in source.json
+def _database(source: Source) -> Any:
+    return isinstance(source.json, dict) and source.json.get('database')
 
 
-def read_official(source: Source, task: Task) -> Annotations:
+def read_official(source: Source, task: Task) -> Iterator[Clip]:
     """The official JSON: one clip per annotated segment of the subset."""
-    clips = []
-    for video, facts in source.json['database'].items():
+    for video, facts in _database(source).items():
         where = f"'{source.path}', video {video}"
-        if Row(where, facts)['subset'] != _SUBSETS[task.split]:
+        facts = Row(where, facts)
+        if facts['subset'] != _SUBSETS[task.split]:
             continue
-        for number, instance in enumerate(facts.get('annotations', ())):
-            row = Row(where, instance)
+        for number, cells in enumerate(facts.cells.get('annotations') or ()):
+            row = Row(where, cells)
+            times = row.cells.get('segment')
+            if not (isinstance(times, list) and len(times) == 2):
+                raise BenchmarkError(f'{where}: a segment without two times.')
             label = row.class_of('label', task.names['label'])
-            clips.append(_clip(video, number, label, _span(row)))
-    return Annotations(clips)
+            times = dict(zip(('t_start', 't_end'), times, strict=True))
+            yield _clip(Row(where, times), video, number, label)
 
 
-def _span(row: Row) -> tuple[float, float]:
-    """First and last second of an instance.
-
-    Raises:
-        BenchmarkError: If it has no two times.
-    """
-    times = row.cells.get('segment') or ()
-    times = Row(row.where, dict(zip(('start', 'end'), times, strict=False)))
-    span = times.seconds('start'), times.seconds('end')
-    if None in span:
-        raise BenchmarkError(f'{row.where}: a segment without two times.')
-    return span
-
-
-def read_csv(source: Source, task: Task) -> Annotations:
+def read_csv(source: Source, task: Task) -> Iterator[Clip]:
     """``video_id,t_start,t_end,video_duration,label`` with header.
 
     The label is a class index or a class name.
-
-    Raises:
-        BenchmarkError: If a row has no times.
     """
-    clips, numbers = [], {}
-    names = task.names['label']
+    names, numbers = task.names['label'], Counter()
     for row in source.rows():
         video = row['video_id'].removeprefix('v_')
-        span = row.seconds('t_start'), row.seconds('t_end')
-        if None in span:
-            raise BenchmarkError(f'{row.where}: t_start or t_end is empty.')
-        find = row.index if row['label'].isdecimal() else row.class_of
-        number = numbers[video] = numbers.get(video, -1) + 1
-        clips.append(_clip(video, number, find('label', names), span))
-    return Annotations(clips)
+        find = row.index if is_number(row['label']) else row.class_of
+        yield _clip(row, video, numbers[video], find('label', names))
+        numbers[video] += 1
 
 
 BENCHMARK = Benchmark(
@@ -97,7 +77,11 @@ BENCHMARK = Benchmark(
         for split in ('train', 'val')
     },
     forms=(
-        Form('official JSON', is_official, read_official),
+        Form(
+            'official JSON',
+            lambda source: isinstance(_database(source), dict),
+            read_official,
+        ),
         Form(
             "the authors' CSV with t_start and t_end",
             has_columns('video_id', 't_start', 't_end', 'label'),

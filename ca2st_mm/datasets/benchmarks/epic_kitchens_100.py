@@ -1,31 +1,24 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """EPIC-KITCHENS-100: verbs and nouns of segments of long videos."""
 
-from .annotations import (
-    Annotations,
+from .benchmark import (
+    TIMES,
+    UNLABELLED,
     Benchmark,
     Clip,
     Form,
     Task,
+    each_row,
+    unlabelled,
 )
-from .source import (
-    Row,
-    Source,
-    has_cells,
-    has_columns,
-    has_integers,
-)
-from .unlabelled import (
-    TIMES,
-    TITLE,
-    unlabelled_reader,
-)
+from .label_files import Row, has_cells, has_columns
 
 COUNTS = dict(train=67_217, val=9_668)
 _PLAIN = ('narration_id', 'verb_class', 'noun_class')
 
 
 def _clip(row: Row, task: Task) -> Clip:
+    """A narration; lists of the authors have no times."""
     name = row['narration_id']
     return Clip(
         id=name,
@@ -39,22 +32,6 @@ def _clip(row: Row, task: Task) -> Clip:
         start=row.seconds('start_timestamp'),
         end=row.seconds('stop_timestamp'),
     )
-
-
-def read_official(source: Source, task: Task) -> Annotations:
-    """The official CSV, with times."""
-    return Annotations([_clip(row, task) for row in source.rows()])
-
-
-def read_plain(source: Source, task: Task) -> Annotations:
-    """``id,verb,noun`` without header or times."""
-    return Annotations([_clip(row, task) for row in source.rows(_PLAIN)])
-
-
-def read_below_header(source: Source, task: Task) -> Annotations:
-    """The same three columns first, below a header, and others behind."""
-    rows = list(source.rows(_PLAIN))[1:]
-    return Annotations([_clip(row, task) for row in rows])
 
 
 BENCHMARK = Benchmark(
@@ -78,26 +55,26 @@ BENCHMARK = Benchmark(
         Form(
             'official CSV',
             has_columns(*_PLAIN, 'start_timestamp', 'stop_timestamp'),
-            read_official,
+            each_row(_clip),
             COUNTS,
         ),
         Form(
             "the CAST authors' list 'id,verb,noun'",
-            has_cells(3, integers=(1, 2)),
-            read_plain,
+            has_cells(1, 2, count=3),
+            each_row(_clip, _PLAIN),
             COUNTS,
         ),
         Form(
             "the CA2ST authors' CSV with header, as 'epic100_*_gpt2_xl.csv'",
             # verb, noun, start_frame, stop_frame; more columns may follow.
-            has_integers((1, 2, 12, 13), row=1),
-            read_below_header,
+            has_cells(1, 2, 12, 13, row=1),
+            each_row(_clip, _PLAIN, skip=1),
             COUNTS,
         ),
         Form(
-            TITLE,
+            UNLABELLED,
             has_columns('narration_id', *TIMES),
-            unlabelled_reader('narration_id'),
+            unlabelled('narration_id'),
         ),
     ),
     untrimmed=True,

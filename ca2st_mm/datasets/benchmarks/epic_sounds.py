@@ -1,28 +1,28 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""EPIC-SOUNDS: what one hears in the videos of EPIC-KITCHENS-100."""
+"""EPIC-SOUNDS: what is heard in the videos of EPIC-KITCHENS-100."""
 
-from .annotations import (
-    Annotations,
+from .benchmark import (
+    TIMES,
+    UNLABELLED,
     Benchmark,
     Clip,
     Form,
     LeftOut,
     Task,
+    each_row,
+    unlabelled,
 )
-from .source import Row, Source, has_columns
-from .unlabelled import (
-    TIMES,
-    TITLE,
-    unlabelled_reader,
-)
+from .label_files import Row, has_columns
 
 # The CA2ST authors leave this one out and do not say why.
 LEFT_OUT = {'P01_03_22': 'the CA2ST authors leave it out, reason unknown'}
 
 
-def _clip(row: Row, task: Task) -> Clip:
+def _clip(row: Row, task: Task) -> Clip | LeftOut:
     name = row['annotation_id']
     label = row.checked_index('class_id', 'class', task.names['label'])
+    if name in LEFT_OUT:
+        return LeftOut(name, LEFT_OUT[name])
     return Clip(
         name,
         (label,),
@@ -30,15 +30,6 @@ def _clip(row: Row, task: Task) -> Clip:
         (row['video_id'],),
         row.seconds('start_timestamp'),
         row.seconds('stop_timestamp'),
-    )
-
-
-def read_official(source: Source, task: Task) -> Annotations:
-    """The official CSV."""
-    clips = [_clip(row, task) for row in source.rows()]
-    return Annotations(
-        [clip for clip in clips if clip.id not in LEFT_OUT],
-        [LeftOut(c.id, LEFT_OUT[c.id]) for c in clips if c.id in LEFT_OUT],
     )
 
 
@@ -57,13 +48,13 @@ BENCHMARK = Benchmark(
         Form(
             'official CSV',
             has_columns('annotation_id', 'video_id', 'class', 'class_id'),
-            read_official,
+            each_row(_clip),
             dict(val=8_035),
         ),
         Form(
-            TITLE,
+            UNLABELLED,
             has_columns('annotation_id', *TIMES),
-            unlabelled_reader('annotation_id'),
+            unlabelled('annotation_id'),
             dict(test=5_131),
         ),
     ),

@@ -1,33 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """HD-EPIC: new kitchens for models of EPIC-KITCHENS-100, test only."""
 
-import json
+from collections.abc import Iterator
 
-from .annotations import (
-    Annotations,
-    Benchmark,
-    Clip,
-    Form,
-    LeftOut,
-    Task,
-)
-from .source import Row, Source
+from .benchmark import Benchmark, Clip, Form, LeftOut, Task
+from .label_files import Row, Source, has_keys
 
 _LEFT_OUT = (
     'its first main action is not one of the 97 verbs with one of the 300 '
     'nouns of EPIC-KITCHENS-100'
 )
-
-
-def is_narrations(source: Source) -> bool:
-    """Whether these are JSON lines with main actions."""
-    if not source.lines[0].lstrip().startswith('{'):
-        return False
-    try:
-        first = json.loads(source.lines[0])
-    except json.JSONDecodeError:
-        return False
-    return {'unique_narration_id', 'main_action_classes'} <= set(first)
 
 
 def main_action(row: Row, task: Task) -> tuple[int, int] | None:
@@ -37,39 +19,33 @@ def main_action(row: Row, task: Task) -> tuple[int, int] | None:
         row: One narration.
         task: Holds the names of verbs and nouns.
     """
-    actions = row.cells.get('main_action_classes') or [()]
-    if len(actions[0]) != 2:
+    actions = row.cells.get('main_action_classes')
+    first = actions[0] if isinstance(actions, list) and actions else None
+    if not isinstance(first, list) or len(first) != 2:
         return None
-    action = Row(
-        row.where, dict(zip(('verb', 'noun'), actions[0], strict=True))
-    )
+    action = Row(row.where, dict(verb=first[0], noun=first[1]))
     verb, noun = action.integer('verb'), action.integer('noun')
     known = verb < len(task.names['verb']) and noun < len(task.names['noun'])
     return (verb, noun) if known else None
 
 
-def read_narrations(source: Source, task: Task) -> Annotations:
-    """The narrations, one JSON object a line."""
-    clips: list[Clip] = []
-    left_out: list[LeftOut] = []
-    for row in source.json_lines():
+def read_narrations(source: Source, task: Task) -> Iterator[Clip | LeftOut]:
+    """The narrations: JSON lines, a list, or columns as pandas writes."""
+    for row in source.records:
         name = row['unique_narration_id']
         labels = main_action(row, task)
         if labels is None:
-            left_out.append(LeftOut(name, _LEFT_OUT))
+            yield LeftOut(name, _LEFT_OUT)
             continue
         video = row.cells.get('video_id')
-        clips.append(
-            Clip(
-                name,
-                labels,
-                (name,),
-                (str(video),) if video else (),
-                row.seconds('start_timestamp'),
-                row.seconds('end_timestamp'),
-            )
+        yield Clip(
+            name,
+            labels,
+            (name,),
+            (str(video),) if video else (),
+            row.seconds('start_timestamp'),
+            row.seconds('end_timestamp'),
         )
-    return Annotations(clips, left_out)
 
 
 BENCHMARK = Benchmark(
@@ -83,8 +59,8 @@ BENCHMARK = Benchmark(
     lists=dict(test=('HD_EPIC_Narrations.json', 'HD_EPIC_Narrations.jsonl')),
     forms=(
         Form(
-            'narrations, one JSON object a line',
-            is_narrations,
+            'narrations as JSON objects',
+            has_keys('unique_narration_id', 'main_action_classes'),
             read_narrations,
             dict(test=59_454),
         ),

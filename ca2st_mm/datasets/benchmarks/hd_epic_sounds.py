@@ -1,14 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """HD-EPIC-SOUNDS: new kitchens for models of EPIC-SOUNDS, test only."""
 
-from .annotations import (
-    Annotations,
-    Benchmark,
-    Clip,
-    Form,
-    Task,
-)
-from .source import Row, Source, has_columns
+from .benchmark import Benchmark, Clip, Form, Task, each_row
+from .label_files import Row, has_columns
 
 SAMPLE_RATE = 48_000  # of start_sample and stop_sample
 # Some events are shorter than a frame; the authors cut at least this much.
@@ -25,11 +19,6 @@ def _clip(row: Row, task: Task) -> Clip:
     return Clip(name, (label,), (name,), (video,), start, end)
 
 
-def read_official(source: Source, task: Task) -> Annotations:
-    """The official CSV."""
-    return Annotations([_clip(row, task) for row in source.rows()])
-
-
 BENCHMARK = Benchmark(
     name='hd_epic_sounds',
     title='HD-EPIC-SOUNDS',
@@ -41,7 +30,7 @@ BENCHMARK = Benchmark(
         Form(
             'official CSV',
             has_columns('video_id', 'start_sample', 'stop_sample', 'class_id'),
-            read_official,
+            each_row(_clip),
             dict(test=50_968),
         ),
     ),

@@ -1,40 +1,29 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Kinetics-400."""
 
-from .annotations import (
-    Annotations,
+from .benchmark import (
     Benchmark,
     Clip,
     Form,
     Task,
+    each_row,
+    read_path_label,
 )
-from .lists import is_path_label, read_path_label
-from .source import Row, Source, has_columns
-
-is_official = has_columns('label', 'youtube_id', 'time_start', 'time_end')
+from .label_files import Row, has_columns, is_path_label
 
 
-def file_names(row: Row) -> tuple[str, ...]:
-    """What downloaders call the clip of a row of the official CSV."""
+def _clip(row: Row, task: Task) -> Clip:
+    """A row of the official CSV: class name, YouTube id, times."""
     name = row['youtube_id']
     first, last = row.integer('time_start'), row.integer('time_end')
-    return (f'{name}_{first:06d}_{last:06d}', name)
+    # What downloaders call the file, with and without the times.
+    names = (f'{name}_{first:06d}_{last:06d}', name)
+    label = row.class_of('label', task.names['label'])
+    return Clip(names[0], (label,), names)
 
 
-def read_official(source: Source, task: Task) -> Annotations:
-    """The official CSV: class name, YouTube id, times."""
-    names = task.names['label']
-    return Annotations(
-        [
-            Clip(
-                file_names(row)[0],
-                (row.class_of('label', names),),
-                file_names(row),
-            )
-            for row in source.rows()
-        ]
-    )
-
+is_official = has_columns('label', 'youtube_id', 'time_start', 'time_end')
+read_official = each_row(_clip)
 
 BENCHMARK = Benchmark(
     name='kinetics400',
@@ -51,13 +40,9 @@ BENCHMARK = Benchmark(
         for split in ('train', 'val')
     },
     forms=(
-        # The official lists have changed over the years: no one count.
+        # No counts: the official lists have changed over the years, and
+        # lists of the second form name the videos that somebody still had.
         Form('official CSV', is_official, read_official),
-        Form(
-            "list 'file label'",
-            is_path_label,
-            read_path_label,
-            dict(val=19_796),
-        ),
+        Form("list 'file label'", is_path_label, read_path_label),
     ),
 )

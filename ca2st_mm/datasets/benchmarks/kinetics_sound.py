@@ -1,26 +1,22 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """KineticsSound: the 31 classes of Kinetics-400 that one can hear."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from . import kinetics400
-from .annotations import (
-    Annotations,
+from .benchmark import (
+    FILE_TEXT_LABEL,
     Benchmark,
     Clip,
     Form,
+    Read,
     Task,
+    each_row,
+    file_text_label,
+    read_path_label,
+    shipped_names,
 )
-from .class_names import shipped_names
-from .lists import (
-    is_path_label,
-    read_file_text_label,
-)
-from .source import (
-    BenchmarkError,
-    Source,
-    has_cells,
-)
+from .label_files import BenchmarkError, Source, has_cells, is_path_label
 
 # Our name -> the one in Kinetics-400, where they differ: none of the 31 does.
 ALIASES: Mapping[str, str] = {}
@@ -53,24 +49,19 @@ def kinetics_indices(
     return {known.index(name): index for index, name in enumerate(wanted)}
 
 
-def subset_of(
-    read: Callable[[Source, Task], Annotations],
-) -> Callable[[Source, Task], Annotations]:
+def subset_of(read: Read) -> Read:
     """Make a reader of Kinetics-400 keep the classes with sound.
 
     Args:
         read: Reader of a list of Kinetics-400.
     """
 
-    def read_subset(source: Source, task: Task) -> Annotations:
+    def read_subset(source: Source, task: Task) -> Iterator[Clip]:
         indices = kinetics_indices(task.names['label'])
         whole = Task(task.split, dict(label=shipped_names('kinetics400.txt')))
-        clips: list[Clip] = [
-            clip._replace(labels=(indices[clip.labels[0]],))
-            for clip in read(source, whole).clips
-            if clip.labels[0] in indices
-        ]
-        return Annotations(clips)
+        for clip in read(source, whole):
+            if clip.labels[0] in indices:
+                yield clip._replace(labels=(indices[clip.labels[0]],))
 
     return read_subset
 
@@ -88,8 +79,8 @@ BENCHMARK = Benchmark(
     forms=(
         Form(
             "the authors' list 'id,text,label'",
-            has_cells(3, integers=(2,)),
-            read_file_text_label,
+            has_cells(2, count=3),
+            each_row(file_text_label, FILE_TEXT_LABEL),
         ),
         Form(
             'official CSV of Kinetics-400',
@@ -99,7 +90,7 @@ BENCHMARK = Benchmark(
         Form(
             "list 'file label' of Kinetics-400",
             is_path_label,
-            subset_of(kinetics400.read_path_label),
+            subset_of(read_path_label),
         ),
     ),
 )

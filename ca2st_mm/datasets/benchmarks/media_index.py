@@ -6,7 +6,7 @@ import os.path as osp
 from collections.abc import Iterable, Sequence
 
 from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
-from .source import BenchmarkError
+from .label_files import BenchmarkError
 
 
 class MediaIndex:
@@ -17,7 +17,7 @@ class MediaIndex:
     ``P01/videos/P01_01.MP4``.
 
     Args:
-        root: The folder; links are followed.
+        root: The folder; links are followed, each folder is read once.
         extensions: Extensions, in lower case with the dot.
 
     Raises:
@@ -33,8 +33,13 @@ class MediaIndex:
         self.root = root
         self.extensions = tuple(extensions)
         self._by_stem: dict[str, list[str]] = {}
+        seen = set()
         for folder, folders, names in os.walk(root, followlinks=True):
             folders.sort()
+            if osp.realpath(folder) in seen:
+                folders.clear()
+                continue
+            seen.add(osp.realpath(folder))
             for name in sorted(names):
                 stem, extension = osp.splitext(name)
                 if extension.lower() in self.extensions:

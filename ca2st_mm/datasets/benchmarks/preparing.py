@@ -1,27 +1,25 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Prepare a benchmark: annotation files and media in, manifests out."""
 
+import argparse
 import os
 import os.path as osp
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
-from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
-from .annotations import (
-    Annotations,
-    Benchmark,
-    LeftOut,
-)
-from .class_names import class_names
-from .manifests import (
-    MediaFiles,
-    manifest_rows,
-    write_left_out,
-    write_manifest,
-)
+from ca2st_mm.utils.text_files import write_texts
+
+from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, has_audio
+from ..faults import MediaError
+from ..manifest import manifest_text
+from .benchmark import Benchmark, Clip, Form, LeftOut, Task, class_names
+from .label_files import BenchmarkError, Source
 from .media_index import MediaIndex
-from .reading import Say, find_lists, read_split
-from .source import BenchmarkError
+
+NO_FILE, NO_AUDIO_FILE = 'no video file', 'no audio file'
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -32,14 +30,15 @@ class Request:
         annotations: Folder of the annotation files.
         videos: Folder of the videos.
         out: Folder for the manifests, the ``data_root`` of configs.
-        audio_root: Folder of sound files, if sound is not in the videos.
+        audio_root: Folder of audio files, if audio is not in the videos.
         lists: Split -> annotation file, in place of the usual ones.
         splits: Splits to prepare; empty for all there are.
         classes: File with class names in the order of the labels.
         trimmed: Whether each clip is a file of its own.
-        with_sound: Leave out clips without a sound track.
+        with_audio: Leave out clips without audio.
         keep_missing: Keep clips without a file.
-        allow_partial: Accept lists that are not complete.
+        allow_partial: Accept lists with another number of rows.
+        encoding: Fallback for lists that are not UTF-8.
     """
 
     annotations: str
@@ -50,15 +49,34 @@ class Request:
     splits: tuple[str, ...] = ()
     classes: str | None = None
     trimmed: bool = True
-    with_sound: bool = False
+    with_audio: bool = False
     keep_missing: bool = False
     allow_partial: bool = False
+    encoding: str | None = None
+
+
+def main(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> None:
+    """Prepare one benchmark as the flags say.
+
+    Args:
+        benchmark: The benchmark.
+        arguments: The flags; None for those of the process.
+
+    Raises:
+        BenchmarkError: As :func:`prepare` does.
+    """
+    flags = vars(_parser(benchmark).parse_args(arguments))
+    flags['lists'] = dict(flags['lists'])
+    flags['splits'] = tuple(flags['splits'])
+    prepare(benchmark, Request(**flags))
 
 
 def prepare(
     benchmark: Benchmark, request: Request, say: Say = print
 ) -> list[str]:
     """Write ``<split>.csv``, ``<split>_missing.csv`` and class names.
+
+    All files are written at the end, all or none.
 
     Args:
         benchmark: The benchmark.
@@ -72,30 +90,13 @@ def prepare(
         BenchmarkError: If an annotation file is absent, of an unknown form,
             incomplete or wrong, or not a single clip has a file.
     """
-    names = class_names(benchmark, request.classes)
-    lists = find_lists(
-        benchmark, request.annotations, request.lists, request.splits, say
-    )
-    splits = {
-        split: read_split(
-            benchmark, path, split, names, request.allow_partial, say
-        )
+    names = class_names(benchmark, request.classes, request.encoding)
+    lists = find_lists(benchmark, request, say)
+    clips = {
+        split: read_split(benchmark, path, Task(split, names), request, say)
         for split, path in lists.items()
     }
-    outputs = {s: osp.join(request.out, f'{s}.csv') for s in splits}
-    _guard_inputs(lists, outputs)
-    files = _media_files(request)
-    os.makedirs(request.out, exist_ok=True)
-    _write_class_names(request.out, names, say)
-    for split, annotations in splits.items():
-        _write_split(outputs[split], annotations, names, files, split, say)
-    return list(outputs.values())
-
-
-def _guard_inputs(
-    lists: Mapping[str, str], outputs: Mapping[str, str]
-) -> None:
-    """Never write over the user's annotation files."""
+    outputs = {s: osp.join(request.out, f'{s}.csv') for s in lists}
     inputs = {osp.realpath(path) for path in lists.values()}
     for path in outputs.values():
         if osp.realpath(path) in inputs:
@@ -103,66 +104,375 @@ def _guard_inputs(
                 f"The manifest would overwrite the annotation file '{path}'; "
                 'keep annotations in a folder of their own.'
             )
+    files = _Files(request)
+    texts = {}
+    for column, values in names.items():
+        suffix = '' if column == 'label' else f'_{column}'
+        path = osp.join(request.out, f'classes{suffix}.txt')
+        texts[path] = ''.join(f'{value}\n' for value in values)
+        say(f"{len(values)} class names, as published, in '{path}'")
+    for split, (wanted, left_out) in clips.items():
+        path = outputs[split]
+        missing_path = path.removesuffix('.csv') + '_missing.csv'
+        rows, missing = _rows(wanted, list(names), files, split)
+        found = len(wanted) - len(missing)
+        say(f'{split}: found {found:,} of {len(wanted):,}')
+        left_out = [*left_out, *missing]
+        for reason, count in Counter(c.reason for c in left_out).items():
+            say(f"{split}: {count:,} in '{missing_path}': {reason}")
+        if not rows:
+            raise BenchmarkError(_nothing_found(wanted, missing, files, split))
+        texts[path] = manifest_text(path, list(rows[0]), rows)
+        # Written even if empty: an older list would tell a wrong story.
+        texts[missing_path] = manifest_text(
+            missing_path, LeftOut._fields, [c._asdict() for c in left_out]
+        )
+        kept = len(rows) - found
+        more = f', {kept:,} of them without a file' if kept else ''
+        say(f"{split}: {len(rows):,} clips in '{path}'{more}")
+        if not wanted[0].labels:
+            say(f'{split}: no labels; for submissions alone')
+    os.makedirs(request.out, exist_ok=True)
+    write_texts(texts)
+    return list(outputs.values())
 
 
-def _media_files(request: Request) -> MediaFiles:
-    audio = request.audio_root
-    return MediaFiles(
-        videos=MediaIndex(request.videos, VIDEO_EXTENSIONS),
-        audio=MediaIndex(audio, AUDIO_EXTENSIONS) if audio else None,
-        trimmed=request.trimmed,
-        with_sound=request.with_sound,
-        keep_missing=request.keep_missing,
+def find_lists(
+    benchmark: Benchmark, request: Request, say: Say
+) -> Mapping[str, str]:
+    """Annotation file of each split.
+
+    Args:
+        benchmark: The benchmark.
+        request: Its ``annotations``, ``lists`` and ``splits``.
+        say: Called with lines of the log.
+
+    Raises:
+        BenchmarkError: If a split is unknown, or its file not there.
+    """
+    folder, splits = request.annotations, request.splits
+    unknown = sorted({*request.lists, *splits} - set(benchmark.lists))
+    if unknown:
+        raise BenchmarkError(
+            f'{benchmark.title} has no split {unknown[0]!r}, only '
+            f'{", ".join(benchmark.lists)}.'
+        )
+    found = {}
+    for split in splits or benchmark.lists:
+        named = request.lists.get(split)
+        usual = [osp.join(folder, name) for name in benchmark.lists[split]]
+        path = named or next(filter(osp.isfile, usual), None)
+        if path and osp.isfile(path):
+            found[split] = path
+            continue
+        absent = f"none of {', '.join(benchmark.lists[split])} in '{folder}'"
+        if named:
+            absent = f"no file '{named}'"
+        if splits or named:
+            raise BenchmarkError(
+                f'{benchmark.title}, {split}: there is {absent}; pass '
+                f'--annotations FOLDER or --list {split}=FILE.'
+            )
+        say(f'{split}: skipped, there is {absent}')
+    if not found:
+        raise BenchmarkError(
+            f"{benchmark.title}: no annotation file in '{folder}'; "
+            f'tools/data/{benchmark.name}/README.md says where to get it, '
+            'then pass --annotations FOLDER.'
+        )
+    return found
+
+
+def read_split(
+    benchmark: Benchmark,
+    path: str,
+    task: Task,
+    request: Request,
+    say: Say,
+) -> tuple[list[Clip], list[LeftOut]]:
+    """Read the annotations of a split and check how many there are.
+
+    Args:
+        benchmark: The benchmark.
+        path: The annotation file.
+        task: The split and the class names.
+        request: Its ``allow_partial``, ``encoding`` and ``trimmed``.
+        say: Called with lines of the log.
+
+    Returns:
+        The clips, and those that a rule of the benchmark leaves out.
+
+    Raises:
+        BenchmarkError: If the form is unknown, a row is wrong, or the rows
+            are not as many as published.
+    """
+    source, split = Source(path, request.encoding), task.split
+    form = form_of(benchmark, source)
+    say(f"{split}: reads '{path}' ({form.title})")
+    found = [clip for clip in form.read(source, task) if clip is not None]
+    rows, published = len(found), form.counts.get(split)
+    if not rows:
+        raise BenchmarkError(f"'{path}' has no row of the split '{split}'.")
+    if published is None:
+        say(f'{split}: {rows:,} rows; the published number is not known here')
+    elif rows == published:
+        say(f'{split}: {rows:,} rows, as published')
+    else:
+        than = 'fewer' if rows < published else 'more'
+        if not request.allow_partial:
+            raise BenchmarkError(
+                f"{split}: '{path}' has {rows:,} rows, {than} than the "
+                f'{published:,} published for this form; take the complete '
+                'file, or pass --allow-partial to use this one.'
+            )
+        say(f'{split}: {rows:,} rows, {than} than the {published:,} published')
+    clips = [clip for clip in found if isinstance(clip, Clip)]
+    _report_repeats(clips, request.trimmed, split, say)
+    return clips, [clip for clip in found if isinstance(clip, LeftOut)]
+
+
+def form_of(benchmark: Benchmark, source: Source) -> Form:
+    """Tell by its content in which form a file is.
+
+    Raises:
+        BenchmarkError: If it has none of the known forms.
+    """
+    for form in benchmark.forms:
+        if form.matches(source):
+            return form
+    known = '; '.join(form.title for form in benchmark.forms)
+    raise BenchmarkError(
+        f"'{source.path}' starts with {source.lines[0][:80]!r}, which is no "
+        f'form of {benchmark.title} known here: {known}.'
     )
 
 
-def _write_class_names(
-    folder: str, names: Mapping[str, list[str]], say: Say
+def _report_repeats(
+    clips: Sequence[Clip], trimmed: bool, split: str, say: Say
 ) -> None:
-    for column, values in names.items():
-        tail = '' if column == 'label' else f'_{column}'
-        path = osp.join(folder, f'classes{tail}.txt')
-        with open(path, 'w', encoding='utf-8') as file:
-            file.writelines(f'{value}\n' for value in values)
-        say(f"{len(values)} class names, as published, in '{path}'")
-
-
-def _write_split(
-    path: str,
-    annotations: Annotations,
-    names: Mapping[str, list[str]],
-    files: MediaFiles,
-    split: str,
-    say: Say,
-) -> None:
-    """Write manifest and list of one split, and say what is in them."""
-    clips = annotations.clips
-    rows, missing = manifest_rows(clips, list(names), files, split)
-    found = len(clips) - len(missing)
-    say(f'{split}: found {found:,} of {len(clips):,}')
-    left_out = [*annotations.left_out, *missing]
-    _report(path, left_out, split, say)
-    if not rows:
-        raise BenchmarkError(
-            f'{split}: not one of {len(clips):,} clips was found below '
-            f"'{files.videos.root}' (looked for {clips[0].names[0]!r}, for "
-            'example); check --videos, or write the manifest all the same '
-            'with --keep-missing.'
+    """Say which clips are listed more than once."""
+    seen: dict[object, Clip] = {}
+    again, differ = [], 0
+    for clip in clips:
+        span = (clip.video, clip.start, clip.end)
+        key = clip.names if trimmed or None in span else span
+        first = seen.setdefault(key, clip)
+        if first is not clip:
+            again.append(clip.id)
+            differ += first.labels != clip.labels
+    if again:
+        say(
+            f'{split}: {len(again):,} rows repeat a clip of an earlier row, '
+            f'{differ:,} of them with other labels, such as {again[0]!r}'
         )
-    write_manifest(path, rows)
-    kept = len(rows) - found
-    more = f', {kept:,} of them without a file' if kept else ''
-    say(f"{split}: {len(rows):,} clips in '{path}'{more}")
-    if not clips[0].labels:
-        say(f'{split}: no labels; for submissions alone')
 
 
-def _report(
-    manifest: str, left_out: list[LeftOut], split: str, say: Say
-) -> None:
-    # Written even if empty: an older list would tell a wrong story.
-    path = manifest.removesuffix('.csv') + '_missing.csv'
-    write_left_out(path, left_out)
-    reasons = [clip.reason for clip in left_out]
-    for reason in dict.fromkeys(reasons):
-        say(f"{split}: {reasons.count(reason):,} in '{path}': {reason}")
+class _Files:
+    """Where the files of the clips are and which clips are wanted."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.videos = MediaIndex(request.videos, VIDEO_EXTENSIONS)
+        self.audio = None
+        if request.audio_root:
+            self.audio = MediaIndex(request.audio_root, AUDIO_EXTENSIONS)
+        # Untrimmed videos hold many clips; each is opened once.
+        self.audio_fault = cache(_audio_fault)
+
+    def names_of(self, clip: Clip) -> tuple[str, ...]:
+        """What the file of a clip may be called.
+
+        Raises:
+            BenchmarkError: If the annotations need trimmed files.
+        """
+        if self.request.trimmed:
+            return clip.names
+        if not clip.video or None in (clip.start, clip.end):
+            raise BenchmarkError(
+                f"The list has no times for the clip '{clip.id}', so it fits "
+                'trimmed clips only; use the official annotation file, or '
+                'pass --trimmed.'
+            )
+        return clip.video
+
+
+def _audio_fault(path: str) -> str | None:
+    """Why a video has no usable audio, or None."""
+    try:
+        return None if has_audio(path) else 'no audio'
+    except MediaError:
+        return 'cannot be read'
+
+
+def _rows(
+    clips: Iterable[Clip], columns: Sequence[str], files: _Files, split: str
+) -> tuple[list[dict], list[LeftOut]]:
+    """Rows of the manifest with the paths found, and what is missing."""
+    request, rows, left_out = files.request, [], []
+    for clip in clips:
+        names = files.names_of(clip)
+        path = files.videos.find(names, split)
+        reason = None if path else NO_FILE
+        row = dict(file=path or files.videos.expected(names))
+        if files.audio:
+            audio = files.audio.find(names, split)
+            reason = reason or (None if audio else NO_AUDIO_FILE)
+            row['audio'] = audio or files.audio.expected(names)
+        elif request.with_audio and not reason:
+            reason = files.audio_fault(path)
+        if not request.trimmed:
+            row.update(start=_seconds(clip.start), end=_seconds(clip.end))
+            if clip.end <= clip.start:
+                reason = 'its annotation ends before it starts'
+        if reason:
+            left_out.append(LeftOut(clip.id, reason))
+            if not (
+                request.keep_missing and reason in (NO_FILE, NO_AUDIO_FILE)
+            ):
+                continue
+        for key in row.keys() & {'file', 'audio'}:
+            row[key] = _portable(row[key], request.out)
+        labels = zip(columns, clip.labels, strict=True) if clip.labels else ()
+        rows.append({**row, **dict(labels), 'id': clip.id})
+    return rows, left_out
+
+
+def _nothing_found(
+    clips: Sequence[Clip],
+    missing: Sequence[LeftOut],
+    files: _Files,
+    split: str,
+) -> str:
+    """Why no clip of a split can be used, and what was looked for."""
+    if not clips:
+        return f'{split}: a rule of the benchmark leaves out every row.'
+    reasons = Counter(clip.reason for clip in missing)
+    why = ', '.join(f'{n:,} x {reason}' for reason, n in reasons.items())
+    names = ' or '.join(map(repr, files.names_of(clips[0])))
+    return (
+        f'{split}: not one of {len(clips):,} clips can be used: {why}. Looked '
+        f"for {names} and so on below '{files.videos.root}'"
+        + (f" and '{files.audio.root}'" if files.audio else '')
+        + '; check --videos and --audio-root, or write the manifest all the '
+        'same with --keep-missing.'
+    )
+
+
+def _seconds(time: float) -> str:
+    """Microseconds are enough, and trailing zeros say nothing."""
+    return f'{time:.6f}'.rstrip('0').rstrip('.')
+
+
+def _portable(path: str, folder: str) -> str:
+    """A path relative to the manifest's folder, if it lies below it."""
+    path, folder = osp.abspath(path), osp.abspath(folder)
+    if osp.commonpath([path, folder]) == folder:
+        path = osp.relpath(path, folder)
+    return path.replace(os.sep, '/')
+
+
+def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
+    """The command line that the preparers share."""
+    parser = argparse.ArgumentParser(
+        description=f'Write the manifests of {benchmark.title}.'
+    )
+    add, folder = parser.add_argument, f'data/{benchmark.folder}'
+    add(
+        '--annotations',
+        default=f'{folder}/annotations',
+        help='folder of the annotation files (default: %(default)s)',
+    )
+    add(
+        '--videos',
+        default=f'{folder}/videos',
+        help='folder of the videos, searched with all below it '
+        '(default: %(default)s)',
+    )
+    add(
+        '--out',
+        default=folder,
+        help='folder for the manifests (default: %(default)s)',
+    )
+    add(
+        '--list',
+        dest='lists',
+        metavar='SPLIT=FILE',
+        action='append',
+        default=[],
+        type=_split_and_file,
+        help='annotation file of a split, in place of the usual ones',
+    )
+    add(
+        '--splits',
+        nargs='+',
+        default=(),
+        choices=list(benchmark.lists),
+        help='splits to prepare (default: all whose lists are there)',
+    )
+    add(
+        '--classes',
+        metavar='FILE',
+        help='class names in the order of your labels, one a line',
+    )
+    add('--encoding', help='of lists that are not UTF-8, such as gbk')
+    audio = parser.add_mutually_exclusive_group()
+    audio.add_argument(
+        '--audio-root',
+        help='folder of audio files, if audio is not in the videos; clips '
+        'without one are left out',
+    )
+    audio.add_argument(
+        '--with-audio',
+        action='store_true',
+        help='leave out videos without audio',
+    )
+    audio.add_argument(  # its name until release 0.2
+        '--with-sound',
+        dest='with_audio',
+        action=_OldFlag,
+        help=argparse.SUPPRESS,
+    )
+    add(
+        '--keep-missing',
+        action='store_true',
+        help='keep clips whose files are not there',
+    )
+    add(
+        '--allow-partial',
+        action='store_true',
+        help='accept lists with another number of rows than published',
+    )
+    parser.set_defaults(trimmed=True)
+    if benchmark.untrimmed:
+        group = parser.add_mutually_exclusive_group(required=True)
+        group.add_argument(
+            '--trimmed',
+            action='store_true',
+            help='each clip is a file of its own',
+        )
+        group.add_argument(
+            '--untrimmed',
+            dest='trimmed',
+            action='store_false',
+            help='clips are parts of whole videos; the manifest gets start '
+            'and end',
+        )
+    return parser
+
+
+class _OldFlag(argparse.Action):
+    """A switch under its old name."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, nargs=0, default=False, **kwargs)
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        print(f'warning: {option_string} is now --with-audio')
+        setattr(namespace, self.dest, True)
+
+
+def _split_and_file(text: str) -> tuple:
+    split, sign, path = text.partition('=')
+    if not sign or not path:
+        raise argparse.ArgumentTypeError(f'expected SPLIT=FILE, got {text!r}')
+    return split, path

@@ -1,40 +1,21 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Something-Something V2."""
 
-from .annotations import (
-    Annotations,
-    Benchmark,
-    Clip,
-    Form,
-    Task,
-)
-from .lists import is_path_label, read_path_label
-from .source import Row, Source
+from collections.abc import Iterator
+
+from .benchmark import Benchmark, Clip, Form, Task, read_path_label
+from .label_files import Row, Source, has_keys, is_path_label
 
 COUNTS = dict(train=168_913, val=24_777)
 
 
-def is_official(source: Source) -> bool:
-    """Whether this is a JSON list of clips with templates."""
-    records = source.json
-    return (
-        isinstance(records, list)
-        and bool(records)
-        and isinstance(records[0], dict)
-        and {'id', 'template'} <= set(records[0])
-    )
-
-
-def read_official(source: Source, task: Task) -> Annotations:
+def read_official(source: Source, task: Task) -> Iterator[Clip]:
     """The official JSON; a class is a template without its brackets."""
-    clips = []
-    for number, record in enumerate(source.json, start=1):
-        row = Row(f"'{source.path}', record {number}", record)
+    for row in source.records:
         template = row['template'].replace('[', '').replace(']', '')
         named = Row(row.where, dict(template=template))
         label = named.class_of('template', task.names['label'])
-        clips.append(Clip(row['id'], (label,), (row['id'],)))
-    return Annotations(clips)
+        yield Clip(row['id'], (label,), (row['id'],))
 
 
 BENCHMARK = Benchmark(
@@ -52,7 +33,12 @@ BENCHMARK = Benchmark(
         ),
     ),
     forms=(
-        Form('official JSON', is_official, read_official, COUNTS),
+        Form(
+            'official JSON',
+            has_keys('id', 'template'),
+            read_official,
+            COUNTS,
+        ),
         Form("list 'file label'", is_path_label, read_path_label, COUNTS),
     ),
 )

@@ -1,15 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """UCF-101: three splits of the same 13,320 clips."""
 
-from .annotations import (
-    Annotations,
-    Benchmark,
-    Clip,
-    Form,
-    Task,
-)
-from .lists import split_path_label
-from .source import BenchmarkError, Row, Source
+from collections.abc import Iterator
+
+from .benchmark import Benchmark, Clip, Form, Task
+from .label_files import BenchmarkError, Row, Source, is_number
 
 COUNTS = dict(
     train_split1=9_537,
@@ -23,32 +18,38 @@ COUNTS = dict(
 
 def is_list(source: Source) -> bool:
     """Whether the first line is ``class/file.avi``, a number or none."""
-    path, number = split_path_label(source.lines[0])
-    return path.count('/') == 1 and (not number or number.isdecimal())
+    cells = next(source.path_labels()).cells
+    number = cells['label']
+    return cells['file'].count('/') == 1 and (not number or is_number(number))
 
 
-def read_list(source: Source, task: Task) -> Annotations:
-    """The class is the folder; a number behind it has to agree.
+def _counts_from_0(source: Source) -> bool:
+    """Whether it is such a list with numbers from 0: official ones have 1."""
+    return is_list(source) and any(
+        row.cells['label'] == '0' for row in source.path_labels()
+    )
+
+
+def read_list(source: Source, task: Task) -> Iterator[Clip]:
+    """The class is the folder; a number after the file has to agree.
 
     Raises:
         BenchmarkError: If numbers start neither from 0 nor from 1.
     """
-    names = task.names['label']
-    clips, offsets = [], set()
-    for number, line in enumerate(source.lines, start=1):
-        where = f"'{source.path}', line {number}"
-        path, index = split_path_label(line)
-        folder = path.partition('/')[0]
-        label = Row(where, dict(folder=folder)).class_of('folder', names)
-        if index:
-            offsets.add(Row(where, dict(label=index)).integer('label') - label)
+    offsets = set()
+    for row in source.path_labels():
+        file, folder = row['file'], row['file'].partition('/')[0]
+        named = Row(row.where, dict(folder=folder))
+        label = named.class_of('folder', task.names['label'])
+        if row.cells['label']:
+            offsets.add(row.integer('label') - label)
         if len(offsets) > 1 or not offsets <= {0, 1}:
             raise BenchmarkError(
-                f'{where}: the number {index} does not fit the class '
-                f'{folder!r}; the official numbers are those of classInd.txt.'
+                f'{row.where}: the number {row["label"]} does not fit the '
+                f'class {folder!r}; the official numbers are those of '
+                'classInd.txt.'
             )
-        clips.append(Clip(path, (label,), (path,)))
-    return Annotations(clips)
+        yield Clip(file, (label,), (file,))
 
 
 def _lists(split: str) -> tuple:
@@ -63,5 +64,13 @@ BENCHMARK = Benchmark(
     classes=dict(label=101),
     class_files=dict(label='ucf101.txt'),
     lists={split: _lists(split) for split in COUNTS},
-    forms=(Form("list 'class/file'", is_list, read_list, COUNTS),),
+    forms=(
+        Form(
+            "the authors' list 'class/file label' of clips with audio",
+            _counts_from_0,
+            read_list,
+            # How many clips have audio is not published.
+        ),
+        Form("official list 'class/file'", is_list, read_list, COUNTS),
+    ),
 )

@@ -4,11 +4,10 @@
 import csv
 import json
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS
-from ca2st_mm.datasets.benchmarks.annotations import Task
-from ca2st_mm.datasets.benchmarks.class_names import class_names
-from ca2st_mm.datasets.benchmarks.reading import form_of
-from ca2st_mm.datasets.benchmarks.source import Source
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, class_names
+from ca2st_mm.datasets.benchmarks.benchmark import Clip, LeftOut, Task
+from ca2st_mm.datasets.benchmarks.label_files import Source
+from ca2st_mm.datasets.benchmarks.preparing import form_of
 
 EK_HEADER = (
     'narration_id,participant_id,video_id,narration_timestamp,'
@@ -177,17 +176,17 @@ FILES = {
     ('ucf101', 'train_split1', 'trainlist01.txt'): (
         'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\n'
         'YoYo/v_YoYo_g25_c05.avi 101\n',
-        "'class/file'",
+        "official list 'class/file'",
     ),
     ('ucf101', 'train_split1', 'trainlist01_audio.txt'): (
         'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 0\n'
         'YoYo/v_YoYo_g25_c05.avi 100\n',
-        "'class/file'",
+        'clips with audio',
     ),
     ('ucf101', 'test_split2', 'testlist02.txt'): (
         'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi\n'
         'YoYo/v_YoYo_g25_c05.avi\n',
-        "'class/file'",
+        "official list 'class/file'",
     ),
 }
 
@@ -197,11 +196,13 @@ def text_of(key):
     return FILES[key][0]
 
 
-def read(name, path, split):
-    """The form of a file and what is in it."""
-    benchmark, source = BENCHMARKS[name], Source(str(path))
+def read(name, path, split, encoding=None):
+    """The form of a file, its clips, and those that a rule leaves out."""
+    benchmark, source = BENCHMARKS[name], Source(str(path), encoding)
     form = form_of(benchmark, source)
-    return form, form.read(source, Task(split, class_names(benchmark)))
+    found = list(form.read(source, Task(split, class_names(benchmark))))
+    clips = [clip for clip in found if isinstance(clip, Clip)]
+    return form, clips, [clip for clip in found if isinstance(clip, LeftOut)]
 
 
 def manifest(path):

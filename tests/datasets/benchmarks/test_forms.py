@@ -1,12 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Every form of annotation file is told by its content and read right."""
 
+import json
+import pickle
+import random
+
 import pytest
 from benchmark_files import FILES, read, text_of
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, BenchmarkError
 from ca2st_mm.datasets.benchmarks.kinetics_sound import kinetics_indices
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError
 
 # Labels of the two clips of each benchmark in FILES.
 LABELS = dict(
@@ -35,16 +38,16 @@ def parse(tmp_path):
     return call
 
 
-def by_id(annotations):
-    return {clip.id: clip for clip in annotations.clips}
+def by_id(clips):
+    return {clip.id: clip for clip in clips}
 
 
 @pytest.mark.parametrize('key', FILES, ids='-'.join)
 def test_form_and_labels(key, parse):
     name, split, _ = key
-    form, annotations = parse(name, split, text_of(key))
+    form, clips, _ = parse(name, split, text_of(key))
     assert FILES[key][1] in form.title
-    labels = [clip.labels for clip in annotations.clips]
+    labels = [clip.labels for clip in clips]
     if 'without labels' in form.title:
         assert labels == [(), ()]
     else:
@@ -74,11 +77,60 @@ def test_a_list_without_labels_is_a_test_set_only(key, parse):
         parse(key[0], 'train', text_of(key))
 
 
+def test_narrations_as_pandas_writes_them(parse):
+    """By lines, as a list, by columns: the same clips."""
+    key = ('hd_epic', 'test', 'HD_EPIC_Narrations.json')
+    records = [json.loads(line) for line in text_of(key).splitlines()]
+    columns = {
+        name: {str(i): record[name] for i, record in enumerate(records)}
+        for name in records[0]
+    }
+    expected = parse(*key[:2], text_of(key))[1:]
+    for value in (records, columns):
+        assert parse(*key[:2], json.dumps(value))[1:] == expected
+
+
+@pytest.mark.parametrize('encoding', ['utf-16', 'latin-1', 'pickle'])
+def test_encodings_of_official_files(encoding, tmp_path):
+    key = ('ucf101', 'test_split2', 'testlist02.txt')
+    path = tmp_path / key[2]
+    if encoding == 'pickle':
+        path.write_bytes(pickle.dumps(['x']))
+        with pytest.raises(BenchmarkError, match=f'{key[2]}.*is a pickle'):
+            read(key[0], path, key[1])
+        return
+    text = '\n  \n' + text_of(key).replace('v_YoYo', 'é_YoYo')
+    path.write_bytes(text.encode(encoding))
+    if encoding == 'latin-1':
+        with pytest.raises(BenchmarkError, match=f'{key[2]}.*--encoding'):
+            read(key[0], path, key[1])
+    clips = read(key[0], path, key[1], encoding='latin-1')[1]
+    assert clips[1].id == 'YoYo/é_YoYo_g25_c05.avi'
+
+
+@pytest.mark.parametrize(
+    ('key', 'published'),
+    [
+        (
+            ('vggsound', 'test', 'vggsound.csv'),
+            dict(train=183_971, test=15_496),
+        ),
+        (('vggsound', 'test', 'test.csv'), dict(train=183_730, test=15_446)),
+        # whoever made the list counted the files that were there
+        (('ucf101', 'train_split1', 'trainlist01_audio.txt'), {}),
+        (('kinetics400', 'val', 'kinetics_val.csv'), {}),
+        (('kinetics400', 'val', 'val.csv'), {}),
+    ],
+)
+def test_each_form_has_its_own_count(key, published, parse):
+    assert parse(*key[:2], text_of(key))[0].counts == published
+
+
 def test_windows_line_ends_and_byte_order_mark(parse):
     key = ('epic_kitchens_100', 'val', 'EPIC_100_validation.csv')
     text = '\ufeff' + text_of(key).replace('\n', '\r\n')
-    _, annotations = parse(*key[:2], text)
-    assert [clip.labels for clip in annotations.clips] == [(0, 2), (1, 2)]
+    _, clips, _ = parse(*key[:2], text)
+    assert [clip.labels for clip in clips] == [(0, 2), (1, 2)]
 
 
 def test_epic_kitchens_times(parse):
@@ -91,29 +143,26 @@ def test_epic_kitchens_times(parse):
 
 def test_hd_epic_keeps_known_first_actions_and_reports_the_rest(parse):
     key = ('hd_epic', 'test', 'HD_EPIC_Narrations.json')
-    _, annotations = parse(*key[:2], text_of(key))
-    assert list(by_id(annotations)) == ['P01-1', 'P01-6']
-    assert [clip.id for clip in annotations.left_out] == [
+    _, clips, left_out = parse(*key[:2], text_of(key))
+    assert list(by_id(clips)) == ['P01-1', 'P01-6']
+    assert [clip.id for clip in left_out] == [
         'P01-2',
         'P01-3',
         'P01-4',
         'P01-5',
     ]
-    assert annotations.num_rows == 6
 
 
 def test_epic_sounds_reports_what_the_authors_leave_out(parse):
     key = ('epic_sounds', 'train', 'EPIC_Sounds_train.csv')
-    _, annotations = parse(*key[:2], text_of(key))
-    assert annotations.num_rows == 2
-    ((name, reason),) = annotations.left_out
+    _, clips, ((name, reason),) = parse(*key[:2], text_of(key))
+    assert len(clips) == 1
     assert name == 'P01_03_22' and 'authors leave it out' in reason
 
 
 def test_hd_epic_sounds_names_and_shortest_clip(parse):
     key = ('hd_epic_sounds', 'test', 'HD_EPIC_Sounds.csv')
-    _, annotations = parse(*key[:2], text_of(key))
-    first, second = annotations.clips
+    first, second = parse(*key[:2], text_of(key))[1]
     assert first.names == ('P01-2024-48000-72000',)
     assert (first.start, first.end) == (1, 1.5)
     assert second.end - second.start == pytest.approx(1 / 30)
@@ -122,17 +171,17 @@ def test_hd_epic_sounds_names_and_shortest_clip(parse):
 def test_activitynet_instances_are_told_apart(parse):
     json_key = ('activitynet', 'val', 'activity_net.v1-3.min.json')
     csv_key = ('activitynet', 'val', 'val.csv')
-    official = parse('activitynet', 'val', text_of(json_key))[1].clips
-    authors = parse('activitynet', 'val', text_of(csv_key))[1].clips
+    official = parse('activitynet', 'val', text_of(json_key))[1]
+    authors = parse('activitynet', 'val', text_of(csv_key))[1]
     assert official == authors
     assert [clip.id for clip in official] == ['a1_0', 'a1_1']
-    training = parse('activitynet', 'train', text_of(json_key))[1].clips
+    training = parse('activitynet', 'train', text_of(json_key))[1]
     assert [clip.id for clip in training] == ['a2_0']
 
 
 def test_kinetics_files_are_looked_for_with_and_without_times(parse):
     key = ('kinetics400', 'val', 'val.csv')
-    first = parse(*key[:2], text_of(key))[1].clips[0]
+    first = parse(*key[:2], text_of(key))[1][0]
     assert first.names == ('-5o_ES_I_000006_000016', '-5o_ES_I')
 
 
@@ -180,7 +229,7 @@ MISTAKES = [
         'activitynet',
         'val',
         'video_id,t_start,t_end,video_duration,label\na,,4,9,BMX\n',
-        't_start or t_end is empty',
+        't_start or t_end is absent',
     ),
     (
         'activitynet',
@@ -202,7 +251,7 @@ MISTAKES = [
         "video a: the column 'subset' is empty",
     ),
     ('something_something_v2', 'val', '[]', r"starts with '\[\]'"),
-    ('kinetics400', 'val', 140_000 * 'x', 'is no table'),
+    ('kinetics400', 'val', 140_000 * 'x', 'starts with .xxxx'),
     (
         'hd_epic',
         'test',
@@ -213,7 +262,7 @@ MISTAKES = [
         'hd_epic',
         'test',
         '{"unique_narration_id": "a", "main_action_classes": [["put", 4]]}\n',
-        "line 1: verb 'put' is not a number",
+        "record 1: verb 'put' is not a number",
     ),
 ]
 
@@ -229,3 +278,24 @@ def test_a_contradicting_class_name_is_no_small_matter(parse):
     text = text_of(key).replace('x,click,16', 'x,click,17')
     with pytest.raises(BenchmarkError, match="17 is called 'click', but 'met"):
         parse(*key[:2], text)
+
+
+@pytest.mark.parametrize(
+    'count', [300, pytest.param(6000, marks=pytest.mark.slow)]
+)
+def test_mutated_files_give_clips_or_one_sentence(tmp_path, count):
+    rng = random.Random(count)
+    path = tmp_path / 'fuzz.csv'
+    for _ in range(count):
+        key = rng.choice(list(FILES))
+        data = bytearray(text_of(key).encode())
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(data) + 1)
+            insert = [b',', b'"', b'\n', b'{', b'[', b']', b'1', b'', b':']
+            insert += [b'null', b'9' * 5000, bytes([rng.randrange(256)])]
+            data[at : at + rng.randrange(8)] = rng.choice(insert)
+        path.write_bytes(data)
+        try:
+            read(key[0], path, key[1])
+        except BenchmarkError as error:
+            assert 'fuzz.csv' in str(error) and '\n' not in str(error)

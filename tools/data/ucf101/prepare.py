@@ -1,10 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Write the manifests of UCF-101; see README.md beside this file."""
+"""Write the manifests of UCF-101; see README.md next to this file."""
 
 from functools import partial
 
-from ca2st_mm.datasets.benchmarks import BenchmarkError, command_line
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, BenchmarkError, main
 from ca2st_mm.engine.launch import run_or_explain
 
 if __name__ == '__main__':
-    run_or_explain(partial(command_line.main, 'ucf101'), (BenchmarkError,))
+    run_or_explain(partial(main, BENCHMARKS['ucf101']), (BenchmarkError,))

@@ -10,10 +10,8 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from mmengine.device import get_device
-
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.inputs import InputError, videos_below
+from ca2st_mm.apis.many_files import InputError, videos_below
 from ca2st_mm.engine.launch import (
     UsageError,
     run_or_explain,
@@ -90,7 +88,7 @@ def load(args: argparse.Namespace) -> tuple[str, Recognizer]:
         raise UsageError('name both CONFIG and CHECKPOINT, or use --model')
     if args.model and args.config:
         raise UsageError('name either CONFIG and CHECKPOINT, or --model')
-    device = usable_device(args.device or get_device())
+    device = args.device and usable_device(args.device)
     try:
         if args.model:
             return Path(args.model).stem, Recognizer.from_pretrained(

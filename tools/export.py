@@ -21,21 +21,21 @@ from mmengine.config import Config
 from torch import nn
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.class_names import names_of_model
 from ca2st_mm.apis.models import build_model
-from ca2st_mm.apis.samples import dataset_of
+from ca2st_mm.apis.prediction import names_of_model
+from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.engine.preflight import MissingFileError
 from ca2st_mm.export import (
     FORMATS,
     ExportableRecognizer,
     ExportError,
+    GraphInput,
     MissingPackageError,
-    Stream,
     check_packages,
     compare,
     describe,
-    streams_of,
+    inputs_of,
     trace,
 )
 from ca2st_mm.zoo import ZooError
@@ -78,9 +78,8 @@ def parse_args() -> argparse.Namespace:
         '--batches',
         type=int,
         nargs='+',
-        default=(1, 2, 5),
         metavar='VIEWS',
-        help='numbers of views that --check tries',
+        help='numbers of views that --check tries; default: 1 2 5',
     )
     parser.add_argument(
         '--tolerance',
@@ -89,6 +88,9 @@ def parse_args() -> argparse.Namespace:
         + ', '.join(f'{v:g} for {k}' for k, v in TOLERANCES.items()),
     )
     args = parser.parse_args()
+    if not args.check and (args.batches or args.tolerance):
+        parser.error('--batches and --tolerance are those of a --check')
+    args.batches = args.batches or (1, 2, 5)
     if min(args.batches) < 1:
         parser.error('--batches are numbers of views, at least 1')
     if args.device.startswith('cuda') and not torch.cuda.is_available():
@@ -122,7 +124,7 @@ def load(
 
 
 def check(
-    args: argparse.Namespace, model: nn.Module, streams: Sequence[Stream]
+    args: argparse.Namespace, model: nn.Module, inputs: Sequence[GraphInput]
 ) -> bool:
     """Print how far the written file is from the model; whether it passes."""
     run = FORMATS[args.format].read(args.out, args.device)
@@ -131,7 +133,7 @@ def check(
         f'{"same best class":>17}'
     )
     passed = True
-    for row in compare(model, run, streams, args.batches):
+    for row in compare(model, run, inputs, args.batches):
         passed = passed and row.passes(args.tolerance)
         print(
             f'{row.views:>5}  {row.output:8}{row.difference:>20.2e}'
@@ -151,18 +153,18 @@ def main() -> None:
         raise MissingFileError(f'There is no config file {args.config}')
     config = Config.fromfile(args.config)
     model, class_names = load(args, config)
-    streams = streams_of(model, config)
-    module = ExportableRecognizer(model, streams, getattr(torch, args.dtype))
-    program = trace(module, streams, args.device)
+    inputs = inputs_of(model, config)
+    module = ExportableRecognizer(model, inputs, getattr(torch, args.dtype))
+    program = trace(module, inputs, args.device)
     checkpoint = None if args.checkpoint == RANDOM else args.checkpoint
     args.out.parent.mkdir(parents=True, exist_ok=True)
     form.write(
         program,
         args.out,
-        describe(module, streams, config, class_names, checkpoint),
+        describe(module, inputs, config, class_names, checkpoint),
     )
     print(f'{args.out.stat().st_size / 1e6:.1f} MB written to {args.out}')
-    if args.check and not check(args, model, streams):
+    if args.check and not check(args, model, inputs):
         sys.exit(1)
 
 

@@ -19,13 +19,13 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.feature_files import (
+from ca2st_mm.apis.features import (
     FORMATS,
     ROWS,
     FeatureWriter,
+    check_layers,
     clips_of,
 )
-from ca2st_mm.apis.features import check_layers, experts_of
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.hashing import sha256_of_bytes
 from ca2st_mm.utils.tensor_hashing import sha256_of_tensors
@@ -73,7 +73,7 @@ def main() -> None:
     clips = clips_of(args.sources, args.data_root)
     config = Config.fromfile(args.config)
     recognizer = Recognizer.from_config(config, args.checkpoint, args.device)
-    check_layers(experts_of(recognizer.model.backbone), args.layer)
+    check_layers(recognizer.model.backbone, args.layer)
     writer = FeatureWriter(
         recognizer,
         args.out,

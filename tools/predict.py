@@ -1,36 +1,33 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Name what happens in videos: ``python tools/predict.py VIDEO --model ...``.
+"""Predict classes of videos: ``python tools/predict.py VIDEO --model ...``.
 
-Sources are files, folders, addresses (https://...), a webcam (webcam:0), or
-a file read as if it were a camera (camera:FILE).
+Sources are files, folders, URLs (https://...), a webcam (webcam:0), or a file
+read as if it were a camera (camera:FILE).
 """
 
 import argparse
+import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 from mmengine.config import Config, DictAction
-from mmengine.device import get_device
 from tqdm import tqdm
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.camera import camera_jobs, is_camera
-from ca2st_mm.apis.jobs import find_jobs
-from ca2st_mm.apis.many import Failure, predict_each
-from ca2st_mm.apis.model_parts import parts_of
-from ca2st_mm.apis.predicted_senses import classify_with_senses
-from ca2st_mm.apis.prediction import Prediction
-from ca2st_mm.apis.tables import (
+from ca2st_mm.apis.many_files import find_jobs, predict_each
+from ca2st_mm.apis.modality_contributions import parts_of
+from ca2st_mm.apis.prediction import Failure, Prediction
+from ca2st_mm.apis.prediction_tables import (
+    audio_note,
     csv_table,
     explanation,
     json_list,
-    senses_table,
+    modalities_table,
     summary,
 )
-from ca2st_mm.apis.windows import check_lengths
+from ca2st_mm.apis.windows import CAMERA_WINDOW, is_camera
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.engine.launch import (
     UsageError,
@@ -40,12 +37,7 @@ from ca2st_mm.engine.launch import (
 from ca2st_mm.visualization.annotated_video import annotate, caption_of
 from ca2st_mm.zoo import ZooError
 
-CAMERA_WINDOW = 2.0
 CONTAINERS = '.mp4', '.mkv', '.mov'
-NO_SOUND = dict(
-    silence='the model heard silence',
-    drop='the model went without its audio expert',
-)
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,18 +61,29 @@ def parse_args() -> argparse.Namespace:
         help='changes to --config, as key.subkey=value ...',
     )
     model.add_argument('--device', help='e.g. cpu, cuda; default: the best')
-    model.add_argument('--batch-size', type=positive, default=1)
+    model.add_argument(
+        '--batch-size', type=whole, help='clips at once; default: 1'
+    )
     answer = parser.add_argument_group('answer')
-    answer.add_argument('--top-k', type=positive, default=5)
+    answer.add_argument('--top-k', type=whole, default=5)
+    answer.add_argument(
+        '--missing-audio',
+        choices=('raise', 'silence', 'drop'),
+        help='what is done about a clip without audio: an error, silence in '
+        'its place, or without the audio expert; default: as the config says',
+    )
     answer.add_argument(
         '--explain',
         action='store_true',
         help='also print which frames and seconds were used',
     )
     answer.add_argument(
-        '--senses',
+        '--modalities',
         action='store_true',
-        help='also ask sound, picture and all but one expert alone',
+        help='also the answers of each modality alone and without each expert',
+    )
+    answer.add_argument(
+        '--senses', action='store_true', help=argparse.SUPPRESS
     )
     answer.add_argument('--json', metavar='OUT', help='write a JSON list')
     answer.add_argument('--csv', metavar='OUT', help='write a CSV table')
@@ -90,19 +93,30 @@ def parse_args() -> argparse.Namespace:
         help='write the one video named with its predictions on it',
     )
     long = parser.add_argument_group('long files and cameras')
-    long.add_argument('--window', type=float, help='seconds of a window')
+    long.add_argument('--window', type=seconds, help='seconds of a window')
     long.add_argument(
         '--stride',
-        type=float,
+        type=seconds,
         help='seconds from one window to the next; default: --window',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.senses:
+        print('--senses is now called --modalities', file=sys.stderr)
+        args.modalities = True
+    return args
 
 
-def positive(text: str) -> int:
+def whole(text: str) -> int:
     """A whole number from 1 on."""
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f'{value} is below 1')
+    return value
+
+
+def seconds(text: str) -> float:
+    """A length of time above 0."""
+    if not 0 < (value := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f'{text} is no length above 0 s')
     return value
 
 
@@ -110,119 +124,77 @@ def check(args: argparse.Namespace) -> None:
     """Refuse flags that do not go together, and fill in the rest.
 
     Raises:
-        UsageError: Says which, and the cure.
+        UsageError: Says which, and what to do.
     """
-    if bool(args.model) == bool(args.config and args.checkpoint):
+    if args.model and (args.config or args.checkpoint):
+        raise UsageError(
+            '--model is a whole model; leave --config and --checkpoint out'
+        )
+    if not args.model and not (args.config and args.checkpoint):
         raise UsageError('name either --model, or --config and --checkpoint')
     if args.cfg_options and not args.config:
         raise UsageError('--cfg-options changes a --config; name one')
-    check_lengths_of(args)
+    cameras = [name for name in args.sources if is_camera(name)]
+    if cameras and len(args.sources) > 1:
+        raise UsageError(f'{cameras[0]} goes alone; leave the others out')
+    if cameras and args.batch_size not in (None, 1):
+        raise UsageError(
+            'a camera is answered window by window; leave --batch-size out'
+        )
+    if cameras:
+        args.window = args.window or CAMERA_WINDOW
+    if args.stride and not args.window:
+        raise UsageError('--stride needs --window')
     alone = len(args.sources) == 1 and os.path.isfile(args.sources[0])
     if args.annotate and not alone:
         raise UsageError('--annotate takes one file; name one that is there')
     if args.annotate and not args.annotate.endswith(CONTAINERS):
         raise UsageError(f'--annotate writes {" or ".join(CONTAINERS)}')
-    for path in filter(None, (args.csv, args.json)):
+    for path in filter(None, (args.csv, args.json, args.annotate)):
         if not os.path.isdir(os.path.dirname(path) or '.'):
-            raise UsageError(f'the folder of {path} is not there; make it')
-
-
-def check_lengths_of(args: argparse.Namespace) -> None:
-    """Check and fill in --window and --stride.
-
-    Raises:
-        UsageError: If they do not fit.
-    """
-    cameras = [name for name in args.sources if is_camera(name)]
-    if cameras and len(args.sources) > 1:
-        raise UsageError(f'{cameras[0]} goes alone; leave the others out')
-    if cameras:
-        args.window = args.window or CAMERA_WINDOW
-        # Every answer is wanted as soon as it can be had.
-        args.batch_size = 1
-    elif args.stride and not args.window:
-        raise UsageError('--stride needs --window')
-    args.stride = args.stride or args.window
-    if args.window is not None:
-        try:
-            check_lengths(args.window, args.stride)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+            raise UsageError(f'there is no folder for {path}; make it')
 
 
 def load(args: argparse.Namespace) -> Recognizer:
     """Build the recognizer that the flags name.
 
     Raises:
-        UsageError: If there is none.
+        UsageError: If there is none, or it cannot do what is asked.
     """
-    device = usable_device(args.device or get_device())
+    device = args.device and usable_device(args.device)
     if args.config and not os.path.isfile(args.config):
         raise UsageError(f'there is no config file {args.config}')
     try:
         if args.model:
-            return Recognizer.from_pretrained(args.model, device)
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options)
-        return Recognizer.from_config(cfg, args.checkpoint, device)
+            recognizer = Recognizer.from_pretrained(args.model, device)
+        else:
+            cfg = Config.fromfile(args.config)
+            cfg.merge_from_dict(args.cfg_options)
+            recognizer = Recognizer.from_config(cfg, args.checkpoint, device)
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
-
-
-def check_senses(recognizer: Recognizer) -> None:
-    """Refuse --senses for a model that has only one.
-
-    Raises:
-        UsageError: Says so.
-    """
-    try:
-        parts_of(recognizer.model)
-    except ValueError as error:
-        raise UsageError(f'--senses: {error}') from error
-
-
-def answers(
-    recognizer: Recognizer, args: argparse.Namespace, folder: str
-) -> Iterator[Prediction | Failure]:
-    """Predict all sources, under a progress bar in a terminal."""
-    options = dict(
-        top_k=args.top_k,
-        batch_size=args.batch_size,
-        classify=classify_with_senses if args.senses else Recognizer.classify,
-    )
-    if is_camera(args.sources[0]):
-        [name] = args.sources
+    if args.missing_audio and recognizer.pipeline.missing_audio is None:
+        raise UsageError('--missing-audio: the model does not use audio')
+    if args.missing_audio == 'drop' and (why := recognizer.why_not_drop()):
+        raise UsageError(f'--missing-audio drop: {why}')
+    if args.modalities:
         try:
-            jobs = camera_jobs(name, args.window, args.stride)
-            yield from predict_each(recognizer, jobs, **options)
-        except MediaError as error:
-            yield Failure(name, None, None, error.reason)
-        return
-    found = find_jobs(args.sources, folder, args.window, args.stride)
-    yield from found.failures
-    # No bar where nobody watches.
-    with tqdm(total=len(found), unit='clip', disable=None) as bar:
-        for answer in predict_each(recognizer, found, **options):
-            bar.update()
-            yield answer
+            parts_of(recognizer.model)
+        except ValueError as error:
+            raise UsageError(f'--modalities: {error}') from error
+    return recognizer
 
 
-def show(
-    answer: Prediction | Failure, recognizer: Recognizer, explain: bool
-) -> None:
+def show(answer: Prediction | Failure, explain: bool) -> None:
     """Print one answer."""
     if isinstance(answer, Failure):
         tqdm.write(f'{named(answer)}: {answer.reason}', file=sys.stderr)
         return
     tqdm.write(summary(answer))
-    if answer.views.has_sound is False:
-        policy = recognizer.pipeline.missing_sound
-        tqdm.write(
-            f'  it has no sound: {NO_SOUND[policy]} '
-            f'(LoadAudio(missing={policy!r}) in the config)'
-        )
-    if answer.senses:
-        tqdm.write(senses_table(answer.senses))
+    if note := audio_note(answer):
+        tqdm.write(f'  {note}')
+    if answer.modalities:
+        tqdm.write(modalities_table(answer.modalities))
     if explain:
         tqdm.write(explanation(answer.views))
 
@@ -239,19 +211,27 @@ def main() -> None:
     args = parse_args()
     check(args)
     recognizer = load(args)
-    if args.senses:
-        check_senses(recognizer)
     failed, captions = False, []
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        writers = (csv_table, args.csv), (json_list, args.json)
-        tables = [
-            stack.enter_context(make(path)) for make, path in writers if path
+        files = (csv_table, args.csv), (json_list, args.json)
+        writers = [
+            stack.enter_context(make(path)) for make, path in files if path
         ]
-        for answer in answers(recognizer, args, folder):
-            show(answer, recognizer, args.explain)
-            for table in tables:
-                table.write(answer)
+        jobs = find_jobs(args.sources, folder, args.window, args.stride)
+        answers = predict_each(
+            recognizer,
+            jobs,
+            args.top_k,
+            args.batch_size or 1,
+            args.missing_audio,
+            args.modalities,
+        )
+        # No bar where nobody watches.
+        for answer in tqdm(answers, unit='clip', disable=None):
+            show(answer, args.explain)
+            for write in writers:
+                write(answer)
             failed = failed or isinstance(answer, Failure)
             if args.annotate:
                 captions.append(caption_of(answer))

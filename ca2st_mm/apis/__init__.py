@@ -1,17 +1,25 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Doors for users: models by name, predictions, publishing of weights."""
+"""For users: models by name, predictions, publishing of weights."""
 
-from .array_clip import ArrayClip
-from .modality import WhichSense, which_sense
+from .modality_contributions import (
+    ModalityContributions,
+    modality_contributions,
+)
 from .models import get_config, get_model, list_models, load_weights
 from .prediction import Prediction, Views
 from .publishing import is_delta, publish
 from .recognizer import Recognizer
+from .sources import ArrayClip, VideoAndAudio
+
+# The names before version 0.5.
+WhichSense, which_sense = ModalityContributions, modality_contributions
 
 __all__ = [
     'ArrayClip',
+    'ModalityContributions',
     'Prediction',
     'Recognizer',
+    'VideoAndAudio',
     'Views',
     'WhichSense',
     'get_config',
@@ -19,6 +27,7 @@ __all__ = [
     'is_delta',
     'list_models',
     'load_weights',
+    'modality_contributions',
     'publish',
     'which_sense',
 ]

@@ -1,23 +1,34 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What a model knows before it names a class."""
+"""Features of clips, and one file of them for each clip."""
 
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 
-from .recognizer import Recognizer
-from .scores import head_output
+from ca2st_mm.datasets.file_jobs import Done, make_files
+from ca2st_mm.datasets.manifest import read_annotations
+from ca2st_mm.datasets.transcode import finished_or_nothing
+from ca2st_mm.models.backbones import MultiExpertBackbone
+from ca2st_mm.utils.records import read_record, write_record
 
-# Features that classifiers read, by the name of the classifier in its head.
-FUSED = {'fc_cls': 'fused', 'fc_verb': 'fused_verb', 'fc_noun': 'fused_noun'}
+from .recognizer import Recognizer
+from .sources import VideoAndAudio
+from .windows import extent_of
+
 # What an expert alone is called.
 ALONE = 'expert'
+SETTINGS = 'features.json'
+LISTS = ('.csv', '.txt')
 
 Features = dict[str, np.ndarray]
+Span = tuple[float | None, float | None]
 
 
 @torch.no_grad()
@@ -29,7 +40,7 @@ def extract(
     """Features of prepared samples, in one batch.
 
     Args:
-        recognizer: Whose features.
+        recognizer: The model.
         samples: What :meth:`Recognizer.prepare` returns.
         layers: Layers whose tokens are wanted, from 0.
 
@@ -43,120 +54,303 @@ def extract(
 
     Raises:
         ValueError: If the model has no such layer.
+
+    Example:
+        >>> samples = [recognizer.prepare('clip.mp4')]
+        >>> extract(recognizer, samples)['fused'].shape
+        (1, 16)
     """
     model = recognizer.model
-    experts = experts_of(model.backbone)
-    check_layers(experts, layers)
-    data = recognizer.batch(samples)
-    found: dict[str, list[Tensor]] = {}
-    with (
-        _recorded_pools(model, found),
-        _recorded_tokens(experts, layers, found),
-        _recorded_fusions(model.cls_head, found),
-    ):
-        head_output(model, data['inputs'])
+    check_layers(model.backbone, layers)
+    inputs = recognizer.batch(samples)['inputs']
+    if isinstance(model.backbone, MultiExpertBackbone):
+        output, _ = model.extract_feat(
+            inputs, test_mode=True, return_tokens=tuple(layers)
+        )
+        features = dict(getattr(output, 'features', output))
+        tokens = getattr(output, 'tokens', {})
+        fused = _fused(model.cls_head, features)
+    else:
+        feature, _ = model.extract_feat(inputs, test_mode=True)
+        features, fused = {ALONE: feature}, {'fused': feature}
+        tokens = _tokens_of_one(model.backbone, inputs, layers)
     rows = len(samples)
-    # Chunks of views (`max_testing_views`) come one after the other.
-    stacked = {
-        name: torch.cat(parts).float().unflatten(0, (rows, -1))
-        for name, parts in found.items()
+    found = {
+        name: value.float().reshape(rows, -1, value.shape[-1])
+        for name, value in {**features, **fused}.items()
     }
-    _forget_absent(stacked)
+    found |= {
+        f'{name}.layer{layer}': value.float().unflatten(0, (rows, -1))
+        for (name, layer), value in tokens.items()
+    }
+    # NaN for what was computed from the stand-in of a missing input.
+    for flag in [name for name in found if name.endswith('_present')]:
+        expert = flag.removesuffix('_present')
+        absent = found.pop(flag)[..., 0] == 0
+        for name, value in found.items():
+            if name == expert or name.startswith(f'{expert}.layer'):
+                value[absent] = torch.nan
     return {
         name: (value if '.layer' in name else value.mean(1)).cpu().numpy()
-        for name, value in stacked.items()
+        for name, value in found.items()
     }
 
 
-def check_layers(experts: Mapping[str, Any], layers: Sequence[int]) -> None:
-    """Raise ``ValueError`` unless all experts have these layers."""
-    depth = min(expert.num_layers for expert in experts.values())
+def check_layers(backbone: nn.Module, layers: Sequence[int]) -> None:
+    """Raise ``ValueError`` unless a backbone has these layers."""
+    depth = backbone.num_layers
     if wrong := [layer for layer in layers if not 0 <= layer < depth]:
         raise ValueError(
             f'the model has the layers 0 to {depth - 1}, got {wrong}'
         )
 
 
-def experts_of(backbone: nn.Module) -> Mapping[str, Any]:
-    """The experts of a backbone by name; a lone one is called 'expert'."""
-    return dict(getattr(backbone, 'experts', {ALONE: backbone}))
+def _fused(
+    head: nn.Module, features: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """What each classifier of a head reads."""
+    if hasattr(head, 'fusions'):
+        return {
+            f'fused_{task}': head.fusions[head.fusion_of[task]](features)
+            for task in head.sizes
+        }
+    if hasattr(head, 'fusion'):
+        return {'fused': head.fusion(features)}
+    return {}
 
 
-def _forget_absent(features: dict[str, Tensor]) -> None:
-    """NaN for what was computed from a stand-in of a missing input."""
-    for flag in [name for name in features if name.endswith('_present')]:
-        expert = flag.removesuffix('_present')
-        absent = features.pop(flag)[..., 0] == 0
-        for name, value in features.items():
-            if name == expert or name.startswith(f'{expert}.layer'):
-                value[absent] = torch.nan
+def _tokens_of_one(
+    expert: nn.Module, inputs: Any, layers: Sequence[int]
+) -> dict[tuple[str, int], Tensor]:
+    """Tokens of a lone expert after layers, (batch * views, T, P + N, C)."""
+    found = {}
+    if not layers:
+        return found
+    tokens = expert.embed(inputs.flatten(0, 1))
+    for layer in range(max(layers) + 1):
+        tokens = expert.forward_attn(tokens, layer)
+        tokens = expert.forward_ffn(tokens, layer)
+        if layer in layers:
+            found[ALONE, layer] = tokens
+    return found
 
 
-@contextmanager
-def _recorded_pools(
-    model: nn.Module, found: dict[str, list[Tensor]]
-) -> Iterator[None]:
-    """Note what the backbone gives to the head."""
+class Clip(NamedTuple):
+    """What one file of features is made of.
 
-    def note(module: nn.Module, args: Any, output: Any) -> None:
-        pooled = output if isinstance(output, Mapping) else {ALONE: output}
-        for name, feature in pooled.items():
-            found.setdefault(name, []).append(feature)
-
-    hook = model.backbone.register_forward_hook(note)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-@contextmanager
-def _recorded_fusions(
-    head: nn.Module, found: dict[str, list[Tensor]]
-) -> Iterator[None]:
-    """Note what the classifiers of a head read."""
-
-    def noting(name: str) -> Callable:
-        return lambda module, args: found.setdefault(name, []).append(args[0])
-
-    hooks = [
-        getattr(head, classifier).register_forward_pre_hook(noting(name))
-        for classifier, name in FUSED.items()
-        if hasattr(head, classifier)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@contextmanager
-def _recorded_tokens(
-    experts: Mapping[str, Any],
-    layers: Sequence[int],
-    found: dict[str, list[Tensor]],
-) -> Iterator[None]:
-    """Note the tokens that leave layers.
-
-    The halves of a layer are methods of the expert, on which no hook of
-    PyTorch fires; for the time being the instance has one that notes.
+    Attributes:
+        name: Of the file to write, without extension.
+        video: The media file.
+        audio: The file of its audio, if that is another one.
+        start: First second; None for the beginning.
+        end: Last second; None for the end.
     """
 
-    def noting(name: str, half: Callable) -> Callable:
-        def forward_ffn(tokens: Tensor, layer: int) -> Tensor:
-            tokens = half(tokens, layer)
-            if layer in layers:
-                key = f'{name}.layer{layer}'
-                found.setdefault(key, []).append(tokens)
-            return tokens
+    name: str
+    video: str
+    audio: str | None = None
+    start: float | None = None
+    end: float | None = None
 
-        return forward_ffn
 
-    for name, expert in experts.items():
-        expert.forward_ffn = noting(name, expert.forward_ffn)
-    try:
-        yield
-    finally:
-        for expert in experts.values():
-            del expert.forward_ffn
+def clips_of(names: Sequence[str], root: str | None = None) -> list[Clip]:
+    """The clips that files and annotation files stand for.
+
+    Args:
+        names: Media files, or manifests (``.csv``, ``.txt``).
+        root: Folder that the names in manifests are relative to; None for
+            that of each manifest.
+
+    Raises:
+        ValueError: If a manifest is not understood, or two clips would be
+            written to one file; names them.
+        FileNotFoundError: If a manifest is not there.
+    """
+    clips: list[Clip] = []
+    for name in names:
+        if name.endswith(LISTS):
+            folder = Path(name).parent if root is None else Path(root)
+            clips += _listed(name, folder)
+        else:
+            clips.append(Clip(Path(name).stem, name))
+    seen: dict[str, Clip] = {}
+    for clip in clips:
+        other = seen.setdefault(clip.name, clip)
+        if other is not clip:
+            raise ValueError(
+                f"the features of '{other.video}' and '{clip.video}' would "
+                f"both be called '{clip.name}'; give them to two runs with "
+                "different --out, or a manifest with a column 'id'"
+            )
+    return clips
+
+
+def _listed(path: str, folder: Path) -> Iterator[Clip]:
+    for row in read_annotations(path, {}):
+        name = row['id'] or str(Path(row['file']).with_suffix(''))
+        if row['id'] is None and (row['start'], row['end']) != (None, None):
+            name = f'{name}_{row["start"] or 0:g}_{row["end"] or "end"}'
+        audio = row['audio'] and str(folder / row['audio'])
+        video = str(folder / row['file'])
+        yield Clip(name, video, audio, row['start'], row['end'])
+
+
+def whole_clip(clip: Clip) -> list[Span]:
+    """One row for a clip."""
+    return [(clip.start, clip.end)]
+
+
+def every_second(clip: Clip) -> list[Span]:
+    """A row for each second of a clip; the last one may be shorter.
+
+    Raises:
+        MediaError: If the file cannot be read.
+    """
+    extent = extent_of(clip.video)
+    start = extent.start if clip.start is None else clip.start
+    end = min(extent.end, math.inf if clip.end is None else clip.end)
+    # A last row that would show no new frame is left out.
+    count = max(math.ceil(end - start - extent.tick / 2), 1)
+    return [(start + i, min(start + i + 1, end)) for i in range(count)]
+
+
+ROWS: dict[str, Callable[[Clip], list[Span]]] = {
+    'clip': whole_clip,
+    'second': every_second,
+}
+
+
+def _write_npz(
+    path: str, tensors: Features, metadata: Mapping[str, str]
+) -> None:
+    # NumPy's archive has no metadata; it is the entry `metadata`, JSON.
+    np.savez(path, metadata=np.array(json.dumps(metadata)), **tensors)
+
+
+def _write_safetensors(
+    path: str, tensors: Features, metadata: Mapping[str, str]
+) -> None:
+    save_file(tensors, path, metadata=dict(metadata))
+
+
+FORMATS: dict[str, Callable[[str, Features, Mapping[str, str]], None]] = {
+    'npz': _write_npz,
+    'safetensors': _write_safetensors,
+}
+
+
+class FeatureWriter:
+    """Writes a file of features for each clip, but for those there already.
+
+    Every file holds what :func:`extract` returns, ``start`` and ``end``
+    (rows,), float64 seconds on the file's clock, and for a model that uses
+    audio ``has_audio`` (rows,), bool.
+
+    Args:
+        recognizer: The model.
+        folder: Where the files go.
+        per: 'clip' or 'second': what a row is.
+        form: 'npz' or 'safetensors'.
+        layers: Layers whose tokens are wanted.
+        batch_size: How many rows go through the model at once.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        folder: str | Path,
+        per: str = 'clip',
+        form: str = 'npz',
+        layers: Sequence[int] = (),
+        batch_size: int = 8,
+    ) -> None:
+        self.recognizer, self.folder = recognizer, Path(folder)
+        self.rows, self.form = ROWS[per], form
+        self.layers, self.batch_size = tuple(layers), batch_size
+        self.settings = dict(per=per, layers=list(layers))
+
+    def claim_folder(self, model: Mapping[str, Any]) -> None:
+        """Note how the files are made, or see that it was the same way.
+
+        Args:
+            model: What tells the model from another one.
+
+        Raises:
+            ValueError: If the folder holds features made another way.
+        """
+        settings = {**self.settings, **model}
+        path = self.folder / SETTINGS
+        if path.is_file():
+            found = read_record(path)
+            other = [k for k in settings if found.get(k) != settings[k]]
+            if other:
+                raise ValueError(
+                    f'{self.folder} holds features of another '
+                    f'{" and ".join(other)}; choose another folder'
+                )
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_record(path, settings)
+
+    def write_all(self, clips: Sequence[Clip]) -> Iterator[Done]:
+        """Write what is not there yet.
+
+        Args:
+            clips: What :func:`clips_of` found.
+
+        Yields:
+            A report for each clip; a bad file is a fault that names it.
+        """
+        by_target = {
+            str(self.folder / f'{clip.name}.{self.form}'): clip
+            for clip in clips
+        }
+
+        def make(target: str) -> None:
+            self.write(by_target[target], target)
+
+        # The model takes all cores; a second thread would only add memory.
+        yield from make_files(list(by_target), make, num_workers=1)
+
+    def write(self, clip: Clip, path: str) -> None:
+        """Write the features of one clip.
+
+        Args:
+            clip: The clip.
+            path: The file; it appears when it is complete.
+
+        Raises:
+            FileNotFoundError: If there is no such media file.
+            SampleFault: If it cannot be used.
+        """
+        source = clip.video
+        if clip.audio is not None:
+            source = VideoAndAudio(clip.video, clip.audio)
+        if not Path(clip.video).is_file():
+            raise FileNotFoundError(f"there is no file '{clip.video}'")
+        spans = self.rows(clip)
+        parts, has_audio = [], []
+        for first in range(0, len(spans), self.batch_size):
+            samples = [
+                self.recognizer.prepare(source, *span)
+                for span in spans[first : first + self.batch_size]
+            ]
+            parts.append(extract(self.recognizer, samples, self.layers))
+            has_audio += [s['data_samples'].views.has_audio for s in samples]
+        tensors = {
+            name: np.concatenate([part[name] for part in parts])
+            for name in parts[0]
+        }
+        tensors |= _times(clip, spans)
+        if None not in has_audio:
+            tensors['has_audio'] = np.array(has_audio)
+        with finished_or_nothing(path) as part:
+            FORMATS[self.form](part, tensors, dict(source=clip.video))
+
+
+def _times(clip: Clip, spans: Sequence[Span]) -> Features:
+    """Start and end of every row, with open ends closed."""
+    extent = extent_of(clip.video)
+    starts = [extent.start if start is None else start for start, _ in spans]
+    ends = [extent.end if end is None else end for _, end in spans]
+    return dict(start=np.array(starts, float), end=np.array(ends, float))

@@ -1,50 +1,79 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What a recognizer answers, and what it looked at for it."""
+"""What a recognizer answers: ranked classes, and what they are called."""
 
-from collections.abc import Mapping, Sequence
+import json
+import os.path as osp
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, class_names
+from ca2st_mm.utils.class_names import resolve_class_names
 
 # (name, probability), best first.
 Ranking = tuple[tuple[str, float], ...]
+# Class names by task: 'label', or 'verb' and 'noun'.
+Names = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Views:
-    """The frames and the sound that a model was given.
+    """The frames and the audio that a model was given.
 
     Attributes:
         frames: Frame numbers, (num_clips, clip_len), counted from the first
-            frame of the span; None without pictures.
+            frame of the span; None without video.
         seconds: When they are shown, on the file's clock, same shape; None
             if unknown.
-        sound: Start and end of each stretch of sound that was heard, in
+        audio: Start and end of each stretch of audio that was used, in
             seconds on the file's clock, (num_stretches, 2); None without
-            sound.
-        has_sound: Whether the source has sound; None if nobody looked,
-            because the model does not listen.
+            audio.
+        has_audio: Whether the source has audio; None if that is unknown,
+            because the model does not use audio.
     """
 
     frames: np.ndarray | None
     seconds: np.ndarray | None
-    sound: np.ndarray | None
-    has_sound: bool | None
+    audio: np.ndarray | None
+    has_audio: bool | None
+
+    @classmethod
+    def of(cls, results: Mapping[str, Any]) -> 'Views':
+        """Read what a pipeline chose off its results before packing."""
+        frames = seconds = audio = None
+        if 'frame_inds' in results:
+            shape = results.get('num_clips', 1), -1
+            numbers = np.reshape(results['frame_inds'], shape)
+            frames = numbers - results.get('start_index', 0)
+            if 'frame_stamps' in results:
+                seconds = results['frame_stamps'][numbers]
+        has_audio = results.get('has_audio')
+        if has_audio and 'audios_times' in results:
+            # The windows of the spectrograms, without their padding.
+            windows = np.asarray(results['audios_times'], np.float64)
+            windows = np.unique(windows, axis=0)
+            windows = windows + results.get('time_origin', 0.0)
+            start = results['audio_start']
+            end = start + len(results['waveform']) / results['sample_rate']
+            audio = np.clip(windows, start, end)
+        return cls(frames, seconds, audio, has_audio)
 
 
 @dataclass(frozen=True)
-class SenseAnswer:
-    """What a part of the model answers alone.
+class PartAnswer:
+    """What a part of a model answers alone.
 
     Attributes:
-        part: 'sound alone', 'picture alone' or 'without <expert>'.
+        part: 'video alone', 'audio alone' or 'without <expert>'.
         task: ``label``, ``verb`` or ``noun``.
-        label: Its best name; None if it cannot answer.
-        score: The probability of that name.
-        change: Probability of the whole model's best name with the part
+        label: Its best class; None if it cannot answer.
+        score: The probability of that class.
+        change: Probability of the whole model's best class with the part
             alone, minus the one with the whole model.
         unknown: Why it cannot answer; None if it can.
     """
@@ -65,11 +94,14 @@ class Prediction:
         source: The file, or the name of the arrays.
         start: First second of the span; None for the beginning.
         end: Last second of the span; None for the end.
-        ranked: Names with probabilities, best first, by task: ``label``, or
-            ``verb``, ``noun`` and ``action``.
+        ranked: Class names with probabilities, best first, by task:
+            ``label``, or ``verb``, ``noun`` and ``action``.
         logits: Float32 (num_views, num_classes) by task, before averaging.
-        views: What was looked at and listened to.
-        senses: What parts of the model answer alone, if they were asked.
+        views: The frames and the audio that were used.
+        left_out: Experts that had no part in the answer, because the source
+            lacks their input.
+        modalities: What parts of the model answer alone, if that was asked
+            for.
     """
 
     source: str
@@ -78,7 +110,8 @@ class Prediction:
     ranked: Mapping[str, Ranking]
     logits: Mapping[str, np.ndarray]
     views: Views
-    senses: tuple[SenseAnswer, ...] = ()
+    left_out: tuple[str, ...] = ()
+    modalities: tuple[PartAnswer, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for JSON; all but the logits."""
@@ -96,36 +129,46 @@ class Prediction:
             end=self.end,
             ranked=ranked,
             views=views,
-            senses=[dict(vars(answer)) for answer in self.senses],
+            left_out=list(self.left_out),
+            modalities=[dict(vars(answer)) for answer in self.modalities],
         )
 
 
-def views_of(results: Mapping[str, Any]) -> Views:
-    """Note what a pipeline chose.
+class Job(NamedTuple):
+    """A source, or a span of it, that is to be predicted.
 
-    Args:
-        results: The sample before it is packed.
+    Attributes:
+        source: As :meth:`Recognizer.prepare` takes it.
+        start: First second wanted; None for the beginning.
+        end: Last second wanted; None for the end.
+        shown: ``source``, ``start`` and ``end`` as the answer shows them.
     """
-    frames = seconds = sound = None
-    if 'frame_inds' in results:
-        shape = results.get('num_clips', 1), -1
-        numbers = np.reshape(results['frame_inds'], shape)
-        frames = numbers - results.get('start_index', 0)
-        if 'frame_stamps' in results:
-            seconds = results['frame_stamps'][numbers]
-    has_sound = results.get('has_audio')
-    if has_sound and 'audios_times' in results:
-        sound = _heard(results)
-    return Views(frames, seconds, sound, has_sound)
+
+    source: Any
+    start: float | None
+    end: float | None
+    shown: Mapping[str, Any]
 
 
-def _heard(results: Mapping[str, Any]) -> np.ndarray:
-    """The windows of the spectrograms, without their padding."""
-    windows = np.asarray(results['audios_times'], np.float64)
-    windows = np.unique(windows, axis=0) + results.get('time_origin', 0.0)
-    start = results['audio_start']
-    end = start + len(results['waveform']) / results['sample_rate']
-    return np.clip(windows, start, end)
+@dataclass(frozen=True)
+class Failure:
+    """A source, or a span of it, that could not be predicted.
+
+    Attributes:
+        source: The file, or the name of the arrays.
+        start: First second of the span; None for the beginning.
+        end: Last second of the span; None for the end.
+        reason: Why, without the name.
+    """
+
+    source: str
+    start: float | None
+    end: float | None
+    reason: str
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dict(vars(self))
 
 
 def rank(
@@ -160,12 +203,113 @@ def rank(
     return ranked
 
 
-def _best(scores: Tensor, name: Any, top_k: int) -> Ranking:
+def _best(scores: Tensor, name: Callable[[int], str], top_k: int) -> Ranking:
     found = scores.sort(descending=True, stable=True)
-    values, numbers = found.values[:top_k], found.indices[:top_k]
-    return tuple(
-        (name(number), value)
-        for number, value in zip(
-            numbers.tolist(), values.tolist(), strict=True
+    numbers, values = found.indices[:top_k], found.values[:top_k]
+    pairs = zip(numbers.tolist(), values.tolist(), strict=True)
+    return tuple((name(number), value) for number, value in pairs)
+
+
+def sizes_of(head: nn.Module) -> dict[str, int]:
+    """Number of classes of a head by task: 'label', or 'verb' and 'noun'."""
+    return dict(getattr(head, 'sizes', None) or {'label': head.num_classes})
+
+
+def names_of_model(
+    head: nn.Module, meta: Mapping[str, Any], dataset: Mapping[str, Any]
+) -> Names:
+    """Names of the classes that a head predicts.
+
+    They come from the first of these that has some: the checkpoint, the
+    config's own list, the list of the benchmark that the config's
+    ``data_root`` names.  Without any, a class is called by its number.
+
+    Args:
+        head: The head; ``sizes`` or ``num_classes`` tells how many.
+        meta: The checkpoint's ``meta``.
+        dataset: The config's test data set.
+
+    Raises:
+        ValueError: If there are not as many names as classes, or the
+            checkpoint and the config name them differently.
+    """
+    sizes = sizes_of(head)
+    stored, listed = _stored_names(meta), _listed_names(dataset)
+    if stored and listed and stored != listed:
+        raise ValueError(
+            'the checkpoint and the config name the classes differently: '
+            f'{_difference(stored, listed)}; use the class list that the '
+            'model was trained with'
         )
-    )
+    names = stored or listed or _benchmark_names(dataset, sizes)
+    if not names:
+        print_log(
+            'The classes have no names, so they are called by their numbers; '
+            "set classes='FILE' in the config's test data set.",
+            logger='current',
+        )
+        return {t: tuple(map(str, range(n))) for t, n in sizes.items()}
+    counted = {task: len(of_task) for task, of_task in names.items()}
+    if counted != sizes:
+        raise ValueError(
+            f'the model has {_count(sizes)}, but there are names for '
+            f'{_count(counted)}; use the class list that it was trained with'
+        )
+    return names
+
+
+def _stored_names(meta: Mapping[str, Any]) -> Names:
+    classes = (meta.get('dataset_meta') or {}).get('classes')
+    if classes is None and isinstance(meta.get('classes'), str):
+        classes = json.loads(meta['classes'])
+    return _by_task(classes or {})
+
+
+def _listed_names(dataset: Mapping[str, Any]) -> Names:
+    """The names in the config, if their files are on this machine."""
+    classes = dataset.get('classes') or {}
+    try:
+        root = dataset.get('data_root') or ''
+        return _by_task(resolve_class_names(classes, root))
+    except FileNotFoundError:
+        return {}
+
+
+def _benchmark_names(
+    dataset: Mapping[str, Any], sizes: Mapping[str, int]
+) -> Names:
+    folder = osp.basename(osp.normpath(dataset.get('data_root') or ''))
+    for benchmark in BENCHMARKS.values():
+        known = osp.basename(benchmark.folder)
+        if known == folder and dict(benchmark.classes) == sizes:
+            return _by_task(class_names(benchmark))
+    return {}
+
+
+def _by_task(classes: Mapping[str, Sequence] | Sequence[str]) -> Names:
+    if not isinstance(classes, Mapping):
+        classes = dict(label=classes)
+    return {task: tuple(names) for task, names in classes.items()}
+
+
+def _difference(stored: Names, listed: Names) -> str:
+    """The first place where two lists differ."""
+    for task in {**stored, **listed}:
+        a, b = stored.get(task, ()), listed.get(task, ())
+        if len(a) != len(b):
+            return f'{len(a)} names in the checkpoint, {len(b)} in the config'
+        for number, (first, second) in enumerate(zip(a, b, strict=True)):
+            if first != second:
+                return (
+                    f'class {number} is {first!r} in the checkpoint, '
+                    f'{second!r} in the config'
+                )
+    raise AssertionError('the lists are equal')
+
+
+def _count(sizes: Mapping[str, int]) -> str:
+    counts = [
+        str(size) if task == 'label' else f'{size} {task}'
+        for task, size in sizes.items()
+    ]
+    return f'{" and ".join(counts)} classes'

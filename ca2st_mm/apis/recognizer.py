@@ -1,41 +1,46 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""From a clip to names: the one way in for every door.
+"""From a clip to class names.
 
-Commands, windows over long files, cameras and pages all go through
-:class:`Recognizer`, and the pipeline and the averaging are those of the
-config's test, so each of them gives the answer that ``tools/test.py`` gives.
+The command, windows over long files, cameras and the web page all go through
+:class:`Recognizer`.  The pipeline and the averaging of views are those of the
+config's test, so each of them gives the answer of ``tools/test.py``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.structures import BaseDataElement
-from torch import Tensor
+from mmengine.infer import BaseInferencer
+from torch import Tensor, nn
 
 from ca2st_mm import zoo
+from ca2st_mm.checkpoints import load_weights, open_checkpoint
+from ca2st_mm.models.backbones import MultiExpertBackbone
+from ca2st_mm.structures import as_streams
 
-from .inferencer import ConfigInferencer
-from .models import get_config
-from .prediction import Prediction, rank
-from .samples import Source
-from .scores import head_output, per_sample, probabilities
+from .models import build_model, get_config
+from .prediction import Names, Prediction, names_of_model, rank
+from .sources import Source, TestPipeline, dataset_of
+from .stored_config import stored_config
 
 WEIGHTS = ('.pth', '.pt', '.safetensors')
+AUDIO = 'audios'  # the stream of audio
 
 
-class Recognizer(ConfigInferencer):
+class Recognizer(BaseInferencer):
     """A trained model with the pipeline of its test and its class names.
 
     It is an inferencer of MMEngine: called with sources it returns
     ``dict(predictions=[...], visualization=[])``.  :meth:`predict` returns
     the same as objects; :meth:`prepare`, :meth:`batch` and :meth:`logits`
-    are its steps, for who needs what lies between.
+    are its steps.  Nothing changes the model, so several threads may use it.
 
     Args:
         model: A config, or its file; None for the one in the checkpoint.
-        weights: Path or address of a checkpoint, any that
+        weights: Path or URL of a checkpoint, any that
             :func:`ca2st_mm.apis.load_weights` reads.
         device: Where the model runs; None for the best there is.
         show_progress: Whether a call shows a progress bar.
@@ -48,24 +53,48 @@ class Recognizer(ConfigInferencer):
 
     Raises:
         ValueError: If the checkpoint does not fit the config, carries none
-            where none is given, or class names and model disagree.
-        FileNotFoundError: If the checkpoint is not there.
+            where none is given, class names and model disagree, or the
+            config says ``LoadAudio(missing='drop')`` and cannot.
+        FileNotFoundError: If there is no such checkpoint.
         ZooError: If weights cannot be had; says what to do.
+
+    Example:
+        >>> recognizer = Recognizer.from_pretrained('ca2st.pth')
+        >>> [prediction] = recognizer.predict('clip.mp4', top_k=3)
+        >>> [name for name, _ in prediction.ranked['label']]
+        ['...', '...', '...']
     """
+
+    model: nn.Module
+    class_names: Names
+    preprocess_kwargs: set = {'start', 'end', 'missing_audio'}
+    forward_kwargs: set = {'top_k'}
+
+    def __init__(
+        self,
+        model: Config | str | None,
+        weights: str,
+        device: str | None = None,
+        show_progress: bool = False,
+    ) -> None:
+        super().__init__(model, weights, device, 'mmaction', show_progress)
+        drops = self.pipeline.missing_audio == 'drop'
+        if drops and (reason := self.why_not_drop()):
+            raise ValueError(reason)
 
     @classmethod
     def from_config(
         cls,
         config: Config | str | Path,
         checkpoint: str | Path,
-        device: str = 'cpu',
+        device: str | None = None,
     ) -> 'Recognizer':
         """Load a model by its config and a checkpoint.
 
         Args:
             config: A config, or its file.
-            checkpoint: Path or address.
-            device: Where the model runs.
+            checkpoint: Path or URL.
+            device: Where the model runs; None for the best there is.
         """
         if not isinstance(config, Config):
             config = Config.fromfile(config)
@@ -73,7 +102,7 @@ class Recognizer(ConfigInferencer):
 
     @classmethod
     def from_pretrained(
-        cls, name_or_file: str | Path, device: str = 'cpu'
+        cls, name_or_file: str | Path, device: str | None = None
     ) -> 'Recognizer':
         """Load a model by one name.
 
@@ -82,7 +111,7 @@ class Recognizer(ConfigInferencer):
                 trained weights that the zoo knows for it; or a checkpoint
                 that carries its config, as those of MMEngine and of
                 ``tools/publish_model.py`` do.
-            device: Where the model runs.
+            device: Where the model runs; None for the best there is.
         """
         name = str(name_or_file)
         if name.endswith(WEIGHTS) or Path(name).is_file():
@@ -94,14 +123,19 @@ class Recognizer(ConfigInferencer):
         source: Source,
         start: float | None = None,
         end: float | None = None,
+        missing_audio: str | None = None,
     ) -> dict:
         """Run the test pipeline on one source.
 
         Args:
-            source: A media file, a pair of a video and its sound file, or
-                an :class:`ArrayClip`.
+            source: A media file, a :class:`VideoAndAudio`, or an
+                :class:`ArrayClip`.
             start: First second wanted; None for the beginning.
             end: Last second wanted; None for the end.
+            missing_audio: What is done if it has no audio: ``'raise'``;
+                ``'silence'``: the model is given silence; ``'drop'``: the
+                experts that read audio are left out.  None for what the
+                config says.
 
         Returns:
             A packed sample: ``inputs`` and ``data_samples``, whose metainfo
@@ -110,9 +144,12 @@ class Recognizer(ConfigInferencer):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            SampleFault: If it cannot be used; names it and the cure.
+            SampleFault: If it cannot be used; names it and what to do.
+            ValueError: If ``missing_audio='drop'`` is not possible.
         """
-        return self.pipeline(source, start, end)
+        if missing_audio == 'drop' and (reason := self.why_not_drop()):
+            raise ValueError(reason)
+        return self.pipeline(source, start, end, missing_audio)
 
     def batch(self, samples: Sequence[Mapping]) -> dict:
         """Collate and normalise, as the test does.
@@ -128,17 +165,41 @@ class Recognizer(ConfigInferencer):
         return self.model.data_preprocessor(collated, False)
 
     @torch.no_grad()
-    def logits(self, samples: Sequence[Mapping]) -> dict[str, Tensor]:
+    def logits(
+        self,
+        samples: Sequence[Mapping],
+        experts: Sequence[str] | None = None,
+    ) -> dict[str, Tensor]:
         """What the head says of every view, before averaging.
 
         Args:
             samples: What :meth:`prepare` returns.
+            experts: Which experts run; None for all.
 
         Returns:
             Float (batch, views, num_classes) by task.
         """
-        scores = head_output(self.model, self.batch(samples)['inputs'])
-        return per_sample(scores, len(samples))
+        inputs = self.batch(samples)['inputs']
+        output = head_output(self.model, inputs, experts)
+        return per_sample(output, len(samples))
+
+    def probabilities(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Average logits over the views, as the test does.
+
+        Args:
+            logits: Of :meth:`logits`.
+
+        Returns:
+            Probabilities (batch, num_classes) by task.
+        """
+        head = self.model.cls_head
+        averaged = {
+            task: head.average_clip(value.flatten(0, 1).float(), value.size(1))
+            for task, value in logits.items()
+        }
+        if head.average_clips != 'prob':
+            averaged = {t: score.softmax(-1) for t, score in averaged.items()}
+        return averaged
 
     def classify(
         self, samples: Sequence[Mapping], top_k: int = 5
@@ -147,85 +208,205 @@ class Recognizer(ConfigInferencer):
 
         Args:
             samples: What :meth:`prepare` returns.
-            top_k: How many names to give.
+            top_k: How many classes to give.
         """
-        return [
-            self._prediction(sample, logits, top_k)
-            for sample, logits in self.forward(samples)
-        ]
+        return [prediction for _, prediction in self.forward(samples, top_k)]
 
     def predict(
         self,
-        sources: Source | list[Source],
+        sources: Source | Sequence[Source],
         start: float | None = None,
         end: float | None = None,
         top_k: int = 5,
         batch_size: int = 1,
+        missing_audio: str | None = None,
     ) -> list[Prediction]:
         """Predict one source or several.
 
         Args:
-            sources: A source of :meth:`prepare`, or a list of them.
+            sources: A source of :meth:`prepare`, or a list or tuple of them.
             start: First second wanted, of each.
             end: Last second wanted, of each.
-            top_k: How many names to give.
+            top_k: How many classes to give.
             batch_size: How many go through the model at once.
+            missing_audio: See :meth:`prepare`.
+
+        Returns:
+            One prediction for each source.
 
         Raises:
             FileNotFoundError: If there is no such file.
             SampleFault: If a source cannot be used.
         """
         inputs = self._inputs_to_list(sources)
+        options = dict(start=start, end=end, missing_audio=missing_audio)
         return [
             prediction
-            for samples in self.preprocess(inputs, batch_size, start, end)
+            for samples in self.preprocess(inputs, batch_size, **options)
             for prediction in self.classify(samples, top_k)
         ]
 
-    def _prediction(
-        self, sample: BaseDataElement, logits: Mapping[str, Tensor], top_k: int
-    ) -> Prediction:
-        scores = {
-            task: probabilities(self.model.cls_head, sample, task)
-            for task in logits
+    def why_not_drop(self) -> str | None:
+        """Why the experts that read audio cannot be left out; None if so."""
+        backbone = self.model.backbone
+        streams = set(getattr(backbone, 'inputs', {'audio': AUDIO}).values())
+        if AUDIO in streams and not streams - {AUDIO}:
+            return (
+                "LoadAudio(missing='drop') leaves the audio expert out, but "
+                "the model has no other one; use missing='silence'"
+            )
+        if AUDIO in streams and not self.pipeline.packs_presence:
+            return (
+                "LoadAudio(missing='drop') has no effect, because the test "
+                'pipeline does not pack which clips lack audio; end it with '
+                "PackAudioVisual, or use missing='silence'"
+            )
+        return None
+
+    def left_out(self, sample: Mapping) -> tuple[str, ...]:
+        """Experts that have no part in the answer for a prepared sample."""
+        inputs, backbone = sample['inputs'], self.model.backbone
+        if not isinstance(backbone, MultiExpertBackbone) or not isinstance(
+            inputs, Mapping
+        ):
+            return ()
+        streams = as_streams(inputs)
+        absent = {
+            name
+            for name, stream in streams.items()
+            if stream.present is not None and not stream.present.any()
         }
-        return Prediction(
-            source=sample.source,
-            start=sample.start,
-            end=sample.end,
-            ranked=rank(scores, self.class_names, top_k),
-            logits={k: v.float().cpu().numpy() for k, v in logits.items()},
-            views=sample.views,
+        return tuple(
+            expert
+            for expert, stream in backbone.inputs.items()
+            if stream in absent or stream not in streams
         )
 
+    def preprocess(
+        self, inputs: list, batch_size: int = 1, **options: Any
+    ) -> Iterable[list]:
+        """Yield batches of prepared samples."""
+        waiting = (self.prepare(source, **options) for source in inputs)
+        return self._get_chunk_data(waiting, batch_size)
+
     @torch.no_grad()
-    def forward(self, inputs: list) -> list:
-        """Data samples of a batch, each with its logits by task."""
+    def forward(self, inputs: Sequence[Mapping], top_k: int = 5) -> list:
+        """What a test writes into data samples, and predictions, in pairs."""
         data = self.batch(inputs)
-        scores, samples = (
-            head_output(self.model, data['inputs']),
-            data['data_samples'],
+        output = head_output(self.model, data['inputs'])
+        written = self.model.cls_head.predict_by_feat(
+            output, data['data_samples']
         )
-        predicted = self.model.cls_head.predict_by_feat(scores, samples)
-        logits = per_sample(scores, len(samples))
-        return [
-            (sample, {task: v[number] for task, v in logits.items()})
-            for number, sample in enumerate(predicted)
-        ]
+        logits = per_sample(output, len(inputs))
+        scores = self.probabilities(logits)
+        predictions = map(
+            partial(self._prediction, top_k),
+            inputs,
+            unbatched(logits),
+            unbatched(scores),
+        )
+        return list(zip(written, predictions, strict=True))
 
     def postprocess(
         self,
         preds: list,
         visualization: list,
         return_datasamples: bool = False,
-        top_k: int = 5,
     ) -> dict:
         """Records of JSON, or data samples where those are asked for."""
-        if return_datasamples:
-            found = [sample for sample, _ in preds]
-        else:
-            found = [
-                self._prediction(sample, logits, top_k).as_record()
-                for sample, logits in preds
-            ]
+        found = [
+            tested if return_datasamples else prediction.as_record()
+            for tested, prediction in preds
+        ]
         return dict(predictions=found, visualization=visualization)
+
+    def visualize(self, inputs: list, preds: list) -> list:
+        """Nothing: the commands draw figures."""
+        return []
+
+    def _init_model(
+        self, cfg: Config, weights: str, device: str = 'cpu'
+    ) -> nn.Module:
+        stored = open_checkpoint(weights)
+        meta = stored.get('meta') or {}
+        if not cfg:
+            # The base class keeps this very object as `self.cfg`.
+            cfg.update(stored_config(stored, weights)._cfg_dict)
+        model = build_model(cfg)
+        load_weights(model, stored, name=weights)
+        if model.cls_head.average_clips is None:
+            raise ValueError(
+                'the head of the config does not average the views; set '
+                "model.cls_head.average_clips='prob'"
+            )
+        self.class_names = names_of_model(
+            model.cls_head, meta, dataset_of(cfg)
+        )
+        model.cfg = cfg
+        return model.to(device).eval()
+
+    def _init_pipeline(self, cfg: Config) -> TestPipeline:
+        return TestPipeline(dataset_of(cfg)['pipeline'])
+
+    def _init_visualizer(self, cfg: Config) -> None:
+        """None: a config's visualizer writes into its work_dir."""
+
+    def _inputs_to_list(self, inputs: Any) -> list:
+        return list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+
+    def _prediction(
+        self,
+        top_k: int,
+        sample: Mapping,
+        logits: Mapping[str, Tensor],
+        scores: Mapping[str, Tensor],
+    ) -> Prediction:
+        data_sample = sample['data_samples']
+        return Prediction(
+            source=data_sample.source,
+            start=data_sample.start,
+            end=data_sample.end,
+            ranked=rank(scores, self.class_names, top_k),
+            logits={k: v.float().cpu().numpy() for k, v in logits.items()},
+            views=data_sample.views,
+            left_out=self.left_out(sample),
+        )
+
+
+def head_output(
+    model: nn.Module, inputs: Any, experts: Sequence[str] | None = None
+) -> Any:
+    """The head's output for all views, as MMAction2 computes it in a test.
+
+    Args:
+        model: A recognizer.
+        inputs: What its data preprocessor gives.
+        experts: Which experts run; None for all.
+
+    Returns:
+        (batch * views, num_classes), or such a tensor for each task.
+    """
+    chosen = {} if experts is None else dict(experts=experts)
+    feats, more = model.extract_feat(inputs, test_mode=True, **chosen)
+    return model.cls_head(feats, **more)
+
+
+def per_sample(output: Any, count: int) -> dict[str, Tensor]:
+    """Logits by task, (count, views, num_classes).
+
+    Args:
+        output: Of :func:`head_output`.
+        count: Number of samples.
+    """
+    if not isinstance(output, Mapping):
+        output = dict(label=output)
+    return {
+        task: value.reshape(count, -1, value.shape[-1])
+        for task, value in output.items()
+    }
+
+
+def unbatched(values: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Tensors (count, ...) by task -> by task, of each sample."""
+    rows = zip(*values.values(), strict=True)
+    return [dict(zip(values, row, strict=True)) for row in rows]

@@ -1,15 +1,18 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Windows over a file of any length, one after the other.
+"""Windows over long files and cameras, one after the other.
 
 A window is sought by its time: neither time nor memory of a window depends
 on how long the file is.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import av
+import numpy as np
 
 from ca2st_mm.datasets.containers import (
     choose_stream,
@@ -19,21 +22,29 @@ from ca2st_mm.datasets.containers import (
     start_of,
     stores_times,
 )
-from ca2st_mm.datasets.video import PyAVReader
+from ca2st_mm.datasets.faults import MediaError
+from ca2st_mm.datasets.video import SLACK, PyAVReader, to_rgb
 
-from .many import Job
+from .prediction import Job
+from .sources import ArrayClip
 
+LIVE, REPLAYED = 'webcam:', 'camera:'
+CAMERA_WINDOW = 2.0  # seconds, where no length is given
+# Of a file; damaged time stamps can claim any length.
+MAX_WINDOWS = 1_000_000
 # How far before the announced end the last packet is looked for, at first.
 _LOOK_BACK = 5.0
+
+Frame = tuple[float, np.ndarray]
 
 
 class Extent(NamedTuple):
     """When a file begins and ends.
 
     Attributes:
-        start: Second of the first frame, or of the first sound.
+        start: Second of the first frame, or of the first audio.
         end: Second at which the last one ends.
-        tick: Seconds of one frame; 0 for a file that is sound alone.
+        tick: Seconds of one frame; 0 for a file that is audio alone.
     """
 
     start: float
@@ -47,7 +58,7 @@ class Windows:
     The first begins with the file, each later one ``stride`` after the one
     before, up to the one that reaches the end.  First and last are open
     towards the ends of the file, so that a window as long as the file is the
-    whole file, with all of its sound.
+    whole file, with all of its audio.
 
     Args:
         path: The file.
@@ -56,8 +67,13 @@ class Windows:
         name: What answers call the file; None for its path.
 
     Raises:
-        MediaError: If the file cannot be read; names it.
+        MediaError: If the file cannot be read, or claims an absurd length.
         ValueError: If a length is not positive.
+
+    Example:
+        >>> windows = Windows('clip.mp4', window=0.5, stride=0.5)
+        >>> [round(job.shown['start'], 2) for job in windows]
+        [0.0, 0.5, 1.0]
     """
 
     def __init__(
@@ -72,6 +88,13 @@ class Windows:
         to_the_end = math.ceil((seconds - window) / stride)
         inside = math.ceil(seconds / stride) - 1
         self._count = max(min(to_the_end, inside), 0) + 1
+        if self._count > MAX_WINDOWS:
+            raise MediaError(
+                'video',
+                path,
+                f'its frames are said to last {seconds:.3g} s, more than '
+                f'{MAX_WINDOWS} windows',
+            )
 
     def __len__(self) -> int:
         return self._count
@@ -111,7 +134,7 @@ def extent_of(path: str) -> Extent:
     """Find out when a file begins and ends, without decoding it.
 
     What the header says of the length is not trusted: it may count the
-    sound, or frames that were cut off.
+    audio, or frames that were cut off.
 
     Args:
         path: Any container FFmpeg knows.
@@ -158,3 +181,93 @@ def _end_of(packet) -> float:
     if packet.pts is None:
         return -math.inf
     return packet.pts + (packet.duration or 0)
+
+
+def is_camera(name: str) -> bool:
+    """Whether a source is a camera: ``webcam:0`` or ``camera:FILE``."""
+    return name.startswith((LIVE, REPLAYED))
+
+
+def camera_jobs(name: str, window: float, stride: float) -> Iterator[Job]:
+    """Windows of a camera, each as soon as its last frame is there.
+
+    They are those of :class:`Windows`, without sound.  Only the frames of
+    one window are kept.
+
+    Args:
+        name: ``webcam:NUMBER`` (Linux, ``/dev/videoNUMBER``), or
+            ``camera:FILE`` for a file that is read as if it were one.
+        window: Seconds of a window.
+        stride: Seconds from the start of one to that of the next.
+
+    Raises:
+        MediaError: If the camera or the file cannot be read; names it.
+        ValueError: If a length is not positive.
+    """
+    check_lengths(window, stride)
+    with _frames(name) as frames:
+        yield from _windows(frames, name, window, stride)
+
+
+def _windows(
+    frames: Iterator[Frame], name: str, window: float, stride: float
+) -> Iterator[Job]:
+    kept: deque[Frame] = deque()
+    first, number, seen = None, 0, -np.inf
+    for time, pixels in frames:
+        first = time if first is None else first
+        while time >= first + number * stride + window - SLACK:
+            start = first + number * stride
+            if kept:
+                yield _job(kept, name, start, start + window)
+            seen = start + window
+            number += 1
+            while kept and kept[0][0] < start + stride - SLACK:
+                kept.popleft()
+        if time >= first + number * stride - SLACK:
+            kept.append((time, pixels))
+    # What came after the last whole window.
+    if kept and kept[-1][0] >= seen - SLACK:
+        start = first + number * stride
+        yield _job(kept, name, start, kept[-1][0] + 1 / _rate(kept))
+
+
+def _job(kept: deque[Frame], name: str, start: float, end: float) -> Job:
+    pixels = np.stack([pixels for _, pixels in kept])
+    clip = ArrayClip(pixels, _rate(kept), start=kept[0][0], name=name)
+    shown = dict(source=name, start=start, end=end)
+    return Job(clip, start, None, shown)
+
+
+def _rate(kept: deque[Frame]) -> float:
+    """Frames a second, as they came."""
+    seconds = kept[-1][0] - kept[0][0]
+    return (len(kept) - 1) / seconds if seconds > 0 else 1.0
+
+
+@contextmanager
+def _frames(name: str) -> Iterator[Iterator[Frame]]:
+    """Seconds and upright RGB pixels, one frame after the other."""
+    with decoder_errors('video', name), _open(name) as container:
+        stream = choose_stream(container, 'video')
+        if stream is None:
+            raise missing_stream(container, 'video', name)
+        # A camera's clock may count from anywhere.
+        live = name.startswith(LIVE)
+        zero = None if live else 0.0
+
+        def read() -> Iterator[Frame]:
+            nonlocal zero
+            for frame in container.decode(stream):
+                if zero is None:
+                    zero = frame.time
+                yield frame.time - zero, to_rgb(frame)
+
+        yield read()
+
+
+def _open(name: str) -> 'av.container.InputContainer':
+    if name.startswith(LIVE):
+        device = f'/dev/video{name.removeprefix(LIVE)}'
+        return av.open(device, format='v4l2')
+    return open_container(name.removeprefix(REPLAYED))

@@ -308,6 +308,9 @@ def repaint(
 ) -> None:
     """Write a video with changed frames, next to its own audio.
 
+    Audio packets are kept as they are, or encoded as AAC where the target's
+    container does not take them.
+
     Args:
         source: The video.
         target: File to write (mp4, mkv).
@@ -339,8 +342,11 @@ def repaint(
             writer.mux(video.encode())
         audio = ['-map', f'1:{info.audio.index}'] if info.audio else []
         inputs = [*_input(silent, None), *_input(source, None)]
-        maps = ['-map', '0:v', *audio, '-c:v', 'copy', '-c:a', 'aac']
-        _run([*inputs, *maps], part, source)
+        streams = [*inputs, '-map', '0:v', *audio, '-c:v', 'copy', '-c:a']
+        try:
+            _run([*streams, 'copy'], part, source)
+        except MediaError:  # the container does not take this codec
+            _run([*streams, 'aac'], part, source)
 
 
 def _wanted_frames(source: str, span: Span) -> _Wanted:

@@ -3,20 +3,25 @@
 
 from .checking import Comparison, compare
 from .formats import FORMATS, MissingPackageError, check_packages
+from .graph import (
+    ExportableRecognizer,
+    ExportError,
+    GraphInput,
+    inputs_of,
+    trace,
+)
 from .metadata import describe
-from .streams import ExportError, Stream, streams_of
-from .wrapper import ExportableRecognizer, trace
 
 __all__ = [
     'FORMATS',
     'Comparison',
     'ExportError',
     'ExportableRecognizer',
+    'GraphInput',
     'MissingPackageError',
-    'Stream',
     'check_packages',
     'compare',
     'describe',
-    'streams_of',
+    'inputs_of',
     'trace',
 ]

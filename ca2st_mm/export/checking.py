@@ -8,11 +8,11 @@ import torch
 from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
-from ca2st_mm.apis.scores import head_output
+from ca2st_mm.apis.recognizer import head_output
+from ca2st_mm.structures import as_streams
 
 from .formats import Run
-from .streams import FRAMES, Stream
-from .wrapper import LOGITS
+from .graph import FRAMES, LOGITS, GraphInput
 
 
 class Comparison(NamedTuple):
@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
 def compare(
     recognizer: nn.Module,
     run: Run,
-    streams: Sequence[Stream],
+    inputs: Sequence[GraphInput],
     batches: Sequence[int],
     seed: int = 0,
 ) -> Iterator[Comparison]:
@@ -46,15 +46,15 @@ def compare(
 
     Args:
         recognizer: The model, in eval mode.
-        run: The exported file; see :class:`Format`.
-        streams: What it takes.
+        run: The exported file, as :meth:`TorchExportFile.read` returns it.
+        inputs: What it takes.
         batches: Numbers of views to try.
         seed: Of the random views.
     """
     for views in batches:
-        inputs = [stream.draw(views, seed + views) for stream in streams]
-        expected = _expected(recognizer, streams, inputs)
-        found = run(inputs)
+        drawn = [one.draw(views, seed + views) for one in inputs]
+        expected = _expected(recognizer, inputs, drawn)
+        found = run(drawn)
         for name, logits in expected.items():
             ours = logits.float().cpu()
             theirs = found[name].float().cpu()
@@ -70,25 +70,25 @@ def compare(
 @torch.no_grad()
 def _expected(
     recognizer: nn.Module,
-    streams: Sequence[Stream],
-    inputs: Sequence[Tensor],
+    inputs: Sequence[GraphInput],
+    drawn: Sequence[Tensor],
 ) -> Mapping[str, Tensor]:
     """Logits of samples of one view each, as a test computes them."""
     packed = {
-        stream.name: [
+        one.name: [
             # As the pipeline packs a sample: (1 view, ...).
-            (row.byte() if stream.kind is FRAMES else row)[None]
+            (row.byte() if one.meaning == FRAMES else row)[None]
             for row in batch
         ]
-        for stream, batch in zip(streams, inputs, strict=True)
+        for one, batch in zip(inputs, drawn, strict=True)
     }
-    alone = not hasattr(recognizer.data_preprocessor, 'preprocessors')
-    samples = [ActionDataSample() for _ in range(len(inputs[0]))]
+    if hasattr(recognizer.data_preprocessor, 'preprocessors'):
+        values = as_streams(packed)
+    else:
+        [values] = packed.values()
+    samples = [ActionDataSample() for _ in drawn[0]]
     data = recognizer.data_preprocessor(
-        dict(
-            inputs=packed[streams[0].name] if alone else packed,
-            data_samples=samples,
-        )
+        dict(inputs=values, data_samples=samples)
     )
     scores = head_output(recognizer, data['inputs'])
     return scores if isinstance(scores, Mapping) else {LOGITS: scores}

@@ -7,42 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-# Streams in their order -> outputs by name.
+# Input tensors in their order -> outputs by name.
 Run = Callable[[Sequence[Tensor]], dict[str, Tensor]]
 METADATA = 'metadata.json'
 
 
 class MissingPackageError(ImportError):
     """A format needs packages that are not installed."""
-
-
-class Format(Protocol):
-    """One kind of file."""
-
-    suffix: str
-    packages: tuple[str, ...]
-
-    def write(
-        self,
-        program: ExportedProgram,
-        path: Path,
-        metadata: Mapping[str, Any],
-    ) -> None:
-        """Write a program with its metadata; ``inputs`` and ``outputs`` of
-        the metadata name its tensors.
-        """
-
-    def read(self, path: Path, device: str) -> Run:
-        """Load a file so that it can be run."""
-
-    def metadata(self, path: Path) -> dict[str, Any]:
-        """What a file says about itself."""
 
 
 class TorchExportFile:
@@ -57,7 +34,13 @@ class TorchExportFile:
         path: Path,
         metadata: Mapping[str, Any],
     ) -> None:
-        """Write a ``.pt2`` archive; the metadata is a file inside."""
+        """Write a ``.pt2`` archive; the metadata is a file inside.
+
+        Args:
+            program: Of :func:`trace`.
+            path: The file.
+            metadata: Of :func:`describe`.
+        """
         extra = {METADATA: json.dumps(metadata)}
         torch.export.save(program, path, extra_files=extra)
 
@@ -94,7 +77,13 @@ class OnnxFile:
     ) -> None:
         """Write an ``.onnx`` file; each entry of the metadata is JSON.
 
-        Weights of more than 2 GB lie in a file beside it.
+        Weights of more than 2 GB are in a file next to it.
+
+        Args:
+            program: Of :func:`trace`.
+            path: The file.
+            metadata: Of :func:`describe`; its ``inputs`` and ``outputs``
+                name the tensors.
         """
         with _without_warnings():
             onnx = torch.onnx.export(
@@ -144,13 +133,13 @@ def _session(path: Path, device: str) -> Any:
     return onnxruntime.InferenceSession(str(path), providers=wanted)
 
 
-FORMATS: dict[str, Format] = {
+FORMATS: dict[str, TorchExportFile | OnnxFile] = {
     'torch_export': TorchExportFile(),
     'onnx': OnnxFile(),
 }
 
 
-def check_packages(form: Format) -> None:
+def check_packages(form: TorchExportFile | OnnxFile) -> None:
     """Raise :class:`MissingPackageError` unless a format can be used."""
     missing = [name for name in form.packages if find_spec(name) is None]
     if missing:

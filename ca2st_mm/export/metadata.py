@@ -11,12 +11,11 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from ca2st_mm.apis.samples import dataset_of
+from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.utils.hashing import sha256_of, sha256_of_bytes
 from ca2st_mm.version import __version__
 
-from .streams import Stream
-from .wrapper import LOGITS, ExportableRecognizer
+from .graph import LOGITS, ExportableRecognizer, GraphInput
 
 UNKNOWN = 'unknown'
 PACKAGES = ('torch', 'mmaction2', 'onnx', 'onnxscript')
@@ -26,7 +25,7 @@ CROPS = {'ThreeCrop': 3, 'TenCrop': 10}
 
 def describe(
     module: ExportableRecognizer,
-    streams: Sequence[Stream],
+    inputs: Sequence[GraphInput],
     config: Config,
     class_names: Mapping[str, Sequence[str]],
     checkpoint: str | Path | None = None,
@@ -35,7 +34,7 @@ def describe(
 
     Args:
         module: What is exported.
-        streams: What it takes.
+        inputs: What it takes.
         config: Config of the recognizer.
         class_names: Names by task: ``label``, or ``verb`` and ``noun``.
         checkpoint: File of the weights; None for random ones.
@@ -47,9 +46,18 @@ def describe(
     """
     record = dict(
         inputs=[
-            _input(stream, prepare)
-            for stream, prepare in zip(
-                streams, module.preparations, strict=True
+            dict(
+                name=one.name,
+                shape=['views', *one.shape],
+                type='float32',
+                meaning=one.meaning,
+                normalised_inside=dict(
+                    mean=normalise.mean.flatten().tolist(),
+                    std=normalise.std.flatten().tolist(),
+                ),
+            )
+            for one, normalise in zip(
+                inputs, module.normalisations, strict=True
             )
         ],
         outputs=[
@@ -78,19 +86,6 @@ def describe(
     )
     # As it will be read back: lists for tuples, objects by their repr.
     return json.loads(json.dumps(record, default=repr))
-
-
-def _input(stream: Stream, prepare: nn.Module) -> dict[str, Any]:
-    return dict(
-        name=stream.name,
-        shape=['views', *stream.shape],
-        type='float32',
-        meaning=stream.kind.meaning,
-        normalised_inside=dict(
-            mean=prepare.mean.flatten().tolist(),
-            std=prepare.std.flatten().tolist(),
-        ),
-    )
 
 
 def _views(config: Config, head: nn.Module) -> dict[str, Any]:

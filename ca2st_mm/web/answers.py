@@ -1,43 +1,47 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """What the page says of a clip, as plain values for JSON."""
 
+import base64
+import io
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ca2st_mm.apis import Recognizer
-from ca2st_mm.apis.many import Failure, predict_each
-from ca2st_mm.apis.modality import which_sense
-from ca2st_mm.apis.model_parts import parts_of
+from ca2st_mm.apis import ModalityContributions, Recognizer
+from ca2st_mm.apis.many_files import predict_each
+from ca2st_mm.apis.modality_contributions import (
+    modality_contributions,
+    parts_of,
+)
+from ca2st_mm.apis.prediction import Failure, Prediction
+from ca2st_mm.apis.prediction_tables import audio_note
 from ca2st_mm.apis.windows import Windows
-from ca2st_mm.datasets.containers import has_audio
-from ca2st_mm.visualization.attention import read_attention
+from ca2st_mm.visualization.attention import Attention, read_attention
+from ca2st_mm.visualization.attention_figure import Query, draw_attention
+from ca2st_mm.visualization.attention_maps import AttentionMap
+from ca2st_mm.visualization.style import FigureInputError
 
-from .attention_view import Choice, attention_view
-from .clips import check_clip
-from .deaf import WithoutSound
-from .senses import sense_bars
+from .uploads import check_clip
 
 _MOST_WINDOWS = 30
-_NO_SOUND = dict(
-    silence='The clip has no sound: the model heard silence.',
-    drop='The clip has no sound: the model went without its audio expert.',
-)
-_DEAF = 'The clip has no sound: the answer is from the picture alone.'
+_ALONE = ' alone'
+_SELF = '_self'
+_DPI = 110
 
 
 class Answers:
-    """One model that answers one question at a time.
+    """One model that answers questions about clips.
 
     Every method takes the path of a clip and raises ``ClipError`` or
-    ``SampleFault`` if it cannot be used.
+    ``SampleFault`` if it cannot be used.  Someone who tries a clip without
+    audio wants an answer: where the config refuses such clips, the experts
+    that read audio are left out, and a note says so.
 
     Args:
         recognizer: The model.
         max_seconds: How long a clip may last.
         window: Seconds of a window of the time line, at least.
-        top_k: How many names to give.
+        top_k: How many classes to give.
     """
 
     def __init__(
@@ -50,8 +54,11 @@ class Answers:
         self.max_seconds = max_seconds
         self._recognizer, self._top_k = recognizer, top_k
         self._window = window
-        self._deaf = WithoutSound(recognizer)
-        # Asking parts of a model changes it for a moment.
+        self._missing_audio = None
+        refused = recognizer.pipeline.missing_audio == 'raise'
+        if refused and not recognizer.why_not_drop():
+            self._missing_audio = 'drop'
+        # One question at a time: the memory of one clip, not of many.
         self._lock = threading.Lock()
 
     def names(self, path: str) -> dict[str, Any]:
@@ -65,20 +72,18 @@ class Answers:
             ``start`` and ``end`` of the file, and ``notes``.
         """
         extent = check_clip(path, self.max_seconds)
-        with self._asked(path) as recognizer:
-            [prediction] = recognizer.predict(path, top_k=self._top_k)
+        with self._lock:
+            [prediction] = self._recognizer.predict(
+                path, top_k=self._top_k, missing_audio=self._missing_audio
+            )
         record = prediction.as_record()
-        notes = []
-        if self._without_sound(path):
-            notes = [_DEAF]
-        elif prediction.views.has_sound is False:
-            notes = [_NO_SOUND[recognizer.pipeline.missing_sound]]
+        note = audio_note(prediction)
         return dict(
             ranked=record['ranked'],
             views=record['views'],
             start=float(extent.start),
             end=float(extent.end),
-            notes=notes,
+            notes=[f'{note.capitalize()}.'] if note else [],
         )
 
     def timeline(self, path: str) -> dict[str, Any]:
@@ -98,73 +103,174 @@ class Answers:
         if len(windows) == 1:
             note = f'The clip is one window: {window:g} s or less.'
             return dict(note=note)
-        with self._asked(path) as recognizer:
-            spans = [
-                _span(answer) for answer in predict_each(recognizer, windows)
-            ]
+        with self._lock:
+            answers = predict_each(
+                self._recognizer, windows, missing_audio=self._missing_audio
+            )
+            spans = [_span(answer) for answer in answers]
         return dict(window=window, spans=spans)
 
-    def senses(self, path: str) -> dict[str, Any]:
-        """Which sense decided.
+    def modalities(self, path: str) -> dict[str, Any]:
+        """What each part of the model says.
 
         Args:
             path: The clip.
 
         Returns:
-            That of :func:`sense_bars`, or a ``note`` why there is none.
+            That of :func:`contribution_bars`, or a ``note`` why there is
+            none.
         """
         check_clip(path, self.max_seconds)
         try:
             parts_of(self._recognizer.model)
         except ValueError as error:
             return dict(note=f'{error}.'.capitalize())
-        if self._without_sound(path):
-            return dict(note='There is no sound: the picture decided.')
-        with self._asked(path) as recognizer:
-            sample = recognizer.prepare(path)
-            found = which_sense(recognizer, sample)
-        return sense_bars(found, recognizer.class_names)
+        with self._lock:
+            sample = self._prepare(path)
+            if self._recognizer.left_out(sample):
+                return dict(note='The clip has no audio: the video decided.')
+            found = modality_contributions(self._recognizer, sample)
+        return contribution_bars(found, self._recognizer.class_names)
 
     def attention(
         self, path: str, name: str | None = None, layer: int | None = None
     ) -> dict[str, Any]:
-        """Who looks at whom, drawn for one link and layer.
+        """Attention between experts, drawn for one link and layer.
 
         Args:
             path: The clip.
             name: Which attention, e.g. ``spatial_from_audio``; None for the
-                link that looks least evenly.
-            layer: Which layer, from 0; None for the one that looks least
+                link that attends least evenly.
+            layer: Which layer, from 0; None for the one that attends least
                 evenly.
 
         Returns:
-            That of :func:`attention_view`, or a ``note`` why there is none.
+            ``choices`` (``name``, ``text`` and ``layers`` of each), the
+            ``name`` and ``layer`` that is shown, and ``figure``, a PNG as a
+            ``data:`` URL; or a ``note`` why there is none.
+
+        Raises:
+            FigureInputError: If there is no such attention.
         """
         check_clip(path, self.max_seconds)
         if not hasattr(self._recognizer.model.backbone, 'pairs'):
             return dict(note='The model has no links between experts.')
-        with self._asked(path) as recognizer:
-            found = read_attention(recognizer, path)
-        return attention_view(found, Choice(name, layer))
-
-    def _without_sound(self, path: str) -> bool:
-        return self._deaf.possible and not has_audio(path)
-
-    @contextmanager
-    def _asked(self, path: str) -> Iterator[Recognizer]:
-        """The model for a clip, for one asker alone."""
         with self._lock:
-            if self._without_sound(path):
-                with self._deaf.recognizer() as recognizer:
-                    yield recognizer
-            else:
-                yield self._recognizer
+            found = read_attention(
+                self._recognizer, path, missing_audio=self._missing_audio
+            )
+            # Links first: they are what is particular to these models.
+            names = sorted(found.maps, key=lambda name: name.endswith(_SELF))
+            shown = _find(found, names, name, layer)
+            figure = draw_attention([shown], found.stage, Query())
+            png = io.BytesIO()
+            figure.savefig(png, dpi=_DPI, format='png')
+        data = base64.b64encode(png.getvalue()).decode()
+        return dict(
+            choices=[_choice(one, found.maps[one]) for one in names],
+            name=shown.name,
+            layer=shown.layer,
+            figure=f'data:image/png;base64,{data}',
+        )
+
+    def _prepare(self, path: str) -> dict:
+        return self._recognizer.prepare(
+            path, missing_audio=self._missing_audio
+        )
 
 
-def _span(answer: Any) -> dict[str, Any]:
+def _span(answer: Prediction | Failure) -> dict[str, Any]:
     shown = dict(start=float(answer.start), end=float(answer.end))
     if isinstance(answer, Failure):
         return dict(shown, reason=answer.reason)
-    # The action stands last and says verb and noun.
+    # The action stands last and names verb and noun.
     [(label, score), *_] = list(answer.ranked.values())[-1]
     return dict(shown, label=label, score=score)
+
+
+def contribution_bars(
+    found: ModalityContributions, names: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Bars for the whole model and for each part of it.
+
+    Args:
+        found: The scores.
+        names: Class names by task.
+
+    Returns:
+        ``tasks``, by task: ``chosen`` (the class that the whole model
+        chooses), ``verdict`` (a sentence) and ``bars``: ``part``, ``score``
+        (of the chosen class), and the ``best`` class of the part with its
+        ``best_score``.  And ``unknown``: reason by part.
+    """
+    tasks = {}
+    for task, whole in found.whole.items():
+        chosen = int(whole.argmax())
+        bars = []
+        parts = {'whole model': found.whole, **found.parts}
+        for part, scores in parts.items():
+            best = int(scores[task].argmax())
+            bars.append(
+                dict(
+                    part=part,
+                    score=scores[task][chosen].item(),
+                    best=names[task][best],
+                    best_score=scores[task][best].item(),
+                )
+            )
+        label = names[task][chosen]
+        tasks[task] = dict(
+            chosen=label, verdict=verdict(label, bars), bars=bars
+        )
+    return dict(tasks=tasks, unknown=dict(found.unknown))
+
+
+def verdict(chosen: str, bars: Sequence[Mapping[str, Any]]) -> str:
+    """Which modalities alone choose the class of the whole model, in words.
+
+    Args:
+        chosen: That class.
+        bars: Of :func:`contribution_bars`.
+    """
+    alone = [bar for bar in bars if bar['part'].endswith(_ALONE)]
+    agree = [bar['part'] for bar in alone if bar['best'] == chosen]
+    differ = [bar['part'] for bar in alone if bar['best'] != chosen]
+    if not agree:
+        return 'No modality alone gives this class: it took them together.'
+    first, *others = agree
+    said = [f'{first.capitalize()} gives this class']
+    said += [f'so does {part}' for part in others]
+    said += [f'{part} does not' for part in differ]
+    return f'{"; ".join(said)}.'
+
+
+def _find(
+    found: Attention, names: list[str], name: str | None, layer: int | None
+) -> AttentionMap:
+    if name not in (None, *names):
+        raise FigureInputError(
+            f'there is no attention {name!r}; it is one of {", ".join(names)}'
+        )
+    links = [one for one in names if not one.endswith(_SELF)]
+    maps = [
+        one
+        for chosen in ([name] if name else links or names)
+        for one in found.maps[chosen]
+    ]
+    fitting = [one for one in maps if layer in (None, one.layer)]
+    if not fitting:
+        raise FigureInputError(
+            f'there is no layer {layer}; the layers are '
+            f'{", ".join(str(one.layer) for one in maps)}'
+        )
+    return max(fitting, key=lambda one: one.heat().max().item())
+
+
+def _choice(name: str, maps: list[AttentionMap]) -> dict[str, Any]:
+    first = maps[0]
+    key = 'itself' if first.query == first.context else first.context
+    return dict(
+        name=name,
+        text=f'{first.query} attends to {key}',
+        layers=[one.layer for one in maps],
+    )

@@ -14,22 +14,44 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ca2st_mm.datasets.faults import MediaError, NoAudioError, SampleFault
+from ca2st_mm.visualization.style import FigureInputError
 
 from .answers import Answers
-from .clips import CONTAINERS
-from .explaining import HANDLERS
-from .headers import SafeHeaders
-from .uploads import Refused, received
+from .uploads import CONTAINERS, ClipError, Refused, received, shown_name
 
 _NUMBER = re.compile('[0-9]{1,3}')
 _LOCAL = 'localhost', '127.0.0.1'
 _EVERYWHERE = '0.0.0.0', '::'
+# The page loads nothing from elsewhere and runs no script but its own.
+_HEADERS = {
+    'Content-Security-Policy': (
+        "default-src 'none'; script-src 'self'; style-src 'self'; "
+        "connect-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    'X-Content-Type-Options': 'nosniff',
+    'Referrer-Policy': 'no-referrer',
+    'Cache-Control': 'no-store',
+}
+_UNREADABLE = (
+    'it cannot be read (damaged, cut short, or of a codec that the reader '
+    'does not know); see whether it plays, and export it again'
+)
+_NO_AUDIO = 'it has no audio and the model uses audio; upload one with audio'
+_UNEXPECTED = (
+    'it cannot be answered because of an error in the program; the terminal '
+    'of the server shows it'
+)
 
 
 @dataclass(frozen=True)
@@ -52,11 +74,11 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
 
     ``GET /about`` says what the page shows; ``GET /examples/N`` is a clip;
     ``POST /ask/WHAT`` with a clip as its body answers ``names``,
-    ``timeline``, ``senses`` or ``attention`` in JSON, or ``error``, one
+    ``timeline``, ``modalities`` or ``attention`` in JSON, or ``error``, one
     sentence.
 
     Args:
-        answers: Who answers.
+        answers: What is asked.
         page: What it is about.
         host: The address it listens on; names of other hosts are refused,
             as a page that points its own name here would send.
@@ -64,7 +86,7 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
     asked = dict(
         names=answers.names,
         timeline=answers.timeline,
-        senses=answers.senses,
+        modalities=answers.modalities,
         attention=answers.attention,
     )
     examples = {str(n): path for n, path in enumerate(page.examples)}
@@ -89,30 +111,30 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
     async def ask(request: Request) -> JSONResponse:
         what = request.path_params['what']
         if what not in asked:
-            raise Refused(404, f'nobody can be asked for {what!r}')
+            raise Refused(404, f'there is no question {what!r}')
         options = _choice(request) if what == 'attention' else {}
         async with received(request, page.max_bytes) as path:
             found = await run_in_threadpool(asked[what], path, **options)
         return JSONResponse(found)
 
+    page_files = str(files('ca2st_mm.web') / 'page')
     hosts = ['*'] if host in _EVERYWHERE else [*_LOCAL, host]
     return Starlette(
         routes=[
             Route('/about', about),
             Route('/examples/{number}', example),
             Route('/ask/{what}', ask, methods=['POST']),
-            Mount('/', StaticFiles(directory=_page_files(), html=True)),
+            Mount('/', StaticFiles(directory=page_files, html=True)),
         ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
             Middleware(SafeHeaders),
         ],
-        exception_handlers=HANDLERS,
+        exception_handlers=dict.fromkeys(
+            (Refused, ClipError, FigureInputError, SampleFault, Exception),
+            explain,
+        ),
     )
-
-
-def _page_files() -> str:
-    return str(files('ca2st_mm.web') / 'page')
 
 
 def _choice(request: Request) -> dict[str, Any]:
@@ -123,3 +145,48 @@ def _choice(request: Request) -> dict[str, Any]:
         raise Refused(400, f'a layer is a number from 0, not {layer!r}')
     number = None if layer is None else int(layer)
     return dict(name=query.get('map'), layer=number)
+
+
+def explain(request: Request, error: Exception) -> JSONResponse:
+    """Answer with ``error``, one sentence that names the clip.
+
+    Never with the place where the clip lay.  What a reader said of a file is
+    the ``detail``.
+
+    Args:
+        request: Whose query has the name of the clip.
+        error: What was raised.
+    """
+    more, status = {}, 422
+    if isinstance(error, MediaError):
+        reason, more = _UNREADABLE, dict(detail=error.reason)
+    elif isinstance(error, NoAudioError):
+        reason = _NO_AUDIO
+    elif isinstance(error, SampleFault | ClipError | FigureInputError):
+        # A fault's message speaks of annotation files; its reason does not.
+        reason = getattr(error, 'reason', None) or str(error)
+    elif isinstance(error, Refused):
+        reason, status = str(error), error.status
+    else:
+        reason, status = _UNEXPECTED, 500
+    sentence = f'{shown_name(request)}: {reason}.'
+    return JSONResponse(dict(error=sentence, **more), status, _HEADERS)
+
+
+class SafeHeaders:
+    """Middleware that tells browsers what to refuse."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Pass a request on, and add the headers to its answer."""
+
+        async def send_with(message: Message) -> None:
+            if message['type'] == 'http.response.start':
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with)

@@ -1,5 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Files from a browser: never larger than allowed, never kept."""
+"""Files from a browser: never larger than allowed, never kept, only video.
+
+FFmpeg recognizes formats by content and knows some, playlists among them,
+that name other files or URLs to be opened.  So the first bytes decide here
+before any reader opens a file, in a way that no reader can see differently:
+none of these containers begins with text.
+"""
 
 import os
 from collections.abc import AsyncIterator
@@ -7,13 +13,31 @@ from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
 
 import anyio
+import av
 from starlette.requests import Request
 
-from .clips import HEAD, ClipError, suffix_of
+from ca2st_mm.apis.windows import Extent, extent_of
+from ca2st_mm.datasets.containers import (
+    choose_stream,
+    decoder_errors,
+    missing_stream,
+)
 
+MP4, MATROSKA, AVI, MPEG = '.mp4', '.mkv', '.avi', '.mpg'
+CONTAINERS = 'mp4, mov, mkv, webm, avi or mpg'
+HEAD = 12  # bytes
 # Other sites can make a browser post forms, but not this type.
 BODY = 'application/octet-stream'
 _LONGEST_NAME = 80
+# The kinds of box that mp4 and mov files begin with.
+_BOXES = b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip', b'pnot'
+# 8k.  A file of some kilobytes can hold frames of gigabytes.
+_MAX_PIXELS = 7680 * 4320
+# FFmpeg's names, and nothing but files: a second opinion.
+_ONLY = dict(
+    format_whitelist='mov,mp4,matroska,webm,avi,mpeg',
+    protocol_whitelist='file',
+)
 
 
 class Refused(Exception):
@@ -27,6 +51,10 @@ class Refused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ClipError(ValueError):
+    """A clip is not taken; the message says why, without the name."""
 
 
 @asynccontextmanager
@@ -77,3 +105,63 @@ def shown_name(request: Request) -> str:
     name = os.path.basename(request.query_params.get('name', ''))
     kept = ''.join(filter(str.isprintable, name)).strip()
     return kept[:_LONGEST_NAME] or 'the clip'
+
+
+def suffix_of(head: bytes) -> str:
+    """The usual ending of the container that begins with these bytes.
+
+    Args:
+        head: The first :data:`HEAD` bytes of the file.
+
+    Raises:
+        ClipError: If it is none of those that the page takes.
+    """
+    if head[4:8] in _BOXES:
+        return MP4
+    if head.startswith(b'\x1a\x45\xdf\xa3'):
+        return MATROSKA
+    if head.startswith(b'RIFF') and head[8:12] == b'AVI ':
+        return AVI
+    if head.startswith(b'\x00\x00\x01\xba'):
+        return MPEG
+    raise ClipError(
+        f'it is no video that this page reads; convert it to {CONTAINERS}'
+    )
+
+
+def check_clip(path: str, max_seconds: float) -> Extent:
+    """Look at a clip without decoding it.
+
+    Args:
+        path: The file.
+        max_seconds: How long it may last.
+
+    Returns:
+        When it begins and ends.
+
+    Raises:
+        ClipError: If it has no video, is too large or too long.
+        MediaError: If it cannot be read.
+    """
+    options = dict(options=dict(_ONLY), metadata_errors='replace')
+    with decoder_errors('video', path), av.open(path, **options) as container:
+        is_video = bool(container.streams.video)
+        stream = choose_stream(container, 'video')
+        if is_video and stream is None:
+            raise missing_stream(container, 'video', path)
+        width, height = (stream.width, stream.height) if is_video else (0, 0)
+    if not is_video:
+        raise ClipError('it has no video stream; upload a video')
+    if width * height > _MAX_PIXELS:
+        raise ClipError(
+            f'its frames have {width} x {height} pixels, more than 8k; make '
+            'them smaller'
+        )
+    extent = extent_of(path)
+    seconds = extent.end - extent.start
+    if seconds > max_seconds:
+        raise ClipError(
+            f'it lasts {seconds:.1f} s and this page takes {max_seconds:g} s '
+            'at most; cut it, or start the page with a larger --max-seconds'
+        )
+    return extent

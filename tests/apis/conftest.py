@@ -1,9 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Small models as training leaves them, and clips for them."""
 
+import shutil
+from types import SimpleNamespace
+
 import pytest
 import recognizer_files as files
-from tool_runs import verb_noun_config, write_data
+from mmengine.config import Config
+from tool_runs import run_tool, verb_noun_config, write_data
 
 from ca2st_mm import Recognizer
 
@@ -24,6 +28,7 @@ def saved(toy, tmp_path_factory):
         ca2st=files.ca2st_config(toy),
         cast=files.cast_config(toy),
         verb_noun=verb_noun_config(toy),
+        alone=files.alone_config(toy),
     )
     return {name: files.save(folder / name, cfg) for name, cfg in made.items()}
 
@@ -39,19 +44,49 @@ def recognizers(saved):
 
 @pytest.fixture
 def recognizer(recognizers):
-    """The one that looks and listens, two clips a video."""
+    """CA2ST: video and audio, two clips a file."""
     return recognizers['ca2st']
 
 
 @pytest.fixture
-def clip(toy):
-    """A clip with sound."""
-    return str(sorted((toy / 'videos').glob('test_*.mp4'))[0])
+def changed(saved):
+    """Load CA2ST with a changed config."""
+
+    def load(change):
+        config, checkpoint = saved['ca2st']
+        cfg = Config.fromfile(config)
+        change(cfg)
+        return Recognizer.from_config(cfg, checkpoint)
+
+    return load
+
+
+@pytest.fixture
+def predict(saved):
+    """Run tools/predict.py with a model; its exit status."""
+
+    def run(*arguments, model='ca2st'):
+        flags = ('--model', saved[model][1], '--device', 'cpu')
+        return run_tool('predict.py', *arguments, *flags)
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def clips(toy):
+    """Clips with audio."""
+    return sorted(map(str, (toy / 'videos').glob('test_*.mp4')))
+
+
+@pytest.fixture
+def clip(clips):
+    """One of them."""
+    return clips[0]
 
 
 @pytest.fixture(scope='session')
 def silent(tmp_path_factory):
-    """Seven and a half seconds at 8 fps, without sound."""
+    """Seven and a half seconds at 8 fps, without audio."""
     path = str(tmp_path_factory.mktemp('silent') / 'silent.mp4')
     files.write_noise(path, seconds=7.5)
     return path
@@ -63,3 +98,12 @@ def broken(tmp_path_factory):
     path = tmp_path_factory.mktemp('broken') / 'broken.mp4'
     path.write_bytes(b'no video' * 100)
     return str(path)
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch, saved, recognizer, clip):
+    """What the examples of docstrings find: names, and files next to them."""
+    shutil.copy(clip, tmp_path / 'clip.mp4')
+    shutil.copy(saved['ca2st'][1], tmp_path / 'ca2st.pth')
+    monkeypatch.chdir(tmp_path)
+    return SimpleNamespace(recognizer=recognizer)

@@ -47,8 +47,18 @@ def _own(arch):
 
 
 def cast_config(data):
-    """CAST on the toy, tiny; it does not listen."""
+    """CAST on the toy, tiny, without audio."""
     return toy_config(data)
+
+
+def alone_config(data):
+    """VideoMAE on the toy, tiny and alone."""
+    cfg = Config.fromfile(ROOT / 'configs/toy/videomae_toy.py')
+    cfg = Config(without_init(cfg.to_dict()))
+    cfg.model.backbone.arch = ARCH
+    cfg.model.cls_head.in_channels = ARCH['embed_dims']
+    cfg.test_dataloader.dataset.update(data_root=str(data))
+    return cfg
 
 
 def save(folder, cfg, classes=None):

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The command says what it does, and every door gives the same answer."""
+"""The command says what it does; every entry point gives the same answer."""
 
 import csv
 import json
@@ -13,22 +13,11 @@ import pytest
 from recognizer_files import write_noise
 from tool_runs import read_dump, run_tool
 
-from ca2st_mm.apis.many import predict_each
+from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.windows import Windows
 from ca2st_mm.datasets.toy_world import class_names
 
 CLIPS = Path(__file__).resolve().parents[3] / 'shared' / 'clips'
-
-
-@pytest.fixture
-def predict(saved):
-    """Run the command with a model; its exit status."""
-
-    def run(*arguments, model='ca2st'):
-        flags = ('--model', saved[model][1], '--device', 'cpu')
-        return run_tool('predict.py', *arguments, *flags)
-
-    return run
 
 
 def scores_of(record):
@@ -37,10 +26,10 @@ def scores_of(record):
     return np.array([named[name] for name in class_names()])
 
 
-def test_every_door_gives_the_same_answer(
-    saved, toy, recognizer, predict, tmp_path
+def test_every_entry_point_gives_the_same_answer(
+    saved, clips, recognizer, predict, tmp_path
 ):
-    clips = sorted(map(str, (toy / 'videos').glob('test_*.mp4')))[:4]
+    clips = clips[:4]
     answers = {}
     # The interface of Python: logits, and averages of them.
     found = recognizer.predict(clips, top_k=12, batch_size=4)
@@ -64,9 +53,9 @@ def test_every_door_gives_the_same_answer(
     assert run_tool('test.py', *arguments) == 0
     by_file = {s['filename']: s['pred_score'] for s in read_dump(dump)}
     answers['test'] = [by_file[clip].numpy() for clip in clips]
-    for door in ('command', 'test'):
+    for way in ('command', 'test'):
         np.testing.assert_allclose(
-            answers[door], answers['python'], atol=1e-5, err_msg=door
+            answers[way], answers['python'], atol=1e-5, err_msg=way
         )
 
 
@@ -106,7 +95,7 @@ def test_it_prints_names_frames_and_seconds(predict, clip, capsys):
     text = '\n'.join(lines[at + 3 :])
     assert 'clip 1, frames: 0 1 2' in text
     assert 'clip 2, seconds: 0.000' in text
-    assert 'sound, seconds: ' in text
+    assert 'audio, seconds: ' in text
 
 
 def test_verbs_nouns_and_actions_are_printed(predict, clip, capsys):
@@ -128,7 +117,7 @@ def test_a_bad_file_in_a_folder_stops_none(
     assert predict(folder, '--csv', out, '--batch-size', 2) == 1
     shown = capsys.readouterr()
     assert f'{folder / "a.mp4"}: video: ' in shown.err
-    assert f'{folder / "c.mp4"}: it has no sound' in shown.err
+    assert f'{folder / "c.mp4"}: it has no audio' in shown.err
     assert 'LoadAudio(missing=' in shown.err
     assert str(folder / 'b.mp4') in shown.out
     with open(out, newline='') as file:
@@ -138,16 +127,37 @@ def test_a_bad_file_in_a_folder_stops_none(
     assert [r['rank'] for r in rows if not r['error']] == list('12345')
 
 
-def test_the_policy_for_missing_sound_is_said(saved, silent, capsys):
+@pytest.mark.parametrize(
+    'policy, said',
+    [
+        ('silence', 'no audio: silence was put in its place'),
+        ('drop', 'no audio: predicted without the expert audio'),
+    ],
+)
+def test_what_is_reported_of_missing_audio_is_what_ran(
+    saved, recognizer, predict, silent, tmp_path, capsys, policy, said
+):
+    """By the config and by the flag: one sentence, one answer."""
     config, checkpoint = saved['ca2st']
-    arguments = (silent, '--config', config, '--checkpoint', checkpoint)
-    option = 'test_dataloader.dataset.pipeline.5.missing=silence'
-    status = run_tool(
-        'predict.py', *arguments, '--device', 'cpu', '--cfg-options', option
-    )
-    assert status == 0
-    said = "it has no sound: the model heard silence (LoadAudio(missing='sil"
-    assert said in capsys.readouterr().out
+    [expected] = recognizer.predict(silent, missing_audio=policy)
+    option = f'test_dataloader.dataset.pipeline.5.missing={policy}'
+    by_config = ('--config', config, '--checkpoint', checkpoint)
+    out = tmp_path / 'out.json'
+    flags = (*by_config, '--device', 'cpu', '--json', out)
+    option = ('--cfg-options', option)
+    assert run_tool('predict.py', silent, *flags, *option) == 0
+    configured = json.loads(out.read_text())
+    assert f'\n  {said}\n' in capsys.readouterr().out
+    flags = ('--missing-audio', policy)
+    assert predict(silent, *flags, '--json', out) == 0
+    assert f'\n  {said}\n' in capsys.readouterr().out
+    assert json.loads(out.read_text()) == configured == [expected.as_record()]
+
+
+def test_audio_that_cannot_be_dropped_is_refused(predict, silent, capsys):
+    flags = ('--missing-audio', 'drop')
+    assert predict(silent, *flags, model='cast') == 2
+    assert 'the model does not use audio' in capsys.readouterr().err
 
 
 def test_windows_make_a_table_of_times(predict, tmp_path):
@@ -159,7 +169,7 @@ def test_windows_make_a_table_of_times(predict, tmp_path):
         rows = list(csv.DictReader(file))
     spans = [(float(row['start']), float(row['end'])) for row in rows]
     assert spans == [(0, 2), (1, 3), (2, 4), (3, 5)]
-    assert {row['sound'] for row in rows} == {'yes'}
+    assert {row['audio'] for row in rows} == {'yes'}
 
 
 def test_a_replayed_camera_goes_through_the_command(predict, silent, tmp_path):
@@ -206,7 +216,12 @@ def _picture(path, number):
         (['a.mp4', '--model', 'gone.pth'], "no checkpoint file 'gone.pth'"),
         (['a.mp4', '--model', 'cast_k40'], "The zoo has no 'cast_k40'"),
         (['a.mp4', '--model', 'x', '--stride', 1], 'needs --window'),
-        (['a.mp4', '--model', 'x', '--window', -1], 'above 0'),
+        (['a.mp4', '--model', 'x', '--config', 'y'], 'leave --config and'),
+        (['a.mp4', '--model', 'x', '--checkpoint', 'y'], 'leave --config and'),
+        (
+            ['webcam:0', '--model', 'x', '--batch-size', 4],
+            'leave --batch-size',
+        ),
         (['webcam:0', 'a.mp4', '--model', 'x'], 'webcam:0 goes alone'),
         (['a', 'b', '--model', 'x', '--annotate', 'o.mp4'], 'takes one file'),
         (['a.mp4', '--model', 'x', '--csv', 'no/such/a.csv'], 'no/such/a.csv'),
@@ -219,6 +234,15 @@ def test_bad_flags_end_in_one_sentence(arguments, message, capsys):
     said = capsys.readouterr().err
     assert message in said
     assert said.startswith('error: ') and said.count('\n') == 1
+
+
+@pytest.mark.parametrize('flag', ['--window', '--stride'])
+@pytest.mark.parametrize('length', [0, -1, 'nan', 'inf', 'x'])
+def test_lengths_are_seconds_above_zero(flag, length, capsys):
+    lengths = {'--window': 2, flag: length}
+    flags = [str(word) for pair in lengths.items() for word in pair]
+    assert run_tool('predict.py', 'a.mp4', '--model', 'x', *flags) == 2
+    assert f'argument {flag}: ' in capsys.readouterr().err
 
 
 def test_an_annotated_video_needs_a_container(predict, clip, capsys):
@@ -239,7 +263,7 @@ def test_a_camera_that_is_not_there_is_named(predict, capsys):
 
 
 def test_real_clips(predict, tmp_path):
-    """Those with sound are predicted, the others named with a reason."""
+    """Those with audio are predicted, the others named with a reason."""
     if not CLIPS.is_dir():
         pytest.skip('../shared/clips is not beside this checkout')
     out = tmp_path / 'out.json'

@@ -1,15 +1,18 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""A clip becomes names: the class that every door goes through."""
+"""From a clip to classes: the class that every entry point goes through."""
+
+import doctest
+import importlib
 
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
-from recognizer_files import FPS, ca2st_config, noise, save
+from recognizer_files import FPS, noise, write_noise
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis import ArrayClip, publish
+from ca2st_mm.apis import ArrayClip, VideoAndAudio, publish
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.toy_world import class_names
@@ -22,7 +25,7 @@ def same(a, b, tolerance=1e-6):
         np.testing.assert_allclose(a[task], b[task], atol=tolerance, rtol=0)
 
 
-def test_names_come_ranked_with_probabilities(recognizer, clip):
+def test_classes_come_ranked_with_probabilities(recognizer, clip):
     [prediction] = recognizer.predict(clip, top_k=12)
     names, scores = zip(*prediction.ranked['label'], strict=True)
     assert sorted(names) == sorted(class_names())
@@ -35,12 +38,14 @@ def test_names_come_ranked_with_probabilities(recognizer, clip):
     assert (names[0], scores[0]) == (best, pytest.approx(float(mean.max())))
 
 
-def test_logits_and_predictions_are_of_the_same_forward(recognizer, clip):
-    sample = recognizer.prepare(clip)
-    logits = recognizer.logits([sample, sample])['label']
-    assert logits.shape == (2, 2, 12)
-    [prediction] = recognizer.classify([sample])
-    same(dict(label=logits[0]), prediction.logits)
+def test_averages_of_logits_become_probabilities(changed, clip):
+    recognizer = changed(
+        lambda cfg: cfg.model.cls_head.update(average_clips='score')
+    )
+    [prediction] = recognizer.predict(clip, top_k=12)
+    mean = torch.from_numpy(prediction.logits['label']).mean(0).softmax(-1)
+    scores = [score for _, score in prediction.ranked['label']]
+    assert scores == pytest.approx(sorted(mean.tolist(), reverse=True))
 
 
 def test_a_verb_and_a_noun_make_an_action(recognizers, clip):
@@ -52,13 +57,14 @@ def test_a_verb_and_a_noun_make_an_action(recognizers, clip):
     assert ranked['action']['verb 1 noun 3'] == pytest.approx(product)
 
 
-def test_a_batch_answers_like_one_at_a_time(recognizer, toy):
-    clips = sorted((toy / 'videos').glob('test_*.mp4'))[:3]
-    together = recognizer.predict(clips, batch_size=2)
-    for path, prediction in zip(clips, together, strict=True):
+@pytest.mark.parametrize('kind', [list, tuple])
+def test_each_source_has_its_own_answer(recognizer, clips, kind):
+    """Two files are two clips; a video with the audio of another is named."""
+    together = recognizer.predict(kind(clips[:2]), batch_size=2)
+    for path, prediction in zip(clips[:2], together, strict=True):
         [alone] = recognizer.predict(path)
         same(alone.logits, prediction.logits, 1e-5)
-        assert prediction.source == str(path)
+        assert prediction.source == path
 
 
 def test_views_are_what_the_reader_gives(recognizer, clip):
@@ -68,37 +74,28 @@ def test_views_are_what_the_reader_gives(recognizer, clip):
     with PyAVReader(clip) as reader:
         inside = [t for t in reader.frame_stamps if 0.5 <= t < 1.2]
     np.testing.assert_allclose(views.seconds, np.asarray(inside)[views.frames])
-    assert views.has_sound
-    assert 0.5 - 1e-4 <= views.sound.min() < views.sound.max() <= 1.2 + 1e-4
+    assert views.has_audio
+    assert 0.5 - 1e-4 <= views.audio.min() < views.audio.max() <= 1.2 + 1e-4
 
 
 def test_arrays_answer_like_the_file(recognizer, clip):
-    sound = read_audio(clip)
+    audio = read_audio(clip)
     with PyAVReader(clip) as reader:
         frames = reader.read(range(reader.num_frames))
         fps = reader.avg_fps
-    # A file's sound starts where its track does; an array's at its start.
-    silence = np.zeros(round(sound.start * sound.sample_rate), np.float32)
-    waveform = np.append(silence, sound.waveform)
+    # A file's audio starts where its track does; an array's at its start.
+    silence = np.zeros(round(audio.start * audio.sample_rate), np.float32)
+    waveform = np.append(silence, audio.waveform)
     arrays = ArrayClip(
         torch.from_numpy(frames),
         fps,
-        (torch.from_numpy(np.stack([waveform] * 2)), sound.sample_rate),
+        (torch.from_numpy(np.stack([waveform] * 2)), audio.sample_rate),
     )
-    span = dict(start=sound.start, end=1.0)
+    span = dict(start=audio.start, end=1.0)
     [from_file], [from_arrays] = (
         recognizer.predict(source, **span) for source in (clip, arrays)
     )
     same(from_file.logits, from_arrays.logits, 1e-4)
-
-
-def test_arrays_without_sound_follow_the_policy(recognizer, recognizers):
-    clip = ArrayClip(noise(2), FPS, name='mine')
-    with pytest.raises(NoAudioError, match='mine'):
-        recognizer.predict(clip)
-    [prediction] = recognizers['cast'].predict(clip)
-    assert prediction.source == 'mine'
-    assert prediction.views.has_sound is None
 
 
 @pytest.mark.parametrize(
@@ -108,6 +105,8 @@ def test_arrays_without_sound_follow_the_policy(recognizer, recognizers):
         (dict(frames=noise(1)[..., :1]), 'RGB uint8'),
         (dict(frames=noise(1)[:0]), 'no frame'),
         (dict(fps=0), 'fps is above 0'),
+        (dict(audio=(np.zeros(9, np.int16), 16000)), 'float'),
+        (dict(audio=(np.zeros(9), 0)), 'above 0'),
     ],
 )
 def test_arrays_of_another_kind_are_refused(change, message):
@@ -115,20 +114,64 @@ def test_arrays_of_another_kind_are_refused(change, message):
         ArrayClip(**{**dict(frames=noise(1), fps=FPS), **change})
 
 
-@pytest.mark.parametrize(
-    'sound, message',
-    [((np.zeros(9, np.int16), 16000), 'float'), ((np.zeros(9), 0), 'above')],
-)
-def test_a_waveform_of_another_kind_is_refused(recognizer, sound, message):
-    with pytest.raises(ValueError, match=message):
-        recognizer.prepare(ArrayClip(noise(1), FPS, sound))
-
-
-def test_a_video_and_its_sound_file_go_together(recognizer, clip, silent):
+def test_audio_may_be_in_another_file(recognizer, clip, silent):
     with pytest.raises(NoAudioError):
         recognizer.prepare(silent)
-    [prediction] = recognizer.predict((silent, clip))
-    assert prediction.views.has_sound
+    [prediction] = recognizer.predict(VideoAndAudio(silent, clip))
+    assert prediction.views.has_audio
+
+
+def test_missing_audio_follows_the_config_or_the_argument(
+    recognizer, recognizers, tmp_path
+):
+    path = str(tmp_path / 'silent.mp4')
+    write_noise(path, 2)
+    arrays = ArrayClip(noise(2), FPS, name='mine')
+    for source in (path, arrays):
+        with pytest.raises(NoAudioError):
+            recognizer.predict(source)
+    [dropped] = recognizer.predict(path, missing_audio='drop')
+    [silence] = recognizer.predict(path, missing_audio='silence')
+    assert dropped.left_out == ('audio',) and not silence.left_out
+    assert not np.allclose(dropped.logits['label'], silence.logits['label'])
+    # What is reported is what ran: the answer of the other experts alone.
+    sample = recognizer.prepare(path, missing_audio='drop')
+    others = recognizer.logits([sample], experts=['spatial', 'temporal'])
+    same(dropped.logits, {t: v[0] for t, v in others.items()}, 1e-5)
+    [prediction] = recognizers['cast'].predict(arrays)
+    assert prediction.source == 'mine'
+    assert prediction.views.has_audio is None and not prediction.left_out
+
+
+def pack_without_presence(cfg):
+    """The last step as it was before the streams knew their presence."""
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline[-1] = dict(
+        type='PackActionInputs',
+        collect_keys=('imgs', 'audios', 'imgs_times', 'audios_times'),
+        meta_keys=('img_shape', 'filename', 'has_audio'),
+    )
+
+
+def drop(cfg):
+    for step in cfg.test_dataloader.dataset.pipeline:
+        if step['type'] == 'LoadAudio':
+            step['missing'] = 'drop'
+
+
+def test_a_config_that_cannot_drop_audio_is_refused(changed, silent, clip):
+    def both(cfg):
+        pack_without_presence(cfg)
+        drop(cfg)
+
+    with pytest.raises(ValueError, match='does not pack which clips lack'):
+        changed(both)
+    recognizer = changed(pack_without_presence)
+    assert recognizer.predict(clip)
+    with pytest.raises(ValueError, match='does not pack which clips lack'):
+        recognizer.predict(silent, missing_audio='drop')
+    [prediction] = changed(drop).predict(silent)
+    assert prediction.left_out == ('audio',)
 
 
 def test_it_is_an_inferencer_of_mmengine(recognizer, clip):
@@ -153,12 +196,28 @@ def test_files_that_cannot_be_used_are_named(recognizer, broken):
         recognizer.prepare(broken, start=2, end=2)
 
 
-def test_both_doors_to_a_model_lead_to_the_same(saved, recognizer, clip):
-    # The config in a checkpoint has sorted keys: the links must not change.
-    other = Recognizer.from_config(*saved['ca2st'])
-    assert other.class_names == recognizer.class_names
-    [a], [b] = other.predict(clip), recognizer.predict(clip)
-    same(a.logits, b.logits, 1e-5)
+def test_every_way_to_load_gives_the_same_model(
+    saved, recognizer, clip, monkeypatch
+):
+    devices = []
+
+    def load(self, cfg, weights, device):
+        devices.append(device)
+        return type(recognizer)._init_model(self, cfg, weights, 'cpu')
+
+    class Watched(Recognizer):
+        _init_model = load
+
+    config, checkpoint = saved['ca2st']
+    for loaded in (
+        Watched(config, checkpoint),
+        Watched.from_config(config, checkpoint),
+        Watched.from_pretrained(checkpoint),
+    ):
+        assert loaded.class_names == recognizer.class_names
+        [a], [b] = loaded.predict(clip), recognizer.predict(clip)
+        same(a.logits, b.logits, 1e-5)
+    assert devices == [get_device()] * 3
 
 
 @pytest.mark.parametrize('name', ['ca2st', 'verb_noun'])
@@ -171,38 +230,25 @@ def test_a_published_file_is_enough(saved, recognizers, clip, tmp_path, name):
     same(a.logits, b.logits, 1e-5)
 
 
-def test_a_head_that_does_not_average_is_refused(saved):
-    config, checkpoint = saved['ca2st']
-    cfg = Config.fromfile(config)
-    cfg.model.cls_head.average_clips = None
+def test_a_head_that_does_not_average_is_refused(changed):
     with pytest.raises(ValueError, match="average_clips='prob'"):
-        Recognizer.from_config(cfg, checkpoint)
+        changed(lambda cfg: cfg.model.cls_head.update(average_clips=None))
 
 
-def test_averages_of_logits_become_probabilities(saved, clip):
-    config, checkpoint = saved['ca2st']
-    cfg = Config.fromfile(config)
-    cfg.model.cls_head.average_clips = 'score'
-    recognizer = Recognizer.from_config(cfg, checkpoint)
-    [prediction] = recognizer.predict(clip, top_k=12)
-    mean = torch.from_numpy(prediction.logits['label']).mean(0).softmax(-1)
-    scores = [score for _, score in prediction.ranked['label']]
-    assert scores == pytest.approx(sorted(mean.tolist(), reverse=True))
-
-
-def test_the_class_list_must_have_the_models_size(toy, tmp_path):
-    cfg = ca2st_config(toy)
-    cfg.test_dataloader.dataset.pop('classes')
-    config, checkpoint = save(tmp_path / 'm', cfg, classes=['a', 'b'])
-    with pytest.raises(ValueError, match='has 12 classes.* names for 2'):
-        Recognizer.from_config(config, checkpoint)
-
-
-def test_two_class_lists_must_agree(saved, toy):
-    config, checkpoint = saved['ca2st']
-    cfg = Config.fromfile(config)
-    names = list(class_names())
-    names[3], names[4] = names[4], names[3]
-    cfg.test_dataloader.dataset.classes = names
-    with pytest.raises(ValueError, match='class 3 is .* in the checkpoint'):
-        Recognizer.from_config(cfg, checkpoint)
+@pytest.mark.parametrize(
+    'name',
+    [
+        'features',
+        'many_files',
+        'modality_contributions',
+        'recognizer',
+        'sources',
+        'windows',
+    ],
+)
+def test_examples_in_docstrings_run(name, example):
+    module = importlib.import_module(f'ca2st_mm.apis.{name}')
+    names = {**vars(module), 'recognizer': example.recognizer}
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    found = doctest.testmod(module, extraglobs=names, optionflags=options)
+    assert found.attempted and not found.failed

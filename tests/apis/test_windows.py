@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from recognizer_files import FPS, write_noise
 
-from ca2st_mm.apis.camera import camera_jobs
-from ca2st_mm.apis.many import Failure, predict_each
-from ca2st_mm.apis.windows import Windows, extent_of
+from ca2st_mm.apis import windows
+from ca2st_mm.apis.many_files import predict_each
+from ca2st_mm.apis.prediction import Failure
+from ca2st_mm.apis.windows import Windows, camera_jobs, extent_of
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import write_clip
 
 SECONDS = 7.5  # of the silent clip
 
 
-def spans(windows):
-    return [(job.shown['start'], job.shown['end']) for job in windows]
+def spans(jobs):
+    return [(job.shown['start'], job.shown['end']) for job in jobs]
 
 
 @pytest.mark.parametrize(
@@ -32,9 +33,9 @@ def spans(windows):
     ],
 )
 def test_windows_cover_the_file(silent, window, stride, expected):
-    windows = Windows(silent, window, stride)
-    assert len(windows) == len(expected)
-    np.testing.assert_allclose(spans(windows), expected)
+    found = Windows(silent, window, stride)
+    assert len(found) == len(expected)
+    np.testing.assert_allclose(spans(found), expected)
 
 
 def test_ends_are_open_towards_the_file(silent):
@@ -51,8 +52,16 @@ def test_lengths_are_positive(silent, window, stride):
         next(camera_jobs(f'camera:{silent}', window, stride))
 
 
+def test_an_absurd_length_is_refused(silent, monkeypatch):
+    monkeypatch.setattr(
+        windows, 'extent_of', lambda path: windows.Extent(0.0, 1e12, 0.04)
+    )
+    with pytest.raises(MediaError, match='said to last 1e[+]12 s'):
+        Windows(silent, 2, 2)
+
+
 @pytest.mark.parametrize('suffix', ['mp4', 'mkv', 'avi'])
-def test_the_extent_is_that_of_the_pictures(tmp_path, suffix):
+def test_the_extent_is_that_of_the_frames(tmp_path, suffix):
     path = str(tmp_path / f'a.{suffix}')
     write_noise(path, 3, rate=8000)
     extent = extent_of(path)

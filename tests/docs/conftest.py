@@ -21,7 +21,7 @@ from ca2st_mm.datasets.toy_files import write_toy_set
 from ca2st_mm.datasets.toy_world import class_names
 
 SEEN = ('configs', 'docs', 'requirements', 'tools')
-CLIPS = ('a.mp4', 'b.mp4', 'clip.mp4', 'picture.mp4')
+CLIPS = ('a.mp4', 'b.mp4', 'clip.mp4', 'video.mp4')
 RATE = 16000
 
 
@@ -65,7 +65,7 @@ def template(tmp_path_factory):
     for name in ('falling', 'waving'):
         for number in range(5):
             write_noise(folder / f'data/mine/{name}/{number}.mp4', seconds=1)
-    soundfile.write(folder / 'sound.wav', np.zeros(2 * RATE), RATE)
+    soundfile.write(folder / 'audio.wav', np.zeros(2 * RATE), RATE)
     return folder
 
 

@@ -7,8 +7,6 @@ import pytest
 from page_clips import MAX_BYTES, need_server, write_long
 from toy_recognizer import make_recognizer, write_clips
 
-from ca2st_mm.web.answers import Answers
-
 
 @pytest.fixture(scope='session')
 def media(tmp_path_factory):
@@ -32,6 +30,9 @@ def recognizer(media):
 @pytest.fixture(scope='session')
 def answers(recognizer):
     """What the page asks."""
+    need_server()
+    from ca2st_mm.web.answers import Answers
+
     return Answers(recognizer, max_seconds=20)
 
 

@@ -79,14 +79,14 @@ def test_an_uploaded_clip_is_answered(page, address):
     names = page.locator('#names .name').all_inner_texts()
     assert names == [best['label'] for best in told['ranked']['label']]
     assert len(page.locator('#names .percent').all_inner_texts()) == 5
-    parts = page.locator('#senses .name').all_inner_texts()
+    parts = page.locator('#modalities .name').all_inner_texts()
     assert [part.split('\n')[0] for part in parts][:3] == [
         'whole model',
-        'picture alone',
-        'sound alone',
+        'video alone',
+        'audio alone',
     ]
     assert page.locator('#timeline .spans button').count() == 5
-    assert page.locator('#names .strip i.sound').count() >= 1
+    assert page.locator('#names .strip i.audio').count() >= 1
     assert page.locator('#names .note').count() == 0
     # Each block of the time line leads to its place in the video.
     page.locator('#timeline .spans button').nth(2).click()
@@ -94,7 +94,7 @@ def test_an_uploaded_clip_is_answered(page, address):
 
 
 @pytest.mark.slow
-def test_another_link_and_layer_draw_another_picture(page):
+def test_another_link_and_layer_draw_another_figure(page):
     page.click('#examples button')
     answered(page)
     before = page.get_attribute('#attention img', 'src')
@@ -105,8 +105,10 @@ def test_another_link_and_layer_draw_another_picture(page):
     assert page.get_attribute('#attention img', 'src') != before
 
 
-def test_a_corrupt_clip_is_one_sentence_and_the_next_one_works(page):
-    page.set_input_files('#file', clip('corrupted.mp4'))
+def test_a_corrupt_clip_is_one_sentence_and_the_next_works(page, tmp_path):
+    corrupt = tmp_path / 'corrupted.mp4'
+    corrupt.write_bytes(b'\0\0\0\x18ftypmp42' + bytes(1000))
+    page.set_input_files('#file', str(corrupt))
     page.wait_for_selector('#error:not([hidden])')
     said = page.locator('#error').evaluate('(e) => e.firstChild.textContent')
     assert said.startswith('corrupted.mp4: it cannot be read (damaged, ')
@@ -114,7 +116,7 @@ def test_a_corrupt_clip_is_one_sentence_and_the_next_one_works(page):
     assert not page.locator('#names').is_visible()
     page.set_input_files('#file', clip('arm_wrestling_noaudio.mp4'))
     answered(page)
-    assert 'no sound' in page.locator('#names .note').inner_text()
+    assert 'No audio' in page.locator('#names .note').inner_text()
 
 
 def test_a_file_that_is_too_large_is_not_sent(page, tmp_path):

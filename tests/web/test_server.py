@@ -21,7 +21,8 @@ from served_page import served  # noqa: E402
 
 from ca2st_mm.web.server import Page, make_app  # noqa: E402
 
-CLIPS = Path(__file__).resolve().parents[3] / 'shared' / 'clips'
+SHARED = Path(__file__).resolve().parents[3] / 'shared'
+CLIPS, CASES = SHARED / 'clips', SHARED / 'cases' / 'media'
 BODY = {'Content-Type': 'application/octet-stream'}
 
 
@@ -53,7 +54,7 @@ def raw(address, method, path, headers=None):
         return answer.status, answer.read()
 
 
-@pytest.mark.parametrize('what', ['names', 'senses', 'timeline'])
+@pytest.mark.parametrize('what', ['names', 'modalities', 'timeline'])
 def test_http_says_what_the_answers_say(ask, answers, media, what):
     answer = ask(media['long'], what)
     assert answer.status_code == 200
@@ -87,12 +88,12 @@ def test_a_clip_lies_under_our_name(
         seen.append((path, os.listdir(os.path.dirname(path))))
         return answers.timeline(path)
 
-    monkeypatch.setattr(answers, 'senses', look)
+    monkeypatch.setattr(answers, 'modalities', look)
     app = make_app(answers, Page('toy', MAX_BYTES), '127.0.0.1')
     with served(app) as address:
         query = dict(name='../../../etc/passwd')
         content = Path(media['long']).read_bytes()
-        url = f'{address}/ask/senses'
+        url = f'{address}/ask/modalities'
         requests.post(url, content, params=query, headers=BODY, timeout=60)
     [(path, beside)] = seen
     assert path.startswith(str(temporary))
@@ -182,7 +183,7 @@ class Bomb:
 def test_a_pickle_is_refused_and_never_run(ask, tmp_path):
     target = tmp_path / 'touched'
     content = pickle.dumps(Bomb(str(target)))
-    for what in ('names', 'senses', 'timeline', 'attention'):
+    for what in ('names', 'modalities', 'timeline', 'attention'):
         assert ask(content, what, name='model.pth').status_code == 422
     assert not target.exists()
 
@@ -214,10 +215,9 @@ def test_the_page_names_no_other_host():
         assert hosts <= {'//www.w3.org'}, path.name
 
 
-def test_a_corrupt_clip_is_one_sentence(ask, temporary):
-    if not CLIPS.is_dir():
-        pytest.skip('../shared/clips is not beside this checkout')
-    answer = ask(CLIPS / 'corrupted.mp4', name='corrupted.mp4')
+def test_a_corrupt_clip_is_one_sentence(ask, media, temporary):
+    whole = Path(media['long']).read_bytes()
+    answer = ask(whole[:50] + bytes(1000), name='corrupted.mp4')
     assert answer.status_code == 422
     found = answer.json()
     assert found['error'].startswith('corrupted.mp4: it cannot be read (')
@@ -234,4 +234,30 @@ def test_real_clips_are_answered(ask):
         found = ask(path, name=path.name).json()
         assert len(found['ranked']['label']) == 5
         silent = 'noaudio' in path.name
-        assert any('no sound' in note for note in found['notes']) == silent
+        assert any('No audio' in note for note in found['notes']) == silent
+
+
+def test_files_that_break_readers_do_not_end_the_page(ask):
+    if not CASES.is_dir():
+        pytest.skip('../shared/cases is not beside this checkout')
+    for path in sorted(CASES.iterdir()):
+        answer = ask(path, name=path.name)
+        assert answer.status_code in (200, 413, 422), path.name
+        assert answer.json()
+
+
+@pytest.mark.parametrize('error', [MemoryError(), RuntimeError('a secret')])
+def test_an_error_of_the_program_is_one_sentence_and_not_the_end(
+    ask, answers, media, monkeypatch, error
+):
+    def fail(path, max_seconds):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr('ca2st_mm.web.answers.check_clip', fail)
+        answer = ask(media['short'], name='a.mp4')
+    assert answer.status_code == 500
+    assert answer.json()['error'].startswith('a.mp4: it cannot be answered')
+    assert 'secret' not in answer.text and 'Traceback' not in answer.text
+    assert 'Content-Security-Policy' in answer.headers
+    assert ask(media['short']).status_code == 200

@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ca2st_mm.apis.models import build_model
-from ca2st_mm.export.streams import known_streams
+from ca2st_mm.export.graph import backbone_inputs
 from ca2st_mm.registry import MODELS
 
 SIZES = ('frames', 'size', 'spec')
@@ -155,9 +155,9 @@ def inputs_of(recognizer: nn.Module) -> dict[str, Tensor] | Tensor:
         ValueError: If the backbone does not say what it reads.
     """
     streams = {
-        name: torch.zeros(1, 1, *stream.shape)
-        for name, stream in known_streams(recognizer.backbone).items()
-        if not name.endswith('_present')  # all is there
+        one.name: torch.zeros(1, 1, *one.shape)
+        for one in backbone_inputs(recognizer.backbone)
+        if not one.name.endswith('_present')  # all is there
     }
     if hasattr(recognizer.backbone, 'experts'):
         return streams

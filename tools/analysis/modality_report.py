@@ -1,29 +1,28 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Which sense decides: a model with parts left out, over a data set.
+"""Modality contributions of a model with parts left out, over a data set.
 
     python tools/analysis/modality_report.py CONFIG CHECKPOINT
 
-prints for each part of the model (picture alone, sound alone, without each
-expert) and for shuffled sounds how many clips are still named rightly, and
-writes that by class as JSON and as a picture.  `docs/which_sense.md` says
-what the numbers mean.
+prints for each part of the model (video alone, audio alone, without each
+expert) and for shuffled audio the share of clips that are classified
+correctly, and writes that by class as JSON and as a figure.
+`docs/modality_contributions.md` says what the numbers mean.
 """
 
 import argparse
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.samples import dataset_of
-from ca2st_mm.apis.sense_survey import (
-    SenseSurvey,
-    random_order,
-    read_in_order,
-)
+from ca2st_mm.apis.modality_contributions import survey
+from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.modality_table import (
@@ -54,7 +53,7 @@ def parse_args() -> argparse.Namespace:
         "set of its own; the config's test file if left out",
     )
     parser.add_argument(
-        '--max-clips', type=int, help='ask about so many, drawn at random'
+        '--max-clips', type=int, help='number of clips, drawn at random'
     )
     parser.add_argument(
         '--seed', type=int, default=0, help='of the draw and of the shuffle'
@@ -67,7 +66,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         default='modality_report',
-        help='outputs without extension; pictures add data set and task',
+        help='outputs without extension; figures add data set and task',
     )
     args = parser.parse_args()
     for name in ('max_clips', 'batch_size'):
@@ -79,23 +78,57 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def survey(
-    recognizer: Recognizer, manifest: str, args: argparse.Namespace
-) -> tuple[dict[str, list[ClipAnswers]], list[str]]:
-    """Ask about the clips of a manifest; the answers, and the bad clips."""
-    dataset = DATASETS.build(
-        dict(dataset_of(recognizer.cfg), ann_file=manifest, test_mode=True)
+class ReturnedFaults(Dataset):
+    """A data set that returns its faults instead of raising them."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Mapping | SampleFault:
+        try:
+            return self.dataset[index]
+        except SampleFault as fault:
+            return fault
+
+
+def as_it_is(sample: Any) -> Any:
+    """Collate nothing."""
+    return sample
+
+
+def read(
+    dataset: Any, order: Sequence[int], workers: int, faults: list[str]
+) -> Iterator[Mapping]:
+    """Samples one by one; what is wrong with the others goes into a list."""
+    loader = DataLoader(
+        ReturnedFaults(dataset),
+        batch_size=None,
+        sampler=order,
+        num_workers=workers,
+        collate_fn=as_it_is,
     )
-    order = random_order(len(dataset), args.max_clips, args.seed)
-    asked = SenseSurvey(recognizer, args.batch_size)
-    faults = []
-    samples = read_in_order(dataset, order, args.workers)
-    for sample in tqdm(samples, total=len(order), unit='clip'):
+    for sample in tqdm(loader, total=len(order), unit='clip'):
         if isinstance(sample, SampleFault):
             faults.append(str(sample))
         else:
-            asked.add(sample)
-    return asked.finish(), faults
+            yield sample
+
+
+def answers_of(
+    recognizer: Recognizer, manifest: str, args: argparse.Namespace
+) -> tuple[dict[str, list[ClipAnswers]], list[str]]:
+    """Answers for the clips of a manifest by task, and the bad clips."""
+    dataset = DATASETS.build(
+        dict(dataset_of(recognizer.cfg), ann_file=manifest, test_mode=True)
+    )
+    generator = torch.Generator().manual_seed(args.seed)
+    order = torch.randperm(len(dataset), generator=generator).tolist()
+    faults: list[str] = []
+    samples = read(dataset, order[: args.max_clips], args.workers, faults)
+    return survey(recognizer, samples, args.batch_size), faults
 
 
 def report(
@@ -106,9 +139,9 @@ def report(
     rows, by_class = table(clips), table_by_class(clips)
     title = f'{Path(recognizer.cfg.filename).stem}, {manifest}, {task}'
     print(f'\n{title}\n{as_text(rows)}')
-    picture = f'{out}_{Path(manifest).stem}_{task}.png'
-    draw_modalities(picture, title, rows, by_class, names)
-    print(f'picture: {picture}')
+    figure = f'{out}_{Path(manifest).stem}_{task}.png'
+    draw_modalities(figure, title, rows, by_class, names)
+    print(f'figure: {figure}')
     return dict(
         parts={part: row._asdict() for part, row in rows.items()},
         classes={
@@ -119,14 +152,14 @@ def report(
 
 
 def main() -> None:
-    """Ask about every data set, print, draw and write."""
+    """Go through every data set; print, draw and write."""
     args = parse_args()
     config = Config.fromfile(args.config)
     recognizer = Recognizer.from_config(config, args.checkpoint, args.device)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     found, bad = {}, []
     for manifest in args.manifest or [dataset_of(config)['ann_file']]:
-        by_task, faults = survey(recognizer, manifest, args)
+        by_task, faults = answers_of(recognizer, manifest, args)
         bad += faults
         found[manifest] = {
             task: report(recognizer, manifest, task, clips, args.out)

@@ -44,7 +44,7 @@ export function drawNames(room, found) {
   room.replaceChildren(...parts, ...drawUsed(found));
 }
 
-// Where in the file the frames and the sound lie that the model was given.
+// Where in the file the frames and the audio are that the model was given.
 function drawUsed({ views, start, end }) {
   const place = (second) => {
     const share = (second - start) / (end - start);
@@ -66,16 +66,16 @@ function drawUsed({ views, start, end }) {
   } else if (views.frames) {
     lines.push(['frames', 'their times are unknown']);
   }
-  if (views.sound) {
+  if (views.audio) {
     const strip = text('div', '', 'strip');
-    for (const [from, to] of views.sound) {
-      const mark = text('i', '', 'sound');
+    for (const [from, to] of views.audio) {
+      const mark = text('i', '', 'audio');
       mark.style.left = `${place(from)}%`;
       mark.style.width = `${place(to) - place(from)}%`;
       strip.append(mark);
-      lines.push(['sound', `${seconds(from)} to ${seconds(to)} s`]);
+      lines.push(['audio', `${seconds(from)} to ${seconds(to)} s`]);
     }
-    used.append(text('span', 'sound'), strip);
+    used.append(text('span', 'audio'), strip);
   }
   used.append(text('span', ''), drawAxis(start, end));
   const table = document.createElement('table');
@@ -93,7 +93,7 @@ function drawAxis(start, end) {
     text('span', `${seconds(end)} s`));
 }
 
-export function drawSenses(room, found) {
+export function drawModalities(room, found) {
   if (found.note) {
     room.replaceChildren(text('p', found.note));
     return;
@@ -103,7 +103,7 @@ export function drawSenses(room, found) {
   for (const [task, { chosen, verdict, bars }] of tasks) {
     if (tasks.length > 1) parts.push(text('p', task, 'task'));
     parts.push(text('p', verdict), text('p',
-      `How sure each part of the model is of “${chosen}”:`, 'small'));
+      `Probability of “${chosen}” by part of the model:`, 'small'));
     parts.push(box('bars', ...bars.flatMap((one, place) => bar(
       one.part, one.score, {
         best: !place,

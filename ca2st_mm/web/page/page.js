@@ -1,6 +1,6 @@
 // Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 // Takes a clip, asks the server about it, shows what it says.
-import { drawNames, drawSenses, drawTimeline, text } from './draw.js';
+import { drawModalities, drawNames, drawTimeline, text } from './draw.js';
 import { recordClip } from './record.js';
 
 const at = (id) => document.getElementById(id);
@@ -49,7 +49,7 @@ function preview(blob) {
 
 const parts = {
   names: (found) => drawNames(room('names'), found),
-  senses: (found) => drawSenses(room('senses'), found),
+  modalities: (found) => drawModalities(room('modalities'), found),
   timeline: (found) => drawTimeline(room('timeline'), found, (second) => {
     at('player').currentTime = second;
   }),
@@ -132,12 +132,12 @@ function drawAttention(found) {
     room('attention').replaceChildren(text('p', found.note));
     return;
   }
-  const picture = document.createElement('img');
-  picture.src = found.picture;
-  picture.alt = `${found.name}, layer ${found.layer}`;
-  room('attention').replaceChildren(picture, text('p',
-    'Bright: looked at more than evenly; “up to 2×” is the brightest place, '
-    + '1× an even look. The link that looks least evenly is shown first.',
+  const figure = document.createElement('img');
+  figure.src = found.figure;
+  figure.alt = `${found.name}, layer ${found.layer}`;
+  room('attention').replaceChildren(figure, text('p',
+    'Bright: more attention than the mean; “up to 2×” is the brightest '
+    + 'place, 1× uniform attention. The least uniform link is shown first.',
     'small'));
 }
 
@@ -146,11 +146,11 @@ function showExamples() {
   about.examples.forEach((name, number) => {
     const button = text('button', name);
     button.type = 'button';
-    const picture = document.createElement('video');
-    Object.assign(picture, {
+    const thumbnail = document.createElement('video');
+    Object.assign(thumbnail, {
       src: `examples/${number}#t=0.1`, muted: true, preload: 'metadata',
     });
-    button.prepend(picture);
+    button.prepend(thumbnail);
     button.onclick = async () => {
       const answer = await fetch(`examples/${number}`);
       if (answer.ok) take(await answer.blob(), name);

@@ -7,11 +7,20 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from page_clips import need_server
 
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import audio_pieces
-from ca2st_mm.web import clips
-from ca2st_mm.web.clips import HEAD, ClipError, check_clip, suffix_of
+
+need_server()
+
+from ca2st_mm.web import uploads  # noqa: E402
+from ca2st_mm.web.uploads import (  # noqa: E402
+    HEAD,
+    ClipError,
+    check_clip,
+    suffix_of,
+)
 
 CLIPS = Path(__file__).resolve().parents[3] / 'shared' / 'clips'
 
@@ -69,21 +78,21 @@ def test_a_long_clip_is_refused_with_both_numbers(media):
     assert check_clip(media['long'], 5.5).end == pytest.approx(5, abs=0.02)
 
 
-def test_huge_pictures_are_refused_before_they_are_decoded(media, monkeypatch):
-    monkeypatch.setattr(clips, '_MAX_PIXELS', 32 * 32 - 1)
+def test_huge_frames_are_refused_before_they_are_decoded(media, monkeypatch):
+    monkeypatch.setattr(uploads, '_MAX_PIXELS', 32 * 32 - 1)
     with pytest.raises(ClipError, match='32 x 32 pixels'):
         check_clip(media['long'], 60)
 
 
-def test_sound_alone_is_refused(tmp_path):
-    path = tmp_path / 'sound.mp4'
+def test_audio_alone_is_refused(tmp_path):
+    path = tmp_path / 'audio.mp4'
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('aac', rate=16000)
         stream.layout = 'mono'
         for piece in audio_pieces(np.zeros(16000, np.float32), 16000, 0):
             container.mux(stream.encode(piece))
         container.mux(stream.encode())
-    with pytest.raises(ClipError, match='no picture'):
+    with pytest.raises(ClipError, match='no video stream'):
         check_clip(str(path), 60)
 
 

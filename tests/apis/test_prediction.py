@@ -5,19 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from ca2st_mm.apis.class_names import names_of_model
+from ca2st_mm.apis.prediction import names_of_model
 
 TWO = SimpleNamespace(num_classes=2)
 EPIC = SimpleNamespace(sizes=dict(verb=97, noun=300), num_classes=397)
-
-
-def stored(*names):
-    return dict(dataset_meta=dict(classes=names))
+STORED = dict(dataset_meta=dict(classes=('a', 'b')))
 
 
 def test_the_checkpoint_comes_first():
-    names = names_of_model(TWO, stored('a', 'b'), {})
-    assert names == dict(label=('a', 'b'))
+    assert names_of_model(TWO, STORED, {}) == dict(label=('a', 'b'))
 
 
 def test_then_the_list_of_the_config(tmp_path):
@@ -33,26 +29,34 @@ def test_then_those_of_the_benchmark():
     assert {task: len(n) for task, n in names.items()} == EPIC.sizes
 
 
-def test_then_numbers():
+@pytest.mark.parametrize('root', ['data/mine', 'data/kinetics400'])
+def test_then_numbers(root):
     # 44 classes, but nothing says that they are those of EPIC-SOUNDS.
     head = SimpleNamespace(num_classes=44)
-    names = names_of_model(head, {}, dict(data_root='data/mine'))
+    names = names_of_model(head, {}, dict(data_root=root))
     assert names['label'][:2] == ('0', '1') and len(names['label']) == 44
 
 
-def test_a_benchmark_of_another_size_gives_no_names():
-    names = names_of_model(TWO, {}, dict(data_root='data/kinetics400'))
-    assert names == dict(label=('0', '1'))
+@pytest.mark.parametrize(
+    'classes, message',
+    [
+        (['a', 'b', 'c'], '2 names in the checkpoint, 3 in'),
+        (['b', 'a'], "class 0 is 'a' in the checkpoint, 'b' in the config"),
+    ],
+)
+def test_checkpoint_and_config_must_agree(classes, message):
+    with pytest.raises(ValueError, match=message):
+        names_of_model(TWO, STORED, dict(classes=classes))
 
 
-def test_lists_of_other_lengths_are_both_named():
-    dataset = dict(classes=['a', 'b', 'c'])
-    with pytest.raises(ValueError, match='2 names in the checkpoint, 3 in'):
-        names_of_model(TWO, stored('a', 'b'), dataset)
-
-
-def test_verbs_and_nouns_do_not_name_plain_classes():
-    classes = dict(verb=('cut',), noun=('tap',))
+@pytest.mark.parametrize(
+    'classes, message',
+    [
+        (('a',), '2 classes, but there are names for 1 classes'),
+        (dict(verb=('cut',), noun=('tap',)), '2 classes.*1 verb and 1 noun'),
+    ],
+)
+def test_names_must_be_as_many_as_classes(classes, message):
     meta = dict(dataset_meta=dict(classes=classes))
-    with pytest.raises(ValueError, match='2 classes.*1 verb and 1 noun'):
+    with pytest.raises(ValueError, match=message):
         names_of_model(TWO, meta, {})

@@ -1,0 +1,167 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Predictions as text, CSV and JSON, written as they come."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .prediction import Failure, PartAnswer, Prediction, Views
+
+COLUMNS = (
+    'source',
+    'start',
+    'end',
+    'task',
+    'rank',
+    'label',
+    'score',
+    'audio',
+    'error',
+)
+_AUDIO = {True: 'yes', False: 'no', None: ''}
+# Adds an answer to a file.
+Write = Callable[[Prediction | Failure], None]
+
+
+@contextmanager
+def csv_table(path: str) -> Iterator[Write]:
+    """A CSV file with a line for each class; on disk after every answer.
+
+    Args:
+        path: File to write.
+
+    Yields:
+        A function that adds an answer.
+    """
+    with open(path, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
+        writer.writeheader()
+
+        def write(answer: Prediction | Failure) -> None:
+            writer.writerows(_rows(answer))
+            file.flush()
+
+        yield write
+
+
+def _rows(answer: Prediction | Failure) -> Iterator[dict[str, Any]]:
+    """Lines of an answer; an open end stays empty."""
+    span = dict(source=answer.source, start=answer.start, end=answer.end)
+    if isinstance(answer, Failure):
+        yield dict(span, error=answer.reason)
+        return
+    audio = _AUDIO[answer.views.has_audio]
+    for task, ranking in answer.ranked.items():
+        for rank, (label, score) in enumerate(ranking, 1):
+            named = dict(task=task, rank=rank, label=label, score=score)
+            yield dict(span, **named, audio=audio)
+
+
+@contextmanager
+def json_list(path: str) -> Iterator[Write]:
+    """A JSON file with a list of records; complete when it is closed.
+
+    Args:
+        path: File to write.
+
+    Yields:
+        A function that adds an answer.
+    """
+    with open(path, 'w', encoding='utf-8') as file:
+        separator = '['
+
+        def write(answer: Prediction | Failure) -> None:
+            nonlocal separator
+            text = json.dumps(answer.as_record(), allow_nan=False)
+            file.write(f'{separator}\n{text}')
+            separator = ','
+
+        try:
+            yield write
+        finally:
+            file.write('[\n]\n' if separator == '[' else '\n]\n')
+
+
+def summary(prediction: Prediction) -> str:
+    """Lines of text: the classes with their scores.
+
+    Args:
+        prediction: What to show; a span in one line.
+    """
+    ranked = prediction.ranked
+    if prediction.start is None and prediction.end is None:
+        lines = [prediction.source]
+        for task, ranking in ranked.items():
+            lines += [f'  {task}'] if len(ranked) > 1 else []
+            lines += [f'  {score:8.2%}  {name}' for name, score in ranking]
+        return '\n'.join(lines)
+    start, end = (
+        'open' if second is None else f'{second:.2f} s'
+        for second in (prediction.start, prediction.end)
+    )
+    # The action stands last and names verb and noun.
+    best = list(ranked.values())[-1]
+    names = ', '.join(f'{name} {score:.1%}' for name, score in best[:3])
+    return f'{prediction.source}  {start} to {end}  {names}'
+
+
+def audio_note(prediction: Prediction) -> str | None:
+    """What was done about missing audio; None where it was not missing.
+
+    Args:
+        prediction: What to look at.
+    """
+    if prediction.views.has_audio is not False:
+        return None
+    if not prediction.left_out:
+        return 'no audio: silence was put in its place'
+    experts = ' and '.join(prediction.left_out)
+    return f'no audio: predicted without the expert {experts}'
+
+
+def explanation(views: Views) -> str:
+    """Lines of text: frames and seconds that were used.
+
+    Args:
+        views: What the model was given.
+    """
+    lines = []
+    for number, frames in enumerate(
+        () if views.frames is None else views.frames
+    ):
+        lines.append(f'  clip {number + 1}, frames: {_row(frames, "d")}')
+        times = 'unknown'
+        if views.seconds is not None:
+            times = _row(views.seconds[number], '.3f')
+        lines.append(f'  clip {number + 1}, seconds: {times}')
+    for start, end in () if views.audio is None else views.audio:
+        lines.append(f'  audio, seconds: {start:.3f} to {end:.3f}')
+    return '\n'.join(lines)
+
+
+def _row(values: np.ndarray, form: str) -> str:
+    return ' '.join(format(value, form) for value in values)
+
+
+def modalities_table(answers: Sequence[PartAnswer]) -> str:
+    """Lines of text: what each part of the model says alone.
+
+    Args:
+        answers: Of one prediction.
+    """
+    several = len({answer.task for answer in answers}) > 1
+    lines = []
+    for answer in answers:
+        part = f'{answer.part}, {answer.task}' if several else answer.part
+        said = (
+            f'does not know: {answer.unknown}'
+            if answer.unknown
+            else f'{answer.label} {answer.score:.1%} '
+            f'(the answer above: {answer.change:+.1%})'
+        )
+        lines.append(f'  {part}: {said}')
+    return '\n'.join(lines)

@@ -1,0 +1,302 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A recognizer as one function of tensors: what it takes, and its trace."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from mmaction.models.data_preprocessors import ActionDataPreprocessor
+from mmengine.config import Config
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from ca2st_mm.apis.sources import dataset_of
+from ca2st_mm.models.backbones import MultiExpertBackbone, TransformerExpert
+from ca2st_mm.structures import PRESENT, TIMES, as_streams
+
+# Output of a head with one classifier.
+LOGITS = 'logits'
+# A trace of one view would take the 1 for a constant.
+TRACED_VIEWS = 2
+
+# What the numbers of an input are.
+FRAMES = (
+    'frames as the test pipeline packs them: channels, frames, height, width; '
+    'RGB, 0 to 255, not normalised'
+)
+SPECTROGRAM = (
+    'log-mel spectrogram as the test pipeline packs it: channel, frames, mel '
+    'bands; not normalised'
+)
+FRAME_TIMES = 'when each frame is shown, in seconds'
+WINDOW = 'start and end of the spectrogram, in seconds'
+PRESENCE = (
+    '1, or 0 for a view that lacks this stream, whose values are then '
+    'without effect'
+)
+
+
+class ExportError(ValueError):
+    """A model cannot be exported; the message says why."""
+
+
+class GraphInput(NamedTuple):
+    """An input tensor of an exported model.
+
+    Attributes:
+        name: ``<stream>``, ``<stream>_times`` or ``<stream>_present``.
+        shape: Of one view; a batch is (views, *shape), float32.
+        meaning: What the numbers are.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    meaning: str
+
+    def draw(self, views: int, seed: int) -> Tensor:
+        """Random values (views, *shape), float32, the same for a seed."""
+        source = torch.Generator().manual_seed(seed)
+        shape = views, *self.shape
+        if self.meaning == FRAMES:
+            return torch.randint(0, 256, shape, generator=source).float()
+        if self.meaning == SPECTROGRAM:
+            # About the mean and the spread of AudioSet's log-mel values.
+            return 4.5 * torch.randn(shape, generator=source) - 4.3
+        if self.meaning == PRESENCE:
+            return 1.0 - torch.arange(views) % 2
+        start = 10 * torch.rand(views, 1, generator=source)
+        return start + torch.linspace(0, 5, shape[1])
+
+
+def inputs_of(recognizer: nn.Module, config: Config) -> list[GraphInput]:
+    """The tensors that a recognizer reads, as its test pipeline packs them.
+
+    Args:
+        recognizer: A recognizer over a multi-expert backbone or one expert.
+        config: Its whole config.
+
+    Returns:
+        The values of all streams, then times, then presence.
+
+    Raises:
+        ExportError: If the backbone is of another kind, an expert does not
+            say what it reads, or the pipeline leaves a stream out.
+        ValueError: If the config has no test pipeline.
+    """
+    known = {one.name: one for one in backbone_inputs(recognizer.backbone)}
+    packed = _packed_names(dataset_of(config)['pipeline'])
+    if packed is None:
+        packed = [name for name in known if not name.endswith(PRESENT)]
+    # Presence is optional: a model without it assumes that all is there.
+    needed = [name for name in known if not name.endswith(PRESENT)]
+    if missing := [name for name in needed if name not in packed]:
+        raise ExportError(
+            f'the model reads {missing}, but the test pipeline packs '
+            f'{packed}; end it with PackAudioVisual'
+        )
+    return [known[name] for name in packed if name in known]
+
+
+def _packed_names(steps: Sequence[Mapping]) -> list[str] | None:
+    """What the last step packs; None if it does not say."""
+    pack = steps[-1]
+    if pack['type'] != 'PackAudioVisual':
+        keys = pack.get('collect_keys')
+        return keys and list(keys)
+    streams = list(pack.get('streams', ('imgs', 'audios')))
+    names = streams + [name + TIMES for name in streams]
+    if any(step['type'] == 'LoadAudio' for step in steps):
+        names.append('audios' + PRESENT)
+    return names
+
+
+def backbone_inputs(backbone: nn.Module) -> list[GraphInput]:
+    """Every tensor that a backbone can read.
+
+    Args:
+        backbone: A multi-expert backbone, or one expert.
+
+    Raises:
+        ExportError: If it is of another kind, or an expert does not say what
+            it reads.
+    """
+    if isinstance(backbone, TransformerExpert):
+        shape = _input_shape(backbone)
+        return [_values('imgs' if len(shape) == 4 else 'audios', shape)]
+    if not isinstance(backbone, MultiExpertBackbone):
+        raise ExportError(
+            f'{type(backbone).__name__} is neither an expert of this package '
+            'nor a MultiExpertBackbone; only these say what they read'
+        )
+    streams: dict[str, GraphInput] = {}
+    for expert, name in backbone.inputs.items():
+        values = _values(name, _input_shape(backbone.experts[expert]))
+        if streams.setdefault(name, values) != values:
+            raise ExportError(
+                f'the experts want {name!r} in the shapes '
+                f'{streams[name].shape} and {values.shape}'
+            )
+    times = []
+    for name in filter(backbone.encoder_of.__contains__, streams):
+        if streams[name].meaning == FRAMES:
+            shape, meaning = (streams[name].shape[1],), FRAME_TIMES
+        else:
+            shape, meaning = (2,), WINDOW
+        times.append(GraphInput(name + TIMES, shape, meaning))
+    presence = [GraphInput(name + PRESENT, (), PRESENCE) for name in streams]
+    return [*streams.values(), *times, *presence]
+
+
+def _input_shape(expert: nn.Module) -> tuple[int, ...]:
+    shape = getattr(expert, 'input_shape', None)
+    if shape is None:
+        raise ExportError(
+            f'{type(expert).__name__} does not say the shape of its input; '
+            'set self.input_shape to that of one clip, e.g. (3, 16, 224, 224)'
+        )
+    return tuple(shape)
+
+
+def _values(name: str, shape: tuple[int, ...]) -> GraphInput:
+    return GraphInput(name, shape, FRAMES if len(shape) == 4 else SPECTROGRAM)
+
+
+class Normalisation(nn.Module):
+    """What the data preprocessor does to one input, as a module.
+
+    Args:
+        preprocessor: Of this stream; None for times and presence.
+        dtype: Type of the result.
+
+    Raises:
+        ExportError: If the preprocessor is of another class.
+    """
+
+    def __init__(
+        self, preprocessor: nn.Module | None, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        if preprocessor is None:
+            preprocessor = ActionDataPreprocessor()
+        if type(preprocessor) is not ActionDataPreprocessor:
+            raise ExportError(
+                f'{type(preprocessor).__name__} is not exported; use an '
+                'ActionDataPreprocessor for every stream'
+            )
+        if preprocessor.to_rgb:
+            raise ExportError(
+                'to_rgb=True is not exported; read RGB frames instead'
+            )
+        self.dtype = dtype
+        mean = getattr(preprocessor, 'mean', torch.zeros(()))
+        std = getattr(preprocessor, 'std', torch.ones(()))
+        self.register_buffer('mean', mean.clone())
+        self.register_buffer('std', std.clone())
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Normalise (views, ...) in float32, then cast."""
+        return ((values - self.mean) / self.std).to(self.dtype)
+
+
+class _CastTo(nn.Module):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype)
+
+
+class ExportableRecognizer(nn.Module):
+    """Raw inputs in, logits of every view out; the normalisation inside.
+
+    One row is one view; averaging views is left to the caller.  Inputs and
+    outputs are float32 whatever the type of the weights.  The recognizer is
+    copied, not changed.
+
+    Args:
+        recognizer: A recognizer over a multi-expert backbone or one expert.
+        inputs: What it takes, in this order; see :func:`inputs_of`.
+        dtype: Type of weights and arithmetic. Clock times are encoded in
+            float32 all the same, since half precision cannot tell frames
+            of a long video apart.
+
+    Raises:
+        ExportError: If a part of it has no exportable form.
+    """
+
+    def __init__(
+        self,
+        recognizer: nn.Module,
+        inputs: Sequence[GraphInput],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if hasattr(recognizer.cls_head, 'consensus'):
+            raise ExportError(
+                f'{type(recognizer.cls_head).__name__} averages views inside '
+                'the head and is not exported; use a TimeSformerHead'
+            )
+        self.names = [one.name for one in inputs]
+        recognizer = copy.deepcopy(recognizer).eval().requires_grad_(False)
+        whole = recognizer.data_preprocessor
+        by_stream = getattr(whole, 'preprocessors', {self.names[0]: whole})
+        self.normalisations = nn.ModuleList(
+            Normalisation(
+                by_stream[one.name] if one.name in by_stream else None,
+                torch.float32 if one.name.endswith(TIMES) else dtype,
+            )
+            for one in inputs
+        )
+        self.backbone = recognizer.backbone.to(dtype)
+        encoders = getattr(self.backbone, 'time_encoders', {})
+        for name, encoder in encoders.items():
+            encoders[name] = nn.Sequential(encoder.float(), _CastTo(dtype))
+        self.head = recognizer.cls_head.to(dtype)
+
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Classify views.
+
+        Args:
+            *inputs: (views, ...), float32, in the order of ``names``.
+
+        Returns:
+            ``logits`` (views, num_classes), or ``verb`` and ``noun``.
+        """
+        normalised = [
+            normalise(values)
+            for normalise, values in zip(
+                self.normalisations, inputs, strict=True
+            )
+        ]
+        if isinstance(self.backbone, MultiExpertBackbone):
+            flat = dict(zip(self.names, normalised, strict=True))
+            features = self.backbone(**as_streams(flat))
+        else:
+            features = self.backbone(*normalised)
+        scores = self.head(features)
+        if not isinstance(scores, Mapping):
+            scores = {LOGITS: scores}
+        return {task: score.float() for task, score in scores.items()}
+
+
+def trace(
+    module: nn.Module, inputs: Sequence[GraphInput], device: str = 'cpu'
+) -> ExportedProgram:
+    """Trace a module over its inputs; the number of views stays free.
+
+    Args:
+        module: An :class:`ExportableRecognizer`.
+        inputs: What it takes.
+        device: Where it runs, and where the program will.
+    """
+    example = tuple(one.draw(TRACED_VIEWS, 0).to(device) for one in inputs)
+    views = Dim('views', min=1)
+    with torch.no_grad():
+        return torch.export.export(
+            module.to(device),
+            example,
+            dynamic_shapes=(tuple({0: views} for _ in inputs),),
+            strict=False,
+        )

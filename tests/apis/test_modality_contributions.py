@@ -1,0 +1,302 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A part of a model answers from its own modalities and from no other."""
+
+import copy
+import json
+
+import pytest
+import torch
+from mmengine.structures import BaseDataElement
+from recognizer_files import ca2st_config, save
+from tool_runs import run_tool
+
+from ca2st_mm import Recognizer
+from ca2st_mm.apis import prediction_tables
+from ca2st_mm.apis.modality_contributions import (
+    NO_AUDIO,
+    classify_with_contributions,
+    contributions_of,
+    lacks_audio,
+    modality_contributions,
+    parts_of,
+    survey,
+    with_audio_of,
+)
+from ca2st_mm.evaluation.modality_table import (
+    SHUFFLED,
+    WITHOUT_AUDIO,
+    WHOLE,
+    Answer,
+    ClipAnswers,
+    table,
+    table_by_class,
+)
+from ca2st_mm.structures import as_streams
+
+CLIPS = 5
+
+
+@pytest.fixture(scope='module')
+def prepared(recognizers, clips):
+    return [recognizers['ca2st'].prepare(clip) for clip in clips[:CLIPS]]
+
+
+@pytest.fixture
+def samples(prepared):
+    """Clips with the labels 0, 1, ..."""
+    for number, sample in enumerate(prepared):
+        sample['data_samples'].set_gt_label(number)
+    return prepared
+
+
+def other_input(sample, stream):
+    """The same clip with other values in a stream."""
+    streams = as_streams(sample['inputs'])
+    values = streams[stream].values
+    noise = (255 * torch.rand(values.shape)).to(values.dtype)
+    changed = {stream: streams[stream]._replace(values=noise)}
+    return {**sample, 'inputs': {**streams, **changed}}
+
+
+def silent_of(sample):
+    """The same clip, known to lack audio."""
+    data_sample = copy.deepcopy(sample['data_samples'])
+    data_sample.set_metainfo(dict(has_audio=False))
+    return {**sample, 'data_samples': data_sample}
+
+
+def test_parts_are_modalities_and_all_but_one(recognizer):
+    assert parts_of(recognizer.model) == {
+        'video alone': ['spatial', 'temporal'],
+        'audio alone': ['audio'],
+        'without spatial': ['temporal', 'audio'],
+        'without temporal': ['spatial', 'audio'],
+        'without audio': ['spatial', 'temporal'],
+    }
+
+
+@pytest.mark.parametrize(
+    'stream, unaffected',
+    [
+        ('imgs', {'audio alone'}),
+        ('audios', {'video alone', 'without audio'}),
+    ],
+)
+def test_a_part_reads_its_own_modalities_only(
+    recognizer, samples, stream, unaffected
+):
+    changed = other_input(samples[0], stream)
+    before, after = contributions_of(recognizer, [samples[0], changed])
+    assert not torch.allclose(before.whole['label'], after.whole['label'])
+    for part, scores in before.parts.items():
+        same = torch.allclose(scores['label'], after.parts[part]['label'])
+        assert same == (part in unaffected), part
+
+
+def test_an_expert_that_is_left_out_has_no_influence(saved, samples):
+    recognizer = Recognizer.from_pretrained(saved['ca2st'][1])
+    before = modality_contributions(recognizer, samples[0])
+    expert = recognizer.model.backbone.experts['temporal']
+    with torch.no_grad():
+        for parameter in expert.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    after = modality_contributions(recognizer, samples[0])
+    for part, scores in before.parts.items():
+        same = torch.equal(scores['label'], after.parts[part]['label'])
+        assert same == (part in ('without temporal', 'audio alone')), part
+
+
+def test_video_alone_is_the_answer_for_a_clip_without_audio(
+    recognizer, samples
+):
+    streams = as_streams(samples[0]['inputs'])
+    absent = torch.zeros_like(streams['audios'].present)
+    streams['audios'] = streams['audios']._replace(present=absent)
+    found = modality_contributions(recognizer, samples[0]).parts
+    logits = recognizer.logits([{**samples[0], 'inputs': streams}])
+    expected = recognizer.probabilities(logits)['label'][0]
+    torch.testing.assert_close(
+        found['video alone']['label'], expected, atol=1e-6, rtol=1e-5
+    )
+
+
+def test_changes_are_of_the_class_that_the_whole_model_chose(
+    recognizer, samples
+):
+    found = modality_contributions(recognizer, samples[0])
+    best = found.whole['label'].argmax()
+    for part, change in found.changes().items():
+        difference = found.parts[part]['label'] - found.whole['label']
+        assert change == pytest.approx(difference[best].item())
+
+
+def test_a_clip_without_audio_does_not_answer_from_audio(recognizer, samples):
+    sample = silent_of(samples[0])
+    found = modality_contributions(recognizer, sample)
+    assert found.unknown == {'audio alone': NO_AUDIO}
+    assert 'audio alone' not in found.parts
+    assert 'video alone' in found.parts
+    [prediction] = classify_with_contributions(recognizer, [sample])
+    [unknown] = [one for one in prediction.modalities if one.unknown]
+    assert (unknown.part, unknown.label) == ('audio alone', None)
+    text = prediction_tables.modalities_table(prediction.modalities)
+    assert 'audio alone: does not know: ' in text
+
+
+@pytest.mark.parametrize(
+    'meta, expected',
+    [
+        (dict(has_audio=False), True),
+        (dict(has_audio=True), False),
+        (dict(views=BaseDataElement(metainfo=dict(has_audio=False))), True),
+        (dict(), False),
+    ],
+)
+def test_lack_of_audio_is_what_the_pipeline_noted(meta, expected):
+    sample = dict(data_samples=BaseDataElement(metainfo=meta))
+    assert lacks_audio(sample) == expected
+
+
+def test_a_part_that_the_head_does_not_read_is_unknown(toy, tmp_path, samples):
+    own = dict(type='Identity')
+    cfg = ca2st_config(toy)
+    cfg.test_dataloader.dataset.classes = None
+    cfg.model.cls_head = dict(
+        type='VerbNounHead',
+        num_verbs=4,
+        num_nouns=8,
+        fusions=dict(
+            verb=dict(
+                in_channels=dict(temporal=16), adapters=dict(temporal=own)
+            ),
+            noun=dict(
+                in_channels=dict(spatial=16, audio=16),
+                adapters=dict(spatial=own, audio=own),
+            ),
+        ),
+        average_clips='prob',
+    )
+    _, checkpoint = save(tmp_path / 'm', cfg)
+    recognizer = Recognizer.from_pretrained(checkpoint)
+    [prediction] = classify_with_contributions(recognizer, samples[:1])
+    for task in ('verb', 'noun'):
+        found = {m.part: m for m in prediction.modalities if m.task == task}
+        known = {part for part, answer in found.items() if not answer.unknown}
+        assert known == {'video alone', 'without spatial', 'without audio'}
+        assert "verb off ['temporal']" in found['audio alone'].unknown
+    text = prediction_tables.modalities_table(prediction.modalities)
+    assert 'video alone, verb: ' in text
+
+
+def test_models_without_several_experts_are_refused(
+    recognizers, saved, samples, predict, clip, capsys
+):
+    with pytest.raises(ValueError, match='several experts.*VideoMAEExpert'):
+        modality_contributions(recognizers['alone'], samples[0])
+    assert predict(clip, model='alone') == 0
+    capsys.readouterr()
+    assert predict(clip, '--modalities', model='alone') == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith('error: --modalities: ')
+    mixing = Recognizer.from_pretrained(saved['ca2st'][1])
+    del mixing.model.cls_head.fusion
+    with pytest.raises(ValueError, match='FusionHead does not tell'):
+        modality_contributions(mixing, samples[0])
+
+
+@pytest.mark.parametrize('flag', ['--modalities', '--senses'])
+def test_the_command_prints_and_writes_them(
+    predict, recognizer, clip, tmp_path, capsys, flag
+):
+    out = tmp_path / 'out.json'
+    assert predict(clip, flag, '--json', out) == 0
+    printed = capsys.readouterr()
+    assert ('now called --modalities' in printed.err) == (flag == '--senses')
+    [record] = json.loads(out.read_text())
+    [plain] = recognizer.predict(clip)
+    assert record['ranked'] == plain.as_record()['ranked']
+    found = modality_contributions(recognizer, recognizer.prepare(clip))
+    names = recognizer.class_names['label']
+    assert [one['part'] for one in record['modalities']] == [*found.parts]
+    for one in record['modalities']:
+        scores = found.parts[one['part']]['label']
+        assert one['label'] == names[int(scores.argmax())]
+        assert one['score'] == pytest.approx(scores.max().item())
+        assert one['change'] == found.changes()[one['part']]
+        assert f'  {one["part"]}: ' in printed.out
+
+
+@pytest.mark.parametrize('batch_size', [1, 2, 8])
+def test_shuffled_audio_is_that_of_the_clip_before(
+    recognizer, samples, batch_size
+):
+    answers = survey(recognizer, samples, batch_size)['label']
+    assert [answer.label for answer in answers] == list(range(CLIPS))
+    pairs = [(own, samples[n - 1]) for n, own in enumerate(samples)]
+    expected = with_audio_of(recognizer, pairs)
+    for number, answer in enumerate(answers):
+        found = answer.by_part[SHUFFLED].probability
+        score = expected[number]['label'][number].item()
+        assert found == pytest.approx(score, abs=1e-6)
+        own = answer.by_part[WHOLE].probability
+        assert found != pytest.approx(own, abs=1e-6)
+
+
+def test_clips_without_audio_take_no_part_in_the_shuffle(recognizer, samples):
+    a, b, c, d, e = samples
+    mixed = [silent_of(a), b, c, silent_of(d), e]
+    answers = survey(recognizer, mixed, 2)['label']
+    shuffled = [SHUFFLED in answer.by_part for answer in answers]
+    assert shuffled == [False, True, True, False, True]
+    expected = survey(recognizer, [b, c, e], 2)['label']
+    for x, y in zip((answers[n] for n in (1, 2, 4)), expected, strict=True):
+        close = pytest.approx(y.by_part[SHUFFLED].probability, abs=1e-6)
+        assert x.by_part[SHUFFLED].probability == close
+    [single] = survey(recognizer, samples[:1])['label']
+    assert SHUFFLED not in single.by_part
+
+
+def answers_of(label, has_audio, **hits):
+    names = dict(whole=WHOLE, audio='audio alone')
+    return ClipAnswers(
+        label,
+        has_audio,
+        {names[k]: Answer(hit, hit / 2) for k, hit in hits.items()},
+    )
+
+
+def test_changes_in_a_table_are_on_the_same_clips():
+    clips = [
+        answers_of(0, True, whole=True, audio=True),
+        answers_of(0, True, whole=True, audio=False),
+        answers_of(1, False, whole=False),
+    ]
+    rows = table(clips)
+    assert rows[WHOLE] == (3, pytest.approx(2 / 3), 0, pytest.approx(1 / 3))
+    assert rows['audio alone'] == (2, 0.5, -0.5, 0.25)
+    assert rows[WITHOUT_AUDIO] == (1, 0, 0, 0)
+    by_class = table_by_class(clips)
+    assert by_class[0]['audio alone'] == (2, 0.5, -0.5, 0.25)
+    assert 'audio alone' not in by_class[1]
+
+
+def test_the_report_names_bad_clips_and_writes_all(
+    saved, toy, tmp_path, capsys
+):
+    lines = (toy / 'test.csv').read_text().splitlines()
+    (toy / 'bad.mp4').write_text('no video')
+    rows = [*lines[: CLIPS + 1], '../bad.mp4,0']
+    (toy / 'some.csv').write_text('\n'.join(rows) + '\n')
+    flags = ('--workers=0', '--manifest', 'some.csv', '--device', 'cpu')
+    out = tmp_path / 'a/report'
+    tool = 'analysis/modality_report.py'
+    assert run_tool(tool, *saved['ca2st'], *flags, '--out', out) == 1
+    printed = capsys.readouterr()
+    assert 'bad.mp4' in printed.err and SHUFFLED in printed.out
+    record = json.loads((tmp_path / 'a/report.json').read_text())
+    found = record['data_sets']['some.csv']['label']
+    assert found['parts'][WHOLE]['clips'] == CLIPS
+    assert sum(c[WHOLE]['clips'] for c in found['classes'].values()) == CLIPS
+    assert len(record['bad_clips']) == 1
+    figure = tmp_path / 'a/report_some_label.png'
+    assert figure.read_bytes().startswith(b'\x89PNG')

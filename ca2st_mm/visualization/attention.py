@@ -76,6 +76,7 @@ def read_attention(
     head: int | None = None,
     span: tuple[float | None, float | None] = (None, None),
     near: float | None = None,
+    missing_audio: str | None = None,
 ) -> Attention:
     """Run a model on a file and read who looks at whom.
 
@@ -88,6 +89,8 @@ def read_attention(
         head: Which head; None for the mean over heads.
         span: First and last second wanted.
         near: A moment that matters, in seconds.
+        missing_audio: As ``Recognizer.prepare`` takes it; experts that are
+            left out have no attention.
 
     Raises:
         FigureInputError: If the model has no experts, or there is no such
@@ -101,7 +104,9 @@ def read_attention(
             'the model is not of several experts with links; take a config '
             'whose backbone is MultiExpertBackbone'
         )
-    sample = recognizer.prepare(file, *span)
+    sample = recognizer.prepare(file, *span, missing_audio)
+    left_out = recognizer.left_out(sample)
+    experts = [n for n in model.backbone.experts if n not in left_out]
     streams = as_streams(recognizer.batch([sample])['inputs'])
     count = next(iter(streams.values())).values.shape[1]
     if view is None:
@@ -113,7 +118,7 @@ def read_attention(
         for name, stream in streams.items()
     }
     try:
-        found = read_maps(model, one, layers and list(layers), head)
+        found = read_maps(model, one, layers and list(layers), head, experts)
     except ValueError as error:
         raise FigureInputError(str(error)) from error
     grids = {

@@ -130,6 +130,7 @@ def read_maps(
     inputs: Mapping[str, Stream | Tensor],
     layers: list[int] | None = None,
     head: int | None = None,
+    experts: Sequence[str] | None = None,
 ) -> list[AttentionMap]:
     """Run one clip and read all attention.
 
@@ -138,6 +139,7 @@ def read_maps(
         inputs: Streams of one view, normalised, (1, 1, ...).
         layers: Which to read, from 0; None for all.
         head: Which head; None for the mean over heads.
+        experts: Experts that run; None for all.
 
     Returns:
         Self-attention of each expert and both directions of each link that
@@ -156,6 +158,7 @@ def read_maps(
             test_mode=True,
             return_attention=layers or True,
             attention_head=head,
+            experts=experts,
         )
     specs = {
         name: expert.token_spec

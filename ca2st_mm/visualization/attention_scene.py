@@ -72,7 +72,7 @@ def scene_of(sample: Mapping[str, Any], view: int) -> Scene:
     window = None
     if 'audios' in inputs:
         mels = inputs['audios'].values[view, 0].numpy()
-        window = _window(inputs, seconds, info.views.sound, view)
+        window = _window(inputs, seconds, info.views.audio, view)
     sound, span = None, window or _shown(seconds)
     if span and has_audio(info.source):
         sound = read_audio(info.source, max(span[0], 0.0), span[1])

@@ -24,8 +24,8 @@ from ca2st_mm.apis.modality_contributions import (
 )
 from ca2st_mm.evaluation.modality_table import (
     SHUFFLED,
-    WITHOUT_AUDIO,
     WHOLE,
+    WITHOUT_AUDIO,
     Answer,
     ClipAnswers,
     table,

@@ -14,8 +14,7 @@ from mmengine.config import Config, config
 from mmengine.runner import runner
 from shrunk_models import without_init
 
-from ca2st_mm.datasets.toy_files import write_toy_set
-from ca2st_mm.datasets.toy_world import ToyWorld
+from ca2st_mm.datasets.toy import ToyWorld, write_toy_set
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS, BATCH, RATE = 12, 4, 2e-3

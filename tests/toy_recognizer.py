@@ -9,8 +9,7 @@ from shrunk_models import without_init
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.models import build_model
-from ca2st_mm.datasets.toy_files import write_toy_set
-from ca2st_mm.datasets.toy_world import ToyWorld
+from ca2st_mm.datasets.toy import ToyWorld, write_toy_set
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ca2st_mm.datasets.audio import read_audio
-from ca2st_mm.datasets.toy_world import DIRECTIONS, PITCHES, SHAPES
+from ca2st_mm.datasets.toy import DIRECTIONS, PITCHES, SHAPES
 from ca2st_mm.datasets.transforms import LogMelSpectrogram
 from ca2st_mm.datasets.video import open_video
 from ca2st_mm.visualization.scores import read_scores

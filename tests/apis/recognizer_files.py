@@ -11,7 +11,7 @@ from tool_runs import ARCH, ROOT, toy_config
 
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.toy_world import class_names
+from ca2st_mm.datasets.toy import class_names
 
 FPS, SIZE = 8, 32
 

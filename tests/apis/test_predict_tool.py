@@ -15,7 +15,7 @@ from tool_runs import read_dump, run_tool
 
 from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.windows import Windows
-from ca2st_mm.datasets.toy_world import class_names
+from ca2st_mm.datasets.toy import class_names
 
 CLIPS = Path(__file__).resolve().parents[3] / 'shared' / 'clips'
 

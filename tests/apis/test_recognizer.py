@@ -15,7 +15,7 @@ from ca2st_mm import Recognizer
 from ca2st_mm.apis import ArrayClip, VideoAndAudio, publish
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
-from ca2st_mm.datasets.toy_world import class_names
+from ca2st_mm.datasets.toy import class_names
 from ca2st_mm.datasets.video import PyAVReader
 
 

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from shrunk_models import shrink, shrink_loader, without_init
 from test_configs import NAMES, PUBLISHED, load
 
-from ca2st_mm.datasets.toy_files import write_toy_set
+from ca2st_mm.datasets.toy import write_toy_set
 
 TOYS = [name for name in NAMES if name.startswith('toy/')]
 TOY_CLIPS = 8

@@ -8,19 +8,17 @@ import pytest
 
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.audio import read_audio
-from ca2st_mm.datasets.toy_files import (
-    balanced_labels,
-    shuffled_sound,
-    write_toy_set,
-)
-from ca2st_mm.datasets.toy_world import (
+from ca2st_mm.datasets.toy import (
     FACTORS,
     PITCHES,
     ToyWorld,
+    balanced_labels,
     class_names,
     draw_frames,
     draw_sound,
     factors_of,
+    shuffled_sound,
+    write_toy_set,
 )
 from ca2st_mm.datasets.transforms import (
     DecodeVideo,

@@ -17,8 +17,7 @@ from shrunk_models import without_init
 
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.toy_files import write_toy_set
-from ca2st_mm.datasets.toy_world import class_names
+from ca2st_mm.datasets.toy import class_names, write_toy_set
 
 SEEN = ('configs', 'docs', 'requirements', 'tools')
 CLIPS = ('a.mp4', 'b.mp4', 'clip.mp4', 'video.mp4')

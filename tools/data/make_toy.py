@@ -3,8 +3,8 @@
 
 import argparse
 
-from ca2st_mm.datasets.toy_files import SPLITS, write_toy_set
-from ca2st_mm.datasets.toy_world import ToyWorld
+from ca2st_mm.datasets.toy import SPLITS, write_toy_set
+from ca2st_mm.datasets.toy import ToyWorld
 
 # 180 test clips: shuffled sounds fall evenly on the pitches of every class.
 _SIZES = dict(train=480, val=96, test=180)

@@ -19,8 +19,9 @@ from . import (
     vggsound,
 )
 from .benchmark import Benchmark, Clip, Form, class_names, shipped_names
+from .command_line import main
 from .label_files import BenchmarkError
-from .preparing import Request, main, prepare
+from .preparing import Request, prepare
 
 BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK

@@ -26,7 +26,7 @@ from .preflight import (
 from .result_record import ResultRecordHook
 from .resuming import MissedValidationHook, RandomStateHook, seed_worker
 from .stall_watch import StallWatchHook
-from .visualization_hook import StreamVisualizationHook
+from .visualization_hook import VisualizationHook
 from .whole_checkpoints import (
     AtomicLocalBackend,
     last_whole_checkpoint,
@@ -47,8 +47,8 @@ __all__ = [
     'ResultRecordHook',
     'ScheduleFromConfigHook',
     'StallWatchHook',
-    'StreamVisualizationHook',
     'StrictLoadingHook',
+    'VisualizationHook',
     'WarmupCosineLR',
     'check_classes',
     'check_files',

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ca2st_mm.registry import HOOKS
+from ca2st_mm.structures import Stream
 from ca2st_mm.utils.finite import is_finite
 
 from .stall_watch import warn_from_any_rank
@@ -261,9 +262,18 @@ def name_clips(batch: Mapping[str, Any]) -> str:
     names = []
     for index, sample in enumerate(batch['data_samples']):
         name = sample.get('clip_id') or sample.get('filename') or 'unknown'
-        bad = [key for key, x in inputs.items() if not is_finite(x[index])]
+        bad = [
+            key for key, x in inputs.items() if not is_finite(_clip(x, index))
+        ]
         names.append(f'{name} (not finite: {", ".join(bad)})' if bad else name)
     return ', '.join(names)
+
+
+def _clip(batch: Any, index: int) -> Any:
+    """One clip of the inputs of a batch."""
+    if isinstance(batch, Stream):
+        return batch.map(lambda part: part[index])
+    return batch[index]
 
 
 def first_non_finite_module(

@@ -7,22 +7,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmaction.engine.hooks import VisualizationHook
+from mmaction.engine import hooks
 from mmaction.structures import ActionDataSample
 from mmengine.structures import LabelData
 from torch import Tensor
 
 from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
 from ca2st_mm.registry import HOOKS
+from ca2st_mm.structures import Stream
 
 TASKS = ('verb', 'noun')
 
 
 # MMAction2 1.2.0's takes inputs of the shape (C, T, H, W) only, which none of
 # its pipelines packs, and gives its visualizer an argument and labels that
-# it does not know.  Where MMAction2 draws, this draws.
-@HOOKS.register_module(name='VisualizationHook', force=True)
-class StreamVisualizationHook(VisualizationHook):
+# it does not know, so this takes its place in the registry.
+@HOOKS.register_module(force=True)
+class VisualizationHook(hooks.VisualizationHook):
     """Draw predictions in validation and test, in training runs, too.
 
     The first view of each drawn clip: its frames, or its spectrogram where
@@ -99,8 +100,9 @@ def drawable_frames(inputs: Any, index: int) -> np.ndarray:
     """
     if isinstance(inputs, Mapping):
         inputs = inputs.get('imgs', next(iter(inputs.values())))
-    values = getattr(inputs, 'values', inputs)  # of a stream
-    clip = torch.as_tensor(values[index])
+    if isinstance(inputs, Stream):
+        inputs = inputs.values
+    clip = torch.as_tensor(inputs[index])
     if clip.ndim == 5:  # views of videos
         clip = clip[0]
     elif clip.ndim == 3 or clip.shape[0] not in (1, 3):  # image, or several

@@ -13,7 +13,9 @@ from mmengine.logging import MMLogger
 from runs import Clips, loader, recipe, tiny_model, train
 
 from ca2st_mm.engine import NonFiniteLossError, NonFiniteLossHook
+from ca2st_mm.engine.non_finite_loss import name_clips
 from ca2st_mm.models.recognizers import MultiExpertRecognizer
+from ca2st_mm.structures import Stream
 
 CLIPS, BATCH = 8, 2
 FULL, HALF = {}, dict(type='BFloat16OptimWrapper')
@@ -222,3 +224,18 @@ def test_no_batch_outlives_its_step(tmp_path):
 def test_a_patience_below_one_is_refused():
     with pytest.raises(ValueError, match='patience .* at least 1'):
         NonFiniteLossHook(patience=0)
+
+
+@pytest.mark.parametrize('kind', ['tensors', 'streams', 'one input'])
+def test_clips_are_named_whatever_the_form_of_inputs(kind):
+    audio = torch.zeros(2, 3)
+    audio[1, 2] = torch.inf
+    inputs = {
+        'tensors': dict(imgs=torch.zeros(2, 3), audios=audio),
+        'streams': dict(audios=Stream(list(audio), present=torch.ones(2))),
+        'one input': audio,
+    }[kind]
+    names = [dict(clip_id='a'), dict(filename='b.mp4')]
+    name = 'inputs' if kind == 'one input' else 'audios'
+    found = name_clips(dict(inputs=inputs, data_samples=names))
+    assert found == f'a, b.mp4 (not finite: {name})'

@@ -47,7 +47,6 @@ model = dict(
         average_clips='prob',
     ),
     data_preprocessor=dict(
-        type='MultiStreamDataPreprocessor',
         # Our choice, as CAVA; the authors' is unknown.
         blending=dict(
             type='MultiStreamBlending',

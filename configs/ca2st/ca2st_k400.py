@@ -19,7 +19,6 @@ model = dict(
         experts=dict(temporal=dict(init_cfg=dict(checkpoint=videomae))),
     ),
     data_preprocessor=dict(
-        type='MultiStreamDataPreprocessor',
         # Our choice: alpha and probability as CAST, the box in the spectrogram
         # as CAVA; the authors' are unknown.
         blending=dict(
@@ -46,7 +45,7 @@ train_pipeline = [
     _base_.frame_times,
     load_audio,
     dict(_base_.spectrogram, position='random'),
-    _base_.pack,
+    dict(type='PackAudioVisual'),
 ]
 val_pipeline = [
     load_audio if step['type'] == 'LoadAudio' else step
@@ -68,7 +67,7 @@ test_pipeline = [
     _base_.frame_times,
     load_audio,
     dict(_base_.spectrogram, position='views'),
-    _base_.pack,
+    dict(type='PackAudioVisual'),
 ]
 dataset = dict(data_root='data/kinetics400', num_classes=400)
 # Our choice, as CAST; the authors' is unknown.

@@ -19,7 +19,6 @@ model = dict(
     ),
     cls_head=dict(num_classes=309),
     data_preprocessor=dict(
-        type='MultiStreamDataPreprocessor',
         # Our choice, as CAVA; the authors' is unknown.
         blending=dict(
             type='MultiStreamBlending',

@@ -35,7 +35,6 @@ model = dict(
         average_clips='prob',
     ),
     data_preprocessor=dict(
-        type='MultiStreamDataPreprocessor',
         blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.9),
     ),
 )

@@ -9,7 +9,6 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(
-        type='MultiStreamDataPreprocessor',
         # Half of the batches are mixed.
         blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.5),
     ),

@@ -19,7 +19,6 @@ model = dict(
     ),
     cls_head=dict(num_classes=174),
     data_preprocessor=dict(
-        type='MultiStreamDataPreprocessor',
         blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.9),
     ),
 )

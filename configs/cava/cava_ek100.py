@@ -36,7 +36,6 @@ model = dict(
         average_clips='prob',
     ),
     data_preprocessor=dict(
-        type='MultiStreamDataPreprocessor',
         # Frames are mixed, spectrograms get a box of the other clip.  Our
         # choice, as on EPIC-SOUNDS; the authors' is unknown.
         blending=dict(

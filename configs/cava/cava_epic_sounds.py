@@ -16,7 +16,6 @@ model = dict(
     ),
     cls_head=dict(num_classes=44),
     data_preprocessor=dict(
-        type='MultiStreamDataPreprocessor',
         # Frames are mixed, spectrograms get a box of the other clip.
         blending=dict(
             type='MultiStreamBlending',

@@ -13,7 +13,6 @@ _base_ = [
 model = dict(
     cls_head=dict(num_classes=309),
     data_preprocessor=dict(
-        type='MultiStreamDataPreprocessor',
         # Frames are mixed, spectrograms get a box of the other clip.
         blending=dict(
             type='MultiStreamBlending',

@@ -38,11 +38,11 @@ pack = dict(
     type='PackActionInputs', meta_keys=('img_shape', 'filename', 'clip_id')
 )
 train_pipeline = [
-    pack if step['type'] == 'PackActionInputs' else step
+    pack if step['type'] == 'PackAudioVisual' else step
     for step in _base_.train_pipeline
 ]
 val_pipeline = [
-    pack if step['type'] == 'PackActionInputs' else step
+    pack if step['type'] == 'PackAudioVisual' else step
     for step in _base_.val_pipeline
 ]
 # Five clips times three crops.

@@ -48,10 +48,6 @@ load_audio = dict(type='LoadAudio', missing='raise')
 # AST's log-mel spectrogram.  Training draws its window; each view of a test
 # has its own.
 spectrogram = dict(type='LogMelSpectrogram', num_frames=1024)
-pack = dict(
-    type='PackAudioVisual',
-    meta_keys=('img_shape', 'filename', 'clip_id', 'has_audio'),
-)
 
 train_pipeline = [
     dict(type='OpenVideo'),
@@ -65,7 +61,7 @@ train_pipeline = [
     load_audio,
     dict(spectrogram, position='random'),
     dict(type='MaskSpectrogram', time=70, freq=20, num_masks=2),
-    pack,
+    dict(type='PackAudioVisual'),
 ]
 val_pipeline = [
     dict(type='OpenVideo'),
@@ -84,7 +80,7 @@ val_pipeline = [
     frame_times,
     load_audio,
     dict(spectrogram, position=0.5),
-    pack,
+    dict(type='PackAudioVisual'),
 ]
 # Two clips times three crops.
 test_pipeline = [
@@ -102,7 +98,7 @@ test_pipeline = [
     frame_times,
     load_audio,
     dict(spectrogram, position='views'),
-    pack,
+    dict(type='PackAudioVisual'),
 ]
 
 # One unreadable file among thousands does not end a run, but it is listed,

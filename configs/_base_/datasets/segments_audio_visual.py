@@ -48,10 +48,6 @@ load_audio = dict(type='LoadAudio', missing='raise', sample_rate=24000)
 # AST's log-mel spectrogram.  Training draws its window; each view of a test
 # has its own.
 spectrogram = dict(type='LogMelSpectrogram', num_frames=400)
-pack = dict(
-    type='PackAudioVisual',
-    meta_keys=('img_shape', 'filename', 'clip_id', 'has_audio'),
-)
 
 train_pipeline = [
     dict(type='OpenVideo'),
@@ -64,7 +60,7 @@ train_pipeline = [
     frame_times,
     load_audio,
     dict(spectrogram, position='random'),
-    pack,
+    dict(type='PackAudioVisual'),
 ]
 val_pipeline = [
     dict(type='OpenVideo'),
@@ -77,7 +73,7 @@ val_pipeline = [
     frame_times,
     load_audio,
     dict(spectrogram, position=0.5),
-    pack,
+    dict(type='PackAudioVisual'),
 ]
 # Two clips, starts and centres of the segments, times three crops.
 test_pipeline = [
@@ -89,7 +85,7 @@ test_pipeline = [
     frame_times,
     load_audio,
     dict(spectrogram, position='views'),
-    pack,
+    dict(type='PackAudioVisual'),
 ]
 
 # One unreadable file among thousands does not end a run, but it is listed,

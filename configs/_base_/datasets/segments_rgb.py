@@ -37,11 +37,6 @@ three_crops = [
     dict(type='Resize', scale=(-1, 224)),
     dict(type='ThreeCrop', crop_size=224),
 ]
-pack = dict(
-    type='PackActionInputs',
-    collect_keys=('imgs',),
-    meta_keys=('img_shape', 'filename', 'clip_id'),
-)
 
 train_pipeline = [
     dict(type='OpenVideo'),
@@ -51,7 +46,7 @@ train_pipeline = [
     *random_crop,
     dict(type='Flip', flip_ratio=0.5),
     dict(type='FormatShape', input_format='NCTHW'),
-    pack,
+    dict(type='PackAudioVisual', streams=('imgs',)),
 ]
 val_pipeline = [
     dict(type='OpenVideo'),
@@ -61,7 +56,7 @@ val_pipeline = [
     dict(type='DecodeVideo'),
     *centre_crop,
     dict(type='FormatShape', input_format='NCTHW'),
-    pack,
+    dict(type='PackAudioVisual', streams=('imgs',)),
 ]
 # Two clips, starts and centres of the segments, times three crops.
 test_pipeline = [
@@ -70,7 +65,7 @@ test_pipeline = [
     dict(type='DecodeVideo'),
     *three_crops,
     dict(type='FormatShape', input_format='NCTHW'),
-    pack,
+    dict(type='PackAudioVisual', streams=('imgs',)),
 ]
 
 # One unreadable file among thousands does not end a run, but it is listed,

@@ -20,20 +20,13 @@ test_pipeline = [
     dict(type='FrameTimes', origin='clip'),
     *spectrogram,
     frame_format,
-    dict(
-        type='PackAudioVisual',
-        meta_keys=('img_shape', 'filename', 'has_audio'),
-    ),
+    dict(type='PackAudioVisual'),
 ]
 # For CAST, which reads frames alone.
 frames_pipeline = [
     *frames,
     frame_format,
-    dict(
-        type='PackActionInputs',
-        collect_keys=('imgs',),
-        meta_keys=('img_shape', 'filename'),
-    ),
+    dict(type='PackAudioVisual', streams=('imgs',)),
 ]
 # For an expert in a recognizer of MMAction2, which takes a plain tensor.
 expert_frames_pipeline = [

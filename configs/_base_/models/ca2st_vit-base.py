@@ -88,7 +88,7 @@ model = dict(
         average_clips='prob',
     ),
     data_preprocessor=dict(
-        type='MultiModalDataPreprocessor',
+        type='MultiStreamDataPreprocessor',
         preprocessors=dict(
             imgs=dict(
                 type='ActionDataPreprocessor',

@@ -3,28 +3,19 @@
 
 ``python tools/convert_checkpoint.py ViT-B-16.pt clip.safetensors`` tells by
 the names in the file whose weights it holds; ``--dry-run`` only prints what
-would become of every key.
+would become of every key.  What was written is loaded again before the tool
+says that it is done.
 """
+# What imports torch is imported by functions, so that --help is quick.
 
 import argparse
+import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import ca2st_mm
-from ca2st_mm.checkpoints import (
-    OURS,
-    SOURCES,
-    Conversion,
-    Source,
-    detect_source,
-    drop_audio_positions,
-    from_reference,
-    layout_of_ours,
-    read_checkpoint,
-    to_reference,
-    unwrap,
-    write_checkpoint,
-)
+if TYPE_CHECKING:
+    from ca2st_mm.checkpoints import Conversion
 
 TARGETS = ('ours', 'reference')
 
@@ -43,14 +34,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--from',
         dest='source',
-        choices=SOURCES,
-        help='whose names the file holds; told by the names if left out',
+        help='whose names the file holds, such as clip_hf; told by the names '
+        'if left out',
     )
     parser.add_argument(
         '--to',
         choices=TARGETS,
         default='ours',
         help='reference: the names of the authors of CAST, CAVA and CA2ST',
+    )
+    parser.add_argument(
+        '--config',
+        help='config of the recognizer, to check that it takes what was '
+        'written',
     )
     parser.add_argument(
         '--drop-audio-positions',
@@ -67,37 +63,124 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def read(path: str, name: str | None) -> tuple[Source, Conversion]:
-    """Read a file and convert it to our names."""
-    state_dict, how = unwrap(read_checkpoint(path))
-    source = SOURCES[name] if name else detect_source(state_dict)
-    print(f'{path}: {source.title} ({source.name}), in {how}')
-    return source, source.to_ours(state_dict)
+EXPERTS = dict(clip='CLIPExpert', videomae='VideoMAEExpert', ast='ASTExpert')
 
 
-def describe(conversion: Conversion) -> list[str]:
-    """A line for every key: theirs -> ours and the shape, or why not."""
-    taken = [
-        f'{" + ".join(conversion.origins[key])} -> {key} {tuple(value.shape)}'
-        for key, value in conversion.state_dict.items()
-    ]
-    ignored = [f'{k} -> nothing: {v}' for k, v in conversion.ignored.items()]
-    return taken + ignored
-
-
-def report(conversion: Conversion, with_table: bool) -> None:
+def report(conversion: 'Conversion', with_table: bool) -> None:
     """Print what became of the keys, and what the user should know."""
     if with_table:
-        print('\n'.join(describe(conversion)))
+        for key, value in conversion.state_dict.items():
+            theirs = ' + '.join(conversion.origins[key])
+            print(f'{theirs} -> {key} {tuple(value.shape)}')
+        for key, why in conversion.ignored.items():
+            print(f'{key} -> nothing: {why}')
     for why, keys in conversion.reasons().items():
         print(f'ignored {len(keys)} keys: {why}')
     for note in conversion.notes:
         print(f'note: {note}')
 
 
+def check_expert(path: Path, model: str) -> str:
+    """Load a file into the expert it is for, of the size of its tensors.
+
+    Raises:
+        ValueError: If the expert does not take it.
+    """
+    from ca2st_mm.registry import MODELS
+
+    shapes = {k: v.shape for k, v in _weights_of(path).items()}
+    dims, patch = shapes['patch_embed.weight'][0], shapes['patch_embed.weight']
+    arch = dict(
+        embed_dims=dims,
+        num_layers=1
+        + max(int(k.split('.')[1]) for k in shapes if k.startswith('layers.')),
+        num_heads=max(1, dims // 64),
+        feedforward_channels=shapes['layers.0.ffn.fc1.weight'][0],
+        patch_size=patch[-1],
+    )
+    own: dict = {}
+    if model == 'clip':
+        side = math.isqrt(shapes['pos_embed'][1] - 1)
+        own = dict(img_size=side * patch[-1])
+    elif model == 'ast':
+        count = shapes['pos_embed'][1] - 2
+        # AudioSet's 128 mel bins make 12 rows of patches.
+        rows = 12 if count % 12 == 0 else math.isqrt(count)
+        mels = 128 if rows == 12 else 10 * rows + 6
+        arch['pretrained_mels'] = mels
+        own = dict(spec_size=(10 * (count // rows) + 6, mels))
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    expert = MODELS.build(
+        dict(
+            type=EXPERTS[model],
+            arch=arch,
+            adapter_ratio=None,
+            frozen_parts=(),
+            init_cfg=init_cfg,
+            **own,
+        )
+    )
+    expert.init_weights()
+    return f'{EXPERTS[model]} loads it'
+
+
+def _weights_of(path: Path) -> dict:
+    from ca2st_mm.checkpoints import read_checkpoint, unwrap
+
+    return unwrap(read_checkpoint(path)).state_dict
+
+
+def check(args: argparse.Namespace, model: str) -> str:
+    """Load what was written; in words, what took it.
+
+    Raises:
+        ValueError: If nothing of ours takes it; the file is removed.
+    """
+    from mmengine.config import Config
+
+    from ca2st_mm.apis.models import build_model
+    from ca2st_mm.checkpoints import detect_source, load_weights
+
+    path = Path(args.dst)
+    try:
+        if args.config:
+            network = build_model(Config.fromfile(args.config))
+            load_weights(network, path)
+            return f'the model of {args.config} loads it'
+        if model in EXPERTS:
+            return check_expert(path, model)
+        detect_source(_weights_of(path))
+        return 'name its config with --config to check that the model fits'
+    except ValueError:
+        path.unlink()
+        raise
+
+
 def run(args: argparse.Namespace) -> None:
     """Convert as the command line says."""
-    source, conversion = read(args.src, args.source)
+    import ca2st_mm
+    from ca2st_mm.checkpoints import (
+        OURS,
+        SOURCES,
+        detect_source,
+        drop_audio_positions,
+        from_reference,
+        layout_of_ours,
+        read_checkpoint,
+        to_reference,
+        unwrap,
+        write_checkpoint,
+    )
+
+    weights, how = unwrap(read_checkpoint(args.src))
+    if args.source and args.source not in SOURCES:
+        raise ValueError(
+            f'--from {args.source} is not known; choose one of '
+            f'{", ".join(SOURCES)}'
+        )
+    source = SOURCES[args.source] if args.source else detect_source(weights)
+    print(f'{args.src}: {source.title} ({source.name}), in {how}')
+    conversion = source.to_ours(weights)
     if args.drop_audio_positions:
         conversion = drop_audio_positions(conversion)
     written, target = conversion.state_dict, OURS.name
@@ -117,7 +200,10 @@ def run(args: argparse.Namespace) -> None:
         ca2st_mm=ca2st_mm.__version__,
     )
     write_checkpoint(args.dst, written, metadata)
-    print(f'{args.dst}: {len(written)} tensors in the layout {target}')
+    outcome = check(args, source.model)
+    print(
+        f'{args.dst}: {len(written)} tensors in the layout {target}; {outcome}'
+    )
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Pure conversions of checkpoints: a table, a function, a loud error."""
 
-from .conversion import Conversion
+from .conversion import Conversion, RenameTable, Rule, Source
 from .files import (
     CheckpointError,
     Unwrapped,
@@ -13,13 +13,11 @@ from .loading import load_expert, load_weights, open_checkpoint
 from .reference import (
     Layout,
     detect_layout,
+    drop_audio_positions,
     from_reference,
     layout_of_ours,
     to_reference,
 )
-from .reference_notes import drop_audio_positions
-from .renaming import RenameTable, Rule
-from .source import Source
 from .sources import OURS, SOURCES, detect_source
 
 __all__ = [

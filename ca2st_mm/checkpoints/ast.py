@@ -1,44 +1,47 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The Audio Spectrogram Transformer as others publish it, for ASTExpert."""
 
-from .expert_layout import ExpertLayout, layer_rules, leaves, qkv_join
-from .renaming import Rule
-from .source import ExpertSource
+from .conversion import Rule
+from .experts import (
+    ExpertLayout,
+    expert_source,
+    layer_rules,
+    leaves,
+    qkv_join,
+)
 
 _IMAGE_HEAD = 'ImageNet classifier that AST never uses'
 _HEAD = 'classifier of the training before'
 
-AST_OFFICIAL = ExpertSource(
+AST_OFFICIAL = expert_source(
     'ast_official',
     'AST, official code',
     'ast',
-    (
-        ExpertLayout(
-            fronts=('v.', ''),
-            anchors=(
-                'dist_token',
-                'patch_embed.proj.weight',
-                'blocks.0.attn.qkv.weight',
-            ),
-            rules=(
-                Rule('cls_token', 'cls_token'),
-                Rule('dist_token', 'dist_token'),
-                Rule('pos_embed', 'pos_embed'),
-                *leaves('patch_embed.proj', 'patch_embed'),
-                *leaves('norm', 'norm'),
-                *layer_rules(
-                    'blocks.{i}',
-                    norm1='norm1',
-                    qkv='attn.qkv',
-                    proj='attn.proj',
-                    norm2='norm2',
-                    fc1='mlp.fc1',
-                    fc2='mlp.fc2',
-                ),
-            ),
-            ignored={'head': _IMAGE_HEAD, 'head_dist': _IMAGE_HEAD},
-            beside={'mlp_head': _HEAD},
+    ExpertLayout(
+        prefixes=('v.', ''),
+        anchors=(
+            'dist_token',
+            'patch_embed.proj.weight',
+            'blocks.0.attn.qkv.weight',
         ),
+        rules=(
+            Rule('cls_token', 'cls_token'),
+            Rule('dist_token', 'dist_token'),
+            Rule('pos_embed', 'pos_embed'),
+            *leaves('patch_embed.proj', 'patch_embed'),
+            *leaves('norm', 'norm'),
+            *layer_rules(
+                'blocks.{i}',
+                norm1='norm1',
+                qkv='attn.qkv',
+                proj='attn.proj',
+                norm2='norm2',
+                fc1='mlp.fc1',
+                fc2='mlp.fc2',
+            ),
+        ),
+        ignored={'head': _IMAGE_HEAD, 'head_dist': _IMAGE_HEAD},
+        outside={'mlp_head': _HEAD},
     ),
 )
 
@@ -48,7 +51,7 @@ def _hf(
 ) -> ExpertLayout:
     """One generation of names of Hugging Face."""
     return ExpertLayout(
-        fronts=('audio_spectrogram_transformer.', ''),
+        prefixes=('audio_spectrogram_transformer.', ''),
         anchors=(
             'embeddings.distillation_token',
             f'{layer}.{attention}.{parts[0]}.weight'.replace('{i}', '0'),
@@ -70,31 +73,29 @@ def _hf(
             qkv_join(layer, kind, [f'{attention}.{p}.{kind}' for p in parts])
             for kind in ('weight', 'bias')
         ),
-        beside={'classifier': _HEAD},
+        outside={'classifier': _HEAD},
     )
 
 
-AST_HF = ExpertSource(
+AST_HF = expert_source(
     'ast_hf',
     'AST of Hugging Face',
     'ast',
-    (
-        # Published files, and models in memory since transformers 5.
-        _hf(
-            'encoder.layer.{i}',
-            'attention.attention',
-            ('query', 'key', 'value'),
-            proj='attention.output.dense',
-            fc1='intermediate.dense',
-            fc2='output.dense',
-        ),
-        _hf(
-            'layers.{i}',
-            'attention',
-            ('q_proj', 'k_proj', 'v_proj'),
-            proj='attention.o_proj',
-            fc1='mlp.fc1',
-            fc2='mlp.fc2',
-        ),
+    # Published files, and models in memory since transformers 5.
+    _hf(
+        'encoder.layer.{i}',
+        'attention.attention',
+        ('query', 'key', 'value'),
+        proj='attention.output.dense',
+        fc1='intermediate.dense',
+        fc2='output.dense',
+    ),
+    _hf(
+        'layers.{i}',
+        'attention',
+        ('q_proj', 'k_proj', 'v_proj'),
+        proj='attention.o_proj',
+        fc1='mlp.fc1',
+        fc2='mlp.fc2',
     ),
 )

@@ -1,9 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """CLIP's image tower as others publish it, for our CLIPExpert."""
 
-from .expert_layout import ExpertLayout, layer_rules, leaves, qkv_join
-from .renaming import Rule
-from .source import ExpertSource
+from .conversion import Rule
+from .experts import (
+    ExpertLayout,
+    expert_source,
+    layer_rules,
+    leaves,
+    qkv_join,
+)
 
 _TEXT = 'text tower; the expert sees images only'
 _TEMPERATURE = 'temperature or bias of the contrastive loss'
@@ -39,105 +44,74 @@ _TOWER = (
         for kind in ('weight', 'bias')
     ),
 )
-_TOWER_ANCHORS = ('class_embedding', 'conv1.weight', 'ln_pre.weight')
-
-# Both publish the same names, but for the text tower of OpenCLIP's newer
-# class, which stands under this front.
-_TEXT_TOWER = r'text\.'
-CLIP_OPENAI = ExpertSource(
+# OpenCLIP's newer class has the text tower under 'text'.
+CLIP_OPENAI = expert_source(
     'clip_openai',
     'OpenAI CLIP or OpenCLIP',
     'clip',
-    (
-        ExpertLayout(
-            fronts=('visual.', ''),
-            anchors=_TOWER_ANCHORS,
-            rules=_TOWER,
-            ignored={'proj': _JOINT},
-            beside={
-                'transformer': _TEXT,
-                'token_embedding': _TEXT,
-                'positional_embedding': _TEXT,
-                'ln_final': _TEXT,
-                'text_projection': _TEXT,
-                'attn_mask': _TEXT,
-                'logit_scale': _TEMPERATURE,
-                'logit_bias': _TEMPERATURE,
-                'input_resolution': _SETTING,
-                'context_length': _SETTING,
-                'vocab_size': _SETTING,
-            },
-        ),
+    ExpertLayout(
+        prefixes=('visual.', ''),
+        anchors=('class_embedding', 'conv1.weight', 'ln_pre.weight'),
+        rules=_TOWER,
+        ignored={'proj': _JOINT},
+        outside={
+            'text': _TEXT,
+            'transformer': _TEXT,
+            'token_embedding': _TEXT,
+            'positional_embedding': _TEXT,
+            'ln_final': _TEXT,
+            'text_projection': _TEXT,
+            'attn_mask': _TEXT,
+            'logit_scale': _TEMPERATURE,
+            'logit_bias': _TEMPERATURE,
+            'input_resolution': _SETTING,
+            'context_length': _SETTING,
+            'vocab_size': _SETTING,
+        },
     ),
     notes=(_ACTIVATION,),
-    excludes=_TEXT_TOWER,
-)
-
-CLIP_OPENCLIP = ExpertSource(
-    'clip_openclip',
-    "OpenCLIP with a tower 'text.'",
-    'clip',
-    (
-        ExpertLayout(
-            fronts=('visual.',),
-            anchors=_TOWER_ANCHORS,
-            rules=_TOWER,
-            ignored={'proj': _JOINT},
-            beside={
-                'text': _TEXT,
-                'logit_scale': _TEMPERATURE,
-                'logit_bias': _TEMPERATURE,
-            },
-        ),
-    ),
-    notes=(_ACTIVATION,),
-    needs=_TEXT_TOWER,
 )
 
 _HF_QKV = tuple(f'self_attn.{letter}_proj' for letter in 'qkv')
 _HF_LAYER = 'encoder.layers.{i}'
 
-CLIP_HF = ExpertSource(
+CLIP_HF = expert_source(
     'clip_hf',
     'CLIP of Hugging Face',
     'clip',
-    (
-        ExpertLayout(
-            fronts=('vision_model.', ''),
-            anchors=(
-                'embeddings.class_embedding',
-                'embeddings.patch_embedding.weight',
-                'pre_layrnorm.weight',
-            ),
-            rules=(
-                Rule('embeddings.class_embedding', 'cls_token', 2),
-                Rule('embeddings.position_embedding.weight', 'pos_embed', 1),
-                Rule(
-                    'embeddings.patch_embedding.weight', 'patch_embed.weight'
-                ),
-                *leaves('pre_layrnorm', 'pre_norm'),
-                *leaves('post_layernorm', 'norm'),
-                *layer_rules(
-                    _HF_LAYER,
-                    norm1='layer_norm1',
-                    proj='self_attn.out_proj',
-                    norm2='layer_norm2',
-                    fc1='mlp.fc1',
-                    fc2='mlp.fc2',
-                ),
-            ),
-            joins=tuple(
-                qkv_join(_HF_LAYER, kind, [f'{m}.{kind}' for m in _HF_QKV])
-                for kind in ('weight', 'bias')
-            ),
-            ignored={'embeddings.position_ids': _INDEX},
-            beside={
-                'text_model': _TEXT,
-                'text_projection': _TEXT,
-                'visual_projection': _JOINT,
-                'logit_scale': _TEMPERATURE,
-            },
+    ExpertLayout(
+        prefixes=('vision_model.', ''),
+        anchors=(
+            'embeddings.class_embedding',
+            'embeddings.patch_embedding.weight',
+            'pre_layrnorm.weight',
         ),
+        rules=(
+            Rule('embeddings.class_embedding', 'cls_token', 2),
+            Rule('embeddings.position_embedding.weight', 'pos_embed', 1),
+            Rule('embeddings.patch_embedding.weight', 'patch_embed.weight'),
+            *leaves('pre_layrnorm', 'pre_norm'),
+            *leaves('post_layernorm', 'norm'),
+            *layer_rules(
+                _HF_LAYER,
+                norm1='layer_norm1',
+                proj='self_attn.out_proj',
+                norm2='layer_norm2',
+                fc1='mlp.fc1',
+                fc2='mlp.fc2',
+            ),
+        ),
+        joins=tuple(
+            qkv_join(_HF_LAYER, kind, [f'{m}.{kind}' for m in _HF_QKV])
+            for kind in ('weight', 'bias')
+        ),
+        ignored={'embeddings.position_ids': _INDEX},
+        outside={
+            'text_model': _TEXT,
+            'text_projection': _TEXT,
+            'visual_projection': _JOINT,
+            'logit_scale': _TEMPERATURE,
+        },
     ),
     notes=(_ACTIVATION,),
 )

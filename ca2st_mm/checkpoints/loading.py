@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from ca2st_mm import zoo
 
-from .conversion import Conversion
+from .conversion import Conversion, Source
 from .delta import FINGERPRINT, frozen_parameters
 from .files import CheckpointError, read_checkpoint, unwrap
-from .source import Source
 from .sources import OURS, detect_source
 
 # Published weights of one expert; another expert's are refused by name.

@@ -5,13 +5,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from .conversion import Conversion, convert
-from .joining import Join
-from .reference_notes import notes_on
+from .conversion import Conversion, Join, RenameTable, Source, convert
 from .reference_tables import BODIES, HEADS, TEMPORAL
-from .renaming import RenameTable
 
 # A norm the reference owns and never uses (facts: section 3).
 UNUSED_NORM = 'audio_ln_post'
@@ -28,6 +26,38 @@ _FAMILIES = {
     frozenset(('spatial', 'temporal', 'audio')): 'ca2st',
 }
 UNUSED_ADAPTERS = ('noun_last_Adapter', 'verb_last_Adapter')
+
+# What names cannot tell.
+_AUDIO_TABLE = re.compile(
+    r'backbone\.links\.\d+\.(spatial|temporal)_audio\.'
+    r'(a_from_b|b_from_a)\.(query|context)_positions\.'
+)
+_HEAD_OF_CAST = (
+    "names do not tell how the head fuses: the authors' CAST code (released "
+    "SSV2 and K400 weights) sums adapters of type 'Adapter', their later "
+    "code takes reduction='mean' of type 'ResidualAdapter'"
+)
+_CLOCK = (
+    'the authors trained time encodings on a transposed grid: give ASTExpert '
+    "clock='transposed'"
+)
+_EPSILON = 'CAVA needs norm_eps=1e-6 in CLIPExpert'
+_SHARED = (
+    'the links of each expert have equal bottlenecks: give '
+    'MultiExpertBackbone share_bottlenecks=True'
+)
+# Both ends are the same expert's.
+_SAME_EXPERT = (
+    ('spatial_audio.bottleneck_a', 'spatial_temporal.bottleneck_a'),
+    ('temporal_audio.bottleneck_a', 'spatial_temporal.bottleneck_b'),
+    ('spatial_audio.bottleneck_b', 'temporal_audio.bottleneck_b'),
+)
+_UNUSED = 'position table in an audio link that the config does not use'
+_MAYBE_UNUSED = (
+    'the audio links carry position tables beside time encoders; checkpoints '
+    'from before 2024-08-26 carry them even where training did not use them: '
+    'leave them out (drop_audio_positions) if the run did not use them'
+)
 
 
 @dataclass(frozen=True)
@@ -113,16 +143,16 @@ def _split_biases(
                 f'{key!r} has a key bias, which the reference cannot hold; '
                 'it has no effect, so set it to zero before converting'
             )
-        front = key.removesuffix('qkv.bias')
-        out[f'{front}q_bias'], out[f'{front}v_bias'] = q_bias, v_bias
+        prefix = key.removesuffix('qkv.bias')
+        out[f'{prefix}q_bias'], out[f'{prefix}v_bias'] = q_bias, v_bias
     return out
 
 
 def _why_ignored(key: str, layout: Layout) -> str | None:
-    front = key.split('.')[0]
-    if front == UNUSED_NORM:
+    prefix = key.split('.')[0]
+    if prefix == UNUSED_NORM:
         return 'the reference never uses this norm'
-    if layout == Layout('cast', 'composition') and front in UNUSED_ADAPTERS:
+    if layout == Layout('cast', 'composition') and prefix in UNUSED_ADAPTERS:
         return 'verb and noun classifiers of CAST read features directly'
     return None
 
@@ -131,7 +161,7 @@ def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
     """Rename a reference state dict to ours.
 
     Args:
-        state_dict: Parameters by reference name, without a ``module.`` front.
+        state_dict: Parameters by reference name, without a ``module.`` prefix.
 
     Returns:
         Our state dict of the whole recognizer and, by reference name, the
@@ -148,9 +178,7 @@ def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
         if (why := _why_ignored(key, layout)) is not None
     }
     conversion = convert(state_dict, layout.table, [QKV_BIAS], ignored)
-    conversion.notes += notes_on(
-        layout.family, layout.head, conversion.state_dict
-    )
+    conversion.notes += _notes_on(layout, conversion.state_dict)
     return conversion
 
 
@@ -187,3 +215,94 @@ def to_reference(
                 source = out[f'{SPATIAL_NORM}.{kind}']
                 out[f'{UNUSED_NORM}.{kind}'] = source.clone()
     return {**out, **(unused or {})}
+
+
+def _notes_on(layout: Layout, ours: Mapping[str, Tensor]) -> list[str]:
+    """Sentences for whoever converts an authors' checkpoint."""
+    timed = any(key.startswith('backbone.time_encoders.') for key in ours)
+    notes = []
+    if layout == Layout('cast', 'single'):
+        notes.append(_HEAD_OF_CAST)
+    if layout.family == 'cava':
+        notes.append(_EPSILON)
+    if _bottlenecks_are_equal(ours):
+        notes.append(_SHARED)
+    if timed:
+        notes.append(_CLOCK)
+    if timed and any(_AUDIO_TABLE.match(key) for key in ours):
+        notes.append(_MAYBE_UNUSED)
+    return notes
+
+
+def _bottlenecks_are_equal(ours: Mapping[str, Tensor]) -> bool:
+    """Whether each expert has one bottleneck per layer for all its links."""
+    pairs = [
+        (key, key.replace(f'.{name}.', f'.{other}.'))
+        for key in ours
+        for name, other in _SAME_EXPERT
+        if f'.{name}.' in key
+    ]
+    pairs = [(a, b) for a, b in pairs if b in ours]
+    return bool(pairs) and all(torch.equal(ours[a], ours[b]) for a, b in pairs)
+
+
+def drop_audio_positions(conversion: Conversion) -> Conversion:
+    """Leave out the position tables of audio links.
+
+    Nothing in a checkpoint tells whether they were used, so this is never
+    done unasked: the training run must be known to have had none.
+
+    Args:
+        conversion: What :func:`from_reference` gave.
+
+    Returns:
+        The conversion without the tables, which are among the ignored.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    tables = [k for k in conversion.state_dict if _AUDIO_TABLE.match(k)]
+    if not tables:
+        raise ValueError(
+            'the checkpoint has no position tables in audio links; convert '
+            'it without dropping them'
+        )
+    kept: dict[str, Tensor] = {
+        key: value
+        for key, value in conversion.state_dict.items()
+        if key not in tables
+    }
+    dropped = {t: _UNUSED for key in tables for t in conversion.origins[key]}
+    origins = {key: conversion.origins[key] for key in kept}
+    notes = [note for note in conversion.notes if note != _MAYBE_UNUSED]
+    return Conversion(kept, {**conversion.ignored, **dropped}, origins, notes)
+
+
+def _reference(family: str, title: str) -> Source:
+    """The authors' checkpoints of one model."""
+
+    def to_ours(weights: Mapping[str, Tensor]) -> Conversion:
+        found = detect_layout(weights).family
+        if found != family:
+            raise ValueError(
+                f'the checkpoint is of {found.upper()}, not of '
+                f'{family.upper()}; choose {found}_reference'
+            )
+        return from_reference(weights)
+
+    return Source(
+        f'{family}_reference',
+        f'{title}, the code of its authors',
+        family,
+        lambda keys: (
+            is_reference(keys) and detect_layout(keys).family == family
+        ),
+        to_ours,
+    )
+
+
+REFERENCES = (
+    _reference('cast', 'CAST'),
+    _reference('cava', 'CAVA'),
+    _reference('ca2st', 'CA2ST'),
+)

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 
-from .renaming import Rule
+from .conversion import Rule
 
 SPATIAL = 'backbone.experts.spatial'
 TEMPORAL = 'backbone.experts.temporal'
@@ -99,15 +99,15 @@ def _tables(
     ]
 
 
-def _ends(front: str, ours: str, a: str, b: str) -> list[Rule]:
+def _ends(prefix: str, ours: str, a: str, b: str) -> list[Rule]:
     """Bottlenecks and norms; ``a`` and ``b`` are the reference's letters."""
     rules = []
     for end, letter in (('a', a), ('b', b)):
         bottleneck = f'{ours}.bottleneck_{end}'
         rules += [
-            Rule(f'{front}.cross_{letter}_down', f'{bottleneck}.down'),
-            Rule(f'{front}.cross_{letter}_up', f'{bottleneck}.up'),
-            Rule(f'{front}.ln_{letter}_cross', f'{ours}.norm_{end}'),
+            Rule(f'{prefix}.cross_{letter}_down', f'{bottleneck}.down'),
+            Rule(f'{prefix}.cross_{letter}_up', f'{bottleneck}.up'),
+            Rule(f'{prefix}.ln_{letter}_cross', f'{ours}.norm_{end}'),
         ]
     return rules
 

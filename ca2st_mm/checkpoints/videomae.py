@@ -5,9 +5,14 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .expert_layout import ExpertLayout, layer_rules, leaves, qkv_join
-from .joining import Join
-from .source import ExpertSource
+from .conversion import Join
+from .experts import (
+    ExpertLayout,
+    expert_source,
+    layer_rules,
+    leaves,
+    qkv_join,
+)
 
 _DECODER = 'decoder of the masked pre-training'
 _HEAD = 'classifier of the training before'
@@ -37,15 +42,15 @@ def _require_sinusoid(tensors: Mapping[str, Tensor]) -> None:
 
 def _timm_like(
     modules: tuple[str, str, str],
-    fronts: tuple[str, ...],
+    prefixes: tuple[str, ...],
     ignored: Mapping[str, str],
-    beside: Mapping[str, str],
+    outside: Mapping[str, str],
 ) -> ExpertLayout:
     """The layout of official code; ``modules``: patch embedding, FFN."""
     patch_embed, fc1, fc2 = modules
     layer = 'blocks.{i}'
     return ExpertLayout(
-        fronts=fronts,
+        prefixes=prefixes,
         anchors=(
             f'{patch_embed}.weight',
             'blocks.0.attn.qkv.weight',
@@ -74,43 +79,39 @@ def _timm_like(
             ),
         ),
         ignored={'norm': _TOKEN_NORM, 'pos_embed': _SINUSOID, **ignored},
-        beside=beside,
+        outside=outside,
         optional=('norm.',),
         check=_require_sinusoid,
     )
 
 
-VIDEOMAE_OFFICIAL = ExpertSource(
+VIDEOMAE_OFFICIAL = expert_source(
     'videomae_official',
     'VideoMAE or VideoMAE V2, official code',
     'videomae',
-    (
-        _timm_like(
-            ('patch_embed.proj', 'mlp.fc1', 'mlp.fc2'),
-            fronts=('encoder.', 'backbone.', ''),
-            ignored={'head': _HEAD},
-            beside={
-                'decoder': _DECODER,
-                'encoder_to_decoder': _DECODER,
-                'mask_token': _DECODER,
-                'pos_embed': _SINUSOID,
-                'head': _HEAD,
-            },
-        ),
+    _timm_like(
+        ('patch_embed.proj', 'mlp.fc1', 'mlp.fc2'),
+        prefixes=('encoder.', 'backbone.', ''),
+        ignored={'head': _HEAD},
+        outside={
+            'decoder': _DECODER,
+            'encoder_to_decoder': _DECODER,
+            'mask_token': _DECODER,
+            'pos_embed': _SINUSOID,
+            'head': _HEAD,
+        },
     ),
 )
 
-VIDEOMAE_MMACTION = ExpertSource(
+VIDEOMAE_MMACTION = expert_source(
     'videomae_mmaction',
     'VideoMAE of MMAction2',
     'videomae',
-    (
-        _timm_like(
-            ('patch_embed.projection', 'mlp.layers.0.0', 'mlp.layers.1'),
-            fronts=('backbone.', ''),
-            ignored={},
-            beside={'cls_head': _HEAD},
-        ),
+    _timm_like(
+        ('patch_embed.projection', 'mlp.layers.0.0', 'mlp.layers.1'),
+        prefixes=('backbone.', ''),
+        ignored={},
+        outside={'cls_head': _HEAD},
     ),
 )
 
@@ -128,53 +129,49 @@ def _hf_bias(query: str, value: str) -> Join:
     )
 
 
-VIDEOMAE_HF = ExpertSource(
+VIDEOMAE_HF = expert_source(
     'videomae_hf',
     'VideoMAE of Hugging Face',
     'videomae',
-    (
-        ExpertLayout(
-            fronts=('videomae.', ''),
-            anchors=(
-                'embeddings.patch_embeddings.projection.weight',
-                'encoder.layer.0.attention.attention.query.weight',
-            ),
-            absent=('embeddings.cls_token',),
-            rules=(
-                *leaves(
-                    'embeddings.patch_embeddings.projection', 'patch_embed'
-                ),
-                *layer_rules(
-                    _HF_LAYER,
-                    norm1='layernorm_before',
-                    proj='attention.output.dense',
-                    norm2='layernorm_after',
-                    fc1='intermediate.dense',
-                    fc2='output.dense',
-                ),
-            ),
-            joins=(
-                qkv_join(
-                    _HF_LAYER,
-                    'weight',
-                    [
-                        f'{_HF_ATTENTION}.{name}.weight'
-                        for name in ('query', 'key', 'value')
-                    ],
-                ),
-                # On disk, and in memory.
-                _hf_bias('q_bias', 'v_bias'),
-                _hf_bias('query.bias', 'value.bias'),
-            ),
-            ignored={'layernorm': _TOKEN_NORM},
-            beside={
-                'classifier': _HEAD,
-                'decoder': _DECODER,
-                'encoder_to_decoder': _DECODER,
-                'mask_token': _DECODER,
-            },
-            beside_rules=tuple(leaves('fc_norm', 'norm')),
-            optional=('norm.',),
+    ExpertLayout(
+        prefixes=('videomae.', ''),
+        anchors=(
+            'embeddings.patch_embeddings.projection.weight',
+            'encoder.layer.0.attention.attention.query.weight',
         ),
+        absent=('embeddings.cls_token',),
+        rules=(
+            *leaves('embeddings.patch_embeddings.projection', 'patch_embed'),
+            *layer_rules(
+                _HF_LAYER,
+                norm1='layernorm_before',
+                proj='attention.output.dense',
+                norm2='layernorm_after',
+                fc1='intermediate.dense',
+                fc2='output.dense',
+            ),
+        ),
+        joins=(
+            qkv_join(
+                _HF_LAYER,
+                'weight',
+                [
+                    f'{_HF_ATTENTION}.{name}.weight'
+                    for name in ('query', 'key', 'value')
+                ],
+            ),
+            # On disk, and in memory.
+            _hf_bias('q_bias', 'v_bias'),
+            _hf_bias('query.bias', 'value.bias'),
+        ),
+        ignored={'layernorm': _TOKEN_NORM},
+        outside={
+            'classifier': _HEAD,
+            'decoder': _DECODER,
+            'encoder_to_decoder': _DECODER,
+            'mask_token': _DECODER,
+        },
+        outside_rules=tuple(leaves('fc_norm', 'norm')),
+        optional=('norm.',),
     ),
 )

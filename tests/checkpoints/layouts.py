@@ -152,10 +152,6 @@ def _ast_official():
 
 SHAPES = dict(
     clip_openai=_clip_openai(),
-    clip_openclip={
-        **_clip_openai(),
-        'text.positional_embedding': (9, DIMS),
-    },
     clip_hf=_clip_hf(),
     videomae_official=_videomae('patch_embed.proj', 'mlp.fc1', 'mlp.fc2'),
     videomae_mmaction=_videomae(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from layouts import published
+from layouts import SHAPES, published
 from reference_keys import weights_of
 
 from ca2st_mm.checkpoints import (
@@ -102,18 +102,12 @@ def test_audio_positions_are_dropped_when_asked(run, tmp_path):
     assert all(key.endswith(('space_table', 'time_table')) for key in lost)
 
 
-def test_the_source_can_be_named(run, tmp_path):
-    src = saved(published('clip_openai'), tmp_path)
-    status, out, _ = run(src, '--dry-run', '--from', 'clip_openclip')
-    assert status == 0
-    assert '(clip_openclip)' in out
-
-
 @pytest.mark.parametrize(
     'container, arguments, message',
     [
         (dict(a=torch.zeros(1)), (), "fit no known source (first keys: 'a')"),
         (published('clip_hf'), ('--from', 'ast_hf'), 'this is no AST'),
+        (published('clip_hf'), ('--from', 'ast'), '--from ast is not known'),
         (published('clip_hf'), ('--to', 'reference'), 'experts none'),
         (
             {**published('ast_hf'), 'neck': torch.zeros(1)},
@@ -129,6 +123,24 @@ def test_errors_are_one_sentence(container, arguments, message, run, tmp_path):
     assert err.startswith('error: ') and err.count('\n') == 1
     assert message in err
     assert not (tmp_path / 'ours.pth').exists()
+
+
+@pytest.mark.parametrize('name', sorted(SHAPES))
+def test_an_expert_of_ours_loads_what_was_written(name, run, tmp_path):
+    src = saved(published(name), tmp_path)
+    status, out, err = run(src, tmp_path / 'ours.safetensors')
+    assert status == 0, err
+    assert 'Expert loads it' in out
+
+
+def test_what_no_expert_of_ours_loads_is_not_kept(run, tmp_path):
+    weights = published('clip_openai')
+    key = 'visual.transformer.resblocks.2.mlp.c_fc.bias'
+    weights[key] = torch.zeros(7)
+    dst = tmp_path / 'ours.safetensors'
+    status, out, err = run(saved(weights, tmp_path), dst)
+    assert status == 1 and 'layers.2.ffn.fc1.bias' in err
+    assert not dst.exists()
 
 
 def test_a_missing_file_is_named(run, tmp_path):

@@ -1,12 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Files come back as they were written; no code in them ever runs."""
 
+import json
 import os
 import pickle
 
 import pytest
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
+from safetensors.torch import save_file
 from torch import nn
 
 from ca2st_mm.checkpoints import files
@@ -14,6 +16,7 @@ from ca2st_mm.checkpoints.files import (
     DamagedCheckpointError,
     UnsafeCheckpointError,
     read_checkpoint,
+    unwrap,
     write_checkpoint,
 )
 
@@ -152,3 +155,119 @@ def test_absent_and_foreign_files_name_themselves(tmp_path):
         read_checkpoint(tmp_path / 'b.pth')
     with pytest.raises(ValueError, match=r'must end in \.safetensors'):
         write_checkpoint(tmp_path / 'c.onnx', {})
+
+
+@pytest.fixture(params=['.safetensors', '.bin'])
+def sharded(request, tmp_path):
+    """A folder with a checkpoint in two parts, and its weights."""
+    suffix = request.param
+    stem = 'model' if suffix == '.safetensors' else 'pytorch_model'
+    weights = {'a': torch.ones(2), 'model.b': torch.zeros(3)}
+    names = [f'{stem}-0000{i}-of-00002{suffix}' for i in (1, 2)]
+    for name, (key, value) in zip(names, weights.items(), strict=True):
+        if suffix == '.safetensors':
+            save_file({key: value}, tmp_path / name)
+        else:
+            torch.save({key: value}, tmp_path / name)
+    index = dict(weight_map=dict(zip(weights, names, strict=True)))
+    path = tmp_path / f'{stem}{suffix}.index.json'
+    path.write_text(json.dumps(index))
+    return path, names, weights
+
+
+def test_a_sharded_checkpoint_is_read_whole_or_refused(sharded):
+    path, names, weights = sharded
+    for source in (path, path.parent):
+        assert_same(read_checkpoint(source)['state_dict'], weights)
+    with pytest.raises(DamagedCheckpointError, match='one part of a check'):
+        read_checkpoint(path.parent / names[0])
+    (path.parent / names[1]).unlink()
+    with pytest.raises(DamagedCheckpointError, match=f'{names[1]}.*missing'):
+        read_checkpoint(path)
+
+
+def test_a_part_without_its_tensors_is_refused(sharded):
+    path, names, _ = sharded
+    (path.parent / names[1]).write_bytes((path.parent / names[0]).read_bytes())
+    with pytest.raises(DamagedCheckpointError, match="lack .*'model.b'"):
+        read_checkpoint(path)
+
+
+def test_an_index_that_leads_elsewhere_is_refused(tmp_path):
+    path = tmp_path / 'model.safetensors.index.json'
+    write_checkpoint(tmp_path.parent / 'b.safetensors', dict(a=torch.ones(1)))
+    for text in ('{}', '[]', '{"weight_map": {"a": "../b.safetensors"}}'):
+        path.write_text(text)
+        with pytest.raises(DamagedCheckpointError, match='index.json'):
+            read_checkpoint(path)
+
+
+def test_a_folder_holds_weights_or_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='holds no weights'):
+        read_checkpoint(tmp_path)
+    write_checkpoint(tmp_path / 'model.safetensors', dict(a=torch.ones(1)))
+    assert list(read_checkpoint(tmp_path)['state_dict']) == ['a']
+
+
+@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
+def test_others_may_read_what_we_write(tmp_path, suffix):
+    path = tmp_path / f'model{suffix}'
+    write_checkpoint(path, dict(a=torch.ones(1)))
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+WEIGHTS = {'a.weight': torch.zeros(2), 'b': torch.ones(1)}
+PARALLEL = {f'module.{key}': value for key, value in WEIGHTS.items()}
+
+
+@pytest.mark.parametrize(
+    'container, how',
+    [
+        (WEIGHTS, 'the file itself'),
+        (dict(model=WEIGHTS, epoch=1), 'model'),
+        (dict(module=WEIGHTS, epoch=1), 'module'),
+        (dict(state_dict=WEIGHTS, meta={}), 'state_dict'),
+        (dict(module={}, model=WEIGHTS), 'model'),
+        (dict(model=dict(state_dict=WEIGHTS)), 'model.state_dict'),
+        (PARALLEL, "the file itself, without the prefix 'module.'"),
+        (
+            dict(state_dict={f'model.{k}': v for k, v in PARALLEL.items()}),
+            "state_dict, without the prefix 'model.', without the prefix "
+            "'module.'",
+        ),
+        (
+            {f'_orig_mod.{key}': value for key, value in WEIGHTS.items()},
+            "the file itself, without the prefix '_orig_mod.'",
+        ),
+    ],
+)
+def test_unwrap(container, how):
+    state_dict, said = unwrap(container)
+    assert said == how
+    assert list(state_dict) == list(WEIGHTS)
+    assert all(state_dict[key] is WEIGHTS[key] for key in WEIGHTS)
+
+
+def test_a_compiled_part_keeps_its_names():
+    compiled = {'head._orig_mod.a': torch.zeros(1), 'b': torch.zeros(1)}
+    assert list(unwrap(compiled).state_dict) == ['head.a', 'b']
+
+
+def test_a_prefix_of_some_names_stays():
+    mixed = {'module.a': torch.zeros(1), 'b': torch.zeros(1)}
+    assert list(unwrap(mixed).state_dict) == list(mixed)
+
+
+@pytest.mark.parametrize(
+    'container, message',
+    [
+        (dict(epoch=1, weights=WEIGHTS), "entries are 'epoch', 'weights'"),
+        (dict(model=dict(epoch=1)), "under 'model'"),
+        ({}, 'entries are none'),
+        (dict(WEIGHTS, epoch=1), "'epoch' of type int"),
+        ([1, 2], 'of a list'),
+    ],
+)
+def test_a_file_without_weights_says_what_it_holds(container, message):
+    with pytest.raises(ValueError, match=message):
+        unwrap(container)

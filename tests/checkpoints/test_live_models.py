@@ -66,7 +66,7 @@ def clip_layouts(model, folder):
         ('clip_openai', openai_model(tower)),
         ('clip_openai', openai_tower(tower)),
         ('clip_openai', dict(epoch=3, state_dict=parallel)),
-        ('clip_openclip', openclip_model(tower)),
+        ('clip_openai', openclip_model(tower)),
     ]
 
 

@@ -87,7 +87,7 @@ def test_checkpoints_of_both_layouts_load(trained, tmp_path, layout):
 def test_trained_weights_come_from_the_zoo(trained, tmp_path, monkeypatch):
     monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
     monkeypatch.setenv('CA2ST_MM_OFFLINE', '1')
-    with pytest.raises(zoo.ZooError, match='weights.py get cast_vit-base_k400'):
+    with pytest.raises(zoo.ZooError, match='weights.py get cast_vit'):
         small(pretrained=True)
     source = zoo.find(NAME).sources[0]
     file = tmp_path / NAME / source.file

@@ -15,6 +15,7 @@ from ca2st_mm.utils.class_names import (
     ByColumn,
     agreed_num_classes,
     resolve_class_names,
+    sizes_by_column,
 )
 from ca2st_mm.utils.text_files import ListFileError
 
@@ -22,8 +23,6 @@ from .bad_samples import Quarantine, marked_unreadable, substitutes
 from .faults import SampleFault
 from .manifest import read_annotations, repeats_message
 from .video import VideoReader
-
-_LABELS = ('label', 'verb', 'noun')
 
 
 @DATASETS.register_module()
@@ -117,7 +116,7 @@ class AudioVisualDataset(BaseActionDataset):
             num_classes = agreed_num_classes(classes, num_classes)
             metainfo = dict(kwargs.pop('metainfo', None) or {})
             kwargs['metainfo'] = dict(metainfo, classes=classes)
-        self.label_sizes = _label_sizes(num_classes)
+        self.label_sizes = sizes_by_column(num_classes)
         super().__init__(
             ann_file,
             pipeline=pipeline,
@@ -144,10 +143,19 @@ class AudioVisualDataset(BaseActionDataset):
                 "add the column 'label' (or 'verb' and 'noun'), or use it in "
                 'the test_dataloader with a submission as test_evaluator.'
             )
-        repeats = repeats_message(rows)
+        columns = ('file', 'audio', 'start', 'end')
+        repeats = repeats_message(
+            (
+                tuple(row[column] for column in columns),
+                row['label'],
+                f"'{row['file']}' in line {row['line']}",
+            )
+            for row in rows
+        )
         if repeats:
             print_log(
-                f"'{self.ann_file}': {repeats}",
+                f"'{self.ann_file}': {repeats}; remove them unless they are "
+                'meant.',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -274,27 +282,3 @@ def _check_on_error(
             "on_error='substitute' would count some clips twice in "
             "evaluation: use on_error='skip' with test_mode=True."
         )
-
-
-def _label_sizes(
-    num_classes: int | Mapping[str, int] | None,
-) -> dict[str, int | None]:
-    """Number of classes by label column.
-
-    Raises:
-        ValueError: If a key is no label column, or there is but one class.
-    """
-    if not isinstance(num_classes, Mapping):
-        num_classes = dict(label=num_classes)
-    if num_classes and all(size == 1 for size in num_classes.values()):
-        raise ValueError(
-            'A single class leaves nothing to learn, and every accuracy is '
-            '100 %; give the dataset a second class, such as "other".'
-        )
-    unknown = set(num_classes) - set(_LABELS)
-    if unknown:
-        raise ValueError(
-            f'num_classes has the unknown keys {sorted(unknown)}; the label '
-            f'columns are {_LABELS}.'
-        )
-    return dict(num_classes)

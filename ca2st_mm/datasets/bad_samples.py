@@ -154,8 +154,8 @@ def marked_unreadable(sample: dict, info: dict, reason: str) -> dict:
     """An empty sample that keeps the place of a bad one in evaluation.
 
     Its inputs are zeros, its label and ``filename`` its own, and the meta
-    key ``unreadable`` gives the reason.  ``ReadableClips`` leaves it out of
-    a metric and states how many were used.
+    key ``unreadable`` gives the reason: metrics, figures and other readers
+    of predictions leave it out.
 
     Args:
         sample: A packed sample that lends its shapes; changed.

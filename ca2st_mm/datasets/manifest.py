@@ -8,8 +8,8 @@ import csv
 import difflib
 import io
 import logging
-import os.path as osp
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from mmengine.logging import print_log
 
@@ -111,47 +111,31 @@ def manifest_text(
     return text
 
 
-def repeated_clips(
-    rows: Sequence[Mapping],
-) -> Iterator[tuple[Mapping, Mapping]]:
-    """Find clips that are listed more than once.
-
-    Args:
-        rows: As :func:`read_annotations` gives them.
-
-    Yields:
-        The first row of a clip and a later one with the same file, audio
-        and span.
-    """
-    seen: dict[tuple, Mapping] = {}
-    for row in rows:
-        key = (
-            osp.normpath(row['file']),
-            row['audio'] and osp.normpath(row['audio']),
-            row['start'],
-            row['end'],
-        )
-        first = seen.setdefault(key, row)
-        if first is not row:
-            yield first, row
-
-
-def repeats_message(rows: Sequence[Mapping]) -> str | None:
+def repeats_message(
+    clips: Iterable[tuple[Hashable, Any, str]],
+) -> str | None:
     """One sentence about clips that are listed more than once, or None.
 
+    >>> repeats_message([('a.mp4', 0, 'line 1'), ('a.mp4', 1, 'line 2')])
+    '1 rows repeat a clip, 1 of them with other labels, such as line 2'
+
     Args:
-        rows: As :func:`read_annotations` gives them.
+        clips: What makes each the same clip, its labels, and a name for the
+            message.
     """
-    pairs = list(repeated_clips(rows))
-    if not pairs:
+    first: dict[Hashable, Any] = {}
+    again, differ = [], []
+    for identity, labels, name in clips:
+        if identity not in first:
+            first[identity] = labels
+        else:
+            again.append(name)
+            differ += [name] * (labels != first[identity])
+    if not again:
         return None
-    differ = [(a, b) for a, b in pairs if a['label'] != b['label']]
-    first, again = (differ or pairs)[0]
     return (
-        f'{len(pairs)} rows repeat a clip of an earlier row, {len(differ)} '
-        f"of them with other labels, such as '{first['file']}' in lines "
-        f'{first["line"]} and {again["line"]}; remove them unless they are '
-        'meant.'
+        f'{len(again)} rows repeat a clip, {len(differ)} of them with other '
+        f'labels, such as {(differ or again)[0]}'
     )
 
 

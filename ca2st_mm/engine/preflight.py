@@ -244,10 +244,11 @@ def _dataset_sizes(dataset: Mapping[str, Any], key: str) -> dict[str, int]:
     """Number of classes of a dataset, by label column; empty if unstated."""
     num_classes = dataset.get('num_classes')
     classes = dataset.get('classes')
-    if classes is None:
-        return sizes_by_column(num_classes)
     try:
-        names = resolve_class_names(classes, dataset.get('data_root') or '')
+        if classes is None:
+            return sizes_by_column(num_classes)
+        root = dataset.get('data_root') or ''
+        names = resolve_class_names(classes, root, dataset.get('encoding'))
         return sizes_by_column(agreed_num_classes(names, num_classes))
     except FileNotFoundError as error:
         raise MissingFileError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .text_files import ListFileError, lines_of, read_text
 
+LABEL_COLUMNS = ('label', 'verb', 'noun')
 # Names, or a text file with one a line.
 ClassNames = str | Sequence[str]
 # One value, or one for each label column.
@@ -68,14 +69,31 @@ def sizes_by_column(
 ) -> dict[str, int]:
     """Numbers of classes by label column; a bare number is of ``label``.
 
+    >>> sizes_by_column(400), sizes_by_column(None)
+    ({'label': 400}, {})
+
     Args:
         num_classes: As ``AudioVisualDataset`` takes it.
+
+    Raises:
+        ValueError: If a key is no label column, or there is but one class.
     """
     if num_classes is None:
         return {}
-    if isinstance(num_classes, Mapping):
-        return dict(num_classes)
-    return dict(label=num_classes)
+    if not isinstance(num_classes, Mapping):
+        num_classes = dict(label=num_classes)
+    unknown = set(num_classes) - set(LABEL_COLUMNS)
+    if unknown:
+        raise ValueError(
+            f'num_classes has the unknown keys {sorted(unknown)}; the label '
+            f'columns are {LABEL_COLUMNS}.'
+        )
+    if num_classes and all(size == 1 for size in num_classes.values()):
+        raise ValueError(
+            'A single class leaves nothing to learn, and every accuracy is '
+            '100 %; give the dataset a second class, such as "other".'
+        )
+    return dict(num_classes)
 
 
 def agreed_num_classes(

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """KineticsSound: the 31 classes of Kinetics-400 that one can hear."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from . import kinetics400
 from .benchmark import (
@@ -18,18 +18,12 @@ from .benchmark import (
 )
 from .label_files import BenchmarkError, Source, has_cells, is_path_label
 
-# Our name -> the one in Kinetics-400, where they differ: none of the 31 does.
-ALIASES: Mapping[str, str] = {}
 
-
-def kinetics_indices(
-    names: Sequence[str], aliases: Mapping[str, str] = ALIASES
-) -> dict[int, int]:
-    """Find the classes in Kinetics-400.
+def kinetics_indices(names: Sequence[str]) -> dict[int, int]:
+    """Find the classes in Kinetics-400, by their names.
 
     Args:
         names: Class names, in order.
-        aliases: Name -> its name in Kinetics-400, where they differ.
 
     Returns:
         Index in Kinetics-400 -> index in ``names``.
@@ -38,19 +32,17 @@ def kinetics_indices(
         BenchmarkError: If a class is not in Kinetics-400.
     """
     known = shipped_names('kinetics400.txt')
-    wanted = [aliases.get(name, name) for name in names]
-    strange = [name for name in wanted if name not in known]
-    if strange:
+    unknown = [name for name in names if name not in known]
+    if unknown:
         raise BenchmarkError(
-            f'Kinetics-400 has no class {strange[0]!r}; correct the name, or '
-            'add it to ALIASES in ca2st_mm/datasets/benchmarks/'
-            'kinetics_sound.py.'
+            f'Kinetics-400 has no class {unknown[0]!r}; correct the name in '
+            'the list of --classes.'
         )
-    return {known.index(name): index for index, name in enumerate(wanted)}
+    return {known.index(name): index for index, name in enumerate(names)}
 
 
 def subset_of(read: Read) -> Read:
-    """Make a reader of Kinetics-400 keep the classes with sound.
+    """Make a reader of Kinetics-400 keep the classes of KineticsSound.
 
     Args:
         read: Reader of a list of Kinetics-400.

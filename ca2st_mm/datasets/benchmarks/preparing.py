@@ -12,7 +12,7 @@ from ca2st_mm.utils.text_files import write_texts
 
 from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, has_audio
 from ..faults import MediaError
-from ..manifest import manifest_text
+from ..manifest import manifest_text, repeats_message
 from .benchmark import Benchmark, Clip, Form, LeftOut, Task, class_names
 from .label_files import BenchmarkError, Source
 from .media_index import MediaIndex
@@ -210,7 +210,17 @@ def read_split(
             )
         say(f'{split}: {rows:,} rows, {than} than the {published:,} published')
     clips = [clip for clip in found if isinstance(clip, Clip)]
-    _report_repeats(clips, request.trimmed, split, say)
+    spans = [(clip.video, clip.start, clip.end) for clip in clips]
+    repeats = repeats_message(
+        (
+            clip.names if request.trimmed or None in span else span,
+            clip.labels,
+            repr(clip.id),
+        )
+        for clip, span in zip(clips, spans, strict=True)
+    )
+    if repeats:
+        say(f'{split}: {repeats}')
     return clips, [clip for clip in found if isinstance(clip, LeftOut)]
 
 
@@ -228,26 +238,6 @@ def form_of(benchmark: Benchmark, source: Source) -> Form:
         f"'{source.path}' starts with {source.lines[0][:80]!r}, which is no "
         f'form of {benchmark.title} known here: {known}.'
     )
-
-
-def _report_repeats(
-    clips: Sequence[Clip], trimmed: bool, split: str, say: Say
-) -> None:
-    """Say which clips are listed more than once."""
-    seen: dict[object, Clip] = {}
-    again, differ = [], 0
-    for clip in clips:
-        span = (clip.video, clip.start, clip.end)
-        key = clip.names if trimmed or None in span else span
-        first = seen.setdefault(key, clip)
-        if first is not clip:
-            again.append(clip.id)
-            differ += first.labels != clip.labels
-    if again:
-        say(
-            f'{split}: {len(again):,} rows repeat a clip of an earlier row, '
-            f'{differ:,} of them with other labels, such as {again[0]!r}'
-        )
 
 
 class _Files:

@@ -1,14 +1,24 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Who looks at whom in a multi-expert model, on the grids of its tokens."""
+"""Attention of a multi-expert model on a clip, on the grids of its tokens."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ca2st_mm.models.layers.tokens import TokenSpec
-from ca2st_mm.structures import Stream, as_streams
+from ca2st_mm.datasets.audio import Audio, read_audio
+from ca2st_mm.datasets.containers import has_audio
+from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
+from ca2st_mm.structures import as_streams
+
+from .style import FigureInputError
+
+# From one frame of a spectrogram to the next (LogMelSpectrogram).
+_FRAME_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -17,162 +27,410 @@ class AttentionMap:
 
     Attributes:
         layer: From 0.
-        query: Name of the expert that asks.
-        context: Name of the expert that answers; the same in self-attention.
-        axis: Along which it looks: 'time', 'space' or 'all'.
-        query_spec: Tokens of the expert that asks.
-        context_spec: Tokens of the expert that answers.
-        weights: As folded along the axis, rows sum to one: (Nq, Tq, Tc),
-            (Tq, Nq, Nc) or (1, Tq * Nq, Tc * Nc).  In self-attention the
-            extra tokens stand before the N positions of every step.
+        query: Name of the expert that attends.
+        key: Name of the expert attended to; the same in self-attention.
+        axis: Along which: 'time', 'space' or 'all'.
+        query_spec: Tokens of the one expert.
+        key_spec: Tokens of the other.
+        weights: Of the sequences along the axis, rows sum to one: (Nq, Tq,
+            Tk), (Tq, Nq, Nk) or (1, Tq * Nq, Tk * Nk).  In self-attention the
+            prefix tokens come before the N patches of every step.
+
+    >>> spec = TokenSpec(embed_dims=8, num_steps=2, num_positions=3)
+    >>> uniform = torch.full((2, 3, 3), 1 / 3)
+    >>> AttentionMap(0, 'a', 'a', 'space', spec, spec, uniform).heat()
+    tensor([[1., 1., 1.],
+            [1., 1., 1.]])
     """
 
     layer: int
     query: str
-    context: str
+    key: str
     axis: str
     query_spec: TokenSpec
-    context_spec: TokenSpec
+    key_spec: TokenSpec
     weights: Tensor
 
     @property
     def name(self) -> str:
         """``spatial_from_audio``, or ``spatial_self``."""
-        if self.query == self.context:
+        if self.query == self.key:
             return f'{self.query}_self'
-        return f'{self.query}_from_{self.context}'
+        return f'{self.query}_from_{self.key}'
 
     @property
-    def extra(self) -> int:
-        """Extra tokens that take part; links leave them out."""
-        own = self.query == self.context
+    def prefix(self) -> int:
+        """Prefix tokens that take part; links leave them out."""
+        own = self.query == self.key
         return self.query_spec.num_extra_tokens if own else 0
 
     def heat(
         self,
         steps: Sequence[int] | None = None,
-        positions: Sequence[int] | None = None,
+        patches: Sequence[int] | None = None,
     ) -> Tensor:
-        """Where the queries look, in multiples of an even look.
+        """What the queries attend to, in multiples of uniform attention.
 
-        A query can look at M tokens; 1 is a weight of 1 / M.
+        A query can attend to M tokens; 1 is a weight of 1 / M.
 
-        The mean over the queries at these steps and positions; None stands
-        for all.  With neither, in self-attention of an expert with extra
+        The mean over the queries at these steps and patches; None stands
+        for all.  With neither, in self-attention of an expert with prefix
         tokens (a class token) it is the mean over those, as they make its
         feature.
 
         Args:
             steps: Time steps of the queries.
-            positions: Positions of the queries inside a step.
+            patches: Patches of the queries inside a step.
 
         Returns:
-            (Tc, Nc), without extra tokens; 0 where these queries cannot
-            look.
+            (Tk, Nk), without prefix tokens; 0 where these queries cannot
+            attend.
         """
-        spec = self.query_spec
-        if steps is None and positions is None and self.extra:
-            places = list(range(self.extra))
+        spec, prefix = self.query_spec, self.prefix
+        if steps is None and patches is None and prefix:
+            places = list(range(prefix))
+        elif patches is None:
+            places = list(range(prefix, prefix + spec.num_positions))
         else:
-            chosen = _or_all(positions, spec.num_positions)
-            places = [self.extra + number for number in chosen]
-        steps = _or_all(steps, spec.num_steps)
-        shape = (
-            self.context_spec.num_steps,
-            self.extra + self.context_spec.num_positions,
-        )
-        even = self.weights * self.weights.shape[-1]
+            places = [prefix + patch for patch in patches]
+        steps = list(range(spec.num_steps) if steps is None else steps)
+        shape = self.key_spec.num_steps, prefix + self.key_spec.num_positions
+        uniform = self.weights * self.weights.shape[-1]
         heat = torch.zeros(shape)
-        if self.axis == 'time':
-            # (places, steps, Tc) -> every place keeps its own.
-            heat[:, places] = even[places][:, steps].mean(1).T
-        elif self.axis == 'space':
-            heat[steps] = even[steps][:, places].mean(1)
+        if self.axis == 'time':  # every patch keeps its own
+            heat[:, places] = uniform[places][:, steps].mean(1).T
+        elif self.axis == 'space':  # every step keeps its own
+            heat[steps] = uniform[steps][:, places].mean(1)
         else:
-            grid = even[0].unflatten(0, (spec.num_steps, -1))
-            grid = grid[steps][:, places]
-            heat = grid.mean((0, 1)).reshape(shape)
-        return heat[:, self.extra :]
+            grid = uniform[0].unflatten(0, (spec.num_steps, -1))
+            heat = grid[steps][:, places].mean((0, 1)).reshape(shape)
+        return heat[:, prefix:]
 
     def over_time(self, columns: int | None = None) -> Tensor | None:
-        """Which moment looks at which, over all places: rows sum to one.
+        """How far each time step attends to each other, over all patches.
 
         Args:
-            columns: Columns of a context that has its time inside one step
-                (a spectrogram); None for a context with time steps.
+            columns: Columns of a key that has its time inside one step (a
+                spectrogram); None for a key with time steps.
 
         Returns:
-            (Tq, Tc or columns); None where a moment sees itself alone.
+            (Tq, Tk or columns), rows sum to one; None where a step attends
+            to itself alone.
         """
-        if self.axis == 'space' or self.query_spec.num_steps == 1:
+        steps = self.query_spec.num_steps
+        if self.axis == 'space' or steps == 1:
             return None
         if self.axis == 'time':
-            return self.weights[self.extra :].mean(0)
-        steps = self.query_spec.num_steps
-        grid = self.weights[0].unflatten(0, (steps, -1))[:, self.extra :]
-        grid = grid.mean(1).unflatten(1, (self.context_spec.num_steps, -1))
-        grid = grid[:, :, self.extra :]  # (Tq, Tc, Nc)
+            return self.weights[self.prefix :].mean(0)
+        grid = self.weights[0].unflatten(0, (steps, -1))[:, self.prefix :]
+        grid = grid.mean(1).unflatten(1, (self.key_spec.num_steps, -1))
+        grid = grid[:, :, self.prefix :]  # (Tq, Tk, Nk)
         if columns is None:
-            return _rows_to_one(grid.sum(2))
-        return _rows_to_one(grid.unflatten(2, (-1, columns)).sum((1, 2)))
+            rows = grid.sum(2)
+        else:
+            rows = grid.unflatten(2, (-1, columns)).sum((1, 2))
+        return rows / rows.sum(1, keepdim=True)
 
 
-def _or_all(numbers: Sequence[int] | None, count: int) -> list[int]:
-    return list(range(count) if numbers is None else numbers)
+@dataclass(frozen=True)
+class ClipView:
+    """One view of a clip, as the model reads it.
+
+    Attributes:
+        frames: RGB uint8, (F, height, width, 3); None without video.
+        seconds: When the frames are shown, (F,), on the file's clock.
+        mels: Spectrogram, (frames, bands); None without audio.
+        window: First and last second of the spectrogram, padding included;
+            None if unknown.
+        audio: The file's own audio in that window, or while the frames are
+            shown; None if there is none.
+    """
+
+    frames: np.ndarray | None
+    seconds: np.ndarray | None
+    mels: np.ndarray | None
+    window: tuple[float, float] | None
+    audio: Audio | None
+
+    def frame_of(self, step: int, num_steps: int) -> int:
+        """The frame that is drawn for a time step: the last of it."""
+        return (step + 1) * len(self.frames) // num_steps - 1
+
+    def time_of(self, step: int, num_steps: int) -> float | None:
+        """Second at which that frame is shown; None if unknown."""
+        if self.seconds is None:
+            return None
+        return float(self.seconds[self.frame_of(step, num_steps)])
 
 
-def _rows_to_one(values: Tensor) -> Tensor:
-    return values / values.sum(1, keepdim=True)
-
-
-def read_maps(
-    model: nn.Module,
-    inputs: Mapping[str, Stream | Tensor],
-    layers: list[int] | None = None,
-    head: int | None = None,
-    experts: Sequence[str] | None = None,
-) -> list[AttentionMap]:
-    """Run one clip and read all attention.
+def clip_view(sample: Mapping[str, Any], view: int) -> ClipView:
+    """Frames and audio of one view of a prepared sample.
 
     Args:
-        model: A recognizer with a multi-expert backbone, in eval mode.
-        inputs: Streams of one view, normalised, (1, 1, ...).
-        layers: Which to read, from 0; None for all.
+        sample: Of ``Recognizer.prepare``.
+        view: Which.
+    """
+    info, streams = sample['data_samples'], as_streams(sample['inputs'])
+    views = info.views
+    frames = seconds = mels = window = times = span = audio = None
+    if 'imgs' in streams:
+        values, times, _ = streams['imgs']
+        frames = values[view].permute(1, 2, 3, 0).numpy()
+        if views.seconds is not None:
+            # Views are crops of clips, the clips running fastest.
+            seconds = views.seconds[view % len(views.seconds)]
+    if 'audios' in streams:
+        values, spans, _ = streams['audios']
+        mels = values[view, 0].numpy()
+        if seconds is not None and times is not None and spans is not None:
+            # The zero of the model's clock times is told by the frames.
+            start, end = spans[view].double().tolist()
+            zero = seconds[0] - float(times[view, 0])
+            window = start + zero, end + zero
+        elif views.audio is not None and len(views.audio) == 1:
+            # What was used is the window if nothing was padded.
+            start, end = map(float, views.audio[0])
+            if end - start > (len(mels) - 1) * _FRAME_SECONDS:
+                window = start, end
+    if window:
+        span = window
+    elif seconds is not None and len(seconds) > 1:
+        span = float(seconds[0]), float(2 * seconds[-1] - seconds[-2])
+    if span and has_audio(info.source):
+        audio = read_audio(info.source, max(span[0], 0.0), span[1])
+    return ClipView(frames, seconds, mels, window, audio)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """All attention of one view of a clip.
+
+    Attributes:
+        maps: By name (``spatial_from_audio``, ``spatial_self``), by layer.
+        view: What the model was given.
+        grids: Where the patches of each expert lie; None if unknown.
+    """
+
+    maps: dict[str, list[AttentionMap]]
+    view: ClipView
+    grids: dict[str, TokenGrid | None]
+
+    def only(self, names: Sequence[str]) -> 'Attention':
+        """The same with some names alone.
+
+        Args:
+            names: Which.
+
+        Raises:
+            FigureInputError: If there is no such name.
+        """
+        if unknown := [name for name in names if name not in self.maps]:
+            raise FigureInputError(
+                f'there is no {unknown[0]!r}; the model has '
+                f'{", ".join(self.maps)}'
+            )
+        return replace(self, maps={name: self.maps[name] for name in names})
+
+
+def read_attention(
+    recognizer: Any,
+    file: str | Path,
+    view: int | None = None,
+    layers: Sequence[int] | None = None,
+    head: int | None = None,
+    span: tuple[float | None, float | None] = (None, None),
+    near: float | None = None,
+    missing_audio: str | None = None,
+) -> Attention:
+    """Run a model on a file and keep its attention weights.
+
+    Args:
+        recognizer: A ``ca2st_mm.Recognizer`` of a multi-expert model.
+        file: The clip.
+        view: Which view of the test, from 0; None for the middle crop of
+            the clip in the middle, or of the one nearest to ``near``.
+        layers: Which layers, from 0; None for all.
         head: Which head; None for the mean over heads.
-        experts: Experts that run; None for all.
+        span: First and last second of the clip.
+        near: A moment that the view should show, in seconds.
+        missing_audio: Of ``Recognizer.prepare``; experts that are left out
+            have no attention.
 
     Returns:
-        Self-attention of each expert and both directions of each link that
-        ran, by layer.  Experts that compute their attention in their own way
-        (wrapped ViTs) have no self-attention here.
+        Self-attention of each expert and both directions of each link.
+        Experts that compute their attention in their own way (wrapped ViTs)
+        have no self-attention here.
 
     Raises:
-        ValueError: If there is more than one view, or no such layer or head.
+        FigureInputError: If the model has no experts, or there is no such
+            view, layer or head.
+        FileNotFoundError: If there is no such file.
+        MediaError: If it cannot be read.
     """
-    values = [stream.values for stream in as_streams(inputs).values()]
-    if any(tuple(x.shape[:2]) != (1, 1) for x in values):
-        raise ValueError('attention is read from one view of one clip')
-    with torch.no_grad():
-        out, _ = model.extract_feat(
-            inputs,
-            test_mode=True,
-            return_attention=layers or True,
-            attention_head=head,
-            experts=experts,
+    model = recognizer.model
+    experts = getattr(model.backbone, 'experts', None)
+    if experts is None:
+        raise FigureInputError(
+            'the model does not consist of experts with links; take a config '
+            'whose backbone is MultiExpertBackbone'
         )
-    specs = {
-        name: expert.token_spec
-        for name, expert in model.backbone.experts.items()
+    sample = recognizer.prepare(file, *span, missing_audio)
+    left_out = recognizer.left_out(sample)
+    streams = as_streams(recognizer.batch([sample])['inputs'])
+    count = next(iter(streams.values())).values.shape[1]
+    if view is None:
+        view = middle_view(sample['data_samples'].views, count, near)
+    if not 0 <= view < count:
+        raise FigureInputError(f'the views are 0 to {count - 1}, not {view}')
+    one = {
+        name: stream.map(lambda part: part[:, view : view + 1])
+        for name, stream in streams.items()
     }
-    return [
-        AttentionMap(
-            layer,
-            query,
-            context,
-            found.axis,
-            specs[query],
-            specs[context],
-            found.weights[0].cpu(),
+    try:
+        with torch.no_grad():
+            output, _ = model.extract_feat(
+                one,
+                test_mode=True,
+                return_attention=layers or True,
+                attention_head=head,
+                experts=[name for name in experts if name not in left_out],
+            )
+    except ValueError as error:
+        raise FigureInputError(str(error)) from error
+    maps: dict[str, list[AttentionMap]] = {}
+    for (query, key, layer), found in output.attention.items():
+        specs = experts[query].token_spec, experts[key].token_spec
+        weights = found.weights[0].cpu()
+        one_map = AttentionMap(layer, query, key, found.axis, *specs, weights)
+        maps.setdefault(one_map.name, []).append(one_map)
+    grids = {
+        name: getattr(expert, 'token_grid', None)
+        for name, expert in experts.items()
+    }
+    return Attention(maps, clip_view(sample, view), grids)
+
+
+def middle_view(views: Any, count: int, near: float | None) -> int:
+    """The view in the middle, or nearest to a moment.
+
+    Args:
+        views: ``Views`` of the sample.
+        count: Their number; crops of one clip follow each other at the
+            number of clips.
+        near: A moment, in seconds; None for the clip in the middle.
+    """
+    if views.seconds is None:
+        return count // 2
+    clips = len(views.seconds)
+    clip = clips // 2
+    if near is not None:
+        first, last = views.seconds.min(axis=1), views.seconds.max(axis=1)
+        clip = int(np.maximum(first - near, near - last).argmin())
+    return count // clips // 2 * clips + clip
+
+
+class Point(NamedTuple):
+    """Where the queries lie; what is None is averaged over.
+
+    Attributes:
+        second: Moment on the file's clock: the nearest time step of experts
+            that see frames, all mel bands at that time of a spectrogram.
+        patch: Row and column of a patch of the frames, from the upper left.
+    """
+
+    second: float | None = None
+    patch: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which tokens are the queries.
+
+    Attributes:
+        steps: Their time steps; None for all.
+        patches: Their patches inside a step; None for all.
+        text: What they are, in words.
+    """
+
+    steps: Sequence[int] | None = None
+    patches: Sequence[int] | None = None
+    text: str = 'mean over all queries'
+
+
+def query_of(
+    point: Point, spec: TokenSpec, grid: TokenGrid | None, view: ClipView
+) -> Query:
+    """The tokens of an expert that lie at a point.
+
+    Args:
+        point: Where.
+        spec: Tokens of the expert.
+        grid: Where its patches lie in its input; None if unknown: all
+            tokens are queries.
+        view: What the model was given.
+
+    Raises:
+        FigureInputError: If the point lies outside, or the times of the
+            input are unknown.
+    """
+    second, patch = point
+    if grid is None or point == Point():
+        return Query()
+    if grid.kind == 'spectrogram':
+        if second is None:
+            return Query()
+        column = _column(second, grid, view)
+        patches = range(column, grid.rows * grid.columns, grid.columns)
+        return Query(
+            None, list(patches), f'queries: all bands at {second:.2f} s'
         )
-        for (query, context, layer), found in out.attention.items()
-    ]
+    steps = patches = None
+    said = []
+    if patch is not None:
+        row, column = patch
+        if not (0 <= row < grid.rows and 0 <= column < grid.columns):
+            raise FigureInputError(
+                f'there is no patch {row},{column}; rows are 0 to '
+                f'{grid.rows - 1} and columns 0 to {grid.columns - 1}'
+            )
+        patches = [row * grid.columns + column]
+        said.append(f'patch {row},{column}')
+    if second is not None:
+        step = _step(second, spec.num_steps, view)
+        steps = [step]
+        said.append(f'{view.time_of(step, spec.num_steps):.2f} s')
+    return Query(steps, patches, f'queries: {" at ".join(said)}')
+
+
+def _step(second: float, num_steps: int, view: ClipView) -> int:
+    times = view.seconds
+    if times is None:
+        raise FigureInputError(
+            'the times of the frames are unknown; open the video with '
+            'OpenVideo in the config, or leave the moment out'
+        )
+    slack = np.diff(times).max() if len(times) > 1 else 0.5
+    if not times[0] - slack <= second <= times[-1] + slack:
+        raise FigureInputError(
+            f'{second} s is outside of the frames of this view, '
+            f'{times[0]:.2f} to {times[-1]:.2f} s'
+        )
+    shown = [view.time_of(step, num_steps) for step in range(num_steps)]
+    return int(np.abs(np.subtract(shown, second)).argmin())
+
+
+def _column(second: float, grid: TokenGrid, view: ClipView) -> int:
+    if view.window is None:
+        raise FigureInputError(
+            'the window of the audio is unknown; add FrameTimes to the '
+            'pipeline of the config, or leave the moment out'
+        )
+    start, end = view.window
+    if not start <= second <= end:
+        raise FigureInputError(
+            f'{second} s is outside of the audio of this view, {start:.2f} '
+            f'to {end:.2f} s'
+        )
+    frame = (second - start) / (end - start) * len(view.mels)
+    column = round((frame - grid.patch / 2) / grid.stride)
+    return min(max(column, 0), grid.columns - 1)

@@ -16,9 +16,13 @@ from ca2st_mm.apis.modality_contributions import (
 from ca2st_mm.apis.prediction import Failure, Prediction
 from ca2st_mm.apis.prediction_tables import audio_note
 from ca2st_mm.apis.windows import Windows
-from ca2st_mm.visualization.attention import Attention, read_attention
-from ca2st_mm.visualization.attention_figure import Query, draw_attention
-from ca2st_mm.visualization.attention_maps import AttentionMap
+from ca2st_mm.visualization.attention import draw_attention
+from ca2st_mm.visualization.attention_maps import (
+    Attention,
+    AttentionMap,
+    Query,
+    read_attention,
+)
 from ca2st_mm.visualization.style import FigureInputError
 
 from .uploads import check_clip
@@ -162,7 +166,7 @@ class Answers:
             # Links first: they are what is particular to these models.
             names = sorted(found.maps, key=lambda name: name.endswith(_SELF))
             shown = _find(found, names, name, layer)
-            figure = draw_attention([shown], found.stage, Query())
+            figure = draw_attention([shown], found, Query())
             png = io.BytesIO()
             figure.savefig(png, dpi=_DPI, format='png')
         data = base64.b64encode(png.getvalue()).decode()
@@ -268,7 +272,7 @@ def _find(
 
 def _choice(name: str, maps: list[AttentionMap]) -> dict[str, Any]:
     first = maps[0]
-    key = 'itself' if first.query == first.context else first.context
+    key = 'itself' if first.query == first.key else first.key
     return dict(
         name=name,
         text=f'{first.query} attends to {key}',

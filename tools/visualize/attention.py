@@ -1,8 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Who looks at whom: attention of all links and experts on a clip.
+"""Attention of all links and experts on a clip.
 
-A picture for each link and direction, and with --video one video of the last
-layer with the sound of the clip::
+A figure for each link and direction, and with --video one video of the last
+layer with the audio of the clip::
 
     python tools/visualize/attention.py CONFIG CHECKPOINT clip.mp4 \\
         --out attention --video
@@ -13,7 +13,7 @@ layer with the sound of the clip::
 import argparse
 from pathlib import Path
 
-import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.apis import Recognizer
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.engine.launch import run_or_explain
@@ -21,8 +21,8 @@ from ca2st_mm.visualization.attention import (
     Point,
     draw_views,
     read_attention,
+    write_attention_video,
 )
-from ca2st_mm.visualization.attention_video import write_theatre
 from ca2st_mm.visualization.style import FigureInputError, save
 from ca2st_mm.zoo import ZooError
 
@@ -43,13 +43,13 @@ def parse_args() -> argparse.Namespace:
         '--at',
         type=float,
         metavar='SECONDS',
-        help='moment of the asking tokens (default: mean over all)',
+        help='moment of the queries (default: mean over all)',
     )
     parser.add_argument(
         '--patch',
         type=patch,
         metavar='ROW,COL',
-        help='place of the asking tokens in pictures (default: mean over all)',
+        help='patch of the queries in frames (default: mean over all)',
     )
     parser.add_argument('--layers', type=int, nargs='+', help='from 0')
     parser.add_argument(
@@ -98,8 +98,7 @@ def main() -> None:
         save(figure, args.out / f'{name}.png')
         print(args.out / f'{name}.png')
     if args.video:
-        last = [maps[-1] for maps in attention.maps.values()]
-        write_theatre(last, attention.stage, args.out / 'attention.mp4')
+        write_attention_video(attention, args.out / 'attention.mp4')
         print(args.out / 'attention.mp4')
 
 

@@ -34,10 +34,13 @@ MAX_GAP = 600.0  # seconds without audio inside a track
 _JITTER = 0.05
 # A decoder that starts in mid-stream needs some packets to settle.
 _PREROLL = 0.5
-# Shares of the channels in FFmpeg's mono mix: the centre is kept, the two
-# front channels come 3 dB below it, surround ones 6 dB, low frequencies go.
-_SHARES = dict(FC=1.0, FL=0.5**0.5, FR=0.5**0.5, LFE=0.0, LFE2=0.0)
-_SURROUND = 0.5
+# Shares of the channels in FFmpeg's mono mix: the centre is kept, the front
+# comes 3 dB below it, the sides and the back 6 dB; others are left out.
+_SHARES = dict(
+    FC=1.0,
+    **dict.fromkeys(('FL', 'FR', 'FLC', 'FRC', 'TFL', 'TFR'), 0.5**0.5),
+    **dict.fromkeys(('SL', 'SR', 'BL', 'BR', 'BC'), 0.5),
+)
 
 
 class Audio(NamedTuple):
@@ -78,20 +81,16 @@ def read_audio(
 
     Raises:
         MediaError: If the file cannot be read, or exceeds a limit.
-        FileNotFoundError: If there is no such file.
     """
-    try:
-        with decoder_errors('the audio of', path):
-            with open_container(path) as container:
-                stream = choose_stream(container, 'audio')
-                if stream is None:
-                    return None
-                pieces = _decode_audio(path, container, stream, start, end)
-                return crop_audio(_join(path, pieces), start, end)
-    except MediaError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise error.__cause__ from None
-        raise
+    with (
+        decoder_errors('the audio of', path),
+        open_container(path) as container,
+    ):
+        stream = choose_stream(container, 'audio')
+        if stream is None:
+            return None
+        pieces = _decode_audio(path, container, stream, start, end)
+        return crop_audio(_join(path, pieces), start, end)
 
 
 def crop_audio(
@@ -213,7 +212,7 @@ class _Mixer:
         names = [channel.name for channel in frame.layout.channels]
         shares = np.ones(channels, np.float32)
         if 'FL' in names or 'FC' in names:
-            shares[:] = [_SHARES.get(name, _SURROUND) for name in names]
+            shares[:] = [_SHARES.get(name, 0.0) for name in names]
         return samples @ (shares / shares.sum())
 
 

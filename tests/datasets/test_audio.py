@@ -1,22 +1,205 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Sound: containers, policies, cuts, corrupt files."""
+"""Audio: streams, mixing, limits, one clock, policies, cuts."""
 
+import av
 import numpy as np
 import pytest
 import soundfile
+from numbered_media import CELLS, RATE, ffmpeg, make, pitch_of, tones
 
+from ca2st_mm.datasets import audio as audio_module
 from ca2st_mm.datasets.audio import read_audio
-from ca2st_mm.datasets.faults import MediaError
+from ca2st_mm.datasets.containers import has_audio, probe
+from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.transforms import (
     AddAudioNoise,
     CropAudio,
+    DecodeVideo,
+    FrameTimes,
     LoadAudio,
     LogMelSpectrogram,
     MaskSpectrogram,
     MuteAudio,
     OpenVideo,
     RollAudio,
+    SegmentSample,
 )
+
+
+@pytest.fixture(scope='module')
+def base(tmp_path_factory):
+    """Four seconds, AAC in mp4: 400, 600, 800, 1000 Hz."""
+    path = tmp_path_factory.mktemp('base') / 'base.mp4'
+    return make(path, CELLS['h264_b2_g12.mp4'], 100)
+
+
+def pitches(audio, seconds):
+    """Hz heard around some seconds."""
+    waveform, rate, start = audio
+    middle = [round((s - start) * rate) for s in seconds]
+    half = rate // 8
+    return [pitch_of(waveform[m - half : m + half], rate) for m in middle]
+
+
+def heard(path, span=(None, None), seconds=(0.5, 1.5, 2.5, 3.5)):
+    found = pitches(read_audio(str(path), *span), seconds)
+    return [round(pitch, -1) for pitch in found]
+
+
+TRUE = [400, 600, 800, 1000]
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['a.mp4', 'a.mkv', 'a.ts', 'a.avi', 'a.webm', 'a.mpg', 'a.wmv', 'a.flv']
+    + ['a.ogv', 'a.wav', 'a.mp3', 'a.flac', 'a.m4a', 'a.ogg', 'a.opus'],
+)
+def test_a_span_holds_the_audio_of_its_seconds(base, tmp_path, name):
+    path = tmp_path / name
+    only = (
+        ('-vn',) if name[2:] in ('wav', 'mp3', 'flac', 'ogg', 'opus') else ()
+    )
+    ffmpeg('-i', base, *only, '-ar', 44100 if 'flv' in name else RATE, path)
+    zero = probe(str(path)).start if name in ('a.ts', 'a.mpg') else 0.0
+    seconds = [zero + s for s in (0.5, 1.5, 2.5, 3.5)]
+    assert heard(path, seconds=seconds) == TRUE
+    part = read_audio(str(path), zero + 1.2, zero + 2.8)
+    assert part.start == pytest.approx(zero + 1.2, abs=0.03)
+    assert len(part.waveform) / part.sample_rate == pytest.approx(
+        1.6, abs=0.05
+    )
+    assert [round(p, -1) for p in pitches(part, seconds[1:3])] == TRUE[1:3]
+
+
+def test_the_default_stream_is_read(base, tmp_path):
+    path = tmp_path / 'two.mkv'
+    silence = ('-f', 'lavfi', '-i', 'anullsrc=r=48000:d=4')
+    maps = ('-map', '1:v', '-map', '0:a', '-map', '1:a', '-map', '0:a')
+    flags = ('-disposition:a:0', '0', '-disposition:a:1', 'default')
+    ffmpeg(*silence, '-i', base, *maps, *flags, path)
+    info = probe(str(path))
+    assert len(info.audios) == 3 and info.audio.index == 2
+    assert (info.audio.sample_rate, info.audio.channels) == (RATE, 1)
+    assert heard(path) == TRUE
+    assert heard(path, (1.0, 3.0), (1.5, 2.5)) == TRUE[1:3]
+
+
+def without_decoder(path, target, which):
+    """An audio stream in a codec that FFmpeg has no decoder for."""
+    data = path.read_bytes()
+    places = [i for i in range(len(data)) if data.startswith(b'mp4a', i)]
+    data = bytearray(data)
+    place = places[which]
+    data[place : place + 4] = b'ac-4'
+    esds = data.index(b'esds', place)  # it names the codec as well
+    data[esds : esds + 4] = b'free'
+    target.write_bytes(data)
+
+
+def test_a_stream_without_decoder_is_left_alone(base, tmp_path):
+    one, two = tmp_path / 'one.mp4', tmp_path / 'two.mp4'
+    without_decoder(base, one, 0)
+    assert not has_audio(str(one)) and probe(str(one)).audios
+    assert read_audio(str(one)) is None
+    with pytest.raises(NoAudioError, match='one.mp4.*can be decoded'):
+        LoadAudio()(dict(filename=str(one)))
+    ffmpeg('-i', base, *('-map', '0:v', '-map', '0:a', '-map', '0:a'), two)
+    without_decoder(two, two, 0)
+    assert heard(two) == TRUE
+
+
+@pytest.mark.parametrize(
+    ('layout', 'count'),
+    [('stereo', 2), ('3.0', 3), ('5.1', 6), ('7.1', 8), ('7.1.4', 12)],
+)
+@pytest.mark.parametrize('extension', ['wav', 'mkv'])
+def test_channels_are_mixed_as_ffmpeg_does(tmp_path, layout, count, extension):
+    path, mixed = tmp_path / f'many.{extension}', tmp_path / 'mono.wav'
+    sines = '|'.join(
+        f'0.5*sin({2 * np.pi * (200 + 70 * i):.4f}*t)' for i in range(count)
+    )
+    source = f"aevalsrc='{sines}':c={layout}:s={RATE}:d=1"
+    codec = 'flac' if extension == 'mkv' and count <= 8 else 'pcm_f32le'
+    ffmpeg('-f', 'lavfi', '-i', source, '-c:a', codec, path)
+    ffmpeg('-i', path, '-ac', 1, mixed)
+    truth, _ = soundfile.read(mixed)
+    audio = read_audio(str(path)).waveform[: len(truth)]
+    assert np.abs(audio - truth[: len(audio)]).max() < 0.01
+
+
+def test_a_damaged_packet_is_silent_and_nothing_moves(base, tmp_path):
+    path = tmp_path / 'torn.mkv'
+    ffmpeg('-i', base, '-c', 'copy', path)
+    with av.open(str(path)) as container:
+        packets = [bytes(p) for p in container.demux(audio=0) if p.size]
+    data = path.read_bytes()
+    for packet in packets[60:63]:
+        data = data.replace(packet, b'\xff' * len(packet))
+    path.write_bytes(data)
+    assert heard(path) == TRUE
+    torn, whole = read_audio(str(path)), read_audio(str(base))
+    assert abs(len(torn.waveform) - len(whole.waveform)) < 1100
+    silent = np.convolve(torn.waveform[RATE:] == 0, np.ones(1500), 'valid')
+    assert silent.max() == 1500
+
+
+def test_a_long_pause_ends_the_track(base, tmp_path, monkeypatch):
+    path = tmp_path / 'pause.mkv'
+    later = "asetpts='PTS+if(gt(T,2),900,0)/TB'"
+    ffmpeg('-i', base, '-af', later, '-c:v', 'copy', path)
+    audio = read_audio(str(path))
+    assert len(audio.waveform) / RATE == pytest.approx(2, abs=0.1)
+    monkeypatch.setattr(audio_module, 'MAX_GAP', 1000.0)
+    audio = read_audio(str(path))
+    assert len(audio.waveform) / RATE == pytest.approx(904, abs=0.1)
+    monkeypatch.setattr(audio_module, 'MAX_SAMPLES', 100 * RATE)
+    with pytest.raises(MediaError, match='pause.mkv.*beyond the limits'):
+        read_audio(str(path))
+
+
+@pytest.mark.parametrize('rate', [4000, 11025, 15999, 44101, 96000, 384_000])
+def test_any_usual_rate_becomes_that_of_the_weights(tmp_path, rate):
+    path = str(tmp_path / 'tone.wav')
+    soundfile.write(path, tones(2, rate), rate)
+    sample = LoadAudio(sample_rate=16000)(dict(filename=path))
+    assert len(sample['waveform']) == 32000
+    audio = sample['waveform'], sample['sample_rate'], sample['audio_start']
+    assert pitches(audio, (0.5, 1.5)) == TRUE[:2]
+
+
+@pytest.mark.parametrize('rate', [3999, 384_001])
+def test_other_rates_are_refused(tmp_path, rate):
+    path = str(tmp_path / 'tone.wav')
+    soundfile.write(path, tones(1, rate), rate)
+    with pytest.raises(MediaError, match=f'tone.wav.*{rate} samples'):
+        read_audio(path)
+
+
+@pytest.mark.parametrize('extension', ['ts', 'mpg', 'mkv', 'mp4'])
+@pytest.mark.parametrize('offset', [0, 50])
+def test_an_audio_file_of_its_own_starts_with_its_video(
+    base, tmp_path, extension, offset
+):
+    video, audio = tmp_path / f'late.{extension}', tmp_path / 'late.wav'
+    ffmpeg('-i', base, '-output_ts_offset', offset, video)
+    ffmpeg('-i', video, audio)
+    start = probe(str(video)).start
+    for span in ({}, dict(clip_start=start + 1.1, clip_end=start + 2.9)):
+        files = dict(filename=str(video), audio_path=str(audio), **span)
+        for sample in (OpenVideo()(dict(files)), dict(files)):
+            sample = LoadAudio()(sample)
+            own = sample['waveform'], RATE, sample['audio_start']
+            found = pitches(own, (start + 1.5, start + 2.5))
+            assert [round(p, -1) for p in found] == TRUE[1:3]
+
+
+def test_frames_and_audio_far_apart_are_a_fault(base):
+    sample = OpenVideo()(dict(filename=str(base)))
+    sample = DecodeVideo()(SegmentSample(4, test_mode=True)(sample))
+    sample = LoadAudio()(FrameTimes()(sample))
+    sample['imgs_times'][0, -1] = 1e9
+    with pytest.raises(MediaError, match='base.mp4.*hours apart'):
+        CropAudio()(sample)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +243,7 @@ def test_a_part_equals_the_same_part_of_the_whole(shared_file):
     assert abs(int(np.argmax(alike)) - 5) <= 2
 
 
-def test_a_wav_beside_the_video_wins(plain_clip, tmp_path):
+def test_a_wav_next_to_the_video_wins(plain_clip, tmp_path):
     path = str(tmp_path / 'other.wav')
     stereo = np.stack([np.full(800, 0.5), np.full(800, -0.25)], axis=1)
     soundfile.write(path, stereo, 8000)
@@ -77,12 +260,12 @@ def test_resampling_keeps_length_and_pitch(plain_clip):
     assert abs(int(spectrum.argmax()) - 440) <= 2
 
 
-def test_no_sound_raises_with_the_name(silent_clip):
-    with pytest.raises(ValueError, match='silent.mp4.*has no sound'):
+def test_no_audio_raises_with_the_name(silent_clip):
+    with pytest.raises(ValueError, match='silent.mp4.*has no audio'):
         LoadAudio()(dict(filename=silent_clip))
 
 
-def test_a_sound_file_that_is_not_there(plain_clip):
+def test_an_audio_file_that_is_not_there(plain_clip):
     sample = dict(filename=plain_clip, audio_path='/nowhere.wav')
     with pytest.raises(ValueError, match='/nowhere.wav. does not exist'):
         LoadAudio()(sample)
@@ -109,9 +292,9 @@ def test_unknown_policy():
         LoadAudio(missing='ignore')
 
 
-def test_corrupt_sound_names_itself(tmp_path):
+def test_corrupt_audio_names_itself(tmp_path):
     path = tmp_path / 'noise.wav'
-    path.write_bytes(b'this is not sound' * 50)
+    path.write_bytes(b'this is not audio' * 50)
     with pytest.raises(MediaError, match='noise.wav.*Replace the file'):
         LoadAudio()(dict(filename=str(path)))
 

@@ -73,9 +73,9 @@ class LoadAudio(BaseTransform):
         """Load the audio of ``results``."""
         path = results.get('audio_path') or results['filename']
         why = 'has no audio that can be decoded'
-        try:
+        if 'audio' in results or '://' in path or os.path.exists(path):
             audio = self._audio(path, results)
-        except FileNotFoundError:
+        else:
             audio, why = None, 'does not exist'
         results['has_audio'] = audio is not None
         results['audio_dropped'] = audio is None and self.missing == 'drop'

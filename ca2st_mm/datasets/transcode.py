@@ -139,13 +139,13 @@ def encode(
     late = 'PTS' if is_whole else f'PTS-STARTPTS+{wanted.first - start:.6f}/TB'
     filters = [
         *([] if is_whole else [f'select={wanted.select}']),
-        f'setpts={late},scale={width}:{height},setsar=1',
+        f'settb=1/90000,setpts={late},scale={width}:{height},setsar=1',
     ]
     video = [
         *('-map', f'0:{info.video.index}', '-vf', ','.join(filters)),
         *('-c:v', 'libx264', '-crf', encoding.crf, '-pix_fmt', 'yuv420p'),
         *('-preset', encoding.preset, '-g', encoding.key_every),
-        *('-fps_mode', 'passthrough', '-enc_time_base', 'demux'),
+        *('-fps_mode', 'passthrough', '-enc_time_base', '1/90000'),
     ]
     inputs = ['-copyts', *_input(source, wanted.seek)]
     sounds, shift = info if audio is None else probe(audio), 0.0

@@ -433,8 +433,12 @@ class PyAVReader(VideoReader):
                     break
                 self._origin = origin
                 stamps = self._decode_span(end, origin + step)
-                if stamps is not None:
+                if stamps is None:
+                    continue
+                if np.all(np.diff(stamps) > 0):
                     return stamps
+                end = None  # this clock is no guide
+                break
         self._origin = None
         return self._decode_span(end)
 
@@ -451,31 +455,39 @@ class PyAVReader(VideoReader):
         Returns:
             Seconds of the frames; None if the first one is too late.
         """
-        pts, self._kept, size = [], [], 0
+        times, self._kept, size = [], [], 0
         if end is not None and not stores_times(self._container):
             end += 1.0  # guessed times are late
         for frame in self._frames_from_origin():
             time = frame.pts
-            if not pts and before is not None:
+            if not times and before is not None:
                 if time is None or time * self._seconds > before:
                     return None
             if end is not None and time is not None:
                 if time * self._seconds >= end:
                     break
-            pts.append(time)
+            times.append((time, frame.dts))
             if self._kept is not None:
                 size += 3 * frame.width * frame.height
                 self._kept.append(frame)
             if size > _KEPT_BYTES:
                 self._kept = None
-        if not pts and before is not None:
+        if not times and before is not None:
             return None
-        return self._stamps_of(pts)
+        return self._stamps_of(times)
 
-    def _stamps_of(self, pts: list[int | None]) -> np.ndarray:
-        """Seconds of decoded frames; missing ones by the rate of frames."""
-        times = np.array([np.nan if t is None else t for t in pts], float)
-        times *= self._seconds
+    def _stamps_of(
+        self, times_of_frames: list[tuple[int | None, int | None]]
+    ) -> np.ndarray:
+        """Seconds of decoded frames; missing ones by the rate of frames.
+
+        Args:
+            times_of_frames: Presentation and decoding time of each.
+        """
+        pts, dts = np.array(times_of_frames, float).reshape(-1, 2).T
+        # FFmpeg's rule: whichever goes back less often.
+        back = [np.count_nonzero(np.diff(times) <= 0) for times in (pts, dts)]
+        times = (pts if back[0] <= back[1] else dts) * self._seconds
         number = np.arange(len(times))
         step = 1 / float(self._stream.average_rate or 25)
         known = np.flatnonzero(~np.isnan(times))
@@ -486,10 +498,8 @@ class PyAVReader(VideoReader):
         times[:first] = times[first] - (first - number[:first]) * step
         times[last + 1 :] = times[last] + (number[last + 1 :] - last) * step
         if 'avi' in self._formats:
-            # It stores no times.  FFmpeg's guesses come out of order, and
-            # are late by the decoder's delay; the start of the stream is
-            # right.
-            times = np.sort(times)
+            # It stores no times.  FFmpeg's guesses are late by the decoder's
+            # delay; the start of the stream is right.
             times += (self._stream.start_time or 0) * self._seconds - times[0]
         return times
 

@@ -114,6 +114,8 @@ def test_a_stream_without_decoder_is_left_alone(base, tmp_path):
 )
 @pytest.mark.parametrize('extension', ['wav', 'mkv'])
 def test_channels_are_mixed_as_ffmpeg_does(tmp_path, layout, count, extension):
+    if (layout, extension) == ('7.1.4', 'mkv'):
+        pytest.skip('mkv does not store which channel is which')
     path, mixed = tmp_path / f'many.{extension}', tmp_path / 'mono.wav'
     sines = '|'.join(
         f'0.5*sin({2 * np.pi * (200 + 70 * i):.4f}*t)' for i in range(count)

@@ -97,8 +97,8 @@ def joined(base, path):
 
 
 def uneven(base, path):
-    jitter = "setpts='(N+0.4*mod(N,3))/25/TB'"
-    ffmpeg('-i', base, '-vf', jitter, '-fps_mode', 'passthrough', path)
+    jitter = "settb=1/1000,setpts='40*N+12*mod(N,3)'"
+    ffmpeg('-i', base, *('-vf', jitter), *('-enc_time_base', '1/1000'), path)
 
 
 def starts_late(base, path):

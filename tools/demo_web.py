@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--host',
         default='127.0.0.1',
-        help='address to listen on; the default is this machine alone',
+        help='where to listen; the default is this machine alone',
     )
     parser.add_argument('--port', type=int, default=7860)
     parser.add_argument('--max-megabytes', type=positive, default=200.0)

@@ -7,7 +7,7 @@ says in its metadata what it takes, the class names and the test's views::
     python tools/export.py configs/cast/cast_k400.py cast.safetensors \
         --format onnx --out cast_k400.onnx --check
 
-``--check`` runs the written file beside the model, on several numbers of
+``--check`` compares the written file with the model, on several numbers of
 views, and exits with 1 if any logit differs by more than the tolerance.
 """
 
@@ -145,7 +145,7 @@ def check(
 
 
 def main() -> None:
-    """Export, and check if asked to."""
+    """Export, and check on ``--check``."""
     args = parse_args()
     form = FORMATS[args.format]
     check_packages(form)

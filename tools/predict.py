@@ -27,6 +27,7 @@ from ca2st_mm.apis.prediction_tables import (
     modalities_table,
     summary,
 )
+from ca2st_mm.apis.recognizer import MISSING_AUDIO
 from ca2st_mm.apis.windows import CAMERA_WINDOW, is_camera
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.engine.launch import (
@@ -68,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     answer.add_argument('--top-k', type=whole, default=5)
     answer.add_argument(
         '--missing-audio',
-        choices=('raise', 'silence', 'drop'),
+        choices=MISSING_AUDIO,
         help='what is done about a clip without audio: an error, silence in '
         'its place, or without the audio expert; default: as the config says',
     )
@@ -159,7 +160,7 @@ def load(args: argparse.Namespace) -> Recognizer:
     """Build the recognizer that the flags name.
 
     Raises:
-        UsageError: If there is none, or it cannot do what is asked.
+        UsageError: If there is none, or it cannot do what the flags say.
     """
     device = args.device and usable_device(args.device)
     if args.config and not os.path.isfile(args.config):
@@ -227,7 +228,7 @@ def main() -> None:
             args.missing_audio,
             args.modalities,
         )
-        # No bar where nobody watches.
+        # The bar shows in a terminal only.
         for answer in tqdm(answers, unit='clip', disable=None):
             show(answer, args.explain)
             for write in writers:

@@ -83,7 +83,7 @@ def extract(
         f'{name}.layer{layer}': value.float().unflatten(0, (rows, -1))
         for (name, layer), value in tokens.items()
     }
-    # NaN for what was computed from the stand-in of a missing input.
+    # NaN for what was computed from the placeholder of a missing input.
     for flag in [name for name in found if name.endswith('_present')]:
         expert = flag.removesuffix('_present')
         absent = found.pop(flag)[..., 0] == 0
@@ -154,7 +154,7 @@ class Clip(NamedTuple):
 
 
 def clips_of(names: Sequence[str], root: str | None = None) -> list[Clip]:
-    """The clips that files and annotation files stand for.
+    """The clips of media files and annotation files.
 
     Args:
         names: Media files, or manifests (``.csv``, ``.txt``).

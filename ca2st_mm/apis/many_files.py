@@ -52,7 +52,7 @@ def predict_each(
         as soon as it is known.
 
     Raises:
-        ValueError: If ``modalities`` is asked of a model with one expert.
+        ValueError: If ``modalities`` is set for a model with one expert.
 
     Example:
         >>> jobs = find_jobs(['clip.mp4', 'gone.mp4'], folder='.')
@@ -108,7 +108,7 @@ def find_jobs(
     window: float | None = None,
     stride: float | None = None,
 ) -> Iterator[Job | Failure]:
-    """Find the files behind names, and cut them into windows.
+    """Find the files that names mean, and cut them into windows.
 
     Lazy: a file is opened, and a URL fetched, when its turn comes; a fetched
     file is deleted when that of the next name has come.

@@ -191,7 +191,7 @@ def modalities_of(model: nn.Module) -> dict[str, list[str]]:
 
 
 def parts_of(model: nn.Module) -> dict[str, list[str]]:
-    """The experts of every part that is asked, by name of the part.
+    """The experts of every part, by name of the part.
 
     Args:
         model: A recognizer.
@@ -266,7 +266,7 @@ def survey(
 ) -> dict[str, list[ClipAnswers]]:
     """Answers of all parts for every clip, and with shuffled audio.
 
-    Each clip is asked once more with the audio of the clip with audio before
+    Each clip is run once more with the audio of the clip with audio before
     it, the first with that of the last: a shuffle in which no clip keeps its
     own, and only a batch is in memory.  Give the clips in random order.
 
@@ -293,7 +293,7 @@ def survey(
         )
 
     def shuffle(chain: Sequence[tuple[int, Mapping]]) -> None:
-        """Ask each clip of a chain with the audio of the one before."""
+        """Run each clip of a chain with the audio of the one before."""
         pairs = [(b, a) for (_, a), (_, b) in pairwise(chain)]
         if not pairs:
             return

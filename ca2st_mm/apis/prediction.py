@@ -100,8 +100,7 @@ class Prediction:
         views: The frames and the audio that were used.
         left_out: Experts that had no part in the answer, because the source
             lacks their input.
-        modalities: What parts of the model answer alone, if that was asked
-            for.
+        modalities: What parts of the model answer alone, if requested.
     """
 
     source: str

@@ -103,7 +103,7 @@ def summary(prediction: Prediction) -> str:
         'open' if second is None else f'{second:.2f} s'
         for second in (prediction.start, prediction.end)
     )
-    # The action stands last and names verb and noun.
+    # The action comes last and names verb and noun.
     best = list(ranked.values())[-1]
     names = ', '.join(f'{name} {score:.1%}' for name, score in best[:3])
     return f'{prediction.source}  {start} to {end}  {names}'

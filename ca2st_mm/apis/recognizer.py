@@ -28,6 +28,7 @@ from .stored_config import stored_config
 
 WEIGHTS = ('.pth', '.pt', '.safetensors')
 AUDIO = 'audios'  # the stream of audio
+MISSING_AUDIO = 'raise', 'silence', 'drop'
 
 
 class Recognizer(BaseInferencer):
@@ -145,8 +146,14 @@ class Recognizer(BaseInferencer):
         Raises:
             FileNotFoundError: If there is no such file.
             SampleFault: If it cannot be used; names it and what to do.
-            ValueError: If ``missing_audio='drop'`` is not possible.
+            ValueError: If ``missing_audio`` is none of these, or ``'drop'``
+                is not possible.
         """
+        if missing_audio not in (None, *MISSING_AUDIO):
+            raise ValueError(
+                f'missing_audio is one of {MISSING_AUDIO}, not '
+                f'{missing_audio!r}'
+            )
         if missing_audio == 'drop' and (reason := self.why_not_drop()):
             raise ValueError(reason)
         return self.pipeline(source, start, end, missing_audio)
@@ -313,7 +320,7 @@ class Recognizer(BaseInferencer):
         visualization: list,
         return_datasamples: bool = False,
     ) -> dict:
-        """Records of JSON, or data samples where those are asked for."""
+        """Records of JSON, or data samples if requested."""
         found = [
             tested if return_datasamples else prediction.as_record()
             for tested, prediction in preds

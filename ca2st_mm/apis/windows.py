@@ -191,7 +191,7 @@ def is_camera(name: str) -> bool:
 def camera_jobs(name: str, window: float, stride: float) -> Iterator[Job]:
     """Windows of a camera, each as soon as its last frame is there.
 
-    They are those of :class:`Windows`, without sound.  Only the frames of
+    They are those of :class:`Windows`, without audio.  Only the frames of
     one window are kept.
 
     Args:

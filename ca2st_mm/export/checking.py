@@ -16,7 +16,7 @@ from .graph import FRAMES, LOGITS, GraphInput
 
 
 class Comparison(NamedTuple):
-    """One output of the file beside the model's, over one batch.
+    """One output of the file compared with the model's, over one batch.
 
     ``difference`` is the largest of all logits, NaN if either has one;
     ``agreement`` the part of the views whose best class is the same.

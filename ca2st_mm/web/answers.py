@@ -187,7 +187,7 @@ def _span(answer: Prediction | Failure) -> dict[str, Any]:
     shown = dict(start=float(answer.start), end=float(answer.end))
     if isinstance(answer, Failure):
         return dict(shown, reason=answer.reason)
-    # The action stands last and names verb and noun.
+    # The action comes last and names verb and noun.
     [(label, score), *_] = list(answer.ranked.values())[-1]
     return dict(shown, label=label, score=score)
 

@@ -78,12 +78,12 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
     sentence.
 
     Args:
-        answers: What is asked.
+        answers: The questions and their answers.
         page: What it is about.
-        host: The address it listens on; names of other hosts are refused,
+        host: Where it listens; names of other hosts are refused,
             as a page that points its own name here would send.
     """
-    asked = dict(
+    questions = dict(
         names=answers.names,
         timeline=answers.timeline,
         modalities=answers.modalities,
@@ -110,11 +110,11 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
 
     async def ask(request: Request) -> JSONResponse:
         what = request.path_params['what']
-        if what not in asked:
+        if what not in questions:
             raise Refused(404, f'there is no question {what!r}')
         options = _choice(request) if what == 'attention' else {}
         async with received(request, page.max_bytes) as path:
-            found = await run_in_threadpool(asked[what], path, **options)
+            found = await run_in_threadpool(questions[what], path, **options)
         return JSONResponse(found)
 
     page_files = str(files('ca2st_mm.web') / 'page')
@@ -150,8 +150,8 @@ def _choice(request: Request) -> dict[str, Any]:
 def explain(request: Request, error: Exception) -> JSONResponse:
     """Answer with ``error``, one sentence that names the clip.
 
-    Never with the place where the clip lay.  What a reader said of a file is
-    the ``detail``.
+    Never with the path of the clip.  What a reader said of a file is the
+    ``detail``.
 
     Args:
         request: Whose query has the name of the clip.

@@ -3,9 +3,7 @@
 
 import csv
 import json
-import os
 import shutil
-from pathlib import Path
 
 import av
 import numpy as np
@@ -16,8 +14,6 @@ from tool_runs import read_dump, run_tool
 from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.windows import Windows
 from ca2st_mm.datasets.toy import class_names
-
-CLIPS = Path(__file__).resolve().parents[3] / 'shared' / 'clips'
 
 
 def scores_of(record):
@@ -260,16 +256,3 @@ def test_a_checkpoint_of_another_model_is_refused(saved, clip, capsys):
 def test_a_camera_that_is_not_there_is_named(predict, capsys):
     assert predict('camera:gone.mp4') == 1
     assert 'camera:gone.mp4: video: No such file' in capsys.readouterr().err
-
-
-def test_real_clips(predict, tmp_path):
-    """Those with audio are predicted, the others named with a reason."""
-    if not CLIPS.is_dir():
-        pytest.skip('../shared/clips is not beside this checkout')
-    out = tmp_path / 'out.json'
-    assert predict(CLIPS, '--json', out) == 1
-    records = json.loads(out.read_text())
-    assert len(records) == len(os.listdir(CLIPS))
-    for record in records:
-        silent = 'noaudio' in record['source'] or 'corr' in record['source']
-        assert ('reason' in record) == silent

@@ -130,6 +130,8 @@ def test_missing_audio_follows_the_config_or_the_argument(
     for source in (path, arrays):
         with pytest.raises(NoAudioError):
             recognizer.predict(source)
+    with pytest.raises(ValueError, match="not 'mute'"):
+        recognizer.predict(path, missing_audio='mute')
     [dropped] = recognizer.predict(path, missing_audio='drop')
     [silence] = recognizer.predict(path, missing_audio='silence')
     assert dropped.left_out == ('audio',) and not silence.left_out

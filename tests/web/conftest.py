@@ -4,13 +4,14 @@
 import tempfile
 
 import pytest
-from page_clips import MAX_BYTES, need_server, write_long
 from toy_recognizer import make_recognizer, write_clips
 
 
 @pytest.fixture(scope='session')
 def media(tmp_path_factory):
     """Clips by what is special about them, and their folder."""
+    from page_server import write_long
+
     folder = tmp_path_factory.mktemp('media')
     [short, *_] = map(str, write_clips(folder, 2))
     return dict(
@@ -23,14 +24,13 @@ def media(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def recognizer(media):
-    """CA2ST of the toy; its config refuses clips without sound."""
+    """CA2ST of the toy; its config refuses clips without audio."""
     return make_recognizer(media['folder'])
 
 
 @pytest.fixture(scope='session')
 def answers(recognizer):
-    """What the page asks."""
-    need_server()
+    """The answers of the page."""
     from ca2st_mm.web.answers import Answers
 
     return Answers(recognizer, max_seconds=20)
@@ -39,8 +39,7 @@ def answers(recognizer):
 @pytest.fixture(scope='session')
 def address(answers, media):
     """Where the page is served, with one example."""
-    need_server()
-    from served_page import served
+    from page_server import MAX_BYTES, served
 
     from ca2st_mm.web.server import Page, make_app
 

@@ -6,17 +6,14 @@ import copy
 import io
 from concurrent.futures import ThreadPoolExecutor
 
+import page_server  # noqa: F401  skips without the packages of the page
 import pytest
-from page_clips import need_server
 from PIL import Image
 from toy_recognizer import make_recognizer
 
 from ca2st_mm.apis.modality_contributions import modality_contributions
 from ca2st_mm.visualization.style import FigureInputError
-
-need_server()
-
-from ca2st_mm.web.answers import Answers, verdict  # noqa: E402
+from ca2st_mm.web.answers import Answers, verdict
 
 
 @pytest.mark.parametrize('clip', ['short', 'long'])

@@ -12,13 +12,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from page_clips import need_server
+from page_server import served, uvicorn
 from tool_runs import ROOT, run_tool
-
-need_server()
-
-import uvicorn  # noqa: E402
-from served_page import served  # noqa: E402
 
 
 @pytest.fixture

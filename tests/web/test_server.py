@@ -11,15 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from page_clips import MAX_BYTES, need_server
+from page_server import MAX_BYTES, served
 
 from ca2st_mm import web
-
-need_server()
-
-from served_page import served  # noqa: E402
-
-from ca2st_mm.web.server import Page, make_app  # noqa: E402
+from ca2st_mm.web.server import Page, make_app
 
 SHARED = Path(__file__).resolve().parents[3] / 'shared'
 CLIPS, CASES = SHARED / 'clips', SHARED / 'cases' / 'media'

@@ -6,16 +6,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+import page_server  # noqa: F401  skips without the packages of the page
 import pytest
-from page_clips import need_server
 
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import audio_pieces
-
-need_server()
-
-from ca2st_mm.web import uploads  # noqa: E402
-from ca2st_mm.web.uploads import (  # noqa: E402
+from ca2st_mm.web import uploads
+from ca2st_mm.web.uploads import (
     HEAD,
     ClipError,
     check_clip,

@@ -104,7 +104,7 @@ def test_repeated_rows_are_reported(data):
     (data.lists / 'test.csv').write_text(text + 'ying\n')
     data.add('videos/a.mp4', 'videos/b.mp4')
     said = data.prepare('vggsound', **PARTIAL)
-    assert '2 rows repeat a clip of an earlier row, 1 of them' in said
+    assert '2 rows repeat a clip, 1 of them with other labels' in said
 
 
 def test_messages_name_what_was_looked_for(data):

@@ -9,9 +9,11 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from ca2st_mm import zoo
-from ca2st_mm.checkpoints import load_weights
+from ca2st_mm.checkpoints import load_weights, open_checkpoint
 from ca2st_mm.registry import MODELS
 from ca2st_mm.zoo.catalogue import find_index
+
+from .stored_config import stored_config
 
 
 def list_models(pattern: str = '*') -> list[str]:
@@ -25,6 +27,17 @@ def list_models(pattern: str = '*') -> list[str]:
         for entry in zoo.entries(pattern)
         if entry.role == 'model' and entry.config
     ]
+
+
+def is_listed(source: str) -> bool:
+    """Whether a source is a name of the zoo, rather than a checkpoint.
+
+    A path that is not there and no repository of the Hub is taken for a
+    misspelt name, so that the error names close ones.
+    """
+    found = zoo.canonical(source)
+    is_path = found.endswith(zoo.SUFFIXES) or Path(found).exists()
+    return found.startswith(zoo.SCHEME) or not (is_path or '://' in found)
 
 
 def get_config(name: str) -> Config:
@@ -47,19 +60,22 @@ def get_config(name: str) -> Config:
 
 
 def get_model(
-    name: str,
+    name: str | Path,
     pretrained: bool | str | Path = False,
     device: str = 'cpu',
     **changes: Any,
 ) -> nn.Module:
-    """Build a model by name.
+    """Build a model by name, or load one that carries its config.
 
     Args:
-        name: One of :func:`list_models`.
-        pretrained: False for random weights; ``'experts'`` for the published
-            weights of its experts, the rest fresh, as training starts; True
-            for the trained weights that the zoo knows for it; or the file of
-            a checkpoint, ours or its authors'.
+        name: One of :func:`list_models`; or a source with a config inside,
+            whose weights are loaded: a checkpoint file, a folder of
+            :func:`save_pretrained`, or ``owner/name@revision`` on the
+            Hugging Face Hub.
+        pretrained: For a model of the list.  False for random weights;
+            ``'experts'`` for the published weights of its experts, the rest
+            fresh, as training starts; True for the trained weights that the
+            zoo knows for it; or any source that :func:`load_weights` takes.
         device: Where to put it.
         **changes: Entries of the config's ``model`` to replace, e.g.
             ``cls_head=dict(num_classes=10)``; dicts are merged.
@@ -71,15 +87,27 @@ def get_model(
         ValueError: If the name is unknown, or the weights do not fit.
         zoo.ZooError: If weights cannot be had; says what to do.
         FileNotFoundError: If the checkpoint is not there.
+
+    Example:
+        >>> model = get_model('clip_vit-base_k400')
+        >>> model.cls_head.num_classes
+        400
     """
-    cfg = get_config(name)
+    source = str(name)
+    stored = None
+    if is_listed(source):
+        cfg = get_config(source)
+    else:
+        stored = open_checkpoint(source)
+        cfg = stored_config(stored, source)
     cfg.merge_from_dict(dict(model=changes))
     model = build_model(cfg)
-    if pretrained == 'experts':
+    if stored is not None:
+        load_weights(model, stored, name=source)
+    elif pretrained == 'experts':
         model.init_weights()
     elif pretrained:
-        address = zoo.SCHEME + name if pretrained is True else str(pretrained)
-        load_weights(model, address)
+        load_weights(model, source if pretrained is True else pretrained)
     model.cfg = cfg
     return model.to(device).eval()
 

@@ -16,17 +16,16 @@ from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from torch import Tensor, nn
 
-from ca2st_mm import zoo
 from ca2st_mm.checkpoints import load_weights, open_checkpoint
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
 
-from .models import build_model, get_config
+from .models import build_model, get_config, is_listed
 from .prediction import Names, Prediction, names_of_model, rank
+from .publishing import save_pretrained
 from .sources import Source, TestPipeline, dataset_of
 from .stored_config import stored_config
 
-WEIGHTS = ('.pth', '.pt', '.safetensors')
 AUDIO = 'audios'  # the stream of audio
 MISSING_AUDIO = 'raise', 'silence', 'drop'
 
@@ -109,15 +108,27 @@ class Recognizer(BaseInferencer):
 
         Args:
             name_or_file: One of :func:`ca2st_mm.list_models`, with the
-                trained weights that the zoo knows for it; or a checkpoint
-                that carries its config, as those of MMEngine and of
-                ``tools/publish_model.py`` do.
+                trained weights that the zoo knows for it; or a source that
+                carries its config: a checkpoint of MMEngine or of
+                ``tools/publish_model.py``, a folder of
+                :meth:`save_pretrained`, or ``owner/name@revision`` on the
+                Hugging Face Hub.
             device: Where the model runs; None for the best there is.
         """
         name = str(name_or_file)
-        if name.endswith(WEIGHTS) or Path(name).is_file():
-            return cls(None, name, device)
-        return cls(get_config(name), zoo.SCHEME + zoo.find(name).name, device)
+        return cls(get_config(name) if is_listed(name) else None, name, device)
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
+        """Write a folder that :meth:`from_pretrained` takes.
+
+        Args:
+            folder: Where to write.
+            **options: As for :func:`ca2st_mm.apis.save_pretrained`.
+        """
+        names = self.class_names
+        classes = names['label'] if set(names) == {'label'} else names
+        options = {'classes': classes, **options}
+        return save_pretrained(self.model, folder, **options)
 
     def prepare(
         self,

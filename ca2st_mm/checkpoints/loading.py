@@ -42,8 +42,11 @@ def open_checkpoint(
     """Read a checkpoint, fetched first if it is not on this machine.
 
     Args:
-        source: A path, ``zoo://NAME``, ``hf://owner/name@revision/file``,
-            ``https://...``, or a URL of another scheme that MMEngine knows.
+        source: A path of a file or of a folder that
+            :func:`~ca2st_mm.apis.save_pretrained` wrote; ``NAME`` or
+            ``zoo://NAME`` of the zoo; ``owner/name@revision`` or
+            ``hf://owner/name@revision/file`` of the Hugging Face Hub;
+            ``https://...``; or a URL of another scheme that MMEngine knows.
         map_location: Device, as for ``torch.load``.
 
     Returns:
@@ -54,7 +57,7 @@ def open_checkpoint(
         CheckpointError: If it cannot be read.
         ZooError: If it cannot be fetched.
     """
-    source = str(source)
+    source = zoo.canonical(str(source))
     if zoo.is_known(source):
         return read_checkpoint(zoo.fetch(source), map_location)
     if '://' in source:

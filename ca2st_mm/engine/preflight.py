@@ -21,6 +21,8 @@ from ca2st_mm.utils.class_names import (
     sizes_by_column,
 )
 
+# Weights that are fetched before the run starts.
+FETCHED = (zoo.SCHEME, zoo.HUB_SCHEME)
 LOADERS = {
     'train': ('train_dataloader', 'val_dataloader'),
     'test': ('test_dataloader',),
@@ -48,10 +50,10 @@ class NeededFile(NamedTuple):
 def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
     """Stop early if a data file or checkpoint of the config is missing.
 
-    Weights of the zoo are fetched once no other file is missing.  In a
-    distributed run the process that comes first fetches them, the others
-    wait for it and find them in the cache.  Addresses with another scheme
-    (``https://``, ``s3://``, ...) are not checked.
+    Weights of the zoo and of the Hub are fetched once no other file is
+    missing.  In a distributed run the process that comes first fetches them,
+    the others wait for it and find them in the cache.  URLs with another
+    scheme (``https://``, ``s3://``, ...) are not checked.
 
     Args:
         cfg: The complete config, command-line options merged.
@@ -83,9 +85,10 @@ def _stop_if_any(problems: Iterator[str | None]) -> None:
 
 def _find_locally(needed: NeededFile, hints: Mapping[str, str]) -> str | None:
     """Name a missing file and its fix; None if it is there or in the zoo."""
-    if needed.path.startswith(zoo.SCHEME):
+    if needed.path.startswith(FETCHED):
         try:
-            zoo.find(needed.path)
+            if needed.path.startswith(zoo.SCHEME):
+                zoo.find(needed.path)
         except ValueError as error:
             return f'{needed.path} ({error})'
         return None
@@ -115,7 +118,7 @@ def _source(needed: NeededFile) -> str:
 
 def _fetch(needed: NeededFile) -> str | None:
     """Have weights of the zoo in the cache, or say why they are not."""
-    if not needed.path.startswith(zoo.SCHEME):
+    if not needed.path.startswith(FETCHED):
         return None
     try:
         zoo.fetch(needed.path)
@@ -139,7 +142,8 @@ def _needed_files(cfg: Mapping[str, Any], mode: str) -> Iterator[NeededFile]:
     if mode not in LOADERS:
         raise ValueError(f'mode must be one of {list(LOADERS)}, got {mode!r}')
     if isinstance(cfg.get('load_from'), str):
-        yield from _checked(cfg['load_from'], 'load_from', 'the checkpoint')
+        source = zoo.canonical(cfg['load_from'])
+        yield from _checked(source, 'load_from', 'the checkpoint')
     if mode == 'train':
         # Only training initialises the model; testing loads all of it.
         for node, key in _nodes(cfg.get('model'), 'model'):
@@ -164,7 +168,7 @@ def _nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
 
 def _checked(path: str, key: str, what: str) -> list[NeededFile]:
     """The path as a list, which is empty if we cannot look for it."""
-    foreign = '://' in path and not path.startswith(zoo.SCHEME)
+    foreign = '://' in path and not path.startswith(FETCHED)
     if not path or foreign or path.startswith('s3:'):
         return []
     return [NeededFile(path, key, what)]
@@ -179,7 +183,8 @@ def _checkpoints(node: Mapping, key: str) -> Iterator[NeededFile]:
         if isinstance(path, str):
             step = f'.{index}' if len(inits) > 1 else ''
             where = f'{key}.init_cfg{step}.checkpoint'
-            yield from _checked(path, where, 'the pretrained weights')
+            source = zoo.canonical(path)
+            yield from _checked(source, where, 'the pretrained weights')
 
 
 def _data_files(node: Mapping, key: str) -> Iterator[NeededFile]:

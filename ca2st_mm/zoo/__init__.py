@@ -9,8 +9,10 @@ each file must be.  Files are fetched by ``huggingface_hub``, ``pooch`` or
 from .catalogue import (
     HUB_SCHEME,
     SCHEME,
+    SUFFIXES,
     Entry,
     Source,
+    canonical,
     entries,
     find,
     is_known,
@@ -23,9 +25,11 @@ fetch_address = fetch
 __all__ = [
     'HUB_SCHEME',
     'SCHEME',
+    'SUFFIXES',
     'Entry',
     'Source',
     'ZooError',
+    'canonical',
     'check',
     'default_home',
     'entries',

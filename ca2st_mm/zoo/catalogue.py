@@ -28,6 +28,8 @@ INDEX = 'model-index.yml'
 PACKAGE = Path(__file__).resolve().parents[1]
 SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]*')
 HUB_URL = re.compile(r'hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)')
+REPOSITORY = re.compile(r'[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?')
+SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt', '.safetensors', '.json')
 DRIVE_URL = re.compile(r'gdrive://([\w-]+)/([^/]+)')
 # The libyaml parser, where it is there, is ten times as fast.
 _Loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
@@ -122,6 +124,32 @@ def find(name: str) -> Entry:
 def is_known(source: str) -> bool:
     """Whether a source is a name or URL that :func:`~.fetch` takes."""
     return source.startswith((SCHEME, HUB_SCHEME, DRIVE_SCHEME, *WEB_SCHEMES))
+
+
+def canonical(source: str) -> str:
+    """What a user names as a path or URL, the same for every entry point.
+
+    Args:
+        source: A path; a URL; the name of an entry; or ``owner/name`` or
+            ``owner/name@revision`` on the Hugging Face Hub, which stands for
+            the ``model.safetensors`` there.  A path that exists comes first.
+
+    Returns:
+        The path or URL; names become ``zoo://NAME`` or ``hf://...``.
+
+    Example:
+        >>> canonical('clip_vit-base-p16_openai')
+        'zoo://clip_vit-base-p16_openai'
+        >>> canonical('somebody/cast@v1')
+        'hf://somebody/cast@v1/model.safetensors'
+    """
+    if is_known(source) or Path(source).expanduser().exists():
+        return source
+    if source in _catalogue():
+        return SCHEME + source
+    if REPOSITORY.fullmatch(source) and not source.endswith(SUFFIXES):
+        return f'{HUB_SCHEME}{source}/model.safetensors'
+    return source
 
 
 def file_name(url: str) -> str:

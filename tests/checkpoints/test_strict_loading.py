@@ -3,7 +3,8 @@
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, config
+from mmengine.runner import runner
 from tiny_models import randomize
 from tool_runs import run_tool, toy_config, write_data
 
@@ -69,32 +70,52 @@ def spoiled(request, toy, tmp_path):
     return str(path), message
 
 
+@pytest.fixture(autouse=True, scope='module')
+def quick():
+    """Without what takes MMEngine seconds and is nothing of ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
+        patch.setattr(runner, 'collect_env', dict)
+        yield
+
+
 def runner_of(toy, name, **changes):
     cfg = Config.fromfile(toy[0])
     cfg.merge_from_dict(dict(experiment_name=name, **changes))
     return launch.build_runner(cfg)
 
 
+@pytest.fixture(scope='module')
+def run(toy):
+    """Starts loading again and again."""
+    made = runner_of(toy, 'again')
+
+    def start(checkpoint, resume=False):
+        made._load_from, made._resume, made._has_loaded = (
+            str(checkpoint),
+            resume,
+            False,
+        )
+        made.load_or_resume()
+        return made
+
+    return start
+
+
 @pytest.mark.parametrize('resume', [False, True])
-def test_a_run_refuses_it(toy, spoiled, resume, request):
+def test_a_run_refuses_it(run, spoiled, resume):
     checkpoint, message = spoiled
-    name = request.node.name
-    runner = runner_of(toy, name, load_from=checkpoint, resume=resume)
     with pytest.raises(ValueError, match=f'(?s)spoiled.pth.*({message})'):
-        runner.load_or_resume()
+        run(checkpoint, resume)
 
 
-def test_text_in_a_checkpoint_is_never_run(toy, tmp_path, request):
+def test_text_in_a_checkpoint_is_never_run(toy, run, tmp_path):
     # MMEngine runs what stands under 'config' when it resumes.
     path, ran = tmp_path / 'a.pth', tmp_path / 'ran'
     meta = dict(config=f'import os; os.mkdir({str(ran)!r})', epoch=1, iter=3)
     hub = dict(log_scalars={}, runtime_info={}, resumed_keys={})
     torch.save(dict(meta=meta, state_dict=toy[1], message_hub=hub), path)
-    runner = runner_of(
-        toy, request.node.name, load_from=str(path), resume=True
-    )
-    runner.load_or_resume()
-    assert runner.epoch == 1 and not ran.exists()
+    assert run(path, resume=True).epoch == 1 and not ran.exists()
 
 
 def test_python_refuses_it(toy, spoiled):
@@ -135,21 +156,20 @@ def other_head(toy, tmp_path):
 
 
 def test_fine_tuning_declares_its_new_head_and_lists_it(
-    toy, other_head, tmp_path, request
+    toy, run, other_head, tmp_path, request
 ):
-    strict = runner_of(toy, 'strict', load_from=other_head)
     with pytest.raises(ValueError, match='load_strict=False'):
-        strict.load_or_resume()
-    runner = runner_of(
+        run(other_head)
+    made = runner_of(
         toy,
         request.node.name,
         load_from=other_head,
         load_strict=False,
         work_dir=str(tmp_path / 'work'),
     )
-    before = runner.model.state_dict()[HEAD].clone()
-    runner.load_or_resume()
-    after = runner.model.state_dict()
+    before = made.model.state_dict()[HEAD].clone()
+    made.load_or_resume()
+    after = made.model.state_dict()
     assert torch.equal(after[HEAD], before)
     key = 'backbone.experts.spatial.cls_token'
     assert torch.equal(after[key], toy[1][key])
@@ -159,11 +179,11 @@ def test_fine_tuning_declares_its_new_head_and_lists_it(
 
 def test_no_word_of_strictness_makes_another_model_fit(toy, tmp_path):
     torch.save({'a.b': torch.zeros(1)}, tmp_path / 'foreign.pth')
-    runner = runner_of(
+    made = runner_of(
         toy,
         'foreign',
         load_from=str(tmp_path / 'foreign.pth'),
         load_strict=False,
     )
     with pytest.raises(ValueError, match='foreign.pth'):
-        runner.load_or_resume()
+        made.load_or_resume()

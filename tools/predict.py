@@ -16,7 +16,11 @@ from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.many_files import find_jobs, predict_each
+from ca2st_mm.apis.many_files import (
+    count_files,
+    find_jobs,
+    predict_each,
+)
 from ca2st_mm.apis.modality_contributions import parts_of
 from ca2st_mm.apis.prediction import Failure, Prediction
 from ca2st_mm.apis.prediction_tables import (
@@ -151,9 +155,13 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError('--annotate takes one file; name one that is there')
     if args.annotate and not args.annotate.endswith(CONTAINERS):
         raise UsageError(f'--annotate writes {" or ".join(CONTAINERS)}')
+    taken = {os.path.abspath(name) for name in args.sources}
     for path in filter(None, (args.csv, args.json, args.annotate)):
         if not os.path.isdir(os.path.dirname(path) or '.'):
             raise UsageError(f'there is no folder for {path}; make it')
+        if os.path.abspath(path) in taken:
+            raise UsageError(f'{path} would be overwritten; name another file')
+        taken.add(os.path.abspath(path))
 
 
 def load(args: argparse.Namespace) -> Recognizer:
@@ -228,8 +236,9 @@ def main() -> None:
             args.missing_audio,
             args.modalities,
         )
+        total = None if args.window else count_files(args.sources)
         # The bar shows in a terminal only.
-        for answer in tqdm(answers, unit='clip', disable=None):
+        for answer in tqdm(answers, total=total, unit='clip', disable=None):
             show(answer, args.explain)
             for write in writers:
                 write(answer)

@@ -163,6 +163,15 @@ def _jobs_of(
         yield Failure(name, None, None, error.reason)
 
 
+def count_files(names: Sequence[str]) -> int:
+    """How many answers :func:`find_jobs` leads to, without windows."""
+    # A folder without videos has one answer, too: that it has none.
+    return sum(
+        max(len(_videos(name)), 1) if os.path.isdir(name) else 1
+        for name in names
+    )
+
+
 def is_url(name: str) -> bool:
     """Whether a source is fetched from the web."""
     return name.startswith(('http://', 'https://'))
@@ -174,16 +183,20 @@ def videos_below(folder: str) -> list[str]:
     Raises:
         InputError: If there is none.
     """
-    found = [
-        str(path)
-        for path in sorted(Path(folder).rglob('*'))
-        if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file()
-    ]
+    found = _videos(folder)
     if not found:
         raise InputError(
             f'the folder holds no video ({", ".join(VIDEO_EXTENSIONS)})'
         )
     return found
+
+
+def _videos(folder: str) -> list[str]:
+    return [
+        str(path)
+        for path in sorted(Path(folder).rglob('*'))
+        if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file()
+    ]
 
 
 def fetch(url: str, folder: str, max_bytes: int = MAX_BYTES) -> str:

@@ -12,6 +12,7 @@ import pytest
 from ca2st_mm.apis import many_files
 from ca2st_mm.apis.many_files import (
     InputError,
+    count_files,
     fetch,
     find_jobs,
     predict_each,
@@ -74,6 +75,7 @@ def test_what_is_not_there_stops_no_other(tmp_path):
     gone, nothing, there = find_jobs(
         [str(tmp_path / 'gone.mp4'), str(empty), str(file)], ''
     )
+    assert count_files([str(tmp_path), str(file)]) == 2
     assert isinstance(gone, Failure) and 'no such file' in gone.reason
     assert isinstance(nothing, Failure) and 'no video' in nothing.reason
     assert there.source == there.shown['source'] == str(file)

@@ -223,6 +223,8 @@ def _picture(path, number):
         (['a.mp4', '--model', 'x', '--csv', 'no/such/a.csv'], 'no/such/a.csv'),
         (['a.mp4', '--model', 'x', '--device', 'gpu'], 'device gpu cannot'),
         (['a', '--model', 'x', '--cfg-options', 'a=1'], 'name one'),
+        (['a.csv', '--model', 'x', '--csv', 'a.csv'], 'be overwritten'),
+        (['a', '--model', 'x', '--csv', 'b', '--json', 'b'], 'be overwritten'),
     ],
 )
 def test_bad_flags_end_in_one_sentence(arguments, message, capsys):

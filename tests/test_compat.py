@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Each cure works, leaves the rest alone, and steps aside when mended."""
+"""Each workaround works, leaves the rest alone, and ends with the fault."""
 
 import os
 import pickle
@@ -84,12 +84,12 @@ def test_placeholder_refuses_to_be_built():
         mmaction_import.MissingDRN(num_classes=2)
 
 
-@pytest.mark.parametrize('mended', [True, False])
-def test_real_drn_wins_over_the_placeholder(tmp_path, mended):
+@pytest.mark.parametrize('fixed', [True, False])
+def test_real_drn_wins_over_the_placeholder(tmp_path, fixed):
     package = tmp_path / 'mmaction' / 'models' / 'localizers'
     for folder in (package, package.parent, package.parent.parent):
         write(folder / '__init__.py')
-    if mended:
+    if fixed:
         write(package / 'drn' / '__init__.py')
         write(package / 'drn' / 'drn.py', 'class DRN: real = True\n')
     done = run_python(
@@ -98,7 +98,7 @@ def test_real_drn_wins_over_the_placeholder(tmp_path, mended):
         'print(getattr(DRN, "real", False))',
         tmp_path,
     )
-    assert done.stdout.strip() == str(mended), done.stderr
+    assert done.stdout.strip() == str(fixed), done.stderr
 
 
 def test_vindlu_does_not_cost_the_import_of_transformers():
@@ -110,12 +110,12 @@ def test_vindlu_does_not_cost_the_import_of_transformers():
     assert done.stdout.strip() == 'True', done.stderr
 
 
-@pytest.mark.parametrize('mended', [True, False])
-def test_vindlu_that_cannot_load_gives_way_to_placeholders(tmp_path, mended):
+@pytest.mark.parametrize('fixed', [True, False])
+def test_vindlu_that_cannot_load_gives_way_to_placeholders(tmp_path, fixed):
     package = tmp_path / 'mmaction' / 'models' / 'multimodal' / 'vindlu'
     for folder in (package.parent, package.parents[1], package.parents[2]):
         write(folder / '__init__.py')
-    missing = 'json' if mended else 'a_package_that_is_not_there'
+    missing = 'json' if fixed else 'a_package_that_is_not_there'
     write(package / '__init__.py', f'import {missing}\nMODEL = 1\n')
     write(tmp_path / 'mmaction' / 'registry.py', 'MODELS = {}\n')
     write(tmp_path / 'mmaction' / 'utils' / '__init__.py')
@@ -131,8 +131,8 @@ def test_vindlu_that_cannot_load_gives_way_to_placeholders(tmp_path, mended):
         'print(hasattr(vindlu, "MODEL"), sorted(MODELS))',
         tmp_path,
     )
-    models = [] if mended else sorted(mmaction_import.VINDLU_MODELS)
-    assert done.stdout.strip() == f'{mended} {models}', done.stderr
+    models = [] if fixed else sorted(mmaction_import.VINDLU_MODELS)
+    assert done.stdout.strip() == f'{fixed} {models}', done.stderr
 
 
 def test_apply_again_changes_nothing():
@@ -200,10 +200,10 @@ def test_heads_take_scores_of_either_precision(dtype):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-@pytest.mark.parametrize('cure', ['', 'compat.distribute_on_cpu()\n'])
-def test_processes_meet_without_a_gpu(cure):
+@pytest.mark.parametrize('fix', ['', 'compat.distribute_on_cpu()\n'])
+def test_processes_meet_without_a_gpu(fix):
     done = run_python(
-        LOAD_COMPAT + cure + 'import os, torch\n'
+        LOAD_COMPAT + fix + 'import os, torch\n'
         'from mmengine.dist import init_dist, get_world_size\n'
         'os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1",\n'
         '                  MASTER_ADDR="127.0.0.1", MASTER_PORT="0")\n'
@@ -211,7 +211,7 @@ def test_processes_meet_without_a_gpu(cure):
         'init_dist("pytorch", backend="gloo")\n'
         'print(get_world_size(), torch.cuda.set_device is set_device)\n'
     )
-    expected = '1 True' if cure else ''
+    expected = '1 True' if fix else ''
     assert done.stdout.strip() == expected, done.stderr
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The doctor sees what is missing or broken and names the mending command."""
+"""The doctor sees what is missing or broken and names the fixing command."""
 
 import importlib
 import subprocess
@@ -31,9 +31,9 @@ def test_absent_package_is_a_red_line_with_a_command(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package.module, None)
     row = environment.check_package(package)
     assert (row.status, row.found) == (environment.FAIL, 'not installed')
-    assert row.cure == f'pip install {package.requirement}'
+    assert row.fix == f'pip install {package.requirement}'
     assert not environment.can_run_demo([row])
-    assert row.cure in environment.render([row])
+    assert row.fix in environment.render([row])
 
 
 def test_absent_optional_package_does_not_stop_the_demo(monkeypatch):
@@ -41,7 +41,7 @@ def test_absent_optional_package_does_not_stop_the_demo(monkeypatch):
     rows = environment.examine()
     row = row_of(rows, 'soundfile')
     assert row.status == environment.NOTE
-    assert 'pip install soundfile' in row.cure
+    assert 'pip install soundfile' in row.fix
     assert environment.can_run_demo(rows)
 
 
@@ -58,7 +58,7 @@ def test_broken_library_is_reported_not_raised(monkeypatch):
     row = row_of(rows, 'decord')
     assert row.status == environment.FAIL
     assert row.found == 'broken: OSError: libdecord.so: cannot open'
-    assert '--force-reinstall decord' in row.cure
+    assert '--force-reinstall decord' in row.fix
     assert not environment.can_run_demo(rows)
 
 
@@ -72,7 +72,7 @@ def test_mmcv_out_of_range_is_red(monkeypatch, version, status):
         next(p for p in environment.PACKAGES if p.name == 'mmcv')
     )
     assert row.status == status
-    assert bool(row.cure) == (status == 'FAIL')
+    assert bool(row.fix) == (status == 'FAIL')
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_script_survives_a_python_with_nothing_installed():
     assert done.returncode == 1
     assert done.stderr == ''
     for package in NEEDED:
-        assert f'mend it: pip install {package.requirement}' in done.stdout
+        assert f'fix: pip install {package.requirement}' in done.stdout
 
 
 def test_commands_name_the_pinned_versions():

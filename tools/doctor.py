@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Report what is installed and how to mend what is missing.
+"""Report what is installed and how to install what is missing.
 
 ``python tools/doctor.py`` ends with status 0 only if the demo can run.
 """
@@ -16,7 +16,7 @@ def load_environment() -> ModuleType:
     Importing the package itself would import everything below it, which is
     just what may be broken.
     """
-    # Beside a checkout the package need not be installed.
+    # Next to a checkout the package need not be installed.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
     package = importlib.util.find_spec('ca2st_mm')
     if package is None or not package.submodule_search_locations:

@@ -5,7 +5,7 @@ import argparse
 
 from mmengine.config import Config
 
-import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+import ca2st_mm  # noqa: F401  (works around faults and registers)
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.preflight import check_classes, check_files
 

@@ -2,10 +2,12 @@
 """Train a model: ``python tools/train.py CONFIG``."""
 
 import argparse
+import os.path as osp
 
 from mmengine.config import Config
+from mmengine.dist import all_gather_object
 
-import ca2st_mm  # noqa: F401  (mends and registers, so it comes first)
+import ca2st_mm  # noqa: F401  (works around faults and registers)
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.learning_rate import (
     scales_linearly,
@@ -35,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the real total batch size',
+        help='scale the learning rate by the clips of all processes',
     )
     parser.add_argument(
         '--target-batch',
@@ -65,7 +67,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def resume(cfg: Config, checkpoint: str) -> None:
-    """Have a run go on from a checkpoint, 'auto': the newest whole one."""
+    """Resume from a checkpoint, 'auto': the newest whole one."""
     if checkpoint == 'auto':
         checkpoint = last_whole_checkpoint(cfg.work_dir)
     cfg.resume = checkpoint is not None
@@ -78,16 +80,33 @@ def resume(cfg: Config, checkpoint: str) -> None:
         )
 
 
-def auto_scale_lr(cfg: Config, accumulates: bool) -> None:
-    """Have MMEngine scale the rate by the clips of all processes.
+def check_same_start(cfg: Config) -> None:
+    """Make sure that all processes resume from the same checkpoint.
 
     Raises:
-        launch.UsageError: If it cannot, or if that would be the wrong rate.
+        launch.UsageError: If not, as on machines that share no disk.
+    """
+    mine = osp.basename(cfg.load_from) if cfg.resume else 'none'
+    found = all_gather_object(mine)
+    if len(set(found)) > 1:
+        ranks = ', '.join(f'rank {i}: {name}' for i, name in enumerate(found))
+        raise launch.UsageError(
+            f'the processes would resume from different checkpoints ({ranks}) '
+            f'of {cfg.work_dir}; put the folder on a disk that all machines '
+            'share, or copy the newest checkpoint to each of them'
+        )
+
+
+def auto_scale_lr(cfg: Config, accumulates: bool) -> None:
+    """Have MMEngine scale the learning rate by the clips of all processes.
+
+    Raises:
+        launch.UsageError: If it cannot, or if it would be the wrong one.
     """
     if scales_linearly(cfg):
         raise launch.UsageError(
-            'the LinearScalingHook of the config already scales the rate by '
-            'the total batch; leave --auto-scale-lr out'
+            'the LinearScalingHook of the config already scales the learning '
+            'rate by the effective batch size; leave --auto-scale-lr out'
         )
     if accumulates:
         raise launch.UsageError(
@@ -100,7 +119,7 @@ def auto_scale_lr(cfg: Config, accumulates: bool) -> None:
         raise launch.UsageError(
             '--auto-scale-lr needs auto_scale_lr.base_batch_size in the '
             'config; add auto_scale_lr=dict(base_batch_size=N). Configs '
-            'with LinearScalingHook scale the rate without the flag'
+            'with LinearScalingHook scale it without the flag'
         )
     cfg.auto_scale_lr.enable = True
 
@@ -138,7 +157,10 @@ def main() -> None:
     apply_flags(cfg, args)
     check_files(cfg, 'train')
     check_classes(cfg, 'train')
-    launch.build_runner(cfg).train()
+    runner = launch.build_runner(cfg)
+    check_same_start(cfg)
+    runner.train()
+    del runner  # the process group is left when nothing refers to it
     launch.leave_process_group()
 
 

@@ -2,7 +2,7 @@
 """Every workaround for a fault of the packages below us.
 
 One small function per fault; its docstring names the fault.  Each leaves
-things alone where upstream is mended, none edits an installed file, and all
+things alone where upstream is fixed, none edits an installed file, and all
 of them may run any number of times.  This package imports nothing else of
 ours, so that it can run before anything else.
 """

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Cures for reading checkpoints: MMEngine's in safe mode, and only so."""
+"""Reading checkpoints: MMEngine's in safe mode, and only so."""
 
 import functools
 import inspect

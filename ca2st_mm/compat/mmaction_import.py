@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Cures that let MMAction2 1.2.0 be imported at all."""
+"""Workarounds that let MMAction2 1.2.0 be imported at all."""
 
 import importlib.abc
 import importlib.machinery
@@ -33,13 +33,13 @@ def check_mmcv_range() -> None:
         ImportError: If mmcv is missing or outside the range that MMAction2
             accepts, and this MMAction2 is one that still checks so.
     """
-    cure = 'run: pip uninstall -y mmcv && pip install mmcv-lite==2.1.0'
+    fix = 'run: pip uninstall -y mmcv && pip install mmcv-lite==2.1.0'
     try:
         import mmcv
     except ModuleNotFoundError as error:
         if error.name != 'mmcv':
             raise
-        raise ImportError(f'mmcv is not installed; {cure}') from error
+        raise ImportError(f'mmcv is not installed; {fix}') from error
     from mmengine.utils import digit_version
 
     low, high = (digit_version(version) for version in MMCV_RANGE)
@@ -51,7 +51,7 @@ def check_mmcv_range() -> None:
         raise ImportError(
             f'MMAction2 works with mmcv >= {MMCV_RANGE[0]}, '
             f'< {MMCV_RANGE[1]}, but mmcv {mmcv.__version__} is '
-            f'installed; {cure}'
+            f'installed; {fix}'
         ) from error
 
 
@@ -179,7 +179,7 @@ def _lacks_timm(package: types.ModuleType) -> bool:
 
 
 def survive_broken_vindlu() -> None:
-    """Let ``import mmaction.models`` succeed beside transformers.
+    """Let ``import mmaction.models`` succeed with transformers installed.
 
     Fault: as soon as any transformers >= 4.28 is installed, MMAction2 1.2.0
     imports its VindLU models, which need timm and names that later

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Cures for what breaks while a model runs."""
+"""Workarounds for what breaks while a model runs."""
 
 import functools
 import warnings
@@ -54,13 +54,13 @@ def accept_bfloat16_scores() -> None:
     Fault: ``BaseHead.loss_by_feat`` of MMAction2 1.2.0 hands the scores to
     numpy, which has no bfloat16, so that training under autocast stops with
     ``Got unsupported ScalarType BFloat16``.  Scores of any other type pass
-    untouched; a mended head gets the same numbers in float32.
+    untouched; a fixed head gets the same numbers in float32.
     """
     import torch
     from mmaction.models.heads.base import BaseHead
 
     original = BaseHead.loss_by_feat
-    if getattr(original, 'mended_by', None) == 'ca2st_mm':
+    if getattr(original, 'patched_by', None) == 'ca2st_mm':
         return
 
     @functools.wraps(original)
@@ -69,7 +69,7 @@ def accept_bfloat16_scores() -> None:
             cls_scores = cls_scores.float()
         return original(self, cls_scores, *args, **kwargs)
 
-    loss_by_feat.mended_by = 'ca2st_mm'
+    loss_by_feat.patched_by = 'ca2st_mm'
     BaseHead.loss_by_feat = loss_by_feat
 
 
@@ -84,7 +84,7 @@ def distribute_on_cpu() -> None:
     from mmengine.dist import utils
 
     original = utils._init_dist_pytorch
-    if getattr(original, 'mended_by', None) == 'ca2st_mm':
+    if getattr(original, 'patched_by', None) == 'ca2st_mm':
         return
 
     @functools.wraps(original)
@@ -98,7 +98,7 @@ def distribute_on_cpu() -> None:
         finally:
             torch.cuda.set_device = set_device
 
-    init_dist_pytorch.mended_by = 'ca2st_mm'
+    init_dist_pytorch.patched_by = 'ca2st_mm'
     utils._init_dist_pytorch = init_dist_pytorch
 
 
@@ -115,7 +115,7 @@ def take_shared_parameters_once() -> None:
     from mmengine.optim import DefaultOptimWrapperConstructor
 
     original = DefaultOptimWrapperConstructor.__call__
-    if getattr(original, 'mended_by', None) == 'ca2st_mm':
+    if getattr(original, 'patched_by', None) == 'ca2st_mm':
         return
 
     @functools.wraps(original)
@@ -129,7 +129,7 @@ def take_shared_parameters_once() -> None:
             }
         return original(self, model)
 
-    call.mended_by = 'ca2st_mm'
+    call.patched_by = 'ca2st_mm'
     DefaultOptimWrapperConstructor.__call__ = call
 
 

@@ -164,7 +164,7 @@ def leave_process_group() -> None:
     still lets go of a tensor while Python ends brings the process down with
     ``terminate called without an active exception``, after all its work is
     done; torchrun then reports a failed run.  Gloo joins its threads when
-    nobody refers to the group any more, and models refer to it in cycles.
+    nothing refers to the group any more, and models refer to it in cycles.
     """
     if dist.is_distributed():
         dist.barrier()  # one that leaves early breaks what others still read

@@ -44,9 +44,9 @@ UNKNOWN = 'unknown'
 
 @HOOKS.register_module()
 class ResultRecordHook(Hook):
-    """Write ``results.json`` beside the logs of every test.
+    """Write ``results.json`` next to the log of every test.
 
-    Beside the numbers it holds the hash of the manifest and the number of
+    With the numbers it holds the hash of the manifest and the number of
     its clips, the views of a clip, the transforms that read and prepare it,
     the precision, the hash of all weights and of the checkpoint they came
     from, and versions.  ``tools/analysis/diff_results.py`` compares two.
@@ -101,7 +101,7 @@ def describe_data(dataset: Any) -> dict[str, Any]:
     """Manifest, its hash and size, and the transforms.
 
     Args:
-        dataset: A data set of MMEngine; of another one only the size is
+        dataset: A dataset of MMEngine; of another one only the size is
             known.
     """
     manifest = getattr(dataset, 'ann_file', '')

@@ -34,7 +34,7 @@ class StallWatchHook(Hook):
     checkpoint.  If one lasts for ``minutes``, each rank that waits logs one
     line (ranks other than 0, whose warnings MMEngine drops, write to stderr)
     and :mod:`faulthandler` writes the stacks of its threads to
-    ``stall_rank<R>.txt`` beside the log, even if a C extension hangs without
+    ``stall_rank<R>.txt`` next to the log, even if a C extension hangs without
     releasing the interpreter.  The line comes again when the time has
     doubled.  Nothing is interrupted, and the device is never waited for.
 
@@ -60,7 +60,7 @@ class StallWatchHook(Hook):
         self._thread: threading.Thread | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Start a thread that watches for as long as the run goes on."""
+        """Start a thread that watches until the run ends."""
         self.after_run(runner)  # of an earlier run of the same runner
         path = Path(runner.log_dir) / f'stall_rank{runner.rank}.txt'
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ class AtomicLocalBackend(LocalBackend):
     """Local files that appear all at once.
 
     MMEngine writes a checkpoint in place, so that a run killed meanwhile
-    leaves half of one under its final name.  Here it is written beside it
+    leaves half of one under its final name.  Here it is written next to it
     and renamed when it lies on the disk.  For ``CheckpointHook``:
     ``backend_args=dict(backend='atomic')``.
     """
@@ -110,7 +110,7 @@ def is_whole_folder(path: str | Path) -> bool:
     """Whether a folder of several processes holds a finished checkpoint.
 
     Nothing in it tells how many files belong to it.  ``CheckpointHook``
-    writes ``last_checkpoint`` beside it when the process of rank 0 is done,
+    writes ``last_checkpoint`` next to it when the process of rank 0 is done,
     which with DeepSpeed is when all are.  So either that file is younger
     than all that the folder holds and names it, or a checkpoint begun later
     shows that the run went on.

@@ -287,7 +287,7 @@ class AudioVisualAccMetric(ClipAccMetric):
 
 @METRICS.register_module()
 class SoundEventMetric(AudioVisualAccMetric):
-    """The set of numbers of EPIC-SOUNDS.
+    """The numbers reported for EPIC-SOUNDS.
 
     To those of ``AudioVisualAccMetric`` (``mean1`` is EPIC-SOUNDS' mean
     per class accuracy) it adds ``mAP`` and ``mAUC``, each averaged over the

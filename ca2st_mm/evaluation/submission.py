@@ -34,7 +34,7 @@ class _Submission(BaseMetric):
 
     Args:
         out_file: The JSON file to write.
-        header: Entries of the file beside ``results``, such as the
+        header: Entries of the file next to ``results``, such as the
             supervision levels that only you know (``sls_pt``, ``sls_tl``,
             ``sls_td``); they win over the usual ones of the class.
         collect_device: Where results of several ranks meet.

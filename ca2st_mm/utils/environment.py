@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Look at the installed packages and say how to mend what is missing.
+"""Look at the installed packages and say how to install what is missing.
 
 Only the standard library is imported at the top, and nothing of ours: this
 file must load, by its path, on a machine where nothing else works.
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 OK, FAIL, NOTE = 'ok', 'FAIL', 'note'
 MIN_PYTHON = (3, 10)
-MMCV_CURE = 'pip uninstall -y mmcv && pip install mmcv-lite==2.1.0'
+MMCV_FIX = 'pip uninstall -y mmcv && pip install mmcv-lite==2.1.0'
 MMCV_RANGE = ((2, 0), (2, 2))
 
 
@@ -38,7 +38,7 @@ class Row(NamedTuple):
     name: str
     found: str
     status: str
-    cure: str
+    fix: str
 
 
 TORCH = 'torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0'
@@ -108,16 +108,16 @@ def _numbers(version: str) -> tuple[int, ...]:
 def check_package(package: Package) -> Row:
     """Report on one package."""
     version, problem = try_import(package.module)
-    cure = f'pip install {package.requirement}'
+    fix = f'pip install {package.requirement}'
     if version is None:
         if problem != 'not installed':
-            cure = f'pip install --force-reinstall {package.requirement}'
+            fix = f'pip install --force-reinstall {package.requirement}'
         status = FAIL if package.needed else NOTE
-        return Row(package.role, package.name, problem, status, cure)
+        return Row(package.role, package.name, problem, status, fix)
     if package.name == 'mmcv':
         low, high = MMCV_RANGE
         if not low <= _numbers(version) < high:
-            return Row(package.role, 'mmcv', version, FAIL, MMCV_CURE)
+            return Row(package.role, 'mmcv', version, FAIL, MMCV_FIX)
     return Row(package.role, package.name, version, OK, '')
 
 
@@ -126,8 +126,8 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Row:
     text = '.'.join(str(part) for part in version)
     if tuple(version[:2]) >= MIN_PYTHON:
         return Row('framework', 'python', text, OK, '')
-    cure = 'rm -rf .venv && make env PYTHON=python3.11'
-    return Row('framework', 'python', text, FAIL, cure)
+    fix = 'rm -rf .venv && make env PYTHON=python3.11'
+    return Row('framework', 'python', text, FAIL, fix)
 
 
 def check_cuda() -> Row:
@@ -149,10 +149,10 @@ def check_ourselves() -> Row:
     version, problem = try_import('ca2st_mm')
     if version is not None:
         return Row('OpenMMLab', 'ca2st_mm', version, OK, '')
-    cure = 'pip install -e . --no-deps --no-build-isolation'
+    fix = 'pip install -e . --no-deps --no-build-isolation'
     if problem != 'not installed':
-        cure = 'pip install -r requirements/pinned.txt'
-    return Row('OpenMMLab', 'ca2st_mm', problem, FAIL, cure)
+        fix = 'pip install -r requirements/pinned.txt'
+    return Row('OpenMMLab', 'ca2st_mm', problem, FAIL, fix)
 
 
 def examine() -> list[Row]:
@@ -185,9 +185,9 @@ def render(rows: list[Row], color: bool = False) -> str:
         lines.append(
             f'{status}  {row.role:{role_wide}}  {row.name:{wide}}  {row.found}'
         )
-        if row.cure:
-            label = 'mend it' if row.status == FAIL else 'if wanted'
-            lines.append(f'      {label}: {row.cure}')
+        if row.fix:
+            label = 'fix' if row.status == FAIL else 'if wanted'
+            lines.append(f'      {label}: {row.fix}')
     failed = sum(row.status == FAIL for row in rows)
     lines.append(
         f'The demo cannot run: {failed} line(s) marked FAIL.'

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class RecordError(ValueError):
-    """A record cannot be used; the message names the file and the cure."""
+    """A record cannot be used; the message names the file and the fix."""
 
 
 def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
@@ -36,7 +36,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RecordError(
             f'There is no file {path}; tools/test.py writes results.json '
-            'beside its log'
+            'next to its log'
         ) from error
     except ValueError as error:
         raise RecordError(f'{path} is no JSON file: {error}') from error

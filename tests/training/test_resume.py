@@ -23,6 +23,7 @@ from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 from runs import RATE, Losses, recipe, train
 
+from ca2st_mm.engine.launch import UsageError
 from ca2st_mm.engine.whole_checkpoints import (
     AtomicLocalBackend,
     is_whole,
@@ -258,6 +259,18 @@ def test_the_tool_resumes_from_the_newest_whole_one(
     assert cfg.resume
     wanted = dict(auto=str(tmp_path / 'epoch_1.pth')).get(given, given)
     assert cfg.load_from == wanted
+
+
+@pytest.mark.parametrize('other, ends', [('epoch_2.pth', 0), ('none', 1)])
+def test_processes_resume_from_one_checkpoint_or_end(other, ends):
+    """Without a disk that all machines share, one may have none."""
+    check = runpy.run_path(str(ROOT / 'tools/train.py'))['check_same_start']
+    check.__globals__['all_gather_object'] = lambda mine: [mine, other]
+    cfg = Config(dict(work_dir='w', resume=True, load_from='w/epoch_2.pth'))
+    if not ends:
+        return check(cfg)
+    with pytest.raises(UsageError, match='rank 1: none'):
+        check(cfg)
 
 
 def keep_writing(path, data, started):

@@ -17,6 +17,7 @@ from ca2st_mm.registry import HOOKS
 from ca2st_mm.structures import Stream
 
 TASKS = ('verb', 'noun')
+READABLE = 224  # pixels of the short side, so that the text fits
 
 
 # MMAction2 1.2.0's takes inputs of the shape (C, T, H, W) only, which none of
@@ -72,10 +73,14 @@ class VisualizationHook(hooks.VisualizationHook):
                 options['out_path'] = self.file_client.join_path(
                     self.out_dir, f'{name}_{number}'
                 )
+            frames = drawable_frames(data_batch['inputs'], index)
+            if 'target_resolution' not in options:
+                enlarged = max(1, READABLE / min(frames.shape[1:3]))
+                options.setdefault('rescale_factor', enlarged)
             self._flatten_classes()
             self._visualizer.add_datasample(
                 f'{name}_{number}',
-                video=drawable_frames(data_batch['inputs'], index),
+                video=frames,
                 data_sample=_drawable_labels(sample),
                 step=step,
                 **options,

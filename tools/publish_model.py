@@ -11,11 +11,6 @@ source) and the first digits of the file's SHA-256 to its name::
 
 import argparse
 
-from mmengine.config import Config
-
-from ca2st_mm.apis import publish
-from ca2st_mm.engine.launch import run_or_explain
-
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
@@ -40,9 +35,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Write the file and say where."""
-    args = parse_args()
+    from mmengine.config import Config
+
+    from ca2st_mm.apis import publish
+
     config = Config.fromfile(args.config) if args.config else None
     path = publish(
         args.checkpoint,
@@ -55,4 +53,8 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (FileNotFoundError, ValueError))
+    # Importing torch takes seconds, so flags are read before.
+    flags = parse_args()
+    from ca2st_mm.engine.launch import run_or_explain
+
+    run_or_explain(lambda: main(flags), (FileNotFoundError, ValueError))

@@ -21,6 +21,10 @@ def list_models(pattern: str = '*') -> list[str]:
 
     Args:
         pattern: A shell pattern, e.g. ``'*k400*'``.
+
+    Example:
+        >>> list_models('cast*k400')
+        ['cast_vit-base_k400']
     """
     return [
         entry.name
@@ -48,6 +52,10 @@ def get_config(name: str) -> Config:
 
     Raises:
         ValueError: If the zoo has no such model, or no config of it.
+
+    Example:
+        >>> get_config('cast_vit-base_k400').train_cfg.max_epochs
+        70
     """
     entry = zoo.find(name)
     if entry.config is None:

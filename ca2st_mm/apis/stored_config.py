@@ -34,7 +34,7 @@ def stored_config(stored: Mapping[str, Any], name: str) -> Config:
     text = meta.get('config', meta.get('cfg'))
     if not isinstance(text, str):
         raise ValueError(
-            f'{name!r} carries no config; name one beside it '
+            f'{name!r} carries no config; name one next to it '
             '(Recognizer.from_config, or --config)'
         )
     try:
@@ -43,7 +43,7 @@ def stored_config(stored: Mapping[str, Any], name: str) -> Config:
     except (SyntaxError, ValueError) as error:
         raise ValueError(
             f'the config in {name!r} was not read ({error}); name a config '
-            'that you trust beside it (Recognizer.from_config, or --config)'
+            'that you trust next to it (Recognizer.from_config, or --config)'
         ) from error
     imports = (values.get('custom_imports') or {}).get('imports') or ()
     if missing := [m for m in imports if m not in sys.modules]:
@@ -64,9 +64,10 @@ def _restore_link_order(values: dict[str, Any], keys: Iterable[str]) -> None:
     backbone = (values.get('model') or {}).get('backbone') or {}
     names = {part for key in keys for part in key.split('.')}
     for link in backbone.get('links') or ():
-        ends = list(link.get('axes') or ())
+        axes = link.get('axes')
+        ends = list(axes) if isinstance(axes, Mapping) else []
         if '_'.join(reversed(ends)) in names:
-            link['axes'] = {end: link['axes'][end] for end in reversed(ends)}
+            link['axes'] = {end: axes[end] for end in reversed(ends)}
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from .experts import (
 
 _TEXT = 'text tower; the expert sees images only'
 _TEMPERATURE = 'temperature or bias of the contrastive loss'
-_SETTING = 'a setting that the archive keeps beside the weights'
+_SETTING = 'a setting that the archive keeps next to the weights'
 _JOINT = 'projection into the space shared with text; ours stops before it'
 _INDEX = 'an index table, no weight'
 _ACTIVATION = (

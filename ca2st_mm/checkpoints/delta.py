@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from .files import CheckpointError
+
 FINGERPRINT = 'frozen_sha256'
 
 
@@ -48,10 +50,10 @@ def expect_fingerprint(
     Args:
         expert: A :class:`TransformerExpert`.
         state_dict: State dict to load, of the whole model.
-        prefix: Front of the expert's names in it.
+        prefix: Prefix of the expert's names in it.
 
     Raises:
-        ValueError: If the expert cannot get the weights that it needs.
+        CheckpointError: If the expert cannot get the weights that it needs.
     """
     wanted = state_dict.pop(prefix + FINGERPRINT, None)
     if wanted is None:
@@ -59,10 +61,10 @@ def expect_fingerprint(
     name = prefix.rstrip('.') or type(expert).__name__
     if not torch.equal(fingerprint(expert), wanted.cpu()):
         if expert.is_init or expert.init_cfg is None:
-            raise ValueError(_refusal(expert, name, wanted))
+            raise CheckpointError(_refusal(expert, name, wanted))
         expert.init_weights()
         if not torch.equal(fingerprint(expert), wanted.cpu()):
-            raise ValueError(_refusal(expert, name, wanted))
+            raise CheckpointError(_refusal(expert, name, wanted))
     for key, value in frozen_parameters(expert).items():
         state_dict.setdefault(prefix + key, value.detach())
 

@@ -55,7 +55,7 @@ def read_checkpoint(
 
     Formats: safetensors, what ``torch.save`` writes (in the safe mode of
     ``torch.load``), TorchScript archives (tensors only), and sharded
-    checkpoints (``*.index.json`` beside its parts).
+    checkpoints (``*.index.json`` next to its parts).
 
     Args:
         path: The file, or a folder with one of :data:`IN_FOLDER`.
@@ -64,7 +64,7 @@ def read_checkpoint(
     Returns:
         What the file holds.  For safetensors, TorchScript and sharded
         checkpoints a dict of ``state_dict`` and ``meta``, the text entries
-        stored beside it.
+        stored next to it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -80,7 +80,7 @@ def read_checkpoint(
     if match := SHARD.fullmatch(path.name):
         raise DamagedCheckpointError(
             f'{str(path)!r} is one part of a checkpoint; name '
-            f'{match[1]}{match[2]}.index.json, with all parts beside it'
+            f'{match[1]}{match[2]}.index.json, with all parts next to it'
         )
     if path.name.endswith('.index.json'):
         return _read_shards(path, map_location)
@@ -98,10 +98,15 @@ def write_checkpoint(
         path: Ends in ``.safetensors``, or in ``.pth`` or ``.pt`` for a dict
             of ``state_dict`` and ``meta``.
         state_dict: The tensors.
-        metadata: Text entries stored beside them.
+        metadata: Text entries stored next to them.
 
     Raises:
         ValueError: If the name ends otherwise.
+
+    Example:
+        >>> write_checkpoint('a.safetensors', {'weight': torch.zeros(2)})
+        >>> read_checkpoint('a.safetensors')['state_dict']
+        {'weight': tensor([0., 0.])}
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,7 +254,7 @@ def _read_file(path: Path, map_location: Any) -> dict[str, Any]:
             return _read_safetensors(path, map_location)
         if is_torchscript(path):
             return dict(state_dict=read_torchscript(path), meta={})
-        # Training code often stores its command line beside the weights.
+        # Training code often stores its command line next to the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             loaded = torch.load(
                 path, map_location=map_location, weights_only=True

@@ -54,7 +54,7 @@ _SAME_EXPERT = (
 )
 _UNUSED = 'position table in an audio link that the config does not use'
 _MAYBE_UNUSED = (
-    'the audio links carry position tables beside time encoders; checkpoints '
+    'the audio links carry position tables next to time encoders; checkpoints '
     'from before 2024-08-26 carry them even where training did not use them: '
     'leave them out (drop_audio_positions) if the run did not use them'
 )

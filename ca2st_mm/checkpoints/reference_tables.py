@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Parameter names of the authors' code beside ours, model by model."""
+"""Parameter names of the authors' code next to ours, model by model."""
 
 from collections.abc import Iterator
 

@@ -91,7 +91,7 @@ def _fingerprints(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _stay_frozen(expert: TransformerExpert) -> bool:
-    """Whether there are frozen weights, and nobody thawed them since."""
+    """Whether there are frozen weights, and they are still frozen."""
     frozen = frozen_parameters(expert).values()
     return bool(frozen) and not any(p.requires_grad for p in frozen)
 

@@ -40,7 +40,7 @@ TIMEOUT = 30
 WEB = 'web-'
 """What the names of entries made from URLs begin with."""
 OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
-"""Errors that another source does not mend."""
+"""Errors that another source does not help."""
 
 
 class ZooError(RuntimeError):

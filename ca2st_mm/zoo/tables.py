@@ -33,11 +33,49 @@ what is on this machine only: fetch elsewhere, and copy the file to
 
 A file is used if it is a checkpoint and has the size and sha256 of the table
 below; a file that has not is fetched again. Where no sha256 is public, any
-checkpoint is taken. A config or a command also takes a URL in place of a name:
-`hf://owner/name@revision/file` or `https://...`, with `#sha256=DIGITS` to have
-the file checked.
+checkpoint is taken.
 
-All numbers are those **of the authors**; we have not measured any.
+## Naming weights
+
+These forms are understood by `load_from`, the checkpoint of `tools/test.py`
+and all other tools, `init_cfg`, `load_weights`, `get_model(..., pretrained=)`
+and `Recognizer.from_pretrained`:
+
+| form | what it is |
+| --- | --- |
+| `NAME` or `zoo://NAME` | an entry of the table below |
+| `path/to/file.pth` | a checkpoint: safetensors, `torch.save`, TorchScript |
+| `path/to/model.safetensors.index.json` | a checkpoint in several parts |
+| `path/to/folder` | what `save_pretrained` or transformers wrote |
+| `owner/name@revision` | `model.safetensors` of a repository on the Hub |
+| `hf://owner/name@revision/file` | any file there |
+| `https://...` | any file, checked if `#sha256=DIGITS` follows |
+
+`Recognizer.from_pretrained` and `get_model` need no config where the file
+carries one, as those of training, of `tools/publish_model.py` and of
+`save_pretrained` do:
+
+<!-- needs: time -->
+```python
+import ca2st_mm
+
+recognizer = ca2st_mm.Recognizer.from_pretrained('work_dirs/cast/epoch_50.pth')
+recognizer.save_pretrained('cast-mine', licence='CC BY-NC 4.0')
+model = ca2st_mm.get_model('cast-mine')
+```
+
+## Loading is strict
+
+A checkpoint with missing or unexpected tensors, other shapes, NaN or infinite
+values is an error everywhere. To fine-tune from a model with another head, say
+so in the config; what fits is loaded and the rest is listed in the log:
+
+```python
+load_from = 'cast_vit-base_k400'
+load_strict = False
+```
+
+All numbers below are those **of the authors**; we have not measured any.
 """
 
 

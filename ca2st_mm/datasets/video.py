@@ -404,7 +404,9 @@ class PyAVReader(VideoReader):
         for packet in self._container.demux(self._stream):
             if not packet.size or (is_vp8 and not memoryview(packet)[0] & 16):
                 continue  # the end, or a VP8 frame that is never shown
-            if packet.pts is None or packet.is_discard or packet.is_corrupt:
+            if packet.is_corrupt:
+                raise MediaError('video', self.path, 'it is cut off')
+            if packet.pts is None or packet.is_discard:
                 return None
             if not keys and not packet.is_keyframe:
                 if not jumped:

@@ -205,7 +205,7 @@ def test_painted_frames_keep_their_time_and_audio(sources, tmp_path):
 def test_all_or_nothing(sources, tmp_path, monkeypatch):
     source, span = sources('h264_b2_g12.mp4')
     broken, target = str(tmp_path / 'broken.mp4'), tmp_path / 'out' / 'a.mp4'
-    odd_media.truncated(broken)
+    odd_media.truncated_pictures(broken)
     with pytest.raises(MediaError, match='broken.mp4'):
         encode(broken, str(target), Encoding())
     with pytest.raises(KeyboardInterrupt):

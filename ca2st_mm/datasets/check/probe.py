@@ -14,7 +14,7 @@ import numpy as np
 
 from ..audio import read_audio
 from ..containers import choose_stream, decoder_errors, open_container, probe
-from ..faults import MediaError
+from ..faults import MediaError, SampleFault
 from ..video import PyAVReader, frames_in_span
 from .samples import Fault, Sample
 
@@ -165,7 +165,7 @@ def probe_sample(sample: Sample, limits: Limits) -> Probe:
     try:
         found, span = _probe_video(sample, limits, found)
         return _probe_audio(sample, limits, found, span)
-    except MediaError as error:
+    except SampleFault as error:
         found.faults.append(['unreadable', error.reason])
         return found
 

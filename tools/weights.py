@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     check.add_argument('names', nargs='*', metavar='NAME')
     where = commands.add_parser('path', help='print the path of a file')
     where.add_argument('name', metavar='NAME')
-    commands.add_parser('table', help='print docs/zoo.md')
+    commands.add_parser('table', help='print the tables of docs/zoo.md')
     return parser.parse_args(argv)
 
 

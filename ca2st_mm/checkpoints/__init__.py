@@ -1,10 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Pure conversions of checkpoints: a table, a function, a loud error."""
+"""Reading, converting and loading checkpoints; nothing is lost silently."""
 
-from .conversion import Conversion, RenameTable, Rule, Source
+from .conversion import Conversion, Source
 from .files import (
     CheckpointError,
-    Unwrapped,
     read_checkpoint,
     unwrap,
     write_checkpoint,
@@ -25,11 +24,8 @@ __all__ = [
     'Conversion',
     'Layout',
     'OURS',
-    'RenameTable',
-    'Rule',
     'SOURCES',
     'Source',
-    'Unwrapped',
     'detect_layout',
     'detect_source',
     'drop_audio_positions',

@@ -7,76 +7,6 @@ from .catalogue import Entry, Source, browser_url
 from .fetching import path
 
 UNITS = ('B', 'KB', 'MB', 'GB')
-INTRO = """\
-# Model zoo
-
-<!-- Made from the metafiles below configs/ by
-     `python tools/weights.py table > docs/zoo.md`; edit those. -->
-
-A config names weights as `zoo://NAME`. They are fetched before the run starts.
-
-<!-- needs: network -->
-```shell
-python tools/weights.py list            # names, sizes, licences
-python tools/weights.py get NAME        # fetch
-python tools/weights.py path NAME       # print the path of the file
-python tools/weights.py verify          # hash the files on this machine again
-python tools/weights.py check           # which sources answer today
-```
-
-Files of the Hugging Face Hub are in its own cache (`HF_HOME`, `HF_ENDPOINT`,
-`HF_TOKEN` and the other settings of `huggingface_hub` hold); all others are in
-`~/.cache/ca2st_mm/weights` (`CA2ST_MM_HOME` names another folder). Files on
-Google Drive need `pip install gdown`. `--offline` or `CA2ST_MM_OFFLINE=1` uses
-what is on this machine only: fetch elsewhere, and copy the file to
-`CA2ST_MM_HOME/NAME/FILE`.
-
-A file is used if it is a checkpoint and has the size and sha256 of the table
-below; a file that has not is fetched again. Where no sha256 is public, any
-checkpoint is taken.
-
-## Naming weights
-
-These forms are understood by `load_from`, the checkpoint of `tools/test.py`
-and all other tools, `init_cfg`, `load_weights`, `get_model(..., pretrained=)`
-and `Recognizer.from_pretrained`:
-
-| form | what it is |
-| --- | --- |
-| `NAME` or `zoo://NAME` | an entry of the table below |
-| `path/to/file.pth` | a checkpoint: safetensors, `torch.save`, TorchScript |
-| `path/to/model.safetensors.index.json` | a checkpoint in several parts |
-| `path/to/folder` | what `save_pretrained` or transformers wrote |
-| `owner/name@revision` | `model.safetensors` of a repository on the Hub |
-| `hf://owner/name@revision/file` | any file there |
-| `https://...` | any file, checked if `#sha256=DIGITS` follows |
-
-`Recognizer.from_pretrained` and `get_model` need no config where the file
-carries one, as those of training, of `tools/publish_model.py` and of
-`save_pretrained` do:
-
-<!-- needs: time -->
-```python
-import ca2st_mm
-
-recognizer = ca2st_mm.Recognizer.from_pretrained('work_dirs/cast/epoch_50.pth')
-recognizer.save_pretrained('cast-mine', licence='CC BY-NC 4.0')
-model = ca2st_mm.get_model('cast-mine')
-```
-
-## Loading is strict
-
-A checkpoint with missing or unexpected tensors, other shapes, NaN or infinite
-values is an error everywhere. To fine-tune from a model with another head, say
-so in the config; what fits is loaded and the rest is listed in the log:
-
-```python
-load_from = 'cast_vit-base_k400'
-load_strict = False
-```
-
-All numbers below are those **of the authors**; we have not measured any.
-"""
 
 
 def listing(found: Sequence[Entry]) -> str:
@@ -101,9 +31,8 @@ def listing(found: Sequence[Entry]) -> str:
 
 
 def document(found: Sequence[Entry]) -> str:
-    """Write ``docs/zoo.md``, ended by a line break."""
+    """Write the tables of ``docs/zoo.md``, ended by a line break."""
     parts = [
-        INTRO,
         '## Weights\n\n' + _overview([e for e in found if e.sources]),
         '## Configs without weights\n\nTrain them.\n\n'
         + _overview([e for e in found if not e.sources]),

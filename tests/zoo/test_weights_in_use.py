@@ -65,12 +65,20 @@ def test_the_tool_lists_fetches_and_checks(served, home, capsys):
     assert run_tool('weights.py', 'get', 'lime') == 2
 
 
-@pytest.mark.parametrize('command', [['list'], ['--help']])
-def test_the_tool_is_quick_and_imports_no_torch(command):
+@pytest.mark.parametrize(
+    'command',
+    [
+        ['weights.py', 'list'],
+        ['weights.py', '--help'],
+        ['convert_checkpoint.py', '--help'],
+        ['publish_model.py', '--help'],
+    ],
+)
+def test_the_tools_are_quick_and_import_no_torch(command):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     code = (
-        'import runpy, sys; sys.argv = ["weights.py", *sys.argv[1:]]\n'
-        'try: runpy.run_path("tools/weights.py", run_name="__main__")\n'
+        'import runpy, sys; sys.argv = sys.argv[1:]\n'
+        'try: runpy.run_path("tools/" + sys.argv[0], run_name="__main__")\n'
         'except SystemExit: pass\n'
         'assert "torch" not in sys.modules and "mmengine" not in sys.modules'
     )

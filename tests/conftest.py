@@ -20,7 +20,7 @@ def meta_device(monkeypatch):
     """Build on the meta device: shapes without numbers, at full size."""
     linspace = torch.linspace
 
-    # Rates of stochastic depth are numbers even there.
+    # Drop path rates are computed numbers even there.
     def linspace_on_cpu(*args, **kwargs):
         return linspace(*args, **{**kwargs, 'device': 'cpu'})
 

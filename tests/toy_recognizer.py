@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""A recognizer with random weights, and a few toy clips with sound."""
+"""A recognizer with random weights, and a few toy clips with audio."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Rate, decay and group of every parameter, as in the authors' training.
+"""Learning rate, decay and group of each parameter, as the authors train.
 
 The table is computed here from the authors' parameter names by the rules of
 their code (fact sheet, sections 5 and 7.1); ours comes from the configs.
@@ -48,9 +48,9 @@ def tables_of(cfg):
 
 
 WEIGHT_DECAY = 0.05
-# Base rate and layer decay: fact sheet, sections 7.2 and 7.3.
+# Base learning rate and layer decay: fact sheet, sections 7.2 and 7.3.
 OF_CAST, OF_CAVA = (1e-3, 0.75), (5e-4, 0.8)
-# Key list, config, its rate and decay; where these are our choice, too.
+# Key list, config, its learning rate and decay, also where our choice.
 CASES = [
     ('cast_single', 'cast/cast_k400', OF_CAST, None),
     ('cast_compo', 'cast/cast_ek100', OF_CAST, None),
@@ -64,7 +64,7 @@ CASES = [
 
 
 def reference_table(name, lr, layer_decay):
-    """Our name -> (rate, decay), from the authors' names and shapes."""
+    """Our name -> (learning rate, decay), from the authors' names."""
     path = REFERENCE / f'keys_{name}.json'
     if not path.is_file():
         pytest.skip(f'key lists of the reference models not at {REFERENCE}')

@@ -20,7 +20,7 @@ def test_cells_run_in_order(tmp_path, monkeypatch, capsys, fresh_scope):
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     inner = tmp_path / 'docs'
     inner.mkdir()
-    monkeypatch.chdir(inner)  # Jupyter starts beside the notebook
+    monkeypatch.chdir(inner)  # Jupyter starts next to the notebook
     code = [''.join(c['source']) for c in cells() if c['cell_type'] == 'code']
     assert len(code) > 5
     names = {}

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CAST, ViT-B/16: what is seen (CLIP) and how it moves (VideoMAE).
+"""CAST, ViT-B/16: appearance (CLIP) and motion (VideoMAE).
 
 One B-CA in every layer joins the two.  45 M of 217 M parameters are trained:
 adapters, links, final norms and head.
@@ -36,7 +36,7 @@ model = dict(
         links=[
             dict(
                 type='BottleneckCrossAttention',
-                # The axis along which each expert looks at the other.
+                # The axis along which each expert attends to the other.
                 axes=dict(spatial='time', temporal='space'),
                 ratio=0.5,
                 num_heads=12,

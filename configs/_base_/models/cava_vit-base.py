@@ -1,8 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CAVA, ViT-B/16: what is seen (CLIP) and what is heard (AST).
+"""CAVA, ViT-B/16: appearance (CLIP) and audio (AST).
 
-Both directions of B-CA look at all tokens of the other expert; clock times
-tell them what happened together.  44 M of 216 M parameters are trained.
+Both directions of B-CA attend to all tokens of the other expert; clock times
+align them.  44 M of 216 M parameters are trained.
 """
 
 model = dict(

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Three small experts for the toy world: 32 px, 16 frames, 1.3 s of sound."""
+"""Three small experts for the toy data: 32 px, 16 frames, 1.3 s of audio."""
 
 embed_dims = 64
 arch = dict(

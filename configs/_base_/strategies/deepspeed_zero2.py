@@ -1,12 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Gradients and optimizer sharded by DeepSpeed (ZeRO 2), half precision.
 
-Not run here on GPUs or in half precision; on the CPU in float32 it trains the
-losses of the plain runner.  DeepSpeed is not among our pins: 0.16.9 works with
+Not run here on GPUs or in half precision; on the CPU in float32 the losses are
+those of the plain runner.  DeepSpeed is not among our pins: 0.16.9 works with
 this MMEngine, 0.19.8 does not (``pip install deepspeed==0.16.9``).
-Name this file in ``_base_`` beside a config.  DeepSpeed accumulates by itself,
-so the config moves its number here; schedule and scaling of the rate ask
-DeepSpeed's engine for it::
+
+Name this file in ``_base_`` next to a config.  DeepSpeed accumulates gradients
+itself, so the number of accumulated batches is set here; the schedule and
+LinearScalingHook read it from DeepSpeed's engine::
 
     strategy = dict(gradient_accumulation_steps=4)
     optim_wrapper = dict(
@@ -17,7 +18,7 @@ DeepSpeed's engine for it::
         paramwise_cfg=dict(layer_decay=0.75),
     )
 
-The scale of the loss is that of the authors.
+The loss scale is that of the authors.
 """
 
 runner_type = 'FlexibleRunner'

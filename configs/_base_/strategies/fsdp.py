@@ -2,8 +2,8 @@
 """Shard weights, gradients and optimizer over the GPUs with PyTorch's FSDP.
 
 Not run here: no machine with several GPUs has been tried.  Name this file in
-``_base_`` beside a config and start with ``tools/dist_train.sh``.  Each half
-of an expert's layer is a unit; links stay together with the rest, because
+``_base_`` next to a config and start with ``tools/dist_train.sh``.  Each
+attention or feed-forward block is a unit; links stay with the rest, because
 they may share their bottlenecks.
 """
 
@@ -13,8 +13,8 @@ strategy = dict(
     model_wrapper=dict(
         type='MMFullyShardedDataParallel',
         auto_wrap_policy='wrap_blocks',
-        # Trained adapters and frozen weights stand in one half, and the
-        # optimizer tells parameters by their names.
+        # A unit has trained adapters and frozen weights, and the optimizer
+        # tells parameters by their names.
         use_orig_params=True,
         mixed_precision=dict(
             param_dtype='bfloat16',

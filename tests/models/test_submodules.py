@@ -1,0 +1,213 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Every module is called: hooks, LoRA, pruning and torch.func work."""
+
+import copy
+
+import pytest
+import tiny_models as tiny
+import torch
+from torch import nn
+from torch.func import functional_call, grad
+from torch.nn.utils import prune
+
+from ca2st_mm.structures import as_streams
+
+# Containers call nothing, and an expert is run layer by layer.
+NEVER_CALLED = (nn.ModuleList, nn.ModuleDict)
+TIMED = dict(position=['learned_space_time', 'timestamp'])
+CA2ST = dict(
+    tiny.CA2ST,
+    links=[
+        tiny.SPACE_TIME,
+        dict(tiny.SPACE_AUDIO, **TIMED),
+        dict(tiny.TIME_AUDIO, **TIMED),
+    ],
+    time_encoders=dict(imgs=dict(embed_dims=8), audios=dict(embed_dims=8)),
+)
+WRAPPED = dict(
+    tiny.CAST, experts=dict(spatial=tiny.MMPRETRAIN, temporal=tiny.MMACTION)
+)
+CAVA = dict(
+    tiny.CA2ST,
+    experts=dict(spatial=tiny.CLIP, audio=tiny.AST),
+    inputs=dict(spatial='imgs', audio='audios'),
+    links=[dict(tiny.SPACE_AUDIO, **TIMED)],
+    time_encoders=CA2ST['time_encoders'],
+)
+BACKBONES = dict(ca2st=CA2ST, cava=CAVA, wrapped=WRAPPED)
+DIMS = dict.fromkeys(('spatial', 'temporal', 'audio'), tiny.DIMS)
+INPUTS = {
+    name: stream.map(lambda part: part[:, None])
+    for name, stream in as_streams(
+        {**tiny.streams(), **tiny.times()}
+    ).items()
+}
+LABELS = [0, 1, 2]
+
+
+def recognizer(name='ca2st', verbs=False, **changes):
+    backbone = dict(BACKBONES[name], **changes)
+    dims = {n: DIMS[n] for n in backbone['experts']}
+    head = dict(type='FusionHead', num_classes=4, in_channels=dims)
+    if verbs:
+        head = dict(
+            type='VerbNounHead',
+            num_verbs=4,
+            num_nouns=4,
+            fusions=dict(
+                verb=dict(in_channels=dims), noun=dict(in_channels=dims)
+            ),
+        )
+    cfg = dict(type='MultiExpertRecognizer', backbone=backbone, cls_head=head)
+    return tiny.randomize(tiny.build(cfg))
+
+
+def loss_of(model, verbs=False):
+    labels = [torch.tensor([k, k]) if verbs else k for k in LABELS]
+    losses = model(INPUTS, tiny.samples(labels), mode='loss')
+    return sum(v for k, v in losses.items() if k.startswith('loss'))
+
+
+def parts_of(model):
+    """Modules below experts, links, time encoders and the head, by name."""
+    experts = {f'backbone.experts.{n}' for n in model.backbone.experts}
+    # What is wrapped stays whole; its blocks are called part by part.
+    foreign = [f'{name}.backbone' for name in experts]
+    foreign += [f'{name}.backbone' for name in foreign]
+    for name, module in model.named_modules():
+        inside = name.startswith(('backbone.', 'cls_head')) and name.count('.')
+        wrapped = name in foreign or type(module).__module__.startswith('mm')
+        if (
+            inside
+            and name not in experts
+            and not isinstance(module, NEVER_CALLED)
+            and not (wrapped and not module._parameters)
+            and not type(module).__name__.endswith('Loss')
+        ):
+            yield name, module
+
+
+@pytest.mark.parametrize('activations', ['store', 'recompute'])
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('verbs', [True, False])
+def test_a_hook_fires_on_every_submodule(name, verbs, training, activations):
+    model = recognizer(name, verbs, activations=activations).train(training)
+    called = set()
+    expected = dict(parts_of(model))
+    for path, module in expected.items():
+        module.register_forward_hook(
+            lambda *_, path=path: called.add(path)
+        )
+    with torch.set_grad_enabled(training):
+        loss_of(model, verbs)
+    with_parameters = {n for n, m in expected.items() if m._parameters}
+    assert with_parameters and with_parameters <= called
+    assert set(expected) == called
+
+
+def lora_of(model):
+    peft = pytest.importorskip('peft')
+    layers = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and 'time_encoders' not in name
+        and 'fc_cls' not in name
+    ]
+    config = peft.LoraConfig(r=2, target_modules=layers)
+    return peft.get_peft_model(model, config)
+
+
+@pytest.mark.parametrize('activations', ['store', 'recompute'])
+def test_lora_trains_everywhere_and_merges(activations):
+    model = recognizer(activations=activations)
+    before = model(INPUTS, mode='tensor', stage='head')
+    tuned = lora_of(copy.deepcopy(model))
+    kinds = ('qkv', 'proj', 'fc1', 'fc2', 'down', 'up', 'q', 'kv')
+    found = {n.split('.')[-3] for n, _ in tuned.named_parameters() if 'lora_A' in n}
+    assert found >= set(kinds)
+    torch.testing.assert_close(
+        tuned.base_model.model(INPUTS, mode='tensor', stage='head'), before
+    )
+    tuned.train()
+    optimizer = torch.optim.SGD(
+        [p for p in tuned.parameters() if p.requires_grad], lr=0.05
+    )
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss_of(tuned.base_model.model).backward()
+        optimizer.step()
+    # B starts at zero, so that A has a gradient in the second step only.
+    pruned = no_effect(model)
+    for path, parameter in tuned.named_parameters():
+        if 'lora_' in path and not any(part in path for part in pruned):
+            assert parameter.grad.abs().sum() > 0, path
+    tuned.eval()
+    with torch.no_grad():
+        trained = tuned.base_model.model(INPUTS, mode='tensor', stage='head')
+        merged = tuned.merge_and_unload().eval()
+        found = merged(INPUTS, mode='tensor', stage='head')
+    assert tiny.difference(trained, before) > 1e-3
+    torch.testing.assert_close(found, trained, atol=1e-4, rtol=1e-4)
+
+
+def no_effect(model):
+    """Directions of links in the last layer that no feature can see."""
+    names = []
+    last = tiny.DEPTH - 1
+    for key, side in (('spatial_audio', 'b_from_a'), ('temporal_audio', 'a_from_b')):
+        names.append(f'links.{last}.{key}.{side}')
+    names = [f'links.{last}.spatial_audio.a_from_b', f'links.{last}.temporal_audio.b_from_a']
+    return names
+
+
+def test_evaluation_and_training_agree_with_lora():
+    model = lora_of(recognizer())
+    for path, parameter in model.named_parameters():
+        if 'lora_' in path:
+            nn.init.normal_(parameter, std=0.1)
+    model.eval()
+    model = model.base_model.model
+    with torch.no_grad():
+        expected = model(INPUTS, mode='tensor', stage='head')
+    found = model(INPUTS, mode='tensor', stage='head')
+    torch.testing.assert_close(found, expected)
+
+
+def test_pruning_trains_two_steps():
+    model = recognizer().train()
+    pruned = [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.weight.requires_grad
+    ]
+    for _, module in pruned:
+        prune.l1_unstructured(module, 'weight', amount=0.3)
+    optimizer = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad], lr=1e-3
+    )
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+    for _, module in pruned:
+        assert (module.weight == 0).float().mean() > 0.25
+        prune.remove(module, 'weight')
+
+
+def test_functional_call_and_grad_equal_backward():
+    model = recognizer()
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+
+    def loss(parameters):
+        logits = functional_call(
+            model, parameters, (INPUTS,), dict(mode='tensor', stage='head')
+        )
+        return logits.square().sum()
+
+    detached = {n: p.detach() for n, p in trained.items()}
+    found = grad(loss)(detached)
+    loss(trained).backward()
+    for name, parameter in trained.items():
+        torch.testing.assert_close(found[name], parameter.grad, msg=name)

@@ -138,16 +138,20 @@ class GoldenCase:
         if spec.get('time_encoding'):
             position.append('timestamp')
         audio = dict(b_ca, position=position)
-        space_time = dict(b_ca, axes=dict(spatial='time', temporal='space'))
+        space_time = dict(
+            b_ca, between=('spatial', 'temporal'), axes=('time', 'space')
+        )
         if self.family == 'cast':
             return [space_time]
         if self.family == 'cava':
-            return [dict(audio, axes=dict(spatial='all', audio='all'))]
+            return [
+                dict(audio, between=('spatial', 'audio'), axes=('all', 'all'))
+            ]
         audio['start_layer'] = start['audio pairs from layer']
         return [
             space_time,
-            dict(audio, axes=dict(spatial='all', audio='all')),
-            dict(audio, axes=dict(temporal='all', audio='all')),
+            dict(audio, between=('spatial', 'audio'), axes=('all', 'all')),
+            dict(audio, between=('temporal', 'audio'), axes=('all', 'all')),
         ]
 
     def backbone(self):

@@ -9,7 +9,7 @@ plain values and ``dict(...)`` is accepted.
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -51,23 +51,7 @@ def stored_config(stored: Mapping[str, Any], name: str) -> Config:
             f'{name!r} is a model that needs the modules {missing}; import '
             'them first'
         )
-    _restore_link_order(values, stored.get('state_dict') or {})
     return Config(values)
-
-
-def _restore_link_order(values: dict[str, Any], keys: Iterable[str]) -> None:
-    """Order the ends of each link as the weights have them.
-
-    MMEngine sorts the keys of the dicts that it stores, but the order of
-    ``axes`` names a link and its sides.
-    """
-    backbone = (values.get('model') or {}).get('backbone') or {}
-    names = {part for key in keys for part in key.split('.')}
-    for link in backbone.get('links') or ():
-        axes = link.get('axes')
-        ends = list(axes) if isinstance(axes, Mapping) else []
-        if '_'.join(reversed(ends)) in names:
-            link['axes'] = {end: axes[end] for end in reversed(ends)}
 
 
 def _read(text: str) -> dict[str, Any]:

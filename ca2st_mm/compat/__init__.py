@@ -16,7 +16,6 @@ from .mmaction_import import (
 from .running import (
     accept_bfloat16_scores,
     distribute_on_cpu,
-    keep_order_of_configs,
     restore_numpy_names,
     silence_known_warnings,
     take_shared_parameters_once,
@@ -32,7 +31,6 @@ FIXES = (
     load_urls_safely,
     distribute_on_cpu,
     accept_bfloat16_scores,
-    keep_order_of_configs,
     take_shared_parameters_once,
 )
 

@@ -131,19 +131,3 @@ def take_shared_parameters_once() -> None:
 
     call.patched_by = 'ca2st_mm'
     DefaultOptimWrapperConstructor.__call__ = call
-
-
-def keep_order_of_configs() -> None:
-    """Write the keys of a config in the order in which it holds them.
-
-    Fault: ``Config.pretty_text`` of MMEngine 0.10.7, which writes the config
-    in ``work_dirs`` and in checkpoints, sorts the keys of every dict.  Where
-    order has a meaning, as in ``axes`` of a link, the written config is of
-    another model than the one that was trained.
-    """
-    from mmengine.config import Config, config
-
-    text = Config(dict(b=1, a=2)).pretty_text
-    if text.index('b') > text.index('a'):
-        # The function sorts in one place and by this name.
-        config.sorted = lambda items, key: list(items)

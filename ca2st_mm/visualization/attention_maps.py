@@ -36,7 +36,7 @@ class AttentionMap:
             Tk), (Tq, Nq, Nk) or (1, Tq * Nq, Tk * Nk).  In self-attention the
             prefix tokens come before the N patches of every step.
 
-    >>> spec = TokenSpec(embed_dims=8, num_steps=2, num_positions=3)
+    >>> spec = TokenSpec(embed_dims=8, num_steps=2, num_patches=3)
     >>> uniform = torch.full((2, 3, 3), 1 / 3)
     >>> AttentionMap(0, 'a', 'a', 'space', spec, spec, uniform).heat()
     tensor([[1., 1., 1.],
@@ -62,7 +62,7 @@ class AttentionMap:
     def prefix(self) -> int:
         """Prefix tokens that take part; links leave them out."""
         own = self.query == self.key
-        return self.query_spec.num_extra_tokens if own else 0
+        return self.query_spec.num_prefix_tokens if own else 0
 
     def heat(
         self,
@@ -90,11 +90,11 @@ class AttentionMap:
         if steps is None and patches is None and prefix:
             places = list(range(prefix))
         elif patches is None:
-            places = list(range(prefix, prefix + spec.num_positions))
+            places = list(range(prefix, prefix + spec.num_patches))
         else:
             places = [prefix + patch for patch in patches]
         steps = list(range(spec.num_steps) if steps is None else steps)
-        shape = self.key_spec.num_steps, prefix + self.key_spec.num_positions
+        shape = self.key_spec.num_steps, prefix + self.key_spec.num_patches
         uniform = self.weights * self.weights.shape[-1]
         heat = torch.zeros(shape)
         if self.axis == 'time':  # every patch keeps its own

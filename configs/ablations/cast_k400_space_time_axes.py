@@ -7,7 +7,5 @@ accuracy against time and space, and is slower.
 
 _base_ = '../cast/cast_k400.py'
 
-link = dict(
-    _base_.model.backbone.links[0], axes=dict(spatial='all', temporal='all')
-)
+link = dict(_base_.model.backbone.links[0], axes=('all', 'all'))
 model = dict(backbone=dict(links=[link]))

@@ -25,9 +25,11 @@ model = dict(
             audios=dict(embed_dims=_base_.embed_dims // 2),
         ),
         links=[
-            dict(b_ca, axes=dict(spatial='time', temporal='space')),
-            dict(by_time, axes=dict(spatial='all', audio='all')),
-            dict(by_time, axes=dict(temporal='all', audio='all')),
+            dict(
+                b_ca, between=('spatial', 'temporal'), axes=('time', 'space')
+            ),
+            dict(by_time, between=('spatial', 'audio'), axes=('all', 'all')),
+            dict(by_time, between=('temporal', 'audio'), axes=('all', 'all')),
         ],
     ),
     cls_head=dict(

@@ -19,7 +19,8 @@ model = dict(
         links=[
             dict(
                 type='BottleneckCrossAttention',
-                axes=dict(spatial='time', temporal='space'),
+                between=('spatial', 'temporal'),
+                axes=('time', 'space'),
                 num_heads=4,
             ),
         ],

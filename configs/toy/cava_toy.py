@@ -23,7 +23,8 @@ model = dict(
         links=[
             dict(
                 type='BottleneckCrossAttention',
-                axes=dict(spatial='all', audio='all'),
+                between=('spatial', 'audio'),
+                axes=('all', 'all'),
                 num_heads=4,
                 position='timestamp',
             ),

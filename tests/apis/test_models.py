@@ -23,7 +23,8 @@ SMALL = dict(
         links=[
             dict(
                 type='BottleneckCrossAttention',
-                axes=dict(spatial='time', temporal='space'),
+                between=('spatial', 'temporal'),
+                axes=('time', 'space'),
                 num_heads=2,
             )
         ],

@@ -63,15 +63,3 @@ def test_modules_that_it_needs_are_named():
     text = "custom_imports = dict(imports=['ca2st_mm', 'pose_expert'])"
     with pytest.raises(ValueError, match=r"needs the modules \['pose_exp"):
         read(text)
-
-
-def test_weights_tell_the_order_of_a_links_ends():
-    text = (
-        "model = dict(backbone=dict(links=[dict(axes=dict(audio='all', "
-        "spatial='time'))]))"
-    )
-    key = 'backbone.links.0.spatial_audio.norm_a.weight'
-    [link] = read(text, state_dict={key: None}).model.backbone.links
-    assert list(link.axes.items()) == [('spatial', 'time'), ('audio', 'all')]
-    [link] = read(text).model.backbone.links
-    assert list(link.axes) == ['audio', 'spatial']

@@ -105,7 +105,7 @@ def without_effect(cfg):
     links = cfg['backbone'].get('links')
     if not links:
         return []
-    names = tuple('_'.join(link['axes']) for link in links)
+    names = tuple('_'.join(link['between']) for link in links)
     parts = WITHOUT_EFFECT[names]
     if cfg['backbone'].get('exchange') == 'additive':
         parts = WITHOUT_EFFECT_ADDITIVE

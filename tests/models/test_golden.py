@@ -160,7 +160,7 @@ def test_correct_audio_clock_is_not_the_reference():
 def test_wrong_axis_does_not_load():
     case = GoldenCase('cast_tiny_single')
     cfg = case.backbone()
-    cfg['links'][0]['axes'] = dict(spatial='space', temporal='time')
+    cfg['links'][0]['axes'] = ('space', 'time')
     case.backbone = lambda: cfg
     with pytest.raises(RuntimeError, match='_table'):
         case.model()

@@ -60,9 +60,11 @@ EXPERTS = {
 }
 
 B_CA = dict(type='BottleneckCrossAttention', num_heads=HEADS)
-SPACE_TIME = dict(B_CA, axes=dict(spatial='time', temporal='space'))
-SPACE_AUDIO = dict(B_CA, axes=dict(spatial='all', audio='all'))
-TIME_AUDIO = dict(B_CA, axes=dict(temporal='all', audio='all'))
+SPACE_TIME = dict(
+    B_CA, between=('spatial', 'temporal'), axes=('time', 'space')
+)
+SPACE_AUDIO = dict(B_CA, between=('spatial', 'audio'), axes=('all', 'all'))
+TIME_AUDIO = dict(B_CA, between=('temporal', 'audio'), axes=('all', 'all'))
 CAST = dict(
     type='MultiExpertBackbone',
     experts=dict(spatial=CLIP, temporal=VIDEOMAE),

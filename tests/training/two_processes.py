@@ -42,7 +42,7 @@ from ca2st_mm.engine.launch import leave_process_group  # noqa: E402
 from ca2st_mm.models.data_preprocessors import (  # noqa: E402
     MultiStreamBlending,
 )
-from ca2st_mm.models.layers.drop_path import DropPath  # noqa: E402
+from ca2st_mm.models.layers.transformer import DropPath  # noqa: E402
 
 RANK = int(os.environ.get('RANK', 0))
 WORLD = int(os.environ.get('WORLD_SIZE', 1))

@@ -192,9 +192,9 @@ def test_all_attention_of_a_clip_is_read(recognizer, toy):
         assert [one.layer for one in maps] == list(range(late, 3))
         for one in maps:
             spec = one.key_spec
-            assert one.heat().shape == (spec.num_steps, spec.num_positions)
+            assert one.heat().shape == (spec.num_steps, spec.num_patches)
             grid = found.grids[one.key]
-            assert grid.rows * grid.columns == spec.num_positions
+            assert grid.rows * grid.columns == spec.num_patches
             sums = one.weights.sum(-1)
             assert torch.allclose(sums, torch.ones(()), atol=1e-5)
     assert torch.equal(recognizer.logits([sample])['label'], before)

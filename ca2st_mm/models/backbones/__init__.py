@@ -4,7 +4,7 @@ from .clip import CLIPExpert
 from .expert import Expert, TransformerExpert
 from .multi_expert import MultiExpertBackbone
 from .videomae import VideoMAEExpert
-from .vit_wrappers import MMActionViTExpert, MMPretrainViTExpert
+from .wrapped_vit import MMActionViTExpert, MMPretrainViTExpert
 
 __all__ = [
     'ASTExpert',

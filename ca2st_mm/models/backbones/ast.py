@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
 
-from ..layers.audio_clock import CLOCKS, token_spans
-from ..layers.position import SPECTROGRAM_FITS
+from ..layers.position import resize_grid
 from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import LayerOptions
 from .expert import TransformerExpert, select_arch
@@ -35,6 +34,80 @@ ARCHS = dict(
         pretrained_mels=128,
     ),
 )
+
+
+def binned_clock(num_rows: int, num_columns: int, num_bins: int) -> Tensor:
+    """Bin of each patch, (num_rows * num_columns,): that of its column.
+
+    Patches are frequency-major, f * columns + c.  The window is cut into
+    equal bins, and a column belongs to the bin in which it starts.
+    """
+    columns = torch.arange(num_columns) * num_bins // num_columns
+    return columns.repeat(num_rows)
+
+
+def transposed_clock(num_rows: int, num_columns: int, num_bins: int) -> Tensor:
+    """The authors' bins: laid out time-major on frequency-major patches.
+
+    Patch n takes the bin of column n // rows, so the code follows frequency
+    more than time.  Released CAVA and CA2ST checkpoints were trained so.
+    """
+    run = num_columns // num_bins + 1
+    return (torch.arange(num_columns) // run).repeat_interleave(num_rows)
+
+
+CLOCKS = {'binned': binned_clock, 'transposed': transposed_clock}
+
+
+def _crop(grid: Tensor, size: int, dim: int) -> Tensor:
+    start = grid.shape[dim] // 2 - size // 2
+    return grid.narrow(dim, start, size)
+
+
+def fit_spectrogram_positions(
+    table: Tensor, new: tuple[int, int], old: tuple[int, int]
+) -> Tensor:
+    """Fit AST's position grid (frequency, time) to another spectrogram.
+
+    A smaller side is cut from the middle, so that the spacing learned in
+    pre-training is kept; a larger one is stretched bilinearly.
+
+    Args:
+        table: (old[0] * old[1], C), frequency-major.
+        new: Frequency and time steps wanted.
+        old: Frequency and time steps of the table.
+
+    Returns:
+        (new[0] * new[1], C).
+    """
+    grid = table.reshape(*old, -1)
+    for dim in (0, 1):
+        if new[dim] < old[dim]:
+            grid = _crop(grid, new[dim], dim)
+    kept = (grid.shape[0], grid.shape[1])
+    return resize_grid(grid.flatten(0, 1), new, kept, 'bilinear')
+
+
+def squeeze_spectrogram_positions(
+    table: Tensor, new: tuple[int, int], old: tuple[int, int]
+) -> Tensor:
+    """The authors' variant of :func:`fit_spectrogram_positions`.
+
+    Where time is not shortened, the reference squeezes the frequency axis to
+    two thirds (12 to 8 rows) and stretches it back, which blurs the table.
+    Only an exact retraining of the authors' long-spectrogram models needs it.
+    """
+    if new[1] < old[1]:
+        return fit_spectrogram_positions(table, new, old)
+    squeezed = (old[0] * 2 // 3, new[1])
+    table = resize_grid(table, squeezed, old, 'bilinear')
+    return resize_grid(table, new, squeezed, 'bilinear')
+
+
+SPECTROGRAM_FITS = {
+    'crop': fit_spectrogram_positions,
+    'squeeze': squeeze_spectrogram_positions,
+}
 
 
 @MODELS.register_module()
@@ -182,5 +255,8 @@ class ASTExpert(TransformerExpert):
         return self.norm(tokens[:, 0, :2]).mean(dim=1)
 
     def token_times(self, times: Tensor) -> Tensor:
-        """Window (B, 2), start and end -> spans of tokens (B, 1, N, 2)."""
-        return token_spans(times, self.token_bins, self.num_time_bins)
+        """Window (B, 2), start and end -> spans of patches (B, 1, N, 2)."""
+        start, end = times[:, :1], times[:, 1:]  # (B, 1), seconds
+        length = (end - start) / self.num_time_bins
+        left = start + self.token_bins.to(times) * length  # (B, N)
+        return torch.stack((left, left + length), dim=-1)[:, None]

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What an expert is, and the transformer all three of ours are."""
+"""What an expert is, and the transformer that CLIP, VideoMAE and AST are."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -12,27 +12,32 @@ from ca2st_mm.checkpoints.delta import expect_fingerprint
 from ca2st_mm.checkpoints.loading import load_expert
 from ca2st_mm.structures import Stream
 
-from ..layers.attention import Attend, fused_attention
-from ..layers.drop_path import drop_path_rates
-from ..layers.freeze import freeze_parts
 from ..layers.tokens import TokenSpec
-from ..layers.transformer import ExpertLayer, LayerOptions
+from ..layers.transformer import (
+    Attend,
+    LayerOptions,
+    drop_path_rates,
+    expert_layer,
+    fused_attention,
+)
 
 
 class Expert(Protocol):
-    """A backbone that can stop between the two halves of every layer.
+    """A backbone that can stop between the two blocks of every layer.
 
     All tokens are (B, T, P + N, C) as ``token_spec`` says.  ``input_shape``
-    is that of one input of ``embed``, without the batch; export asks for it.
-    An expert whose ``pool`` reads the extra tokens only says
+    is that of one input of ``embed``, without the batch; export needs it.
+    An expert whose ``pool`` reads the prefix tokens only says
     ``pools_patches = False``; its last ``forward_ffn`` and ``pool`` then
-    get those alone.
+    get those alone.  One that has ``axis``, along which its self-attention
+    runs, is given ``attend``.
     """
 
     num_layers: int
     token_spec: TokenSpec
     input_shape: tuple[int, ...]
     pools_patches: bool
+    axis: str
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Raw inputs -> tokens that enter layer 0."""
@@ -40,14 +45,14 @@ class Expert(Protocol):
     def forward_attn(
         self, tokens: Tensor, layer: int, attend: Attend = fused_attention
     ) -> Tensor:
-        """First half of a layer; same shape.
+        """Attention block of a layer; same shape.
 
-        ``attend`` is given only if attention is asked for; an expert that
-        computes it in its own way ignores it.
+        ``attend`` mixes the values; an expert that computes its attention in
+        its own way ignores it.
         """
 
     def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
-        """Second half of a layer; same shape."""
+        """Feed-forward block of a layer; same shape."""
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Tokens that left the last layer -> feature (B, C)."""
@@ -55,7 +60,7 @@ class Expert(Protocol):
     def token_times(self, times: Tensor) -> Tensor:
         """Times of the input -> span of every token, (B, T, N or 1, 2).
 
-        Only links with the position 'timestamp' ask for it.
+        Called for streams with a time encoder only.
         """
 
 
@@ -133,7 +138,7 @@ def select_frames(expert: Any, inputs: Tensor) -> Tensor:
 
 
 class TransformerExpert(BaseModule):
-    """A pre-norm transformer whose layers can be walked in halves.
+    """A pre-norm transformer that can stop between its blocks.
 
     Subclasses build their embedding, then call :meth:`build_layers` and
     implement ``embed``, ``pool`` and ``token_times``.  Alone it is an ordinary
@@ -145,7 +150,7 @@ class TransformerExpert(BaseModule):
             Published weights of ``weights_model`` are converted on the way.
     """
 
-    # Whose published weights fit, as ``checkpoints.Source.model`` names it;
+    # Which published weights fit, as ``checkpoints.Source.model`` names it;
     # None takes the expert's own names only.
     weights_model: str | None = None
     pools_patches = True
@@ -168,7 +173,7 @@ class TransformerExpert(BaseModule):
         """Build the layers and the final norm."""
         self.num_layers, self.axis = num_layers, options.axis
         self.layers = nn.ModuleList(
-            ExpertLayer(options, attn_rate, ffn_rate)
+            expert_layer(options, attn_rate, ffn_rate)
             for attn_rate, ffn_rate in zip(
                 drop_path_rates(attn_drop_path_rate, num_layers),
                 drop_path_rates(ffn_drop_path_rate, num_layers),
@@ -182,9 +187,9 @@ class TransformerExpert(BaseModule):
         adapters = [
             parameter
             for layer in self.layers
-            for half in (layer.attention, layer.ffn)
-            if half.adapter is not None
-            for parameter in half.adapter.parameters()
+            for block in layer.values()
+            if block.adapter is not None
+            for parameter in block.adapter.parameters()
         ]
         parts = dict(
             layers=list(_without(self.layers.parameters(), adapters)),
@@ -196,8 +201,19 @@ class TransformerExpert(BaseModule):
         return parts
 
     def freeze(self, frozen_parts: Sequence[str]) -> None:
-        """Stop the gradient of whole parts; see :meth:`parts`."""
-        freeze_parts(self.parts(), frozen_parts)
+        """Stop the gradient of whole parts; see :meth:`parts`.
+
+        Raises:
+            ValueError: If a part does not exist.
+        """
+        parts = self.parts()
+        if unknown := set(frozen_parts) - set(parts):
+            raise ValueError(
+                f'frozen_parts may name {sorted(parts)}, got {sorted(unknown)}'
+            )
+        for name in frozen_parts:
+            for parameter in parts[name]:
+                parameter.requires_grad_(False)
         self.frozen_parts = tuple(frozen_parts)
 
     def init_weights(self) -> None:
@@ -225,12 +241,12 @@ class TransformerExpert(BaseModule):
     def forward_attn(
         self, tokens: Tensor, layer: int, attend: Attend = fused_attention
     ) -> Tensor:
-        """First half: self-attention; (B, T, P + N, C) -> same."""
-        return self.layers[layer].attention(tokens, attend)
+        """Attention block; (B, T, P + N, C) -> same."""
+        return self.layers[layer]['attention'](tokens, attend)
 
     def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
-        """Second half: feed-forward; (B, T, P + N, C) -> same."""
-        return self.layers[layer].ffn(tokens)
+        """Feed-forward block; (B, T, P + N, C) -> same."""
+        return self.layers[layer]['ffn'](tokens)
 
     def forward(self, inputs: Tensor | Stream) -> Tensor:
         """The expert alone: raw inputs -> feature (B, C)."""
@@ -240,7 +256,7 @@ class TransformerExpert(BaseModule):
         for layer in range(self.num_layers):
             tokens = self.forward_attn(tokens, layer)
             if layer == self.num_layers - 1 and not self.pools_patches:
-                tokens = tokens[:, :, : self.token_spec.num_extra_tokens]
+                tokens = tokens[:, :, : self.token_spec.num_prefix_tokens]
             tokens = self.forward_ffn(tokens, layer)
         return self.pool(tokens)
 

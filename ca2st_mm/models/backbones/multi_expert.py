@@ -1,33 +1,44 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The multi-expert backbone: any experts, any links between them, one loop."""
+"""The multi-expert backbone: any experts, any links between them, one loop.
 
-from collections.abc import Collection, Mapping, Sequence
+Read :meth:`MultiExpertBackbone.forward` first; what it calls stands below it
+in the order of the calls, and how links are built at the end.
+"""
+
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from mmengine.model import BaseModule, ModuleDict
-from torch import Tensor
+import torch
+from mmengine.model import BaseModule, ModuleDict, ModuleList
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ca2st_mm.registry import MODELS
 from ca2st_mm.structures import Stream, as_streams
 
-from ..layers.attention import KeepWeights
-from .exchange import EXCHANGES
-from .last_layer import NEEDED, LastLayer, keep_needed
-from .links import build_links
-from .memory import ACTIVATIONS, FROZEN_DTYPES, cast_frozen
-from .time_encoders import build_time_encoders
+from ..layers.fusion import at_least_one
+from ..layers.transformer import KeepWeights, drop_path_rates, fused_attention
+
+Tokens = dict[str, Tensor]  # (B, T, P + N, C) by expert
+FROZEN_DTYPES = {
+    'float32': torch.float32,
+    'bfloat16': torch.bfloat16,
+    'float16': torch.float16,
+}
 
 
 class AttentionWeights(NamedTuple):
     """Weights of one attention module.
 
     Attributes:
-        axis: Axis along which the query looks at the key: 'time' (the same
+        axis: Axis along which the query reads the context: 'time' (the same
             patch), 'space' (the same time step) or 'all'.
         weights: (B, sequences, L, M), float32; each row sums to one.  There
             is a sequence for each of the P + N tokens of a step ('time'),
-            for each of the T steps ('space'), or one ('all').
+            for each of the T steps ('space'), or one ('all').  Links read
+            patches only, N without P.
     """
 
     axis: str
@@ -40,7 +51,7 @@ class BackboneOutput(NamedTuple):
     Attributes:
         features: What it returns otherwise.
         tokens: (B, T, P + N, C) after a layer, by (expert, layer).
-        attention: By (query expert, key/value expert, layer); twice the same
+        attention: By (query expert, context expert, layer); twice the same
             expert is its self-attention.
     """
 
@@ -53,20 +64,22 @@ class BackboneOutput(NamedTuple):
 class MultiExpertBackbone(BaseModule):
     """Experts run layer by layer and exchange between the two blocks.
 
-    Which experts, which links, along which axis, from which layer and in
-    which order is data: with ``exchange='sequential'`` the order of ``links``
-    is the order of the updates (CA2ST, section 3).
+    Which experts, which links, along which axis, in which layers and in
+    which order is set in the config: with ``exchange='sequential'`` the order
+    of ``links`` is the order of the updates (CA2ST, section 3).  The order of
+    keys in a dict has no meaning.
 
     Args:
         experts: Config of each expert by name; see :class:`Expert`.
-        inputs: Key of the input each expert reads, by name of the expert.
-        links: Config of each link: ``type``, ``axes`` (for each of the two
-            experts by name, the axis along which it looks at the other),
-            optionally ``ratio`` (bottleneck width as a part of the first
-            expert's channels, 1/2 in the paper), ``start_layer``,
-            ``drop_path_rate`` (last layer; linear from 0), ``drop_path_unit``
-            by expert, and arguments of the link.
-        exchange: 'sequential' or 'additive' (mean of the updates).
+        inputs: Stream that each expert reads, by name of the expert.
+        links: Config of each link: ``type``, ``between`` (two experts),
+            ``axes`` (for each of the two in this order, the axis along which
+            it reads the other; None if it does not), optionally ``layers`` (a
+            list) or ``start_layer`` (and all after it; 0), ``drop_path_rate``
+            (of the last layer; linear from 0), ``drop_path_unit`` by expert,
+            and arguments of the link, such as ``ratio``.
+        exchange: 'sequential' (each link reads what the earlier ones wrote)
+            or 'additive' (all read the same; mean of the updates).
         share_bottlenecks: Whether all links of a layer share one bottleneck
             per expert.
         time_encoders: For each input stream, the width of its encoder
@@ -79,12 +92,36 @@ class MultiExpertBackbone(BaseModule):
             blocks and links and compute the rest again in the backward pass.
         frozen_dtype: 'float32', or with mixed precision its type, such as
             'bfloat16': how frozen weights of matrix products are kept.
+            ``torch.autocast`` casts the same weights in every forward pass,
+            so that only the memory changes.
         prune_last_layer: Whether the last layer leaves out what cannot reach
-            a feature. Switched off for counting the cost as papers do.
+            a feature. Switch it off to count the cost as papers do.
         init_cfg: Initialization of the whole backbone.
 
     Raises:
         ValueError: If the parts do not fit; the message names them.
+
+    Example:
+        >>> import torch
+        >>> from mmaction.registry import MODELS
+        >>> size = dict(embed_dims=16, num_layers=2, num_heads=2,
+        ...             feedforward_channels=32, patch_size=16)
+        >>> backbone = MODELS.build(dict(
+        ...     type='MultiExpertBackbone',
+        ...     experts=dict(
+        ...         spatial=dict(type='CLIPExpert', arch=size, img_size=32,
+        ...                      num_frames=2, frame_stride=2),
+        ...         temporal=dict(type='VideoMAEExpert', arch=size,
+        ...                       img_size=32, num_frames=4)),
+        ...     inputs=dict(spatial='imgs', temporal='imgs'),
+        ...     links=[dict(type='BottleneckCrossAttention', num_heads=2,
+        ...                 between=('spatial', 'temporal'),
+        ...                 axes=('time', 'space'))]))
+        >>> video = torch.randn(1, 3, 4, 32, 32)
+        >>> {k: tuple(v.shape) for k, v in backbone(video).items()}
+        {'spatial': (1, 16), 'temporal': (1, 16)}
+        >>> backbone(video, return_tokens=[0]).tokens['temporal', 0].shape
+        torch.Size([1, 2, 4, 16])
     """
 
     def __init__(
@@ -111,25 +148,42 @@ class MultiExpertBackbone(BaseModule):
                 f'inputs names {sorted(inputs)}, but the experts are '
                 f'{sorted(experts)}; give every expert its input'
             )
+        links = [_with_ends(link, experts) for link in links]
+        # Parameters, and so states of optimizers, follow this order: that of
+        # the links, then of the names, which no sorting of keys can change.
+        ends = [name for link in links for name in link['between']]
+        names = list(dict.fromkeys([*ends, *sorted(experts)]))
         self.experts = ModuleDict(
-            {name: MODELS.build(cfg) for name, cfg in experts.items()}
+            {name: MODELS.build(experts[name]) for name in names}
         )
-        cast_frozen(self.experts, frozen_dtype)
-        self.run = ACTIVATIONS[activations]
-        self.inputs = dict(inputs)
-        self.num_layers = _common_depth(self.experts)
-        self.exchange, self.needed = EXCHANGES[exchange], NEEDED[exchange]
-        self.prune_last_layer = prune_last_layer
-        self.missing_inputs = missing_inputs
-        self.links, self.pairs = build_links(
+        for module in self.experts.modules():
+            if isinstance(
+                module, (nn.Linear, nn.Conv2d, nn.Conv3d)
+            ) and not any(
+                parameter.requires_grad for parameter in module.parameters()
+            ):
+                module.to(FROZEN_DTYPES[frozen_dtype])
+        depths = {n: expert.num_layers for n, expert in self.experts.items()}
+        if len(set(depths.values())) != 1:
+            raise ValueError(
+                f'experts need equally many layers, got {depths}; a deeper '
+                'expert may present two blocks as one layer'
+            )
+        self.num_layers = depths[names[0]]
+        self.inputs = {name: inputs[name] for name in names}
+        self.links, self.pairs = _build_links(
             links,
             {name: e.token_spec for name, e in self.experts.items()},
             self.num_layers,
             share_bottlenecks,
         )
-        self.time_encoders, self.encoder_of = build_time_encoders(
-            time_encoders or {}, set(self.inputs.values())
+        self.time_encoders, self.encoder_of = _build_time_encoders(
+            time_encoders or {}, list(dict.fromkeys(self.inputs.values()))
         )
+        self.exchange = exchange
+        self.missing_inputs = missing_inputs
+        self.run = ACTIVATIONS[activations]
+        self.prune_last_layer = prune_last_layer
 
     def forward(
         self,
@@ -148,8 +202,8 @@ class MultiExpertBackbone(BaseModule):
         ``backbone(**streams, return_tokens=[11]).tokens['audio', 11]`` the
         tokens after a layer, and
         ``backbone(**streams, return_attention=True).attention`` all
-        attention.  Nothing of the model is changed by these arguments, so
-        threads may share it.
+        attention.  These arguments change nothing of the model, so threads
+        may share it.
 
         Args:
             imgs: Input stream 'imgs', as MMAction2 names it.
@@ -162,7 +216,7 @@ class MultiExpertBackbone(BaseModule):
                 attention in their own way (wrapped ViTs) have none.
             attention_head: The head whose attention is returned; None for
                 the mean over heads.
-            inputs: The other streams by key; as
+            inputs: The other streams by name; as
                 :class:`~ca2st_mm.structures.Stream` with their times
                 (seconds) and presence (B,), or their values alone.
 
@@ -181,117 +235,60 @@ class MultiExpertBackbone(BaseModule):
         names = self._active_experts(streams, experts)
         token_layers = self._layers(return_tokens)
         attention_layers = self._layers(return_attention)
-        all_tokens, kept = {}, {}
-        tokens = {
-            n: self.experts[n].embed(streams[self.inputs[n]].values)
-            for n in names
-        }
-        codes = self._time_codes(names, streams)
-        present = self._presence(names, streams)
+        kept: dict[tuple[str, str, int], KeepWeights] = {}
+
+        def attend(query: str, context: str, layer: int) -> Any:
+            if layer not in attention_layers:
+                return fused_attention
+            place = (query, context, layer)
+            return kept.setdefault(place, KeepWeights(attention_head))
+
+        times, present = self._time_codes(names, streams), {}
+        tokens, all_tokens = {}, {}
+        for name in names:
+            values, _, presence = streams[self.inputs[name]]
+            tokens[name] = self.experts[name].embed(values)
+            if presence is not None:
+                present[name] = presence.view(-1, 1, 1, 1)
         for layer in range(self.num_layers):
-            keeps = layer in attention_layers
-            is_last = layer == self.num_layers - 1
-            whole = not is_last or layer in token_layers | attention_layers
-            pairs = [
-                (key, a, b)
+            for name in names:
+                tokens[name] = self._attention_block(
+                    name, tokens[name], layer, attend(name, name, layer)
+                )
+            links = {
+                (a, b): self.links[layer][key]
                 for key, a, b in self.pairs[layer]
                 if a in tokens and b in tokens
-            ]
-            for name in names:
-                extra = []
-                if keeps:
-                    extra = [KeepWeights(attention_head)]
-                    kept[name, name, layer] = extra[0]
-                tokens[name] = self.run(
-                    self.experts[name].forward_attn,
-                    tokens[name],
-                    layer,
-                    *extra,
-                )
-            needs = None if whole else self._needed(pairs, names)
-            if needs is not None:
-                tokens = keep_needed(tokens, self.experts, needs.before)
-            links = []
-            for number, (key, a, b) in enumerate(pairs):
-                link, options = self.links[layer][key], {}
-                if needs is not None:
-                    options['patches'] = needs.updates[number]
-                if keeps:
-                    attend = (
-                        KeepWeights(attention_head),
-                        KeepWeights(attention_head),
+            }
+            whole = layer < self.num_layers - 1 or not self.prune_last_layer
+            whole |= layer in token_layers | attention_layers
+            pooled, read, updated = self._needed_patches(names, links, whole)
+            tokens = self._without_patches(tokens, read)
+            updates = {}
+            for (a, b), link in links.items():
+                options = {}
+                if hasattr(link, 'axes'):
+                    options['patches'] = updated[a, b]
+                    options['attend'] = (
+                        attend(a, b, layer),
+                        attend(b, a, layer),
                     )
-                    kept[a, b, layer], kept[b, a, layer] = attend
-                    options['attend'] = attend
-                links.append((a, b, partial(self.run, link, **options)))
-            tokens = self.exchange(tokens, links, codes, present)
-            if needs is not None:
-                tokens = keep_needed(tokens, self.experts, self._pooled(names))
+                updates[a, b] = partial(self.run, link, **options)
+            tokens = EXCHANGES[self.exchange](tokens, updates, times, present)
+            tokens = self._without_patches(tokens, pooled)
             for name in names:
                 tokens[name] = self.run(
                     self.experts[name].forward_ffn, tokens[name], layer
                 )
                 if layer in token_layers:
                     all_tokens[name, layer] = tokens[name]
-        features = {n: self.experts[n].pool(tokens[n]) for n in names}
+        features = {n: self.experts[n].pool(tokens[n]) for n in names}  # (B,C)
         for name, factor in present.items():
-            features[f'{name}_present'] = factor.flatten(1)
+            features[f'{name}_present'] = factor.flatten(1)  # (B, 1)
         if not (token_layers or attention_layers):
             return features
-        return BackboneOutput(
-            features, all_tokens, self._attention(kept, features)
-        )
-
-    def _layers(self, layers: Collection[int] | bool) -> set[int]:
-        if isinstance(layers, bool):
-            return set(range(self.num_layers)) if layers else set()
-        if wrong := [n for n in layers if not 0 <= n < self.num_layers]:
-            raise ValueError(
-                f'the model has the layers 0 to {self.num_layers - 1}, got '
-                f'{wrong}'
-            )
-        return set(layers)
-
-    def _pooled(self, names: Sequence[str]) -> dict[str, bool]:
-        """Whether an expert pools more than its prefix tokens."""
-        return {
-            n: getattr(self.experts[n], 'pools_patches', True) for n in names
-        }
-
-    def _needed(
-        self, pairs: Sequence[tuple[str, str, str]], names: Sequence[str]
-    ) -> LastLayer | None:
-        """What the features need of the last layer; None for everything."""
-        links = [self.links[-1][key] for key, _, _ in pairs]
-        # A link of somebody else's expects all patches.
-        prunable = all(getattr(link, 'prunable', False) for link in links)
-        if not (self.prune_last_layer and prunable):
-            return None
-        ends = [(a, b) for _, a, b in pairs]
-        return self.needed(ends, self._pooled(names))
-
-    def _attention(
-        self,
-        kept: dict[tuple[str, str, int], KeepWeights],
-        features: dict[str, Tensor],
-    ) -> dict[tuple[str, str, int], AttentionWeights]:
-        rows = len(next(iter(features.values())))
-        axes = {
-            (query, query, layer): getattr(expert, 'axis', None)
-            for query, expert in self.experts.items()
-            for layer in range(self.num_layers)
-        }
-        for layer, pairs in enumerate(self.pairs):
-            for key, a, b in pairs:
-                link = self.links[layer][key]
-                axes[a, b, layer], axes[b, a, layer] = link.axes
-        return {
-            place: AttentionWeights(
-                axes[place], keep.weights.unflatten(0, (rows, -1))
-            )
-            for place, keep in kept.items()
-            if keep.weights is not None
-        }
+        attention = self._attention(kept, len(features[names[0]]))
+        return BackboneOutput(features, all_tokens, attention)
 
     def _active_experts(
         self, streams: Mapping[str, Stream], chosen: Collection[str] | None
@@ -303,14 +300,10 @@ class MultiExpertBackbone(BaseModule):
                     f'there is no expert {sorted(unknown)}; the experts are '
                     f'{wanted}'
                 )
-            wanted = [name for name in wanted if name in set(chosen)]
+            wanted = [name for name in wanted if name in chosen]
         names = [n for n in wanted if self.inputs[n] in streams]
         if self.missing_inputs == 'raise' and len(names) < len(wanted):
-            missing = {
-                n: self.inputs[n]
-                for n in wanted
-                if self.inputs[n] not in streams
-            }
+            missing = {n: self.inputs[n] for n in wanted if n not in names}
             raise KeyError(
                 f'no input for the experts {missing} among '
                 f'{sorted(streams)}; pack it in the pipeline, or set '
@@ -320,47 +313,328 @@ class MultiExpertBackbone(BaseModule):
             raise KeyError(f'no expert has an input among {sorted(streams)}')
         return names
 
+    def _layers(self, layers: Collection[int] | bool) -> set[int]:
+        if isinstance(layers, bool):
+            return set(range(self.num_layers)) if layers else set()
+        if wrong := [n for n in layers if not 0 <= n < self.num_layers]:
+            raise ValueError(
+                f'the model has the layers 0 to {self.num_layers - 1}, got '
+                f'{wrong}'
+            )
+        return set(layers)
+
     def _time_codes(
         self, names: Sequence[str], streams: Mapping[str, Stream]
-    ) -> dict[str, Tensor]:
+    ) -> Tokens:
+        """Code of the clock time of every patch, (B, T, N or 1, width)."""
         codes = {}
         for name in names:
             stream = self.inputs[name]
             if stream not in self.encoder_of:
                 continue
-            if streams[stream].times is None:
+            times = streams[stream].times
+            if times is None:
                 raise KeyError(
                     f'time_encoders needs the times of the stream {stream!r}; '
                     'pack them in the pipeline (PackAudioVisual does, after '
                     'FrameTimes and LogMelSpectrogram)'
                 )
-            spans = self.experts[name].token_times(streams[stream].times)
-            encoder = self.time_encoders[self.encoder_of[stream]]
-            codes[name] = encoder(spans)
+            spans = self.experts[name].token_times(times)
+            codes[name] = self.time_encoders[self.encoder_of[stream]](spans)
         return codes
 
-    def _presence(
-        self, names: Sequence[str], streams: Mapping[str, Stream]
-    ) -> dict[str, Tensor]:
-        return {
-            name: streams[self.inputs[name]].present.view(-1, 1, 1, 1)
+    def _attention_block(
+        self, name: str, tokens: Tensor, layer: int, attend: Any
+    ) -> Tensor:
+        expert = self.experts[name]
+        options = [attend] if hasattr(expert, 'axis') else []
+        return self.run(expert.forward_attn, tokens, layer, *options)
+
+    def _needed_patches(
+        self,
+        names: Sequence[str],
+        links: Mapping[tuple[str, str], nn.Module],
+        whole: bool,
+    ) -> tuple[dict, dict, dict]:
+        """What a layer has to compute of the patches.
+
+        CLIP and AST pool their prefix tokens only, and these never read
+        through a link.  So in the last layer whole directions of links, and
+        what happens to those patches afterwards, reach no feature.
+
+        Args:
+            names: The experts that run.
+            links: The links of the layer, in their order.
+            whole: Whether all is needed, as in every layer but the last.
+
+        Returns:
+            By expert, whether its patches are needed after the links, and
+            before them; by link, for which of its two experts an update of
+            the patches is needed.
+        """
+        # A link of somebody else's expects all patches.
+        whole |= not all(hasattr(link, 'axes') for link in links.values())
+        pooled = {
+            name: whole or getattr(self.experts[name], 'pools_patches', True)
             for name in names
-            if streams[self.inputs[name]].present is not None
+        }
+        read, updated = dict(pooled), {}
+        for (a, b), link in reversed(links.items()):
+            # Sequential links read what the earlier ones wrote, additive
+            # ones what there was before.
+            later = read if self.exchange == 'sequential' else pooled
+            axis_a, axis_b = getattr(link, 'axes', ('all', 'all'))
+            to_a = later[a] and axis_a is not None
+            to_b = later[b] and axis_b is not None
+            updated[a, b] = (to_a, to_b)
+            read[a], read[b] = read[a] or to_b, read[b] or to_a
+        return pooled, read, updated
+
+    def _without_patches(
+        self, tokens: Tokens, needed: Mapping[str, bool]
+    ) -> Tokens:
+        """Cut off the patches, (B, T, P, C), where they are not needed."""
+        cut = dict(tokens)
+        for name, value in tokens.items():
+            if not needed[name]:
+                prefix = self.experts[name].token_spec.num_prefix_tokens
+                cut[name] = value[:, :, :prefix]
+        return cut
+
+    def _attention(
+        self, kept: Mapping[tuple[str, str, int], KeepWeights], rows: int
+    ) -> dict[tuple[str, str, int], AttentionWeights]:
+        axes = {
+            (name, name, layer): getattr(expert, 'axis', None)
+            for name, expert in self.experts.items()
+            for layer in range(self.num_layers)
+        }
+        for layer, pairs in enumerate(self.pairs):
+            for key, a, b in pairs:
+                both = getattr(self.links[layer][key], 'axes', (None, None))
+                axes[a, b, layer], axes[b, a, layer] = both
+        return {
+            place: AttentionWeights(
+                axes[place], keep.weights.unflatten(0, (rows, -1))
+            )
+            for place, keep in kept.items()
+            if keep.weights is not None
         }
 
 
-def _check_choice(name: str, value: str, choices: Any) -> None:
+def exchange_sequentially(
+    tokens: Tokens,
+    links: Mapping[tuple[str, str], Callable],
+    times: Tokens,
+    present: Tokens,
+) -> Tokens:
+    """Links run in their order; each reads what the earlier ones wrote.
+
+    Args:
+        tokens: (B, T, P + N, C) by expert; not changed.
+        links: By the two experts it joins.
+        times: Time codes by expert.
+        present: By expert, (B, 1, 1, 1), 0 for samples without its input.
+
+    Returns:
+        The tokens with all updates.
+    """
+    tokens = dict(tokens)
+    for (a, b), link in links.items():
+        updates = link(tokens[a], tokens[b], times.get(a), times.get(b))
+        for name, other, update in zip((a, b), (b, a), updates, strict=True):
+            if update is not None:
+                update = update * present.get(other, 1)
+                tokens[name] = _add(tokens[name], update)
+    return tokens
+
+
+def exchange_additively(
+    tokens: Tokens,
+    links: Mapping[tuple[str, str], Callable],
+    times: Tokens,
+    present: Tokens,
+) -> Tokens:
+    """All links read the same tokens; updates of an expert are averaged.
+
+    Arguments and result are those of :func:`exchange_sequentially`.
+    """
+    sums, counts = {}, {}
+    for (a, b), link in links.items():
+        updates = link(tokens[a], tokens[b], times.get(a), times.get(b))
+        for name, other, update in zip((a, b), (b, a), updates, strict=True):
+            if update is not None:
+                factor = present.get(other, 1)
+                sums[name] = sums.get(name, 0) + update * factor
+                counts[name] = counts.get(name, 0) + factor
+    return {
+        name: _add(value, sums[name] / at_least_one(counts[name]))
+        if name in sums
+        else value
+        for name, value in tokens.items()
+    }
+
+
+def _add(tokens: Tensor, update: Tensor) -> Tensor:
+    # An update of prefix tokens alone says that the patches are not needed.
+    return tokens[:, :, : update.shape[2]] + update
+
+
+EXCHANGES = {
+    'sequential': exchange_sequentially,
+    'additive': exchange_additively,
+}
+
+
+def store(part: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Run a part; autograd keeps its activations."""
+    return part(*args, **kwargs)
+
+
+def recompute(part: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Run a part and once more in the backward pass, keeping its inputs.
+
+    Random masks are drawn alike both times.
+    """
+    # The reentrant kind would lose the gradients of the first layer, whose
+    # tokens come from frozen embeddings and need none.
+    return checkpoint(part, *args, use_reentrant=False, **kwargs)
+
+
+ACTIVATIONS = {'store': store, 'recompute': recompute}
+
+
+def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         raise ValueError(
             f'{name} must be one of {sorted(choices)}, got {value!r}'
         )
 
 
-def _common_depth(experts: Mapping[str, Any]) -> int:
-    depths = {name: expert.num_layers for name, expert in experts.items()}
-    if len(set(depths.values())) != 1:
-        raise ValueError(
-            f'experts need equally many layers, got {depths}; a deeper expert '
-            'may present two blocks as one layer'
+def _with_ends(link: Mapping, experts: Collection[str]) -> dict:
+    """A link's config with ``between`` and ``axes`` as tuples."""
+    link = dict(link)
+    axes, between = link.get('axes', ()), link.get('between', ())
+    if isinstance(axes, Mapping):  # as in version 0.1
+        names = list(axes)
+        if not between and names == sorted(names) and [*link] == sorted(link):
+            raise ValueError(
+                f'a link between {names} has sorted keys, as a YAML file '
+                'that MMEngine writes, so that axes=dict(...) no longer '
+                'says which of its experts comes first; give '
+                f'between={tuple(names)} or the reverse, and axes as a tuple '
+                'in that order'
+            )
+        between = between or names
+        axes = [axes.get(name, 'no such expert') for name in between]
+        warnings.warn(
+            'axes=dict(...) of a link will not be taken after version 0.2; '
+            f'write between={tuple(between)}, axes={tuple(axes)}',
+            DeprecationWarning,
+            stacklevel=4,
         )
-    return next(iter(depths.values()))
+    if len(set(between)) != 2 or not set(between) <= set(experts):
+        raise ValueError(
+            f'between of a link names two of the experts {sorted(experts)}, '
+            f'got {list(between)}'
+        )
+    if isinstance(axes, str) or len(axes) != 2:
+        raise ValueError(
+            f'axes of the link between {list(between)} are two, one for each '
+            f'(None for one that does not read), got {axes!r}'
+        )
+    return dict(link, between=tuple(between), axes=tuple(axes))
+
+
+def _build_links(
+    cfgs: Sequence[dict],
+    specs: Mapping[str, Any],
+    num_layers: int,
+    share_bottlenecks: bool,
+) -> tuple[ModuleList, list[list[tuple[str, str, str]]]]:
+    """The links of all layers.
+
+    Args:
+        cfgs: Config of each link, of :func:`_with_ends`.
+        specs: ``TokenSpec`` of each expert by name.
+        num_layers: Layers of the experts.
+        share_bottlenecks: Whether the links of a layer share one bottleneck
+            per expert.
+
+    Returns:
+        For each layer the links by key, and in the order of ``cfgs``
+        (key, expert a, expert b).
+    """
+    links = ModuleList(ModuleDict() for _ in range(num_layers))
+    pairs: list[list[tuple[str, str, str]]] = [[] for _ in links]
+    shared: dict[tuple[int, str], nn.ModuleDict] = {}
+    for cfg in cfgs:
+        cfg = dict(cfg)
+        a, b = cfg.pop('between')
+        layers = _layers_of(cfg, f'{a}-{b}', num_layers)
+        rates = drop_path_rates(cfg.pop('drop_path_rate', 0.0), num_layers)
+        units = cfg.pop('drop_path_unit', {})
+        if not isinstance(units, Mapping) or not set(units) <= {a, b}:
+            raise ValueError(
+                'drop_path_unit of a link is a dict by expert, of '
+                f'{[a, b]}, got {units!r}'
+            )
+        cfg['specs'] = (specs[a], specs[b])
+        cfg['drop_path_units'] = tuple(units.get(n, 'sample') for n in (a, b))
+        key = f'{a}_{b}'
+        for layer in layers:
+            if key in links[layer]:
+                raise ValueError(
+                    f'two links join {a} and {b} in layer {layer}; keep one'
+                )
+            link_cfg = dict(cfg, drop_path_rate=rates[layer])
+            if share_bottlenecks:
+                link_cfg['bottlenecks'] = tuple(
+                    shared.get((layer, name)) for name in (a, b)
+                )
+            link = links[layer][key] = MODELS.build(link_cfg)
+            pairs[layer].append((key, a, b))
+            if share_bottlenecks:
+                shared[layer, a] = link.bottleneck_a
+                shared[layer, b] = link.bottleneck_b
+    return links, pairs
+
+
+def _layers_of(cfg: dict, name: str, num_layers: int) -> Sequence[int]:
+    """Take the layers of a link out of its config."""
+    start, layers = cfg.pop('start_layer', None), cfg.pop('layers', None)
+    if layers is None:
+        layers = range(0 if start is None else start, num_layers)
+    elif start is not None:
+        raise ValueError(
+            f'the link {name} has both layers and start_layer; keep one'
+        )
+    if not layers or not set(layers) <= set(range(num_layers)):
+        raise ValueError(
+            f'layers {list(layers)} (start_layer {start}) of the link {name} '
+            f'are not of the layers 0 to {num_layers - 1}'
+        )
+    return sorted(set(layers))
+
+
+def _build_time_encoders(
+    cfgs: Mapping[str, dict | str], streams: Sequence[str]
+) -> tuple[ModuleDict, dict[str, str]]:
+    """Encoders by the stream that owns one, and the owner of each stream."""
+    if unknown := set(cfgs) - set(streams):
+        raise ValueError(
+            f'time_encoders names {sorted(unknown)}, but the input streams '
+            f'are {sorted(streams)}'
+        )
+    owner, encoders = {}, ModuleDict()
+    for stream in [stream for stream in streams if stream in cfgs]:
+        cfg = cfgs[stream]
+        owner[stream] = cfg if isinstance(cfg, str) else stream
+        if not isinstance(cfg, str):
+            encoders[stream] = MODELS.build(dict(type='TimeEncoder') | cfg)
+    if dangling := set(owner.values()) - set(encoders):
+        raise ValueError(
+            f'time_encoders shares the encoder of {sorted(dangling)}, which '
+            'has none of its own'
+        )
+    return encoders, owner

@@ -82,10 +82,10 @@ class VideoMAEExpert(TransformerExpert):
         kernel = (tubelet, patch, patch)
         self.patch_embed = nn.Conv3d(3, dims, kernel, kernel)
         spec = self.token_spec
-        table = sinusoid_table(spec.num_steps * spec.num_positions, dims)
+        table = sinusoid_table(spec.num_steps * spec.num_patches, dims)
         self.register_buffer(
             'pos_embed',
-            table.reshape(1, spec.num_steps, spec.num_positions, dims),
+            table.reshape(1, spec.num_steps, spec.num_patches, dims),
             persistent=False,
         )
         options = LayerOptions(**arch, adapter_ratio=adapter_ratio)

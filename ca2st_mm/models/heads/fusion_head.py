@@ -8,10 +8,32 @@ from torch import Tensor
 from ca2st_mm.registry import MODELS
 
 from ..layers.fusion import ExpertFusion
-from ..layers.init import linear
-from .labels import check_hard_labels
+from ..layers.transformer import linear
 
 CROSS_ENTROPY = dict(type='CrossEntropyLoss', loss_weight=1.0)
+
+
+def check_hard_labels(labels: Tensor, num_classes: int, name: str) -> None:
+    """Refuse labels that are no class.
+
+    PyTorch ignores the label -100 without a word, and on a GPU any other
+    such label ends the process without naming it.
+
+    Args:
+        labels: Class indices, any shape.
+        num_classes: Number of classes of the head.
+        name: What is labelled, for the message.
+
+    Raises:
+        ValueError: Names the labels that are out of range.
+    """
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    if wrong.numel():
+        raise ValueError(
+            f'a {name} label lies in 0 to {num_classes - 1}, got '
+            f'{wrong.tolist()}; the head and the annotation file must have '
+            'the same classes'
+        )
 
 
 @MODELS.register_module()
@@ -19,8 +41,8 @@ class FusionHead(BaseHead):
     """Sum of one adapter per expert, then one linear classifier.
 
     Label smoothing, soft labels (mixup) and ``average_clips`` work as in
-    every MMAction2 head.  The released variants differ in the adapters only
-    (facts, section 3): CAST sums plain adapters; CAST of the later code base
+    every MMAction2 head.  The released variants differ in the adapters
+    only: CAST sums plain adapters; CAST of the later code base
     takes the mean of residual ones; CAVA sums residual ones; CA2ST's audio
     adapter uses QuickGELU and does not start at zero.
 
@@ -30,6 +52,8 @@ class FusionHead(BaseHead):
         adapters: Adapter config by expert; plain zero-initialised ones by
             default. See :class:`ExpertFusion`.
         reduction: 'sum' or 'mean' over the experts.
+        out_channels: Width of the fused feature; needed only if the experts
+            differ in width.
         loss_cls: Loss config.
         label_smooth_eps: Label smoothing, of hard and of soft labels.
         topk: Accuracies shown while training.
@@ -43,6 +67,7 @@ class FusionHead(BaseHead):
         in_channels: dict[str, int],
         adapters: dict[str, dict] | None = None,
         reduction: str = 'sum',
+        out_channels: int | None = None,
         loss_cls: dict = CROSS_ENTROPY,
         label_smooth_eps: float = 0.0,
         topk: int | tuple[int, ...] = (1, 5),
@@ -58,7 +83,9 @@ class FusionHead(BaseHead):
             average_clips=average_clips,
             init_cfg=init_cfg,
         )
-        self.fusion = ExpertFusion(in_channels, adapters, reduction)
+        self.fusion = ExpertFusion(
+            in_channels, adapters, reduction, out_channels
+        )
         self.fc_cls = linear(self.fusion.out_channels, num_classes)
 
     @property

@@ -13,9 +13,8 @@ from torch.nn import functional as F
 from ca2st_mm.registry import MODELS
 
 from ..layers.fusion import ExpertFusion
-from ..layers.init import linear
-from .fusion_head import CROSS_ENTROPY
-from .labels import check_hard_labels
+from ..layers.transformer import linear
+from .fusion_head import CROSS_ENTROPY, check_hard_labels
 
 TASKS = ('verb', 'noun')
 
@@ -24,10 +23,10 @@ TASKS = ('verb', 'noun')
 class VerbNounHead(BaseHead):
     """One classifier for verbs and one for nouns.
 
-    Which expert feeds which classifier is data: in CAST the temporal expert
-    says the verb and the spatial one the noun; in CAVA both classifiers read
-    one sum; in CA2ST the audio expert joins both (facts, section 3).  The
-    loss is the unweighted sum of both cross-entropies.
+    Which expert feeds which classifier is set in the config: in CAST the
+    temporal expert tells the verb and the spatial one the noun; in CAVA both
+    classifiers read one sum; in CA2ST the audio expert joins both.  The loss
+    is the unweighted sum of both cross-entropies.
 
     A hard label is ``[verb, noun]``; a soft one (mixup) the verb and the noun
     distribution joined to one vector.
@@ -78,7 +77,7 @@ class VerbNounHead(BaseHead):
             task: task if task in own else fusions[task] for task in TASKS
         }
         self.fusions = nn.ModuleDict(
-            {task: ExpertFusion(**cfg) for task, cfg in own.items()}
+            {task: ExpertFusion(**own[task]) for task in TASKS if task in own}
         )
         self.sizes = dict(verb=num_verbs, noun=num_nouns)
         self.fc_verb = linear(self._width('verb'), num_verbs)

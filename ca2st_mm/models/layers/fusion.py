@@ -1,9 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Fusion of pooled expert features in front of a classifier."""
+"""Fusion of pooled expert features before a classifier."""
 
 from torch import Tensor, nn
 
-from .adapter import Adapter, ResidualAdapter
+from .transformer import Adapter, ResidualAdapter
 
 ADAPTERS = {'Adapter': Adapter, 'ResidualAdapter': ResidualAdapter}
 
@@ -22,7 +22,7 @@ def _build_adapter(cfg: dict, in_dims: int, out_dims: int) -> nn.Module:
 
 
 def at_least_one(count: int | Tensor) -> int | Tensor:
-    """A number to divide by where nobody may be present; any shape."""
+    """A number to divide by where no expert may be present; any shape."""
     return count.clamp(min=1) if isinstance(count, Tensor) else count
 
 
@@ -30,16 +30,24 @@ class ExpertFusion(nn.Module):
     """Sum or mean of one adapter per expert.
 
     Experts that are absent (no such input, or a sample without it) take no
-    part: the sum runs over what is there.
+    part: the sum runs over what is there, in the order of the names.
 
     Args:
         in_channels: Feature width of each expert that takes part.
         adapters: Adapter config of each expert: type 'Adapter',
             'ResidualAdapter' or 'Identity' and its arguments.
         reduction: 'sum' or 'mean' over the experts.
+        out_channels: Width of the fused feature; needed only if the experts
+            differ in width.
 
     Raises:
         ValueError: If names, widths or the reduction do not fit.
+
+    Example:
+        >>> import torch
+        >>> fuse = ExpertFusion(dict(spatial=768, audio=768))
+        >>> fuse(dict(spatial=torch.randn(2, 768))).shape
+        torch.Size([2, 768])
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class ExpertFusion(nn.Module):
         in_channels: dict[str, int],
         adapters: dict[str, dict] | None = None,
         reduction: str = 'sum',
+        out_channels: int | None = None,
     ) -> None:
         super().__init__()
         adapters = adapters or {}
@@ -57,14 +66,20 @@ class ExpertFusion(nn.Module):
             )
         if reduction not in ('sum', 'mean'):
             raise ValueError(f"reduction is 'sum' or 'mean', not {reduction}")
-        self.out_channels = next(iter(in_channels.values()))
+        widths = set(in_channels.values())
+        if out_channels is None and len(widths) > 1:
+            raise ValueError(
+                f'in_channels {dict(in_channels)} differ; give the width of '
+                'the fused feature as out_channels'
+            )
+        self.out_channels = out_channels or min(widths)
         self.reduction = reduction
         self.adapters = nn.ModuleDict(
             {
                 name: _build_adapter(
                     adapters.get(name, {}), dims, self.out_channels
                 )
-                for name, dims in in_channels.items()
+                for name, dims in sorted(in_channels.items())
             }
         )
 

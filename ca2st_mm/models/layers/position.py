@@ -53,75 +53,24 @@ def resize_grid(
 
 
 def resize_square_positions(
-    table: Tensor, new: tuple[int, int], num_extra_tokens: int, mode: str
+    table: Tensor, new: tuple[int, int], num_prefix_tokens: int, mode: str
 ) -> Tensor:
-    """Resize the grid of a position table of images, extra tokens first.
+    """Resize the grid of a position table of images, prefix tokens first.
 
     Args:
-        table: (1, num_extra_tokens + side * side, C).
+        table: (1, num_prefix_tokens + side * side, C).
         new: Rows and columns wanted.
-        num_extra_tokens: Rows in front that belong to no position.
+        num_prefix_tokens: Rows before the grid.
         mode: 'bilinear' or 'bicubic', corners not aligned.
 
     Returns:
-        (1, num_extra_tokens + new[0] * new[1], C).
+        (1, num_prefix_tokens + new[0] * new[1], C).
 
     Raises:
         ValueError: If the grid of the table is not square.
     """
-    extra, grid = table[:, :num_extra_tokens], table[0, num_extra_tokens:]
+    prefix, grid = table[:, :num_prefix_tokens], table[0, num_prefix_tokens:]
     side = isqrt(len(grid))
     return torch.cat(
-        (extra, resize_grid(grid, new, (side, side), mode)[None]), dim=1
+        (prefix, resize_grid(grid, new, (side, side), mode)[None]), dim=1
     )
-
-
-def _crop(grid: Tensor, size: int, dim: int) -> Tensor:
-    start = grid.shape[dim] // 2 - size // 2
-    return grid.narrow(dim, start, size)
-
-
-def fit_spectrogram_positions(
-    table: Tensor, new: tuple[int, int], old: tuple[int, int]
-) -> Tensor:
-    """Fit AST's position grid (frequency, time) to another spectrogram.
-
-    A smaller side is cut from the middle, so that the spacing learned in
-    pre-training is kept; a larger one is stretched bilinearly.
-
-    Args:
-        table: (old[0] * old[1], C), frequency-major.
-        new: Frequency and time steps wanted.
-        old: Frequency and time steps of the table.
-
-    Returns:
-        (new[0] * new[1], C).
-    """
-    grid = table.reshape(*old, -1)
-    for dim in (0, 1):
-        if new[dim] < old[dim]:
-            grid = _crop(grid, new[dim], dim)
-    kept = (grid.shape[0], grid.shape[1])
-    return resize_grid(grid.flatten(0, 1), new, kept, 'bilinear')
-
-
-def squeeze_spectrogram_positions(
-    table: Tensor, new: tuple[int, int], old: tuple[int, int]
-) -> Tensor:
-    """The authors' variant of :func:`fit_spectrogram_positions`.
-
-    Where time is not shortened, the reference squeezes the frequency axis to
-    two thirds (12 to 8 rows) and stretches it back, which blurs the table.
-    Only an exact retraining of the authors' long-spectrogram models needs it.
-    """
-    if new[1] < old[1]:
-        return fit_spectrogram_positions(table, new, old)
-    squeezed = (old[0] * 2 // 3, new[1])
-    table = resize_grid(table, squeezed, old, 'bilinear')
-    return resize_grid(table, new, squeezed, 'bilinear')
-
-
-SPECTROGRAM_FITS = {
-    'crop': fit_spectrogram_positions,
-    'squeeze': squeeze_spectrogram_positions,
-}

@@ -2,6 +2,7 @@
 from .bottleneck_cross_attention import (
     BottleneckCrossAttention,
     GridCrossAttention,
+    TimeEncoder,
 )
 
-__all__ = ['BottleneckCrossAttention', 'GridCrossAttention']
+__all__ = ['BottleneckCrossAttention', 'GridCrossAttention', 'TimeEncoder']

@@ -1,44 +1,170 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Bottleneck cross-attention (B-CA): the link between two experts."""
+"""Bottleneck cross-attention (B-CA): the link between two experts.
+
+From the bottom up: positions inside the bottleneck, one direction, both.
+Tokens are (B, T, P + N, C), P prefix tokens and N patches of each time step.
+"""
 
 import torch
 from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
 
-from ..layers.attention import Attend, CrossAttention, fused_attention
-from ..layers.bottleneck import Bottleneck
-from ..layers.drop_path import build_drop_path
-from ..layers.grid_position import build_positions
-from ..layers.tokens import TokenSpec, check_axis, fold, unfold
-from ..layers.zero_gradient import zero_gradient
+from ..layers.tokens import TokenSpec
+from ..layers.transformer import (
+    Attend,
+    CrossAttention,
+    DropPath,
+    check_axis,
+    from_sequences,
+    fused_attention,
+    linear,
+    to_sequences,
+    zero_linear,
+)
 
 
-def _check_grids(query: TokenSpec, context: TokenSpec, axis: str) -> None:
-    check_axis(axis)
-    if axis == 'time' and query.num_positions != context.num_positions:
-        raise ValueError(
-            "axis 'time' needs equally many positions, got "
-            f'{query.num_positions} and {context.num_positions}'
-        )
-    if axis == 'space' and query.num_steps != context.num_steps:
-        raise ValueError(
-            "axis 'space' needs equally many time steps, got "
-            f'{query.num_steps} and {context.num_steps}'
-        )
+@MODELS.register_module()
+class TimeEncoder(nn.Module):
+    """Encodes (start, end) in seconds to the width of a bottleneck.
+
+    Three linear layers with ReLU and a norm (CA2ST, time encoding).
+
+    Args:
+        embed_dims: Width of the bottleneck the codes are added in.
+
+    Example:
+        >>> import torch
+        >>> TimeEncoder(384)(torch.rand(2, 8, 1, 2)).shape
+        torch.Size([2, 8, 1, 384])
+    """
+
+    def __init__(self, embed_dims: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for in_dims in (2, embed_dims, embed_dims):
+            layers += [linear(in_dims, embed_dims), nn.ReLU()]
+        self.mlp = nn.Sequential(*layers)
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-5)
+
+    def forward(self, spans: Tensor) -> Tensor:
+        """Encode time spans (..., 2) in seconds as (..., C).
+
+        Always in the precision of the weights: half of it cannot tell two
+        frames apart that are shown half an hour after zero.
+        """
+        spans = spans.to(self.norm.weight.dtype)
+        if spans.is_meta:  # which autocast does not know
+            return self.norm(self.mlp(spans))
+        with torch.autocast(spans.device.type, enabled=False):
+            return self.norm(self.mlp(spans))
+
+
+class LearnedPosition(nn.Module):
+    """Adds learned tables over patches ('space') or over steps ('time').
+
+    Args:
+        spec: Tokens of the expert on this side of the link.
+        tables: Which: 'space', 'time' or both.
+        embed_dims: Width of the bottleneck.
+        num_heads: Heads of the bottleneck; sets the scale at the start.
+    """
+
+    def __init__(
+        self,
+        spec: TokenSpec,
+        tables: tuple[str, ...],
+        embed_dims: int,
+        num_heads: int,
+    ) -> None:
+        super().__init__()
+        std = (embed_dims // num_heads) ** -0.5
+        lengths = dict(space=spec.num_patches, time=spec.num_steps)
+        self.space_table = self.time_table = None
+        for name in tables:
+            table = std * torch.randn(lengths[name], embed_dims)
+            setattr(self, f'{name}_table', nn.Parameter(table))
+
+    def forward(self, patches: Tensor, time_code: Tensor | None) -> Tensor:
+        """Add the tables to patches (B, T, N, C)."""
+        if self.space_table is not None:
+            patches = patches + self.space_table[: patches.shape[2]]
+        if self.time_table is not None:
+            patches = patches + self.time_table[:, None]
+        return patches
+
+
+class TimestampPosition(nn.Module):
+    """Adds the code of each token's clock time (see :class:`TimeEncoder`)."""
+
+    def forward(self, patches: Tensor, time_code: Tensor | None) -> Tensor:
+        """Add codes (B, T, N or 1, C) to patches (B, T, N, C).
+
+        Raises:
+            ValueError: If there is no code, because the backbone has no time
+                encoder for the stream of this expert.
+        """
+        if time_code is None:
+            raise ValueError(
+                "position 'timestamp' needs a time encoder for each stream "
+                'of the link; add time_encoders=dict(imgs=..., audios=...) '
+                'to the backbone'
+            )
+        return patches + time_code[:, :, : patches.shape[2]]
+
+
+def build_positions(
+    names: str | list | tuple | None,
+    spec: TokenSpec,
+    axis: str,
+    embed_dims: int,
+    num_heads: int,
+) -> nn.ModuleList:
+    """Build the named schemes; none for ``None``, several for a list.
+
+    Args:
+        names: 'learned' (tables along the attended axis, both for 'all'),
+            'learned_space_time', 'timestamp', a list of these, or None.
+        spec: Tokens of the expert on this side of the link.
+        axis: The attended axis.
+        embed_dims: Width of the bottleneck.
+        num_heads: Heads of the bottleneck.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    names = [names] if isinstance(names, str) else list(names or ())
+    both = ('space', 'time')
+    tables = dict(
+        learned=both if axis == 'all' else (axis,), learned_space_time=both
+    )
+    positions = nn.ModuleList()
+    for name in names:
+        if name == 'timestamp':
+            positions.append(TimestampPosition())
+        elif name in tables:
+            positions.append(
+                LearnedPosition(spec, tables[name], embed_dims, num_heads)
+            )
+        else:
+            raise ValueError(
+                f'position must be one of {[*tables, "timestamp"]}, got '
+                f'{name!r}'
+            )
+    return positions
 
 
 class GridCrossAttention(nn.Module):
-    """One direction of a link: queries of one grid, context of another.
+    """One direction of a link: the patches of one expert read another's.
 
     Args:
-        query: Tokens of the expert that asks.
-        context: Tokens of the expert that answers.
-        axis: Axis along which the query looks at the context: 'time' (same
-            position), 'space' (same time step) or 'all'.
+        query: Tokens of the expert that reads.
+        context: Tokens of the expert that gives keys and values.
+        axis: Axis along which it reads: 'time' (the same patch at all
+            times), 'space' (all patches of the same time step) or 'all'.
         embed_dims: Width of the bottleneck.
         num_heads: Attention heads.
-        position: Name of a position scheme, a list of them, or None.
+        position: See :func:`build_positions`.
 
     Raises:
         ValueError: If the two grids do not match along the axis.
@@ -54,7 +180,17 @@ class GridCrossAttention(nn.Module):
         position: str | list[str] | None,
     ) -> None:
         super().__init__()
-        _check_grids(query, context, axis)
+        check_axis(axis)
+        if axis == 'time' and query.num_patches != context.num_patches:
+            raise ValueError(
+                "axis 'time' needs equally many patches, got "
+                f'{query.num_patches} and {context.num_patches}'
+            )
+        if axis == 'space' and query.num_steps != context.num_steps:
+            raise ValueError(
+                "axis 'space' needs equally many time steps, got "
+                f'{query.num_steps} and {context.num_steps}'
+            )
         self.axis = axis
         self.query_positions, self.context_positions = (
             build_positions(position, spec, axis, embed_dims, num_heads)
@@ -66,15 +202,15 @@ class GridCrossAttention(nn.Module):
         self,
         query: Tensor,
         context: Tensor,
-        query_time: Tensor | None,
-        context_time: Tensor | None,
+        query_time: Tensor | None = None,
+        context_time: Tensor | None = None,
         attend: Attend = fused_attention,
     ) -> Tensor:
-        """Answer every query position.
+        """Read the context from every query.
 
         Args:
-            query: (B, Tq, Nq, C).
-            context: (B, Tc, Nc, C).
+            query: Patches (B, Tq, Nq, C).
+            context: Patches (B, Tc, Nc, C).
             query_time: Time codes (B, Tq, Nq or 1, C), or None.
             context_time: Time codes (B, Tc, Nc or 1, C), or None.
             attend: How values are mixed.
@@ -82,14 +218,38 @@ class GridCrossAttention(nn.Module):
         Returns:
             (B, Tq, Nq, C).
         """
-        _, steps, positions, _ = query.shape
         for position in self.query_positions:
             query = position(query, query_time)
         for position in self.context_positions:
             context = position(context, context_time)
-        sequences = (fold(x, self.axis) for x in (query, context))
-        update = self.attn(*sequences, attend)
-        return unfold(update, self.axis, steps, positions)
+        # Without patches (see `patches` of the link) an axis of length zero
+        # makes attention return nothing; a batch of zero it may not take.
+        axis = self.axis if query.shape[2] else 'all'
+        sequences = self.attn(
+            to_sequences(query, axis), to_sequences(context, axis), attend
+        )
+        return from_sequences(sequences, axis, query)
+
+
+def _bottleneck(
+    shared: nn.ModuleDict | None, dims: int, width: int, updates: bool
+) -> nn.ModuleDict:
+    """One expert's projections to the width of a link and, for updates, back.
+
+    The way up starts at zero: a fresh link changes nothing.
+    """
+    parts = nn.ModuleDict() if shared is None else shared
+    if 'down' not in parts:
+        parts['down'] = linear(dims, width)
+    if (known := parts['down'].out_features) != width:
+        raise ValueError(
+            'links that share a bottleneck need one width, got '
+            f'{known} and {width}; give them one ratio'
+        )
+    if updates and 'up' not in parts:
+        parts['act'] = nn.GELU()
+        parts['up'] = zero_linear(width, dims)
+    return parts
 
 
 @MODELS.register_module()
@@ -97,65 +257,88 @@ class BottleneckCrossAttention(nn.Module):
     """Two experts exchange through a narrow cross-attention, both ways.
 
     Registered as a neck because users look there, but built by
-    :class:`MultiExpertBackbone` between the halves of a layer, not by the
+    :class:`MultiExpertBackbone` between the blocks of a layer, not by the
     recognizer.
 
-    Both sides go down to the bottleneck and a norm; each side's positions
-    attend to the other's along its axis; GELU and the way up give the
-    residual update.  Both directions read the state before either update.
-    Extra tokens (class, distillation) neither ask nor answer: their update
-    is the plain way down and up.  (CAST, section 3.2; CA2ST, section 3.)
+    Both experts go down to the bottleneck and a norm; the patches of each
+    read the other's along its axis; GELU and the way up give the residual
+    update.  Both directions read the state before either update.  Prefix
+    tokens (class, distillation) neither read nor are read: their update is
+    the plain way down and up.  (CAST, section 3.2; CA2ST, section 3.)
 
     Args:
         specs: Tokens of the two experts a and b.
-        axes: Axis along which a looks at b, and b at a.
-        bottlenecks: The projections of a and b, of equal width.
+        axes: Axis along which a reads b, and b reads a; None for one that
+            reads nothing and gets no update.
+        ratio: Width of the bottleneck as a part of the channels of a.
         num_heads: Attention heads.
         position: Position scheme: 'learned' (tables along the attended axis,
             both for 'all'), 'learned_space_time', 'timestamp', a list of
             these, or None.
         drop_path_rate: Stochastic depth of the updates.
         drop_path_units: 'sample' or 'token' for the update of a and of b.
+        bottlenecks: ``bottleneck_a`` or ``bottleneck_b`` of another link of
+            the layer, for a and b, to share it; None for its own.
 
     Raises:
         ValueError: If axes, grids, widths or names do not fit.
-    """
 
-    prunable = True  # forward takes `patches`
+    Example:
+        >>> import torch
+        >>> frames, clips = TokenSpec(768, 8, 196, 1), TokenSpec(768, 8, 196)
+        >>> link = BottleneckCrossAttention((frames, clips), ('time', 'space'))
+        >>> a, b = torch.randn(1, 8, 197, 768), torch.randn(1, 8, 196, 768)
+        >>> [update.shape[2] for update in link(a, b)]
+        [197, 196]
+    """
 
     def __init__(
         self,
         specs: tuple[TokenSpec, TokenSpec],
-        axes: tuple[str, str],
-        bottlenecks: tuple[Bottleneck, Bottleneck],
+        axes: tuple[str | None, str | None],
+        ratio: float = 0.5,
         num_heads: int = 12,
         position: str | list[str] | None = 'learned',
         drop_path_rate: float = 0.0,
         drop_path_units: tuple[str, str] = ('sample', 'sample'),
+        bottlenecks: tuple[nn.ModuleDict | None, nn.ModuleDict | None] = (
+            None,
+            None,
+        ),
     ) -> None:
         super().__init__()
-        self.bottleneck_a, self.bottleneck_b = bottlenecks
-        dims, dims_b = (bottle.bottleneck_dims for bottle in bottlenecks)
-        if dims != dims_b:
+        (spec_a, spec_b), (axis_a, axis_b) = specs, axes
+        width = int(spec_a.embed_dims * ratio)
+        if width < 1:
             raise ValueError(
-                f'both ends of a link need the same width, got {dims} and '
-                f'{dims_b}'
+                f'ratio {ratio} leaves nothing of the {spec_a.embed_dims} '
+                'channels of the first expert'
             )
-        self.axes = tuple(axes)
-        spec_a, spec_b = specs
-        self.extra_a = spec_a.num_extra_tokens
-        self.extra_b = spec_b.num_extra_tokens
-        self.norm_a = nn.LayerNorm(dims, eps=1e-6)
-        self.norm_b = nn.LayerNorm(dims, eps=1e-6)
-        self.a_from_b = GridCrossAttention(
-            spec_a, spec_b, axes[0], dims, num_heads, position
+        if axis_a is None and axis_b is None:
+            raise ValueError('one of the two axes of a link may be None')
+        self.axes = (axis_a, axis_b)
+        self.prefix_a, self.prefix_b = (s.num_prefix_tokens for s in specs)
+        shared_a, shared_b = bottlenecks
+        self.bottleneck_a = _bottleneck(
+            shared_a, spec_a.embed_dims, width, axis_a is not None
         )
-        self.b_from_a = GridCrossAttention(
-            spec_b, spec_a, axes[1], dims, num_heads, position
+        self.bottleneck_b = _bottleneck(
+            shared_b, spec_b.embed_dims, width, axis_b is not None
         )
+        self.norm_a = nn.LayerNorm(width, eps=1e-6)
+        self.norm_b = nn.LayerNorm(width, eps=1e-6)
+        self.a_from_b = self.b_from_a = None
         unit_a, unit_b = drop_path_units
-        self.drop_path_a = build_drop_path(drop_path_rate, unit_a)
-        self.drop_path_b = build_drop_path(drop_path_rate, unit_b)
+        if axis_a is not None:
+            self.a_from_b = GridCrossAttention(
+                spec_a, spec_b, axis_a, width, num_heads, position
+            )
+            self.drop_path_a = DropPath(drop_path_rate, unit_a)
+        if axis_b is not None:
+            self.b_from_a = GridCrossAttention(
+                spec_b, spec_a, axis_b, width, num_heads, position
+            )
+            self.drop_path_b = DropPath(drop_path_rate, unit_b)
 
     def forward(
         self,
@@ -165,38 +348,43 @@ class BottleneckCrossAttention(nn.Module):
         time_b: Tensor | None = None,
         patches: tuple[bool, bool] = (True, True),
         attend: tuple[Attend, Attend] = (fused_attention, fused_attention),
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor | None, Tensor | None]:
         """Exchange between two experts.
 
         Args:
             a: Tokens of the first expert, (B, Ta, Pa + Na, Ca).
             b: Tokens of the second expert, (B, Tb, Pb + Nb, Cb).
-            time_a: Time codes of a, (B, Ta, Na or 1, bottleneck), or None.
+            time_a: Time codes of a, (B, Ta, Na or 1, width), or None.
             time_b: Time codes of b, likewise.
             patches: Whether the update of the patches of a, and of b, is
                 needed; in the last layer nothing may read it.
             attend: How values are mixed, for a and for b.
 
         Returns:
-            The residual update of each, shaped like ``a`` and ``b``, or like
+            The residual update of each: shaped like ``a`` and ``b``, or like
             their prefix tokens (B, T, P, C) where that of the patches is not
-            needed.  Parameters that are then not used get gradients of zero.
+            needed (all modules are called without patches, so that hooks
+            fire and gradients are zero), or None where the axis is None.
         """
-        a = self.norm_a(self.bottleneck_a.compress(a))
-        b = self.norm_b(self.bottleneck_b.compress(b))
-        extra_a, grid_a = a[:, :, : self.extra_a], a[:, :, self.extra_a :]
-        extra_b, grid_b = b[:, :, : self.extra_b], b[:, :, self.extra_b :]
-        if patches[0]:
-            new_a = self.a_from_b(grid_a, grid_b, time_a, time_b, attend[0])
-        else:
-            new_a = zero_gradient(grid_a[:, :, :0], self.a_from_b.parameters())
-        if patches[1]:
-            new_b = self.b_from_a(grid_b, grid_a, time_b, time_a, attend[1])
-        else:
-            new_b = zero_gradient(grid_b[:, :, :0], self.b_from_a.parameters())
-        update_a = torch.cat((extra_a, new_a), dim=2)
-        update_b = torch.cat((extra_b, new_b), dim=2)
-        return (
-            self.drop_path_a(self.bottleneck_a.expand(update_a)),
-            self.drop_path_b(self.bottleneck_b.expand(update_b)),
-        )
+        a = self.norm_a(self.bottleneck_a['down'](a))  # (B, Ta, Pa+Na, width)
+        b = self.norm_b(self.bottleneck_b['down'](b))  # (B, Tb, Pb+Nb, width)
+        prefix_a, grid_a = a[:, :, : self.prefix_a], a[:, :, self.prefix_a :]
+        prefix_b, grid_b = b[:, :, : self.prefix_b], b[:, :, self.prefix_b :]
+        update_a = update_b = None
+        if self.a_from_b is not None:
+            query, context = grid_a, grid_b
+            if not patches[0]:
+                query, context = query[:, :, :0], context[:, :, :0]
+            read = self.a_from_b(query, context, time_a, time_b, attend[0])
+            update_a = torch.cat((prefix_a, read), dim=2)
+            update_a = self.bottleneck_a['act'](update_a)
+            update_a = self.drop_path_a(self.bottleneck_a['up'](update_a))
+        if self.b_from_a is not None:
+            query, context = grid_b, grid_a
+            if not patches[1]:
+                query, context = query[:, :, :0], context[:, :, :0]
+            read = self.b_from_a(query, context, time_b, time_a, attend[1])
+            update_b = torch.cat((prefix_b, read), dim=2)
+            update_b = self.bottleneck_b['act'](update_b)
+            update_b = self.drop_path_b(self.bottleneck_b['up'](update_b))
+        return update_a, update_b

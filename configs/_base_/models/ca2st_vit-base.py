@@ -61,9 +61,15 @@ model = dict(
         exchange='sequential',
         # In this order; each link sees what the earlier ones wrote.
         links=[
-            dict(b_ca, axes=dict(spatial='time', temporal='space')),
-            dict(with_audio, axes=dict(spatial='all', audio='all')),
-            dict(with_audio, axes=dict(temporal='all', audio='all')),
+            dict(
+                b_ca, between=('spatial', 'temporal'), axes=('time', 'space')
+            ),
+            dict(
+                with_audio, between=('spatial', 'audio'), axes=('all', 'all')
+            ),
+            dict(
+                with_audio, between=('temporal', 'audio'), axes=('all', 'all')
+            ),
         ],
         # One bottleneck per expert and layer, for all of its links.
         share_bottlenecks=True,

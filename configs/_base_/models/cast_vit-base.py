@@ -37,7 +37,8 @@ model = dict(
             dict(
                 type='BottleneckCrossAttention',
                 # The axis along which each expert attends to the other.
-                axes=dict(spatial='time', temporal='space'),
+                between=('spatial', 'temporal'),
+                axes=('time', 'space'),
                 ratio=0.5,
                 num_heads=12,
                 drop_path_rate=0.2,

@@ -37,7 +37,8 @@ model = dict(
         links=[
             dict(
                 type='BottleneckCrossAttention',
-                axes=dict(spatial='all', audio='all'),
+                between=('spatial', 'audio'),
+                axes=('all', 'all'),
                 # The released models differ here; time stamps are the most
                 # likely setting of the paper.  The other one is
                 # position='learned_space_time' without time_encoders.

@@ -63,7 +63,10 @@ def recognizer(backbone, in_channels):
             type='MultiExpertRecognizer',
             backbone=backbone,
             cls_head=dict(
-                type='FusionHead', num_classes=5, in_channels=in_channels
+                type='FusionHead',
+                num_classes=5,
+                in_channels=in_channels,
+                out_channels=16,
             ),
         )
     )
@@ -92,7 +95,7 @@ def test_a_fourth_expert_is_one_class_and_config(flow_expert):
         inputs=dict(CA2ST['inputs'], flow='flows'),
         links=[
             *CA2ST['links'],
-            dict(B_CA, axes=dict(temporal='space', flow='time')),
+            dict(B_CA, between=('temporal', 'flow'), axes=('space', 'time')),
         ],
     )
     inputs = dict(streams(), flows=torch.randn(3, 2, 4, 5))
@@ -131,7 +134,7 @@ def test_two_audio_experts():
         inputs=dict(spatial='imgs', audio='audios', detail='audios'),
         links=[
             SPACE_AUDIO,
-            dict(B_CA, axes=dict(audio='all', detail='all')),
+            dict(B_CA, between=('audio', 'detail'), axes=('all', 'all')),
         ],
     )
     model = recognizer(cfg, dict(spatial=16, audio=16, detail=16))
@@ -143,7 +146,7 @@ def test_two_audio_streams():
         CAST,
         experts=dict(near=AST, far=AST),
         inputs=dict(near='near_audios', far='far_audios'),
-        links=[dict(B_CA, axes=dict(near='space', far='all'))],
+        links=[dict(B_CA, between=('near', 'far'), axes=('space', 'all'))],
     )
     inputs = dict(near_audios=audio(seed=1), far_audios=audio(seed=2))
     assert learns(recognizer(cfg, dict(near=16, far=16)), inputs)

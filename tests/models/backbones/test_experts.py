@@ -29,7 +29,7 @@ PARTS = ('embed', 'layers', 'adapters', 'norm')
 
 def expert_shape(expert):
     spec = expert.token_spec
-    tokens = spec.num_extra_tokens + spec.num_positions
+    tokens = spec.num_prefix_tokens + spec.num_patches
     return (BATCH, spec.num_steps, tokens, spec.embed_dims)
 
 
@@ -58,18 +58,18 @@ def test_input_shape_is_what_embed_takes(name):
 
 
 @every_expert
-def test_halves_keep_the_shape(name):
+def test_blocks_keep_the_shape(name):
     expert = randomize(build(EXPERTS[name]))
     tokens = torch.randn(expert_shape(expert))
-    for half in (expert.forward_attn, expert.forward_ffn):
+    for block in (expert.forward_attn, expert.forward_ffn):
         for layer in range(DEPTH):
-            out = half(tokens, layer)
+            out = block(tokens, layer)
             assert out.shape == tokens.shape
             assert difference(out, tokens) > 1e-3
 
 
 @every_expert
-def test_solo_forward_is_embed_halves_pool(name):
+def test_solo_forward_is_embed_blocks_pool(name):
     expert = randomize(build(EXPERTS[name]))
     tokens = expert.embed(input_of(name))
     for layer in range(DEPTH):
@@ -77,7 +77,7 @@ def test_solo_forward_is_embed_halves_pool(name):
         tokens = expert.forward_ffn(tokens, layer)
     feature = expert(input_of(name))
     assert feature.shape == (BATCH, expert.token_spec.embed_dims)
-    # The last half may run on the pooled tokens alone.
+    # The last block may run on the pooled tokens alone.
     assert difference(feature, expert.pool(tokens)) < 1e-6
 
 
@@ -123,7 +123,7 @@ def test_an_unknown_part_is_named(name):
 
 
 @every_expert
-def test_checkpointed_halves_give_the_same(name):
+def test_checkpointed_blocks_give_the_same(name):
     expert = randomize(build(EXPERTS[name], frozen_parts=())).train()
     expected = expert(input_of(name))
     expected.sum().backward()
@@ -131,8 +131,8 @@ def test_checkpointed_halves_give_the_same(name):
     expert.zero_grad()
     tokens = expert.embed(input_of(name))
     for layer in range(DEPTH):
-        for half in (expert.forward_attn, expert.forward_ffn):
-            tokens = checkpoint(half, tokens, layer, use_reentrant=False)
+        for block in (expert.forward_attn, expert.forward_ffn):
+            tokens = checkpoint(block, tokens, layer, use_reentrant=False)
     feature = expert.pool(tokens)
     feature.sum().backward()
     assert difference(feature, expected) < 1e-6

@@ -10,11 +10,6 @@ import torch
 from mmaction.registry import MODELS
 from torch import nn
 
-from ca2st_mm.models.backbones.last_layer import (
-    needed_at_once,
-    needed_in_sequence,
-)
-
 LINKS = (tiny.SPACE_TIME, tiny.SPACE_AUDIO, tiny.TIME_AUDIO)
 CAVA = dict(
     tiny.CA2ST,
@@ -41,10 +36,9 @@ def models_of(cfg, exchange):
 
 def updates_of(model):
     """By link, whether the update of the patches of each end is needed."""
-    pooled = {n: e.pools_patches for n, e in model.experts.items()}
-    return model.needed(
-        [(a, b) for _, a, b in model.pairs[-1]], pooled
-    ).updates
+    links = {(a, b): model.links[-1][key] for key, a, b in model.pairs[-1]}
+    needed = model._needed_patches(list(model.experts), links, False)[2]
+    return [needed[pair] for pair in links]
 
 
 def inputs_of(cfg):
@@ -95,21 +89,26 @@ def test_nothing_else_could_be_left_out(cfg, exchange):
 
 
 def test_the_papers_models():
-    pooled = dict(spatial=False, temporal=True, audio=False)
-    cast = needed_in_sequence([('spatial', 'temporal')], pooled)
-    assert cast.updates == [(False, True)]
-    cava = needed_in_sequence([('spatial', 'audio')], pooled)
-    assert cava.updates == [(False, False)]
-    assert not cava.before['spatial'] and not cava.before['audio']
-    links = [
-        ('spatial', 'temporal'),
-        ('spatial', 'audio'),
-        ('temporal', 'audio'),
-    ]
-    ca2st = needed_in_sequence(links, pooled)
-    assert ca2st.updates == [(True, True), (False, True), (True, False)]
-    added = needed_at_once(links, pooled)
-    assert added.updates == [(False, True), (False, False), (True, False)]
+    assert updates_of(models_of(*CASES[0])[0]) == [(False, True)]
+    assert updates_of(models_of(*CASES[1])[0]) == [(False, False)]
+    ca2st = dict(tiny.CA2ST, links=list(LINKS))
+    expected = dict(
+        sequential=[(True, True), (False, True), (True, False)],
+        additive=[(False, True), (False, False), (True, False)],
+    )
+    for exchange, updates in expected.items():
+        assert updates_of(models_of(ca2st, exchange)[0]) == updates
+
+
+@pytest.mark.parametrize('exchange', ['sequential', 'additive'])
+@pytest.mark.parametrize('axes', [(None, 'all'), ('all', None)])
+def test_one_direction_needs_its_context_only(axes, exchange):
+    links = [tiny.SPACE_TIME, dict(tiny.SPACE_AUDIO, axes=axes)]
+    cfg = dict(tiny.CA2ST, links=links)
+    model, whole = models_of(cfg, exchange)
+    feats, expected = model(**inputs_of(cfg)), whole(**inputs_of(cfg))
+    for name, value in expected.items():
+        torch.testing.assert_close(feats[name], value)
 
 
 @pytest.mark.parametrize('exchange', ['sequential', 'additive'])
@@ -125,7 +124,7 @@ def test_a_foreign_link_meets_all_positions(exchange):
             shapes.append((a.shape[1:3], b.shape[1:3]))
             return 0.1 * a, 0.1 * b
 
-    foreign = dict(type='ForeignLink', axes=tiny.SPACE_AUDIO['axes'])
+    foreign = dict(tiny.SPACE_AUDIO, type='ForeignLink')
     model = tiny.build(dict(CAVA, links=[foreign]), exchange=exchange)
     model(**inputs_of(CAVA))
     assert len(shapes) == tiny.DEPTH and len(set(shapes)) == 1

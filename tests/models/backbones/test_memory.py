@@ -51,7 +51,7 @@ def test_recomputing_changes_the_memory_only(exchange):
     expected, much = saved(plain)
     found, little = saved(lean)
     assert torch.equal(found, expected)
-    # Inputs of the halves and links remain.
+    # Inputs of the blocks and links remain.
     assert little < 0.4 * much
     expected.backward()
     found.backward()
@@ -107,7 +107,7 @@ def test_frozen_weights_in_half_precision_change_nothing_under_autocast():
 def test_nothing_is_stored_for_the_gradient_of_frozen_weights():
     """A frozen linear layer keeps its weight, never its input."""
     expert = tiny.build(tiny.CLIP)
-    half = expert.layers[1].attention
+    block = expert.layers[1]['attention']
     tokens = torch.randn(2, 2, 5, tiny.DIMS, requires_grad=True)
     kept = []
 
@@ -116,14 +116,14 @@ def test_nothing_is_stored_for_the_gradient_of_frozen_weights():
         return tensor
 
     handed = []
-    half.attn.qkv.register_forward_pre_hook(
+    block.attn.qkv.register_forward_pre_hook(
         lambda module, args: handed.append(args[0].data_ptr())
     )
     for frozen in (True, False):
         kept.clear(), handed.clear()
-        half.attn.qkv.requires_grad_(not frozen)
+        block.attn.qkv.requires_grad_(not frozen)
         with saved_tensors_hooks(pack, lambda tensor: tensor):
-            out = half(tokens)
+            out = block(tokens)
         assert (handed[0] in kept) is not frozen
         del out
 

@@ -91,7 +91,7 @@ def test_a_missing_layer_is_named(name, tmp_path):
     del state[dropped]
     with pytest.raises(ValueError) as error:
         load(EXPERTS[name], saved(state, tmp_path))
-    assert f"missing, e.g. '{dropped}'" in one_sentence(error)
+    assert f"missing ('{dropped}'" in one_sentence(error)
 
 
 @every_expert

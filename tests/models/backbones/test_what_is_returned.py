@@ -31,7 +31,7 @@ def test_some_experts_are_a_model_without_the_others(experts, exchange):
     links = [
         link
         for link in tiny.CA2ST['links']
-        if set(link['axes']) <= set(experts)
+        if set(link['between']) <= set(experts)
     ]
     alone = tiny.build(
         tiny.CA2ST,
@@ -98,7 +98,7 @@ def test_tokens_are_whole_in_every_layer_and_pool_to_the_features():
         assert tokens.shape == (
             BATCH,
             spec.num_steps,
-            spec.num_extra_tokens + spec.num_positions,
+            spec.num_prefix_tokens + spec.num_patches,
             spec.embed_dims,
         )
         if layer == DEPTH - 1:
@@ -120,9 +120,9 @@ def test_attention_of_every_expert_and_of_both_directions_of_every_link():
         counts = []
         for name in (query, context):
             spec = specs[name]
-            places = spec.num_positions
+            places = spec.num_patches
             if query == context:
-                places += spec.num_extra_tokens
+                places += spec.num_prefix_tokens
             counts.append((spec.num_steps, places))
         (steps, places), (other_steps, other_places) = counts
         assert (

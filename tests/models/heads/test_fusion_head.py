@@ -7,10 +7,17 @@ import torch
 from head_arithmetic import cross_entropy, one_hot, over_views, smoothed
 from torch.nn import functional as F
 
+from ca2st_mm.models.layers import ExpertFusion
+
 CLASSES = 7
 WIDTHS = dict(spatial=8, temporal=12)
 LABELS = [1, 6, 0]
-HEAD = dict(type='FusionHead', num_classes=CLASSES, in_channels=WIDTHS)
+HEAD = dict(
+    type='FusionHead',
+    num_classes=CLASSES,
+    in_channels=WIDTHS,
+    out_channels=8,
+)
 REDUCTIONS = pytest.mark.parametrize('reduction', ['sum', 'mean'])
 SMOOTHING = pytest.mark.parametrize('eps', [0.0, 0.1])
 
@@ -160,3 +167,41 @@ def test_views_are_averaged(how, views):
         torch.testing.assert_close(sample.pred_score, scores)
         best = sample.pred_label.flatten().tolist()
         assert best == scores.reshape(-1, CLASSES).argmax(-1).tolist()
+
+
+def test_fusion_sums_or_averages_what_is_there():
+    feats = dict(a=torch.randn(2, 8), b=torch.randn(2, 8))
+    same = dict(a=dict(type='Identity'), b=dict(type='ResidualAdapter'))
+    total = ExpertFusion(dict(a=8, b=8), same)(feats)
+    assert torch.equal(total, feats['a'] + feats['b'])
+    mean = ExpertFusion(dict(a=8, b=8), same, reduction='mean')
+    assert torch.equal(mean(feats), total / 2)
+    assert torch.equal(mean(dict(a=feats['a'])), feats['a'])
+
+
+def test_fusion_leaves_absent_samples_out():
+    same = dict(a=dict(type='Identity'), b=dict(type='Identity'))
+    fuse = ExpertFusion(dict(a=8, b=8), same, reduction='mean')
+    feats = dict(a=torch.randn(2, 8), b=torch.randn(2, 8))
+    fused = fuse(dict(feats, b_present=torch.tensor([[0.0], [1.0]])))
+    assert torch.equal(fused[0], feats['a'][0])
+    assert torch.equal(fused[1], (feats['a'] + feats['b'])[1] / 2)
+
+
+def test_features_of_several_widths_need_the_width_of_their_sum():
+    with pytest.raises(ValueError, match='out_channels'):
+        ExpertFusion(dict(a=8, b=12))
+    fuse = ExpertFusion(dict(a=8, b=12), out_channels=6)
+    feats = dict(a=torch.randn(2, 8), b=torch.randn(2, 12))
+    assert fuse(feats).shape == (2, 6)
+
+
+def test_fusion_names_what_does_not_fit():
+    with pytest.raises(ValueError, match="'ghost'"):
+        ExpertFusion(dict(a=8), dict(ghost=dict(type='Adapter')))
+    with pytest.raises(ValueError, match='max'):
+        ExpertFusion(dict(a=8), reduction='max')
+    with pytest.raises(ValueError, match="'MLP'"):
+        ExpertFusion(dict(a=8), dict(a=dict(type='MLP')))
+    with pytest.raises(KeyError, match=r"\['a'\].*\['b'\]"):
+        ExpertFusion(dict(a=8))(dict(b=torch.randn(2, 8)))

@@ -7,24 +7,19 @@ import torch.nn.functional as F
 from mmaction.registry import MODELS
 from tiny_models import difference, randomize
 
-from ca2st_mm.models.backbones.exchange import (
-    exchange_additively,
-    exchange_sequentially,
-)
-from ca2st_mm.models.layers import Bottleneck, TokenSpec
+from ca2st_mm.models.layers import TokenSpec
 
 B, T, N, WIDTH, HEADS = 2, 3, 5, 8, 2
+EVERY = ['learned', 'learned_space_time', 'timestamp']
 SPEC_A = TokenSpec(16, T, N, 1)
 SPEC_B = TokenSpec(12, T, N, 2)
 
 
 def link(axes=('time', 'space'), specs=(SPEC_A, SPEC_B), **arguments):
-    bottlenecks = tuple(Bottleneck(spec.embed_dims, WIDTH) for spec in specs)
     cfg = dict(
         type='BottleneckCrossAttention',
         specs=specs,
         axes=axes,
-        bottlenecks=bottlenecks,
         num_heads=HEADS,
     )
     return MODELS.build(dict(cfg, **arguments)).eval()
@@ -32,7 +27,7 @@ def link(axes=('time', 'space'), specs=(SPEC_A, SPEC_B), **arguments):
 
 def tokens(spec, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    count = spec.num_extra_tokens + spec.num_positions
+    count = spec.num_prefix_tokens + spec.num_patches
     shape = (B, spec.num_steps, count, spec.embed_dims)
     return torch.randn(shape, generator=generator)
 
@@ -60,7 +55,7 @@ def test_updates_are_zero_at_init_and_shaped_like_the_tokens():
         assert not update.any()
 
 
-def test_a_time_link_stays_at_the_same_position():
+def test_a_time_link_stays_at_the_same_patch():
     module, (a, b) = randomize(link(('time', 'time'))), pair()
     after = module(a, touch(b, position=2 + 3))[0]
     moved = changed(module(a, b)[0], after)
@@ -78,7 +73,7 @@ def test_a_space_link_stays_in_the_same_step():
     assert not moved.any()
 
 
-def test_a_full_link_reaches_everything_but_the_extra_tokens():
+def test_a_full_link_reaches_everything_but_the_prefix_tokens():
     module, (a, b) = randomize(link(('all', 'all'))), pair()
     after = module(a, touch(b, step=1, position=4))[0]
     moved = changed(module(a, b)[0], after)
@@ -95,39 +90,73 @@ def test_each_direction_has_its_own_axis():
     assert to_b[1, 2:].all() and to_b.sum() == N
 
 
-def test_extra_tokens_neither_ask_nor_answer():
+def test_prefix_tokens_neither_read_nor_are_read():
     module, (a, b) = randomize(link(('all', 'all'))), pair()
     before = module(a, b)
     after = module(touch(a, position=0), touch(b, position=slice(0, 2)))
-    for old, new, extra in zip(before, after, (1, 2), strict=True):
-        assert not changed(old, new)[:, extra:].any()
-        assert changed(old, new)[:, :extra].all()
+    for old, new, prefix in zip(before, after, (1, 2), strict=True):
+        assert not changed(old, new)[:, prefix:].any()
+        assert changed(old, new)[:, :prefix].all()
 
 
-def test_extra_tokens_take_the_plain_way_down_and_up():
+def test_prefix_tokens_take_the_plain_way_down_and_up():
     module, (a, b) = randomize(link()), pair()
     bottle = module.bottleneck_a
-    z = module.norm_a(bottle.down(a[:, :, :1]))
-    expected = bottle.up(F.gelu(z))
+    z = module.norm_a(bottle['down'](a[:, :, :1]))
+    expected = bottle['up'](F.gelu(z))
     assert difference(module(a, b)[0][:, :, :1], expected) < 1e-6
 
 
-@pytest.mark.parametrize(
-    'exchange', [exchange_sequentially, exchange_additively]
-)
-def test_both_directions_read_the_state_before(exchange):
-    module, (a, b) = randomize(link()), pair()
-    update_a, update_b = module(a, b)
-    out = exchange(dict(a=a, b=b), [('a', 'b', module)], {}, {})
-    assert torch.equal(out['a'], a + update_a)
-    assert torch.equal(out['b'], b + update_b)
-    assert difference(module(a + update_a, b)[1], update_b) > 1e-3
+@pytest.mark.parametrize('patches', [(True, False), (False, False)])
+@pytest.mark.parametrize('axes', [('time', 'space'), ('all', 'all')])
+def test_updates_of_patches_that_nothing_reads_are_left_out(axes, patches):
+    module, (a, b) = randomize(link(axes, position=EVERY)), pair()
+    codes = torch.randn(B, T, 1, WIDTH), torch.randn(B, T, N, WIDTH)
+    whole = module(a, b, *codes)
+    cut = module(a, b, *codes, patches=patches)
+    for full, update, needed, prefix in zip(
+        whole, cut, patches, (1, 2), strict=True
+    ):
+        expected = full if needed else full[:, :, :prefix]
+        torch.testing.assert_close(update, expected)
+    sum(update.square().sum() for update in cut).backward()
+    for key, parameter in module.named_parameters():
+        # Distributed training waits for every one of them.
+        assert parameter.grad is not None, key
+
+
+@pytest.mark.parametrize('end', [0, 1])
+def test_one_direction_updates_one_expert(end):
+    axes = ['time', 'space']
+    axes[1 - end] = None
+    module, (a, b) = randomize(link(tuple(axes))), pair()
+    updates = module(a, b)
+    assert updates[1 - end] is None
+    whole = link()
+    whole.load_state_dict(module.state_dict(), strict=False)
+    torch.testing.assert_close(updates[end], whole(a, b)[end])
+    missing = set(whole.state_dict()) - set(module.state_dict())
+    other = 'ab'[1 - end]
+    assert {key.rsplit('.', 1)[0] for key in missing} >= {
+        f'bottleneck_{other}.up'
+    }
+    assert not {key for key in missing if key.startswith('norm')}
+    updates[end].square().sum().backward()
+    for key, parameter in module.named_parameters():
+        assert parameter.grad.any(), key
+
+
+def test_links_may_share_what_one_of_them_does_not_need():
+    first = link(('time', None))
+    second = link(bottlenecks=(first.bottleneck_a, first.bottleneck_b))
+    assert second.bottleneck_b is first.bottleneck_b
+    assert 'up' in first.bottleneck_b
 
 
 def textbook(module, a, b):
-    """CAST's update of a (axis 'time'), one query position after another."""
-    za = module.norm_a(module.bottleneck_a.down(a[:, :, 1:]))
-    zb = module.norm_b(module.bottleneck_b.down(b[:, :, 2:]))
+    """CAST's update of a (axis 'time'), one query after another."""
+    za = module.norm_a(module.bottleneck_a['down'](a[:, :, 1:]))
+    zb = module.norm_b(module.bottleneck_b['down'](b[:, :, 2:]))
     side = module.a_from_b
     za = za + side.query_positions[0].time_table[:, None]
     zb = zb + side.context_positions[0].time_table[:, None]
@@ -135,8 +164,8 @@ def textbook(module, a, b):
     k, v = side.attn.kv(zb).reshape(B, T, N, 2, HEADS, -1).unbind(3)
     weights = torch.einsum('btnhc,bsnhc->bnhts', q, k)
     weights = (weights * (HEADS / WIDTH) ** 0.5).softmax(-1)
-    answer = torch.einsum('bnhts,bsnhc->btnhc', weights, v).flatten(3)
-    return module.bottleneck_a.up(F.gelu(side.attn.proj(answer)))
+    read = torch.einsum('bnhts,bsnhc->btnhc', weights, v).flatten(3)
+    return module.bottleneck_a['up'](F.gelu(side.attn.proj(read)))
 
 
 def test_the_numbers_of_a_textbook_reference():
@@ -167,9 +196,14 @@ def test_axes_that_do_not_match_raise_with_both_sizes(axes, numbers):
     assert all(number in str(error.value) for number in numbers)
 
 
-def test_ends_of_different_width_raise_with_both_widths():
-    with pytest.raises(ValueError, match='8 and 6'):
-        link(bottlenecks=(Bottleneck(16, 8), Bottleneck(12, 6)))
+def test_shared_bottlenecks_of_another_width_raise_with_both_widths():
+    with pytest.raises(ValueError, match='8 and 4'):
+        link(ratio=0.25, bottlenecks=(link().bottleneck_a, None))
+
+
+def test_a_link_without_any_direction_is_refused():
+    with pytest.raises(ValueError, match='one of the two axes'):
+        link((None, None))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +232,7 @@ def test_unknown_position_scheme_is_named():
 
 
 @pytest.mark.parametrize('position', ['timestamp', ['learned', 'timestamp']])
-def test_times_move_the_answers(position):
+def test_times_move_the_updates(position):
     module, (a, b) = randomize(link(position=position)), pair()
     codes = [torch.randn(B, T, 1, WIDTH) for _ in range(3)]
     before = module(a, b, *codes[:2])

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Wrapped ViTs equal the bare ones; what cannot be walked is refused."""
+"""Wrapped ViTs equal the bare ones; what does not fit is refused."""
 
 import subprocess
 import sys
@@ -85,7 +85,7 @@ def test_adapters_take_part(cfg):
         ('mmpretrain.ResNet', dict(depth=18)),
     ],
 )
-def test_what_mmpretrain_cannot_walk_is_refused(kind, changes):
+def test_what_mmpretrain_cannot_stop_is_refused(kind, changes):
     backbone = dict(MMPRETRAIN['backbone'], type=kind)
     if changes:
         backbone = dict(changes, type=kind)
@@ -94,10 +94,10 @@ def test_what_mmpretrain_cannot_walk_is_refused(kind, changes):
     with pytest.raises(TypeError) as error:
         build(MMPRETRAIN, backbone=backbone)
     assert kind.split('.')[1] in str(error.value)
-    assert 'halves' in str(error.value)
+    assert 'inside the layers' in str(error.value)
 
 
-def test_what_mmaction_cannot_walk_is_refused():
+def test_what_mmaction_cannot_stop_is_refused():
     with pytest.raises(TypeError, match='ResNet.*VideoMAE'):
         build(MMACTION, backbone=dict(type='ResNet', depth=18))
     with pytest.raises(TypeError, match='mmpretrain.*VideoMAE'):

@@ -6,7 +6,7 @@ The wrapped backbone stays whole, with its own parameter names, under
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,131 @@ from ca2st_mm.registry import MODELS
 
 from ..layers.position import resize_square_positions
 from ..layers.tokens import TokenGrid, TokenSpec
-from .expert import frame_spans, select_frames
-from .vit_wrapper import ViTWrapper
+from ..layers.transformer import (
+    Adapter,
+    Attend,
+    DropPath,
+    ResidualAdapter,
+    drop_path_rates,
+    from_sequences,
+    to_sequences,
+)
+from .expert import TransformerExpert, frame_spans, select_frames
+
+
+class ViTWrapper(TransformerExpert):
+    """What both wrappers share: adapters, freezing, the two blocks.
+
+    Subclasses set ``token_spec`` and implement ``blocks``,
+    ``attention_branch``, ``feed_forward``, ``final_norms``, ``embed``,
+    ``pool`` and ``token_times``.  Stochastic depth that the wrapped config
+    asks for acts on its own branches, before the adapters.
+
+    Args:
+        backbone: Config of the wrapped backbone.
+        init_cfg: Weights of the wrapped backbone or of the whole wrapper;
+            see :class:`TransformerExpert`.
+    """
+
+    axis = 'all'
+
+    def __init__(self, backbone: dict, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.check_backbone()
+        self.num_layers = len(self.blocks)
+
+    def check_backbone(self) -> None:
+        """Raise ``TypeError`` or ``ValueError`` if it has no such blocks."""
+        raise NotImplementedError
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise the ``TypeError`` about a backbone of another kind."""
+        kind = type(self.backbone)
+        raise TypeError(
+            f'{type(self).__name__} cannot stop inside the layers of '
+            f'{kind.__module__}.{kind.__name__}: {why}'
+        )
+
+    def build_adapters(
+        self, ratio: float | None, drop_path_rate: float = 0.0
+    ) -> None:
+        """Build the adapters of all layers."""
+        dims = self.token_spec.embed_dims
+        self.adapters = nn.ModuleList()
+        for rate in drop_path_rates(drop_path_rate, self.num_layers):
+            layer = nn.ModuleDict()
+            if ratio is not None:
+                layer['attention'] = ResidualAdapter(dims, ratio=ratio)
+                layer['ffn'] = Adapter(dims, ratio=ratio)
+                layer['drop_path'] = DropPath(rate)
+            self.adapters.append(layer)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """Layers of the wrapped backbone."""
+        raise NotImplementedError
+
+    def attention_branch(self, block: nn.Module, tokens: Tensor) -> Tensor:
+        """Attention branch of a block, residual not added; (B, L, C)."""
+        raise NotImplementedError
+
+    def feed_forward(
+        self, block: nn.Module, tokens: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Feed-forward block and its normed input; any (..., C)."""
+        raise NotImplementedError
+
+    def final_norms(self) -> Iterator[nn.Module]:
+        """Norms after the last layer."""
+        raise NotImplementedError
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by part: embed, layers, adapters and norm."""
+        parts = dict(
+            layers=list(self.blocks.parameters()),
+            adapters=list(self.adapters.parameters()),
+            norm=[p for norm in self.final_norms() for p in norm.parameters()],
+        )
+        known = {id(p) for part in parts.values() for p in part}
+        parts['embed'] = [p for p in self.parameters() if id(p) not in known]
+        return parts
+
+    def init_weights(self) -> None:
+        """Start the wrapped backbone its own way, then load ``init_cfg``."""
+        if self.is_init:
+            return
+        self.backbone.init_weights()
+        super().init_weights()
+
+    def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Take names of the bare backbone as well as our own."""
+        if any(key.startswith('backbone.') for key in state_dict):
+            return
+        for key in list(state_dict):
+            state_dict[f'backbone.{key}'] = state_dict.pop(key)
+
+    def forward_attn(
+        self, tokens: Tensor, layer: int, attend: Attend | None = None
+    ) -> Tensor:
+        """Attention block; (B, T, P + N, C) -> same.
+
+        ``attend`` is not used: the wrapped block has its own attention.
+        """
+        branch = self.attention_branch(
+            self.blocks[layer], to_sequences(tokens, self.axis)
+        )
+        if 'attention' in self.adapters[layer]:
+            branch = self.adapters[layer]['attention'](branch)
+        return tokens + from_sequences(branch, self.axis, tokens)
+
+    def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
+        """Feed-forward block; (B, T, P + N, C) -> same."""
+        out, normed = self.feed_forward(self.blocks[layer], tokens)
+        parts = self.adapters[layer]
+        if 'ffn' not in parts:
+            return out
+        return out + 0.5 * parts['drop_path'](parts['ffn'](normed))
 
 
 @MODELS.register_module()
@@ -62,9 +185,9 @@ class MMPretrainViTExpert(ViTWrapper):
         vit = self.backbone
         rows, columns = vit.patch_resolution
         self.input_shape = (3, num_frames * frame_stride, *vit.img_size)
-        extra = 0 if vit.cls_token is None else vit.num_extra_tokens
+        prefix = 0 if vit.cls_token is None else vit.num_extra_tokens
         self.token_spec = TokenSpec(
-            vit.embed_dims, num_frames, rows * columns, extra
+            vit.embed_dims, num_frames, rows * columns, prefix
         )
         patch = vit.patch_embed.projection.stride[-1]
         self.token_grid = TokenGrid(rows, columns, patch, patch)
@@ -107,14 +230,14 @@ class MMPretrainViTExpert(ViTWrapper):
         """Layers of the wrapped backbone."""
         return self.backbone.layers
 
-    def attend(self, block: nn.Module, tokens: Tensor) -> Tensor:
+    def attention_branch(self, block: nn.Module, tokens: Tensor) -> Tensor:
         """Attention branch of a block, residual not added; (B, L, C)."""
         return block.attn(block.ln1(tokens))
 
     def feed_forward(
         self, block: nn.Module, tokens: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Second half of a block, and the normed tokens; any (..., C)."""
+        """Feed-forward block and its normed input; any (..., C)."""
         normed = block.ln2(tokens)
         return block.ffn(normed, identity=tokens), normed
 
@@ -133,7 +256,7 @@ class MMPretrainViTExpert(ViTWrapper):
             state_dict[key] = resize_square_positions(
                 state_dict[key],
                 vit.patch_resolution,
-                self.token_spec.num_extra_tokens,
+                self.token_spec.num_prefix_tokens,
                 vit.interpolate_mode,
             )
 
@@ -172,7 +295,7 @@ class MMPretrainViTExpert(ViTWrapper):
             tokens = vit.ln1(tokens)
         if vit.out_type == 'cls_token':
             return tokens[:, :, 0].mean(dim=1)
-        patches = tokens[:, :, self.token_spec.num_extra_tokens :]
+        patches = tokens[:, :, self.token_spec.num_prefix_tokens :]
         return vit.ln2(patches.mean(dim=2)).mean(dim=1)
 
     def token_times(self, times: Tensor) -> Tensor:
@@ -210,11 +333,11 @@ class MMActionViTExpert(ViTWrapper):
     ) -> None:
         super().__init__(backbone, init_cfg)
         vit = self.backbone
-        positions = vit.grid_size[0] * vit.grid_size[1]
-        steps = vit.pos_embed.shape[1] // positions
+        patches = vit.grid_size[0] * vit.grid_size[1]
+        steps = vit.pos_embed.shape[1] // patches
         self.tubelet_size = vit.patch_embed.projection.stride[0]
         self.num_frames = steps * self.tubelet_size
-        self.token_spec = TokenSpec(vit.embed_dims, steps, positions)
+        self.token_spec = TokenSpec(vit.embed_dims, steps, patches)
         size = (side * vit.patch_size for side in vit.grid_size)
         self.input_shape = (3, self.num_frames, *size)
         patch = vit.patch_size
@@ -247,7 +370,7 @@ class MMActionViTExpert(ViTWrapper):
         """Layers of the wrapped backbone."""
         return self.backbone.blocks
 
-    def attend(self, block: nn.Module, tokens: Tensor) -> Tensor:
+    def attention_branch(self, block: nn.Module, tokens: Tensor) -> Tensor:
         """Attention branch of a block, residual not added; (B, L, C)."""
         branch = block.attn(block.norm1(tokens))
         return block.drop_path(getattr(block, 'gamma_1', 1) * branch)
@@ -255,7 +378,7 @@ class MMActionViTExpert(ViTWrapper):
     def feed_forward(
         self, block: nn.Module, tokens: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Second half of a block, and the normed tokens; any (..., C)."""
+        """Feed-forward block and its normed input; any (..., C)."""
         normed = block.norm2(tokens)
         branch = getattr(block, 'gamma_2', 1) * block.mlp(normed)
         return tokens + block.drop_path(branch), normed
@@ -288,7 +411,7 @@ class MMActionViTExpert(ViTWrapper):
                 f'got {tuple(inputs.shape)}'
             )
         tokens = vit.pos_drop(vit.patch_embed(inputs)[0] + vit.pos_embed)
-        return tokens.unflatten(1, (spec.num_steps, spec.num_positions))
+        return tokens.unflatten(1, (spec.num_steps, spec.num_patches))
 
     def pool(self, tokens: Tensor) -> Tensor:
         """The backbone's feature: norm of the mean token, -> (B, C)."""

@@ -1,0 +1,250 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Sequences, drop path, adapters, attention and the two blocks of a layer."""
+
+import pytest
+import torch
+from tiny_models import difference, randomize
+
+from ca2st_mm.models.layers import (
+    Adapter,
+    AttentionBlock,
+    CrossAttention,
+    DropPath,
+    FeedForwardBlock,
+    LayerOptions,
+    ResidualAdapter,
+    SelfAttention,
+    from_sequences,
+    to_sequences,
+)
+from ca2st_mm.models.layers.transformer import (
+    KeepWeights,
+    build_activation,
+    drop_path_rates,
+)
+
+B, T, N, C = 2, 3, 5, 4
+DIMS, HEADS = 12, 3
+OPTIONS = LayerOptions(embed_dims=16, num_heads=2, feedforward_channels=32)
+BARE = LayerOptions(16, 2, 32, adapter_ratio=None)
+SHAPE = (20, 3, 30, 4)
+
+
+@pytest.mark.parametrize(
+    'axis, shape',
+    [
+        ('time', (B * N, T, C)),
+        ('space', (B * T, N, C)),
+        ('all', (B, T * N, C)),
+    ],
+)
+def test_sequences_run_along_the_axis_and_back(axis, shape):
+    tokens = torch.randn(B, T, N, C)
+    sequences = to_sequences(tokens, axis)
+    assert sequences.shape == shape
+    assert torch.equal(from_sequences(sequences, axis, tokens), tokens)
+
+
+def test_a_sequence_along_time_is_one_patch():
+    patch = torch.arange(N).view(1, 1, N, 1).expand(B, T, N, C)
+    rows = to_sequences(patch, 'time')
+    assert (rows == rows[:, :1, :1]).all()
+    assert torch.equal(rows[:N, 0, 0], torch.arange(N))
+
+
+def test_a_sequence_along_space_is_one_step():
+    step = torch.arange(T).view(1, T, 1, 1).expand(B, T, N, C)
+    rows = to_sequences(step, 'space')
+    assert (rows == rows[:, :1, :1]).all()
+    assert torch.equal(rows[:T, 0, 0], torch.arange(T))
+
+
+def test_unknown_axis_is_named():
+    tokens = torch.randn(B, T, N, C)
+    with pytest.raises(ValueError, match="'width'"):
+        to_sequences(tokens, 'width')
+    with pytest.raises(ValueError, match="'width'"):
+        from_sequences(tokens, 'width', tokens)
+
+
+def dropped(module):
+    """Which entries are zero, after checking the rescale of the others."""
+    out = module.train()(torch.ones(SHAPE))
+    kept = out[out != 0]
+    assert torch.allclose(kept, torch.full_like(kept, 2.0))
+    return out == 0
+
+
+def test_whole_samples_drop():
+    zero = dropped(DropPath(0.5))
+    by_sample = zero.flatten(1)
+    assert (by_sample.all(1) | ~by_sample.any(1)).all()
+    assert 0 < by_sample.all(1).sum() < SHAPE[0]
+
+
+def test_the_same_tokens_drop_everywhere():
+    zero = dropped(DropPath(0.5, 'token'))
+    by_token = zero.transpose(0, 2).flatten(1)
+    assert (by_token.all(1) | ~by_token.any(1)).all()
+    assert 0 < by_token.all(1).sum() < SHAPE[2]
+
+
+@pytest.mark.parametrize('unit', ['sample', 'token'])
+def test_nothing_drops_in_eval(unit):
+    tokens = torch.randn(SHAPE)
+    assert DropPath(0.9, unit).eval()(tokens) is tokens
+
+
+def test_rates_grow_linearly_from_zero():
+    assert drop_path_rates(0.3, 4) == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert drop_path_rates(0.3, 1) == [0]
+
+
+def test_bad_options_are_named():
+    with pytest.raises(ValueError, match="'frame'"):
+        DropPath(0.1, 'frame')
+    with pytest.raises(ValueError, match='1.5'):
+        DropPath(1.5)
+
+
+def test_an_adapter_starts_at_zero():
+    assert not Adapter(16)(torch.randn(3, 16)).any()
+    assert Adapter(16, zero_init=False)(torch.randn(3, 16)).any()
+
+
+def test_a_residual_adapter_starts_as_the_identity():
+    x = torch.randn(3, 16)
+    assert torch.equal(ResidualAdapter(16)(x), x)
+
+
+def test_an_adapter_without_hidden_channels_raises():
+    with pytest.raises(ValueError, match=r'ratio 0\.01 on 16 channels'):
+        Adapter(16, ratio=0.01)
+
+
+def test_quick_gelu():
+    x = torch.linspace(-3, 3, 20)
+    torch.testing.assert_close(
+        build_activation('quick_gelu')(x), x * torch.sigmoid(1.702 * x)
+    )
+    with pytest.raises(ValueError, match="'swish'"):
+        build_activation('swish')
+
+
+@pytest.mark.parametrize('block', [AttentionBlock, FeedForwardBlock])
+def test_adapters_at_init_change_nothing(block):
+    torch.manual_seed(0)
+    bare = block(BARE)
+    with_adapter = block(OPTIONS)
+    with_adapter.load_state_dict(bare.state_dict(), strict=False)
+    tokens = torch.randn(2, 3, 5, 16)
+    assert torch.equal(bare(tokens), with_adapter(tokens))
+
+
+def test_the_adapter_parallel_to_the_ffn_reads_the_norm_and_is_halved():
+    block = randomize(FeedForwardBlock(OPTIONS))
+    tokens = torch.randn(2, 3, 5, 16)
+    normed = block.norm(tokens)
+    ffn = block.fc2(torch.nn.functional.gelu(block.fc1(normed)))
+    expected = tokens + ffn + 0.5 * block.adapter(normed)
+    assert difference(block(tokens), expected) < 1e-6
+
+
+def test_the_serial_adapter_comes_after_the_projection():
+    block = randomize(AttentionBlock(OPTIONS))
+    tokens = torch.randn(2, 3, 5, 16)
+    branch = block.attn(block.norm(tokens).reshape(2, 15, 16))
+    branch = branch.reshape(2, 3, 5, 16)
+    hidden = torch.nn.functional.gelu(block.adapter.down(branch))
+    expected = tokens + branch + block.adapter.up(hidden)
+    assert difference(block(tokens), expected) < 1e-6
+
+
+def naive(query, key, value, num_heads):
+    """Attention head by head; q, k and v are (B, L, C)."""
+    size = query.shape[-1] // num_heads
+    heads = []
+    for head in range(num_heads):
+        part = slice(head * size, (head + 1) * size)
+        q, k, v = query[..., part], key[..., part], value[..., part]
+        weights = (q @ k.transpose(1, 2) / size**0.5).softmax(dim=-1)
+        heads.append(weights @ v)
+    return torch.cat(heads, dim=-1)
+
+
+def test_self_attention_equals_a_loop_over_heads():
+    module = randomize(SelfAttention(DIMS, HEADS))
+    x = torch.randn(2, 7, DIMS)
+    q, k, v = module.qkv(x).split(DIMS, dim=-1)
+    expected = module.proj(naive(q, k, v, HEADS))
+    assert difference(module(x), expected) < 1e-6
+
+
+def test_cross_attention_equals_a_loop_over_heads():
+    module = randomize(CrossAttention(DIMS, HEADS))
+    x, context = torch.randn(2, 7, DIMS), torch.randn(2, 5, DIMS)
+    k, v = module.kv(context).split(DIMS, dim=-1)
+    expected = module.proj(naive(module.q(x), k, v, HEADS))
+    assert difference(module(x, context), expected) < 1e-6
+
+
+def test_order_of_the_context_does_not_matter():
+    module = randomize(CrossAttention(DIMS, HEADS))
+    x, context = torch.randn(2, 7, DIMS), torch.randn(2, 5, DIMS)
+    shuffled = context[:, torch.randperm(5)]
+    assert difference(module(x, context), module(x, shuffled)) < 1e-6
+
+
+def test_key_bias_has_no_effect():
+    module = randomize(SelfAttention(DIMS, HEADS))
+    x = torch.randn(2, 7, DIMS)
+    before = module(x)
+    with torch.no_grad():
+        module.qkv.bias[DIMS : 2 * DIMS] += 3
+    assert difference(module(x), before) < 1e-5
+    with torch.no_grad():
+        module.qkv.bias[:DIMS] += 3
+    assert difference(module(x), before) > 1e-2
+
+
+@pytest.mark.parametrize('head', [None, 0, 2])
+@pytest.mark.parametrize('kind', [SelfAttention, CrossAttention])
+def test_keeping_the_weights_changes_no_result(kind, head):
+    module, x = randomize(kind(DIMS, HEADS)), torch.randn(2, 7, DIMS)
+    inputs = (x,) if kind is SelfAttention else (x, torch.randn(2, 5, DIMS))
+    attend = KeepWeights(head)
+    assert difference(module(*inputs, attend), module(*inputs)) < 1e-5
+    assert attend.weights.shape == (2, 7, inputs[-1].shape[1])
+    assert difference(attend.weights.sum(-1), torch.ones(2, 7)) < 1e-5
+    assert not attend.weights.requires_grad
+
+
+def test_heads_differ_and_their_mean_is_the_default():
+    module, x = randomize(SelfAttention(DIMS, HEADS)), torch.randn(2, 7, DIMS)
+    kept = [KeepWeights(head) for head in (0, 1, 2, None)]
+    for attend in kept:
+        module(x, attend)
+    *heads, mean = (attend.weights for attend in kept)
+    assert difference(heads[0], heads[1]) > 1e-3
+    assert difference(sum(heads) / 3, mean) < 1e-6
+    with pytest.raises(ValueError, match='heads 0 to 2, not 3'):
+        module(x, KeepWeights(3))
+
+
+def test_weights_say_where_a_query_looks():
+    module = randomize(CrossAttention(DIMS, 1))
+    with torch.no_grad():
+        # Query and key pass through; token i looks for token 4 - i.
+        module.q.weight.copy_(torch.eye(DIMS))
+        module.kv.weight[:DIMS].copy_(torch.eye(DIMS))
+        module.q.bias.zero_()
+        module.kv.bias.zero_()
+    tokens, attend = 9 * torch.eye(5, DIMS)[None], KeepWeights()
+    module(tokens.flip(1), tokens, attend)
+    assert attend.weights[0].argmax(-1).tolist() == [4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize('module', [SelfAttention, CrossAttention])
+def test_heads_that_do_not_divide_are_named(module):
+    with pytest.raises(ValueError, match='5 heads.*12 channels'):
+        module(12, 5)

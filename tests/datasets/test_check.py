@@ -222,6 +222,15 @@ def test_repeats_are_found_through_links(tmp_path):
         assert [f.kind for f in check_repeats(samples, {})] == [kind]
 
 
+def test_copies_with_another_label_are_a_warning(folder, check, capsys):
+    text = 'file,label\ncopy.mp4,0\nwrong_duration.mp4,1\n'
+    manifest = folder / 'copies.csv'
+    manifest.write_text(text)
+    code, found = check(manifest, '--data-root', folder)
+    assert code == 0 and found['faults'] == []
+    assert '1 files are copies of others' in capsys.readouterr().out
+
+
 def test_sample_rates_are_shown(check, tmp_path, capsys):
     frames = np.zeros((10, 16, 16, 3), np.uint8)
     for rate in (16000, 44100):

@@ -55,6 +55,20 @@ class Report(NamedTuple):
                 f'{max(rates)} Hz: resample it with LoadAudio(sample_rate='
                 '16000), the rate of published AST weights'
             )
+        first: dict[str, Sample] = {}
+        copies = [
+            sample.path
+            for sample, probe in zip(self.samples, self.probes, strict=True)
+            if probe.print
+            and (other := first.setdefault(probe.print, sample))
+            and other.path != sample.path
+            and other.labels != sample.labels
+        ]
+        if copies:
+            found.append(
+                f'{len(copies)} files are copies of others with another '
+                f'label, such as {copies[0]}'
+            )
         for column, by_split in self.class_counts().items():
             if len(set().union(*by_split.values())) == 1:
                 found.append(

@@ -148,10 +148,10 @@ def check_labels(
 def check_repeats(
     samples: Sequence[Sample], prints: dict[str, str]
 ) -> list[Fault]:
-    """Clips that are listed twice, under one name or several.
+    """Clips that are listed twice; links are followed.
 
-    Links are followed.  Two spans of one file in two splits count where
-    they overlap, in one split where they are the same.
+    In one split these are rows of the same file and span, in two splits
+    those whose spans overlap, copies of the file included.
 
     Args:
         samples: All rows.
@@ -161,15 +161,15 @@ def check_repeats(
     exact: dict[tuple, Sample] = {}
     by_file: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples:
-        name = prints.get(sample.path) or osp.realpath(sample.path)
-        span = _span(sample)
+        real, span = osp.realpath(sample.path), _span(sample)
         first = exact.setdefault(
-            (name, sample.split, sample.audio, *span), sample
+            (real, sample.split, sample.audio, *span), sample
         )
         others = {}
         if first is not sample:
             same = first.labels == sample.labels
             others['repeated' if same else 'several_labels'] = first
+        name = prints.get(sample.path) or real
         splits = by_file.setdefault(name, {})
         for split, listed in splits.items():
             found = (o for o in listed if split != sample.split)

@@ -16,6 +16,8 @@ import torch
 from filelock import FileLock
 from mmengine.utils import mkdir_or_exist
 
+from ca2st_mm.structures import Stream
+
 COLUMNS = ('annotations', 'path', 'start', 'end', 'count', 'reason')
 Key = tuple[str, str, str]
 
@@ -176,11 +178,9 @@ def marked_unreadable(sample: dict, info: dict, reason: str) -> dict:
 
 
 def _zeros(inputs: Any) -> Any:
-    """Zeros in the shapes of tensors, dicts of them and streams."""
-    if inputs is None:
-        return None
+    """Zeros in the shapes of a tensor, a stream, or a dict of them."""
     if isinstance(inputs, dict):
         return {name: _zeros(value) for name, value in inputs.items()}
-    if isinstance(inputs, tuple):
-        return type(inputs)(*map(_zeros, inputs))
+    if isinstance(inputs, Stream):
+        return inputs.map(torch.zeros_like)
     return torch.zeros_like(inputs)

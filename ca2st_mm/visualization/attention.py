@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Figures and a video of the attention of a multi-expert model on a clip."""
+"""Figures of the attention of a multi-expert model on a clip."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageDraw, ImageFont
 
-from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.transcode import finished_or_nothing
 from ca2st_mm.models.layers.tokens import TokenGrid
 
 from .attention_maps import (
@@ -26,7 +23,7 @@ from .attention_maps import (
     query_of,
     read_attention,
 )
-from .style import HEAT, TEAL, FigureInputError, new_figure
+from .style import HEAT, TEAL, new_figure
 
 _AXES = dict(
     time='the same patch at any time',
@@ -38,10 +35,6 @@ _SHOWN = 8  # most time steps side by side
 # largest, whichever is more, so that next to nothing does not glow.
 _STRONG = 2.0
 _OPAQUE = 0.8
-_FPS = 12
-_PANEL = 320, 240  # pixels of a panel of the video: width, height
-_CAPTION = 26
-_BACKGROUND = 24
 
 
 def attention_views(
@@ -163,12 +156,13 @@ def draw_attention(
     if first.prefix and query == Query():
         title = 'queries: the class tokens'
     figure.suptitle(
-        f'{_ends(first)}: {_AXES[first.axis]} ({title})', fontsize=10
+        f'{title_of(first)}: {_AXES[first.axis]} ({title})', fontsize=10
     )
     return figure
 
 
-def _ends(found: AttentionMap) -> str:
+def title_of(found: AttentionMap) -> str:
+    """Which expert attends to which, in words."""
     key = 'itself' if found.query == found.key else found.key
     return f'{found.query} attends to {key}'
 
@@ -283,123 +277,3 @@ def spectrogram_image(mels: np.ndarray) -> np.ndarray:
     low, high = np.percentile(mels, (1, 99.5))
     level = np.clip((mels.T - low) / max(high - low, 1e-6), 0, 1)
     return np.repeat((255 * level).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def write_attention_video(attention: Attention, path: str | Path) -> None:
-    """Write a video with a panel for the last layer of each name.
-
-    A panel of frames shows the last frame that the model has read, and what
-    all queries attend to on average; a panel of audio shows what the queries
-    of the moment attend to (all of them, where they have no time steps), with
-    a line at the moment.  The audio is that of the file.
-
-    Args:
-        attention: Of :func:`read_attention`; experts whose grid is unknown
-            have no panel.
-        path: File to write (mp4, mkv).
-
-    Raises:
-        FigureInputError: If there is no panel or the times are unknown.
-        MediaError: If the file cannot be written.
-    """
-    view = attention.view
-    panels = [
-        _panel_of(maps[-1], grid, view)
-        for maps in attention.maps.values()
-        if (grid := attention.grids[maps[-1].key])
-    ]
-    if not panels:
-        raise FigureInputError('there is no attention to show')
-    spans, audio, track = [], view.audio, ()
-    if view.seconds is not None:
-        step = np.diff(view.seconds).max() if len(view.seconds) > 1 else 1.0
-        spans.append((view.seconds[0], view.seconds[-1] + step))
-    if audio is not None:
-        length = len(audio.waveform) / audio.sample_rate
-        spans.append((audio.start, audio.start + length))
-    if not spans:
-        raise FigureInputError(
-            'the times of the clip are unknown, so it cannot be shown as a '
-            'video; open it with OpenVideo in the config'
-        )
-    start, end = min(s for s, _ in spans), max(e for _, e in spans)
-    if audio is not None:
-        late = max(audio.start - start, 0.0)
-        track = audio.waveform, audio.sample_rate, (0.0, late)
-    moments = np.arange(start, end, 1 / _FPS)
-    frames = np.stack([_tile([panel(m) for panel in panels]) for m in moments])
-    with finished_or_nothing(str(path)) as part:
-        write_clip(part, frames, _FPS, *track)
-
-
-def _panel_of(found: AttentionMap, grid: TokenGrid, view: ClipView):
-    """A function from a moment to the pixels of a panel."""
-    caption = f'{_ends(found)}, layer {found.layer}'
-    num_steps, heat = found.query_spec.num_steps, found.heat().numpy()
-    if grid.kind != 'spectrogram':
-        strong, count = strength(heat), len(view.frames)
-        painted = [
-            paint(
-                frame,
-                spread(heat[n * len(heat) // count], grid, frame.shape[:2]),
-                strong,
-            )
-            for n, frame in enumerate(view.frames)
-        ]
-
-        def frame_at(second: float) -> np.ndarray:
-            number = 0
-            if view.seconds is not None:
-                number = np.searchsorted(view.seconds, second, 'right') - 1
-            return _panel(painted[max(int(number), 0)], caption, None)
-
-        return frame_at
-    heats, times = [heat], [0.0]
-    if num_steps > 1 and view.seconds is not None:
-        heats = [found.heat([step]).numpy() for step in range(num_steps)]
-        times = [view.time_of(step, num_steps) for step in range(num_steps)]
-    strong, image = max(map(strength, heats)), spectrogram_image(view.mels)
-    over = [spread(heat[0], grid, image.shape[:2]) for heat in heats]
-    painted = [paint(image, one, strong)[::-1] for one in over]
-
-    def spectrogram_at(second: float) -> np.ndarray:
-        number = int(np.abs(np.subtract(times, second)).argmin())
-        place = None
-        if view.window:
-            start, end = view.window
-            place = (second - start) / (end - start)
-        return _panel(painted[number], caption, place)
-
-    return spectrogram_at
-
-
-def _panel(
-    pixels: np.ndarray, caption: str, place: float | None
-) -> np.ndarray:
-    """Pixels with a caption; a spectrogram fills the panel and has a line."""
-    width, height = _PANEL
-    panel = Image.new('RGB', (width, height + _CAPTION), (_BACKGROUND,) * 3)
-    scale = min(width / pixels.shape[1], height / pixels.shape[0])
-    size = [round(side * scale) for side in (pixels.shape[1], pixels.shape[0])]
-    if place is not None:
-        size = [width, height]
-    shown = Image.fromarray(np.ascontiguousarray(pixels)).resize(size)
-    panel.paste(shown, ((width - size[0]) // 2, _CAPTION))
-    draw = ImageDraw.Draw(panel)
-    draw.text((6, 6), caption, (255,) * 3, ImageFont.load_default(13))
-    if place is not None and 0 <= place <= 1:
-        x = round(place * (width - 1))
-        draw.line((x, _CAPTION, x, height + _CAPTION), (255,) * 3)
-    return np.asarray(panel)
-
-
-def _tile(panels: Sequence[np.ndarray]) -> np.ndarray:
-    """Panels in rows of three, the last one filled up."""
-    columns = min(len(panels), 3)
-    empty = np.full_like(panels[0], _BACKGROUND)
-    full = [*panels, *[empty] * (-len(panels) % columns)]
-    rows = [
-        np.concatenate(full[first : first + columns], axis=1)
-        for first in range(0, len(full), columns)
-    ]
-    return np.concatenate(rows)

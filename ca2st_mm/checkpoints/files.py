@@ -318,6 +318,8 @@ def _explain_pickle(path: Path, error: Exception) -> CheckpointError:
             f'{str(path)!r} asks to run {match[1]!r} while it is read, '
             f'{advice}'
         )
+    if 'Unsupported operand' in str(error):
+        return _damaged(path, error)  # text, for instance
     if match := re.search(r'WeightsUnpickler error:\s*(.+)', str(error)):
         return UnsafeCheckpointError(
             f'{str(path)!r} holds more than tensors and plain values '

@@ -14,9 +14,9 @@ from mmengine import dist
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from ca2st_mm import zoo
 from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.utils.text_files import ListFileError
-from ca2st_mm.zoo import ZooError
 
 from .non_finite_loss import NonFiniteLossError
 from .preflight import ClassCountError, MissingFileError
@@ -152,6 +152,10 @@ def build_runner(cfg: Config) -> Runner:
         schedule=dict(type='ScheduleFromConfigHook'),
     )
     cfg.default_hooks = {**always, **(cfg.get('default_hooks') or {})}
+    source = cfg.get('load_from')
+    if isinstance(source, str) and source.startswith(zoo.WEB_SCHEMES):
+        # MMEngine would take whatever the server answers for the weights.
+        cfg.load_from = str(zoo.fetch(source))
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
@@ -200,7 +204,7 @@ def run_or_explain(
         MissingFileError,
         NonFiniteLossError,
         UsageError,
-        ZooError,
+        zoo.ZooError,
     ),
 ) -> None:
     """Run a command line; a bad input ends it in one sentence, status 2.

@@ -2,12 +2,14 @@
 """Every entry point takes every form of a source."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import huggingface_hub
 import numpy as np
+import pooch
 import pytest
 import torch
 from mmengine.config import Config, config
@@ -21,6 +23,7 @@ from ca2st_mm.engine import launch
 from ca2st_mm.engine.preflight import check_files
 from ca2st_mm.zoo import catalogue
 
+WEB = 'https://example.org/cast/model.safetensors'
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -31,7 +34,7 @@ def folder(recognizers, tmp_path_factory):
     return recognizers['cast'].save_pretrained(place, licence='CC0')
 
 
-@pytest.fixture(params=['folder', 'file', 'checkpoint', 'zoo', 'hub'])
+@pytest.fixture(params=['folder', 'file', 'checkpoint', 'zoo', 'hub', 'web'])
 def source(request, folder, saved, tmp_path, monkeypatch):
     """What a user names, in each form."""
     file = folder / 'model.safetensors'
@@ -50,6 +53,14 @@ def source(request, folder, saved, tmp_path, monkeypatch):
         )
         (tmp_path / 'cast_tiny').mkdir()
         (tmp_path / 'cast_tiny' / file.name).symlink_to(file)
+    if request.param == 'web':
+
+        def get(self, url, output, pooch):
+            assert url == WEB
+            shutil.copy(file, output)
+
+        monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
+        monkeypatch.setattr(pooch.HTTPDownloader, '__call__', get)
     if request.param == 'hub':
 
         def download(repository, name, revision=None, **_):
@@ -64,6 +75,7 @@ def source(request, folder, saved, tmp_path, monkeypatch):
         checkpoint=saved['cast'][1],
         zoo='cast_tiny',
         hub='somebody/cast@v1',
+        web=WEB,
     )[request.param]
 
 

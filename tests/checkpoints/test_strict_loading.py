@@ -12,6 +12,7 @@ import ca2st_mm  # noqa: F401
 from ca2st_mm import Recognizer
 from ca2st_mm.apis import load_weights
 from ca2st_mm.apis.models import build_model
+from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.engine import launch
 
 HEAD = 'cls_head.fc_cls.weight'
@@ -107,6 +108,14 @@ def test_a_run_refuses_it(run, spoiled, resume):
     checkpoint, message = spoiled
     with pytest.raises(ValueError, match=f'(?s)spoiled.pth.*({message})'):
         run(checkpoint, resume)
+
+
+@pytest.mark.parametrize('body', [b'', b'<!doctype html>Sign in', b'PK\3\4'])
+def test_what_is_no_checkpoint_is_named(run, tmp_path, body):
+    path = tmp_path / 'page.pth'
+    path.write_bytes(body)
+    with pytest.raises(CheckpointError, match='page.pth.* is damaged or no'):
+        run(path)
 
 
 def test_text_in_a_checkpoint_is_never_run(toy, run, tmp_path):

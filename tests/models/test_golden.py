@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 import torch
-from golden_cases import BASE, TINY, GoldenCase, normal
+from golden_cases import BASE, TINY, GoldenCase, VerbNounCase, normal
 
 from ca2st_mm.checkpoints import detect_layout, to_reference
 
@@ -82,6 +82,17 @@ def test_embeddings(name):
         flat = tokens.flatten(1, 2)
         picked = flat[:, [0, flat.shape[1] // 2, -1]].numpy()
         assert relative(picked, case.expected[f'embed.{expert}.sample']) < 5e-6
+
+
+@pytest.mark.parametrize('name', [n for n in TINY if n.startswith('ca2st')])
+def test_verbs_and_nouns_of_ca2st(name):
+    case = VerbNounCase(name)
+    with torch.no_grad():
+        found = case.logits(case.model())
+    expected = case.expected_logits()
+    assert found.keys() == expected.keys()
+    for task, value in found.items():
+        assert relative(value.numpy(), expected[task]) < 5e-6
 
 
 def reference_gradients(case, model, logits):

@@ -143,6 +143,9 @@ def substitutes(index: int, size: int) -> Iterator[int]:
     So the substitute of a sample is the same in every worker, process and
     epoch.
 
+    >>> sorted(substitutes(1, 4)), list(substitutes(0, 1))
+    ([0, 2, 3], [])
+
     Args:
         index: Index of the bad sample.
         size: Number of samples of the set.

@@ -250,6 +250,10 @@ def split_videos(
     Every class with two clips or more is in both splits; a lone clip is for
     training.
 
+    >>> train, val = split_videos({'run': ['a', 'b'], 'walk': ['c']}, 0.2, 0)
+    >>> len(train), len(val)
+    (2, 1)
+
     Args:
         videos: Class -> its videos.
         val_fraction: Part of the clips of each class, between 0 and 1.

@@ -79,6 +79,9 @@ def manifest_text(
 ) -> str:
     """The text of a manifest that :func:`read_annotations` reads back.
 
+    >>> manifest_text('x.csv', ['file', 'label'], [dict(file='a,b', label=1)])
+    'file,label\\n"a,b",1\\n'
+
     Args:
         path: Where it is going to be written, for messages.
         columns: Names of the columns.

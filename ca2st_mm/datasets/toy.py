@@ -68,6 +68,9 @@ def class_names() -> tuple[str, ...]:
 def factors_of(label: int) -> tuple[int, int, int]:
     """Shape, direction and pitch index of a class.
 
+    >>> class_names()[7], factors_of(7)
+    ('cross left middle', (1, 0, 1))
+
     Args:
         label: Class index.
     """

@@ -17,6 +17,9 @@ class WholeStepSampler(DefaultSampler):
     authors skip the leftover clips as well; another epoch, shuffled anew,
     skips other ones.
 
+    >>> len(WholeStepSampler(range(10), clips_per_step=4))
+    8
+
     Args:
         dataset: The data set.
         clips_per_step: Clips of one process in one step of the optimizer:

@@ -45,6 +45,9 @@ def resolve_class_names(
 ) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
     """Class names, read from files where files are named.
 
+    >>> resolve_class_names(dict(verb=['take', 'put'], noun=['tap']))
+    {'verb': ('take', 'put'), 'noun': ('tap',)}
+
     Args:
         classes: Names or a file; or one of these for each label column.
         root: Folder that file names are relative to.

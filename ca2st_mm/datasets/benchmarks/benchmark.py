@@ -186,6 +186,10 @@ def class_names(
 ) -> Mapping[str, list[str]]:
     """Class names by label column.
 
+    >>> from ca2st_mm.datasets.benchmarks import BENCHMARKS
+    >>> class_names(BENCHMARKS['ucf101'])['label'][:2]
+    ['ApplyEyeMakeup', 'ApplyLipstick']
+
     Args:
         benchmark: The benchmark.
         path: The user's own list, in place of the shipped one.

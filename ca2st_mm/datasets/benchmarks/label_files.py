@@ -18,6 +18,10 @@ class BenchmarkError(ListFileError):
 class Row:
     """One row: cells by column name, and where it stands.
 
+    >>> row = Row('line 1', dict(name='run', stop='00:01:02.5'))
+    >>> row.class_of('name', ['walk', 'run']), row.seconds('stop')
+    (1, 62.5)
+
     Args:
         where: File and line, for messages.
         cells: Cells by column name.

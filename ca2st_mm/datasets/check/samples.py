@@ -153,6 +153,10 @@ def check_repeats(
     In one split these are rows of the same file and span, in two splits
     those whose spans overlap, copies of the file included.
 
+    >>> rows = [Sample(split, 'a.mp4', None, None, None, {}) for split in 'tv']
+    >>> [fault.kind for fault in check_repeats(rows, {})]
+    ['duplicate']
+
     Args:
         samples: All rows.
         prints: Fingerprint of the content by path.

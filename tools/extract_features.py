@@ -22,9 +22,9 @@ from ca2st_mm import Recognizer
 from ca2st_mm.apis.features import (
     FORMATS,
     ROWS,
-    FeatureWriter,
     check_layers,
     clips_of,
+    write_features,
 )
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.hashing import sha256_of_bytes
@@ -74,27 +74,24 @@ def main() -> None:
     config = Config.fromfile(args.config)
     recognizer = Recognizer.from_config(config, args.checkpoint, args.device)
     check_layers(recognizer.model.backbone, args.layer)
-    writer = FeatureWriter(
+    reports = write_features(
         recognizer,
+        clips,
         args.out,
         args.per,
         args.format,
         args.layer,
         args.batch_size,
-    )
-    writer.claim_folder(
         dict(
             config=sha256_of_bytes(config.pretty_text.encode()),
             weights=sha256_of_tensors(recognizer.model.state_dict()),
-        )
+        ),
     )
     faults, skipped = [], 0
-    with tqdm(total=len(clips), unit='clip') as bar:
-        for done in writer.write_all(clips):
-            skipped += done.skipped
-            if done.fault:
-                faults.append(done.fault)
-            bar.update()
+    for done in tqdm(reports, total=len(clips), unit='clip'):
+        skipped += done.skipped
+        if done.fault:
+            faults.append(done.fault)
     made = len(clips) - skipped - len(faults)
     print(f'{made} made, {skipped} there before, {len(faults)} failed')
     for fault in faults:

@@ -3,6 +3,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -195,17 +196,11 @@ def _listed(path: str, folder: Path) -> Iterator[Clip]:
         yield Clip(name, video, audio, row['start'], row['end'])
 
 
-def whole_clip(clip: Clip) -> list[Span]:
-    """One row for a clip."""
+def _whole_clip(clip: Clip) -> list[Span]:
     return [(clip.start, clip.end)]
 
 
-def every_second(clip: Clip) -> list[Span]:
-    """A row for each second of a clip; the last one may be shorter.
-
-    Raises:
-        MediaError: If the file cannot be read.
-    """
+def _every_second(clip: Clip) -> list[Span]:
     extent = extent_of(clip.video)
     start = extent.start if clip.start is None else clip.start
     end = min(extent.end, math.inf if clip.end is None else clip.end)
@@ -214,9 +209,10 @@ def every_second(clip: Clip) -> list[Span]:
     return [(start + i, min(start + i + 1, end)) for i in range(count)]
 
 
+# What a row of a file stands for; the last second may be shorter.
 ROWS: dict[str, Callable[[Clip], list[Span]]] = {
-    'clip': whole_clip,
-    'second': every_second,
+    'clip': _whole_clip,
+    'second': _every_second,
 }
 
 
@@ -239,8 +235,17 @@ FORMATS: dict[str, Callable[[str, Features, Mapping[str, str]], None]] = {
 }
 
 
-class FeatureWriter:
-    """Writes a file of features for each clip, but for those there already.
+def write_features(
+    recognizer: Recognizer,
+    clips: Sequence[Clip],
+    folder: str | Path,
+    per: str = 'clip',
+    form: str = 'npz',
+    layers: Sequence[int] = (),
+    batch_size: int = 8,
+    model: Mapping[str, str] | None = None,
+) -> Iterator[Done]:
+    """Write a file of features for each clip, but for those there already.
 
     Every file holds what :func:`extract` returns, ``start`` and ``end``
     (rows,), float64 seconds on the file's clock, and for a model that uses
@@ -248,109 +253,84 @@ class FeatureWriter:
 
     Args:
         recognizer: The model.
+        clips: Of :func:`clips_of`.
         folder: Where the files go.
         per: 'clip' or 'second': what a row is.
         form: 'npz' or 'safetensors'.
         layers: Layers whose tokens are wanted.
         batch_size: How many rows go through the model at once.
+        model: What identifies the model, e.g. hashes.
+
+    Yields:
+        A report for each clip; a bad file is a fault that names it.
+
+    Raises:
+        ValueError: If the folder holds features made another way.
     """
+    settings = dict(per=per, layers=list(layers), **(model or {}))
+    _claim_folder(Path(folder), settings)
+    by_target = {
+        os.path.join(folder, f'{clip.name}.{form}'): clip for clip in clips
+    }
 
-    def __init__(
-        self,
-        recognizer: Recognizer,
-        folder: str | Path,
-        per: str = 'clip',
-        form: str = 'npz',
-        layers: Sequence[int] = (),
-        batch_size: int = 8,
-    ) -> None:
-        self.recognizer, self.folder = recognizer, Path(folder)
-        self.rows, self.form = ROWS[per], form
-        self.layers, self.batch_size = tuple(layers), batch_size
-        self.settings = dict(per=per, layers=list(layers))
-
-    def claim_folder(self, model: Mapping[str, Any]) -> None:
-        """Note how the files are made, or see that it was the same way.
-
-        Args:
-            model: What tells the model from another one.
-
-        Raises:
-            ValueError: If the folder holds features made another way.
-        """
-        settings = {**self.settings, **model}
-        path = self.folder / SETTINGS
-        if path.is_file():
-            found = read_record(path)
-            other = [k for k in settings if found.get(k) != settings[k]]
-            if other:
-                raise ValueError(
-                    f'{self.folder} holds features of another '
-                    f'{" and ".join(other)}; choose another folder'
-                )
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_record(path, settings)
-
-    def write_all(self, clips: Sequence[Clip]) -> Iterator[Done]:
-        """Write what is not there yet.
-
-        Args:
-            clips: What :func:`clips_of` found.
-
-        Yields:
-            A report for each clip; a bad file is a fault that names it.
-        """
-        by_target = {
-            str(self.folder / f'{clip.name}.{self.form}'): clip
-            for clip in clips
-        }
-
-        def make(target: str) -> None:
-            self.write(by_target[target], target)
-
-        # The model takes all cores; a second thread would only add memory.
-        yield from make_files(list(by_target), make, num_workers=1)
-
-    def write(self, clip: Clip, path: str) -> None:
-        """Write the features of one clip.
-
-        Args:
-            clip: The clip.
-            path: The file; it appears when it is complete.
-
-        Raises:
-            FileNotFoundError: If there is no such media file.
-            SampleFault: If it cannot be used.
-        """
-        source = clip.video
-        if clip.audio is not None:
-            source = VideoAndAudio(clip.video, clip.audio)
-        if not Path(clip.video).is_file():
+    def make(target: str) -> None:
+        clip = by_target[target]
+        if not os.path.isfile(clip.video):
             raise FileNotFoundError(f"there is no file '{clip.video}'")
-        spans = self.rows(clip)
-        parts, has_audio = [], []
-        for first in range(0, len(spans), self.batch_size):
-            samples = [
-                self.recognizer.prepare(source, *span)
-                for span in spans[first : first + self.batch_size]
-            ]
-            parts.append(extract(self.recognizer, samples, self.layers))
-            has_audio += [s['data_samples'].views.has_audio for s in samples]
-        tensors = {
-            name: np.concatenate([part[name] for part in parts])
-            for name in parts[0]
-        }
-        tensors |= _times(clip, spans)
-        if None not in has_audio:
-            tensors['has_audio'] = np.array(has_audio)
-        with finished_or_nothing(path) as part:
-            FORMATS[self.form](part, tensors, dict(source=clip.video))
+        tensors = _rows_of(
+            recognizer, clip, ROWS[per](clip), layers, batch_size
+        )
+        with finished_or_nothing(target) as part:
+            FORMATS[form](part, tensors, dict(source=clip.video))
+
+    # The model takes all cores; a second thread would only add memory.
+    yield from make_files(list(by_target), make, num_workers=1)
 
 
-def _times(clip: Clip, spans: Sequence[Span]) -> Features:
-    """Start and end of every row, with open ends closed."""
+def _claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Note how the files are made, or check that it was the same way."""
+    path = folder / SETTINGS
+    if path.is_file():
+        found = read_record(path)
+        if other := [k for k in settings if found.get(k) != settings[k]]:
+            raise ValueError(
+                f'{folder} holds features of another {" and ".join(other)}; '
+                'choose another folder'
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(path, settings)
+
+
+def _rows_of(
+    recognizer: Recognizer,
+    clip: Clip,
+    spans: Sequence[Span],
+    layers: Sequence[int],
+    batch_size: int,
+) -> Features:
+    """Features of a clip, with a row for each span."""
+    source = clip.video
+    if clip.audio is not None:
+        source = VideoAndAudio(clip.video, clip.audio)
+    parts, has_audio = [], []
+    for first in range(0, len(spans), batch_size):
+        samples = [
+            recognizer.prepare(source, *span)
+            for span in spans[first : first + batch_size]
+        ]
+        parts.append(extract(recognizer, samples, layers))
+        has_audio += [s['data_samples'].views.has_audio for s in samples]
+    rows = {
+        name: np.concatenate([part[name] for part in parts])
+        for name in parts[0]
+    }
+    # Open ends are those of the file.
     extent = extent_of(clip.video)
     starts = [extent.start if start is None else start for start, _ in spans]
     ends = [extent.end if end is None else end for _, end in spans]
-    return dict(start=np.array(starts, float), end=np.array(ends, float))
+    rows['start'] = np.array(starts, float)
+    rows['end'] = np.array(ends, float)
+    if None not in has_audio:
+        rows['has_audio'] = np.array(has_audio)
+    return rows

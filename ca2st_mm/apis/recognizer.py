@@ -17,6 +17,7 @@ from mmengine.infer import BaseInferencer
 from torch import Tensor, nn
 
 from ca2st_mm.checkpoints import load_weights, open_checkpoint
+from ca2st_mm.datasets.transforms.formatting import CANNOT_DROP
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
 
@@ -274,11 +275,7 @@ class Recognizer(BaseInferencer):
                 "the model has no other one; use missing='silence'"
             )
         if AUDIO in streams and not self.pipeline.packs_presence:
-            return (
-                "LoadAudio(missing='drop') has no effect, because the test "
-                'pipeline does not pack which clips lack audio; end it with '
-                "PackAudioVisual, or use missing='silence'"
-            )
+            return CANNOT_DROP
         return None
 
     def left_out(self, sample: Mapping) -> tuple[str, ...]:

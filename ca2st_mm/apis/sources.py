@@ -12,10 +12,9 @@ from mmengine.config import Config
 
 from ca2st_mm.datasets.audio import Audio
 from ca2st_mm.datasets.transforms import LoadAudio
-from ca2st_mm.datasets.transforms.formatting import PackAudioVisual
+from ca2st_mm.datasets.transforms.formatting import packs_presence
 from ca2st_mm.datasets.video import ArrayReader, VideoReader
 from ca2st_mm.registry import TRANSFORMS
-from ca2st_mm.structures import PRESENT
 
 from .prediction import Views
 
@@ -158,10 +157,7 @@ class TestPipeline:
             if isinstance(step, LoadAudio)
         ]
         self.missing_audio = policies[0] if policies else None
-        pack = self.transforms[-1]
-        self.packs_presence = isinstance(pack, PackAudioVisual) or (
-            'audios' + PRESENT in (pack.collect_keys or ())
-        )
+        self.packs_presence = packs_presence(self.transforms[-1])
 
     def __call__(
         self,

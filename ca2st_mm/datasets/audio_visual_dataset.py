@@ -22,6 +22,7 @@ from ca2st_mm.utils.text_files import ListFileError
 from .bad_samples import Quarantine, marked_unreadable, substitutes
 from .faults import SampleFault
 from .manifest import read_annotations, repeats_message
+from .transforms.formatting import CANNOT_DROP, packs_presence
 from .video import VideoReader
 
 
@@ -88,7 +89,7 @@ class AudioVisualDataset(BaseActionDataset):
             (names the file, the line and the value).
         ValueError: If there are not ``num_classes`` class names, or a
             single class, or if ``on_error`` is unknown or lacks its
-            quarantine file.
+            quarantine file, or ``LoadAudio(missing='drop')`` has no effect.
         TooManyBadSamples: When samples are read, beyond the cap; counts
             them by reason.
     """
@@ -125,6 +126,10 @@ class AudioVisualDataset(BaseActionDataset):
             test_mode=test_mode,
             **kwargs,
         )
+        steps = self.pipeline.transforms
+        drops = any(getattr(step, 'missing', None) == 'drop' for step in steps)
+        if drops and not packs_presence(steps[-1]):
+            raise ValueError(CANNOT_DROP)
         self.quarantine = quarantine and Quarantine(
             quarantine, self.ann_file, max_bad_fraction
         )

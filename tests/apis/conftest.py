@@ -10,6 +10,7 @@ from mmengine.config import Config
 from tool_runs import run_tool, verb_noun_config, write_data
 
 from ca2st_mm import Recognizer
+from ca2st_mm.registry import DATASETS
 
 
 @pytest.fixture(scope='session')
@@ -59,6 +60,18 @@ def changed(saved):
         return Recognizer.from_config(cfg, checkpoint)
 
     return load
+
+
+@pytest.fixture
+def changed_dataset(saved):
+    """Build the test data set of CA2ST with a changed config."""
+
+    def build(change):
+        cfg = Config.fromfile(saved['ca2st'][0])
+        change(cfg)
+        return DATASETS.build(cfg.test_dataloader.dataset)
+
+    return build
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from tool_runs import run_tool
 
-from ca2st_mm.apis.features import Clip, FeatureWriter, clips_of, extract
+from ca2st_mm.apis.features import Clip, clips_of, extract, write_features
 from ca2st_mm.structures import Stream, as_streams
 
 
@@ -110,8 +110,8 @@ def test_layers_that_are_not_there_are_named(recognizer, samples):
 
 
 def test_every_second_is_its_own_row(recognizer, clips, tmp_path):
-    writer = FeatureWriter(recognizer, tmp_path, 'second', batch_size=1)
-    writer.write(Clip('a', clips[0]), str(tmp_path / 'a.npz'))
+    clip = Clip('a', clips[0])
+    list(write_features(recognizer, [clip], tmp_path, 'second', batch_size=1))
     stored = np.load(tmp_path / 'a.npz')
     assert len(stored['start']) == 2
     assert stored['start'].tolist() == [0, 1]
@@ -127,9 +127,8 @@ def test_every_second_is_its_own_row(recognizer, clips, tmp_path):
 
 def test_safetensors_holds_the_same(recognizer, clips, tmp_path):
     for form in ('npz', 'safetensors'):
-        writer = FeatureWriter(recognizer, tmp_path, form=form)
         clip = Clip('a', clips[0], None, 0.25, 1.0)
-        writer.write(clip, str(tmp_path / f'a.{form}'))
+        list(write_features(recognizer, [clip], tmp_path, form=form))
     expected = np.load(tmp_path / 'a.npz')
     with safe_open(tmp_path / 'a.safetensors', 'numpy') as stored:
         assert stored.metadata()['source'] == clips[0]

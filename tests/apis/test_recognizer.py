@@ -161,13 +161,17 @@ def drop(cfg):
             step['missing'] = 'drop'
 
 
-def test_a_config_that_cannot_drop_audio_is_refused(changed, silent, clip):
+def test_a_config_that_cannot_drop_audio_is_refused(
+    changed, changed_dataset, silent, clip
+):
     def both(cfg):
         pack_without_presence(cfg)
         drop(cfg)
 
     with pytest.raises(ValueError, match='does not pack which clips lack'):
         changed(both)
+    with pytest.raises(ValueError, match='does not pack which clips lack'):
+        changed_dataset(both)
     recognizer = changed(pack_without_presence)
     assert recognizer.predict(clip)
     with pytest.raises(ValueError, match='does not pack which clips lack'):

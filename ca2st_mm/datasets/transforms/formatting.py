@@ -2,12 +2,19 @@
 """The last step of a pipeline: what the model gets."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmaction.datasets.transforms import PackActionInputs
 from mmcv.transforms import to_tensor
 
 from ca2st_mm.registry import TRANSFORMS
 from ca2st_mm.structures import PRESENT, TIMES, Stream
+
+CANNOT_DROP = (
+    "LoadAudio(missing='drop') has no effect, because the pipeline does not "
+    'pack which clips lack audio; end it with PackAudioVisual, or use '
+    "missing='silence'"
+)
 
 
 @TRANSFORMS.register_module()
@@ -71,3 +78,13 @@ class PackAudioVisual(PackActionInputs):
             for name, values in packed['inputs'].items()
         }
         return packed
+
+
+def packs_presence(pack: Any) -> bool:
+    """Whether the last step of a pipeline packs which clips lack audio.
+
+    Args:
+        pack: The step, ``PackAudioVisual`` or one of MMAction2.
+    """
+    keys = getattr(pack, 'collect_keys', None) or ()
+    return isinstance(pack, PackAudioVisual) or 'audios' + PRESENT in keys

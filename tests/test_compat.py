@@ -8,12 +8,14 @@ import sys
 import warnings
 from pathlib import Path
 
+import mmcv
 import numpy as np
 import pytest
 import torch
 from mmaction.models.heads import BaseHead
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.config import Config, config
 from mmengine.dataset import DefaultSampler
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
@@ -59,10 +61,14 @@ def test_mmaction_imports_completely_and_quietly():
         'import mmaction.visualization, mmaction.utils\n'
         'from mmaction.utils import register_all_modules\n'
         'register_all_modules()\n'
+        'import sys\n'
+        # VindLU would import both.
+        'heavy = "transformers.models.beit.modeling_beit" in sys.modules\n'
+        'print(heavy and "timm" not in sys.modules)\n'
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ''
-    assert done.stdout == ''
+    assert done.stdout == 'False\n'
 
 
 @pytest.mark.parametrize(
@@ -99,15 +105,6 @@ def test_real_drn_wins_over_the_placeholder(tmp_path, fixed):
         tmp_path,
     )
     assert done.stdout.strip() == str(fixed), done.stderr
-
-
-def test_vindlu_does_not_cost_the_import_of_transformers():
-    done = run_python(
-        'import sys, ca2st_mm, mmaction.models\n'
-        'heavy = "transformers.models.beit.modeling_beit"\n'
-        'print("timm" in sys.modules or heavy not in sys.modules)'
-    )
-    assert done.stdout.strip() == 'True', done.stderr
 
 
 @pytest.mark.parametrize('fixed', [True, False])
@@ -152,20 +149,18 @@ def test_apply_again_changes_nothing():
 
 
 @pytest.mark.parametrize('version', ['2.2.0', '2.3.1', '1.7.0'])
-def test_unfit_mmcv_gets_one_sentence(tmp_path, version):
-    write(tmp_path / 'mmcv' / '__init__.py', f'__version__ = "{version}"\n')
-    done = run_python(LOAD_COMPAT + 'compat.check_mmcv_range()', tmp_path)
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith('ImportError: MMAction2 works with mmcv >=')
-    assert version in last
-    assert 'pip install mmcv-lite==2.1.0' in last
+def test_unfit_mmcv_gets_one_sentence(monkeypatch, version):
+    monkeypatch.setattr(mmcv, '__version__', version)
+    monkeypatch.delitem(sys.modules, 'mmaction')  # it looks when imported
+    with pytest.raises(ImportError, match='MMAction2 works with') as error:
+        compat.check_mmcv_range()
+    assert version in str(error.value)
+    assert 'pip install mmcv-lite==2.1.0' in str(error.value)
 
 
-def test_newer_mmcv_passes_once_mmaction_accepts_it(tmp_path):
-    write(tmp_path / 'mmcv' / '__init__.py', '__version__ = "2.3.1"\n')
-    write(tmp_path / 'mmaction' / '__init__.py')
-    done = run_python(LOAD_COMPAT + 'compat.check_mmcv_range()', tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_newer_mmcv_passes_once_mmaction_accepts_it(monkeypatch):
+    monkeypatch.setattr(mmcv, '__version__', '2.3.1')
+    compat.check_mmcv_range()  # mmaction is imported and did not refuse
 
 
 def test_numpy_names_are_restored_only_if_absent(monkeypatch):
@@ -213,6 +208,25 @@ def test_processes_meet_without_a_gpu(fix):
     )
     expected = '1 True' if fix else ''
     assert done.stdout.strip() == expected, done.stderr
+
+
+def test_a_written_config_keeps_its_order(tmp_path):
+    axes = dict(spatial='all', audio='all')
+    written = tmp_path / 'written.py'
+    Config(dict(model=dict(links=[dict(axes=axes)]))).dump(written)
+    (link,) = Config.fromfile(written).model.links
+    assert list(link.axes) == ['spatial', 'audio']
+
+
+def test_order_needs_the_workaround_until_mmengine_is_fixed(monkeypatch):
+    monkeypatch.delattr(config, 'sorted')
+    text = Config(dict(b=1, a=2)).pretty_text
+    # Fails once MMEngine is fixed: then drop the workaround.
+    assert text.index('a') < text.index('b')
+    fixed = property(lambda self: 'b = 1; a = 2')
+    monkeypatch.setattr(Config, 'pretty_text', fixed)
+    compat.keep_order_of_configs()
+    assert not hasattr(config, 'sorted')
 
 
 # -- checkpoints -----------------------------------------------------------

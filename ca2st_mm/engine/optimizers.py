@@ -90,8 +90,8 @@ class MultiExpertOptimConstructor:
         >>> constructor = MultiExpertOptimConstructor(
         ...     dict(optimizer=dict(type='AdamW', lr=1e-3)),
         ...     dict(custom_keys={'bias': dict(lr_mult=2)}))
-        >>> groups = constructor(nn.Linear(4, 2)).param_groups
-        >>> [group['lr'] for group in groups]
+        >>> optimizer = constructor(nn.Linear(4, 2)).optimizer
+        >>> [group['lr'] for group in optimizer.param_groups]
         [0.001, 0.002]
     """
 

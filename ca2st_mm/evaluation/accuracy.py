@@ -84,6 +84,10 @@ def harmonic_mean(values: Sequence[float]) -> float:
 
     Raises:
         ValueError: If there is no value or one is negative.
+
+    Example:
+        >>> round(harmonic_mean([0.716, 0.853]), 4)
+        0.7785
     """
     values = np.asarray(values, dtype=np.float64)
     if not values.size or not (values >= 0).all():

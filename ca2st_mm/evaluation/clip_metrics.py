@@ -47,6 +47,10 @@ def scores_of(
 
     Raises:
         KeyError: If the prediction has no such scores.
+
+    Example:
+        >>> scores_of(dict(pred_score=[[0.0, 1.0], [0.5, 0.5]])).tolist()
+        [0.25, 0.75]
     """
     if key not in sample:
         raise KeyError(

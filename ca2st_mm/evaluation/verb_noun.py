@@ -35,6 +35,17 @@ class VerbNounMetric(ClipMetric):
         topk: The values of k.
         collect_device: Where results of several ranks meet.
         prefix: Prefix of the names of the numbers.
+
+    Example:
+        >>> import torch
+        >>> metric = VerbNounMetric(topk=(1,))
+        >>> metric.process(None, [dict(
+        ...     pred_verb_score=torch.tensor([0.9, 0.1]),
+        ...     pred_noun_score=torch.tensor([0.9, 0.1]),
+        ...     gt_label=torch.tensor([0, 1]))])
+        >>> numbers = metric.evaluate(1)
+        >>> numbers['acc/verb_top1'], numbers['acc/action_top1']
+        (1.0, 0.0)
     """
 
     def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:

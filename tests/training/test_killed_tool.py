@@ -18,7 +18,7 @@ from tool_runs import (
     write_data,
 )
 
-EPOCHS, TIMEOUT = 8, 120
+EPOCHS, TIMEOUT = 8, 300
 # What is slow at the start and nothing of ours is left out there.
 START = (
     'import sys, ca2st_mm; from tool_runs import run_tool; '

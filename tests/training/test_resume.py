@@ -5,6 +5,7 @@ import copy
 import io
 import multiprocessing
 import runpy
+import shutil
 import time
 from pathlib import Path
 
@@ -158,24 +159,42 @@ def last_log(tmp_path):
 OLD, NEW = 2, 4  # epochs
 
 
-@pytest.mark.parametrize('engine', [Runner, FlexibleRunner])
+@pytest.fixture(scope='module')
+def earlier(tmp_path_factory):
+    """Runs that several tests need: folder and learning rates."""
+    made = {}
+
+    def run(epochs, schedule, engine=Runner):
+        key = epochs, repr(schedule), engine
+        if key not in made:
+            folder = tmp_path_factory.mktemp('earlier')
+            losses = trained(folder, engine, epochs, schedule)[1]
+            made[key] = folder, losses.rates
+        return made[key]
+
+    return run
+
+
 @pytest.mark.parametrize(
-    'old, new',
+    'engine, old, new',
     [
-        (warmup_cosine(OLD), warmup_cosine(NEW)),
-        (warmup_cosine(NEW, min_ratio=0.5), warmup_cosine(NEW)),
-        (chained(OLD), chained(NEW)),
-        (chained(OLD, by_epoch=True), chained(NEW, by_epoch=True)),
-        (warmup_cosine(OLD), chained(NEW)),
-        (chained(OLD), warmup_cosine(NEW)),
+        (Runner, warmup_cosine(OLD), warmup_cosine(NEW)),
+        (FlexibleRunner, warmup_cosine(OLD), warmup_cosine(NEW)),
+        (Runner, warmup_cosine(NEW, min_ratio=0.5), warmup_cosine(NEW)),
+        (Runner, chained(OLD), chained(NEW)),
+        (Runner, chained(OLD, by_epoch=True), chained(NEW, by_epoch=True)),
+        (Runner, warmup_cosine(OLD), chained(NEW)),
+        (FlexibleRunner, warmup_cosine(OLD), chained(NEW)),
+        (Runner, chained(OLD), warmup_cosine(NEW)),
     ],
 )
 def test_a_resumed_run_follows_the_schedule_of_its_config(
-    tmp_path, engine, old, new
+    earlier, tmp_path, engine, old, new
 ):
     """The old schedule has ended; its last value stayed for good before."""
-    expected = trained(tmp_path / 'whole', engine, NEW, new)[1].rates
-    trained(tmp_path / 'other', engine, OLD, old)
+    folder, _ = earlier(OLD, old, engine)
+    shutil.copytree(folder, tmp_path / 'other')
+    _, expected = earlier(NEW, new)
     found = trained(tmp_path / 'other', engine, NEW, new, resume=True)[1].rates
     assert sorted(found) == list(range(OLD * PER_EPOCH, NEW * PER_EPOCH))
     for step, rates in found.items():
@@ -184,14 +203,14 @@ def test_a_resumed_run_follows_the_schedule_of_its_config(
 
 
 def test_a_resumed_run_follows_the_rate_and_decay_of_its_config(
-    tmp_path,
+    earlier, tmp_path
 ):
     schedule = warmup_cosine(NEW)
     optimizer = copy.deepcopy(recipe(NEW)['optim_wrapper'])
     optimizer['optimizer'].update(lr=RATE / 2, weight_decay=0.5)
     both = dict(optim_wrapper=optimizer)
     expected = trained(tmp_path / 'whole', Runner, NEW, schedule, **both)[1]
-    trained(tmp_path / 'other', Runner, OLD, schedule)
+    shutil.copytree(earlier(OLD, schedule)[0], tmp_path / 'other')
     runner, losses = trained(
         tmp_path / 'other', Runner, NEW, schedule, resume=True, **both
     )
@@ -203,14 +222,14 @@ def test_a_resumed_run_follows_the_rate_and_decay_of_its_config(
 
 
 @pytest.mark.parametrize('engine', [Runner, FlexibleRunner])
-def test_the_same_schedule_is_not_touched(tmp_path, engine):
+def test_the_same_schedule_is_not_touched(earlier, tmp_path, engine):
     schedule = chained(NEW)
-    whole = trained(tmp_path / 'whole', engine, NEW, schedule)[1]
+    _, whole = earlier(NEW, schedule)
     killed = Losses(kill_at=OLD * PER_EPOCH)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / 'other', engine, NEW, schedule, losses=killed)
     after = trained(tmp_path / 'other', engine, NEW, schedule, resume=True)[1]
-    assert after.rates == {i: whole.rates[i] for i in after.rates}
+    assert after.rates == {i: whole[i] for i in after.rates}
     assert 'The config is not that' not in last_log(tmp_path)
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from trained_cases import CLIPS, SEED, BlendedCase, TrainedCase
 
 STEP = 2  # clips of an optimizer step
-EPOCHS, FEWER = 6, 2  # of two steps; the first of them warms up
+EPOCHS, FEWER = 4, 2  # of two steps; the first of them warms up
 LAYER_DECAY, WEIGHT_DECAY = 0.75, 0.05
 # With the micro-batches of a step (each equals full batches of plain PyTorch)
 # and the epochs.

@@ -50,7 +50,7 @@ def found(folder):
     ]
 
 
-RUNS = ['sound', 'half', 'silent', 'one_silent', 'verbs']
+RUNS = ['sound', 'silent', 'one_silent', 'verbs']
 
 
 @pytest.mark.parametrize('run', RUNS)

@@ -288,7 +288,6 @@ def main():
     half = [1.0, 0.0] * TRAINED
     found = dict(
         sound=run(folder, 'sound', settings([1.0] * TRAINED)),
-        half=run(folder, 'half', settings(half)),
         silent=run(folder, 'silent', settings([0.0] * TRAINED)),
         one_silent=run(folder, 'one_silent', one_silent()),
         verbs=run(folder, 'verbs', verbs_and_nouns(settings(half))),

@@ -318,8 +318,10 @@ def _explain_pickle(path: Path, error: Exception) -> CheckpointError:
             f'{str(path)!r} asks to run {match[1]!r} while it is read, '
             f'{advice}'
         )
-    if 'Unsupported operand' in str(error):
-        return _damaged(path, error)  # text, for instance
+    with open(path, 'rb') as file:
+        head = file.read(4)
+    if head[:1] != b'\x80' and head != b'PK\x03\x04':
+        return _damaged(path, error)  # no pickle: a web page, for instance
     if match := re.search(r'WeightsUnpickler error:\s*(.+)', str(error)):
         return UnsafeCheckpointError(
             f'{str(path)!r} holds more than tensors and plain values '
@@ -330,10 +332,11 @@ def _explain_pickle(path: Path, error: Exception) -> CheckpointError:
 
 def _damaged(path: Path, error: Exception) -> DamagedCheckpointError:
     lines = str(error).strip().splitlines()
-    why = f': {lines[0][:90]}' if lines else ''
+    why = type(error).__name__
+    if lines and not lines[0].startswith('Weights only load failed'):
+        why += f': {lines[0][:90]}'
     return DamagedCheckpointError(
-        f'{str(path)!r} is damaged or no checkpoint '
-        f'({type(error).__name__}{why}); fetch it again'
+        f'{str(path)!r} is damaged or no checkpoint ({why}); fetch it again'
     )
 
 

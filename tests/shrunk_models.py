@@ -24,7 +24,8 @@ def shrink(node):
         node['spec_size'] = SPEC
     if kind == 'BottleneckCrossAttention':
         node['num_heads'] = 2
-        node['start_layer'] = min(node.get('start_layer', 0), 1)
+        if 'start_layer' in node:
+            node['start_layer'] = min(node['start_layer'], 1)
     return node
 
 

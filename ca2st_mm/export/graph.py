@@ -46,7 +46,7 @@ class GraphInput(NamedTuple):
 
     Attributes:
         name: ``<stream>``, ``<stream>_times`` or ``<stream>_present``.
-        shape: Of one view; a batch is (views, *shape), float32.
+        shape: Of one view; a batch is (views, ...), float32.
         meaning: What the numbers are.
     """
 
@@ -55,7 +55,7 @@ class GraphInput(NamedTuple):
     meaning: str
 
     def draw(self, views: int, seed: int) -> Tensor:
-        """Random values (views, *shape), float32, the same for a seed."""
+        """Random values (views, ...), float32, the same for a seed."""
         source = torch.Generator().manual_seed(seed)
         shape = views, *self.shape
         if self.meaning == FRAMES:

@@ -525,8 +525,9 @@ def _with_ends(link: Mapping, experts: Collection[str]) -> dict:
                 f'between={tuple(names)} or the reverse, and axes as a tuple '
                 'in that order'
             )
-        between = between or names
-        axes = [axes.get(name, 'no such expert') for name in between]
+        if set(between) != set(names):
+            between = names  # a config changes an inherited link's experts
+        axes = [axes[name] for name in between]
         warnings.warn(
             'axes=dict(...) of a link will not be taken after version 0.2; '
             f'write between={tuple(between)}, axes={tuple(axes)}',

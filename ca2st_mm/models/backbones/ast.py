@@ -12,28 +12,12 @@ from ca2st_mm.registry import MODELS
 from ..layers.position import resize_grid
 from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import LayerOptions
-from .expert import TransformerExpert, select_arch
+from .expert import VIT_SIZES, TransformerExpert, select_arch
 
-ARCHS = dict(
-    base=dict(
-        embed_dims=768,
-        num_layers=12,
-        num_heads=12,
-        feedforward_channels=3072,
-        patch_size=16,
-        patch_stride=10,
-        pretrained_mels=128,
-    ),
-    large=dict(
-        embed_dims=1024,
-        num_layers=24,
-        num_heads=16,
-        feedforward_channels=4096,
-        patch_size=16,
-        patch_stride=10,
-        pretrained_mels=128,
-    ),
-)
+ARCHS = {
+    name: dict(size, patch_size=16, patch_stride=10, pretrained_mels=128)
+    for name, size in VIT_SIZES.items()
+}
 
 
 def binned_clock(num_rows: int, num_columns: int, num_bins: int) -> Tensor:
@@ -135,6 +119,14 @@ class ASTExpert(TransformerExpert):
     Raises:
         ValueError: If an option is unknown or the spectrogram is smaller
             than a patch.
+
+    Example:
+        >>> import torch
+        >>> size = dict(embed_dims=16, num_layers=2, num_heads=2,
+        ...             feedforward_channels=32, patch_size=16)
+        >>> expert = ASTExpert(size, spec_size=(64, 36))
+        >>> expert(torch.zeros(1, 1, 64, 36)).shape
+        torch.Size([1, 16])
     """
 
     weights_model = 'ast'

@@ -12,25 +12,17 @@ from ca2st_mm.registry import MODELS
 from ..layers.position import resize_square_positions
 from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import LayerOptions
-from .expert import TransformerExpert, frame_spans, select_arch, select_frames
+from .expert import (
+    VIT_SIZES,
+    TransformerExpert,
+    frame_spans,
+    select_arch,
+    select_frames,
+)
 
 ARCHS = dict(
-    base=dict(
-        embed_dims=768,
-        num_layers=12,
-        num_heads=12,
-        feedforward_channels=3072,
-        patch_size=16,
-        activation='quick_gelu',
-    ),
-    large=dict(
-        embed_dims=1024,
-        num_layers=24,
-        num_heads=16,
-        feedforward_channels=4096,
-        patch_size=14,
-        activation='quick_gelu',
-    ),
+    base=dict(VIT_SIZES['base'], patch_size=16, activation='quick_gelu'),
+    large=dict(VIT_SIZES['large'], patch_size=14, activation='quick_gelu'),
 )
 
 
@@ -59,6 +51,14 @@ class CLIPExpert(TransformerExpert):
 
     Raises:
         ValueError: If the patches do not tile the frame.
+
+    Example:
+        >>> import torch
+        >>> size = dict(embed_dims=16, num_layers=2, num_heads=2,
+        ...             feedforward_channels=32, patch_size=16)
+        >>> expert = CLIPExpert(size, num_frames=2, img_size=32)
+        >>> expert(torch.zeros(1, 3, 2, 32, 32)).shape
+        torch.Size([1, 16])
     """
 
     weights_model = 'clip'

@@ -64,6 +64,22 @@ class Expert(Protocol):
         """
 
 
+VIT_SIZES = dict(
+    base=dict(
+        embed_dims=768,
+        num_layers=12,
+        num_heads=12,
+        feedforward_channels=3072,
+    ),
+    large=dict(
+        embed_dims=1024,
+        num_layers=24,
+        num_heads=16,
+        feedforward_channels=4096,
+    ),
+)
+
+
 def select_arch(
     arch: str | dict[str, Any], table: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:

@@ -237,11 +237,13 @@ class MultiExpertBackbone(BaseModule):
         attention_layers = self._layers(return_attention)
         kept: dict[tuple[str, str, int], KeepWeights] = {}
 
-        def attend(query: str, context: str, layer: int) -> Any:
+        def attend(query: str, context: str, layer: int, axis: str) -> Any:
             if layer not in attention_layers:
                 return fused_attention
-            place = (query, context, layer)
-            return kept.setdefault(place, KeepWeights(attention_head))
+            keep = kept[query, context, layer] = KeepWeights(
+                attention_head, axis
+            )
+            return keep
 
         times, present = self._time_codes(names, streams), {}
         tokens, all_tokens = {}, {}
@@ -252,8 +254,11 @@ class MultiExpertBackbone(BaseModule):
                 present[name] = presence.view(-1, 1, 1, 1)
         for layer in range(self.num_layers):
             for name in names:
-                tokens[name] = self._attention_block(
-                    name, tokens[name], layer, attend(name, name, layer)
+                expert, options = self.experts[name], []
+                if axis := getattr(expert, 'axis', None):
+                    options = [attend(name, name, layer, axis)]
+                tokens[name] = self.run(
+                    expert.forward_attn, tokens[name], layer, *options
                 )
             links = {
                 (a, b): self.links[layer][key]
@@ -270,8 +275,8 @@ class MultiExpertBackbone(BaseModule):
                 if hasattr(link, 'axes'):
                     options['patches'] = updated[a, b]
                     options['attend'] = (
-                        attend(a, b, layer),
-                        attend(b, a, layer),
+                        attend(a, b, layer, link.axes[0]),
+                        attend(b, a, layer, link.axes[1]),
                     )
                 updates[a, b] = partial(self.run, link, **options)
             tokens = EXCHANGES[self.exchange](tokens, updates, times, present)
@@ -287,7 +292,14 @@ class MultiExpertBackbone(BaseModule):
             features[f'{name}_present'] = factor.flatten(1)  # (B, 1)
         if not (token_layers or attention_layers):
             return features
-        attention = self._attention(kept, len(features[names[0]]))
+        rows = len(features[names[0]])
+        attention = {
+            place: AttentionWeights(
+                keep.axis, keep.weights.unflatten(0, (rows, -1))
+            )
+            for place, keep in kept.items()
+            if keep.weights is not None
+        }
         return BackboneOutput(features, all_tokens, attention)
 
     def _active_experts(
@@ -343,13 +355,6 @@ class MultiExpertBackbone(BaseModule):
             codes[name] = self.time_encoders[self.encoder_of[stream]](spans)
         return codes
 
-    def _attention_block(
-        self, name: str, tokens: Tensor, layer: int, attend: Any
-    ) -> Tensor:
-        expert = self.experts[name]
-        options = [attend] if hasattr(expert, 'axis') else []
-        return self.run(expert.forward_attn, tokens, layer, *options)
-
     def _needed_patches(
         self,
         names: Sequence[str],
@@ -400,26 +405,6 @@ class MultiExpertBackbone(BaseModule):
                 prefix = self.experts[name].token_spec.num_prefix_tokens
                 cut[name] = value[:, :, :prefix]
         return cut
-
-    def _attention(
-        self, kept: Mapping[tuple[str, str, int], KeepWeights], rows: int
-    ) -> dict[tuple[str, str, int], AttentionWeights]:
-        axes = {
-            (name, name, layer): getattr(expert, 'axis', None)
-            for name, expert in self.experts.items()
-            for layer in range(self.num_layers)
-        }
-        for layer, pairs in enumerate(self.pairs):
-            for key, a, b in pairs:
-                both = getattr(self.links[layer][key], 'axes', (None, None))
-                axes[a, b, layer], axes[b, a, layer] = both
-        return {
-            place: AttentionWeights(
-                axes[place], keep.weights.unflatten(0, (rows, -1))
-            )
-            for place, keep in kept.items()
-            if keep.weights is not None
-        }
 
 
 def exchange_sequentially(
@@ -486,22 +471,17 @@ EXCHANGES = {
 }
 
 
-def store(part: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Run a part; autograd keeps its activations."""
+def _call(part: Callable, *args: Any, **kwargs: Any) -> Any:
     return part(*args, **kwargs)
 
 
-def recompute(part: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Run a part and once more in the backward pass, keeping its inputs.
-
-    Random masks are drawn alike both times.
-    """
-    # The reentrant kind would lose the gradients of the first layer, whose
-    # tokens come from frozen embeddings and need none.
-    return checkpoint(part, *args, use_reentrant=False, **kwargs)
-
-
-ACTIVATIONS = {'store': store, 'recompute': recompute}
+# How a block or a link is run.  The reentrant kind of recomputing would lose
+# the gradients of the first layer, whose tokens come from frozen embeddings
+# and need none.
+ACTIVATIONS = {
+    'store': _call,
+    'recompute': partial(checkpoint, use_reentrant=False),
+}
 
 
 def _check_choice(name: str, value: str, choices: Collection[str]) -> None:

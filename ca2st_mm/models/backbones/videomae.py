@@ -10,26 +10,12 @@ from ca2st_mm.registry import MODELS
 from ..layers.position import sinusoid_table
 from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import LayerOptions
-from .expert import TransformerExpert, frame_spans, select_arch
+from .expert import VIT_SIZES, TransformerExpert, frame_spans, select_arch
 
-ARCHS = dict(
-    base=dict(
-        embed_dims=768,
-        num_layers=12,
-        num_heads=12,
-        feedforward_channels=3072,
-        patch_size=16,
-        tubelet_size=2,
-    ),
-    large=dict(
-        embed_dims=1024,
-        num_layers=24,
-        num_heads=16,
-        feedforward_channels=4096,
-        patch_size=16,
-        tubelet_size=2,
-    ),
-)
+ARCHS = {
+    name: dict(size, patch_size=16, tubelet_size=2)
+    for name, size in VIT_SIZES.items()
+}
 
 
 @MODELS.register_module()
@@ -52,6 +38,14 @@ class VideoMAEExpert(TransformerExpert):
 
     Raises:
         ValueError: If the tubelets do not tile the clip.
+
+    Example:
+        >>> import torch
+        >>> size = dict(embed_dims=16, num_layers=2, num_heads=2,
+        ...             feedforward_channels=32, patch_size=16)
+        >>> expert = VideoMAEExpert(size, num_frames=4, img_size=32)
+        >>> expert.embed(torch.zeros(1, 3, 4, 32, 32)).shape
+        torch.Size([1, 2, 4, 16])
     """
 
     weights_model = 'videomae'

@@ -166,6 +166,12 @@ class MMPretrainViTExpert(ViTWrapper):
         TypeError: If the backbone is not such a ViT (also DeiT, BEiT, ...
             whose layers need more than their tokens).
         ValueError: If the backbone returns maps or several layers.
+
+    Example:
+        >>> expert = MMPretrainViTExpert(dict(
+        ...     type='mmpretrain.VisionTransformer', arch='deit-tiny'))
+        >>> expert.input_shape
+        (3, 1, 224, 224)
     """
 
     axis = 'space'
@@ -321,6 +327,13 @@ class MMActionViTExpert(ViTWrapper):
     Raises:
         TypeError: If the backbone is not MMAction2's VideoMAE ViT.
         ValueError: If the backbone returns a map.
+
+    Example:
+        >>> expert = MMActionViTExpert(dict(
+        ...     type='VisionTransformer', embed_dims=192, depth=2,
+        ...     num_heads=3))
+        >>> expert.input_shape
+        (3, 16, 224, 224)
     """
 
     def __init__(

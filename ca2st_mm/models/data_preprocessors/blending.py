@@ -58,6 +58,16 @@ class MultiStreamBlending:
         alpha: Parameter of the Beta distribution.
         prob: Part of the batches that are blended.
         cut: Streams that are cut instead of mixed.
+
+    Example:
+        >>> import torch
+        >>> from mmaction.structures import ActionDataSample
+        >>> samples = [ActionDataSample().set_gt_label(k) for k in (0, 2)]
+        >>> blend = MultiStreamBlending(num_classes=3)
+        >>> imgs = torch.zeros(2, 1, 3, 8, 32, 32)
+        >>> streams, samples = blend(dict(imgs=imgs), samples)
+        >>> samples[0].gt_label.shape
+        torch.Size([3])
     """
 
     def __init__(

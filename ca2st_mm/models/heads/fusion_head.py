@@ -59,6 +59,13 @@ class FusionHead(BaseHead):
         topk: Accuracies shown while training.
         average_clips: 'prob', 'score' or None: how views are averaged.
         init_cfg: Initialization config.
+
+    Example:
+        >>> import torch
+        >>> head = FusionHead(400, dict(spatial=768, temporal=768))
+        >>> head(dict.fromkeys(('spatial', 'temporal'),
+        ...                    torch.zeros(2, 768))).shape
+        torch.Size([2, 400])
     """
 
     def __init__(

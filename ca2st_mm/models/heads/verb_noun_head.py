@@ -45,6 +45,15 @@ class VerbNounHead(BaseHead):
 
     Raises:
         ValueError: If ``fusions`` does not describe both tasks.
+
+    Example:
+        >>> import torch
+        >>> head = VerbNounHead(97, 300, fusions=dict(
+        ...     verb=dict(in_channels=dict(temporal=768)),
+        ...     noun=dict(in_channels=dict(spatial=768))))
+        >>> feats = dict.fromkeys(('spatial', 'temporal'), torch.zeros(2, 768))
+        >>> {task: x.shape[1] for task, x in head(feats).items()}
+        {'verb': 97, 'noun': 300}
     """
 
     def __init__(

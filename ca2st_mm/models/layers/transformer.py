@@ -216,10 +216,13 @@ class KeepWeights:
 
     Args:
         head: The head whose weights are kept; None for the mean over heads.
+        axis: Axis of the sequences it will be given, to be kept as well.
     """
 
-    def __init__(self, head: int | None = None) -> None:
-        self.head = head
+    def __init__(
+        self, head: int | None = None, axis: str | None = None
+    ) -> None:
+        self.head, self.axis = head, axis
         self.weights: Tensor | None = None
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

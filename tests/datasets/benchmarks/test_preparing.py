@@ -108,6 +108,10 @@ def test_repeated_rows_are_reported(data):
 
 
 def test_messages_name_what_was_looked_for(data):
+    data.add_list(K400)
+    message = "not one of 2 .*'-5o_ES_I_000006_000016' or .*--videos"
+    with pytest.raises(BenchmarkError, match=message):
+        data.prepare('kinetics400')
     text = 'video_id,t_start,t_end,video_duration,label\n'
     (data.lists / 'val.csv').write_text(text + 'a,1,2,9,BMX\n')
     with pytest.raises(BenchmarkError, match="1 x no video .*'v_a' or 'a' "):
@@ -160,17 +164,7 @@ def test_keep_missing_names_the_expected_file(data):
     assert len(manifest(data.root / 'val_missing.csv')) == 1
 
 
-def test_nothing_found_is_an_error(data):
-    data.add_list(K400)
-    with pytest.raises(
-        BenchmarkError,
-        match="not one of 2 .*'-5o_ES_I_000006_000016' or .*--videos",
-    ):
-        data.prepare('kinetics400')
-    assert not (data.root / 'val.csv').exists()
-
-
-def test_sound_beside_the_video(data):
+def test_separate_audio_files(data):
     data.add_list(EK)
     data.add('videos/P01_11_0.mp4', 'videos/P01_11_1.mp4')
     data.add('audio/P01_11_1.wav')
@@ -189,7 +183,7 @@ def test_sound_beside_the_video(data):
     assert expected == ['audio/P01_11_0.wav', 'audio/P01_11_1.wav']
 
 
-def test_with_sound_looks_into_the_files(data):
+def test_with_audio_looks_into_the_files(data):
     folder = data.videos / 'ApplyEyeMakeup'
     folder.mkdir()
     frames = np.zeros((5, 16, 16, 3), np.uint8)
@@ -214,35 +208,32 @@ def test_with_sound_looks_into_the_files(data):
     }
 
 
-def test_two_files_of_one_name(data):
-    data.add_list(UCF)
-    clip = 'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01'
-    data.add(f'videos/{clip}.avi', f'videos/copy/{clip}.mp4')
-    with pytest.raises(BenchmarkError, match='Two files .*keep one'):
-        data.prepare('ucf101', **PARTIAL)
+CLIP = 'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01'
 
 
-def test_the_folder_of_the_split_decides(data):
-    data.add_list(K400)
-    data.add('videos/train/-5o_ES_I.mp4', 'videos/val/-5o_ES_I.mp4')
-    data.prepare('kinetics400')
+@pytest.mark.parametrize(
+    ('key', 'files', 'expected'),
+    [
+        (K400, ['a/b/-5o_ES_I.mkv'], 'a/b/-5o_ES_I.mkv'),
+        # The folder of the split decides between two files of one name.
+        (K400, ['train/-5o_ES_I.mp4', 'val/-5o_ES_I.mp4'], None),
+        (UCF, [f'{CLIP}.avi', f'copy/{CLIP}.mp4'], 'Two files .*keep one'),
+        # Neither inside a longer name nor in another folder.
+        (EK, ['P01_11_00.mp4', 'XP01_11_0.mp4'], 'not one of 2'),
+        (UCF, [f'Not{CLIP}.avi', 'Yo/v_YoYo_g25_c05.avi'], 'not one of 2'),
+    ],
+)
+def test_files_are_found_by_name(data, key, files, expected):
+    data.add_list(key)
+    data.add(*(f'videos/{file}' for file in files))
+    expected = expected or files[-1]
+    if ' ' in expected:
+        with pytest.raises(BenchmarkError, match=expected):
+            data.prepare(key[0], **PARTIAL)
+        return
+    data.prepare(key[0])
     (row,) = manifest(data.root / 'val.csv')
-    assert row['file'] == 'videos/val/-5o_ES_I.mp4'
-
-
-def test_a_name_is_never_found_inside_a_longer_one(data):
-    data.add_list(EK)
-    data.add('videos/P01_11_00.mp4', 'videos/XP01_11_0.mp4')
-    with pytest.raises(BenchmarkError, match='not one of 2'):
-        data.prepare(EK[0], **PARTIAL)
-
-
-def test_folders_in_a_name_must_match_as_well(data):
-    data.add_list(UCF)
-    clip = 'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi'
-    data.add(f'videos/Not{clip}', 'videos/Yo/v_YoYo_g25_c05.avi')
-    with pytest.raises(BenchmarkError, match='not one of 2'):
-        data.prepare('ucf101', **PARTIAL)
+    assert row['file'] == f'videos/{expected}'
 
 
 def test_files_elsewhere_are_named_in_full(data, tmp_path):
@@ -324,9 +315,12 @@ def test_every_tool_stops_with_one_line(name, data, capsys, monkeypatch):
     assert len(said.splitlines()) == 1
 
 
-def test_command_line_writes_the_manifest(data, capsys):
+@pytest.mark.parametrize('flags', [[], ['--with-audio'], ['--with-sound']])
+def test_command_line(data, capsys, flags):
     data.add_list(EK)
-    data.add('videos/P01_11.mp4')
+    tone = np.full(8000, 0.1, np.float32)
+    frames = np.zeros((5, 16, 16, 3), np.uint8)
+    write_clip(str(data.videos / 'P01_11.mkv'), frames, 5, tone)
     main(
         BENCHMARKS[EK[0]],
         [
@@ -336,7 +330,10 @@ def test_command_line_writes_the_manifest(data, capsys):
             '--splits=val',
             '--untrimmed',
             '--allow-partial',
+            *flags,
         ],
     )
-    assert 'found 2 of 2' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'found 2 of 2' in said
+    assert ('is now --with-audio' in said) == ('--with-sound' in flags)
     assert manifest(data.root / 'val.csv')[0]['end'] == '1.89'

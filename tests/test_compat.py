@@ -15,7 +15,6 @@ import torch
 from mmaction.models.heads import BaseHead
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from mmengine.config import Config, config
 from mmengine.dataset import DefaultSampler
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
@@ -208,25 +207,6 @@ def test_processes_meet_without_a_gpu(fix):
     )
     expected = '1 True' if fix else ''
     assert done.stdout.strip() == expected, done.stderr
-
-
-def test_a_written_config_keeps_its_order(tmp_path):
-    axes = dict(spatial='all', audio='all')
-    written = tmp_path / 'written.py'
-    Config(dict(model=dict(links=[dict(axes=axes)]))).dump(written)
-    (link,) = Config.fromfile(written).model.links
-    assert list(link.axes) == ['spatial', 'audio']
-
-
-def test_order_needs_the_workaround_until_mmengine_is_fixed(monkeypatch):
-    monkeypatch.delattr(config, 'sorted')
-    text = Config(dict(b=1, a=2)).pretty_text
-    # Fails once MMEngine is fixed: then drop the workaround.
-    assert text.index('a') < text.index('b')
-    fixed = property(lambda self: 'b = 1; a = 2')
-    monkeypatch.setattr(Config, 'pretty_text', fixed)
-    compat.keep_order_of_configs()
-    assert not hasattr(config, 'sorted')
 
 
 # -- checkpoints -----------------------------------------------------------

@@ -2,6 +2,7 @@
 """Short training runs on noise, and the losses they had."""
 
 import copy
+import functools
 import random
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def quick_start(patch):
     patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
     for module in (runner, base):
         patch.setattr(module, 'collect_env', dict)
+
+
+@functools.cache
+def _read_config(path):
+    return Config.fromfile(CONFIGS / path)
+
+
+def read_config(path):
+    """A config of ours, read once; its copies may be changed."""
+    return copy.deepcopy(_read_config(path))
 
 
 class Clips(Dataset):
@@ -114,7 +125,7 @@ def loader(dataset, batch_size, sampler=None, **changes):
 
 def recipe(epochs, warmup=1):
     """The optimizer and schedule that our configs train with."""
-    cfg = Config.fromfile(CONFIGS / '_base_/training.py')
+    cfg = read_config('_base_/training.py')
     cfg.optim_wrapper.optimizer.lr = RATE
     cfg.param_scheduler[0].update(warmup=warmup, end=epochs)
     return dict(
@@ -130,7 +141,7 @@ def train(settings, losses=None, name='run', engine=Runner, **changes):
     cfg = {**settings, **changes}
     losses = losses or Losses()
     hooks = [*cfg.pop('custom_hooks', []), losses]
-    runtime = Config.fromfile(CONFIGS / '_base_/training.py')
+    runtime = read_config('_base_/training.py')
     default_hooks = copy.deepcopy(runtime.default_hooks.to_dict())
     default_hooks['checkpoint']['save_best'] = None
     del default_hooks['linear_scaling']  # tests that need it add their own

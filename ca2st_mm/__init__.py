@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """CAST, CAVA and CA2ST as components for MMAction2.
 
-Importing this package mends the known faults of the packages below us
+Importing this package fixes the known faults of the packages below us
 (:mod:`ca2st_mm.compat`) and registers every component.
 """
 

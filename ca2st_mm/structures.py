@@ -20,7 +20,7 @@ class Stream(NamedTuple):
         values: The frames (..., 3, T, H, W) or the spectrogram
             (..., 1, frames, mels).
         times: Clock times in seconds: of every frame (..., T), or start and
-            end of the spectrogram (..., 2).  None where nobody asks for them.
+            end of the spectrogram (..., 2).  None where they are not used.
         present: 1, or 0 for clips that lack this stream (...,).  None if all
             have it.
 

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Clips with picture and sound: dataset and transforms."""
+"""Clips with video and audio: dataset and transforms."""
 
 from . import transforms
 from .audio_visual_dataset import AudioVisualDataset

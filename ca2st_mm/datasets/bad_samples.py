@@ -104,7 +104,7 @@ class Quarantine:
         return dict(self._entries)
 
     def _lock(self) -> FileLock:
-        """The lock; a run without a bad sample leaves no folder behind."""
+        """The lock; a run without a bad sample makes no folder."""
         mkdir_or_exist(os.path.dirname(self.path))
         return FileLock(f'{self.path}.lock')
 

@@ -35,8 +35,8 @@ def read_annotations(
     """Read a manifest with a header, or lines ``path label``.
 
     Values of a manifest are taken as they stand, blanks and line breaks in
-    quoted names included.  Where the header has blanks behind its commas,
-    those behind the commas of the rows are left out.
+    quoted names included.  Where the header has blanks after its commas,
+    those after the commas of the rows are left out.
 
     Args:
         path: The annotation file.
@@ -253,7 +253,7 @@ def _refuse_other_names(path: str, fields: list[str]) -> None:
     if wrong:
         renames = ', '.join(f"'{a}' to '{b}'" for a, b in wrong.items())
         raise ListFileError(
-            f"Annotation file '{path}' has columns nobody reads; rename "
+            f"Annotation file '{path}' has columns that are not read; rename "
             f'{renames}.'
         )
 
@@ -322,5 +322,5 @@ def _seconds(where: str, column: str, text: str) -> float | None:
 
 
 def _is_int(text: str) -> bool:
-    # Nobody has more classes; int() refuses numbers of 4300 digits.
+    # No data set has more classes; int() refuses numbers of 4300 digits.
     return text.removeprefix('-').isdecimal() and len(text) < 10

@@ -26,7 +26,7 @@ def write_clip(
         frames: RGB uint8, (num_frames, height, width, 3); even sizes.
         fps: Frames a second.
         waveform: Mono float32 in [-1, 1], (num_samples,); None for a clip
-            without a sound track.
+            without an audio track.
         sample_rate: Samples a second.
         starts: Seconds at which video and audio start.
     """
@@ -59,10 +59,10 @@ def write_clip(
 def _pictures(frames: np.ndarray, fps: int, start: float):
     """Frames with their time stamps."""
     for number, pixels in enumerate(frames):
-        picture = av.VideoFrame.from_ndarray(pixels, format='rgb24')
-        picture.pts = number + round(start * fps)
-        picture.time_base = Fraction(1, fps)
-        yield picture
+        frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
+        frame.pts = number + round(start * fps)
+        frame.time_base = Fraction(1, fps)
+        yield frame
 
 
 def audio_pieces(waveform: np.ndarray, rate: int, start: float):

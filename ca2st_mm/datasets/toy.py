@@ -190,8 +190,8 @@ def write_toy_set(
     Below ``folder``: ``videos/<split>_<number>.mp4``, ``<split>.csv`` with
     the class, ``<split>_shape.csv``, ``..._direction.csv`` and
     ``..._pitch.csv`` with one factor as label,
-    ``<split>_shuffled_sound.csv`` (test only) in which every clip sounds
-    like another one, and ``classes.txt`` and ``classes_<factor>.txt``.
+    ``<split>_shuffled_sound.csv`` (test only) in which every clip has the
+    audio of another one, and ``classes.txt`` and ``classes_<factor>.txt``.
 
     Args:
         folder: Where to write.

@@ -143,7 +143,7 @@ class EpicSoundsSubmission(_Submission):
     )
 
     def entry(self, sample: dict) -> dict:
-        """Scores of the sound classes."""
+        """Scores of the audio classes."""
         return dict(interaction=_scores(scores_of(sample)))
 
 

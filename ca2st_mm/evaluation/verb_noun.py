@@ -75,9 +75,9 @@ class VerbNounMetric(ClipMetric):
             for task in TASKS
         }
         metrics['num_clips'] = len(results)
-        sound = [r['has_audio'] for r in results if r['has_audio'] is not None]
-        if sound:
-            metrics['with_sound'] = float(np.mean(sound))
+        audio = [r['has_audio'] for r in results if r['has_audio'] is not None]
+        if audio:
+            metrics['with_sound'] = float(np.mean(audio))
         return metrics
 
 

@@ -1,9 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Kaldi's log-mel energies for a stretch of a sound.
+"""Kaldi's log-mel energies for a part of a track.
 
 The features of ``torchaudio.compliance.kaldi.fbank`` with
 ``htk_compat=True, window_type='hanning', use_energy=False, dither=0``.  That
-function holds every intermediate of the whole sound at once and makes window
+function holds every intermediate of the whole track at once and makes window
 and filters anew each time; this one works through blocks that stay in the
 processor's cache and computes the frames asked for alone.
 
@@ -35,7 +35,7 @@ def window_samples(rate: int) -> int:
 
 
 def count_frames(samples: int, rate: int) -> int:
-    """Frames of a sound, one every 10 ms while a whole one fits.
+    """Frames of a track, one every 10 ms while a whole one fits.
 
     Args:
         samples: Its length, at least one frame.
@@ -49,24 +49,24 @@ def log_mel(
     rate: int,
     num_mels: int,
     first: int = 0,
-    behind: int | None = None,
+    stop: int | None = None,
 ) -> np.ndarray:
-    """Log-mel energies of the frames ``first`` to ``behind - 1``.
+    """Log-mel energies of the frames ``first`` to ``stop - 1``.
 
     Args:
         waveform: float32 (num_samples,).
         rate: Samples per second.
         num_mels: Mel bands from 20 Hz to half the rate.
         first: First frame.
-        behind: One after the last frame; None for all that follow.
+        stop: One after the last frame; None for all that follow.
 
     Returns:
-        float32 (behind - first, num_mels).
+        float32 (stop - first, num_mels).
     """
     frames = split_frames(torch.from_numpy(waveform), rate)
     blocks = [
         energies(block, rate, num_mels)
-        for block in frames[first:behind].split(_BLOCK)
+        for block in frames[first:stop].split(_BLOCK)
     ]
     return torch.cat(blocks).numpy()
 
@@ -76,7 +76,7 @@ def _shift(rate: int) -> int:
 
 
 def split_frames(waveform: Tensor, rate: int) -> Tensor:
-    """The frames of a sound, a view of it, (num_frames, window_samples).
+    """The frames of a track, a view of it, (num_frames, window_samples).
 
     Args:
         waveform: (num_samples,), at least one frame long.
@@ -86,7 +86,7 @@ def split_frames(waveform: Tensor, rate: int) -> Tensor:
 
 
 def energies(frames: Tensor, rate: int, num_mels: int) -> Tensor:
-    """Log-mel energies of frames, of one sound or of a batch of them.
+    """Log-mel energies of frames, of one track or of a batch of them.
 
     Args:
         frames: Float (num_frames, window_samples).

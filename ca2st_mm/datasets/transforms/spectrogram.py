@@ -83,15 +83,15 @@ class WindowedSpectrogram(BaseTransform):
         waveform: np.ndarray,
         rate: int,
         first: int = 0,
-        behind: int | None = None,
+        stop: int | None = None,
     ) -> np.ndarray:
-        """Log-mel features of some frames, (behind - first, num_mels).
+        """Log-mel features of some frames, (stop - first, num_mels).
 
         Args:
             waveform: float32 (num_samples,).
             rate: Samples per second.
             first: First frame.
-            behind: One after the last frame; None for all that follow.
+            stop: One after the last frame; None for all that follow.
         """
 
     @abstractmethod
@@ -208,14 +208,14 @@ class LogMelSpectrogram(WindowedSpectrogram):
         waveform: np.ndarray,
         rate: int,
         first: int = 0,
-        behind: int | None = None,
+        stop: int | None = None,
     ) -> np.ndarray:
-        """Kaldi log-mel energies, (behind - first, num_mels)."""
+        """Kaldi log-mel energies, (stop - first, num_mels)."""
         # A single Kaldi window needs 25 ms; a shorter track gets silence.
         missing = max(window_samples(rate) - len(waveform), 0)
         waveform = np.pad(waveform - waveform.mean(), (0, missing))
         return log_mel(
-            waveform.astype(np.float32), rate, self.num_mels, first, behind
+            waveform.astype(np.float32), rate, self.num_mels, first, stop
         )
 
     def pad(self, features: np.ndarray, missing: int) -> np.ndarray:
@@ -256,9 +256,9 @@ class LibrosaLogMelSpectrogram(WindowedSpectrogram):
         waveform: np.ndarray,
         rate: int,
         first: int = 0,
-        behind: int | None = None,
+        stop: int | None = None,
     ) -> np.ndarray:
-        """Log-mel magnitudes, (behind - first, num_mels)."""
+        """Log-mel magnitudes, (stop - first, num_mels)."""
         mel = librosa.feature.melspectrogram(
             y=waveform,
             sr=rate,
@@ -273,7 +273,7 @@ class LibrosaLogMelSpectrogram(WindowedSpectrogram):
             htk=True,
             norm=None,
         )
-        return np.log(mel[:, first:behind] + 1e-6).T
+        return np.log(mel[:, first:stop] + 1e-6).T
 
     def pad(self, features: np.ndarray, missing: int) -> np.ndarray:
         """Repeat the last frame."""

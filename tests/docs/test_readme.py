@@ -2,7 +2,6 @@
 """What README and mix-in guide show works, at full size."""
 
 import re
-import runpy
 import sys
 import types
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
+from shrunk_models import without_init
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'docs/mix_in.md']
@@ -34,12 +34,6 @@ def pose_expert(monkeypatch):
     monkeypatch.setitem(sys.modules, 'pose_expert', module)
     yield
     MODELS._module_dict.pop('PoseExpert')
-
-
-def without_init(node):
-    if isinstance(node, dict):
-        return {k: without_init(v) for k, v in node.items() if k != 'init_cfg'}
-    return [without_init(v) for v in node] if type(node) is list else node
 
 
 def load(block, folder):
@@ -85,15 +79,3 @@ def test_a_model_in_one_line():
     names = {}
     exec(block.replace("pretrained='experts'", 'pretrained=False'), names)
     assert names['model'].cls_head.num_classes == 400
-
-
-@pytest.mark.parametrize('page', ['README.md', 'docs/predict.md'])
-def test_shown_commands_of_prediction_are_understood(page, monkeypatch):
-    tool = runpy.run_path(str(ROOT / 'tools' / 'predict.py'))
-    lines = (ROOT / page).read_text().splitlines()
-    shown = [line for line in lines if 'tools/predict.py' in line]
-    commands = [line for line in shown if line.startswith('python')]
-    assert len(commands) > 2
-    for command in commands:
-        monkeypatch.setattr(sys, 'argv', command.split()[1:])
-        assert tool['parse_args']().sources

@@ -46,6 +46,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 
 def test_the_head_names_experts_of_the_backbone():
     cfg = copy.deepcopy(MODEL)
-    cfg['cls_head']['in_channels'] = dict(spatial=tiny.DIMS, temperal=4)
+    cfg['cls_head']['in_channels'] = dict(
+        spatial=tiny.DIMS, temperal=tiny.DIMS
+    )
     with pytest.raises(ValueError, match=r"names \['temperal'\].*temporal"):
         MODELS.build(cfg)

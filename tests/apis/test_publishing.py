@@ -9,7 +9,13 @@ import tiny_models as tiny
 import torch
 from mmengine.config import Config
 
-from ca2st_mm.apis import publish
+from ca2st_mm.apis import (
+    get_model,
+    is_delta,
+    load_weights,
+    publish,
+    save_pretrained,
+)
 from ca2st_mm.checkpoints.files import read_checkpoint
 from ca2st_mm.registry import MODELS
 from ca2st_mm.utils.hashing import sha256_of
@@ -82,6 +88,15 @@ def test_delta_and_back(trained, tmp_path, config):
     back = publish(small, tmp_path / 'back.safetensors', config)
     assert_same(read_checkpoint(back)['state_dict'], weights)
     assert json.loads(read_checkpoint(back)['meta']['classes']) == ['a', 'b']
+
+
+def test_a_small_folder_brings_everything_back(trained, tmp_path, config):
+    model = MODELS.build(config.model)
+    load_weights(model, trained[1])
+    model.cfg = config
+    folder = save_pretrained(model, tmp_path / 'small', delta=True)
+    assert is_delta(read_checkpoint(folder)['state_dict'])
+    assert_same(get_model(folder).state_dict(), trained[1])
 
 
 @pytest.mark.parametrize('delta', [True, False])

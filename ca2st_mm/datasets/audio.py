@@ -43,6 +43,15 @@ _SHARES = dict(
 )
 
 
+# Type of a sample, its value for silence, and that of full scale.
+_TYPES = dict(
+    flt=(np.float32, 0, 1),
+    u8=(np.uint8, 128, 1 << 7),
+    s16=(np.int16, 0, 1 << 15),
+    s32=(np.int32, 0, 1 << 31),
+)
+
+
 class Audio(NamedTuple):
     """A mono track.
 
@@ -184,36 +193,39 @@ class _Mixer:
     """Frames of any format and number of channels to mono float32."""
 
     def __init__(self) -> None:
-        self._packed: Any = None
+        self._packed = av.AudioResampler(format='flt')
 
     def mono(self, frame: av.AudioFrame) -> np.ndarray:
         """The mix of a frame, (num_samples,)."""
-        channels = frame.layout.nb_channels
-        # PyAV's to_ndarray takes longer than decoding.
-        if frame.format.name == 'fltp' and channels == 1:
-            return np.frombuffer(frame.planes[0], np.float32, frame.samples)
-        if frame.format.name == 'fltp' and channels == 2:
-            left, right = (
-                np.frombuffer(plane, np.float32, frame.samples)
-                for plane in frame.planes
-            )
-            return np.mean([left, right], axis=0)
-        # One plane: of eight channels and more PyAV lists planes that are
-        # not there, and reading them ends the process.
-        if self._packed is None:
-            self._packed = av.AudioResampler(format='flt')
-        pieces = [
-            np.frombuffer(f.planes[0], np.float32, f.samples * channels)
-            for f in self._packed.resample(frame)
-        ]
-        samples = np.concatenate(pieces).reshape(-1, channels)
-        if channels <= 2:
-            return samples.mean(axis=1)
+        waves = self._channels(frame)
+        if len(waves) <= 2:
+            return waves[0] if len(waves) == 1 else waves.mean(axis=0)
         names = [channel.name for channel in frame.layout.channels]
-        shares = np.ones(channels, np.float32)
-        if 'FL' in names or 'FC' in names:
-            shares[:] = [_SHARES.get(name, 0.0) for name in names]
-        return samples @ (shares / shares.sum())
+        shares = np.array([_SHARES.get(name, 0.0) for name in names])
+        if not shares.any():  # nobody knows which channel is which
+            shares += 1.0
+        return (shares / shares.sum()).astype(np.float32) @ waves
+
+    def _channels(self, frame: av.AudioFrame) -> np.ndarray:
+        """float32 in [-1, 1], (channels, num_samples)."""
+        # PyAV's to_ndarray takes longer than decoding.
+        kind, count = frame.format.name, frame.layout.nb_channels
+        is_planar = kind.endswith('p')
+        # Of eight planes and more PyAV lists some that are not there, and
+        # reading those ends the process.
+        if kind.removesuffix('p') not in _TYPES or (is_planar and count > 7):
+            (frame,) = self._packed.resample(frame)
+            kind, is_planar = 'flt', False
+        dtype, zero, scale = _TYPES[kind.removesuffix('p')]
+        planes, size = frame.planes, frame.samples
+        if is_planar:
+            waves = np.stack([np.frombuffer(p, dtype, size) for p in planes])
+        else:
+            waves = np.frombuffer(planes[0], dtype, size * count)
+            waves = waves.reshape(size, count).T
+        if scale == 1:
+            return waves
+        return (waves.astype(np.float32) - zero) * np.float32(1 / scale)
 
 
 def _join(path: str, pieces: Iterator[Audio]) -> Audio | None:

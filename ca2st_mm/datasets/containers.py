@@ -26,6 +26,7 @@ VIDEO_EXTENSIONS = (
 AUDIO_EXTENSIONS = ('.wav', '.flac', '.ogg', '.mp3', '.m4a', '.aac', '.opus')
 
 _STORES_TIMES = {'mov', 'matroska', 'mpegts', 'flv', 'asf', 'wav', 'flac'}
+_LISTS = ('hls', 'dash', 'concat', 'imf')
 # The largest frame: 8K (8192 x 4320) passes.
 MAX_PIXELS = 36_000_000
 
@@ -150,7 +151,7 @@ def open_container(
     """
     if data is None and '://' in path:
         data = fileio.get(path)
-    return av.open(
+    container = av.open(
         f'file:{path}' if data is None else io.BytesIO(data),
         # FFmpeg decodes a little while it opens a file, and a playlist could
         # name files elsewhere.
@@ -160,6 +161,10 @@ def open_container(
         # Nobody needs the tags, whatever their encoding.
         metadata_errors='replace',
     )
+    if container.format.name in _LISTS:
+        container.close()
+        raise ValueError('it is a list of other files, not a media file')
+    return container
 
 
 def choose_stream(container: 'av.container.InputContainer', kind: str) -> Any:

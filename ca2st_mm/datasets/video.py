@@ -40,9 +40,9 @@ Span = tuple[float | None, float | None]
 READERS = ('pyav', 'decord', 'torchcodec')
 # Annotated times are rounded; a frame that starts a hair early counts.
 SLACK = 1e-3
-# Pixels of all frames of one ``read``; more are made smaller. 16 frames of
-# 3840 x 2160 fit.
-MAX_BYTES = 400 << 20
+# All frames of one ``read``; larger ones are made smaller. 43 frames of
+# 1920 x 1080 fit.
+MAX_BYTES = 256 << 20
 
 # Containers that give every frame its time, with codecs that make one frame
 # of every packet.
@@ -331,7 +331,7 @@ class PyAVReader(VideoReader):
         if stream is None:
             raise missing_stream(self._container, 'video', self.path)
         context = stream.codec_context
-        if context.width * context.height > MAX_PIXELS:
+        if not 0 < context.width * context.height <= MAX_PIXELS:
             raise self._too_large(context.width, context.height)
         context.options = dict(max_pixels=str(MAX_PIXELS))
         stream.thread_count = self._num_threads
@@ -603,8 +603,8 @@ class PyAVReader(VideoReader):
         return MediaError(
             'video',
             self.path,
-            f'frames of {width} x {height} are larger than the limit of '
-            f'{MAX_PIXELS // 1_000_000} million pixels',
+            f'frames of {width or "unknown"} x {height or "unknown"} pixels '
+            f'are beyond the limit of {MAX_PIXELS // 1_000_000} million',
             'Make them smaller with tools/data/resize_videos.py.',
         )
 

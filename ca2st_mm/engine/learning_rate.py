@@ -274,11 +274,12 @@ class ScheduleFromConfigHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note what the config has built, before it is overwritten."""
-        if not isinstance(runner.optim_wrapper, BaseOptimWrapper):
+        groups = getattr(runner.optim_wrapper, 'param_groups', None)
+        if not isinstance(groups, list):  # a test, or several optimizers
             return
         self.groups = [
             {k: v for k, v in group.items() if k != 'params'}
-            for group in runner.optim_wrapper.param_groups
+            for group in groups
         ]
         self.schedules = [s.state_dict() for s in _schedulers(runner)]
         self.stored = len(checkpoint.get('param_schedulers') or [])

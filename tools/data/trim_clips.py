@@ -11,17 +11,23 @@ run is resumed by starting it again.
 
 import argparse
 import csv
+import io
 import os.path as osp
 import sys
 
 from media_job import add_common, run
 
-from ca2st_mm.datasets.manifest import read_annotations
+from ca2st_mm.datasets.manifest import manifest_text, read_annotations
 from ca2st_mm.datasets.transcode import (
     Encoding,
     copy_span,
     encode,
     find_copied_span,
+)
+from ca2st_mm.utils.text_files import (
+    ListFileError,
+    read_text,
+    write_texts,
 )
 
 _SPAN_COLUMNS = ('start', 'end', 'audio')
@@ -67,20 +73,17 @@ def write_manifest(
     Returns:
         Its path.
     """
-    with open(args.manifest, newline='', encoding='utf-8-sig') as file:
-        cells = list(csv.DictReader(file, skipinitialspace=True))
+    text = io.StringIO(read_text(args.manifest), newline='')
+    cells = list(csv.DictReader(text, skipinitialspace=True))
     columns = [c for c in cells[0] if c not in _SPAN_COLUMNS]
     columns += ['start', 'end'] if args.copy else []
+    rows = []
+    for row, clip in zip(cells, clips, strict=True):
+        if clip in spans:
+            start, end = (_second(t) for t in spans[clip])
+            rows.append(row | dict(file=clip, start=start, end=end))
     path = osp.join(args.out, osp.basename(args.manifest))
-    with open(path, 'w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(
-            file, columns, extrasaction='ignore', lineterminator='\n'
-        )
-        writer.writeheader()
-        for row, clip in zip(cells, clips, strict=True):
-            if clip in spans:
-                start, end = (_second(t) for t in spans[clip])
-                writer.writerow(row | dict(file=clip, start=start, end=end))
+    write_texts({path: manifest_text(path, columns, rows)})
     return path
 
 
@@ -91,7 +94,11 @@ def _second(time: float | None) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Trim; see the top of the file."""
     args = parse_args(argv)
-    rows = read_annotations(args.manifest, {})
+    try:
+        rows = read_annotations(args.manifest, {})
+    except (ListFileError, FileNotFoundError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
     if osp.abspath(args.out) == osp.dirname(osp.abspath(args.manifest)):
         print('The clips need another folder than the manifest.')
         return 2

@@ -23,6 +23,7 @@ from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.video import open_video
 from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.utils.text_files import ListFileError
 from ca2st_mm.visualization.class_labels import class_labels
 from ca2st_mm.visualization.scores import Scores, read_comparable
 from ca2st_mm.visualization.style import (
@@ -318,4 +319,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (FigureInputError, MediaError, FileNotFoundError))
+    run_or_explain(
+        main,
+        (FigureInputError, FileNotFoundError, ListFileError, MediaError),
+    )

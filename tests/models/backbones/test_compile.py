@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The backbone is one graph for torch.compile, and can be checkpointed."""
+"""The backbone is one graph for torch.compile."""
 
 import pytest
 import torch
@@ -15,7 +15,6 @@ from tiny_models import (
     streams,
     times,
 )
-from torch.utils.checkpoint import checkpoint
 
 TIMED = dict(
     CA2ST,
@@ -47,19 +46,3 @@ def test_compiled_equals_eager(exchange):
 
 def test_compiled_through_autograd_equals_eager():
     check(randomize(build(CAST)), dict(imgs=streams()['imgs']), 'aot_eager')
-
-
-def test_a_checkpointed_backbone_gives_the_same(monkeypatch):
-    backbone = randomize(build(CA2ST)).train()
-    expected = backbone(**streams())
-    expert = backbone.experts['spatial']
-    plain = expert.forward_attn
-
-    def again(*args):
-        return checkpoint(plain, *args, use_reentrant=False)
-
-    monkeypatch.setattr(expert, 'forward_attn', again)
-    feats = backbone(**streams())
-    sum(f.sum() for f in feats.values()).backward()
-    for name, value in expected.items():
-        assert torch.equal(feats[name], value)

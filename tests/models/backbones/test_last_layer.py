@@ -112,7 +112,7 @@ def test_one_direction_needs_its_context_only(axes, exchange):
 
 
 @pytest.mark.parametrize('exchange', ['sequential', 'additive'])
-def test_a_foreign_link_meets_all_positions(exchange):
+def test_a_link_of_another_class_gets_all_patches(exchange):
     shapes = []
 
     @MODELS.register_module(name='ForeignLink', force=True)

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Clips without sound: for the whole batch, or sample by sample."""
+"""Clips without audio: for the whole batch, or sample by sample."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_drop_equals_a_model_without_that_expert(exchange):
 
 
 @EXCHANGES
-def test_drop_works_for_the_picture_too(exchange):
+def test_drop_works_for_the_frames_too(exchange):
     backbone = ca2st(exchange)
     audios = streams()['audios']
     feats = backbone(audios=audios)

@@ -138,13 +138,13 @@ def test_shared_bottlenecks_are_one_object(share):
 
 def test_a_copy_keeps_sharing():
     backbone = randomize(build(CA2ST, share_bottlenecks=True))
-    twin = copy.deepcopy(backbone)
-    for layer in twin.links:
+    other = copy.deepcopy(backbone)
+    for layer in other.links:
         st, sa, _ = layer.values()
         assert st.bottleneck_a is sa.bottleneck_a
     ours = {id(p) for p in backbone.parameters()}
-    assert not ours & {id(p) for p in twin.parameters()}
-    assert same(twin(**streams()), backbone(**streams()))
+    assert not ours & {id(p) for p in other.parameters()}
+    assert same(other(**streams()), backbone(**streams()))
 
 
 def test_state_dict_keys_are_those_of_lone_experts_plus_links():

@@ -156,7 +156,7 @@ def test_the_transposed_clock_mixes_frequency_into_time():
 @pytest.mark.parametrize(
     'columns, bins', [(39, 8), (101, 8), (9, 4), (3, 8), (5, 5), (1, 1)]
 )
-def test_every_column_is_told_a_time_at_which_it_sounds(columns, bins):
+def test_every_column_gets_the_bin_in_which_it_starts(columns, bins):
     start = torch.arange(columns) / columns
     told = binned_clock(1, columns, bins) / bins
     assert (told <= start + 1e-6).all()

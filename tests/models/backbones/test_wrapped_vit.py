@@ -68,8 +68,8 @@ def test_mmaction_vit_is_reproduced(changes):
 def test_adapters_take_part(cfg):
     expert = noisy_backbone(build(cfg))
     before = expert(video())
-    for half in ('attention', 'ffn'):
-        adapter = getattr(expert.adapters[0], half)
+    for block in ('attention', 'ffn'):
+        adapter = getattr(expert.adapters[0], block)
         torch.nn.init.normal_(adapter.up.weight)
         after = expert(video())
         assert difference(after, before) > 1e-3

@@ -69,7 +69,7 @@ def test_an_absent_expert_takes_no_part(reduction):
     ],
 )
 def test_presence_counts_sample_by_sample(reduction, weights):
-    """Both, one, the other, nobody: then only the bias is left."""
+    """Both, one, the other, none: then only the bias is left."""
     head, feats = head_of(reduction=reduction), features(4)
     factors = dict(
         spatial_present=torch.tensor([[1.0], [0.0], [1.0], [0.0]]),
@@ -95,7 +95,7 @@ def test_residual_and_identity_adapters():
     torch.testing.assert_close(head(feats), head.fc_cls(fused))
 
 
-def test_features_of_strangers_only_raise_with_both_names():
+def test_features_of_other_experts_only_raise_with_both_names():
     with pytest.raises(KeyError, match=r"spatial.*temporal.*'flow'"):
         head_of()(dict(flow=torch.randn(3, 8)))
 

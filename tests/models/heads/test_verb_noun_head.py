@@ -49,7 +49,7 @@ def loss_of(head, scores, labels):
     return head.loss_by_feat(scores, tiny.samples(labels))
 
 
-def test_in_cast_time_says_the_verb_and_space_the_noun():
+def test_in_cast_each_classifier_reads_one_expert():
     head, feats = head_of(), features()
     logits = head(feats)
     verb = feats['temporal'] @ head.fc_verb.weight.T + head.fc_verb.bias
@@ -71,17 +71,17 @@ def test_in_cava_both_read_one_sum():
     torch.testing.assert_close(logits['noun'], head.fc_noun(fused))
 
 
-def test_in_ca2st_sound_joins_both_unless_absent():
+def test_in_ca2st_audio_joins_both_unless_absent():
     fusions = {
         'verb': dict(in_channels=dict(temporal=8, audio=8)),
         'noun': dict(in_channels=dict(spatial=8, audio=8)),
     }
     head, feats = head_of(fusions=fusions), features()
     adapters = {task: head.fusions[task].adapters for task in SIZES}
-    picture = dict(verb='temporal', noun='spatial')
+    seen = dict(verb='temporal', noun='spatial')
     feats['audio_present'] = torch.tensor([[1.0], [0.0], [1.0]])
     logits = head(feats)
-    for task, name in picture.items():
+    for task, name in seen.items():
         heard = feats['audio_present'] * adapters[task]['audio'](
             feats['audio']
         )

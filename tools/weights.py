@@ -80,7 +80,7 @@ def run(zoo: ModuleType, args: argparse.Namespace) -> int:
 
 
 def get(zoo: ModuleType, args: argparse.Namespace) -> int:
-    """Fetch each entry; go on after one that fails."""
+    """Fetch each entry, also after one that fails."""
     status = 0
     for name in args.names:
         licence = None if '://' in name else zoo.find(name).licence

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""A run that draws all it can, killed and gone on with."""
+"""A run that draws all it can, interrupted and resumed."""
 
 import copy
 

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""`tools/train.py`, killed by the system, goes on as if nothing had been."""
+"""`tools/train.py`, killed by the system, resumes as if it had not been."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def config(tmp_path_factory):
     cfg = toy_config(folder / 'data')
     cfg.train_cfg.max_epochs = EPOCHS
     cfg.default_hooks.logger.interval = 1
-    # Something random to go on with, besides the order of the clips.
+    # Something random to continue with, besides the order of the clips.
     cfg.model.backbone.links[0].drop_path_rate = 0.5
     cfg.dump(folder / 'config.py')
     return folder / 'config.py'

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""A killed run goes on as if nothing had happened."""
+"""An interrupted run resumes as if it had not been interrupted."""
 
 import copy
 import io

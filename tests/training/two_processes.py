@@ -140,7 +140,7 @@ def run(folder, name, config):
 
 
 def killed_and_resumed(folder):
-    """Losses of an unbroken run and of one that goes on, each rank's own."""
+    """Losses of a whole run and of a resumed one, each rank's own."""
     losses = []
     for name, kill_at, resume in (
         ('whole', None, False),

@@ -124,7 +124,7 @@ def config_of(folder, rule):
 
 
 def assert_same_end(run, unbroken):
-    """A run that was gone on with has the rest, and leaves the same files."""
+    """A resumed run has the rest, and leaves the same files."""
     for name in ('values', 'rates'):
         rest, all_ = getattr(run.losses, name), getattr(unbroken.losses, name)
         assert rest == {i: all_[i] for i in rest}

@@ -49,6 +49,7 @@ def test_lists_read_and_agree(folder):
             dict(video='videos'),
             data_root=str(folder),
             classes='classes.txt',
+            serialize_data=False,  # which takes a second each
         )
         assert len(main) == size
         for index, factor in enumerate(FACTORS):
@@ -58,6 +59,7 @@ def test_lists_read_and_agree(folder):
                 dict(video='videos'),
                 data_root=str(folder),
                 classes=f'classes_{factor}.txt',
+                serialize_data=False,
             )
             for i in range(size):
                 whole, piece = main.get_data_info(i), part.get_data_info(i)

@@ -37,7 +37,7 @@ def test_the_same_losses_and_rates_as_without_it(tmp_path):
         env=env,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]

@@ -48,7 +48,7 @@ def folders(tmp_path_factory):
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
         capture_output=True,
         text=True,
-        timeout=240,  # one that hangs fails
+        timeout=600,  # one that hangs fails
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert run_tool('train.py', *flags(config, one, 1)) == 0

@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     torchrun = ['-m', 'torch.distributed.run', '--standalone']
     pair = [*torchrun, '--nproc-per-node=2']
     for running in [start([], folder), start(pair, folder)]:
-        out, _ = running.communicate(timeout=240)  # one that hangs fails
+        out, _ = running.communicate(timeout=600)  # one that hangs fails
         assert running.returncode == 0, out[-3000:]
     (folder / 'out.txt').write_text(out)  # of the pair
     return folder

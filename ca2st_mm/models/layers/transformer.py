@@ -252,7 +252,8 @@ def _merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def _check_heads(dims: int, num_heads: int) -> None:
+def check_heads(dims: int, num_heads: int) -> None:
+    """Raise ``ValueError`` unless the heads split the channels evenly."""
     if dims % num_heads:
         raise ValueError(f'{num_heads} heads do not divide {dims} channels')
 
@@ -273,7 +274,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
-        _check_heads(embed_dims, num_heads)
+        check_heads(embed_dims, num_heads)
         self.num_heads = num_heads
         self.qkv = linear(embed_dims, 3 * embed_dims)
         self.proj = linear(embed_dims, embed_dims)
@@ -300,7 +301,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
-        _check_heads(embed_dims, num_heads)
+        check_heads(embed_dims, num_heads)
         self.num_heads = num_heads
         self.q = linear(embed_dims, embed_dims)
         self.kv = linear(embed_dims, 2 * embed_dims)

@@ -16,6 +16,7 @@ from ..layers.transformer import (
     CrossAttention,
     DropPath,
     check_axis,
+    check_heads,
     from_sequences,
     fused_attention,
     linear,
@@ -167,7 +168,8 @@ class GridCrossAttention(nn.Module):
         position: See :func:`build_positions`.
 
     Raises:
-        ValueError: If the two grids do not match along the axis.
+        ValueError: If the two grids do not match along the axis, or the
+            heads do not divide the channels.
     """
 
     def __init__(
@@ -181,6 +183,7 @@ class GridCrossAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_axis(axis)
+        check_heads(embed_dims, num_heads)
         if axis == 'time' and query.num_patches != context.num_patches:
             raise ValueError(
                 "axis 'time' needs equally many patches, got "

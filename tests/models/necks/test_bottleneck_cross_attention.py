@@ -201,6 +201,11 @@ def test_shared_bottlenecks_of_another_width_raise_with_both_widths():
         link(ratio=0.25, bottlenecks=(link().bottleneck_a, None))
 
 
+def test_more_heads_than_channels_are_named():
+    with pytest.raises(ValueError, match='16 heads do not divide 8 channels'):
+        link(num_heads=16)
+
+
 def test_a_link_without_any_direction_is_refused():
     with pytest.raises(ValueError, match='one of the two axes'):
         link((None, None))

@@ -43,7 +43,7 @@ def write_clip(
         }
         # PyAV sets the number of threads itself: an option has no effect.
         video.codec_context.thread_count = 1
-        streams = [(video, _pictures(frames, fps, starts[0]))]
+        streams = [(video, _video_frames(frames, fps, starts[0]))]
         if waveform is not None:
             audio = container.add_stream('aac', rate=sample_rate)
             audio.layout = 'mono'
@@ -56,7 +56,7 @@ def write_clip(
             container.mux(stream.encode())
 
 
-def _pictures(frames: np.ndarray, fps: int, start: float):
+def _video_frames(frames: np.ndarray, fps: int, start: float):
     """Frames with their time stamps."""
     for number, pixels in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')

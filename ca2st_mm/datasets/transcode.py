@@ -148,21 +148,21 @@ def encode(
         *('-fps_mode', 'passthrough', '-enc_time_base', '1/90000'),
     ]
     inputs = ['-copyts', *_input(source, wanted.seek)]
-    sounds, shift = info if audio is None else probe(audio), 0.0
+    tracks, shift = info if audio is None else probe(audio), 0.0
     stream = 0
     if audio is not None:
         inputs += _input(audio, None)
-        shift, stream = info.start - sounds.start, 1
+        shift, stream = info.start - tracks.start, 1
     ways = [[]]
-    if sounds.audio is not None:
-        chosen = ['-map', f'{stream}:{sounds.audio.index}']
+    if tracks.audio is not None:
+        chosen = ['-map', f'{stream}:{tracks.audio.index}']
         trim = _trim_audio(span, shift)
         aac = [*chosen, '-c:a', 'aac', '-af', trim]
         ways = [[*chosen, '-c:a', 'copy'], aac[:-2]] if is_whole else [aac]
     with finished_or_nothing(target) as part:
-        for number, sound in enumerate(ways):
+        for number, audio_part in enumerate(ways):
             try:
-                _run([*inputs, *video, *sound], part, source)
+                _run([*inputs, *video, *audio_part], part, source)
                 break
             except MediaError:
                 if number == len(ways) - 1:

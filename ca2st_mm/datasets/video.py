@@ -321,7 +321,7 @@ class PyAVReader(VideoReader):
         """What other decoders take: the path, or a file object."""
         if self._data is not None:
             return io.BytesIO(self._data)
-        return os.path.abspath(self.path)  # a colon is no protocol behind '/'
+        return os.path.abspath(self.path)  # a colon after '/' is no protocol
 
     def _restart(self) -> None:
         """Open the file, also once more to decode from its start."""
@@ -558,7 +558,7 @@ class PyAVReader(VideoReader):
         while back <= known:
             key = int(self._keys[known - back])
             # What a file calls a key frame need not be one, and a jump may
-            # end behind it.
+            # end after it.
             if self._seek(key * self._seconds):
                 frames = itertools.dropwhile(
                     lambda frame: not frame.key_frame, self._frames()

@@ -304,7 +304,8 @@ def test_the_reader_of_another_transform():
 def test_a_reader_that_is_not_installed_is_replaced(plain_clip, monkeypatch):
     with pytest.raises(ValueError, match='pyav'):
         OpenVideo(reader='cv2')
-    assert OpenVideo(reader='auto').reader == 'pyav'
+    with pytest.warns(FutureWarning, match='pyav'):
+        assert OpenVideo(reader='auto').reader == 'pyav'
     lines = []
     monkeypatch.setitem(sys.modules, 'decord', None)
     monkeypatch.setattr(

@@ -1,101 +1,100 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The Audio Spectrogram Transformer as others publish it, for ASTExpert."""
 
-from .conversion import Rule
-from .experts import (
-    ExpertLayout,
-    expert_source,
-    layer_rules,
-    leaves,
-    qkv_join,
-)
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .conversion import Conversion, Source, Tensors, find_prefix
 
 _IMAGE_HEAD = 'ImageNet classifier that AST never uses'
 _HEAD = 'classifier of the training before'
 
-AST_OFFICIAL = expert_source(
+
+def _from_official(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
+    theirs = Tensors(weights, AST_OFFICIAL.title)
+    for name in ('cls_token', 'dist_token', 'pos_embed'):
+        theirs.take(name, f'{prefix}{name}')
+    theirs.take_module('patch_embed', f'{prefix}patch_embed.proj')
+    theirs.take_module('norm', f'{prefix}norm')
+    for i in theirs.layers(f'{prefix}blocks.'):
+        layer = f'{prefix}blocks.{i}'
+        for kind in ('weight', 'bias'):
+            theirs.take_qkv(i, kind, f'{layer}.attn.qkv.{kind}')
+        theirs.take_layer(
+            i,
+            layer,
+            norm1='norm1',
+            proj='attn.proj',
+            norm2='norm2',
+            fc1='mlp.fc1',
+            fc2='mlp.fc2',
+        )
+    theirs.leave_out({'head': _IMAGE_HEAD, 'head_dist': _IMAGE_HEAD}, prefix)
+    if prefix:
+        theirs.leave_out({'mlp_head': _HEAD})
+    return theirs.converted()
+
+
+# Published files, and models in memory since transformers 5.
+_OLD = dict(
+    proj='attention.output.dense', fc1='intermediate.dense', fc2='output.dense'
+)
+_NEW = dict(proj='attention.o_proj', fc1='mlp.fc1', fc2='mlp.fc2')
+
+
+def _from_hf(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
+    theirs = Tensors(weights, AST_HF.title)
+    for name, embedding in dict(
+        cls_token='cls_token',
+        dist_token='distillation_token',
+        pos_embed='position_embeddings',
+    ).items():
+        theirs.take(name, f'{prefix}embeddings.{embedding}')
+    theirs.take_module(
+        'patch_embed', f'{prefix}embeddings.patch_embeddings.projection'
+    )
+    theirs.take_module('norm', f'{prefix}layernorm')
+    layers, modules = f'{prefix}layers.', _NEW
+    qkv = [f'attention.{letter}_proj' for letter in 'qkv']
+    if f'{layers}0.{qkv[0]}.weight' not in weights:
+        layers, modules = f'{prefix}encoder.layer.', _OLD
+        qkv = [f'attention.attention.{n}' for n in ('query', 'key', 'value')]
+    for i in theirs.layers(layers):
+        for kind in ('weight', 'bias'):
+            parts = [f'{layers}{i}.{name}.{kind}' for name in qkv]
+            theirs.take_qkv(i, kind, *parts)
+        theirs.take_layer(
+            i,
+            f'{layers}{i}',
+            norm1='layernorm_before',
+            norm2='layernorm_after',
+            **modules,
+        )
+    if prefix:
+        theirs.leave_out({'classifier': _HEAD})
+    return theirs.converted()
+
+
+AST_OFFICIAL = Source(
     'ast_official',
     'AST, official code',
     'ast',
-    ExpertLayout(
-        prefixes=('v.', ''),
-        anchors=(
-            'dist_token',
-            'patch_embed.proj.weight',
-            'blocks.0.attn.qkv.weight',
-        ),
-        rules=(
-            Rule('cls_token', 'cls_token'),
-            Rule('dist_token', 'dist_token'),
-            Rule('pos_embed', 'pos_embed'),
-            *leaves('patch_embed.proj', 'patch_embed'),
-            *leaves('norm', 'norm'),
-            *layer_rules(
-                'blocks.{i}',
-                norm1='norm1',
-                qkv='attn.qkv',
-                proj='attn.proj',
-                norm2='norm2',
-                fc1='mlp.fc1',
-                fc2='mlp.fc2',
-            ),
-        ),
-        ignored={'head': _IMAGE_HEAD, 'head_dist': _IMAGE_HEAD},
-        outside={'mlp_head': _HEAD},
+    lambda keys: find_prefix(
+        keys,
+        ('v.', ''),
+        ('dist_token', 'patch_embed.proj.weight', 'blocks.0.attn.qkv.weight'),
     ),
+    _from_official,
 )
-
-
-def _hf(
-    layer: str, attention: str, parts: tuple[str, ...], **modules: str
-) -> ExpertLayout:
-    """One generation of names of Hugging Face."""
-    return ExpertLayout(
-        prefixes=('audio_spectrogram_transformer.', ''),
-        anchors=(
-            'embeddings.distillation_token',
-            f'{layer}.{attention}.{parts[0]}.weight'.replace('{i}', '0'),
-        ),
-        rules=(
-            Rule('embeddings.cls_token', 'cls_token'),
-            Rule('embeddings.distillation_token', 'dist_token'),
-            Rule('embeddings.position_embeddings', 'pos_embed'),
-            *leaves('embeddings.patch_embeddings.projection', 'patch_embed'),
-            *leaves('layernorm', 'norm'),
-            *layer_rules(
-                layer,
-                norm1='layernorm_before',
-                norm2='layernorm_after',
-                **modules,
-            ),
-        ),
-        joins=tuple(
-            qkv_join(layer, kind, [f'{attention}.{p}.{kind}' for p in parts])
-            for kind in ('weight', 'bias')
-        ),
-        outside={'classifier': _HEAD},
-    )
-
-
-AST_HF = expert_source(
+AST_HF = Source(
     'ast_hf',
     'AST of Hugging Face',
     'ast',
-    # Published files, and models in memory since transformers 5.
-    _hf(
-        'encoder.layer.{i}',
-        'attention.attention',
-        ('query', 'key', 'value'),
-        proj='attention.output.dense',
-        fc1='intermediate.dense',
-        fc2='output.dense',
+    lambda keys: find_prefix(
+        keys,
+        ('audio_spectrogram_transformer.', ''),
+        ('embeddings.distillation_token',),
     ),
-    _hf(
-        'layers.{i}',
-        'attention',
-        ('q_proj', 'k_proj', 'v_proj'),
-        proj='attention.o_proj',
-        fc1='mlp.fc1',
-        fc2='mlp.fc2',
-    ),
+    _from_hf,
 )

@@ -1,12 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """From a foreign state dict to ours, with an account of every tensor.
 
-A :class:`RenameTable` holds the names of two layouts, a :class:`Join` says
-which tensors of theirs are one of ours, and :func:`convert` applies both: a
-tensor that finds no place is an error.
+Each layout of names has one function that takes the tensors it knows out of a
+:class:`Tensors` and gives them our names.  A tensor that is missing, unknown
+or no weight is an error.
 """
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -57,204 +56,203 @@ class Source(NamedTuple):
         model: Whose weights it holds: 'clip', 'videomae' or 'ast' for one
             expert, 'cast', 'cava' or 'ca2st' for a whole recognizer, 'any'
             for our own names.
-        matches: Whether names (a collection of keys) are of this layout.
-        to_ours: A state dict -> :class:`Conversion`.  ``KeyError`` names a
-            key that is unknown or missing; ``ValueError`` says that the
-            layout is another, or that the values cannot be held.
+        prefix_of: The prefix under which keys of this layout stand in a
+            collection of keys; None if they are not there.
+        convert: A state dict and that prefix -> :class:`Conversion`.
     """
 
     name: str
     title: str
     model: str
-    matches: Callable[[Collection[str]], bool]
-    to_ours: Callable[[Mapping[str, Tensor]], Conversion]
+    prefix_of: Callable[[Collection[str]], str | None]
+    convert: Callable[[Mapping[str, Tensor], str], Conversion]
 
+    def matches(self, keys: Collection[str]) -> bool:
+        """Whether the names are of this layout."""
+        return self.prefix_of(keys) is not None
 
-class Rule(NamedTuple):
-    """A key, or a prefix of keys up to a dot, in both layouts.
-
-    ``{i}`` stands for a layer index.  ``new_axes`` leading axes of size 1 are
-    added on the way from their layout to ours.
-    """
-
-    theirs: str
-    ours: str
-    new_axes: int = 0
-
-
-def key_pattern(template: str) -> re.Pattern:
-    """What a template matches at the start of a key, up to a dot or the end.
-
-    ``{i}`` in the template captures a layer index.
-    """
-    escaped = re.escape(template).replace(re.escape('{i}'), r'(\d+)')
-    return re.compile(escaped + r'(?=\.|$)')
-
-
-class RenameTable:
-    """A bijective table of :class:`Rule` entries.
-
-    Args:
-        name: What the table describes; opens every error message.
-        rules: The entries. The longest that matches wins.
-    """
-
-    def __init__(self, name: str, rules: Iterable[Rule]) -> None:
-        self.name = name
-        theirs = sorted(rules, key=lambda r: len(r.theirs), reverse=True)
-        ours = sorted(theirs, key=lambda r: len(r.ours), reverse=True)
-        self._to_ours = [(key_pattern(r.theirs), r.ours, r) for r in theirs]
-        self._to_theirs = [(key_pattern(r.ours), r.theirs, r) for r in ours]
-
-    def our_name(self, key: str) -> str:
-        """Our name of one of their keys; ``KeyError`` if no rule matches."""
-        return self._translate(key, self._to_ours)[0]
-
-    def to_ours(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename from their layout to ours.
+    def to_ours(self, weights: Mapping[str, Tensor]) -> Conversion:
+        """Convert a state dict to our names.
 
         Raises:
-            KeyError: If a key matches no rule, or two become one.
+            KeyError: If a key is unknown, missing or no weight.
+            ValueError: If the layout is another, or our model cannot hold
+                the values.
         """
-        out: dict[str, Tensor] = {}
-        for key, value in state_dict.items():
-            name, rule = self._translate(key, self._to_ours)
-            self._insert(out, name, value[(None,) * rule.new_axes], key)
-        return out
-
-    def to_theirs(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename from our layout to theirs.
-
-        Raises:
-            KeyError: If a key matches no rule, or two become one.
-        """
-        out: dict[str, Tensor] = {}
-        for key, value in state_dict.items():
-            name, rule = self._translate(key, self._to_theirs)
-            self._insert(out, name, value[(0,) * rule.new_axes], key)
-        return out
-
-    def _translate(self, key: str, table: list) -> tuple[str, Rule]:
-        for pattern, template, rule in table:
-            if match := pattern.match(key):
-                name = template
-                if match.groups():
-                    name = template.replace('{i}', match.group(1))
-                return name + key[match.end() :], rule
-        raise KeyError(
-            f'{self.name}: no rule for the key {key!r}; the checkpoint is of '
-            'another model or a newer layout'
-        )
-
-    def _insert(
-        self, out: dict[str, Tensor], name: str, value: Tensor, key: str
-    ) -> None:
-        if name in out:
-            raise KeyError(f'{self.name}: {key!r} is a second {name!r}')
-        out[name] = value
+        prefix = self.prefix_of(weights)
+        if prefix is None:
+            raise ValueError(
+                f'this is no {self.title}; its first keys are '
+                f'{", ".join(map(repr, sorted(weights)[:3]))}'
+            )
+        return self.convert(weights, prefix)
 
 
-class Join(NamedTuple):
-    """Tensors stacked along their first axis into one of ours.
+def find_prefix(
+    keys: Collection[str],
+    prefixes: Iterable[str],
+    there: Iterable[str],
+    absent: Iterable[str] = (),
+) -> str | None:
+    """The first prefix under which some names are there and others not."""
+    for prefix in prefixes:
+        if all(prefix + name in keys for name in there) and not any(
+            prefix + name in keys for name in absent
+        ):
+            return prefix
+    return None
+
+
+class Tensors:
+    """Tensors of a foreign state dict, taken one after the other.
 
     Args:
-        parts: Their keys in order, with ``{i}`` for the layer index.
-        ours: Our key, with ``{i}``.
-        optional: The one part that may be absent; it becomes zeros.
-    """
-
-    parts: tuple[str, ...]
-    ours: str
-    optional: str | None = None
-
-    def find(self, keys: Collection[str]) -> dict[str, tuple[str, ...]]:
-        """Our key -> their keys, for every layer that has a required part.
-
-        Raises:
-            KeyError: If a required part is missing next to another.
-        """
-        required = [part for part in self.parts if part != self.optional]
-        layers = {
-            match.group(1)
-            for part in required
-            for key in keys
-            if (match := key_pattern(part).fullmatch(key))
-        }
-        found = {}
-        for layer in sorted(layers, key=int):
-            names = [part.replace('{i}', layer) for part in required]
-            there = [name for name in names if name in keys]
-            if missing := [name for name in names if name not in keys]:
-                raise KeyError(
-                    f'{there[0]!r} has no {missing[0]!r} next to it; the '
-                    'checkpoint is incomplete'
-                )
-            ours = self.ours.replace('{i}', layer)
-            found[ours] = tuple(p.replace('{i}', layer) for p in self.parts)
-        return found
-
-
-def convert(
-    state_dict: Mapping[str, Tensor],
-    table: RenameTable,
-    joins: Iterable[Join] = (),
-    ignored: Mapping[str, str] | None = None,
-) -> Conversion:
-    """Rename, join and widen to float32; every key has to find its place.
-
-    Args:
-        state_dict: Parameters by their name.
-        table: The key table.
-        joins: Tensors of theirs that become one of ours.
-        ignored: Their keys that are left out, with the reason.
-
-    Returns:
-        Our state dict and the account of it.
-
-    Raises:
-        KeyError: If a key is unknown or holds integers, a part is missing,
-            or two keys become one.
+        weights: The state dict.
+        title: Whose it is, for messages.
 
     Example:
-        >>> table = RenameTable('theirs', [Rule('fc', 'head')])
-        >>> list(convert({'fc.bias': torch.zeros(1)}, table).state_dict)
+        >>> theirs = Tensors({'fc.bias': torch.zeros(1)}, 'theirs')
+        >>> theirs.take('head.bias', 'fc.bias')
+        >>> list(theirs.converted().state_dict)
         ['head.bias']
     """
-    ignored = dict(ignored or {})
-    kept = {k: v for k, v in state_dict.items() if k not in ignored}
-    for key, value in kept.items():
-        # Joining would turn integers, e.g. a stray index table, into floats.
-        if not value.is_floating_point():
+
+    def __init__(self, weights: Mapping[str, Tensor], title: str) -> None:
+        self.left = dict(weights)
+        self.title = title
+        self.conversion = Conversion({})
+
+    def take(
+        self,
+        ours: str,
+        *theirs: str,
+        optional: str | None = None,
+        new_axes: int = 0,
+    ) -> None:
+        """Give a tensor, or several stacked along their first axis, our name.
+
+        Args:
+            ours: Our name.
+            theirs: Their keys, in order.
+            optional: The one key that may be absent; it becomes zeros.
+            new_axes: How many leading axes of size 1 are added.
+
+        Raises:
+            KeyError: If a key is missing or holds integers.
+        """
+        if ours in self.conversion.origins:
+            raise KeyError(f'{self.title}: {theirs[0]!r} is a second {ours!r}')
+        there = tuple(key for key in theirs if key in self.left)
+        for key in theirs:
+            if key not in self.left and key != optional:
+                raise KeyError(
+                    f'{self.title}: the checkpoint lacks {key!r}; it is '
+                    'incomplete or of another model'
+                )
+        for key in there:
+            # Stacking would turn integers, e.g. an index table, into floats.
+            if not self.left[key].is_floating_point():
+                raise KeyError(
+                    f'{self.title}: {key!r} holds {self.left[key].dtype}, '
+                    'which is no weight'
+                )
+        value = self.left[there[0]]
+        if len(theirs) > 1:
+            blank = torch.zeros_like(value)
+            value = torch.cat([self.left.get(key, blank) for key in theirs])
+        for key in there:
+            del self.left[key]
+        self.conversion.state_dict[ours] = value[(None,) * new_axes]
+        self.conversion.origins[ours] = there
+
+    def take_module(self, ours: str, theirs: str) -> None:
+        """Take the weight and the bias of a module."""
+        for kind in ('weight', 'bias'):
+            self.take(f'{ours}.{kind}', f'{theirs}.{kind}')
+
+    def take_layer(
+        self,
+        index: int,
+        theirs: str,
+        *,
+        norm1: str,
+        proj: str,
+        norm2: str,
+        fc1: str,
+        fc2: str,
+    ) -> None:
+        """Take a layer of an expert, all but query, key and value.
+
+        Args:
+            index: The layer.
+            theirs: Their prefix of it.
+            norm1: Their name of the norm before attention, and so on.
+        """
+        for name, module in {
+            'attention.norm': norm1,
+            'attention.attn.proj': proj,
+            'ffn.norm': norm2,
+            'ffn.fc1': fc1,
+            'ffn.fc2': fc2,
+        }.items():
+            self.take_module(f'layers.{index}.{name}', f'{theirs}.{module}')
+
+    def take_qkv(
+        self, index: int, kind: str, *theirs: str, optional: str | None = None
+    ) -> None:
+        """Take the joint projection of a layer, whole or in three parts.
+
+        Args:
+            index: The layer.
+            kind: 'weight' or 'bias'.
+            theirs: Their key, or those of query, key and value.
+            optional: A key bias that may be absent.  It shifts all logits of
+                a query alike, so that zeros have the same effect as none.
+        """
+        ours = f'layers.{index}.attention.attn.qkv.{kind}'
+        self.take(ours, *theirs, optional=optional)
+
+    def leave_out(self, reasons: Mapping[str, str], prefix: str = '') -> None:
+        """Ignore keys and modules, if they are there, for a reason each."""
+        for name, why in reasons.items():
+            name = prefix + name
+            for key in list(self.left):
+                if key == name or key.startswith(f'{name}.'):
+                    del self.left[key]
+                    self.conversion.ignored[key] = why
+
+    def layers(self, prefix: str) -> range:
+        """The indices of layers, which follow a prefix such as 'blocks.'."""
+        rests = (k[len(prefix) :] for k in self.left if k.startswith(prefix))
+        numbers = [rest.partition('.')[0] for rest in rests]
+        return range(
+            1 + max((int(n) for n in numbers if n.isdigit()), default=0)
+        )
+
+    def converted(self, *notes: str) -> Conversion:
+        """The result, in float32.
+
+        Args:
+            notes: What the user should know.
+
+        Raises:
+            KeyError: If there are keys that nobody has taken or left out.
+        """
+        if self.left:
+            shown = ', '.join(map(repr, list(self.left)[:3]))
             raise KeyError(
-                f'{table.name}: {key!r} holds {value.dtype}, which is no '
-                'weight'
+                f'{self.title}: {len(self.left)} keys are unknown ({shown}); '
+                'the checkpoint is of another model or a newer layout'
             )
-    out: dict[str, Tensor] = {}
-    origins: dict[str, tuple[str, ...]] = {}
-    for join in joins:
-        for ours, keys in join.find(kept).items():
-            there = tuple(key for key in keys if key in kept)
-            if ours in out:
-                raise KeyError(f'{there[0]!r} makes a second {ours!r}')
-            blank = torch.zeros_like(kept[there[0]])
-            out[ours] = torch.cat([kept.get(k, blank) for k in keys])
-            origins[ours] = there
-    joined = {key for keys in origins.values() for key in keys}
-    rest = {key: value for key, value in kept.items() if key not in joined}
-    for ours, value in table.to_ours(rest).items():
-        if ours in out:
-            raise KeyError(
-                f'{table.name}: {ours!r} is there both whole and in parts '
-                f'({origins[ours][0]!r})'
+        state_dict = self.conversion.state_dict
+        half = {k: v.dtype for k, v in state_dict.items() if v.dtype in HALF}
+        if half:
+            kinds = sorted(
+                {str(k).removeprefix('torch.') for k in half.values()}
             )
-        out[ours] = value
-    origins |= {table.our_name(key): (key,) for key in rest}
-    half = {key: v.dtype for key, v in out.items() if v.dtype in HALF}
-    notes = []
-    if half:
-        kinds = sorted(str(k).removeprefix('torch.') for k in {*half.values()})
-        notes = [
-            f'{len(half)} tensors of {" and ".join(kinds)} became float32'
-        ]
-    out = {k: v.float() if k in half else v for k, v in out.items()}
-    return Conversion(out, ignored, origins, notes)
+            self.conversion.notes.append(
+                f'{len(half)} tensors of {" and ".join(kinds)} became float32'
+            )
+        state_dict |= {key: state_dict[key].float() for key in half}
+        self.conversion.notes += notes
+        return self.conversion

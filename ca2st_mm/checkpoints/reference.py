@@ -8,24 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .conversion import Conversion, Join, RenameTable, Source, convert
-from .reference_tables import BODIES, HEADS, TEMPORAL
+from .conversion import Conversion, Source, Tensors
 
-# A norm the reference owns and never uses (facts: section 3).
-UNUSED_NORM = 'audio_ln_post'
-SPATIAL_NORM = 'clip_ln_post'
-# VideoMAE has no key bias; ours is zero there.
-QKV_BIAS = Join(
-    tuple(f'blocks.{{i}}.attn.{letter}_bias' for letter in 'qkv'),
-    f'{TEMPORAL}.layers.{{i}}.attention.attn.qkv.bias',
-    optional='blocks.{i}.attn.k_bias',
-)
 _FAMILIES = {
     frozenset(('spatial', 'temporal')): 'cast',
     frozenset(('spatial', 'audio')): 'cava',
     frozenset(('spatial', 'temporal', 'audio')): 'ca2st',
 }
+# A norm the reference owns and never uses (facts: section 3).
+UNUSED_NORM = 'audio_ln_post'
+SPATIAL_NORM = 'clip_ln_post'
 UNUSED_ADAPTERS = ('noun_last_Adapter', 'verb_last_Adapter')
+# Leading axes of size 1 that ours have and theirs have not.
+NEW_AXES = {'clip_class_embedding': 2, 'clip_positional_embedding': 1}
+TEMPORAL_BIAS = 'backbone.experts.temporal.layers.{}.attention.attn.qkv.bias'
 
 # What names cannot tell.
 _AUDIO_TABLE = re.compile(
@@ -72,11 +68,243 @@ class Layout:
     family: str
     head: str
 
-    @property
-    def table(self) -> RenameTable:
-        """The key table of this layout."""
-        rules = [*BODIES[self.family], *HEADS[self.family, self.head]]
-        return RenameTable(f'{self.family} ({self.head})', rules)
+    def names(self) -> dict[str, str]:
+        """Modules and parameters of theirs -> ours; ``{i}`` is a layer."""
+        names = _expert_names(self.family) | _head_names(self)
+        if self.family == 'cast':
+            # The reference calls both output projections t2s_proj.
+            names |= _link_names(
+                'spatial_temporal',
+                'blocks.{i}',
+                ends=('s', 't'),
+                to_a=('t2s_cross', 't2s_q', 't2s_kv', 't2s_proj'),
+                to_b=('s2t_cross', 's2t_q', 's2t_kv', 't2s_proj'),
+                tables=('clip', 'vmae'),
+                time='time',
+            )
+        elif self.family == 'cava':
+            # CAVA reuses CAST's names: s is audio and t spatial, but the
+            # tables named clip are of the queries of t2s, which are audio.
+            names |= _link_names(
+                'spatial_audio',
+                'blocks.{i}',
+                ends=('t', 's'),
+                to_a=('s2t_cross', 's2t_q', 's2t_kv', 't2s_proj'),
+                to_b=('t2s_cross', 't2s_q', 't2s_kv', 't2s_proj'),
+                tables=('vmae', 'clip'),
+            )
+            names |= _time_names(('0', '2.0', '3.0'), '4')
+        else:
+            names |= _link_names(
+                'spatial_temporal',
+                'blocks.{i}.s_t_b_cast',
+                ends=('l', 'r'),
+                to_a=('r2l_cross', 't2s_q', 't2s_kv', 't2s_proj'),
+                to_b=('l2r_cross', 's2t_q', 's2t_kv', 't2s_proj'),
+                tables=('clip', 'vmae'),
+                time='time',
+            )
+            for video, letter, table in (
+                ('spatial', 's', 'clip'),
+                ('temporal', 't', 'vmae'),
+            ):
+                names |= _link_names(
+                    f'{video}_audio',
+                    f'blocks.{{i}}.{letter}_audio_b_cast',
+                    ends=('l', 'r'),
+                    to_a=('r2l_cross', 'q', 'kv', 'proj'),
+                    to_b=('l2r_cross', 'q', 'kv', 'proj'),
+                    tables=(table, 'audio'),
+                )
+            names |= _time_names(('0', '2', '4'), '6')
+        return names
+
+
+def _expert_names(family: str) -> dict[str, str]:
+    clip = {
+        'clip_class_embedding': 'cls_token',
+        'clip_positional_embedding': 'pos_embed',
+        'clip_conv1': 'patch_embed',
+        'clip_ln_pre': 'pre_norm',
+        'clip_ln_post': 'norm',
+        'blocks.{i}.clip_ln_1': 'layers.{i}.attention.norm',
+        'blocks.{i}.clip_attn.in_proj_weight': (
+            'layers.{i}.attention.attn.qkv.weight'
+        ),
+        'blocks.{i}.clip_attn.in_proj_bias': (
+            'layers.{i}.attention.attn.qkv.bias'
+        ),
+        'blocks.{i}.clip_attn.out_proj': 'layers.{i}.attention.attn.proj',
+        'blocks.{i}.clip_ln_2': 'layers.{i}.ffn.norm',
+        'blocks.{i}.clip_mlp.c_fc': 'layers.{i}.ffn.fc1',
+        'blocks.{i}.clip_mlp.c_proj': 'layers.{i}.ffn.fc2',
+    }
+    videomae = {
+        'patch_embed.proj': 'patch_embed',
+        'vmae_fc_norm': 'norm',
+        'blocks.{i}.norm1': 'layers.{i}.attention.norm',
+        'blocks.{i}.attn': 'layers.{i}.attention.attn',
+        'blocks.{i}.norm2': 'layers.{i}.ffn.norm',
+        'blocks.{i}.mlp': 'layers.{i}.ffn',
+    }
+    ast = {
+        'ast_cls_token': 'cls_token',
+        'ast_dist_token': 'dist_token',
+        'ast_pos_embed': 'pos_embed',
+        'ast_patch_embed.proj': 'patch_embed',
+        'ast_norm': 'norm',
+        'blocks.{i}.ast_norm1': 'layers.{i}.attention.norm',
+        'blocks.{i}.ast_attn': 'layers.{i}.attention.attn',
+        'blocks.{i}.ast_norm2': 'layers.{i}.ffn.norm',
+        'blocks.{i}.ast_mlp': 'layers.{i}.ffn',
+    }
+    # Expert -> its names and what their adapters begin with.
+    experts = dict(
+        cast=dict(spatial=(clip, 'S'), temporal=(videomae, 'T')),
+        cava=dict(audio=(ast, 'S'), spatial=(clip, 'T')),
+        ca2st=dict(
+            spatial=(clip, 'S'), temporal=(videomae, 'T'), audio=(ast, 'Audio')
+        ),
+    )[family]
+    names = {}
+    for expert, (modules, letter) in experts.items():
+        modules = {
+            **modules,
+            **_mlp(
+                f'blocks.{{i}}.{letter}_Adapter',
+                'layers.{i}.attention.adapter',
+            ),
+            **_mlp(
+                f'blocks.{{i}}.{letter}_MLP_Adapter', 'layers.{i}.ffn.adapter'
+            ),
+        }
+        for theirs, ours in modules.items():
+            names[theirs] = f'backbone.experts.{expert}.{ours}'
+    return names
+
+
+def _mlp(
+    theirs: str, ours: str, down: str = 'D_fc1', up: str = 'D_fc2'
+) -> dict[str, str]:
+    return {f'{theirs}.{down}': f'{ours}.down', f'{theirs}.{up}': f'{ours}.up'}
+
+
+def _link_names(
+    link: str,
+    theirs: str,
+    ends: tuple[str, str],
+    to_a: tuple[str, str, str, str],
+    to_b: tuple[str, str, str, str],
+    tables: tuple[str, str],
+    time: str = 'temporal',
+) -> dict[str, str]:
+    """Names of the B-CA between two experts, ``a`` and ``b`` of ours.
+
+    Args:
+        link: Our name of it.
+        theirs: What their names begin with.
+        ends: Their letters for ``a`` and ``b``.
+        to_a: Their cross-attention that ``a`` queries: the module, its
+            query, key-value and output projections.
+        to_b: The same for ``b``.
+        tables: Their words for position tables of ``a`` and ``b``.
+        time: Their word for tables of time.
+    """
+    ours = f'backbone.links.{{i}}.{link}'
+    names = {}
+    for end, letter in zip('ab', ends, strict=True):
+        names |= {
+            f'{theirs}.cross_{letter}_down': f'{ours}.bottleneck_{end}.down',
+            f'{theirs}.cross_{letter}_up': f'{ours}.bottleneck_{end}.up',
+            f'{theirs}.ln_{letter}_cross': f'{ours}.norm_{end}',
+        }
+    for direction, words, (query, context) in (
+        ('a_from_b', to_a, tables),
+        ('b_from_a', to_b, tables[::-1]),
+    ):
+        cross, (module, q, kv, proj) = f'{ours}.{direction}', words
+        module = f'{theirs}.{module}'
+        names |= {
+            f'{module}.{q}.weight': f'{cross}.attn.q.weight',
+            f'{module}.{q}_bias': f'{cross}.attn.q.bias',
+            f'{module}.{kv}.weight': f'{cross}.attn.kv.weight',
+            f'{module}.{kv}_bias': f'{cross}.attn.kv.bias',
+            f'{module}.{proj}': f'{cross}.attn.proj',
+        }
+        for side, word in (('query', query), ('context', context)):
+            positions = f'{cross}.{side}_positions.0'
+            names[f'{module}.{word}_space_pos'] = f'{positions}.space_table'
+            names[f'{module}.{word}_{time}_pos'] = f'{positions}.time_table'
+    return names
+
+
+def _time_names(linears: tuple[str, str, str], norm: str) -> dict[str, str]:
+    """Names of the time encoders, by theirs of the layers of each."""
+    names = {}
+    for theirs, stream in (('time_mlp', 'imgs'), ('audio_time_mlp', 'audios')):
+        ours = f'backbone.time_encoders.{stream}'
+        for linear, index in zip(linears, (0, 2, 4), strict=True):
+            names[f'{theirs}.{linear}'] = f'{ours}.mlp.{index}'
+        names[f'{theirs}.{norm}'] = f'{ours}.norm'
+    return names
+
+
+def _head_names(layout: Layout) -> dict[str, str]:
+    single = layout.head == 'single'
+    names = {'head': 'cls_head.fc_cls'}
+    noun = verb = 'cls_head.fusion.adapters'
+    if not single:
+        names = {
+            'head_noun': 'cls_head.fc_noun',
+            'head_verb': 'cls_head.fc_verb',
+        }
+        noun = 'cls_head.fusions.noun.adapters'
+        verb = 'cls_head.fusions.verb.adapters'
+    last_noun, last_verb = UNUSED_ADAPTERS
+    if layout.family == 'cava':
+        # Both classifiers of CAVA read one fusion; ours keeps it under 'verb'.
+        names |= _mlp(last_noun, f'{verb}.audio')
+        names |= _mlp(last_verb, f'{verb}.spatial')
+    elif single or layout.family == 'ca2st':
+        names |= _mlp(last_noun, f'{noun}.spatial')
+        names |= _mlp(last_verb, f'{verb}.temporal')
+    if layout.family == 'ca2st':
+        words = ('c_fc', 'c_proj')
+        names |= _mlp(f'audio_{last_verb}', f'{verb}.audio', *words)
+        if not single:
+            names |= _mlp(f'audio_{last_noun}', f'{noun}.audio', *words)
+    return names
+
+
+def rename(key: str, names: Mapping[str, str]) -> str:
+    """Translate a key by the longest module or parameter that has a name.
+
+    Args:
+        key: A key of theirs, or of ours.
+        names: As :meth:`Layout.names` gives them, or turned round.
+
+    Raises:
+        KeyError: If nothing at the start of the key has a name.
+
+    Example:
+        >>> rename('head.weight', {'head': 'cls_head.fc_cls'})
+        'cls_head.fc_cls.weight'
+    """
+    found = re.search(r'\b(?:blocks|layers|links)\.(\d+)\.', key)
+    layer = found[1] if found else ''
+    start = key
+    if found:
+        start = f'{key[: found.start(1)]}{{i}}{key[found.end(1) :]}'
+    end = ''
+    while start not in names:
+        start, dot, last = start.rpartition('.')
+        if not dot:
+            raise KeyError(
+                f'no name is known for the key {key!r}; the checkpoint is of '
+                'another model or a newer layout'
+            )
+        end = f'.{last}{end}'
+    return names[start].replace('{i}', layer) + end
 
 
 def is_reference(keys: Iterable[str]) -> bool:
@@ -129,34 +357,6 @@ def layout_of_ours(keys: Iterable[str]) -> Layout:
     )
 
 
-def _split_biases(
-    state_dict: Mapping[str, Tensor], check: bool
-) -> dict[str, Tensor]:
-    out = {}
-    for key, value in state_dict.items():
-        if not re.fullmatch(r'blocks\.\d+\.attn\.qkv\.bias', key):
-            out[key] = value
-            continue
-        q_bias, k_bias, v_bias = value.chunk(3)
-        if check and k_bias.any():
-            raise ValueError(
-                f'{key!r} has a key bias, which the reference cannot hold; '
-                'it has no effect, so set it to zero before converting'
-            )
-        prefix = key.removesuffix('qkv.bias')
-        out[f'{prefix}q_bias'], out[f'{prefix}v_bias'] = q_bias, v_bias
-    return out
-
-
-def _why_ignored(key: str, layout: Layout) -> str | None:
-    prefix = key.split('.')[0]
-    if prefix == UNUSED_NORM:
-        return 'the reference never uses this norm'
-    if layout == Layout('cast', 'composition') and prefix in UNUSED_ADAPTERS:
-        return 'verb and noun classifiers of CAST read features directly'
-    return None
-
-
 def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
     """Rename a reference state dict to ours.
 
@@ -172,12 +372,22 @@ def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
         ValueError: If it is not a reference checkpoint.
     """
     layout = detect_layout(state_dict)
-    ignored = {
-        key: why
-        for key in state_dict
-        if (why := _why_ignored(key, layout)) is not None
-    }
-    conversion = convert(state_dict, layout.table, [QKV_BIAS], ignored)
+    names = layout.names()
+    theirs = Tensors(state_dict, f'{layout.family} ({layout.head})')
+    theirs.leave_out({UNUSED_NORM: 'the reference never uses this norm'})
+    if layout == Layout('cast', 'composition'):
+        why = 'verb and noun classifiers of CAST read features directly'
+        theirs.leave_out(dict.fromkeys(UNUSED_ADAPTERS, why))
+    if layout.family != 'cava':
+        # VideoMAE has no key bias; ours is zero there.
+        for i in theirs.layers('blocks.'):
+            parts = [f'blocks.{i}.attn.{letter}_bias' for letter in 'qkv']
+            ours = TEMPORAL_BIAS.format(i)
+            theirs.take(ours, *parts, optional=parts[1])
+    for key in list(theirs.left):
+        ours = rename(key, names)
+        theirs.take(ours, key, new_axes=NEW_AXES.get(key, 0))
+    conversion = theirs.converted()
     conversion.notes += _notes_on(layout, conversion.state_dict)
     return conversion
 
@@ -207,8 +417,21 @@ def to_reference(
         KeyError: If a key of ours has no place in the reference.
         ValueError: If VideoMAE has a key bias.
     """
-    out = layout.table.to_theirs(state_dict)
-    out = _split_biases(out, check_key_bias)
+    names = {ours: theirs for theirs, ours in layout.names().items()}
+    out = {}
+    for ours, value in state_dict.items():
+        key = rename(ours, names)
+        if not re.fullmatch(r'blocks\.\d+\.attn\.qkv\.bias', key):
+            out[key] = value[(0,) * NEW_AXES.get(key, 0)]
+            continue
+        q_bias, k_bias, v_bias = value.chunk(3)
+        if check_key_bias and k_bias.any():
+            raise ValueError(
+                f'{key!r} has a key bias, which the reference cannot hold; '
+                'it has no effect, so set it to zero before converting'
+            )
+        prefix = key.removesuffix('qkv.bias')
+        out[f'{prefix}q_bias'], out[f'{prefix}v_bias'] = q_bias, v_bias
     if layout.family != 'cast':
         for kind in ('weight', 'bias'):
             if f'{SPATIAL_NORM}.{kind}' in out:
@@ -278,31 +501,24 @@ def drop_audio_positions(conversion: Conversion) -> Conversion:
     return Conversion(kept, {**conversion.ignored, **dropped}, origins, notes)
 
 
-def _reference(family: str, title: str) -> Source:
+def _source(family: str, title: str) -> Source:
     """The authors' checkpoints of one model."""
 
-    def to_ours(weights: Mapping[str, Tensor]) -> Conversion:
-        found = detect_layout(weights).family
-        if found != family:
-            raise ValueError(
-                f'the checkpoint is of {found.upper()}, not of '
-                f'{family.upper()}; choose {found}_reference'
-            )
-        return from_reference(weights)
+    def prefix_of(keys: Iterable[str]) -> str | None:
+        fits = is_reference(keys) and detect_layout(keys).family == family
+        return '' if fits else None
 
     return Source(
         f'{family}_reference',
         f'{title}, the code of its authors',
         family,
-        lambda keys: (
-            is_reference(keys) and detect_layout(keys).family == family
-        ),
-        to_ours,
+        prefix_of,
+        lambda weights, _: from_reference(weights),
     )
 
 
 REFERENCES = (
-    _reference('cast', 'CAST'),
-    _reference('cava', 'CAVA'),
-    _reference('ca2st', 'CA2ST'),
+    _source('cast', 'CAST'),
+    _source('cava', 'CAVA'),
+    _source('ca2st', 'CA2ST'),
 )

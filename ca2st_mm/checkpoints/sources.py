@@ -16,8 +16,8 @@ OURS = Source(
     'ca2st_mm',
     'ca2st_mm',
     'any',
-    lambda keys: any(_OURS.fullmatch(key) for key in keys),
-    lambda weights: Conversion(
+    lambda keys: '' if any(map(_OURS.fullmatch, keys)) else None,
+    lambda weights, _: Conversion(
         dict(weights), origins={key: (key,) for key in weights}
     ),
 )

@@ -5,14 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .conversion import Join
-from .experts import (
-    ExpertLayout,
-    expert_source,
-    layer_rules,
-    leaves,
-    qkv_join,
-)
+from .conversion import Conversion, Source, Tensors, find_prefix
 
 _DECODER = 'decoder of the masked pre-training'
 _HEAD = 'classifier of the training before'
@@ -21,17 +14,19 @@ _TOKEN_NORM = (
     'norm over single tokens; ours follows the pooling and is another one'
 )
 _SINUSOID = 'sinusoid table; ours is computed'
+_BESIDE = {
+    'decoder': _DECODER,
+    'encoder_to_decoder': _DECODER,
+    'mask_token': _DECODER,
+}
 
 
-def _require_sinusoid(tensors: Mapping[str, Tensor]) -> None:
+def _require_sinusoid(table: Tensor) -> None:
     """Position 0 of a sinusoid table is 0, 1, 0, 1, ...; exactly.
 
     Raises:
         ValueError: If the positions were learned.
     """
-    table = tensors.get('pos_embed')
-    if table is None:
-        return
     first = table.flatten(0, -2)[0]
     if first[0::2].any() or (first[1::2] != 1).any():
         raise ValueError(
@@ -40,138 +35,135 @@ def _require_sinusoid(tensors: Mapping[str, Tensor]) -> None:
         )
 
 
-def _timm_like(
-    modules: tuple[str, str, str],
-    prefixes: tuple[str, ...],
-    ignored: Mapping[str, str],
-    outside: Mapping[str, str],
-) -> ExpertLayout:
-    """The layout of official code; ``modules``: patch embedding, FFN."""
-    patch_embed, fc1, fc2 = modules
-    layer = 'blocks.{i}'
-    return ExpertLayout(
-        prefixes=prefixes,
-        anchors=(
-            f'{patch_embed}.weight',
-            'blocks.0.attn.qkv.weight',
-            f'blocks.0.{fc1}.weight',
-        ),
-        absent=('cls_token', 'clip_conv1.weight'),
-        rules=(
-            *leaves(patch_embed, 'patch_embed'),
-            *leaves('fc_norm', 'norm'),
-            *layer_rules(
-                layer,
-                norm1='norm1',
-                qkv='attn.qkv',
-                proj='attn.proj',
-                norm2='norm2',
-                fc1=fc1,
-                fc2=fc2,
-            ),
-        ),
-        joins=(
-            qkv_join(
-                layer,
-                'bias',
-                ('attn.q_bias', 'attn.k_bias', 'attn.v_bias'),
-                optional='attn.k_bias',
-            ),
-        ),
-        ignored={'norm': _TOKEN_NORM, 'pos_embed': _SINUSOID, **ignored},
-        outside=outside,
-        optional=('norm.',),
-        check=_require_sinusoid,
+def _take_official(
+    theirs: Tensors, prefix: str, patch_embed: str, fc1: str, fc2: str
+) -> None:
+    """What official code and MMAction2 have in common."""
+    theirs.take_module('patch_embed', f'{prefix}{patch_embed}')
+    for i in theirs.layers(f'{prefix}blocks.'):
+        layer = f'{prefix}blocks.{i}'
+        attn = f'{layer}.attn'
+        theirs.take_qkv(i, 'weight', f'{attn}.qkv.weight')
+        if f'{attn}.qkv.bias' in theirs.left:
+            theirs.take_qkv(i, 'bias', f'{attn}.qkv.bias')
+        else:
+            biases = [f'{attn}.{letter}_bias' for letter in 'qkv']
+            theirs.take_qkv(i, 'bias', *biases, optional=biases[1])
+        theirs.take_layer(
+            i,
+            layer,
+            norm1='norm1',
+            proj='attn.proj',
+            norm2='norm2',
+            fc1=fc1,
+            fc2=fc2,
+        )
+    if f'{prefix}fc_norm.weight' in theirs.left:
+        theirs.take_module('norm', f'{prefix}fc_norm')
+    if f'{prefix}pos_embed' in theirs.left:
+        _require_sinusoid(theirs.left[f'{prefix}pos_embed'])
+    theirs.leave_out({'norm': _TOKEN_NORM, 'pos_embed': _SINUSOID}, prefix)
+
+
+def _from_official(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
+    theirs = Tensors(weights, VIDEOMAE_OFFICIAL.title)
+    _take_official(theirs, prefix, 'patch_embed.proj', 'mlp.fc1', 'mlp.fc2')
+    theirs.leave_out({'head': _HEAD}, prefix)
+    if prefix:
+        theirs.leave_out({**_BESIDE, 'pos_embed': _SINUSOID, 'head': _HEAD})
+    return theirs.converted()
+
+
+def _from_mmaction(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
+    theirs = Tensors(weights, VIDEOMAE_MMACTION.title)
+    _take_official(
+        theirs,
+        prefix,
+        'patch_embed.projection',
+        'mlp.layers.0.0',
+        'mlp.layers.1',
     )
+    if prefix:
+        theirs.leave_out({'cls_head': _HEAD})
+    return theirs.converted()
 
 
-VIDEOMAE_OFFICIAL = expert_source(
+def _from_hf(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
+    theirs = Tensors(weights, VIDEOMAE_HF.title)
+    theirs.take_module(
+        'patch_embed', f'{prefix}embeddings.patch_embeddings.projection'
+    )
+    for i in theirs.layers(f'{prefix}encoder.layer.'):
+        layer = f'{prefix}encoder.layer.{i}'
+        attn = f'{layer}.attention.attention'
+        names = ('query', 'key', 'value')
+        theirs.take_qkv(i, 'weight', *(f'{attn}.{n}.weight' for n in names))
+        # In memory 'query.bias', on disk 'q_bias'; 'key.bias' in both.
+        biases = [f'{attn}.{name}.bias' for name in names]
+        if biases[0] not in theirs.left:
+            biases = [f'{attn}.q_bias', biases[1], f'{attn}.v_bias']
+        theirs.take_qkv(i, 'bias', *biases, optional=biases[1])
+        theirs.take_layer(
+            i,
+            layer,
+            norm1='layernorm_before',
+            proj='attention.output.dense',
+            norm2='layernorm_after',
+            fc1='intermediate.dense',
+            fc2='output.dense',
+        )
+    theirs.leave_out({'layernorm': _TOKEN_NORM}, prefix)
+    if prefix:
+        if 'fc_norm.weight' in theirs.left:
+            theirs.take_module('norm', 'fc_norm')
+        theirs.leave_out({**_BESIDE, 'classifier': _HEAD})
+    return theirs.converted()
+
+
+VIDEOMAE_OFFICIAL = Source(
     'videomae_official',
     'VideoMAE or VideoMAE V2, official code',
     'videomae',
-    _timm_like(
-        ('patch_embed.proj', 'mlp.fc1', 'mlp.fc2'),
-        prefixes=('encoder.', 'backbone.', ''),
-        ignored={'head': _HEAD},
-        outside={
-            'decoder': _DECODER,
-            'encoder_to_decoder': _DECODER,
-            'mask_token': _DECODER,
-            'pos_embed': _SINUSOID,
-            'head': _HEAD,
-        },
+    lambda keys: find_prefix(
+        keys,
+        ('encoder.', 'backbone.', ''),
+        (
+            'patch_embed.proj.weight',
+            'blocks.0.attn.qkv.weight',
+            'blocks.0.mlp.fc1.weight',
+        ),
+        absent=('cls_token', 'clip_conv1.weight'),
     ),
+    _from_official,
 )
-
-VIDEOMAE_MMACTION = expert_source(
+VIDEOMAE_MMACTION = Source(
     'videomae_mmaction',
     'VideoMAE of MMAction2',
     'videomae',
-    _timm_like(
-        ('patch_embed.projection', 'mlp.layers.0.0', 'mlp.layers.1'),
-        prefixes=('backbone.', ''),
-        ignored={},
-        outside={'cls_head': _HEAD},
+    lambda keys: find_prefix(
+        keys,
+        ('backbone.', ''),
+        (
+            'patch_embed.projection.weight',
+            'blocks.0.attn.qkv.weight',
+            'blocks.0.mlp.layers.0.0.weight',
+        ),
+        absent=('cls_token',),
     ),
+    _from_mmaction,
 )
-
-_HF_LAYER = 'encoder.layer.{i}'
-_HF_ATTENTION = 'attention.attention'
-
-
-def _hf_bias(query: str, value: str) -> Join:
-    names = (query, 'key.bias', value)
-    return qkv_join(
-        _HF_LAYER,
-        'bias',
-        [f'{_HF_ATTENTION}.{name}' for name in names],
-        optional=f'{_HF_ATTENTION}.key.bias',
-    )
-
-
-VIDEOMAE_HF = expert_source(
+VIDEOMAE_HF = Source(
     'videomae_hf',
     'VideoMAE of Hugging Face',
     'videomae',
-    ExpertLayout(
-        prefixes=('videomae.', ''),
-        anchors=(
+    lambda keys: find_prefix(
+        keys,
+        ('videomae.', ''),
+        (
             'embeddings.patch_embeddings.projection.weight',
             'encoder.layer.0.attention.attention.query.weight',
         ),
         absent=('embeddings.cls_token',),
-        rules=(
-            *leaves('embeddings.patch_embeddings.projection', 'patch_embed'),
-            *layer_rules(
-                _HF_LAYER,
-                norm1='layernorm_before',
-                proj='attention.output.dense',
-                norm2='layernorm_after',
-                fc1='intermediate.dense',
-                fc2='output.dense',
-            ),
-        ),
-        joins=(
-            qkv_join(
-                _HF_LAYER,
-                'weight',
-                [
-                    f'{_HF_ATTENTION}.{name}.weight'
-                    for name in ('query', 'key', 'value')
-                ],
-            ),
-            # On disk, and in memory.
-            _hf_bias('q_bias', 'v_bias'),
-            _hf_bias('query.bias', 'value.bias'),
-        ),
-        ignored={'layernorm': _TOKEN_NORM},
-        outside={
-            'classifier': _HEAD,
-            'decoder': _DECODER,
-            'encoder_to_decoder': _DECODER,
-            'mask_token': _DECODER,
-        },
-        outside_rules=tuple(leaves('fc_norm', 'norm')),
-        optional=('norm.',),
     ),
+    _from_hf,
 )

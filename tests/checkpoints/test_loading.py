@@ -5,30 +5,13 @@ import logging
 
 import pytest
 import torch
-from layouts import SHAPES, published
+from layouts import ARCH, EXPERTS, NAMES, published
 from mmaction.registry import MODELS
 from mmengine.logging import MMLogger
 from safetensors.torch import save_file
 
 from ca2st_mm.checkpoints import SOURCES, to_reference
 from ca2st_mm.checkpoints.reference import Layout
-
-ARCH = dict(
-    embed_dims=4,
-    num_layers=3,
-    num_heads=2,
-    feedforward_channels=6,
-    patch_size=16,
-)
-EXPERTS = dict(
-    clip=dict(type='CLIPExpert', arch=ARCH, img_size=32, num_frames=2),
-    videomae=dict(type='VideoMAEExpert', arch=ARCH, img_size=32, num_frames=4),
-    ast=dict(
-        type='ASTExpert',
-        arch=dict(ARCH, pretrained_mels=46),
-        spec_size=(46, 46),
-    ),
-)
 
 
 def load(model, path, **init_cfg):
@@ -62,7 +45,7 @@ def log():
     logger.removeHandler(handler)
 
 
-@pytest.mark.parametrize('source', sorted(SHAPES))
+@pytest.mark.parametrize('source', NAMES)
 def test_every_published_layout(source, tmp_path, log):
     model = SOURCES[source].model
     weights = published(source)

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from golden_cases import GoldenCase
-from reference_keys import weights_of
+from layouts import reference_weights as weights_of
 
 from ca2st_mm.checkpoints import (
     SOURCES,
@@ -165,7 +165,7 @@ def test_a_key_bias_cannot_be_written():
 
 def test_another_family_is_named():
     cast = weights_of('cast_single')
-    with pytest.raises(ValueError, match='is of CAST, not of CAVA'):
+    with pytest.raises(ValueError, match='this is no CAVA'):
         SOURCES['cava_reference'].to_ours(cast)
 
 
@@ -173,7 +173,7 @@ def test_another_family_is_named():
 def test_a_lost_bias_is_named(lost):
     theirs = weights_of('cast_single')
     del theirs[f'blocks.7.attn.{lost}']
-    with pytest.raises(KeyError, match=rf"no 'blocks\.7\.attn\.{lost}'"):
+    with pytest.raises(KeyError, match=rf"lacks 'blocks\.7\.attn\.{lost}'"):
         from_reference(theirs)
 
 

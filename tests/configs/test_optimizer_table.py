@@ -14,7 +14,7 @@ from mmaction.registry import MODELS
 from mmengine.optim import build_optim_wrapper
 from test_configs import load, without_init
 
-from ca2st_mm.checkpoints.reference import detect_layout
+from ca2st_mm.checkpoints.reference import detect_layout, rename
 
 REFERENCE = Path(__file__).resolve().parents[3] / 'shared' / 'reference'
 UNFROZEN = (
@@ -69,7 +69,7 @@ def reference_table(name, lr, layer_decay):
     if not path.is_file():
         pytest.skip(f'key lists of the reference models not at {REFERENCE}')
     shapes = json.loads(path.read_text())
-    names = detect_layout(shapes).table
+    names = detect_layout(shapes).names()
     table = {}
     for theirs, shape in shapes.items():
         if theirs.startswith('audio_ln_post'):  # they never use it
@@ -83,7 +83,7 @@ def reference_table(name, lr, layer_decay):
             or theirs.endswith('.bias')
             or any(part in theirs for part in UNDECAYED)
         )
-        table[names.our_name(theirs)] = (
+        table[rename(theirs, names)] = (
             pytest.approx(lr * layer_decay**power, rel=1e-12),
             0.0 if plain else WEIGHT_DECAY,
         )

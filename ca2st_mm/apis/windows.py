@@ -23,7 +23,9 @@ from ca2st_mm.datasets.containers import (
     stores_times,
 )
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.video import SLACK, PyAVReader, to_rgb
+from ca2st_mm.datasets.pixels import to_rgb
+from ca2st_mm.datasets.pyav_reader import PyAVReader
+from ca2st_mm.datasets.video_reader import SLACK
 
 from .prediction import Job
 from .sources import ArrayClip

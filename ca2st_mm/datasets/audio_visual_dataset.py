@@ -23,7 +23,7 @@ from .bad_samples import Quarantine, marked_unreadable, substitutes
 from .faults import SampleFault
 from .manifest import read_annotations, repeats_message
 from .transforms.formatting import CANNOT_DROP, packs_presence
-from .video import VideoReader
+from .video_reader import VideoReader
 
 
 @DATASETS.register_module()

@@ -20,7 +20,8 @@ from av.error import FFmpegError
 
 from .containers import probe
 from .faults import MediaError, NoAudioError
-from .video import PyAVReader, Span, frames_in_span
+from .pyav_reader import PyAVReader
+from .video_reader import Span, frames_in_span
 
 _RECODE = 'Cut it without --copy.'
 _WHOLE: Span = (None, None)

@@ -15,8 +15,8 @@ from ca2st_mm import Recognizer
 from ca2st_mm.apis import ArrayClip, VideoAndAudio, publish
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
+from ca2st_mm.datasets.pyav_reader import PyAVReader
 from ca2st_mm.datasets.toy import class_names
-from ca2st_mm.datasets.video import PyAVReader
 
 
 def same(a, b, tolerance=1e-6):

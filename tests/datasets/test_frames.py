@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 from numbered_media import CELLS, FPS, HEIGHT, WIDTH, ffmpeg, make, number_of
 
-from ca2st_mm.datasets import video as video_module
+from ca2st_mm.datasets import pixels, pyav_reader
+from ca2st_mm.datasets import video as video_choice
 from ca2st_mm.datasets.containers import probe
 from ca2st_mm.datasets.faults import EmptyClipError, MediaError
-from ca2st_mm.datasets.video import (
-    READERS,
-    PyAVReader,
-    frames_in_span,
-    open_video,
-)
+from ca2st_mm.datasets.pyav_reader import PyAVReader
+from ca2st_mm.datasets.video import READERS, open_video
+from ca2st_mm.datasets.video_reader import frames_in_span
 
 COUNT = 60
 KEYS_EVERY_20 = ('-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-g', '20')
@@ -162,9 +160,9 @@ def test_plain_files_are_decoded_by_the_reader_that_was_asked(base, name):
 def test_other_counts_are_an_alarm(base, monkeypatch):
     plain = make(base.with_name('plain.mp4'), CELLS['h264_b2_g12.mp4'])
     lines = []
-    monkeypatch.setattr(video_module._OtherReader, 'count', lambda self: 59)
+    monkeypatch.setattr(video_choice._OtherReader, 'count', lambda self: 59)
     monkeypatch.setattr(
-        video_module, 'print_log', lambda text, **kwargs: lines.append(text)
+        video_choice, 'print_log', lambda text, **kwargs: lines.append(text)
     )
     with open_video(str(plain), 'decord') as video:
         assert isinstance(video, PyAVReader) and video.num_frames == COUNT
@@ -225,13 +223,13 @@ def test_the_default_stream_is_read_and_no_cover(base, tmp_path, name):
 
 
 def test_large_frames_are_reduced_or_refused(base, monkeypatch):
-    monkeypatch.setattr(video_module, 'MAX_BYTES', 6 * HEIGHT * WIDTH)
+    monkeypatch.setattr(pixels, 'MAX_BYTES', 6 * HEIGHT * WIDTH)
     with open_video(str(base)) as video:
         many = video.read(range(8))
         assert many.nbytes <= 6 * HEIGHT * WIDTH
         assert abs(many.shape[2] / many.shape[1] - WIDTH / HEIGHT) < 0.2
         assert video.read([3, 4]).shape[1:] == (HEIGHT, WIDTH, 3)
-    monkeypatch.setattr(video_module, 'MAX_PIXELS', HEIGHT * WIDTH - 1)
+    monkeypatch.setattr(pyav_reader, 'MAX_PIXELS', HEIGHT * WIDTH - 1)
     with pytest.raises(MediaError, match='base.mkv.*128 x 32.*limit'):
         open_video(str(base))
 

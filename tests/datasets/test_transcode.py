@@ -23,7 +23,8 @@ from ca2st_mm.datasets.transcode import (
     finished_or_nothing,
     repaint,
 )
-from ca2st_mm.datasets.video import frames_in_span, open_video
+from ca2st_mm.datasets.video import open_video
+from ca2st_mm.datasets.video_reader import frames_in_span
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'data'
 COUNT, FIRST, STOP = 90, 33, 59

@@ -21,7 +21,8 @@ from ca2st_mm.datasets.transforms import (
     OpenVideo,
     SegmentSample,
 )
-from ca2st_mm.datasets.video import ArrayReader, open_video
+from ca2st_mm.datasets.video import open_video
+from ca2st_mm.datasets.video_reader import ArrayReader
 
 
 def draw(transform, total, start=0):

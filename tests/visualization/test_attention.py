@@ -12,8 +12,8 @@ from mmengine.config import Config
 from ca2st_mm.apis import Recognizer, Views
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.datasets.audio import read_audio
+from ca2st_mm.datasets.pyav_reader import PyAVReader
 from ca2st_mm.datasets.toy import ToyWorld, write_toy_set
-from ca2st_mm.datasets.video import PyAVReader
 from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
 from ca2st_mm.structures import Stream
 from ca2st_mm.visualization.attention import (

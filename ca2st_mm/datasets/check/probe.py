@@ -15,7 +15,8 @@ import numpy as np
 from ..audio import read_audio
 from ..containers import choose_stream, decoder_errors, open_container, probe
 from ..faults import MediaError, SampleFault
-from ..video import PyAVReader, frames_in_span
+from ..pyav_reader import PyAVReader
+from ..video_reader import frames_in_span
 from .samples import Fault, Sample
 
 # -60 dB of full scale: quieter than any recording.

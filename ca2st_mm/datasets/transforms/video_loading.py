@@ -12,13 +12,8 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from ca2st_mm.registry import TRANSFORMS
 
 from ..faults import EmptyClipError, MediaError
-from ..video import (
-    Span,
-    VideoReader,
-    frames_in_span,
-    open_video,
-    usable_reader,
-)
+from ..video import open_video, usable_reader
+from ..video_reader import Span, VideoReader, frames_in_span
 
 
 @TRANSFORMS.register_module()
@@ -38,7 +33,7 @@ class OpenVideo(DecordInit):
     Required keys: ``filename``; optional ``clip_start``, ``clip_end``, and
     ``video_reader``, which then is used in place of the file.
     Added keys: ``video_reader`` (a
-    :class:`ca2st_mm.datasets.video.VideoReader`), ``total_frames``,
+    :class:`ca2st_mm.datasets.video_reader.VideoReader`), ``total_frames``,
     ``start_index``, ``avg_fps``, ``frame_stamps`` (float64 seconds on the
     container's clock, one for each frame number), ``container_start``
     (second at which that clock starts).

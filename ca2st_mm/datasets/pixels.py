@@ -1,0 +1,96 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Decoded frames to upright RGB pixels, within a limit of memory."""
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from mmengine.logging import print_log
+
+# All frames of one ``read``; larger ones are made smaller. 43 frames of
+# 1920 x 1080 fit.
+MAX_BYTES = 256 << 20
+
+
+class FrameBatch:
+    """The frames of one ``read``, reduced while they are decoded.
+
+    Args:
+        count: How many there will be.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._scale = 1.0
+        self.frames: np.ndarray | None = None
+
+    def put(
+        self, place: int, frame: av.VideoFrame, size: tuple[int, int]
+    ) -> None:
+        """Convert a frame.
+
+        Args:
+            place: Where it belongs.
+            frame: As decoded.
+            size: Width and height at which it is shown.
+        """
+        if self.frames is None:
+            pixels = 3 * self._count * size[0] * size[1]
+            self._scale = min(np.sqrt(MAX_BYTES / pixels), 1.0)
+        width, height = (max(int(s * self._scale), 1) for s in size)
+        if self._scale < 1 and place == 0:
+            print_log(
+                f'{self._count} frames of {size[0]} x {size[1]} pixels are '
+                f'reduced to {width} x {height} to fit {MAX_BYTES >> 20} MiB.',
+                logger='current',
+            )
+        pixels = to_rgb(frame, width, height)
+        if self.frames is None:
+            shape = (self._count, *pixels.shape)
+            self.frames = np.empty(shape, np.uint8)
+        if pixels.shape != self.frames.shape[1:]:
+            # The size changes inside the file: the first one counts.
+            height, width = self.frames.shape[1:3]
+            if _is_transposed(display_matrix(frame)):
+                height, width = width, height
+            pixels = to_rgb(frame, width, height)
+        self.frames[place] = pixels
+
+
+def to_rgb(
+    frame: av.VideoFrame, width: int | None = None, height: int | None = None
+) -> np.ndarray:
+    """Pixels as a player shows them: the display matrix applied.
+
+    Args:
+        frame: A decoded frame.
+        width: Pixels of the stored frame; None keeps them.
+        height: The same.
+
+    Returns:
+        RGB uint8, (height, width, 3), upright.
+    """
+    pixels = frame.to_ndarray(format='rgb24', width=width, height=height)
+    matrix = display_matrix(frame)
+    if matrix is None:
+        return pixels
+    # Row vectors: x' = a x + c y, y' = b x + d y.
+    (a, b), (c, d) = matrix
+    if _is_transposed(matrix):
+        pixels, (a, d) = pixels.swapaxes(0, 1), (c, b)
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
+    """How x and y are mapped, (2, 2); None if they stay."""
+    side_data = frame.side_data.get(SideData.DISPLAYMATRIX)
+    if side_data is None or len(bytes(side_data)) != 36:
+        return None
+    matrix = np.frombuffer(bytes(side_data), np.int32).reshape(3, 3)[:2, :2]
+    if not matrix.any() or np.array_equal(np.sign(matrix), np.eye(2)):
+        return None
+    return matrix
+
+
+def _is_transposed(matrix: np.ndarray | None) -> bool:
+    """Whether columns become rows (by the nearest quarter of a turn)."""
+    return matrix is not None and abs(matrix[0, 1]) > abs(matrix[0, 0])

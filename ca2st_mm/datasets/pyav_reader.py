@@ -1,0 +1,469 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""PyAV's reader: the frames of any file, those of a sequential decode.
+
+It counts frames by the packets alone where a packet is known to be a frame
+(mp4, mkv and webm with the usual codecs) and by decoding everywhere else.
+After a jump the first decoded frame is compared with the wanted one.
+"""
+
+import io
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from .containers import (
+    MAX_PIXELS,
+    choose_stream,
+    decode,
+    decoder_errors,
+    missing_stream,
+    open_container,
+    start_of,
+    stores_times,
+)
+from .faults import EmptyClipError, MediaError
+from .pixels import FrameBatch, display_matrix
+from .video_reader import SLACK, Span, VideoReader
+
+# Containers that give every frame its time, with codecs that make one frame
+# of every packet.
+_EXACT_CONTAINERS = {'mov', 'matroska'}
+_EXACT_CODECS = {
+    *('h264', 'hevc', 'vp8', 'vp9', 'libvpx', 'libvpx-vp9'),
+    *('av1', 'libdav1d', 'mjpeg', 'prores', 'dnxhd', 'ffvhuff', 'huffyuv'),
+}
+# How far before a clip the second try to find a key frame starts.
+_STEP_BACK = 2.0
+# Decoded frames that are kept where frames are counted by decoding.
+_KEPT_BYTES = 128 << 20
+# A frame may leave the decoder this many frames late.
+_MAX_DISORDER = 16
+
+
+class PyAVReader(VideoReader):
+    """Read a video, or a span of a long one, with PyAV.
+
+    With a span, only the frames from the key frame before it to its end are
+    counted, so that the cost does not grow with the length of the file;
+    frame 0 then is that key frame.  Containers that store no times (avi,
+    MPEG program streams) are decoded from the start all the same.
+
+    Frames stand upright as players show them: the display matrix is applied,
+    mirrored or turned, and oblong pixels become square.
+
+    Args:
+        path: The file.
+        data: The whole file, for storage that has no local paths.
+        num_threads: Threads of the decoder; 0 lets FFmpeg choose.
+        span: First and last second of the part to count; None: all of it.
+        square_pixels: Whether frames with oblong pixels are made wider or
+            narrower.
+
+    Raises:
+        MediaError: If the file cannot be read; names it.
+        EmptyClipError: If it has no frame before the end of the span.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        data: bytes | None = None,
+        num_threads: int = 1,
+        span: Span | None = None,
+        square_pixels: bool = True,
+    ) -> None:
+        self.path = path
+        self._data = data
+        self._num_threads = num_threads
+        self._square_pixels = square_pixels
+        self._container = None
+        # Counted by packets: the time of every frame and of the key frames,
+        # in units of the stream.
+        self._pts = self._keys = None
+        # Counted by decoding: where that began (None: at the start of the
+        # file) and the frames themselves while they are few.
+        self._origin, self._kept = None, None
+        start, end = span or (None, None)
+        try:
+            with decoder_errors('video', path):
+                self._restart()
+                stamps = self._count_packets(start, end)
+                if stamps is None:
+                    stamps = self._count_frames(start, end)
+                if span is not None and not len(stamps):
+                    raise EmptyClipError(
+                        f'The clip from {start} s to {end} s of '
+                        f"'{path}' holds no frame: its clock starts at "
+                        f'{start_of(self._container):.3f} s. Correct its line '
+                        'in the annotation file.',
+                        'no frame in the span of the clip',
+                    )
+                super().__init__(
+                    path,
+                    self._average_rate(stamps),
+                    stamps,
+                    start_of(self._container),
+                )
+        except BaseException:
+            self._release()
+            raise
+
+    @property
+    def counted_by_packets(self) -> bool:
+        """Whether frames are known by stored times, without decoding."""
+        return self._pts is not None
+
+    def is_plain(self) -> bool:
+        """Whether other decoders are known to give the same frames.
+
+        True for a whole H.264 file in mp4 whose packets are its frames, at
+        an even rate from about 0 s, upright, with square pixels, and whose
+        key frames need nothing before them.
+
+        Raises:
+            MediaError: If the file cannot be read; names it.
+        """
+        stamps, codec = self.frame_stamps, self._stream.codec_context
+        if self._pts is None or codec.name != 'h264' or not codec.extradata:
+            return False
+        announced = (self._container.duration or 0) / av.time_base
+        uneven = np.abs(np.diff(stamps) - 1 / self.avg_fps) > 1e-3
+        if (
+            'mov' not in self._formats
+            or len(self._container.streams.video) > 1
+            or not 0 <= stamps[0] <= 0.5
+            or uneven.any()
+            or announced > 2 * stamps[-1] + 10
+        ):
+            return False
+        with decoder_errors('video', self.path):
+            # decord jumps to all that the file calls key frames.
+            prefix = 1 + (codec.extradata[4] & 3)
+            self._seek(None)
+            if not all(
+                _has_idr(memoryview(packet), prefix)
+                for packet in self._container.demux(self._stream)
+                if packet.is_keyframe
+            ):
+                return False
+            first = next(self._frames_from(int(self._pts[0])))
+            return (
+                display_matrix(first) is None
+                and (first.width, first.height) == self._shown_size(first)
+                and first.format.name in ('yuv420p', 'yuvj420p')
+            )
+
+    def source(self) -> Any:
+        """What other decoders take: the path, or a file object."""
+        if self._data is not None:
+            return io.BytesIO(self._data)
+        return os.path.abspath(self.path)  # a colon after '/' is no protocol
+
+    def _restart(self) -> None:
+        """Open the file, also once more to decode from its start."""
+        self._release()
+        self._container = open_container(self.path, self._data)
+        stream = choose_stream(self._container, 'video')
+        if stream is None:
+            raise missing_stream(self._container, 'video', self.path)
+        context = stream.codec_context
+        if not 0 < context.width * context.height <= MAX_PIXELS:
+            raise self._too_large(context.width, context.height)
+        context.options = dict(max_pixels=str(MAX_PIXELS))
+        stream.thread_count = self._num_threads
+        self._stream = stream
+        self._seconds = float(stream.time_base)  # of one unit
+        self._formats = set(self._container.format.name.split(','))
+
+    def _seek(self, second: float | None) -> bool:
+        """Go to a time, or to the very start; say whether it was a jump."""
+        if second is not None:
+            try:
+                self._container.seek(
+                    round(second / self._seconds), stream=self._stream
+                )
+                return True
+            except (FFmpegError, OverflowError):
+                pass  # no index, or a damaged one
+        self._restart()
+        return False
+
+    def _count_packets(
+        self, start: float | None, end: float | None
+    ) -> np.ndarray | None:
+        """Seconds of the frames, by the packets; None if in doubt.
+
+        Args:
+            start: Frames from the key frame before this second are counted.
+            end: And frames before this one.
+        """
+        if (
+            self._formats.isdisjoint(_EXACT_CONTAINERS)
+            or self._stream.codec_context.name not in _EXACT_CODECS
+        ):
+            return None
+        start = None if start is None else start - SLACK
+        step, jumped = 0.0, False
+        while True:
+            if start is not None:
+                origin = start - step
+                reachable = origin > start_of(self._container)
+                jumped = self._seek(origin if reachable else None)
+            found = self._packets(end, jumped)
+            if found is None:
+                return None
+            pts, keys = found
+            if not jumped or (pts and pts[0] * self._seconds <= start):
+                break
+            # Some indexes are coarse, and file key frames by decoding time.
+            step = 4 * step or _STEP_BACK
+        if not pts:
+            return np.zeros(0)
+        if not jumped and min(pts) < pts[0]:
+            # Frames before the first key frame: the decoder may drop them.
+            return None
+        # Behind a jump they belong to the key frame before.
+        shown = np.array([time for time in pts if time >= pts[0]])
+        self._pts, counts = np.unique(shown, return_counts=True)
+        if counts.max() > 1:
+            self._pts = None
+            return None
+        self._keys = np.unique(keys)
+        return self._pts * self._seconds
+
+    def _packets(
+        self, end: float | None, jumped: bool
+    ) -> tuple[list[int], list[int]] | None:
+        """Times of all frames and of key frames; None if in doubt."""
+        pts, keys = [], []
+        is_vp8 = self._stream.codec_context.name in ('vp8', 'libvpx')
+        for packet in self._container.demux(self._stream):
+            if not packet.size or (is_vp8 and not memoryview(packet)[0] & 16):
+                continue  # the end, or a VP8 frame that is never shown
+            if packet.is_corrupt:
+                raise MediaError('video', self.path, 'it is cut off')
+            if packet.pts is None or packet.is_discard:
+                return None
+            if not keys and not packet.is_keyframe:
+                if not jumped:
+                    return None
+                continue
+            # No frame is shown before it is decoded: after this packet
+            # nothing of the span can follow.
+            dts = packet.dts
+            if end is not None and dts is not None:
+                if dts * self._seconds >= end:
+                    break
+            if end is None or packet.pts * self._seconds < end:
+                pts.append(packet.pts)
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+        return pts, keys
+
+    def _count_frames(
+        self, start: float | None, end: float | None
+    ) -> np.ndarray:
+        """Seconds of the frames, by decoding them."""
+        if start is not None and stores_times(self._container):
+            for step in (0.0, _STEP_BACK, 4 * _STEP_BACK, 16 * _STEP_BACK):
+                origin = start - SLACK - step
+                if origin <= start_of(self._container):
+                    break
+                self._origin = origin
+                stamps = self._decode_span(end, origin + step)
+                if stamps is None:
+                    continue
+                if np.all(np.diff(stamps) > 0):
+                    return stamps
+                end = None  # this clock is no guide
+                break
+        self._origin = None
+        return self._decode_span(end)
+
+    def _decode_span(
+        self, end: float | None, before: float | None = None
+    ) -> np.ndarray | None:
+        """Decode from ``_origin`` on.
+
+        Args:
+            end: Second at which to stop.
+            before: The first frame is shown at or before this second; None
+                for any.
+
+        Returns:
+            Seconds of the frames; None if the first one is too late.
+        """
+        times, self._kept, size = [], [], 0
+        if end is not None and not stores_times(self._container):
+            end += 1.0  # guessed times are late
+        for frame in self._frames_from_origin():
+            time = frame.pts
+            if not times and before is not None:
+                if time is None or time * self._seconds > before:
+                    return None
+            if end is not None and time is not None:
+                if time * self._seconds >= end:
+                    break
+            times.append((time, frame.dts))
+            if self._kept is not None:
+                size += 3 * frame.width * frame.height
+                self._kept.append(frame)
+            if size > _KEPT_BYTES:
+                self._kept = None
+        if not times and before is not None:
+            return None
+        return self._stamps_of(times)
+
+    def _stamps_of(
+        self, times_of_frames: list[tuple[int | None, int | None]]
+    ) -> np.ndarray:
+        """Seconds of decoded frames; missing ones by the rate of frames.
+
+        Args:
+            times_of_frames: Presentation and decoding time of each.
+        """
+        pts, dts = np.array(times_of_frames, float).reshape(-1, 2).T
+        # FFmpeg's rule: whichever goes back less often.
+        back = [np.count_nonzero(np.diff(times) <= 0) for times in (pts, dts)]
+        times = (pts if back[0] <= back[1] else dts) * self._seconds
+        number = np.arange(len(times))
+        step = 1 / float(self._stream.average_rate or 25)
+        known = np.flatnonzero(~np.isnan(times))
+        if not len(known):
+            return number * step
+        first, last = known[0], known[-1]
+        times = np.interp(number, known, times[known])
+        times[:first] = times[first] - (first - number[:first]) * step
+        times[last + 1 :] = times[last] + (number[last + 1 :] - last) * step
+        if 'avi' in self._formats:
+            # It stores no times.  FFmpeg's guesses are late by the decoder's
+            # delay; the start of the stream is right.
+            times += (self._stream.start_time or 0) * self._seconds - times[0]
+        return times
+
+    def _average_rate(self, stamps: np.ndarray) -> float:
+        """Frames a second, from the header or else from the stamps."""
+        if self._stream.average_rate:
+            return float(self._stream.average_rate)
+        seconds = stamps[-1] - stamps[0] if len(stamps) > 1 else 0.0
+        return (len(stamps) - 1) / seconds if seconds > 0 else 1.0
+
+    def _read(self, wanted: np.ndarray) -> np.ndarray:
+        batch = FrameBatch(len(wanted))
+        if self._pts is not None:
+            self._read_by_time(wanted, batch)
+        else:
+            kept = self._kept or self._frames_from_origin()
+            places = {int(n): place for place, n in enumerate(wanted)}
+            for number, frame in enumerate(kept):
+                if number in places:
+                    place = places.pop(number)
+                    batch.put(place, frame, self._shown_size(frame))
+                if not places:
+                    break
+            if places:
+                raise self._undecodable(min(places))
+        return batch.frames
+
+    def _read_by_time(self, wanted: np.ndarray, batch: FrameBatch) -> None:
+        """Go through the file once, jumping where a key frame allows it."""
+        places = {int(self._pts[n]): place for place, n in enumerate(wanted)}
+        while places:
+            target, late = min(places), 0
+            for frame in self._frames_from(target):
+                if frame.pts in places:
+                    place = places.pop(frame.pts)
+                    batch.put(place, frame, self._shown_size(frame))
+                    if not places:
+                        return
+                    target, late = min(places), 0
+                    key = np.searchsorted(self._keys, target, 'right') - 1
+                    if self._keys[max(key, 0)] > frame.pts:
+                        break
+                elif frame.pts is not None and frame.pts > target:
+                    late += 1
+                    if late > _MAX_DISORDER:
+                        raise self._undecodable(wanted[places[target]])
+            else:
+                raise self._undecodable(wanted[places[target]])
+
+    def _frames_from(self, target: int) -> Iterator[av.VideoFrame]:
+        """Frames from a key frame at or before a time, at best the last."""
+        known = int(np.searchsorted(self._keys, target, 'right'))
+        back = 1
+        while back <= known:
+            key = int(self._keys[known - back])
+            # What a file calls a key frame need not be one, and a jump may
+            # end after it.
+            if self._seek(key * self._seconds):
+                frames = itertools.dropwhile(
+                    lambda frame: not frame.key_frame, self._frames()
+                )
+                first = next(frames, None)
+                if first is not None and (first.pts or 0) <= target:
+                    return itertools.chain([first], frames)
+            back *= 2
+        self._restart()
+        return self._frames()
+
+    def _frames_from_origin(self) -> Iterator[av.VideoFrame]:
+        """The frames that were counted, in order."""
+        if self._seek(self._origin):
+            # Those before a key frame lack what they are made of.
+            return itertools.dropwhile(
+                lambda frame: not frame.key_frame, self._frames()
+            )
+        return self._frames()
+
+    def _frames(self) -> Iterator[av.VideoFrame]:
+        # Frames counted by packets would not be the right ones.
+        strict = self._pts is not None
+        for _, frames in decode(self._container, self._stream, strict):
+            yield from frames
+
+    def _shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Width and height before the display matrix is applied."""
+        ratio = self._stream.sample_aspect_ratio
+        if not self._square_pixels or not ratio or ratio == 1:
+            return frame.width, frame.height
+        if not 0.1 < ratio < 10:  # a damaged header
+            return frame.width, frame.height
+        return max(round(frame.width * ratio), 1), frame.height
+
+    def _undecodable(self, number: int) -> MediaError:
+        second = self.frame_stamps[number]
+        why = f'its frame at {second:.3f} s cannot be decoded'
+        return MediaError('video', self.path, why)
+
+    def _too_large(self, width: int, height: int) -> MediaError:
+        return MediaError(
+            'video',
+            self.path,
+            f'frames of {width or "unknown"} x {height or "unknown"} pixels '
+            f'are beyond the limit of {MAX_PIXELS // 1_000_000} million',
+            'Make them smaller with tools/data/resize_videos.py.',
+        )
+
+    def _release(self) -> None:
+        if self._container is not None:
+            self._container.close()
+
+
+def _has_idr(packet: memoryview, prefix: int) -> bool:
+    """Whether a packet of H.264 in mp4 has a slice that resets the decoder.
+
+    Args:
+        packet: Units (ITU-T H.264, 7.3.1), each after its length.
+        prefix: Bytes of a length.
+    """
+    at = 0
+    while at + prefix < len(packet):
+        if packet[at + prefix] & 31 == 5:
+            return True
+        at += prefix + int.from_bytes(packet[at : at + prefix], 'big')
+    return False

@@ -8,12 +8,13 @@ Waveform transforms stand between ``LoadAudio`` and ``CropAudio``;
 from abc import abstractmethod
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from ca2st_mm.registry import TRANSFORMS
 
+from .base import Transform
 
-class _WaveformTransform(BaseTransform):
+
+class _WaveformTransform(Transform):
     """Change the waveform with a probability; silence stays silent.
 
     Args:
@@ -33,10 +34,6 @@ class _WaveformTransform(BaseTransform):
             changed = self.change(results['waveform'], results['sample_rate'])
             results['waveform'] = changed.astype(np.float32)
         return results
-
-    def __repr__(self) -> str:
-        inner = ', '.join(f'{k}={v!r}' for k, v in vars(self).items())
-        return f'{type(self).__name__}({inner})'
 
 
 @TRANSFORMS.register_module()
@@ -115,7 +112,7 @@ class MuteAudio(_WaveformTransform):
 
 
 @TRANSFORMS.register_module()
-class MaskSpectrogram(BaseTransform):
+class MaskSpectrogram(Transform):
     """SpecAugment: hide stretches of time and bands of frequency.
 
     Source: Park et al., SpecAugment, Interspeech 2019.
@@ -150,12 +147,6 @@ class MaskSpectrogram(BaseTransform):
                 view[:, _stretch(frames, self.time)] = self.fill
                 view[:, :, _stretch(mels, self.freq)] = self.fill
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(time={self.time}, freq={self.freq}, '
-            f'num_masks={self.num_masks}, fill={self.fill})'
-        )
 
 
 def _stretch(size: int, widest: int) -> slice:

@@ -4,13 +4,13 @@
 import os
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from ca2st_mm.registry import TRANSFORMS
 
 from ..audio import MAX_SAMPLES, Audio, crop_audio, read_audio, resample_audio
 from ..containers import probe
 from ..faults import MediaError, NoAudioError
+from .base import Transform
 from .video_loading import count_views
 
 # Rate of invented silence where no sample_rate is asked for.
@@ -18,7 +18,7 @@ _SILENCE_RATE = 16000
 
 
 @TRANSFORMS.register_module()
-class LoadAudio(BaseTransform):
+class LoadAudio(Transform):
     """Load the audio of a clip: mono, on the container's clock.
 
     Audio comes from ``audio_path`` where the sample has one, otherwise
@@ -120,15 +120,9 @@ class LoadAudio(BaseTransform):
         length = min(max(round((end - start) * rate), 1), MAX_SAMPLES)
         return Audio(np.zeros(length, np.float32), rate, start)
 
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(missing={self.missing!r}, '
-            f'sample_rate={self.sample_rate}, margin={self.margin})'
-        )
-
 
 @TRANSFORMS.register_module()
-class CropAudio(BaseTransform):
+class CropAudio(Transform):
     """Cut for every view the audio heard while its frames are shown.
 
     The span runs from the first to the end of the last sampled frame by
@@ -189,9 +183,6 @@ class CropAudio(BaseTransform):
             cut[low - first : high - first] = waveform[low:high]
         begin = results['audio_start'] + first / rate
         return cut, (begin, begin + length / rate)
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(min_seconds={self.min_seconds})'
 
 
 def _video_start(results: dict) -> float:

@@ -6,12 +6,13 @@ exist because published numbers depend on the exact indices.
 """
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from ca2st_mm.registry import TRANSFORMS
 
+from .base import Transform
 
-class _Sampler(BaseTransform):
+
+class _Sampler(Transform):
     """Common frame: ask for indices, write MMAction2's keys.
 
     Args:
@@ -40,12 +41,6 @@ class _Sampler(BaseTransform):
         results['frame_interval'] = None
         results['num_clips'] = self.num_clips
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(clip_len={self.clip_len}, '
-            f'num_clips={self.num_clips}, test_mode={self.test_mode})'
-        )
 
 
 @TRANSFORMS.register_module()

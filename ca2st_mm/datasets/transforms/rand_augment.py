@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from torchvision.transforms import RandAugment, functional
 
 from ca2st_mm.registry import TRANSFORMS
+
+from .base import Transform
 
 Frames = list[np.ndarray]
 Operation = Callable[[Frames, float], Frames]
@@ -187,7 +188,7 @@ OPERATIONS: dict[str, Operation] = dict(
 
 
 @TRANSFORMS.register_module()
-class RandAugmentFrames(BaseTransform):
+class RandAugmentFrames(Transform):
     """torchvision's RandAugment on the frames of a clip, faster.
 
     The same seed of torch gives the operations and signs that
@@ -244,10 +245,3 @@ class RandAugmentFrames(BaseTransform):
             frames = OPERATIONS[name](frames, strength)
         results['imgs'] = frames
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(num_ops={self.num_ops}, '
-            f'magnitude={self.magnitude}, '
-            f'num_magnitude_bins={self.num_magnitude_bins})'
-        )

@@ -5,21 +5,19 @@ from abc import abstractmethod
 
 import librosa
 import numpy as np
-from mmcv.transforms import BaseTransform
+import torch
+from torchaudio.compliance import kaldi
 
 from ca2st_mm.registry import TRANSFORMS
 
 from .audio_loading import tracks_of_views
-from .kaldi_mel import (
-    count_frames,
-    log_mel,
-    window_samples,
-)
+from .base import Transform
 from .video_loading import count_views
 
 # MMAction2's ThreeCrop gives left, right, middle; the reference counts its
 # crops left, middle, right, and the crop's number moves the audio window.
 _CROP_NUMBER = {1: (0,), 3: (0, 2, 1)}
+_BLOCK = 1024  # frames of a block
 
 
 def window_start(num_frames: int, length: int, position: float) -> int:
@@ -34,7 +32,7 @@ def window_start(num_frames: int, length: int, position: float) -> int:
     return spare - int(np.floor(spare * (1.0 - position)))
 
 
-class WindowedSpectrogram(BaseTransform):
+class WindowedSpectrogram(Transform):
     """Features of a window of fixed length for each view, and its times.
 
     Required keys: those of ``LoadAudio``, optionally of ``CropAudio``.
@@ -166,12 +164,6 @@ class WindowedSpectrogram(BaseTransform):
             begin = zero + start * seconds
             results['audios_times'][view] = begin, begin + want * seconds
 
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(num_frames={self.num_frames}, '
-            f'num_mels={self.num_mels}, position={self.position!r})'
-        )
-
 
 @TRANSFORMS.register_module()
 class LogMelSpectrogram(WindowedSpectrogram):
@@ -200,8 +192,9 @@ class LogMelSpectrogram(WindowedSpectrogram):
         super().__init__(num_frames, num_mels, position)
 
     def count(self, waveform: np.ndarray, rate: int) -> int:
-        """Frames of 25 ms, one every 10 ms."""
-        return count_frames(max(len(waveform), window_samples(rate)), rate)
+        """Frames of 25 ms, one every 10 ms while a whole one fits."""
+        window, shift = _window_and_shift(rate)
+        return 1 + max(len(waveform) - window, 0) // shift
 
     def features(
         self,
@@ -211,16 +204,36 @@ class LogMelSpectrogram(WindowedSpectrogram):
         stop: int | None = None,
     ) -> np.ndarray:
         """Kaldi log-mel energies, (stop - first, num_mels)."""
+        stop = stop or self.count(waveform, rate)
+        window, shift = _window_and_shift(rate)
         # A single Kaldi window needs 25 ms; a shorter track gets silence.
-        missing = max(window_samples(rate) - len(waveform), 0)
+        missing = max(window - len(waveform), 0)
         waveform = np.pad(waveform - waveform.mean(), (0, missing))
-        return log_mel(
-            waveform.astype(np.float32), rate, self.num_mels, first, stop
-        )
+        waveform = torch.from_numpy(waveform.astype(np.float32))[None]
+        # fbank holds every intermediate: long tracks go in blocks.
+        blocks = [
+            kaldi.fbank(
+                waveform[:, low * shift : (high - 1) * shift + window],
+                sample_frequency=rate,
+                num_mel_bins=self.num_mels,
+                htk_compat=True,
+                window_type='hanning',
+                use_energy=False,
+                dither=0.0,
+            )
+            for low in range(first, stop, _BLOCK)
+            for high in [min(low + _BLOCK, stop)]
+        ]
+        return torch.cat(blocks).numpy()
 
     def pad(self, features: np.ndarray, missing: int) -> np.ndarray:
         """Append rows of 0."""
         return np.pad(features, ((0, missing), (0, 0)))
+
+
+def _window_and_shift(rate: int) -> tuple[int, int]:
+    """Kaldi's 25 ms and 10 ms in samples."""
+    return int(rate * 0.001 * 25.0), int(rate * 0.001 * 10.0)
 
 
 @TRANSFORMS.register_module()

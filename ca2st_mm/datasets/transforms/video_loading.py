@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from mmaction.datasets.transforms import DecordDecode, DecordInit
-from mmcv.transforms import BaseTransform
 from mmengine.fileio import LocalBackend, get_file_backend
 
 from ca2st_mm.registry import TRANSFORMS
@@ -14,6 +13,7 @@ from ca2st_mm.registry import TRANSFORMS
 from ..faults import EmptyClipError, MediaError
 from ..video import open_video, usable_reader
 from ..video_reader import Span, VideoReader, frames_in_span
+from .base import Transform
 
 
 @TRANSFORMS.register_module()
@@ -177,7 +177,7 @@ class DecodeVideo(DecordDecode):
 
 
 @TRANSFORMS.register_module()
-class FrameTimes(BaseTransform):
+class FrameTimes(Transform):
     """Write when the sampled frames are shown.
 
     Place it after spatial crops (``ThreeCrop``), so that every view gets
@@ -217,9 +217,6 @@ class FrameTimes(BaseTransform):
         )
         results['time_origin'] = zero
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(origin={self.origin!r})'
 
 
 def count_views(results: dict) -> tuple[int, int]:

@@ -74,7 +74,13 @@ def read_checkpoint(
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        path = _file_in(path)
+        there = [path / n for n in IN_FOLDER if (path / n).is_file()]
+        if not there:
+            raise FileNotFoundError(
+                f'the folder {str(path)!r} holds no weights: none of '
+                f'{", ".join(IN_FOLDER)}'
+            )
+        path = there[0]
     if not path.is_file():
         raise FileNotFoundError(f'there is no checkpoint file {str(path)!r}')
     if match := SHARD.fullmatch(path.name):
@@ -163,17 +169,22 @@ def unwrap(container: Mapping[str, Any]) -> Unwrapped:
     """
     path: list[str] = []
     found: Any = container
-    while not _has_tensors(found):
-        wrapper = next((w for w in WRAPPERS if _holds(found, w)), None)
-        if wrapper is None:
-            where = f' under {".".join(path)!r}' if path else ''
-            raise ValueError(
-                f'the file holds no state dict{where}: none of '
-                f'{", ".join(WRAPPERS)} is there, and the entries are '
-                f'{_first_keys(found)}'
-            )
-        path.append(wrapper)
-        found = found[wrapper]
+    while isinstance(found, Mapping) and not _has_tensors(found):
+        inner = [w for w in WRAPPERS if isinstance(found.get(w), Mapping)]
+        if not inner:
+            break
+        path.append(inner[0])
+        found = found[inner[0]]
+    if not _has_tensors(found):
+        entries = f'of a {type(found).__name__}'
+        if isinstance(found, Mapping):
+            entries = ', '.join(map(repr, list(found)[:5])) or 'none'
+        raise ValueError(
+            'the file holds no state dict'
+            + (f' under {".".join(path)!r}' if path else '')
+            + f': none of {", ".join(WRAPPERS)} is there, and the entries '
+            f'are {entries}'
+        )
     for key, value in found.items():
         if not isinstance(value, Tensor):
             raise ValueError(
@@ -194,28 +205,6 @@ def unwrap(container: Mapping[str, Any]) -> Unwrapped:
 def _has_tensors(found: Any) -> bool:
     return isinstance(found, Mapping) and any(
         isinstance(value, Tensor) for value in found.values()
-    )
-
-
-def _holds(found: Any, wrapper: str) -> bool:
-    return isinstance(found, Mapping) and isinstance(
-        found.get(wrapper), Mapping
-    )
-
-
-def _first_keys(found: Any) -> str:
-    if not isinstance(found, Mapping):
-        return f'of a {type(found).__name__}'
-    return ', '.join(repr(key) for key in list(found)[:5]) or 'none'
-
-
-def _file_in(folder: Path) -> Path:
-    for name in IN_FOLDER:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(
-        f'the folder {str(folder)!r} holds no weights: none of '
-        f'{", ".join(IN_FOLDER)}'
     )
 
 
@@ -373,6 +362,18 @@ def _as_is(value: Any, *_: Any) -> Any:
     return value
 
 
+KNOWN = {
+    ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
+    ('torch._utils', '_rebuild_parameter'): _as_is,
+    ('collections', 'OrderedDict'): OrderedDict,
+    **{
+        ('torch.jit._pickle', f'build_{kind}list'): _as_is
+        for kind in ('int', 'double', 'bool', 'tensor')
+    },
+    **{('torch', name): dtype for name, dtype in STORAGE_DTYPES.items()},
+}
+
+
 class _TensorUnpickler(pickle.Unpickler):
     """Unpickles tensors and plain containers; knows no other function.
 
@@ -380,16 +381,6 @@ class _TensorUnpickler(pickle.Unpickler):
         file: The pickle.
         read_storage: Bytes of a storage by its key.
     """
-
-    functions: dict[tuple[str, str], Callable] = {
-        ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
-        ('torch._utils', '_rebuild_parameter'): _as_is,
-        ('collections', 'OrderedDict'): OrderedDict,
-        ('torch.jit._pickle', 'build_intlist'): _as_is,
-        ('torch.jit._pickle', 'build_doublelist'): _as_is,
-        ('torch.jit._pickle', 'build_boollist'): _as_is,
-        ('torch.jit._pickle', 'build_tensorlist'): _as_is,
-    }
 
     def __init__(self, file: Any, read_storage: Callable) -> None:
         super().__init__(file)
@@ -399,13 +390,11 @@ class _TensorUnpickler(pickle.Unpickler):
         """Only stand-ins come out of here, never what the pickle names."""
         if module.startswith('__torch__'):
             return type(name, (ScriptedObject,), {})
-        if module == 'torch' and name in STORAGE_DTYPES:
-            return STORAGE_DTYPES[name]
-        if (module, name) in self.functions:
-            return self.functions[module, name]
-        raise pickle.UnpicklingError(
-            f'Unsupported global: GLOBAL {module}.{name}'
-        )
+        if (module, name) not in KNOWN:
+            raise pickle.UnpicklingError(
+                f'Unsupported global: GLOBAL {module}.{name}'
+            )
+        return KNOWN[module, name]
 
     def persistent_load(self, pid: Any) -> Tensor:
         """A storage as a flat tensor."""

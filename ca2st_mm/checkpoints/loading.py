@@ -10,7 +10,7 @@ both use.
 from collections.abc import Iterable, Mapping
 from logging import WARNING
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -26,14 +26,6 @@ from .sources import OURS, detect_source
 
 # Published weights of one expert; another expert's are refused by name.
 EXPERT_MODELS = frozenset(('clip', 'videomae', 'ast'))
-
-
-class Misfit(NamedTuple):
-    """Where a state dict and a model differ, as names of tensors."""
-
-    missing: list[str]
-    unexpected: list[str]
-    other_shape: list[str]
 
 
 def open_checkpoint(
@@ -135,15 +127,14 @@ def fitting_weights(
         require_finite(weights)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{refusal}: {error.args[0]}') from error
-    misfit = _compare(weights, own, _of_delta(model, weights))
-    if not any(misfit):
+    misfit = _misfit(weights, own, _of_delta(model, weights))
+    if not misfit:
         return weights
-    text = _describe(misfit, weights, own)
-    left_out = {*misfit.unexpected, *misfit.other_shape}
-    fitting = {k: v for k, v in weights.items() if k not in left_out}
+    misfits = {key for keys in misfit.values() for key in keys}
+    fitting = {k: v for k, v in weights.items() if k not in misfits}
     if strict or not fitting:
-        raise CheckpointError(f'{refusal}: {text}')
-    lists = (f'{what}: {", ".join(keys)}' for what, keys in _kinds(misfit))
+        raise CheckpointError(f'{refusal}: {_describe(misfit, weights, own)}')
+    lists = (f'{what}: {", ".join(keys)}' for what, keys in misfit.items())
     print_log(
         f'{name} fills {len(fitting)} of {len(own)} tensors of the model; '
         + '; '.join(lists),
@@ -192,14 +183,12 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
         weights = conversion.state_dict
         require_finite(weights)
         # Our own weights that fit have been fitted already.
-        if source.model in EXPERT_MODELS or any(
-            _compare(weights, own, optional)
-        ):
+        if source.model in EXPERT_MODELS or _misfit(weights, own, optional):
             expert.fit_state_dict(weights)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{refusal}: {error.args[0]}') from error
-    misfit = _compare(weights, own, optional)
-    if any(misfit):
+    misfit = _misfit(weights, own, optional)
+    if misfit:
         raise CheckpointError(
             f'{refusal}: {_describe(misfit, weights, own)}; check arch, input '
             'size and prefix'
@@ -274,14 +263,15 @@ def _of_delta(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
     return found
 
 
-def _compare(
+def _misfit(
     weights: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
     optional: Iterable[str],
-) -> Misfit:
+) -> dict[str, list[str]]:
+    """Names of tensors by how they do not fit a model; empty if all fit."""
     optional = set(optional)
-    return Misfit(
-        missing=[
+    found = {
+        'missing': [
             key
             for key in own
             if key not in weights
@@ -289,28 +279,28 @@ def _compare(
             # Counters that old versions of torch did not have.
             and not key.endswith('num_batches_tracked')
         ],
-        unexpected=[k for k in weights if k not in own and k not in optional],
-        other_shape=[
+        'unexpected': [
+            key for key in weights if key not in own and key not in optional
+        ],
+        'of another shape': [
             key
             for key, value in weights.items()
             if key in own and value.shape != own[key].shape
         ],
-    )
-
-
-def _kinds(misfit: Misfit) -> list[tuple[str, list[str]]]:
-    titles = ('missing', 'unexpected', 'of another shape')
-    return [pair for pair in zip(titles, misfit, strict=True) if pair[1]]
+    }
+    return {what: keys for what, keys in found.items() if keys}
 
 
 def _describe(
-    misfit: Misfit, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+    misfit: Mapping[str, list[str]],
+    weights: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
 ) -> str:
     """The misfit in a sentence that names the first few tensors."""
     parts = []
-    for what, keys in _kinds(misfit):
+    for what, keys in misfit.items():
         shown = [repr(key) for key in keys[:3]]
-        if keys is misfit.other_shape:
+        if what == 'of another shape':
             shown = [
                 f'{key!r}, {tuple(weights[key].shape)} instead of '
                 f'{tuple(own[key].shape)}'

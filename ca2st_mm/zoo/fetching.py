@@ -9,7 +9,6 @@ listed size and hash; one that has not is fetched again.
 
 import errno
 import hashlib
-import json
 import logging
 import os
 import re
@@ -17,6 +16,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
 
 from .catalogue import (
     DRIVE_SCHEME,
@@ -263,7 +264,17 @@ def _download(entry: Entry, source: Source) -> Path:
     part = place.with_name(f'{place.name}.part')
     try:
         if source.url.startswith(DRIVE_SCHEME):
-            _download_from_drive(source, part)
+            try:
+                import gdown
+            except ImportError as error:
+                raise ValueError(
+                    'files on Google Drive need gdown: pip install gdown'
+                ) from error
+            gdown.download(
+                id=DRIVE_URL.fullmatch(source.url)[1],
+                output=str(part),
+                quiet=not sys.stderr.isatty(),
+            )
         else:
             import pooch
 
@@ -279,20 +290,6 @@ def _download(entry: Entry, source: Source) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return place
-
-
-def _download_from_drive(source: Source, part: Path) -> None:
-    try:
-        import gdown
-    except ImportError as error:
-        raise ValueError(
-            'files on Google Drive need gdown: pip install gdown'
-        ) from error
-    gdown.download(
-        id=DRIVE_URL.fullmatch(source.url)[1],
-        output=str(part),
-        quiet=not sys.stderr.isatty(),
-    )
 
 
 def _problem(path: Path, source: Source, anew: bool = False) -> str | None:
@@ -323,27 +320,18 @@ def _problem(path: Path, source: Source, anew: bool = False) -> str | None:
 
 def _no_checkpoint(path: Path) -> str | None:
     """Whether the file begins, and ends, as no checkpoint does."""
-    size = path.stat().st_size
     with open(path, 'rb') as file:
         head = file.read(9)
-        length = int.from_bytes(head[:8], 'little')
-        if head[8:] == b'{' and length <= size - 8:
-            try:
-                file.seek(8)
-                header = json.loads(file.read(length))
-                ends = [
-                    v['data_offsets'][1]
-                    for k, v in header.items()
-                    if k != '__metadata__'
-                ]
-            except (ValueError, KeyError, TypeError):
-                return 'damaged: its header cannot be read'
-            whole = 8 + length + max(ends, default=0)
-            return f'{size} bytes of {whole}' if size != whole else None
+    if head[8:] == b'{':
+        try:
+            with safe_open(path, framework='numpy'):
+                return None
+        except SafetensorError as error:  # its length is checked, too
+            return f'damaged: {error}'
     # A zip file of torch.save, a pickle of its old format.
     if head[:4] == b'PK\x03\x04' or head[:1] == b'\x80':
         return None
-    if not size:
+    if not head:
         return 'an empty file'
     kind = 'a web page' if head.lstrip()[:1] == b'<' else 'another file'
     return f'{kind} in place of weights'

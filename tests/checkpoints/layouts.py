@@ -236,3 +236,19 @@ def reference_weights(name, dtype=torch.float32):
         ).to(dtype)
         for key, shape in json.loads(path.read_text()).items()
     }
+
+
+def run_expert(expert, inputs):
+    """What an expert of ours computes, by the stage."""
+    with torch.no_grad():
+        tokens = expert.embed(inputs)
+        out = dict(embed=tokens.flatten(1, 2))
+        for layer in range(expert.num_layers):
+            tokens = expert.forward_attn(tokens, layer)
+            tokens = expert.forward_ffn(tokens, layer)
+            if layer == 0:
+                out['layer0'] = tokens.flatten(1, 2)
+        out['pooled'] = expert.pool(tokens)
+        if type(expert).__name__ == 'ASTExpert':
+            tokens = expert.norm(tokens)
+    return dict(out, last_hidden_state=tokens.flatten(1, 2))

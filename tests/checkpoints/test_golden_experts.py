@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from golden_cases import GOLDEN, normal, require_golden
+from layouts import run_expert
 from mmaction.registry import MODELS
 
 from ca2st_mm.checkpoints import detect_source
@@ -87,19 +88,7 @@ class Case:
         conversion = detect_source(state_dict).to_ours(state_dict)
         expert = self.expert()
         expert.load_state_dict(conversion.state_dict, strict=True)
-        with torch.no_grad():
-            tokens = expert.embed(self.inputs())
-            out = dict(embed=tokens.flatten(1, 2))
-            for layer in range(expert.num_layers):
-                tokens = expert.forward_attn(tokens, layer)
-                tokens = expert.forward_ffn(tokens, layer)
-                if layer == 0:
-                    out['layer0'] = tokens.flatten(1, 2)
-            out['pooled'] = expert.pool(tokens)
-            if self.model == 'ast':
-                tokens = expert.norm(tokens)
-        out['last_hidden_state'] = tokens.flatten(1, 2)
-        return out
+        return run_expert(expert, self.inputs())
 
 
 def relative(ours, expected):

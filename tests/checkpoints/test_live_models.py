@@ -3,7 +3,12 @@
 
 import pytest
 import torch
-from layouts import ast_official, clip_openai, videomae_official
+from layouts import (
+    ast_official,
+    clip_openai,
+    run_expert,
+    videomae_official,
+)
 from mmaction.registry import MODELS
 from safetensors.torch import load_file
 
@@ -89,14 +94,8 @@ def outputs(model, state_dict):
     config = dict(EXPERTS[model], adapter_ratio=None, frozen_parts=())
     expert = MODELS.build(config).eval()
     expert.load_state_dict(state_dict, strict=True)
-    tokens = expert.embed(INPUTS[model])
-    for layer in range(expert.num_layers):
-        tokens = expert.forward_attn(tokens, layer)
-        tokens = expert.forward_ffn(tokens, layer)
-    feature = expert.pool(tokens)
-    if model == 'ast':
-        tokens = expert.norm(tokens)
-    return tokens.flatten(1, 2), feature
+    out = run_expert(expert, INPUTS[model])
+    return out['last_hidden_state'], out['pooled']
 
 
 def require_close(ours, theirs):

@@ -102,56 +102,79 @@ def test_an_expert_of_the_authors_cast(half, tmp_path):
         require_held(expert, mine)
 
 
-def refusal(model, container, tmp_path, **init_cfg):
-    with pytest.raises(ValueError) as error:
-        load(model, saved(container, tmp_path), **init_cfg)
-    text = str(error.value)
-    assert '\n' not in text
-    assert f'is not a checkpoint of this {EXPERTS[model]["type"]}: ' in text
-    return text
+def changed(source, key, change):
+    weights = published(source)
+    weights[key] = change(weights[key])
+    return weights
 
 
-def test_weights_of_another_expert_are_named(tmp_path):
-    text = refusal('clip', published('ast_hf'), tmp_path)
-    assert 'it holds AST of Hugging Face (ast_hf)' in text
-
-
-def test_a_whole_model_needs_a_prefix(tmp_path):
-    _, theirs = authors_cast()
-    text = refusal('clip', theirs, tmp_path)
-    assert 'prefix' in text and 'backbone.experts.' in text
-
-
-def test_a_prefix_that_is_not_there_is_named(tmp_path):
-    weights = published('clip_hf')
-    text = refusal('clip', weights, tmp_path, prefix='student')
-    assert "no key begins with the prefix 'student.'" in text
-
-
-def test_a_file_without_weights(tmp_path):
-    text = refusal('ast', dict(epoch=1, lr=0.1), tmp_path)
-    assert "the entries are 'epoch', 'lr'" in text
-
-
-def test_matrices_that_are_swapped_or_transposed_are_noticed(tmp_path):
+def swapped():
     weights = published('clip_openai')
     mlp = 'visual.transformer.resblocks.1.mlp'
     a, b = f'{mlp}.c_fc.weight', f'{mlp}.c_proj.weight'
-    broken = {**weights, a: weights[b], b: weights[a]}
-    text = refusal('clip', broken, tmp_path)
-    assert 'layers.1.ffn.fc1.weight' in text
-    assert '(4, 6) instead of (6, 4)' in text
-    weights = published('ast_official')
-    key = 'v.blocks.2.attn.qkv.weight'
-    text = refusal('ast', {**weights, key: weights[key].T}, tmp_path)
-    assert 'layers.2.attention.attn.qkv.weight' in text
+    return {**weights, a: weights[b], b: weights[a]}
 
 
-def test_values_that_are_no_numbers_are_refused(tmp_path):
-    weights = published('clip_openai')
-    weights['visual.conv1.weight'][0, 0, 0, 0] = float('nan')
-    text = refusal('clip', weights, tmp_path)
-    assert "'patch_embed.weight' holds NaN" in text
+@pytest.mark.parametrize(
+    'model, container, prefix, words',
+    [
+        (
+            'clip',
+            lambda: published('ast_hf'),
+            None,
+            ['it holds AST of Hu', 'ast_hf'],
+        ),
+        # A whole model needs a prefix, and one that is there.
+        (
+            'clip',
+            lambda: authors_cast()[1],
+            None,
+            ['prefix', 'backbone.experts.'],
+        ),
+        (
+            'clip',
+            lambda: published('clip_hf'),
+            'student',
+            ["prefix 'student.'"],
+        ),
+        (
+            'ast',
+            lambda: dict(epoch=1, lr=0.1),
+            None,
+            ["entries are 'epoch', 'lr'"],
+        ),
+        (
+            'clip',
+            swapped,
+            None,
+            ['layers.1.ffn.fc1.weight', '(4, 6) instead of (6, 4)'],
+        ),
+        (
+            'ast',
+            lambda: changed(
+                'ast_official', 'v.blocks.2.attn.qkv.weight', torch.t
+            ),
+            None,
+            ['layers.2.attention.attn.qkv.weight'],
+        ),
+        (
+            'clip',
+            lambda: changed(
+                'clip_openai', 'visual.conv1.weight', lambda x: x / 0
+            ),
+            None,
+            ["'patch_embed.weight' holds NaN"],
+        ),
+    ],
+    ids='expert whole prefix nothing swapped transposed infinite'.split(),
+)
+def test_what_does_not_fit_is_named(model, container, prefix, words, tmp_path):
+    with pytest.raises(ValueError) as error:
+        load(model, saved(container(), tmp_path), prefix=prefix)
+    text = str(error.value)
+    assert '\n' not in text
+    assert f'is not a checkpoint of this {EXPERTS[model]["type"]}: ' in text
+    assert all(word in text for word in words)
 
 
 def test_an_openclip_activation_can_be_chosen(tmp_path):

@@ -161,7 +161,7 @@ def test_safetensors_are_whole_or_refused(server, cut):
     if not cut:
         assert zoo.fetch(url).read_bytes() == body
         return
-    with pytest.raises(ZooError, match=f'bytes of {len(body)}'):
+    with pytest.raises(ZooError, match='damaged'):
         zoo.fetch(url)
 
 

@@ -27,12 +27,11 @@ class Clips(Dataset):
         )
 
 
-@pytest.fixture
-def config(tmp_path):
+def config_in(folder):
     """CAST whose two experts come from files."""
     backbone = copy.deepcopy(tiny.CAST)
     for seed, (name, expert) in enumerate(backbone['experts'].items()):
-        path = tmp_path / f'{name}.pth'
+        path = folder / f'{name}.pth'
         model = tiny.randomize(tiny.build(expert), std=0.1, seed=seed)
         torch.save(model.state_dict(), path)
         expert['init_cfg'] = dict(type='Pretrained', checkpoint=str(path))
@@ -60,8 +59,21 @@ def config(tmp_path):
         custom_hooks=[dict(type='DeltaCheckpointHook')],
         default_scope='mmaction',
         randomness=dict(seed=0),
-        work_dir=str(tmp_path / 'work'),
+        work_dir=str(folder / 'work'),
     )
+
+
+@pytest.fixture
+def config(tmp_path):
+    return config_in(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A config, its model after an epoch, and the checkpoint's path."""
+    config = config_in(tmp_path_factory.mktemp('trained'))
+    model = run(config, 'trained').model
+    return config, model, checkpoint_of(config)
 
 
 def run(config, experiment, **changes):
@@ -82,17 +94,15 @@ def assert_same(a, b):
         assert torch.equal(a[key], b[key]), key
 
 
-def test_only_what_was_trained_is_stored(config):
-    runner = run(config, 'stored')
-    stored = torch.load(checkpoint_of(config))
-    trained = {
-        n for n, p in runner.model.named_parameters() if p.requires_grad
-    }
+def test_only_what_was_trained_is_stored(trained):
+    _, model, path = trained
+    stored = torch.load(path)
+    names = {n for n, p in model.named_parameters() if p.requires_grad}
     prints = {
         f'backbone.experts.{name}.frozen_sha256'
         for name in ('spatial', 'temporal')
     }
-    assert trained and set(stored['state_dict']) == trained | prints
+    assert names and set(stored['state_dict']) == names | prints
     experts = stored['meta']['frozen_experts']
     assert experts['backbone.experts.spatial']['checkpoint'].endswith(
         'spatial.pth'
@@ -100,15 +110,14 @@ def test_only_what_was_trained_is_stored(config):
 
 
 @pytest.mark.parametrize('how', ['torch', 'mmengine'])
-def test_loading_puts_the_frozen_weights_back(config, how):
-    trained = run(config, f'back-{how}').model
+def test_loading_puts_the_frozen_weights_back(trained, how):
+    config, model, path = trained
     fresh = Runner(**{**config, 'experiment_name': f'fresh-{how}'})
     if how == 'torch':
-        stored = torch.load(checkpoint_of(config))
-        fresh.model.load_state_dict(stored['state_dict'])
+        fresh.model.load_state_dict(torch.load(path)['state_dict'])
     else:
-        fresh.load_checkpoint(str(checkpoint_of(config)))
-    assert_same(fresh.model, trained)
+        fresh.load_checkpoint(str(path))
+    assert_same(fresh.model, model)
 
 
 def test_resuming_equals_an_unbroken_run(config, tmp_path):
@@ -122,8 +131,7 @@ def test_resuming_equals_an_unbroken_run(config, tmp_path):
 
 
 @pytest.mark.parametrize('init', ['other', 'none'])
-def test_other_weights_are_refused(config, tmp_path, init):
-    run(config, f'refused-{init}')
+def test_other_weights_are_refused(trained, config, tmp_path, init):
     expert = config['model']['backbone']['experts']['spatial']
     if init == 'none':
         del expert['init_cfg']
@@ -135,37 +143,29 @@ def test_other_weights_are_refused(config, tmp_path, init):
     with pytest.raises(
         ValueError, match=r'frozen weights of backbone\.exp.*sp'
     ):
-        fresh.load_checkpoint(str(checkpoint_of(config)))
+        fresh.load_checkpoint(str(trained[2]))
 
 
-def test_an_expert_without_a_source_is_saved_whole(config):
-    del config['model']['backbone']['experts']['spatial']['init_cfg']
-    run(config, 'whole expert')
-    keys = set(torch.load(checkpoint_of(config))['state_dict'])
-    assert 'backbone.experts.spatial.layers.0.ffn.fc1.weight' in keys
-    assert 'backbone.experts.temporal.frozen_sha256' in keys
-
-
-def test_frozen_weights_from_elsewhere_are_saved_whole(config, tmp_path):
-    model = Runner(**{**config, 'experiment_name': 'elsewhere'}).model
-    model.init_weights()
-    with torch.no_grad():
-        model.backbone.experts.spatial.layers[0].ffn.fc1.weight.add_(1)
-    torch.save(model.state_dict(), tmp_path / 'start.pth')
-    run(config, 'from elsewhere', load_from=str(tmp_path / 'start.pth'))
-    stored = torch.load(checkpoint_of(config))['state_dict']
+@pytest.mark.parametrize('why', ['no source', 'thawed', 'loaded'])
+def test_what_cannot_come_back_is_saved_whole(config, tmp_path, why):
+    if why == 'no source':
+        del config['model']['backbone']['experts']['spatial']['init_cfg']
+    runner = Runner(**{**config, 'experiment_name': why})
     key = 'backbone.experts.spatial.layers.0.ffn.fc1.weight'
-    assert torch.equal(stored[key], model.state_dict()[key])
-    assert 'backbone.experts.temporal.frozen_sha256' in stored
-
-
-def test_thawed_weights_are_saved_whole(config):
-    runner = Runner(**{**config, 'experiment_name': 'thawed'})
-    runner.model.backbone.experts.spatial.requires_grad_(True)
+    if why == 'thawed':
+        runner.model.backbone.experts.spatial.requires_grad_(True)
+    elif why == 'loaded':
+        runner.model.init_weights()
+        runner.model.get_parameter(key).data.add_(1)
+        start = tmp_path / 'start.pth'
+        torch.save(runner.model.state_dict(), start)
+        runner = Runner(
+            **{**config, 'experiment_name': 'load', 'load_from': str(start)}
+        )
     runner.train()
-    keys = set(torch.load(checkpoint_of(config))['state_dict'])
-    assert 'backbone.experts.spatial.layers.0.ffn.fc1.weight' in keys
-    assert 'backbone.experts.temporal.frozen_sha256' in keys
+    stored = torch.load(checkpoint_of(config))['state_dict']
+    assert torch.equal(stored[key], runner.model.state_dict()[key])
+    assert 'backbone.experts.temporal.frozen_sha256' in stored
 
 
 def test_averaged_weights_come_back_too(config):
@@ -191,9 +191,9 @@ def test_averaged_weights_come_back_too(config):
     assert_same(second.model, whole.model)
 
 
-def test_a_delta_without_a_trained_tensor_is_refused(config):
-    run(config, 'lacking')
-    stored = torch.load(checkpoint_of(config))
+def test_a_delta_without_a_trained_tensor_is_refused(trained):
+    config, _, path = trained
+    stored = torch.load(path)
     key = 'backbone.experts.spatial.layers.0.attention.adapter.up.weight'
     del stored['state_dict'][key]
     model = MODELS.build(config['model'])

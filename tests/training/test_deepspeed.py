@@ -1,5 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""DeepSpeed accumulates by itself; rate and losses stay those of a step."""
+"""DeepSpeed accumulates by itself; rate and losses stay those of a step.
+
+On the CPU, in float32 and one process, which this file is started as.
+"""
 
 import importlib.util
 import json
@@ -9,9 +12,62 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_two_processes import ROOT
 
-SCRIPT = Path(__file__).with_name('with_deepspeed.py')
+HERE = Path(__file__).resolve()
+ROOT = HERE.parents[2]
+MICRO = 2
+
+
+def settings(work_dir):
+    import tiny_models as tiny
+    from runs import Clips, loader, recipe, tiny_model
+
+    inputs = dict(imgs=tiny.video(8))
+    config = dict(
+        recipe(2),
+        model=tiny_model(tiny.CAST, inputs),
+        train_dataloader=loader(Clips(inputs, [0, 1, 2, 3] * 2), 2),
+        work_dir=str(work_dir),
+        randomness=dict(seed=1),
+        checkpoint=dict(interval=99, save_last=False),
+    )
+    config['optim_wrapper']['accumulative_counts'] = MICRO
+    return config
+
+
+def with_deepspeed(config):
+    wrapper = config['optim_wrapper']
+    del wrapper['accumulative_counts']
+    wrapper['type'] = 'DeepSpeedOptimWrapper'
+    return dict(
+        config,
+        launcher='pytorch',
+        env_cfg=dict(dist_cfg=dict(backend='gloo')),
+        strategy=dict(
+            type='DeepSpeedStrategy',
+            zero_optimization=dict(stage=2),
+            gradient_accumulation_steps=MICRO,
+        ),
+    )
+
+
+def main():
+    """Write losses and rates with and without it to FOLDER/found.json."""
+    from mmengine.registry import init_default_scope
+    from mmengine.runner import FlexibleRunner
+    from runs import train
+
+    import ca2st_mm  # noqa: F401
+
+    init_default_scope('mmaction')
+    folder = Path(sys.argv[1])
+    found = {}
+    plain = settings(folder / 'plain')
+    _, found['plain'] = train(plain, name='plain')
+    config = with_deepspeed(settings(folder / 'deepspeed'))
+    _, found['deepspeed'] = train(config, engine=FlexibleRunner)
+    text = json.dumps({name: [r.values, r.rates] for name, r in found.items()})
+    (folder / 'found.json').write_text(text)
 
 
 @pytest.mark.skipif(
@@ -19,10 +75,10 @@ SCRIPT = Path(__file__).with_name('with_deepspeed.py')
     reason='DeepSpeed is not installed (pip install deepspeed==0.16.9)',
 )
 def test_the_same_losses_and_rates_as_without_it(tmp_path):
-    own = os.environ.get('PYTHONPATH', '')
+    paths = [ROOT, ROOT / 'tests', HERE.parent, ROOT / 'tests/models']
     env = dict(
         os.environ,
-        PYTHONPATH=os.pathsep.join([str(ROOT), own]),
+        PYTHONPATH=os.pathsep.join(map(str, paths)),
         DS_ACCELERATOR='cpu',
         CUDA_VISIBLE_DEVICES='',
         RANK='0',
@@ -32,7 +88,7 @@ def test_the_same_losses_and_rates_as_without_it(tmp_path):
         MASTER_PORT='0',  # any that is free
     )
     run = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path)],
+        [sys.executable, str(HERE), str(tmp_path)],
         cwd=tmp_path,
         env=env,
         capture_output=True,
@@ -46,3 +102,7 @@ def test_the_same_losses_and_rates_as_without_it(tmp_path):
     assert len(losses) == 8
     assert found['deepspeed'][0] == pytest.approx(losses, rel=1e-6)
     assert found['deepspeed'][1] == rates
+
+
+if __name__ == '__main__':
+    main()

@@ -18,6 +18,8 @@ from tool_runs import (
     write_data,
 )
 
+# By default test_resume kills runs in this process.
+pytestmark = pytest.mark.slow
 EPOCHS, TIMEOUT = 8, 300
 # What is slow at the start and nothing of ours is left out there.
 START = (

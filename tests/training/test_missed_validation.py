@@ -4,16 +4,18 @@
 from pathlib import Path
 
 import pytest
-from broken_runs import EPOCHS, PER_EPOCH, Killed
-from mmengine.runner import FlexibleRunner
-from watched_runs import (
+from interrupted_runs import (
+    EPOCHS,
     EVENTS,
+    PER_EPOCH,
+    Killed,
     Run,
     Watcher,
     assert_same_end,
     config_of,
     resumed,
 )
+from mmengine.runner import FlexibleRunner
 
 from ca2st_mm.engine.whole_checkpoints import (
     AtomicLocalBackend,
@@ -32,11 +34,6 @@ def whole_runs(tmp_path_factory):
     return runs
 
 
-@pytest.fixture(params=['greater', 'less'])
-def unbroken(request, whole_runs):
-    return whole_runs[request.param]
-
-
 @pytest.fixture
 def best_second(whole_runs):
     """The run whose second epoch is the best."""
@@ -45,18 +42,20 @@ def best_second(whole_runs):
     return config, whole
 
 
-@pytest.mark.parametrize('event', EVENTS)
-def test_what_a_kill_took_is_made_up_for(unbroken, tmp_path, event):
-    config, whole = unbroken
+@pytest.mark.parametrize(
+    'rule, event',
+    [*(('less', event) for event in EVENTS), ('greater', 'after')],
+)
+def test_what_a_kill_took_is_made_up_for(whole_runs, tmp_path, rule, event):
+    config, whole = whole_runs[rule]
     before = Run(config, tmp_path, Watcher(event, 2)).killed()
     after = resumed(config, tmp_path).go()
     assert min(after.losses.values) == 2 * PER_EPOCH
     assert_same_end(after, whole)
     assert {**before.scores, **after.scores} == whole.scores
     # One that the checkpoint holds, as the best so far, is not repeated.
-    held = event == 'after' and whole.scores[2] < whole.scores[1]
-    best_is_lower = config['checkpoint']['rule'] == 'less'
-    assert (2 not in after.scores) == (held and best_is_lower)
+    held = event == 'after' and rule == 'less'
+    assert (2 not in after.scores) == held
 
 
 @pytest.mark.parametrize(
@@ -94,35 +93,26 @@ def test_two_kills_in_a_row(best_second, tmp_path):
     assert_same_end(after, whole)
 
 
-def only_last(config):
-    """Validates after the last epoch, which is the best then."""
+def test_the_last_number_is_not_lost(best_second, tmp_path):
+    """Of a run that validates after its last epoch only."""
     schedule = dict(by_epoch=True, max_epochs=EPOCHS, val_begin=EPOCHS)
-    return dict(config, train_cfg=schedule, log_level='INFO')
-
-
-@pytest.mark.parametrize('event', ['between', 'within'])
-def test_the_last_number_is_not_lost(best_second, tmp_path, event):
-    config = only_last(best_second[0])
+    config = dict(best_second[0], train_cfg=schedule, log_level='INFO')
     whole = Run(config, tmp_path / 'whole').go()
     broken = tmp_path / 'broken'
-    Run(config, broken, Watcher(event, EPOCHS)).killed()
+    Run(config, broken, Watcher('within', EPOCHS)).killed()
     after = resumed(config, broken).go()
     assert after.losses.values == {}
     assert after.scores == whole.scores != {}
     assert_same_end(after, whole)
     assert 'Nothing is left to train: epoch 3 of 3 is done' in after.says()
 
-
-def test_a_finished_run_says_so_and_does_nothing(best_second, tmp_path):
-    config = only_last(best_second[0])
-    done = Run(config, tmp_path).go()
-    assert 'Nothing is left' not in done.says()
-    files = {p: p.stat().st_mtime_ns for p in tmp_path.glob('*.pth')}
-    after = resumed(config, tmp_path).go()
-    assert (after.losses.values, after.scores) == ({}, {})
-    best = tmp_path / f'best_score_epoch_{EPOCHS}.pth'
-    assert f'Best checkpoint: {best} ({done.scores[3]:.4f})' in after.says()
-    assert files == {p: p.stat().st_mtime_ns for p in tmp_path.glob('*.pth')}
+    # It is finished now, and a further start has nothing to do.
+    files = {p: p.stat().st_mtime_ns for p in broken.glob('*.pth')}
+    again = resumed(config, broken).go()
+    assert (again.losses.values, again.scores) == ({}, {})
+    best = broken / f'best_score_epoch_{EPOCHS}.pth'
+    assert f'Best checkpoint: {best} ({whole.scores[3]:.4f})' in again.says()
+    assert files == {p: p.stat().st_mtime_ns for p in broken.glob('*.pth')}
 
 
 @pytest.mark.parametrize(
@@ -180,13 +170,12 @@ def test_loops_that_count_iterations(best_second, tmp_path):
     assert_same_end(after, whole)
 
 
-@pytest.mark.parametrize('event', ['between', 'after'])
-def test_the_flexible_runner_skips_no_epoch(best_second, tmp_path, event):
+def test_the_flexible_runner_skips_no_epoch(best_second, tmp_path):
     strategy = dict(type='SingleDeviceStrategy')
     config = dict(best_second[0], strategy=strategy, engine=FlexibleRunner)
     whole = Run(config, tmp_path / 'whole').go()
     broken = tmp_path / 'broken'
-    before = Run(config, broken, Watcher(event, 2)).killed()
+    before = Run(config, broken, Watcher('between', 2)).killed()
     after = resumed(config, broken).go()
     assert min(after.losses.values) == 2 * PER_EPOCH
     assert {**before.scores, **after.scores} == whole.scores

@@ -2,17 +2,14 @@
 """An interrupted run resumes as if it had not been interrupted."""
 
 import copy
-import io
-import multiprocessing
 import runpy
 import shutil
-import time
-from pathlib import Path
 
 import pytest
 import torch
-from broken_runs import (
+from interrupted_runs import (
     EPOCHS,
+    MICRO,
     PER_EPOCH,
     Killed,
     killed_run,
@@ -22,25 +19,23 @@ from broken_runs import (
 )
 from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
-from runs import RATE, Losses, recipe, train
+from runs import CONFIGS, RATE, Losses, recipe, train
 
 from ca2st_mm.engine.launch import UsageError
 from ca2st_mm.engine.whole_checkpoints import (
     AtomicLocalBackend,
-    is_whole,
     last_whole_checkpoint,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+TOOL = str(CONFIGS.parent / 'tools' / 'train.py')
+SEEDED = dict(randomness=dict(seed=5))
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-def test_epochs_go_on_with_the_same_losses(tmp_path, workers):
-    config = shaken_config(tmp_path, workers)
-    seeded = dict(randomness=dict(seed=5))
-    expected = whole_run(config, tmp_path, **seeded)
+def test_epochs_go_on_with_the_same_losses(tmp_path):
+    config = shaken_config(tmp_path, workers=2)
+    expected = whole_run(config, tmp_path, **SEEDED)
     assert len(expected) == EPOCHS * PER_EPOCH
-    before = killed_run(config, kill_at=PER_EPOCH + 1, **seeded)
+    before = killed_run(config, kill_at=PER_EPOCH + 1, **SEEDED)
     after = resumed_run(config)  # the checkpoint knows the seed
     assert min(after) == PER_EPOCH
     assert {**before, **after} == expected
@@ -50,64 +45,68 @@ def test_epochs_go_on_with_the_same_losses(tmp_path, workers):
 
 def test_iterations_go_on_within_an_epoch(tmp_path):
     config = shaken_config(tmp_path, workers=1)
-    changes = dict(
-        train_cfg=dict(
-            by_epoch=False, max_iters=8, val_interval=3, val_begin=1
-        ),
-        param_scheduler=[dict(type='WarmupCosineLR', warmup=2, end=8)],
-        checkpoint=dict(by_epoch=False, interval=4),
-        randomness=dict(seed=5),
-    )
     config['train_dataloader']['sampler'] = dict(
         type='InfiniteSampler', shuffle=True
     )
-    config['param_scheduler'] = []
-    config = {**config, **changes}
-    checkpoint = config.pop('checkpoint')
-    config['param_scheduler'][0]['by_epoch'] = False
-    expected = whole_run(config, tmp_path, checkpoint=checkpoint)
-    killed_run(config, kill_at=5, checkpoint=checkpoint)
-    after = resumed_run(config, checkpoint=checkpoint)
+    config.update(
+        SEEDED,
+        train_cfg=dict(
+            by_epoch=False, max_iters=8, val_interval=3, val_begin=1
+        ),
+        param_scheduler=[
+            dict(type='WarmupCosineLR', warmup=2, end=8, by_epoch=False)
+        ],
+    )
+    often = dict(checkpoint=dict(by_epoch=False, interval=4))
+    expected = whole_run(config, tmp_path, **often)
+    killed_run(config, kill_at=5, **often)
+    after = resumed_run(config, **often)
     assert min(after) == 4
     assert after == {i: expected[i] for i in after}
 
 
-def test_without_the_states_the_losses_differ(tmp_path):
-    config = shaken_config(tmp_path)
-    seeded = dict(randomness=dict(seed=5))
-    expected = whole_run(config, tmp_path, **seeded)
-    killed_run(config, kill_at=PER_EPOCH + 1, **seeded)
-    path = last_whole_checkpoint(config['work_dir'])
-    stored = torch.load(path, weights_only=False)
-    del stored['random_states']
-    torch.save(stored, path)
-    after = resumed_run(config)
-    assert all(after[i] != expected[i] for i in after)
+@pytest.fixture(scope='module')
+def killed_while_writing(tmp_path_factory):
+    """A run killed while it writes its second checkpoint.
 
-
-def test_a_kill_while_a_checkpoint_is_written_costs_one_epoch(
-    tmp_path, monkeypatch
-):
-    config = shaken_config(tmp_path)
-    seeded = dict(randomness=dict(seed=5))
-    expected = whole_run(config, tmp_path, **seeded)
+    Its config, and the losses of the same run unbroken.
+    """
+    folder = tmp_path_factory.mktemp('killed')
+    config = shaken_config(folder)
+    expected = whole_run(config, folder, **SEEDED)
     whole_put = AtomicLocalBackend.put
 
     def put(self, obj, filepath):
         if 'epoch_2' not in str(filepath):
             return whole_put(self, obj, filepath)
-        part = f'{filepath}.part'
-        with open(part, 'wb') as file:
+        with open(f'{filepath}.part', 'wb') as file:
             file.write(obj[: len(obj) // 2])
         raise Killed
 
-    monkeypatch.setattr(AtomicLocalBackend, 'put', put)
-    with pytest.raises(Killed):
-        train(copy.deepcopy(config), **seeded)
-    monkeypatch.undo()
-    assert last_whole_checkpoint(config['work_dir']).endswith('epoch_1.pth')
-    after = resumed_run(config)
-    assert after == {i: expected[i] for i in range(PER_EPOCH, len(expected))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AtomicLocalBackend, 'put', put)
+        with pytest.raises(Killed):
+            train(copy.deepcopy(config), **SEEDED)
+    return config, expected
+
+
+@pytest.mark.parametrize('states', [True, False])
+def test_a_kill_while_a_checkpoint_is_written_costs_one_epoch(
+    killed_while_writing, tmp_path, states
+):
+    """Without the random states, the losses differ."""
+    config, expected = killed_while_writing
+    work_dir = str(tmp_path / 'work')
+    shutil.copytree(config['work_dir'], work_dir)
+    path = last_whole_checkpoint(work_dir)
+    assert path.endswith('epoch_1.pth')
+    if not states:
+        stored = torch.load(path, weights_only=False)
+        del stored['random_states']
+        torch.save(stored, path)
+    after = resumed_run(dict(config, work_dir=work_dir))
+    assert list(after) == list(range(PER_EPOCH, len(expected)))
+    assert {after[i] == expected[i] for i in after} == {states}
 
 
 def warmup_cosine(epochs, **changes):
@@ -179,11 +178,9 @@ def earlier(tmp_path_factory):
     'engine, old, new',
     [
         (Runner, warmup_cosine(OLD), warmup_cosine(NEW)),
-        (FlexibleRunner, warmup_cosine(OLD), warmup_cosine(NEW)),
         (Runner, warmup_cosine(NEW, min_ratio=0.5), warmup_cosine(NEW)),
         (Runner, chained(OLD), chained(NEW)),
         (Runner, chained(OLD, by_epoch=True), chained(NEW, by_epoch=True)),
-        (Runner, warmup_cosine(OLD), chained(NEW)),
         (FlexibleRunner, warmup_cosine(OLD), chained(NEW)),
         (Runner, chained(OLD), warmup_cosine(NEW)),
     ],
@@ -206,16 +203,22 @@ def test_a_resumed_run_follows_the_rate_and_decay_of_its_config(
     earlier, tmp_path
 ):
     schedule = warmup_cosine(NEW)
-    optimizer = copy.deepcopy(recipe(NEW)['optim_wrapper'])
+    optimizer = recipe(NEW)['optim_wrapper']
+    optimizer['accumulative_counts'] = MICRO
     optimizer['optimizer'].update(lr=RATE / 2, weight_decay=0.5)
-    both = dict(optim_wrapper=optimizer)
-    expected = trained(tmp_path / 'whole', Runner, NEW, schedule, **both)[1]
-    shutil.copytree(earlier(OLD, schedule)[0], tmp_path / 'other')
+    old, expected = earlier(OLD, schedule)[0], earlier(NEW, schedule)[1]
+    shutil.copytree(old, tmp_path / 'other')
     runner, losses = trained(
-        tmp_path / 'other', Runner, NEW, schedule, resume=True, **both
+        tmp_path / 'other',
+        Runner,
+        NEW,
+        schedule,
+        resume=True,
+        optim_wrapper=optimizer,
     )
     for step, rates in losses.rates.items():
-        assert rates == pytest.approx(expected.rates[step], rel=1e-6), step
+        halves = [rate / 2 for rate in expected[step]]
+        assert rates == pytest.approx(halves, rel=1e-6), step
     decays = {g['weight_decay'] for g in runner.optim_wrapper.param_groups}
     assert decays == {0.0, 0.5}
     assert 'weight_decay 0.05 -> 0.5' in last_log(tmp_path)
@@ -233,84 +236,37 @@ def test_the_same_schedule_is_not_touched(earlier, tmp_path, engine):
     assert 'The config is not that' not in last_log(tmp_path)
 
 
-def checkpoints(folder, *numbers):
-    buffer = io.BytesIO()
-    torch.save(dict(meta={}, values=torch.arange(1000)), buffer)
-    for number in numbers:
-        path = folder / f'epoch_{number}.pth'
-        path.write_bytes(buffer.getvalue())
-        time.sleep(0.02)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize('fault', ['cut', 'empty', 'flipped'])
-def test_a_broken_newest_checkpoint_is_passed_over(tmp_path, fault):
-    whole = checkpoints(tmp_path, 1, 2, 10)
-    assert last_whole_checkpoint(tmp_path).endswith('epoch_10.pth')
-    middle = len(whole) // 2
-    broken = dict(
-        cut=whole[:middle],
-        empty=b'',
-        flipped=whole[:middle] + b'\xff' * 8 + whole[middle + 8 :],
-    )
-    (tmp_path / 'epoch_10.pth').write_bytes(broken[fault])
-    assert last_whole_checkpoint(tmp_path).endswith('epoch_2.pth')
-    (tmp_path / 'best_acc_epoch_3.pth').write_bytes(whole)
-    assert last_whole_checkpoint(tmp_path).endswith('epoch_2.pth')
-
-
-def test_an_empty_folder_has_none(tmp_path):
-    assert last_whole_checkpoint(tmp_path) is None
-    assert last_whole_checkpoint(tmp_path / 'missing') is None
-
-
-@pytest.mark.parametrize('given', ['auto', 'other.pth'])
+@pytest.mark.parametrize(
+    'whole, flag, start',
+    [
+        (True, [], 'epoch_1.pth'),
+        (True, ['other.pth'], 'other.pth'),
+        (False, [], None),
+    ],
+)
 def test_the_tool_resumes_from_the_newest_whole_one(
-    tmp_path, given, monkeypatch
+    tmp_path, whole, flag, start, monkeypatch
 ):
-    tool = runpy.run_path(str(ROOT / 'tools' / 'train.py'))
-    whole = checkpoints(tmp_path, 1, 2)
-    (tmp_path / 'epoch_2.pth').write_bytes(whole[:100])
-    monkeypatch.setattr('sys.argv', ['train.py', 'any.py', '--resume', given])
-    flags = tool['parse_args']()
-    cfg = Config(dict(work_dir=str(tmp_path)))
-    tool['apply_flags'](cfg, flags)
-    assert cfg.resume
-    wanted = dict(auto=str(tmp_path / 'epoch_1.pth')).get(given, given)
-    assert cfg.load_from == wanted
+    """Without any it starts anew; MMEngine would take a broken one."""
+    tool = runpy.run_path(TOOL)
+    if whole:
+        torch.save({}, tmp_path / 'epoch_1.pth')
+    (tmp_path / 'epoch_2.pth').write_bytes(b'half')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    monkeypatch.setattr('sys.argv', ['train.py', 'any.py', '--resume', *flag])
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='experts.pth'))
+    tool['apply_flags'](cfg, tool['parse_args']())
+    assert cfg.resume == (start is not None)
+    assert cfg.load_from.rpartition('/')[2] == (start or 'experts.pth')
 
 
 @pytest.mark.parametrize('other, ends', [('epoch_2.pth', 0), ('none', 1)])
 def test_processes_resume_from_one_checkpoint_or_end(other, ends):
     """Without a disk that all machines share, one may have none."""
-    check = runpy.run_path(str(ROOT / 'tools/train.py'))['check_same_start']
+    check = runpy.run_path(TOOL)['check_same_start']
     check.__globals__['all_gather_object'] = lambda mine: [mine, other]
     cfg = Config(dict(work_dir='w', resume=True, load_from='w/epoch_2.pth'))
     if not ends:
         return check(cfg)
     with pytest.raises(UsageError, match='rank 1: none'):
         check(cfg)
-
-
-def keep_writing(path, data, started):
-    backend = AtomicLocalBackend()
-    while True:
-        backend.put(data, path)
-        started.set()
-
-
-def test_a_file_is_whole_whenever_its_writer_dies(tmp_path):
-    path = tmp_path / 'epoch_1.pth'
-    buffer = io.BytesIO()
-    torch.save(dict(values=torch.zeros(500_000)), buffer)
-    fork = multiprocessing.get_context('fork')
-    started = fork.Event()
-    writer = fork.Process(
-        target=keep_writing, args=(path, buffer.getvalue(), started)
-    )
-    writer.start()
-    assert started.wait(20)
-    time.sleep(0.03)
-    writer.kill()
-    writer.join()
-    assert is_whole(path)

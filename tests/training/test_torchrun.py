@@ -17,6 +17,8 @@ from tool_runs import (
     write_data,
 )
 
+# By default test_two_processes does so without the tool.
+pytestmark = pytest.mark.slow
 PROCESSES = 2
 
 

@@ -27,7 +27,9 @@ WEB_SCHEMES = ('http://', 'https://')
 INDEX = 'model-index.yml'
 PACKAGE = Path(__file__).resolve().parents[1]
 SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]*')
-HUB_URL = re.compile(r'hf://([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)')
+HUB_URL = re.compile(
+    r'hf://(?P<repo_id>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<filename>.+)'
+)
 REPOSITORY = re.compile(r'[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?')
 SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt', '.safetensors', '.json')
 DRIVE_URL = re.compile(r'gdrive://([\w-]+)/([^/]+)')
@@ -57,6 +59,12 @@ class Source(NamedTuple):
     def file(self) -> str:
         """Name of the file: the last part of the URL."""
         return file_name(self.url)
+
+    @property
+    def hub(self) -> dict[str, str] | None:
+        """What ``huggingface_hub`` calls a file there; None elsewhere."""
+        match = HUB_URL.fullmatch(self.url)
+        return match and match.groupdict()
 
 
 class Published(NamedTuple):

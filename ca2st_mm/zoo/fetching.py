@@ -22,8 +22,6 @@ from safetensors import SafetensorError, safe_open
 from .catalogue import (
     DRIVE_SCHEME,
     DRIVE_URL,
-    HUB_SCHEME,
-    HUB_URL,
     SCHEME,
     Entry,
     Source,
@@ -189,13 +187,10 @@ def _places(entry: Entry) -> Iterator[tuple[Path, Source]]:
     """Where the files of an entry are, or would be; ours come first."""
     for source in entry.sources:
         yield default_home() / entry.name / source.file, source
-        if match := HUB_URL.fullmatch(source.url):
+        if source.hub:
             from huggingface_hub import try_to_load_from_cache
 
-            repository, revision, file = match.groups()
-            cached = try_to_load_from_cache(
-                repository, file, revision=revision
-            )
+            cached = try_to_load_from_cache(**source.hub)
             if isinstance(cached, str):
                 yield Path(cached), source
 
@@ -246,16 +241,11 @@ def _download(entry: Entry, source: Source) -> Path:
     Raises:
         ValueError: If it is not.
     """
-    if source.url.startswith(HUB_SCHEME):
+    if source.hub:
         from huggingface_hub import hf_hub_download
 
-        repository, revision, file = HUB_URL.fullmatch(source.url).groups()
         for again in (False, True):
-            place = Path(
-                hf_hub_download(
-                    repository, file, revision=revision, force_download=again
-                )
-            )
+            place = Path(hf_hub_download(**source.hub, force_download=again))
             problem = _problem(place, source)
             if problem is None:
                 return place
@@ -306,7 +296,9 @@ def _problem(path: Path, source: Source, anew: bool = False) -> str | None:
     state = f'{path.resolve()} {stat.st_size} {stat.st_mtime_ns}'
     if not anew and note.is_file() and note.read_text() == state:
         return None
-    problem = _difference(source, stat.st_size, _sha256_of(path))
+    import pooch
+
+    problem = _difference(source, stat.st_size, pooch.file_hash(str(path)))
     try:
         if problem:
             note.unlink(missing_ok=True)
@@ -351,13 +343,10 @@ def _difference(
 
 def _ask(source: Source) -> tuple[int | None, str | None]:
     """Size and sha256 of a file, as far as its host tells them."""
-    if match := HUB_URL.fullmatch(source.url):
+    if source.hub:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-        repository, revision, file = match.groups()
-        told = get_hf_file_metadata(
-            hf_hub_url(repository, file, revision=revision), timeout=TIMEOUT
-        )
+        told = get_hf_file_metadata(hf_hub_url(**source.hub), timeout=TIMEOUT)
         is_sha256 = re.fullmatch('[0-9a-f]{64}', told.etag or '')
         return told.size, told.etag if is_sha256 else None
     import requests
@@ -371,14 +360,6 @@ def _ask(source: Source) -> tuple[int | None, str | None]:
     if is_page and not source.url.startswith(DRIVE_SCHEME):
         raise ValueError('a web page in place of weights')
     return int(length) if length.isdigit() and not is_page else None, None
-
-
-def _sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _in_short(error: Exception) -> str:

@@ -41,14 +41,14 @@ def hub(monkeypatch, tmp_path):
     place.parent.mkdir()
     hub = types.SimpleNamespace(place=place, answers=[], asked=[])
 
-    def download(repository, file, revision=None, force_download=False):
-        hub.asked.append((repository, revision, file, force_download))
+    def download(repo_id, filename, revision, force_download):
+        hub.asked.append((repo_id, revision, filename, force_download))
         if not hub.answers:
             raise huggingface_hub.errors.LocalEntryNotFoundError('no network')
         place.write_bytes(hub.answers.pop(0))
         return str(place)
 
-    def cached(repository, file, revision=None):
+    def cached(repo_id, filename, revision):
         return str(place) if place.exists() else None
 
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)

@@ -80,7 +80,7 @@ def parse_args() -> argparse.Namespace:
     answer.add_argument(
         '--explain',
         action='store_true',
-        help='also print which frames and seconds were used',
+        help='also print which streams, frames and seconds were used',
     )
     answer.add_argument(
         '--modalities',
@@ -205,7 +205,7 @@ def show(answer: Prediction | Failure, explain: bool) -> None:
     if answer.modalities:
         tqdm.write(modalities_table(answer.modalities))
     if explain:
-        tqdm.write(explanation(answer.views))
+        tqdm.write(explanation(answer))
 
 
 def named(failure: Failure) -> str:

@@ -3,13 +3,16 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from .prediction import Failure, PartAnswer, Prediction, Views
+from ca2st_mm.datasets.containers import probe
+
+from .prediction import Failure, PartAnswer, Prediction
 
 COLUMNS = (
     'source',
@@ -123,13 +126,20 @@ def audio_note(prediction: Prediction) -> str | None:
     return f'no audio: predicted without the expert {experts}'
 
 
-def explanation(views: Views) -> str:
-    """Lines of text: frames and seconds that were used.
+def explanation(answer: Prediction) -> str:
+    """Lines of text: streams, frames and seconds that were used.
+
+    Streams are named if the source is a file with several of a kind.
 
     Args:
-        views: What the model was given.
+        answer: The prediction.
     """
-    lines = []
+    views, lines = answer.views, []
+    if os.path.isfile(answer.source):
+        info = probe(answer.source)
+        lines += [
+            f'  {c}' for k in ('video', 'audio') for c in info.choices(k)
+        ]
     for number, frames in enumerate(
         () if views.frames is None else views.frames
     ):

@@ -90,6 +90,21 @@ class MediaInfo(NamedTuple):
     video: StreamInfo | None
     audio: StreamInfo | None
 
+    def choices(self, kind: str) -> list[str]:
+        """Which stream is read, in words; empty if there is no choice.
+
+        Args:
+            kind: ``'video'`` or ``'audio'``.
+        """
+        streams, read = getattr(self, f'{kind}s'), getattr(self, kind)
+        if len(streams) < 2 or read is None:
+            return []
+        known = ', '.join(filter(None, (read.codec, read.language)))
+        return [
+            f'{kind}: stream {read.index} ({known}) is read, one of '
+            f'{len(streams)}'
+        ]
+
 
 def probe(path: str) -> MediaInfo:
     """Look at the header of a media file, without decoding.

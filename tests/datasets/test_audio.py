@@ -7,8 +7,17 @@ import pytest
 import soundfile
 from numbered_media import CELLS, RATE, ffmpeg, make, pitch_of, tones
 
+from ca2st_mm.apis.prediction import Prediction, Views
+from ca2st_mm.apis.prediction_tables import explanation
 from ca2st_mm.datasets import audio as audio_module
 from ca2st_mm.datasets.audio import read_audio
+from ca2st_mm.datasets.check import (
+    Limits,
+    Report,
+    Sample,
+    as_text,
+    probe_sample,
+)
 from ca2st_mm.datasets.containers import has_audio, probe
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.transforms import (
@@ -79,6 +88,16 @@ def test_the_default_stream_is_read(base, tmp_path):
     ffmpeg(*silence, '-i', base, *maps, *flags, path)
     info = probe(str(path))
     assert len(info.audios) == 3 and info.audio.index == 2
+    assert info.choices('video') == []
+    (choice,) = info.choices('audio')
+    assert 'stream 2' in choice and 'one of 3' in choice
+    sample = Sample('train', str(path), None, None, None, {})
+    found = probe_sample(sample, Limits(decode=False))
+    assert list(found.streams) == [choice]
+    assert choice in as_text(Report([sample], [found], [], Limits()))
+    views = Views(None, None, None, None)
+    answer = Prediction(str(path), None, None, {}, {}, views)
+    assert choice in explanation(answer)
     assert (info.audio.sample_rate, info.audio.channels) == (RATE, 1)
     assert heard(path) == TRUE
     assert heard(path, (1.0, 3.0), (1.5, 2.5)) == TRUE[1:3]

@@ -60,6 +60,7 @@ class Probe(NamedTuple):
         print: Fingerprint of the file's size, head and tail; empty if there
             is none.
         thumbnail: JPEG in base64; empty without decoding.
+        streams: Which streams are read, if there are several of a kind.
     """
 
     faults: list
@@ -71,6 +72,7 @@ class Probe(NamedTuple):
     peak: float | None = None
     print: str = ''
     thumbnail: str = ''
+    streams: Sequence[str] = ()
 
     def of(self, sample: Sample) -> list[Fault]:
         """The faults with the name of the sample."""
@@ -186,8 +188,11 @@ def _probe_video(
             raise MediaError('video', sample.path, why)
         shown = reader.frame_stamps[low:high]
         start, end = float(shown[0]), float(shown[-1] + 1 / reader.avg_fps)
+        header = probe(sample.path)
         found = found._replace(
-            seconds=round(end - start, 4), frames=high - low
+            seconds=round(end - start, 4),
+            frames=high - low,
+            streams=header.choices('video'),
         )
         if limits.decode:
             wanted = [low, (low + high - 1) // 2, high - 1]
@@ -197,8 +202,8 @@ def _probe_video(
                 width=width, height=height, thumbnail=_thumbnail(middle)
             )
         else:
-            stream = probe(sample.path).video
-            found = found._replace(width=stream.width, height=stream.height)
+            width, height = header.video.width, header.video.height
+            found = found._replace(width=width, height=height)
     if found.seconds < limits.min_seconds:
         detail = f'{found.seconds:.2f} s, less than {limits.min_seconds} s'
         found.faults.append(['too_short', detail])
@@ -229,7 +234,10 @@ def _probe_audio(
             why = 'FFmpeg has no decoder for the codec of its audio'
         found.faults.append(['no_audio', why])
         return found
-    found = found._replace(sample_rate=header.audio.sample_rate)
+    found = found._replace(
+        sample_rate=header.audio.sample_rate,
+        streams=[*found.streams, *header.choices('audio')],
+    )
     if not limits.decode:
         # A file of its own starts with the video; others are in one header.
         short = sample.audio and header.seconds is not None

@@ -55,6 +55,16 @@ class Report(NamedTuple):
                 f'{max(rates)} Hz: resample it with LoadAudio(sample_rate='
                 '16000), the rate of published AST weights'
             )
+        several = [
+            f'{sample.path} ({"; ".join(probe.streams)})'
+            for sample, probe in zip(self.samples, self.probes, strict=True)
+            if probe.streams
+        ]
+        if several:
+            found.append(
+                f'{len(several)} files have several video or audio streams, '
+                f'such as {several[0]}'
+            )
         first: dict[str, Sample] = {}
         copies = [
             sample.path

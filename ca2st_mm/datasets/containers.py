@@ -5,7 +5,9 @@ Every file is opened here, so that all readers, commands and pages choose the
 same streams and name a file that cannot be read in the same way.
 """
 
+import gc
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -41,6 +43,13 @@ _DECODER_ERRORS = (
     *(FFmpegError, OSError, ValueError, RuntimeError, AttributeError),
     *(IndexError, OverflowError, MemoryError),
 )
+
+
+# Threads are not copied by a fork, and FFmpeg waits for those of an object
+# that is freed.  What the parent left to the garbage collector, also through
+# PyAV itself, must therefore not be freed in a worker.
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 class StreamInfo(NamedTuple):

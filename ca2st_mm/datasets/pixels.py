@@ -69,7 +69,11 @@ def to_rgb(
     Returns:
         RGB uint8, (height, width, 3), upright.
     """
-    pixels = frame.to_ndarray(format='rgb24', width=width, height=height)
+    # One thread: by default every frame starts and keeps as many threads as
+    # there are cores.
+    pixels = frame.to_ndarray(
+        format='rgb24', width=width, height=height, threads=1
+    )
     matrix = display_matrix(frame)
     if matrix is None:
         return pixels

@@ -81,7 +81,7 @@ class PyAVReader(VideoReader):
         self._data = data
         self._num_threads = num_threads
         self._square_pixels = square_pixels
-        self._container = None
+        self._container = self._stream = None
         # Counted by packets: the time of every frame and of the key frames,
         # in units of the stream.
         self._pts = self._keys = None
@@ -452,6 +452,8 @@ class PyAVReader(VideoReader):
     def _release(self) -> None:
         if self._container is not None:
             self._container.close()
+            # The threads of the decoder end with its last reference.
+            self._container = self._stream = None
 
 
 def _has_idr(packet: memoryview, prefix: int) -> bool:

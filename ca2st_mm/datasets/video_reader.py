@@ -35,6 +35,8 @@ class VideoReader(ABC):
         MediaError: If there is no frame.
     """
 
+    _open, _owner = False, None
+
     def __init__(
         self,
         path: str,
@@ -50,6 +52,12 @@ class VideoReader(ABC):
         self.container_start = container_start
         self._owner = os.getpid()
         self._open = True
+
+    def __del__(self) -> None:
+        # A container and its streams are a reference cycle: without this
+        # the threads of the decoder stay until the garbage collector runs.
+        if os.getpid() == self._owner:
+            self.close()
 
     @property
     def num_frames(self) -> int:

@@ -1,11 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Frames: sampling, times, clip bounds, readers, damaged files."""
 
+import gc
 import multiprocessing
+import os
 import pickle
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from mmaction.datasets.transforms import SampleFrames, ThreeCrop, UniformSample
@@ -250,6 +253,62 @@ def test_a_reader_stays_in_its_process(plain_clip):
         assert 'inside the worker' in answers.get(timeout=20)
         child.join()
         assert reader.read([0]).shape == (1, 64, 64, 3)
+
+
+@pytest.fixture
+def garbage_stays():
+    """Nothing is freed by the garbage collector before the test ends."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.collect()
+
+
+def num_threads():
+    return len(os.listdir('/proc/self/task'))
+
+
+def read_and_close(path):
+    with open_video(path, num_threads=4) as reader:
+        reader.read([0, 30])
+
+
+def read_and_drop(path):
+    open_video(path, num_threads=4).read([0, 30])
+
+
+def read_without_us(path):
+    """A user's own decoder, with threads in reference cycles."""
+    container = av.open(path)
+    container.streams.video[0].thread_type = 'AUTO'
+    frame = next(container.decode(video=0))
+    frame.to_ndarray(format='rgb24', threads=4)
+    assert not frame.side_data.get('DISPLAYMATRIX')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='counts in /proc')
+@pytest.mark.parametrize('read', [read_and_close, read_and_drop])
+def test_no_thread_outlives_a_reader(plain_clip, garbage_stays, read):
+    before = num_threads()
+    read(plain_clip)
+    assert num_threads() == before
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='there is no fork')
+@pytest.mark.parametrize(
+    'read', [read_and_close, read_and_drop, read_without_us]
+)
+def test_a_forked_worker_may_collect_garbage(plain_clip, garbage_stays, read):
+    # FFmpeg waits for ever for threads that a fork did not copy.
+    read(plain_clip)
+    child = multiprocessing.get_context('fork').Process(target=gc.collect)
+    child.start()
+    child.join(10)
+    if child.is_alive():
+        child.kill()
+        child.join()
+    assert child.exitcode == 0
 
 
 @pytest.mark.parametrize('inds', [[-1], [0, 50]])

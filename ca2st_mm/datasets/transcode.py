@@ -154,20 +154,16 @@ def encode(
     if audio is not None:
         inputs += _input(audio, None)
         shift, stream = info.start - tracks.start, 1
-    ways = [[]]
+    arguments = [*inputs, *video]
     if tracks.audio is not None:
-        chosen = ['-map', f'{stream}:{tracks.audio.index}']
-        trim = _trim_audio(span, shift)
-        aac = [*chosen, '-c:a', 'aac', '-af', trim]
-        ways = [[*chosen, '-c:a', 'copy'], aac[:-2]] if is_whole else [aac]
+        arguments += ['-map', f'{stream}:{tracks.audio.index}']
+        if not is_whole:
+            arguments += ['-c:a', 'aac', '-af', _trim_audio(span, shift)]
     with finished_or_nothing(target) as part:
-        for number, audio_part in enumerate(ways):
-            try:
-                _run([*inputs, *video, *audio_part], part, source)
-                break
-            except MediaError:
-                if number == len(ways) - 1:
-                    raise
+        if is_whole:
+            _run_keeping_audio(arguments, part, source)
+        else:
+            _run(arguments, part, source)
         with PyAVReader(part) as made:
             stamps = made.frame_stamps
         if len(stamps) != wanted.count:
@@ -343,11 +339,8 @@ def repaint(
             writer.mux(video.encode())
         audio = ['-map', f'1:{info.audio.index}'] if info.audio else []
         inputs = [*_input(silent, None), *_input(source, None)]
-        streams = [*inputs, '-map', '0:v', *audio, '-c:v', 'copy', '-c:a']
-        try:
-            _run([*streams, 'copy'], part, source)
-        except MediaError:  # the container does not take this codec
-            _run([*streams, 'aac'], part, source)
+        arguments = [*inputs, '-map', '0:v', *audio, '-c:v', 'copy']
+        _run_keeping_audio(arguments, part, source)
 
 
 def _wanted_frames(source: str, span: Span) -> _Wanted:
@@ -408,6 +401,14 @@ def _input(path: str, seek: float | None) -> list[str]:
     if seek is not None:
         jump = ['-seek_timestamp', '1', '-ss', f'{seek:.6f}']
     return ['-noaccurate_seek', *jump, '-i', f'file:{path}']
+
+
+def _run_keeping_audio(arguments: list, part: str, source: str) -> None:
+    """Keep audio packets as they are, or encode them where that fails."""
+    try:
+        _run([*arguments, '-c:a', 'copy'], part, source)
+    except MediaError:  # the container does not take this codec
+        _run([*arguments, '-c:a', 'aac'], part, source)
 
 
 def _run(

@@ -27,8 +27,7 @@ from ca2st_mm.apis.features import (
     write_features,
 )
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.hashing import sha256_of_bytes
-from ca2st_mm.utils.tensor_hashing import sha256_of_tensors
+from ca2st_mm.utils.hashing import sha256_of_bytes, sha256_of_tensors
 from ca2st_mm.zoo import ZooError
 
 

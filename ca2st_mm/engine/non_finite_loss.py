@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from ca2st_mm.registry import HOOKS
 from ca2st_mm.structures import Stream
-from ca2st_mm.utils.finite import is_finite
 
 from .stall_watch import warn_from_any_rank
-from .whole_checkpoints import last_finite_checkpoint
+from .whole_checkpoints import is_finite, last_finite_checkpoint
 
 
 class NonFiniteLossError(RuntimeError):

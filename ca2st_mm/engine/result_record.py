@@ -18,9 +18,12 @@ from torch import nn
 
 from ca2st_mm.registry import HOOKS
 from ca2st_mm.structures import as_streams
-from ca2st_mm.utils.hashing import sha256_of, sha256_of_bytes
+from ca2st_mm.utils.hashing import (
+    sha256_of,
+    sha256_of_bytes,
+    sha256_of_tensors,
+)
 from ca2st_mm.utils.records import write_record
-from ca2st_mm.utils.tensor_hashing import sha256_of_tensors
 from ca2st_mm.version import __version__
 
 FILE = 'results.json'

@@ -4,16 +4,18 @@
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
+from torch import Tensor
 
 from ca2st_mm.checkpoints.files import (
     UnsafeCheckpointError,
     read_checkpoint,
 )
-from ca2st_mm.utils.finite import is_finite
 
 NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 TENSOR_FILES = ('.pt', '.pth')
@@ -75,6 +77,25 @@ def _may_be_finite(path: str) -> bool:
         return is_finite(read_checkpoint(path).get('state_dict'))
     except UnsafeCheckpointError:
         return True
+
+
+def is_finite(value: Any) -> bool:
+    """Whether all tensors in a value are finite.
+
+    Args:
+        value: A tensor, or mappings and sequences with some; what is none of
+            these counts as finite.
+    """
+    return all(bool(x.isfinite().all()) for x in _tensors(value))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from chain.from_iterable(map(_tensors, value.values()))
+    elif isinstance(value, (list, tuple)):
+        yield from chain.from_iterable(map(_tensors, value))
 
 
 def whole_checkpoints(work_dir: str | Path) -> Iterator[str]:

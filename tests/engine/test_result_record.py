@@ -17,8 +17,8 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from ca2st_mm.engine.result_record import describe_weights
+from ca2st_mm.utils.hashing import sha256_of_tensors
 from ca2st_mm.utils.records import differences, lines_of
-from ca2st_mm.utils.tensor_hashing import sha256_of_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 VIEWS = 3

@@ -32,8 +32,8 @@ from ca2st_mm.evaluation.modality_table import (
     table_by_class,
 )
 from ca2st_mm.registry import DATASETS
+from ca2st_mm.utils.hashing import sha256_of_tensors
 from ca2st_mm.utils.records import write_record
-from ca2st_mm.utils.tensor_hashing import sha256_of_tensors
 from ca2st_mm.version import __version__
 from ca2st_mm.visualization.modality_plot import draw_modalities
 from ca2st_mm.zoo import ZooError

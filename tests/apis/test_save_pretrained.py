@@ -63,8 +63,8 @@ def source(request, folder, saved, tmp_path, monkeypatch):
         monkeypatch.setattr(pooch.HTTPDownloader, '__call__', get)
     if request.param == 'hub':
 
-        def download(repository, name, revision=None, **_):
-            asked = (repository, name, revision)
+        def download(repo_id, filename, revision=None, **_):
+            asked = (repo_id, filename, revision)
             assert asked == ('somebody/cast', 'model.safetensors', 'v1')
             return str(file)
 

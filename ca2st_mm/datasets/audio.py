@@ -18,6 +18,7 @@ from .containers import (
     choose_stream,
     decode,
     decoder_errors,
+    is_restart,
     open_container,
     start_of,
     stores_times,
@@ -41,7 +42,8 @@ _SHARES = dict(
     **dict.fromkeys(('FL', 'FR', 'FLC', 'FRC', 'TFL', 'TFR'), 0.5**0.5),
     **dict.fromkeys(('SL', 'SR', 'BL', 'BR', 'BC'), 0.5),
 )
-
+# What FFmpeg takes a number of channels for where no layout is stored.
+_LAYOUTS = {3: '2.1', 4: '4.0', 5: '5.0', 6: '5.1', 7: '6.1', 8: '7.1'}
 
 # Type of a sample, its value for silence, and that of full scale.
 _TYPES = dict(
@@ -158,6 +160,7 @@ def _decode_audio(
             container.seek(round(target / stream.time_base), stream=stream)
     mixer = _Mixer()
     now, damaged, is_hole = None, 0, False
+    shift = 0.0  # seconds added since the clock started again
     for packet, frames in decode(container, stream):
         # Decoders that give a frame with the next packet have no frame here
         # either, but their times leave no hole.
@@ -166,7 +169,11 @@ def _decode_audio(
             rate = frame.sample_rate
             if not MIN_RATE <= rate <= MAX_RATE:
                 raise _beyond(path, f'{rate} samples a second')
-            time = frame.time if frame.time is not None else now or 0.0
+            time = now or 0.0
+            if frame.time is not None:
+                time = frame.time + shift
+            if now is not None and is_restart(time, now):
+                shift, time = shift + now - time, now
             if end is not None and time > end:
                 break
             if is_hole and now is not None and 0 < time - now < _JITTER:
@@ -200,7 +207,11 @@ class _Mixer:
         waves = self._channels(frame)
         if len(waves) <= 2:
             return waves[0] if len(waves) == 1 else waves.mean(axis=0)
-        names = [channel.name for channel in frame.layout.channels]
+        layout = frame.layout
+        names = [channel.name for channel in layout.channels]
+        if set(names) == {'NONE'} and len(waves) in _LAYOUTS:
+            layout = av.AudioLayout(_LAYOUTS[len(waves)])
+            names = [channel.name for channel in layout.channels]
         shares = np.array([_SHARES.get(name, 0.0) for name in names])
         if not shares.any():  # nobody knows which channel is which
             shares += 1.0

@@ -28,6 +28,10 @@ VIDEO_EXTENSIONS = (
 AUDIO_EXTENSIONS = ('.wav', '.flac', '.ogg', '.mp3', '.m4a', '.aac', '.opus')
 
 _STORES_TIMES = {'mov', 'matroska', 'mpegts', 'flv', 'asf', 'wav', 'flac'}
+# A clock that goes back by more seconds than this has started again.
+_RESTART = 1.0
+# Larger transport streams are not searched for a clock that starts again.
+_SEARCHED_BYTES = 64 << 20
 _LISTS = ('hls', 'dash', 'concat', 'imf')
 # The largest frame: 8K (8192 x 4320) passes.
 MAX_PIXELS = 36_000_000
@@ -222,12 +226,28 @@ def stores_times(container: 'av.container.InputContainer') -> bool:
     """Whether times are stored, so that they are the same after a jump.
 
     FFmpeg guesses those of avi and of MPEG program streams from what comes
-    before.
+    before.  In joined transport streams a time is there twice.
 
     Args:
         container: An open file.
     """
-    return not _STORES_TIMES.isdisjoint(container.format.name.split(','))
+    formats = container.format.name.split(',')
+    if 'mpegts' in formats and container.size <= _SEARCHED_BYTES:
+        return not _clock_jumps_back(container)
+    return not _STORES_TIMES.isdisjoint(formats)
+
+
+def is_restart(time: float, last: float) -> bool:
+    """Whether a clock starts again, as where recordings were joined.
+
+    Args:
+        time: Second of a frame.
+        last: Second of the frame before it.
+
+    >>> is_restart(1.4, 60.0), is_restart(59.9, 60.0)
+    (True, False)
+    """
+    return time < last - _RESTART
 
 
 def missing_stream(
@@ -302,6 +322,21 @@ def decode(
         yield packet, frames
     if last_error is not None and not any_frame:
         raise last_error
+
+
+def _clock_jumps_back(container: 'av.container.InputContainer') -> bool:
+    name, file = container.name, container.file
+    source = name if file is None else io.BytesIO(file.file.getbuffer())
+    with av.open(source, metadata_errors='replace') as again:
+        last: dict[int, float] = {}
+        for packet in again.demux():
+            if packet.dts is None:
+                continue
+            time = float(packet.dts * packet.time_base)
+            if is_restart(time, last.get(packet.stream_index, time)):
+                return True
+            last[packet.stream_index] = time
+    return False
 
 
 def _streams(container: 'av.container.InputContainer', kind: str) -> Iterator:

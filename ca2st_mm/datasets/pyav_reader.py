@@ -21,6 +21,7 @@ from .containers import (
     choose_stream,
     decode,
     decoder_errors,
+    is_restart,
     missing_stream,
     open_container,
     start_of,
@@ -340,6 +341,10 @@ class PyAVReader(VideoReader):
         times = np.interp(number, known, times[known])
         times[:first] = times[first] - (first - number[:first]) * step
         times[last + 1 :] = times[last] + (number[last + 1 :] - last) * step
+        # Where the clock starts again (joined recordings) time goes on.
+        for n in np.flatnonzero(is_restart(times[1:], times[:-1])) + 1:
+            if is_restart(times[n : n + 3], times[n - 1]).all():
+                times[n:] += times[n - 1] + step - times[n]
         if 'avi' in self._formats:
             # It stores no times.  FFmpeg's guesses are late by the decoder's
             # delay; the start of the stream is right.

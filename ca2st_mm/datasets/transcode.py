@@ -69,6 +69,7 @@ class _Wanted(NamedTuple):
     Attributes:
         count: How many.
         first: Second of the first one.
+        seconds: From the first to the last one.
         seek: Where to jump first; None to decode from the start.
         select: Condition of FFmpeg's ``select`` filter.
         size: Width and height, upright, square pixels.
@@ -76,6 +77,7 @@ class _Wanted(NamedTuple):
 
     count: int
     first: float
+    seconds: float
     seek: float | None
     select: str
     size: tuple[int, int]
@@ -135,9 +137,13 @@ def encode(
     """
     wanted, info = _wanted_frames(source, span), probe(source)
     is_whole = span == _WHOLE and audio is None
-    start = None if is_whole else span[0] or 0.0
+    start = 0.0 if is_whole else span[0] or 0.0
     width, height = encoding.size(*wanted.size)
-    late = 'PTS' if is_whole else f'PTS-STARTPTS+{wanted.first - start:.6f}/TB'
+    # FFmpeg's own times are late in avi. STARTPTS is another one after the
+    # size of the frames has changed.
+    late = f'PTS-({start:.6f})/TB'
+    if 'avi' in info.format or not (is_whole or '(t,' in wanted.select):
+        late = f'PTS-STARTPTS+{wanted.first - start:.6f}/TB'
     filters = [
         *([] if is_whole else [f'select={wanted.select}']),
         f'settb=1/90000,setpts={late},scale={width}:{height},setsar=1',
@@ -171,6 +177,13 @@ def encode(
                 'or cut',
                 source,
                 f'FFmpeg wrote {len(stamps)} of its {wanted.count} frames',
+            )
+        if abs(stamps[-1] - stamps[0] - wanted.seconds) > 0.1:
+            raise MediaError(
+                'or cut',
+                source,
+                'its clock starts again within these frames',
+                'Join its parts with FFmpeg instead (ffmpeg -f concat).',
             )
         if is_whole and abs(stamps[0] - wanted.first) > 0.02:
             raise MediaError(
@@ -361,11 +374,12 @@ def _wanted_frames(source: str, span: Span) -> _Wanted:
             seek = stamps[0] if span[0] is not None else None
             condition = f"'between(t,{before:.6f},{after:.6f})'"
         count, first = stop - low, float(stamps[low])
+        seconds = float(stamps[stop - 1] - stamps[low])
     if not condition:
         with PyAVReader(source) as reader:
             low, stop = _frames_of(reader, span)
         condition = f"'between(n,{low},{stop - 1})'"
-    return _Wanted(count, first, seek, condition, (width, height))
+    return _Wanted(count, first, seconds, seek, condition, (width, height))
 
 
 def _frames_of(reader: PyAVReader, span: Span) -> tuple[int, int]:

@@ -113,7 +113,9 @@ def test_an_audio_file_of_its_own_is_cut_with_the_video(sources, tmp_path):
     assert pitches_around(target, late) == [600, 800]
 
 
-@pytest.mark.parametrize('name', ['h264_b2_g12.mp4', 'vp9.webm', 'mpeg2.mpg'])
+@pytest.mark.parametrize(
+    'name', ['h264_b2_g12.mp4', 'vp9.webm', 'mpeg2.mpg', 'mpeg4_b2.avi']
+)
 def test_resizing_keeps_times_and_audio(sources, tmp_path, name):
     source, _ = sources(name)
     target = str(tmp_path / 'small.mp4')
@@ -190,6 +192,13 @@ def test_painted_frames_keep_their_time_and_audio(sources, tmp_path):
     np.testing.assert_allclose(np.diff(seen), np.diff(stamps), atol=2e-3)
     # The tone of second 1 starts at frame 25.
     assert pitch_at(target, stamps[25] + 0.3) == 600
+
+
+def test_recordings_joined_without_ffmpeg_are_refused(tmp_path):
+    path = make(tmp_path / 'joined.ts', CELLS['mpeg2.ts'], COUNT)
+    path.write_bytes(2 * path.read_bytes())
+    with pytest.raises(MediaError, match='joined.ts.*clock starts again'):
+        encode(str(path), str(tmp_path / 'new.mp4'), Encoding())
 
 
 def test_all_or_nothing(sources, tmp_path, monkeypatch):

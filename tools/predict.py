@@ -159,6 +159,8 @@ def check(args: argparse.Namespace) -> None:
     for path in filter(None, (args.csv, args.json, args.annotate)):
         if not os.path.isdir(os.path.dirname(path) or '.'):
             raise UsageError(f'there is no folder for {path}; make it')
+        if os.path.isdir(path):
+            raise UsageError(f'{path} is a folder; name a file in it')
         if os.path.abspath(path) in taken:
             raise UsageError(f'{path} would be overwritten; name another file')
         taken.add(os.path.abspath(path))

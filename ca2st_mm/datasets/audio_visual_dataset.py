@@ -148,10 +148,10 @@ class AudioVisualDataset(BaseActionDataset):
                 "add the column 'label' (or 'verb' and 'noun'), or use it in "
                 'the test_dataloader with a submission as test_evaluator.'
             )
-        columns = ('file', 'audio', 'start', 'end')
+        columns = ('audio', 'start', 'end')
         repeats = repeats_message(
             (
-                tuple(row[column] for column in columns),
+                (osp.normpath(row['file']), *(row[c] for c in columns)),
                 row['label'],
                 f"'{row['file']}' in line {row['line']}",
             )

@@ -100,7 +100,9 @@ class StrictLoadingHook(Hook):
                 model, checkpoint, runner._load_from or 'the file', strict
             )
         except CheckpointError as error:
-            if runner._resume:
+            # Another cause than tensors that differ: it cannot be read, or
+            # holds NaN, which load_strict=False does not change.
+            if runner._resume or error.__cause__ is not None:
                 raise
             raise CheckpointError(
                 f'{error}; to fine-tune from it nevertheless, with a new head '

@@ -259,21 +259,25 @@ def _depths(model: nn.Module) -> dict[str, int]:
         for name, parameter in model.named_parameters()
         if name.startswith(prefix)
     }
+    unknown = UsageError(
+        f'layer_decay is set, but {type(backbone).__name__} does not say '
+        'which layer a parameter is in; give it a method '
+        'get_layer_depth(param_name, prefix) as the ViTs of MMPretrain have, '
+        'or leave layer_decay out of paramwise_cfg'
+    )
     if hasattr(backbone, 'get_layer_depth'):
         depths = {}
         for name in named:
-            layer, count = backbone.get_layer_depth(name, prefix)
+            try:
+                layer, count = backbone.get_layer_depth(name, prefix)
+            except NotImplementedError as error:  # in MMPretrain's base class
+                raise unknown from error
             # The last one is that of heads.
             depths[name] = _depth(name, layer, count - 1, count - 2)
         return depths
     num_layers = getattr(backbone, 'num_layers', None)
     if not isinstance(num_layers, int):
-        raise UsageError(
-            f'layer_decay is set, but {type(backbone).__name__} does not say '
-            'which layer a parameter is in; give it a method '
-            'get_layer_depth(param_name, prefix) as the backbones of '
-            'MMPretrain have, or leave layer_decay out of paramwise_cfg'
-        )
+        raise unknown
     embeddings = {
         id(parameter)
         for module in backbone.modules()

@@ -232,9 +232,9 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
     }
     if not head:
         return
-    if head.get('label') == 1:
+    if max(head.values()) == 1:
         raise ClassCountError(
-            'The head has 1 class, so every answer would be right and '
+            'The head has a single class, so every answer would be right and '
             'nothing would be learnt; list at least two classes'
         )
     for name in LOADERS[mode]:

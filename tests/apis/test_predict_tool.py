@@ -225,6 +225,7 @@ def _picture(path, number):
         (['a', '--model', 'x', '--cfg-options', 'a=1'], 'name one'),
         (['a.csv', '--model', 'x', '--csv', 'a.csv'], 'be overwritten'),
         (['a', '--model', 'x', '--csv', 'b', '--json', 'b'], 'be overwritten'),
+        (['a', '--model', 'x', '--csv', '.'], '. is a folder'),
     ],
 )
 def test_bad_flags_end_in_one_sentence(arguments, message, capsys):

@@ -221,7 +221,7 @@ def test_other_columns_are_named_in_a_warning(make, warned):
 def test_repeated_clips_are_reported(make, warned):
     make('file,start,end,label\na,0,1,0\na,1,2,0\nb,,,1\n')
     assert not warned()
-    make('file,label\na.mp4,0\na.mp4,1\nb.mp4,1\nb.mp4,1\n')
+    make('file,label\na.mp4,0\na.mp4,1\nb.mp4,1\n./b.mp4,1\n')
     assert '2 rows repeat' in warned() and '1 of them with other' in warned()
     assert "'a.mp4' in line 3" in warned()
 

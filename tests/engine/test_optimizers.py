@@ -92,6 +92,14 @@ def test_layer_decay_is_refused_where_layers_are_unknown():
     }
 
 
+def test_layer_decay_is_refused_where_a_method_is_not_implemented():
+    """ResNet inherits a get_layer_depth that only raises."""
+    model = nn.Module()
+    model.backbone = MODELS.build(dict(type='mmpretrain.ResNet', depth=18))
+    with pytest.raises(ValueError, match='ResNet.*layer_depth'):
+        build_groups(model, layer_decay=0.75)
+
+
 @pytest.mark.parametrize('stated, right', [(2, True), (1, False)])
 def test_a_backbone_can_say_where_its_layers_are(stated, right):
     """In the convention of MMPretrain; an index out of range is an error."""

@@ -220,9 +220,12 @@ def test_what_is_not_stated_is_not_checked():
     check_files(Config(dict(model=dict(), val_dataloader=None)))
 
 
-def test_one_class_is_refused():
+@pytest.mark.parametrize(
+    'head', [dict(num_classes=1), dict(num_verbs=1, num_nouns=1)]
+)
+def test_one_class_is_refused(head):
     with pytest.raises(ClassCountError, match='at least two classes'):
-        check_classes(config(dict(num_classes=1), dict(num_classes=1)))
+        check_classes(config(head, {}))
 
 
 @pytest.mark.parametrize('tool', ['train', 'test'])

@@ -41,24 +41,21 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
     """Write the flags of testing into the config.
 
     Raises:
-        launch.UsageError: If a flag does not fit the config.
+        launch.UsageError: If the name of the dump is not that of a pickle.
     """
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         hooks = cfg.get('default_hooks') or {}
-        if 'visualization' not in hooks:
-            raise launch.UsageError(
-                '--show and --show-dir need a VisualizationHook; add '
-                "visualization=dict(type='VisualizationHook') to "
-                'default_hooks in the config'
-            )
-        hooks.visualization.update(
+        drawing = hooks.get('visualization') or dict(type='VisualizationHook')
+        drawing = dict(
+            drawing,
             enable=True,
             show=args.show,
             out_dir=args.show_dir,
             interval=args.interval,
             wait_time=args.wait_time,
         )
+        cfg.default_hooks = dict(hooks, visualization=drawing)
     if args.dump:
         if not args.dump.endswith(('.pkl', '.pickle')):
             raise launch.UsageError(

@@ -14,7 +14,7 @@ from ca2st_mm.structures import Stream
 
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import (
-    Attend,
+    AttentionFn,
     LayerOptions,
     drop_path_rates,
     expert_layer,
@@ -25,30 +25,30 @@ from ..layers.transformer import (
 class Expert(Protocol):
     """A backbone that can stop between the two blocks of every layer.
 
-    All tokens are (B, T, P + N, C) as ``token_spec`` says.  ``input_shape``
-    is that of one input of ``embed``, without the batch; export needs it.
-    An expert whose ``pool`` reads the prefix tokens only says
-    ``pools_patches = False``; its last ``forward_ffn`` and ``pool`` then
-    get those alone.  One that has ``axis``, along which its self-attention
-    runs, is given ``attend``.
+    All tokens are (B, T, P + N, C) as ``token_spec`` says.
     """
 
     num_layers: int
     token_spec: TokenSpec
+    # Optional, for export: shape of one input of `embed`, without the batch.
     input_shape: tuple[int, ...]
+    # Optional, else True: False if `pool` reads the prefix tokens only; the
+    # last `forward_ffn` and `pool` then get those alone.
     pools_patches: bool
+    # Optional: axis along which self-attention runs, for an expert that takes
+    # `attend`.  Without it `attend` is never given and no attention returned.
     axis: str
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Raw inputs -> tokens that enter layer 0."""
 
     def forward_attn(
-        self, tokens: Tensor, layer: int, attend: Attend = fused_attention
+        self, tokens: Tensor, layer: int, attend: AttentionFn = fused_attention
     ) -> Tensor:
         """Attention block of a layer; same shape.
 
-        ``attend`` mixes the values; an expert that computes its attention in
-        its own way ignores it.
+        ``attend`` is the attention function; given only to experts that have
+        ``axis``.
         """
 
     def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
@@ -255,7 +255,7 @@ class TransformerExpert(BaseModule):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward_attn(
-        self, tokens: Tensor, layer: int, attend: Attend = fused_attention
+        self, tokens: Tensor, layer: int, attend: AttentionFn = fused_attention
     ) -> Tensor:
         """Attention block; (B, T, P + N, C) -> same."""
         return self.layers[layer]['attention'](tokens, attend)

@@ -8,7 +8,7 @@ in the order of the calls, and how links are built at the end.
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from mmengine.model import BaseModule, ModuleDict, ModuleList
@@ -19,7 +19,13 @@ from ca2st_mm.registry import MODELS
 from ca2st_mm.structures import Stream, as_streams
 
 from ..layers.fusion import at_least_one
-from ..layers.transformer import KeepWeights, drop_path_rates, fused_attention
+from ..layers.tokens import TokenSpec
+from ..layers.transformer import (
+    AttentionFn,
+    RecordingAttention,
+    drop_path_rates,
+    fused_attention,
+)
 
 Tokens = dict[str, Tensor]  # (B, T, P + N, C) by expert
 FROZEN_DTYPES = {
@@ -27,6 +33,43 @@ FROZEN_DTYPES = {
     'bfloat16': torch.bfloat16,
     'float16': torch.float16,
 }
+
+
+class Link(Protocol):
+    """What joins two experts, a and b, in one layer.
+
+    Built with the arguments of its config, of these ``axes`` for every link,
+    and with ``specs`` (the ``TokenSpec`` of a and of b), ``drop_path_rate``,
+    ``drop_path_units`` (of a and of b) and, if bottlenecks are shared,
+    ``bottlenecks``: for a and b what the layer's earlier links have as
+    ``bottleneck_a`` or ``bottleneck_b``, or None.
+    """
+
+    # Optional: axis along which a reads b, and b reads a; None for a direction
+    # that the link has not.  Without it the link is called with the tokens and
+    # time codes alone, and always gets all patches.
+    axes: tuple[str | None, str | None]
+    # Optional: what links of a layer can share, see `share_bottlenecks`.
+    bottleneck_a: nn.Module
+    bottleneck_b: nn.Module
+
+    def __call__(
+        self,
+        a: Tensor,
+        b: Tensor,
+        time_a: Tensor | None,
+        time_b: Tensor | None,
+        update_patches: tuple[bool, bool] = (True, True),
+        attend: tuple[AttentionFn, AttentionFn] = (
+            fused_attention,
+            fused_attention,
+        ),
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Residual updates of a and b, or None for no update.
+
+        ``update_patches`` says for a and b whether their patches need an
+        update; if not, it is that of the prefix tokens, (B, T, P, C).
+        """
 
 
 class AttentionWeights(NamedTuple):
@@ -72,12 +115,13 @@ class MultiExpertBackbone(BaseModule):
     Args:
         experts: Config of each expert by name; see :class:`Expert`.
         inputs: Stream that each expert reads, by name of the expert.
-        links: Config of each link: ``type``, ``between`` (two experts),
-            ``axes`` (for each of the two in this order, the axis along which
-            it reads the other; None if it does not), optionally ``layers`` (a
-            list) or ``start_layer`` (and all after it; 0), ``drop_path_rate``
-            (of the last layer; linear from 0), ``drop_path_unit`` by expert,
-            and arguments of the link, such as ``ratio``.
+        links: Config of each :class:`Link`: ``type``, ``between`` (two
+            experts), ``axes`` (for each of the two in this order, the axis
+            along which it reads the other; None if it does not), optionally
+            ``layers`` (a list) or ``start_layer`` (and all after it; 0),
+            ``drop_path_rate`` (of the last layer; linear from 0),
+            ``drop_path_unit`` by expert, and arguments of the link, such as
+            ``ratio``.
         exchange: 'sequential' (each link reads what the earlier ones wrote)
             or 'additive' (all read the same; mean of the updates).
         share_bottlenecks: Whether all links of a layer share one bottleneck
@@ -85,9 +129,11 @@ class MultiExpertBackbone(BaseModule):
         time_encoders: For each input stream, the width of its encoder
             ``dict(embed_dims=...)``, or the name of the stream whose encoder
             it shares. Needs the times of the streams.
-        missing_inputs: 'raise', or 'drop': run without the experts whose
-            input is not given, and without their links. The presence
-            (B,) of a stream does the same sample by sample.
+        missing_inputs: What happens if a whole stream is missing from the
+            batch: 'raise', or 'drop': run without the experts that read it,
+            and without their links. In both cases the presence (B,) of a
+            stream masks single samples without it, such as clips without
+            audio.
         activations: 'store', or 'recompute': keep only the inputs of the
             blocks and links and compute the rest again in the backward pass.
         frozen_dtype: 'float32', or with mixed precision its type, such as
@@ -139,7 +185,7 @@ class MultiExpertBackbone(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        _check_choice('activations', activations, ACTIVATIONS)
+        _check_choice('activations', activations, RUN_MODES)
         _check_choice('exchange', exchange, EXCHANGES)
         _check_choice('frozen_dtype', frozen_dtype, FROZEN_DTYPES)
         _check_choice('missing_inputs', missing_inputs, ('raise', 'drop'))
@@ -148,7 +194,7 @@ class MultiExpertBackbone(BaseModule):
                 f'inputs names {sorted(inputs)}, but the experts are '
                 f'{sorted(experts)}; give every expert its input'
             )
-        links = [_with_ends(link, experts) for link in links]
+        links = [_normalised_link(link, experts) for link in links]
         # Parameters, and so states of optimizers, follow this order: that of
         # the links, then of the names, which no sorting of keys can change.
         ends = [name for link in links for name in link['between']]
@@ -182,7 +228,7 @@ class MultiExpertBackbone(BaseModule):
         )
         self.exchange = exchange
         self.missing_inputs = missing_inputs
-        self.run = ACTIVATIONS[activations]
+        self.run_block = RUN_MODES[activations]
         self.prune_last_layer = prune_last_layer
 
     def forward(
@@ -235,17 +281,18 @@ class MultiExpertBackbone(BaseModule):
         names = self._active_experts(streams, experts)
         token_layers = self._layers(return_tokens)
         attention_layers = self._layers(return_attention)
-        kept: dict[tuple[str, str, int], KeepWeights] = {}
+        recorded: dict[tuple[str, str, int], RecordingAttention] = {}
 
-        def attend(query: str, context: str, layer: int, axis: str) -> Any:
+        def attention_for(
+            query: str, context: str, layer: int, axis: str | None
+        ) -> AttentionFn:
             if layer not in attention_layers:
                 return fused_attention
-            keep = kept[query, context, layer] = KeepWeights(
-                attention_head, axis
-            )
-            return keep
+            recording = RecordingAttention(attention_head, axis)
+            recorded[query, context, layer] = recording
+            return recording
 
-        times, present = self._time_codes(names, streams), {}
+        time_codes, present = self._time_codes(names, streams), {}
         tokens, all_tokens = {}, {}
         for name in names:
             values, _, presence = streams[self.inputs[name]]
@@ -255,34 +302,25 @@ class MultiExpertBackbone(BaseModule):
         for layer in range(self.num_layers):
             for name in names:
                 expert, options = self.experts[name], []
+                # Wrapped ViTs have no axis: they compute attention in their
+                # own way, and it is not recorded.
                 if axis := getattr(expert, 'axis', None):
-                    options = [attend(name, name, layer, axis)]
-                tokens[name] = self.run(
+                    options = [attention_for(name, name, layer, axis)]
+                tokens[name] = self.run_block(
                     expert.forward_attn, tokens[name], layer, *options
                 )
-            links = {
-                (a, b): self.links[layer][key]
-                for key, a, b in self.pairs[layer]
-                if a in tokens and b in tokens
-            }
-            whole = layer < self.num_layers - 1 or not self.prune_last_layer
-            whole |= layer in token_layers | attention_layers
-            pooled, read, updated = self._needed_patches(names, links, whole)
-            tokens = self._without_patches(tokens, read)
-            updates = {}
-            for (a, b), link in links.items():
-                options = {}
-                if hasattr(link, 'axes'):
-                    options['patches'] = updated[a, b]
-                    options['attend'] = (
-                        attend(a, b, layer, link.axes[0]),
-                        attend(b, a, layer, link.axes[1]),
-                    )
-                updates[a, b] = partial(self.run, link, **options)
-            tokens = EXCHANGES[self.exchange](tokens, updates, times, present)
-            tokens = self._without_patches(tokens, pooled)
+            tokens = self._run_links(
+                tokens,
+                layer,
+                not self.prune_last_layer
+                or layer < self.num_layers - 1
+                or layer in token_layers | attention_layers,
+                time_codes,
+                present,
+                attention_for,
+            )
             for name in names:
-                tokens[name] = self.run(
+                tokens[name] = self.run_block(
                     self.experts[name].forward_ffn, tokens[name], layer
                 )
                 if layer in token_layers:
@@ -294,11 +332,11 @@ class MultiExpertBackbone(BaseModule):
             return features
         rows = len(features[names[0]])
         attention = {
-            place: AttentionWeights(
-                keep.axis, keep.weights.unflatten(0, (rows, -1))
+            key: AttentionWeights(
+                recording.axis, recording.weights.unflatten(0, (rows, -1))
             )
-            for place, keep in kept.items()
-            if keep.weights is not None
+            for key, recording in recorded.items()
+            if recording.weights is not None  # None: direction left out
         }
         return BackboneOutput(features, all_tokens, attention)
 
@@ -355,11 +393,54 @@ class MultiExpertBackbone(BaseModule):
             codes[name] = self.time_encoders[self.encoder_of[stream]](spans)
         return codes
 
+    def _run_links(
+        self,
+        tokens: Tokens,
+        layer: int,
+        all_needed: bool,
+        time_codes: Tokens,
+        present: Tokens,
+        attention_for: Callable[[str, str, int, str | None], AttentionFn],
+    ) -> Tokens:
+        """Tokens after the links of a layer, without patches not needed.
+
+        Args:
+            tokens: Tokens of the experts that run.
+            layer: The layer.
+            all_needed: Whether all is needed, as in every layer but the last.
+            time_codes: By expert.
+            present: By expert, (B, 1, 1, 1), 0 for samples without its input.
+            attention_for: Attention function by query expert, context expert,
+                layer and axis.
+        """
+        links = {
+            (a, b): self.links[layer][key]
+            for key, a, b in self.pairs[layer]
+            if a in tokens and b in tokens
+        }
+        needed_before, needed_after, update_needed = self._needed_patches(
+            list(tokens), links, all_needed
+        )
+        link_calls = {}
+        for (a, b), link in links.items():
+            options = {}
+            if hasattr(link, 'axes'):
+                options['update_patches'] = update_needed[a, b]
+                options['attend'] = (
+                    attention_for(a, b, layer, link.axes[0]),
+                    attention_for(b, a, layer, link.axes[1]),
+                )
+            link_calls[a, b] = partial(self.run_block, link, **options)
+        tokens = self._without_patches(tokens, needed_before)
+        exchange = EXCHANGES[self.exchange]
+        tokens = exchange(tokens, link_calls, time_codes, present)
+        return self._without_patches(tokens, needed_after)
+
     def _needed_patches(
         self,
         names: Sequence[str],
-        links: Mapping[tuple[str, str], nn.Module],
-        whole: bool,
+        links: Mapping[tuple[str, str], Link],
+        all_needed: bool,
     ) -> tuple[dict, dict, dict]:
         """What a layer has to compute of the patches.
 
@@ -370,30 +451,33 @@ class MultiExpertBackbone(BaseModule):
         Args:
             names: The experts that run.
             links: The links of the layer, in their order.
-            whole: Whether all is needed, as in every layer but the last.
+            all_needed: Whether all is needed, as in every layer but the last.
 
         Returns:
-            By expert, whether its patches are needed after the links, and
-            before them; by link, for which of its two experts an update of
+            By expert, whether its patches are needed before the links, and
+            after them; by link, for which of its two experts an update of
             the patches is needed.
         """
-        # A link of somebody else's expects all patches.
-        whole |= not all(hasattr(link, 'axes') for link in links.values())
-        pooled = {
-            name: whole or getattr(self.experts[name], 'pools_patches', True)
+        # Links without `axes` (third-party) always get all patches.
+        all_needed |= not all(hasattr(link, 'axes') for link in links.values())
+        needed_after = {
+            name: all_needed
+            or getattr(self.experts[name], 'pools_patches', True)
             for name in names
         }
-        read, updated = dict(pooled), {}
+        needed_before, update_needed = dict(needed_after), {}
         for (a, b), link in reversed(links.items()):
             # Sequential links read what the earlier ones wrote, additive
             # ones what there was before.
-            later = read if self.exchange == 'sequential' else pooled
+            sequential = self.exchange == 'sequential'
+            needed = needed_before if sequential else needed_after
             axis_a, axis_b = getattr(link, 'axes', ('all', 'all'))
-            to_a = later[a] and axis_a is not None
-            to_b = later[b] and axis_b is not None
-            updated[a, b] = (to_a, to_b)
-            read[a], read[b] = read[a] or to_b, read[b] or to_a
-        return pooled, read, updated
+            to_a = needed[a] and axis_a is not None
+            to_b = needed[b] and axis_b is not None
+            update_needed[a, b] = (to_a, to_b)
+            needed_before[a] |= to_b
+            needed_before[b] |= to_a
+        return needed_before, needed_after, update_needed
 
     def _without_patches(
         self, tokens: Tokens, needed: Mapping[str, bool]
@@ -409,24 +493,27 @@ class MultiExpertBackbone(BaseModule):
 
 def exchange_sequentially(
     tokens: Tokens,
-    links: Mapping[tuple[str, str], Callable],
-    times: Tokens,
+    link_calls: Mapping[tuple[str, str], Callable],
+    time_codes: Tokens,
     present: Tokens,
 ) -> Tokens:
     """Links run in their order; each reads what the earlier ones wrote.
 
     Args:
         tokens: (B, T, P + N, C) by expert; not changed.
-        links: By the two experts it joins.
-        times: Time codes by expert.
+        link_calls: By the two experts a link joins, the function of their
+            tokens and time codes that returns the two updates.
+        time_codes: By expert.
         present: By expert, (B, 1, 1, 1), 0 for samples without its input.
 
     Returns:
         The tokens with all updates.
     """
     tokens = dict(tokens)
-    for (a, b), link in links.items():
-        updates = link(tokens[a], tokens[b], times.get(a), times.get(b))
+    for (a, b), call in link_calls.items():
+        updates = call(
+            tokens[a], tokens[b], time_codes.get(a), time_codes.get(b)
+        )
         for name, other, update in zip((a, b), (b, a), updates, strict=True):
             if update is not None:
                 update = update * present.get(other, 1)
@@ -436,8 +523,8 @@ def exchange_sequentially(
 
 def exchange_additively(
     tokens: Tokens,
-    links: Mapping[tuple[str, str], Callable],
-    times: Tokens,
+    link_calls: Mapping[tuple[str, str], Callable],
+    time_codes: Tokens,
     present: Tokens,
 ) -> Tokens:
     """All links read the same tokens; updates of an expert are averaged.
@@ -445,8 +532,10 @@ def exchange_additively(
     Arguments and result are those of :func:`exchange_sequentially`.
     """
     sums, counts = {}, {}
-    for (a, b), link in links.items():
-        updates = link(tokens[a], tokens[b], times.get(a), times.get(b))
+    for (a, b), call in link_calls.items():
+        updates = call(
+            tokens[a], tokens[b], time_codes.get(a), time_codes.get(b)
+        )
         for name, other, update in zip((a, b), (b, a), updates, strict=True):
             if update is not None:
                 factor = present.get(other, 1)
@@ -478,7 +567,7 @@ def _call(part: Callable, *args: Any, **kwargs: Any) -> Any:
 # How a block or a link is run.  The reentrant kind of recomputing would lose
 # the gradients of the first layer, whose tokens come from frozen embeddings
 # and need none.
-ACTIVATIONS = {
+RUN_MODES = {
     'store': _call,
     'recompute': partial(checkpoint, use_reentrant=False),
 }
@@ -491,11 +580,11 @@ def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
         )
 
 
-def _with_ends(link: Mapping, experts: Collection[str]) -> dict:
+def _normalised_link(link: Mapping, experts: Collection[str]) -> dict:
     """A link's config with ``between`` and ``axes`` as tuples."""
     link = dict(link)
     axes, between = link.get('axes', ()), link.get('between', ())
-    if isinstance(axes, Mapping):  # as in version 0.1
+    if isinstance(axes, Mapping):  # accepted until version 0.2
         names = list(axes)
         if not between and names == sorted(names) and [*link] == sorted(link):
             raise ValueError(
@@ -509,7 +598,7 @@ def _with_ends(link: Mapping, experts: Collection[str]) -> dict:
             between = names  # a config changes an inherited link's experts
         axes = [axes[name] for name in between]
         warnings.warn(
-            'axes=dict(...) of a link will not be taken after version 0.2; '
+            'axes=dict(...) of a link is accepted until version 0.2; '
             f'write between={tuple(between)}, axes={tuple(axes)}',
             DeprecationWarning,
             stacklevel=4,
@@ -529,15 +618,15 @@ def _with_ends(link: Mapping, experts: Collection[str]) -> dict:
 
 def _build_links(
     cfgs: Sequence[dict],
-    specs: Mapping[str, Any],
+    specs: Mapping[str, TokenSpec],
     num_layers: int,
     share_bottlenecks: bool,
 ) -> tuple[ModuleList, list[list[tuple[str, str, str]]]]:
     """The links of all layers.
 
     Args:
-        cfgs: Config of each link, of :func:`_with_ends`.
-        specs: ``TokenSpec`` of each expert by name.
+        cfgs: Config of each link, of :func:`_normalised_link`.
+        specs: Tokens of each expert by name.
         num_layers: Layers of the experts.
         share_bottlenecks: Whether the links of a layer share one bottleneck
             per expert.

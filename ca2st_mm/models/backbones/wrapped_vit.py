@@ -17,7 +17,7 @@ from ..layers.position import resize_square_positions
 from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import (
     Adapter,
-    Attend,
+    AttentionFn,
     DropPath,
     ResidualAdapter,
     drop_path_rates,
@@ -120,7 +120,7 @@ class ViTWrapper(TransformerExpert):
             state_dict[f'backbone.{key}'] = state_dict.pop(key)
 
     def forward_attn(
-        self, tokens: Tensor, layer: int, attend: Attend | None = None
+        self, tokens: Tensor, layer: int, attend: AttentionFn | None = None
     ) -> Tensor:
         """Attention block; (B, T, P + N, C) -> same.
 

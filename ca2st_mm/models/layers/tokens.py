@@ -9,6 +9,11 @@ class TokenSpec(NamedTuple):
 
     They are ``(B, num_steps, num_prefix_tokens + num_patches, embed_dims)``;
     the prefix tokens (class, distillation) come first.
+
+    Example:
+        >>> TokenSpec(embed_dims=768, num_steps=8, num_patches=196)
+        TokenSpec(embed_dims=768, num_steps=8, num_patches=196,
+                  num_prefix_tokens=0)
     """
 
     embed_dims: int

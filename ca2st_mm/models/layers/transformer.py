@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 AXES = ('time', 'space', 'all')
-# attend(q, k, v), each (B, heads, length, dims): how values are mixed.
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+# softmax(q k) v of q, k and v, each (B, heads, length, dims).
+AttentionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 # Softmax scale dims ** -0.5, no dropout; keeps no weights.
-fused_attention: Attend = F.scaled_dot_product_attention
+fused_attention: AttentionFn = F.scaled_dot_product_attention
 
 
 def linear(in_dims: int, out_dims: int) -> nn.Linear:
@@ -61,13 +61,13 @@ def to_sequences(tokens: Tensor, axis: str) -> Tensor:
         torch.Size([392, 8, 768])
     """
     check_axis(axis)
-    batch, steps, places, dims = tokens.shape
+    batch, steps, num_tokens, dims = tokens.shape
     if axis == 'time':
         tokens = tokens.transpose(1, 2)  # (B, N, T, C)
-        return tokens.reshape(batch * places, steps, dims)
+        return tokens.reshape(batch * num_tokens, steps, dims)
     if axis == 'space':
-        return tokens.reshape(batch * steps, places, dims)
-    return tokens.reshape(batch, steps * places, dims)
+        return tokens.reshape(batch * steps, num_tokens, dims)
+    return tokens.reshape(batch, steps * num_tokens, dims)
 
 
 def from_sequences(sequences: Tensor, axis: str, like: Tensor) -> Tensor:
@@ -82,10 +82,12 @@ def from_sequences(sequences: Tensor, axis: str, like: Tensor) -> Tensor:
         (B, T, N, C).
     """
     check_axis(axis)
-    (batch, steps, places), dims = like.shape[:3], sequences.shape[-1]
+    (batch, steps, num_tokens), dims = like.shape[:3], sequences.shape[-1]
     if axis == 'time':
-        return sequences.reshape(batch, places, steps, dims).transpose(1, 2)
-    return sequences.reshape(batch, steps, places, dims)
+        return sequences.reshape(batch, num_tokens, steps, dims).transpose(
+            1, 2
+        )
+    return sequences.reshape(batch, steps, num_tokens, dims)
 
 
 class QuickGELU(nn.Module):
@@ -93,6 +95,11 @@ class QuickGELU(nn.Module):
 
     Computed as the SiLU of the scaled input, scaled back: autograd keeps one
     tensor instead of two.
+
+    Example:
+        >>> import torch
+        >>> QuickGELU()(torch.tensor([0.0, 10.0]))
+        tensor([ 0., 10.])
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -127,6 +134,12 @@ class DropPath(nn.Module):
 
     Raises:
         ValueError: If the rate or the unit is none of these.
+
+    Example:
+        >>> import torch
+        >>> drop = DropPath(0.2).eval()
+        >>> drop(torch.ones(2, 8, 196, 768)).mean().item()
+        1.0
     """
 
     def __init__(self, rate: float = 0.0, unit: str = 'sample') -> None:
@@ -165,7 +178,7 @@ class Adapter(nn.Module):
     Args:
         in_dims: Channels of the input.
         out_dims: Channels of the output. Defaults to ``in_dims``.
-        ratio: Hidden channels as a part of ``in_dims`` (the paper: 1/4).
+        ratio: Hidden width / ``in_dims`` (the paper: 1/4).
         activation: 'gelu' or 'quick_gelu'.
         zero_init: Whether the second layer starts at zero.
 
@@ -208,15 +221,17 @@ class ResidualAdapter(Adapter):
         return x + super().forward(x)
 
 
-class KeepWeights:
-    """An ``attend`` with an explicit softmax that keeps its weights.
+class RecordingAttention:
+    """Attention by an explicit softmax that records its weights.
+
+    To be given as ``attend``.
 
     Gives the results of :func:`fused_attention` up to rounding, and takes
     memory for the weights of all heads.
 
     Args:
-        head: The head whose weights are kept; None for the mean over heads.
-        axis: Axis of the sequences it will be given, to be kept as well.
+        head: The head to record; None for the mean over heads.
+        axis: Axis of the sequences it will be given, to be recorded too.
     """
 
     def __init__(
@@ -228,7 +243,7 @@ class KeepWeights:
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """(B, heads, L, d) and twice (B, heads, M, d) -> (B, heads, L, d).
 
-        Keeps ``weights`` (B, L, M), float32; each row sums to one.
+        Records ``weights`` (B, L, M), float32; each row sums to one.
         """
         heads = query.shape[1]
         if self.head is not None and not 0 <= self.head < heads:
@@ -270,6 +285,11 @@ class SelfAttention(nn.Module):
 
     Raises:
         ValueError: If the heads do not divide the channels.
+
+    Example:
+        >>> import torch
+        >>> SelfAttention(768, num_heads=12)(torch.randn(2, 197, 768)).shape
+        torch.Size([2, 197, 768])
     """
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
@@ -279,7 +299,9 @@ class SelfAttention(nn.Module):
         self.qkv = linear(embed_dims, 3 * embed_dims)
         self.proj = linear(embed_dims, embed_dims)
 
-    def forward(self, x: Tensor, attend: Attend = fused_attention) -> Tensor:
+    def forward(
+        self, x: Tensor, attend: AttentionFn = fused_attention
+    ) -> Tensor:
         """Attend within each sequence: (B, L, C) -> (B, L, C)."""
         q, k, v = (
             _split_heads(part, self.num_heads)  # (B, heads, L, C / heads)
@@ -297,6 +319,12 @@ class CrossAttention(nn.Module):
 
     Raises:
         ValueError: If the heads do not divide the channels.
+
+    Example:
+        >>> import torch
+        >>> frames, audio = torch.randn(2, 8, 384), torch.randn(2, 12, 384)
+        >>> CrossAttention(384, num_heads=12)(frames, audio).shape
+        torch.Size([2, 8, 384])
     """
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
@@ -308,7 +336,10 @@ class CrossAttention(nn.Module):
         self.proj = linear(embed_dims, embed_dims)
 
     def forward(
-        self, query: Tensor, context: Tensor, attend: Attend = fused_attention
+        self,
+        query: Tensor,
+        context: Tensor,
+        attend: AttentionFn = fused_attention,
     ) -> Tensor:
         """Queries (B, L, C), keys and values of (B, M, C): -> (B, L, C)."""
         q = _split_heads(self.q(query), self.num_heads)
@@ -330,9 +361,9 @@ class LayerOptions:
         axis: Axis along which self-attention runs ('space' inside a frame).
         activation: Activation of the FFN.
         norm_eps: Epsilon of the layer norms.
-        adapter_ratio: Hidden part of the adapters; None builds none.
+        adapter_ratio: Hidden width of the adapters / C; None builds none.
         adapter_scale: Factor of the adapter parallel to the FFN.
-        drop_path_unit: 'sample', or 'token' as the reference trains CLIP.
+        drop_path_unit: 'sample', or 'token' as the authors' code trains CLIP.
     """
 
     embed_dims: int
@@ -351,8 +382,14 @@ class AttentionBlock(nn.Module):
 
     Args:
         options: What all layers share.
-        drop_path_rate: Stochastic depth of the branch. The reference drops
-            it for AST only; CLIP and VideoMAE keep 0.
+        drop_path_rate: Stochastic depth of the branch. The authors' code
+            drops it for AST only; CLIP and VideoMAE keep 0.
+
+    Example:
+        >>> import torch
+        >>> options = LayerOptions(768, 12, feedforward_channels=3072)
+        >>> AttentionBlock(options)(torch.randn(1, 8, 196, 768)).shape
+        torch.Size([1, 8, 196, 768])
     """
 
     def __init__(
@@ -369,7 +406,7 @@ class AttentionBlock(nn.Module):
         self.drop_path = DropPath(drop_path_rate, options.drop_path_unit)
 
     def forward(
-        self, tokens: Tensor, attend: Attend = fused_attention
+        self, tokens: Tensor, attend: AttentionFn = fused_attention
     ) -> Tensor:
         """(B, T, P + N, C) -> the same shape."""
         sequences = to_sequences(self.norm(tokens), self.axis)
@@ -387,6 +424,12 @@ class FeedForwardBlock(nn.Module):
         options: What all layers share.
         drop_path_rate: Stochastic depth of the adapter; the frozen FFN is
             never dropped.
+
+    Example:
+        >>> import torch
+        >>> options = LayerOptions(768, 12, feedforward_channels=3072)
+        >>> FeedForwardBlock(options)(torch.randn(1, 8, 196, 768)).shape
+        torch.Size([1, 8, 196, 768])
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Bottleneck cross-attention (B-CA): the link between two experts.
 
-From the bottom up: positions inside the bottleneck, one direction, both.
+From the top down: the link, one direction of it, positions, clock times.
 Tokens are (B, T, P + N, C), P prefix tokens and N patches of each time step.
 """
 
@@ -12,7 +12,7 @@ from ca2st_mm.registry import MODELS
 
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import (
-    Attend,
+    AttentionFn,
     CrossAttention,
     DropPath,
     check_axis,
@@ -23,236 +23,6 @@ from ..layers.transformer import (
     to_sequences,
     zero_linear,
 )
-
-
-@MODELS.register_module()
-class TimeEncoder(nn.Module):
-    """Encodes (start, end) in seconds to the width of a bottleneck.
-
-    Three linear layers with ReLU and a norm (CA2ST, time encoding).
-
-    Args:
-        embed_dims: Width of the bottleneck the codes are added in.
-
-    Example:
-        >>> import torch
-        >>> TimeEncoder(384)(torch.rand(2, 8, 1, 2)).shape
-        torch.Size([2, 8, 1, 384])
-    """
-
-    def __init__(self, embed_dims: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for in_dims in (2, embed_dims, embed_dims):
-            layers += [linear(in_dims, embed_dims), nn.ReLU()]
-        self.mlp = nn.Sequential(*layers)
-        self.norm = nn.LayerNorm(embed_dims, eps=1e-5)
-
-    def forward(self, spans: Tensor) -> Tensor:
-        """Encode time spans (..., 2) in seconds as (..., C).
-
-        Always in the precision of the weights: half of it cannot tell two
-        frames apart that are shown half an hour after zero.
-        """
-        spans = spans.to(self.norm.weight.dtype)
-        if spans.is_meta:  # which autocast does not know
-            return self.norm(self.mlp(spans))
-        with torch.autocast(spans.device.type, enabled=False):
-            return self.norm(self.mlp(spans))
-
-
-class LearnedPosition(nn.Module):
-    """Adds learned tables over patches ('space') or over steps ('time').
-
-    Args:
-        spec: Tokens of the expert on this side of the link.
-        tables: Which: 'space', 'time' or both.
-        embed_dims: Width of the bottleneck.
-        num_heads: Heads of the bottleneck; sets the scale at the start.
-    """
-
-    def __init__(
-        self,
-        spec: TokenSpec,
-        tables: tuple[str, ...],
-        embed_dims: int,
-        num_heads: int,
-    ) -> None:
-        super().__init__()
-        std = (embed_dims // num_heads) ** -0.5
-        lengths = dict(space=spec.num_patches, time=spec.num_steps)
-        self.space_table = self.time_table = None
-        for name in tables:
-            table = std * torch.randn(lengths[name], embed_dims)
-            setattr(self, f'{name}_table', nn.Parameter(table))
-
-    def forward(self, patches: Tensor, time_code: Tensor | None) -> Tensor:
-        """Add the tables to patches (B, T, N, C)."""
-        if self.space_table is not None:
-            patches = patches + self.space_table[: patches.shape[2]]
-        if self.time_table is not None:
-            patches = patches + self.time_table[:, None]
-        return patches
-
-
-class TimestampPosition(nn.Module):
-    """Adds the code of each token's clock time (see :class:`TimeEncoder`)."""
-
-    def forward(self, patches: Tensor, time_code: Tensor | None) -> Tensor:
-        """Add codes (B, T, N or 1, C) to patches (B, T, N, C).
-
-        Raises:
-            ValueError: If there is no code, because the backbone has no time
-                encoder for the stream of this expert.
-        """
-        if time_code is None:
-            raise ValueError(
-                "position 'timestamp' needs a time encoder for each stream "
-                'of the link; add time_encoders=dict(imgs=..., audios=...) '
-                'to the backbone'
-            )
-        return patches + time_code[:, :, : patches.shape[2]]
-
-
-def build_positions(
-    names: str | list | tuple | None,
-    spec: TokenSpec,
-    axis: str,
-    embed_dims: int,
-    num_heads: int,
-) -> nn.ModuleList:
-    """Build the named schemes; none for ``None``, several for a list.
-
-    Args:
-        names: 'learned' (tables along the attended axis, both for 'all'),
-            'learned_space_time', 'timestamp', a list of these, or None.
-        spec: Tokens of the expert on this side of the link.
-        axis: The attended axis.
-        embed_dims: Width of the bottleneck.
-        num_heads: Heads of the bottleneck.
-
-    Raises:
-        ValueError: If a name is unknown.
-    """
-    names = [names] if isinstance(names, str) else list(names or ())
-    both = ('space', 'time')
-    tables = dict(
-        learned=both if axis == 'all' else (axis,), learned_space_time=both
-    )
-    positions = nn.ModuleList()
-    for name in names:
-        if name == 'timestamp':
-            positions.append(TimestampPosition())
-        elif name in tables:
-            positions.append(
-                LearnedPosition(spec, tables[name], embed_dims, num_heads)
-            )
-        else:
-            raise ValueError(
-                f'position must be one of {[*tables, "timestamp"]}, got '
-                f'{name!r}'
-            )
-    return positions
-
-
-class GridCrossAttention(nn.Module):
-    """One direction of a link: the patches of one expert read another's.
-
-    Args:
-        query: Tokens of the expert that reads.
-        context: Tokens of the expert that gives keys and values.
-        axis: Axis along which it reads: 'time' (the same patch at all
-            times), 'space' (all patches of the same time step) or 'all'.
-        embed_dims: Width of the bottleneck.
-        num_heads: Attention heads.
-        position: See :func:`build_positions`.
-
-    Raises:
-        ValueError: If the two grids do not match along the axis, or the
-            heads do not divide the channels.
-    """
-
-    def __init__(
-        self,
-        query: TokenSpec,
-        context: TokenSpec,
-        axis: str,
-        embed_dims: int,
-        num_heads: int,
-        position: str | list[str] | None,
-    ) -> None:
-        super().__init__()
-        check_axis(axis)
-        check_heads(embed_dims, num_heads)
-        if axis == 'time' and query.num_patches != context.num_patches:
-            raise ValueError(
-                "axis 'time' needs equally many patches, got "
-                f'{query.num_patches} and {context.num_patches}'
-            )
-        if axis == 'space' and query.num_steps != context.num_steps:
-            raise ValueError(
-                "axis 'space' needs equally many time steps, got "
-                f'{query.num_steps} and {context.num_steps}'
-            )
-        self.axis = axis
-        self.query_positions, self.context_positions = (
-            build_positions(position, spec, axis, embed_dims, num_heads)
-            for spec in (query, context)
-        )
-        self.attn = CrossAttention(embed_dims, num_heads)
-
-    def forward(
-        self,
-        query: Tensor,
-        context: Tensor,
-        query_time: Tensor | None = None,
-        context_time: Tensor | None = None,
-        attend: Attend = fused_attention,
-    ) -> Tensor:
-        """Read the context from every query.
-
-        Args:
-            query: Patches (B, Tq, Nq, C).
-            context: Patches (B, Tc, Nc, C).
-            query_time: Time codes (B, Tq, Nq or 1, C), or None.
-            context_time: Time codes (B, Tc, Nc or 1, C), or None.
-            attend: How values are mixed.
-
-        Returns:
-            (B, Tq, Nq, C).
-        """
-        for position in self.query_positions:
-            query = position(query, query_time)
-        for position in self.context_positions:
-            context = position(context, context_time)
-        # Without patches (see `patches` of the link) an axis of length zero
-        # makes attention return nothing; a batch of zero it may not take.
-        axis = self.axis if query.shape[2] else 'all'
-        sequences = self.attn(
-            to_sequences(query, axis), to_sequences(context, axis), attend
-        )
-        return from_sequences(sequences, axis, query)
-
-
-def _bottleneck(
-    shared: nn.ModuleDict | None, dims: int, width: int, updates: bool
-) -> nn.ModuleDict:
-    """One expert's projections to the width of a link and, for updates, back.
-
-    The way up starts at zero: a fresh link changes nothing.
-    """
-    parts = nn.ModuleDict() if shared is None else shared
-    if 'down' not in parts:
-        parts['down'] = linear(dims, width)
-    if (known := parts['down'].out_features) != width:
-        raise ValueError(
-            'links that share a bottleneck need one width, got '
-            f'{known} and {width}; give them one ratio'
-        )
-    if updates and 'up' not in parts:
-        parts['act'] = nn.GELU()
-        parts['up'] = zero_linear(width, dims)
-    return parts
 
 
 @MODELS.register_module()
@@ -273,7 +43,8 @@ class BottleneckCrossAttention(nn.Module):
         specs: Tokens of the two experts a and b.
         axes: Axis along which a reads b, and b reads a; None for one that
             reads nothing and gets no update.
-        ratio: Width of the bottleneck as a part of the channels of a.
+        ratio: Width of the bottleneck, as a fraction of the width of the
+            first expert of ``between``.
         num_heads: Attention heads.
         position: Position scheme: 'learned' (tables along the attended axis,
             both for 'all'), 'learned_space_time', 'timestamp', a list of
@@ -288,8 +59,11 @@ class BottleneckCrossAttention(nn.Module):
 
     Example:
         >>> import torch
-        >>> frames, clips = TokenSpec(768, 8, 196, 1), TokenSpec(768, 8, 196)
-        >>> link = BottleneckCrossAttention((frames, clips), ('time', 'space'))
+        >>> size = dict(embed_dims=768, num_steps=8, num_patches=196)
+        >>> clip = TokenSpec(**size, num_prefix_tokens=1)
+        >>> videomae = TokenSpec(**size)
+        >>> link = BottleneckCrossAttention(
+        ...     specs=(clip, videomae), axes=('time', 'space'))
         >>> a, b = torch.randn(1, 8, 197, 768), torch.randn(1, 8, 196, 768)
         >>> [update.shape[2] for update in link(a, b)]
         [197, 196]
@@ -349,8 +123,11 @@ class BottleneckCrossAttention(nn.Module):
         b: Tensor,
         time_a: Tensor | None = None,
         time_b: Tensor | None = None,
-        patches: tuple[bool, bool] = (True, True),
-        attend: tuple[Attend, Attend] = (fused_attention, fused_attention),
+        update_patches: tuple[bool, bool] = (True, True),
+        attend: tuple[AttentionFn, AttentionFn] = (
+            fused_attention,
+            fused_attention,
+        ),
     ) -> tuple[Tensor | None, Tensor | None]:
         """Exchange between two experts.
 
@@ -359,9 +136,9 @@ class BottleneckCrossAttention(nn.Module):
             b: Tokens of the second expert, (B, Tb, Pb + Nb, Cb).
             time_a: Time codes of a, (B, Ta, Na or 1, width), or None.
             time_b: Time codes of b, likewise.
-            patches: Whether the update of the patches of a, and of b, is
-                needed; in the last layer nothing may read it.
-            attend: How values are mixed, for a and for b.
+            update_patches: Whether the update of the patches of a, and of b,
+                is needed; in the last layer nothing may read it.
+            attend: The attention function of a and of b.
 
         Returns:
             The residual update of each: shaped like ``a`` and ``b``, or like
@@ -376,7 +153,7 @@ class BottleneckCrossAttention(nn.Module):
         update_a = update_b = None
         if self.a_from_b is not None:
             query, context = grid_a, grid_b
-            if not patches[0]:
+            if not update_patches[0]:
                 query, context = query[:, :, :0], context[:, :, :0]
             read = self.a_from_b(query, context, time_a, time_b, attend[0])
             update_a = torch.cat((prefix_a, read), dim=2)
@@ -384,10 +161,264 @@ class BottleneckCrossAttention(nn.Module):
             update_a = self.drop_path_a(self.bottleneck_a['up'](update_a))
         if self.b_from_a is not None:
             query, context = grid_b, grid_a
-            if not patches[1]:
+            if not update_patches[1]:
                 query, context = query[:, :, :0], context[:, :, :0]
             read = self.b_from_a(query, context, time_b, time_a, attend[1])
             update_b = torch.cat((prefix_b, read), dim=2)
             update_b = self.bottleneck_b['act'](update_b)
             update_b = self.drop_path_b(self.bottleneck_b['up'](update_b))
         return update_a, update_b
+
+
+def _bottleneck(
+    shared: nn.ModuleDict | None, dims: int, width: int, updates: bool
+) -> nn.ModuleDict:
+    """One expert's projections to the width of a link and, for updates, back.
+
+    The way up starts at zero: a fresh link changes nothing.
+    """
+    parts = nn.ModuleDict() if shared is None else shared
+    if 'down' not in parts:
+        parts['down'] = linear(dims, width)
+    if (known := parts['down'].out_features) != width:
+        raise ValueError(
+            'links that share a bottleneck need one width, got '
+            f'{known} and {width}; give them one ratio'
+        )
+    if updates and 'up' not in parts:
+        parts['act'] = nn.GELU()
+        parts['up'] = zero_linear(width, dims)
+    return parts
+
+
+class GridCrossAttention(nn.Module):
+    """One direction of a link: the patches of one expert read another's.
+
+    Args:
+        query: Tokens of the expert that reads.
+        context: Tokens of the expert that gives keys and values.
+        axis: Axis along which it reads: 'time' (the same patch at all
+            times), 'space' (all patches of the same time step) or 'all'.
+        embed_dims: Width of the bottleneck.
+        num_heads: Attention heads.
+        position: See :func:`build_positions`.
+
+    Raises:
+        ValueError: If the two grids do not match along the axis, or the
+            heads do not divide the channels.
+
+    Example:
+        >>> import torch
+        >>> spec = TokenSpec(embed_dims=768, num_steps=8, num_patches=196)
+        >>> attention = GridCrossAttention(
+        ...     spec, spec, axis='time', embed_dims=384, num_heads=12,
+        ...     position='learned')
+        >>> a, b = torch.randn(2, 1, 8, 196, 384)
+        >>> attention(a, b).shape
+        torch.Size([1, 8, 196, 384])
+    """
+
+    def __init__(
+        self,
+        query: TokenSpec,
+        context: TokenSpec,
+        axis: str,
+        embed_dims: int,
+        num_heads: int,
+        position: str | list[str] | None,
+    ) -> None:
+        super().__init__()
+        check_axis(axis)
+        check_heads(embed_dims, num_heads)
+        if axis == 'time' and query.num_patches != context.num_patches:
+            raise ValueError(
+                "axis 'time' needs equally many patches, got "
+                f'{query.num_patches} and {context.num_patches}'
+            )
+        if axis == 'space' and query.num_steps != context.num_steps:
+            raise ValueError(
+                "axis 'space' needs equally many time steps, got "
+                f'{query.num_steps} and {context.num_steps}'
+            )
+        self.axis = axis
+        self.query_positions, self.context_positions = (
+            build_positions(position, spec, axis, embed_dims, num_heads)
+            for spec in (query, context)
+        )
+        self.attn = CrossAttention(embed_dims, num_heads)
+
+    def forward(
+        self,
+        query: Tensor,
+        context: Tensor,
+        query_time: Tensor | None = None,
+        context_time: Tensor | None = None,
+        attend: AttentionFn = fused_attention,
+    ) -> Tensor:
+        """Read the context from every query.
+
+        Args:
+            query: Patches (B, Tq, Nq, C).
+            context: Patches (B, Tc, Nc, C).
+            query_time: Time codes (B, Tq, Nq or 1, C), or None.
+            context_time: Time codes (B, Tc, Nc or 1, C), or None.
+            attend: The attention function.
+
+        Returns:
+            (B, Tq, Nq, C).
+        """
+        for position in self.query_positions:
+            query = position(query, query_time)
+        for position in self.context_positions:
+            context = position(context, context_time)
+        # The query may be (B, T, 0, C).  'all' gives (B, 0, C), which SDPA
+        # accepts; 'time' would give batch 0, which it does not.
+        axis = self.axis if query.shape[2] else 'all'
+        sequences = self.attn(
+            to_sequences(query, axis), to_sequences(context, axis), attend
+        )
+        return from_sequences(sequences, axis, query)
+
+
+def build_positions(
+    names: str | list | tuple | None,
+    spec: TokenSpec,
+    axis: str,
+    embed_dims: int,
+    num_heads: int,
+) -> nn.ModuleList:
+    """Build the named schemes; none for ``None``, several for a list.
+
+    Args:
+        names: 'learned' (tables along the attended axis, both for 'all'),
+            'learned_space_time', 'timestamp', a list of these, or None.
+        spec: Tokens of the expert on this side of the link.
+        axis: The attended axis.
+        embed_dims: Width of the bottleneck.
+        num_heads: Heads of the bottleneck.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    names = [names] if isinstance(names, str) else list(names or ())
+    both = ('space', 'time')
+    tables = dict(
+        learned=both if axis == 'all' else (axis,), learned_space_time=both
+    )
+    positions = nn.ModuleList()
+    for name in names:
+        if name == 'timestamp':
+            positions.append(TimestampPosition())
+        elif name in tables:
+            positions.append(
+                LearnedPosition(spec, tables[name], embed_dims, num_heads)
+            )
+        else:
+            raise ValueError(
+                f'position must be one of {[*tables, "timestamp"]}, got '
+                f'{name!r}'
+            )
+    return positions
+
+
+class LearnedPosition(nn.Module):
+    """Adds learned tables over patches ('space') or over steps ('time').
+
+    Args:
+        spec: Tokens of the expert on this side of the link.
+        tables: Which: 'space', 'time' or both.
+        embed_dims: Width of the bottleneck.
+        num_heads: Heads of the bottleneck; sets the scale at the start.
+
+    Example:
+        >>> import torch
+        >>> spec = TokenSpec(embed_dims=768, num_steps=8, num_patches=196)
+        >>> position = LearnedPosition(spec, ('time',), 384, num_heads=12)
+        >>> position(torch.zeros(1, 8, 196, 384), None).shape
+        torch.Size([1, 8, 196, 384])
+    """
+
+    def __init__(
+        self,
+        spec: TokenSpec,
+        tables: tuple[str, ...],
+        embed_dims: int,
+        num_heads: int,
+    ) -> None:
+        super().__init__()
+        std = (embed_dims // num_heads) ** -0.5
+        lengths = dict(space=spec.num_patches, time=spec.num_steps)
+        self.space_table = self.time_table = None
+        for name in tables:
+            table = std * torch.randn(lengths[name], embed_dims)
+            setattr(self, f'{name}_table', nn.Parameter(table))
+
+    def forward(self, patches: Tensor, time_code: Tensor | None) -> Tensor:
+        """Add the tables to patches (B, T, N, C)."""
+        if self.space_table is not None:
+            patches = patches + self.space_table[: patches.shape[2]]
+        if self.time_table is not None:
+            patches = patches + self.time_table[:, None]
+        return patches
+
+
+class TimestampPosition(nn.Module):
+    """Adds the code of each token's clock time (see :class:`TimeEncoder`).
+
+    Example:
+        >>> import torch
+        >>> code = TimeEncoder(384)(torch.rand(1, 8, 1, 2))
+        >>> TimestampPosition()(torch.zeros(1, 8, 196, 384), code).shape
+        torch.Size([1, 8, 196, 384])
+    """
+
+    def forward(self, patches: Tensor, time_code: Tensor | None) -> Tensor:
+        """Add codes (B, T, N or 1, C) to patches (B, T, N, C).
+
+        Raises:
+            ValueError: If there is no code, because the backbone has no time
+                encoder for the stream of this expert.
+        """
+        if time_code is None:
+            raise ValueError(
+                "position 'timestamp' needs a time encoder for each stream "
+                'of the link; add time_encoders=dict(imgs=..., audios=...) '
+                'to the backbone'
+            )
+        return patches + time_code[:, :, : patches.shape[2]]
+
+
+@MODELS.register_module()
+class TimeEncoder(nn.Module):
+    """Encodes (start, end) in seconds to the width of a bottleneck.
+
+    Three linear layers with ReLU and a norm (CA2ST, time encoding).
+
+    Args:
+        embed_dims: Width of the bottleneck the codes are added in.
+
+    Example:
+        >>> import torch
+        >>> TimeEncoder(384)(torch.rand(2, 8, 1, 2)).shape
+        torch.Size([2, 8, 1, 384])
+    """
+
+    def __init__(self, embed_dims: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for in_dims in (2, embed_dims, embed_dims):
+            layers += [linear(in_dims, embed_dims), nn.ReLU()]
+        self.mlp = nn.Sequential(*layers)
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-5)
+
+    def forward(self, spans: Tensor) -> Tensor:
+        """Encode time spans (..., 2) in seconds as (..., C).
+
+        Always in the precision of the weights: float16 and bfloat16 cannot
+        resolve neighbouring frames 30 minutes into a file.
+        """
+        spans = spans.to(self.norm.weight.dtype)
+        if spans.is_meta:  # which autocast does not know
+            return self.norm(self.mlp(spans))
+        with torch.autocast(spans.device.type, enabled=False):
+            return self.norm(self.mlp(spans))

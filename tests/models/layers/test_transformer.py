@@ -18,7 +18,7 @@ from ca2st_mm.models.layers import (
     to_sequences,
 )
 from ca2st_mm.models.layers.transformer import (
-    KeepWeights,
+    RecordingAttention,
     build_activation,
     drop_path_rates,
 )
@@ -212,7 +212,7 @@ def test_key_bias_has_no_effect():
 def test_keeping_the_weights_changes_no_result(kind, head):
     module, x = randomize(kind(DIMS, HEADS)), torch.randn(2, 7, DIMS)
     inputs = (x,) if kind is SelfAttention else (x, torch.randn(2, 5, DIMS))
-    attend = KeepWeights(head)
+    attend = RecordingAttention(head)
     assert difference(module(*inputs, attend), module(*inputs)) < 1e-5
     assert attend.weights.shape == (2, 7, inputs[-1].shape[1])
     assert difference(attend.weights.sum(-1), torch.ones(2, 7)) < 1e-5
@@ -221,14 +221,14 @@ def test_keeping_the_weights_changes_no_result(kind, head):
 
 def test_heads_differ_and_their_mean_is_the_default():
     module, x = randomize(SelfAttention(DIMS, HEADS)), torch.randn(2, 7, DIMS)
-    kept = [KeepWeights(head) for head in (0, 1, 2, None)]
+    kept = [RecordingAttention(head) for head in (0, 1, 2, None)]
     for attend in kept:
         module(x, attend)
     *heads, mean = (attend.weights for attend in kept)
     assert difference(heads[0], heads[1]) > 1e-3
     assert difference(sum(heads) / 3, mean) < 1e-6
     with pytest.raises(ValueError, match='heads 0 to 2, not 3'):
-        module(x, KeepWeights(3))
+        module(x, RecordingAttention(3))
 
 
 def test_weights_say_where_a_query_looks():
@@ -239,7 +239,7 @@ def test_weights_say_where_a_query_looks():
         module.kv.weight[:DIMS].copy_(torch.eye(DIMS))
         module.q.bias.zero_()
         module.kv.bias.zero_()
-    tokens, attend = 9 * torch.eye(5, DIMS)[None], KeepWeights()
+    tokens, attend = 9 * torch.eye(5, DIMS)[None], RecordingAttention()
     module(tokens.flip(1), tokens, attend)
     assert attend.weights[0].argmax(-1).tolist() == [4, 3, 2, 1, 0]
 

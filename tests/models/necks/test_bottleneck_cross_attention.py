@@ -113,7 +113,7 @@ def test_updates_of_patches_that_nothing_reads_are_left_out(axes, patches):
     module, (a, b) = randomize(link(axes, position=EVERY)), pair()
     codes = torch.randn(B, T, 1, WIDTH), torch.randn(B, T, N, WIDTH)
     whole = module(a, b, *codes)
-    cut = module(a, b, *codes, patches=patches)
+    cut = module(a, b, *codes, update_patches=patches)
     for full, update, needed, prefix in zip(
         whole, cut, patches, (1, 2), strict=True
     ):

@@ -70,7 +70,7 @@ def as_streams(inputs: Mapping[str, Stream | Tensor]) -> dict[str, Stream]:
     Args:
         inputs: Streams, or their values, by name.  Values may have their
             times and presence next to them under ``<name>_times`` and
-            ``<name>_present``, as pipelines gave them in version 0.1.
+            ``<name>_present``; this form is accepted until version 0.2.
 
     Returns:
         Streams by name.

@@ -11,7 +11,7 @@ from .publishing import is_delta, publish, save_pretrained
 from .recognizer import Recognizer
 from .sources import ArrayClip, VideoAndAudio
 
-# The names before version 0.5.
+# Former names, accepted until version 0.2.
 WhichSense, which_sense = ModalityContributions, modality_contributions
 
 __all__ = [

@@ -18,7 +18,7 @@ _ACTIVATION = (
     "trained with GELU (hidden_act 'gelu', or OpenCLIP models without "
     "'quickgelu' in their name)"
 )
-_BESIDE_OPENAI = {
+_IGNORED_OPENAI = {
     # OpenCLIP's newer class has the text tower under 'text'.
     'text': _TEXT,
     'transformer': _TEXT,
@@ -33,7 +33,7 @@ _BESIDE_OPENAI = {
     'context_length': _SETTING,
     'vocab_size': _SETTING,
 }
-_BESIDE_HF = {
+_IGNORED_HF = {
     'text_model': _TEXT,
     'text_projection': _TEXT,
     'visual_projection': _JOINT,
@@ -63,7 +63,7 @@ def _from_openai(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
         )
     theirs.leave_out({'proj': _JOINT}, prefix)
     if prefix:
-        theirs.leave_out(_BESIDE_OPENAI)
+        theirs.leave_out(_IGNORED_OPENAI)
     return theirs.converted(_ACTIVATION)
 
 
@@ -93,7 +93,7 @@ def _from_hf(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
         )
     theirs.leave_out({'position_ids': _INDEX}, f'{embeddings}.')
     if prefix:
-        theirs.leave_out(_BESIDE_HF)
+        theirs.leave_out(_IGNORED_HF)
     return theirs.converted(_ACTIVATION)
 
 

@@ -15,7 +15,7 @@ _FAMILIES = {
     frozenset(('spatial', 'audio')): 'cava',
     frozenset(('spatial', 'temporal', 'audio')): 'ca2st',
 }
-# A norm the reference owns and never uses (facts: section 3).
+# A norm that the authors' code owns and never uses.
 UNUSED_NORM = 'audio_ln_post'
 SPATIAL_NORM = 'clip_ln_post'
 UNUSED_ADAPTERS = ('noun_last_Adapter', 'verb_last_Adapter')

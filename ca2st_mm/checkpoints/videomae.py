@@ -14,7 +14,7 @@ _TOKEN_NORM = (
     'norm over single tokens; ours follows the pooling and is another one'
 )
 _SINUSOID = 'sinusoid table; ours is computed'
-_BESIDE = {
+_IGNORED = {
     'decoder': _DECODER,
     'encoder_to_decoder': _DECODER,
     'mask_token': _DECODER,
@@ -70,7 +70,7 @@ def _from_official(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
     _take_official(theirs, prefix, 'patch_embed.proj', 'mlp.fc1', 'mlp.fc2')
     theirs.leave_out({'head': _HEAD}, prefix)
     if prefix:
-        theirs.leave_out({**_BESIDE, 'pos_embed': _SINUSOID, 'head': _HEAD})
+        theirs.leave_out({**_IGNORED, 'pos_embed': _SINUSOID, 'head': _HEAD})
     return theirs.converted()
 
 
@@ -116,7 +116,7 @@ def _from_hf(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
     if prefix:
         if 'fc_norm.weight' in theirs.left:
             theirs.take_module('norm', 'fc_norm')
-        theirs.leave_out({**_BESIDE, 'classifier': _HEAD})
+        theirs.leave_out({**_IGNORED, 'classifier': _HEAD})
     return theirs.converted()
 
 

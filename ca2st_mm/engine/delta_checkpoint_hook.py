@@ -16,7 +16,7 @@ from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.registry import HOOKS
 
 EMA = 'ema_state_dict'
-EMA_FRONT = 'module.'
+EMA_PREFIX = 'module.'
 
 
 @HOOKS.register_module()
@@ -107,10 +107,10 @@ def _delta_of_averages(
 ) -> dict[str, Tensor]:
     """The same for averaged weights, whose names begin with ``module.``."""
     bare = {
-        key.removeprefix(EMA_FRONT): value
+        key.removeprefix(EMA_PREFIX): value
         for key, value in averages.items()
-        if key.startswith(EMA_FRONT)
+        if key.startswith(EMA_PREFIX)
     }
-    rest = {k: v for k, v in averages.items() if not k.startswith(EMA_FRONT)}
+    rest = {k: v for k, v in averages.items() if not k.startswith(EMA_PREFIX)}
     delta = without_frozen(model, bare, fingerprints)
-    return {**rest, **{EMA_FRONT + k: v for k, v in delta.items()}}
+    return {**rest, **{EMA_PREFIX + k: v for k, v in delta.items()}}

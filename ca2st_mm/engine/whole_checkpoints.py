@@ -147,10 +147,10 @@ def is_whole_folder(path: str | Path) -> bool:
     if not files:
         return False
     youngest = max(file.stat().st_mtime for file in files)
-    return _is_left_behind(path, youngest) and all(map(is_whole, files))
+    return _is_abandoned(path, youngest) and all(map(is_whole, files))
 
 
-def _is_left_behind(path: Path, youngest: float) -> bool:
+def _is_abandoned(path: Path, youngest: float) -> bool:
     """Whether the run went on after it wrote a checkpoint."""
     mark = path.parent / 'last_checkpoint'
     if mark.is_file() and mark.stat().st_mtime >= youngest:

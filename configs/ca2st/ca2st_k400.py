@@ -1,9 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """CA2ST on Kinetics-400: all three experts, video and audio.
 
-The paper's settings for this pair are not public: model and data are the most
-likely ones, the recipe is that of CAST on Kinetics-400.  Length of audio,
-views and no SpecAugment: our choice.
+The paper's settings for CA2ST on Kinetics are not public: model and data are
+the most likely ones, the recipe is that of CAST on Kinetics-400.  Length of
+audio, views and no SpecAugment: our choice.
 """
 
 _base_ = [
@@ -12,12 +12,7 @@ _base_ = [
     '../_base_/training.py',
 ]
 
-# Our choice, as CAST; the authors' are unknown.
-videomae = 'zoo://videomae_vit-base-p16_k400-ft'
 model = dict(
-    backbone=dict(
-        experts=dict(temporal=dict(init_cfg=dict(checkpoint=videomae))),
-    ),
     data_preprocessor=dict(
         # Our choice: alpha and probability as CAST, the box in the spectrogram
         # as CAVA; the authors' are unknown.
@@ -31,9 +26,9 @@ model = dict(
 )
 
 # Some clips of Kinetics have no audio.  The authors leave them out of their
-# lists; here the model runs without its audio expert for such a clip, and the
-# metric counts them.
+# lists; here their audio is masked as not present, and the metric counts them.
 load_audio = dict(type='LoadAudio', missing='drop')
+# As the base, without MaskSpectrogram.
 train_pipeline = [
     dict(type='OpenVideo'),
     dict(type='DenseSample', clip_len=16, interval=4),

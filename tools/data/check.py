@@ -94,7 +94,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _kind(name: str) -> str:
-    """A kind of fault; its old name is accepted for one release."""
+    """A kind of fault; its old name is accepted until version 0.2."""
     if name == 'no_sound':
         warnings.warn('--ignore no_sound is now no_audio', stacklevel=2)
         return 'no_audio'

@@ -79,7 +79,7 @@ def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
         action='store_true',
         help='leave out videos without audio',
     )
-    audio.add_argument(  # its name until release 0.2
+    audio.add_argument(  # accepted until version 0.2
         '--with-sound',
         dest='with_audio',
         action=_OldFlag,

@@ -44,7 +44,7 @@ class LoadAudio(Transform):
             ``has_audio`` records the fact either way.
         sample_rate: Samples per second to resample to, the rate that the
             weights of the audio expert were trained at (AST: 16000); None
-            keeps the file's rate, as the reference does.
+            keeps the file's rate, as the authors' code does.
         margin: Seconds of audio kept around an untrimmed clip.
 
     Raises:
@@ -128,7 +128,7 @@ class CropAudio(Transform):
     The span runs from the first to the end of the last sampled frame by
     time stamps, and is widened around its centre to ``min_seconds``.
     Outside of the track there are zeros.  Without this transform the
-    spectrogram takes its window from the whole audio, as the reference
+    spectrogram takes its window from the whole audio, as the authors' code
     does.
 
     Required keys: those of :class:`LoadAudio`, ``imgs_times`` and

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The two ways the reference samples frames (segments, dense windows).
+"""The two ways the authors' code samples frames (segments, dense windows).
 
 MMAction2's ``UniformSample`` and ``SampleFrames`` work too; these two
 exist because published numbers depend on the exact indices.
@@ -47,7 +47,7 @@ class _Sampler(Transform):
 class SegmentSample(_Sampler):
     """One frame from each of ``clip_len`` equal segments.
 
-    Training (and, in the reference, validation) draws a random frame of
+    Training (and, in the authors' code, validation) draws a random frame of
     each segment.  In test mode clip ``k`` of ``K`` takes the frame at
     ``k / K`` of every segment: with two clips, the segments' starts and
     their centres.

@@ -14,7 +14,7 @@ from .audio_loading import tracks_of_views
 from .base import Transform
 from .video_loading import count_views
 
-# MMAction2's ThreeCrop gives left, right, middle; the reference counts its
+# MMAction2's ThreeCrop gives left, right, middle; the authors' code counts its
 # crops left, middle, right, and the crop's number moves the audio window.
 _CROP_NUMBER = {1: (0,), 3: (0, 2, 1)}
 _BLOCK = 1024  # frames of a block
@@ -50,7 +50,7 @@ class WindowedSpectrogram(Transform):
         num_mels: Mel bands.
         position: Where a longer track is cut: a number from 0 (start) to 1
             (end), ``'random'`` (one draw a sample, for training), or
-            ``'views'``: spread over the test views by the reference's rule.
+            ``'views'``: spread over the test views by the authors' rule.
     """
 
     def __init__(

@@ -77,8 +77,8 @@ def squeeze_spectrogram_positions(
 ) -> Tensor:
     """The authors' variant of :func:`fit_spectrogram_positions`.
 
-    Where time is not shortened, the reference squeezes the frequency axis to
-    two thirds (12 to 8 rows) and stretches it back, which blurs the table.
+    Where time is not shortened, the authors' code squeezes the frequency axis
+    to two thirds (12 to 8 rows) and stretches it back, which blurs the table.
     Only an exact retraining of the authors' long-spectrogram models needs it.
     """
     if new[1] < old[1]:

@@ -45,7 +45,7 @@ class CLIPExpert(TransformerExpert):
         frozen_parts: Parts that get no gradient, of embed, layers, adapters
             and norm.
         drop_path_rate: Stochastic depth of the FFN adapter, last layer.
-        drop_path_unit: 'sample', or 'token' as the reference trains it.
+        drop_path_unit: 'sample', or 'token' as the authors' code trains it.
         norm_eps: Epsilon of the final norm (reference CAVA: 1e-6).
         init_cfg: Pretrained weights; see :class:`TransformerExpert`.
 

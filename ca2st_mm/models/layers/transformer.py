@@ -129,7 +129,7 @@ class DropPath(nn.Module):
     Args:
         rate: Probability of dropping, in [0, 1).
         unit: 'sample' drops the branch of whole samples; 'token' the same
-            tokens of all samples and steps, a quirk of the authors' code
+            tokens of all samples and steps, a peculiarity of the authors' code
             that only an exact retraining needs.
 
     Raises:

@@ -4,6 +4,7 @@
 import os
 import os.path as osp
 import shlex
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -196,15 +197,16 @@ def _files_below(
     def stop(error: OSError) -> NoReturn:
         raise FolderError(f'Cannot look into a folder: {error}.') from error
 
-    files, seen = [], set()
+    files, seen, inside = [], set(), Path(root).resolve()
     tree = os.walk(osp.join(root, name), followlinks=True, onerror=stop)
     for folder, folders, names in tree:
         here = osp.relpath(folder, root).replace(os.sep, '/')
-        if osp.realpath(folder) in seen:
+        real = osp.realpath(folder)
+        if real in seen or Path(real) in (inside, *inside.parents):
             left_out['links to what is listed already'].append(here)
             folders.clear()
             continue
-        seen.add(osp.realpath(folder))
+        seen.add(real)
         hidden = [entry for entry in folders + names if entry[0] == '.']
         left_out['hidden'] += [f'{here}/{entry}' for entry in hidden]
         folders[:] = sorted(set(folders) - set(hidden))

@@ -122,10 +122,10 @@ def test_files_name_every_clip_once(root, run):
     assert not list(root.glob('*.part'))
 
 
-@pytest.mark.parametrize('links', [['self'], ['self', 'twin']])
+@pytest.mark.parametrize('links', [dict(self='.'), dict(self='.', up='..')])
 def test_links_make_no_loop(root, run, links):
-    for link in links:
-        (root / 'jump' / link).symlink_to('.')
+    for link, target in links.items():
+        (root / 'jump' / link).symlink_to(target)
     (root / 'run' / 'same.mp4').symlink_to('deep/0.MP4')
     elsewhere = root.parent / 'elsewhere'
     lay_out(elsewhere, dict(swim=2))

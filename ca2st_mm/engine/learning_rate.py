@@ -273,10 +273,24 @@ class ScheduleFromConfigHook(Hook):
         self.schedules: list[dict[str, Any]] = []
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note what the config has built, before it is overwritten."""
+        """Note what the config has built, before it is overwritten.
+
+        Raises:
+            UsageError: If the parameters are grouped in another way.
+        """
         groups = getattr(runner.optim_wrapper, 'param_groups', None)
         if not isinstance(groups, list):  # a test, or several optimizers
             return
+        optimizer = checkpoint.get('optimizer') or {}
+        stored = len(optimizer.get('param_groups', ()))
+        built = len(runner.optim_wrapper.optimizer.param_groups)
+        if runner._resume and stored and stored != built:
+            raise UsageError(
+                f'the checkpoint has {stored} parameter groups and the config '
+                f'makes {built}, so the optimizer cannot be resumed; take '
+                'the optim_wrapper of the checkpoint, or start anew from it '
+                'with load_from'
+            )
         self.groups = [
             {k: v for k, v in group.items() if k != 'params'}
             for group in groups

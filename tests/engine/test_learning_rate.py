@@ -3,6 +3,7 @@
 
 import copy
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,10 @@ from torch import nn
 from ca2st_mm.datasets import WholeStepSampler
 from ca2st_mm.engine import LinearScalingHook, WarmupCosineLR
 from ca2st_mm.engine.launch import UsageError
-from ca2st_mm.engine.learning_rate import set_effective_batch_size
+from ca2st_mm.engine.learning_rate import (
+    ScheduleFromConfigHook,
+    set_effective_batch_size,
+)
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -287,3 +291,18 @@ def test_a_rate_that_does_not_follow_is_told(cfg, capsys):
         "linear_scaling=dict(type='LinearScalingHook'"
         in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize('resume', [True, False])
+def test_other_parameter_groups_are_not_resumed(resume):
+    weights = [torch.zeros(1), torch.zeros(1)]
+    wrapper = OptimWrapper(torch.optim.SGD(weights, lr=0.1))
+    two = torch.optim.SGD([dict(params=[w]) for w in weights], lr=0.1)
+    runner = SimpleNamespace(
+        optim_wrapper=wrapper, param_schedulers=[], _resume=resume
+    )
+    refused = pytest.raises(ValueError, match='2 parameter groups .* makes 1')
+    with refused if resume else nullcontext():
+        ScheduleFromConfigHook().after_load_checkpoint(
+            runner, dict(optimizer=two.state_dict())
+        )

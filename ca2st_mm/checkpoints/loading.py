@@ -220,12 +220,14 @@ def _convert(
     """
     prefix = prefix.rstrip('.') + '.' if prefix else ''
     inside = _select(weights, prefix)
-    source = OURS
-    if expert.weights_model is not None:
+    if expert.weights_model is None:
+        # A wrapped backbone has names of its own, which no layout knows.
+        source, conversion = OURS, OURS.convert(inside or weights, '')
+    else:
         source = detect_source(inside or weights)
         if source.model in EXPERT_MODELS - {expert.weights_model}:
             raise ValueError(f'it holds {source.title} ({source.name})')
-    conversion = source.to_ours(inside or weights)
+        conversion = source.to_ours(inside or weights)
     outside = [key for key in weights if not key.startswith(prefix)]
     if not inside:
         whole = conversion.state_dict

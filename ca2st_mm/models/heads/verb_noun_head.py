@@ -72,7 +72,7 @@ class VerbNounHead(BaseHead):
             0,
             loss_cls=loss_cls,
             label_smooth_eps=label_smooth_eps,
-            topk=topk,
+            topk=topk if isinstance(topk, int) else tuple(topk),
             average_clips=average_clips,
             init_cfg=init_cfg,
         )

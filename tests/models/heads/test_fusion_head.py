@@ -123,6 +123,10 @@ def test_loss_of_soft_labels_smooths_them_too(eps, batch):
     )
 
 
+def test_topk_may_be_a_list_as_in_a_config_of_json():
+    assert head_of(topk=[1, 2]).topk == (1, 2)
+
+
 def test_training_accuracy_counts_hits():
     scores = torch.tensor([[3.0, 2, 1], [3, 2, 1], [3, 2, 1], [3, 2, 1]])
     head = head_of(num_classes=3, topk=(1, 2))

@@ -166,8 +166,12 @@ def main() -> None:
             flush=True,
         )
         # A browser that holds a connection does not hold up the end.
+        # Its logging config would close the log files of this process.
         config = uvicorn.Config(
-            app, log_level='warning', timeout_graceful_shutdown=3
+            app,
+            log_config=None,
+            log_level='warning',
+            timeout_graceful_shutdown=3,
         )
         server = uvicorn.Server(config)
         # Ctrl+C has stopped the server; nothing else is to be said.

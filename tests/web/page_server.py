@@ -36,7 +36,10 @@ def write_long(path, seconds, rate=16000):
 def served(app):
     """Serve an app in a thread; its address."""
     config = uvicorn.Config(
-        app, log_level='error', timeout_graceful_shutdown=2
+        app,
+        log_config=None,
+        log_level='error',
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
     with socket.create_server(('127.0.0.1', 0)) as port:

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The command that serves the page."""
 
+import logging
 import os
 import runpy
 import shutil
@@ -56,8 +57,12 @@ def check_the_toy(address, clip):
     assert len(answer.json()['ranked']['label']) == 5
 
 
-def test_after_the_demo_it_needs_no_argument(clone, media, monkeypatch):
+def test_after_the_demo_it_needs_no_argument(
+    clone, media, monkeypatch, tmp_path
+):
     started = []
+    log = logging.FileHandler(tmp_path / 'run.log')
+    monkeypatch.setattr(logging.getLogger(__name__), 'handlers', [log])
 
     def run(server, sockets):
         [port] = sockets
@@ -71,6 +76,7 @@ def test_after_the_demo_it_needs_no_argument(clone, media, monkeypatch):
     monkeypatch.undo()
     [(app, host)] = started
     assert host == '127.0.0.1'
+    assert log.stream is not None, 'the page closed a log file'
     with served(app) as address:
         check_the_toy(address, media['short'])
 

@@ -300,6 +300,7 @@ class PyAVReader(VideoReader):
             Seconds of the frames; None if the first one is too late.
         """
         times, self._kept, size = [], [], 0
+        beyond = []
         if end is not None and not stores_times(self._container):
             end += 1.0  # guessed times are late
         for frame in self._frames_from_origin():
@@ -309,6 +310,10 @@ class PyAVReader(VideoReader):
                     return None
             if end is not None and time is not None:
                 if time * self._seconds >= end:
+                    if all(earlier is None for earlier, _ in times):
+                        # mkv: FFmpeg gives frames below 0 no time; it
+                        # follows from the first that has one.
+                        beyond = [(time, frame.dts)]
                     break
             times.append((time, frame.dts))
             if self._kept is not None:
@@ -318,7 +323,8 @@ class PyAVReader(VideoReader):
                 self._kept = None
         if not times and before is not None:
             return None
-        return self._stamps_of(times)
+        stamps = self._stamps_of(times + beyond)[: len(times)]
+        return stamps[stamps < end] if beyond else stamps
 
     def _stamps_of(
         self, times_of_frames: list[tuple[int | None, int | None]]

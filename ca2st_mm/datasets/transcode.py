@@ -182,8 +182,9 @@ def encode(
             raise MediaError(
                 'or cut',
                 source,
-                'its clock starts again within these frames',
-                'Join its parts with FFmpeg instead (ffmpeg -f concat).',
+                'its clock starts again or passes 0 within these frames',
+                'Join its parts with FFmpeg instead (ffmpeg -f concat), or '
+                'cut clips that leave that place out.',
             )
         if is_whole and abs(stamps[0] - wanted.first) > 0.02:
             raise MediaError(

@@ -141,6 +141,28 @@ def test_odd_clocks(base, tmp_path, change, extension):
         )
 
 
+@pytest.mark.parametrize('audio', [(), ('-an',)])
+def test_a_clock_below_zero(base, tmp_path, audio):
+    path = tmp_path / 'below.mkv'
+    keep = ('-c', 'copy', '-avoid_negative_ts', 'disabled', *audio)
+    ffmpeg('-itsoffset', '-1', '-i', base, *keep, path)
+    with open_video(str(base)) as moved, open_video(str(path)) as whole:
+        true = moved.frame_stamps - 1
+        np.testing.assert_allclose(whole.frame_stamps, true, atol=2e-3)
+        assert numbers(whole) == list(range(100))
+    for low, stop in ((0, 10), (5, 20), (0, 25), (20, 30), (30, 50)):
+        span = true[low] - 0.5 / FPS, true[stop - 1] + 0.5 / FPS
+        with open_video(str(path), span=span) as part:
+            stamps = part.frame_stamps
+            first, last = frames_in_span(stamps, span)
+            np.testing.assert_allclose(
+                stamps[first:last], true[low:stop], atol=2e-3
+            )
+            assert numbers(part, range(first, last)) == [*range(low, stop)]
+    with pytest.raises(EmptyClipError, match='below.mkv.*no frame'):
+        open_video(str(path), span=(-3.0, -2.0))
+
+
 @pytest.mark.parametrize('name', READERS)
 def test_plain_files_are_decoded_by_the_reader_that_was_asked(base, name):
     plain = make(base.with_name('plain.mp4'), CELLS['h264_b2_g12.mp4'])

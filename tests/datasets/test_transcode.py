@@ -150,6 +150,21 @@ def test_resized_frames_stand_upright_in_their_time(tmp_path, name):
     assert np.abs(like - new[rows][:, columns]).mean() < 8
 
 
+@pytest.mark.parametrize('turn', [90, 180, 270])
+@pytest.mark.parametrize('flip', [(), ('-display_hflip',)])
+def test_turned_frames_are_resized_as_they_are_shown(tmp_path, turn, flip):
+    paths = [tmp_path / f'{name}.mp4' for name in ('made', 'turned', 'new')]
+    ffmpeg('-f', 'lavfi', '-i', 'testsrc2=s=160x96:r=10:d=1', paths[0])
+    rotation = ('-display_rotation', turn, *flip)
+    ffmpeg(*rotation, '-i', paths[0], '-c', 'copy', paths[1])
+    encode(str(paths[1]), str(paths[2]), Encoding())
+    with open_video(str(paths[1])) as old, open_video(str(paths[2])) as new:
+        before, after = old.read(range(10)), new.read(range(10))
+    assert before.shape == after.shape
+    # Another turn or mirror of this image is more than 50 away.
+    assert np.abs(before.astype(int) - after).mean() < 4
+
+
 def test_oblong_pixels_become_square_and_nothing_is_enlarged(
     sources, tmp_path
 ):
@@ -199,6 +214,19 @@ def test_recordings_joined_without_ffmpeg_are_refused(tmp_path):
     path.write_bytes(2 * path.read_bytes())
     with pytest.raises(MediaError, match='joined.ts.*clock starts again'):
         encode(str(path), str(tmp_path / 'new.mp4'), Encoding())
+
+
+def test_below_zero_clips_are_exact_or_refused(sources, tmp_path):
+    path, target = tmp_path / 'below.mkv', str(tmp_path / 'new.mp4')
+    keep = ('-c', 'copy', '-avoid_negative_ts', 'disabled')
+    source, _ = sources('h264_b2_g12.mp4')
+    ffmpeg('-itsoffset', '-1', '-i', source, *keep, path)
+    for span in ((-0.9, -0.1), (0.5, 1.5)):
+        encode(str(path), target, Encoding(), span)
+        assert shown(target)[0] == shown(path, span)[0]
+    for span in ((None, None), (-0.5, 0.5)):
+        with pytest.raises(MediaError, match='below.mkv.*passes 0'):
+            encode(str(path), target, Encoding(), span)
 
 
 def test_all_or_nothing(sources, tmp_path, monkeypatch):

@@ -236,7 +236,7 @@ class Tensors:
             notes: What the user should know.
 
         Raises:
-            KeyError: If there are keys that nobody has taken or left out.
+            KeyError: If keys are neither taken nor left out.
         """
         if self.left:
             shown = ', '.join(map(repr, list(self.left)[:3]))

@@ -213,7 +213,7 @@ class _Mixer:
             layout = av.AudioLayout(_LAYOUTS[len(waves)])
             names = [channel.name for channel in layout.channels]
         shares = np.array([_SHARES.get(name, 0.0) for name in names])
-        if not shares.any():  # nobody knows which channel is which
+        if not shares.any():  # the layout names no channel we know
             shares += 1.0
         return (shares / shares.sum()).astype(np.float32) @ waves
 

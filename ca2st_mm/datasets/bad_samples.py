@@ -113,7 +113,7 @@ class Quarantine:
         if not os.path.exists(self.path):
             self._entries, self._offset = {}, 0
             return
-        if os.path.getsize(self.path) < self._offset:  # somebody emptied it
+        if os.path.getsize(self.path) < self._offset:  # it was emptied
             self._entries, self._offset = {}, 0
         with open(self.path, newline='', encoding='utf-8') as file:
             file.seek(self._offset)

@@ -186,7 +186,7 @@ def open_container(
         options=dict(
             max_pixels=str(MAX_PIXELS), protocol_whitelist='file,crypto,data'
         ),
-        # Nobody needs the tags, whatever their encoding.
+        # Tags are not read, whatever their encoding.
         metadata_errors='replace',
     )
     if container.format.name in _LISTS:

@@ -228,7 +228,7 @@ class PyAVReader(VideoReader):
         if not jumped and min(pts) < pts[0]:
             # Frames before the first key frame: the decoder may drop them.
             return None
-        # Behind a jump they belong to the key frame before.
+        # After a seek they belong to the key frame before.
         shown = np.array([time for time in pts if time >= pts[0]])
         self._pts, counts = np.unique(shown, return_counts=True)
         if counts.max() > 1:

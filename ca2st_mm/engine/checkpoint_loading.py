@@ -49,8 +49,8 @@ def load_from_file(filename: str, map_location: Any = None) -> dict[str, Any]:
 def register_schemes() -> None:
     """Have MMEngine read our formats and fetch what the zoo fetches.
 
-    Schemes that somebody else has registered stay theirs, and so do MMEngine's
-    own, but for local files: our reader takes all that MMEngine's takes.
+    Schemes of other packages stay theirs, and so do MMEngine's own, but for
+    local files: our reader takes all that MMEngine's takes.
     """
     schemes = CheckpointLoader._schemes
     if schemes.get('') is mmengine_checkpoint.load_from_local:

@@ -204,7 +204,7 @@ class _Flag:
 
     On a GPU it travels to the host on a stream of its own from the end of
     the forward pass on: who reads it before the step of the optimizer waits
-    for the forward pass only, not for the backward pass queued behind it.
+    for the forward pass only, not for the backward pass queued after it.
     """
 
     def __init__(self) -> None:

@@ -84,7 +84,7 @@ class Entry(NamedTuple):
         role: ``'model'`` or what the expert is for.
         licence: Terms of the weights; None without weights.
         config: Path of a config that uses it, None if there is none.
-        sources: Files with its weights, best first; empty if nobody has
+        sources: Files with its weights, best first; empty if none has
             released any.
         published: Numbers of others, never ours.
     """
@@ -148,8 +148,8 @@ def canonical(source: str) -> str:
     Example:
         >>> canonical('clip_vit-base-p16_openai')
         'zoo://clip_vit-base-p16_openai'
-        >>> canonical('somebody/cast@v1')
-        'hf://somebody/cast@v1/model.safetensors'
+        >>> canonical('owner/cast@v1')
+        'hf://owner/cast@v1/model.safetensors'
     """
     if is_known(source) or Path(source).expanduser().exists():
         return source
@@ -161,7 +161,7 @@ def canonical(source: str) -> str:
 
 
 def file_name(url: str) -> str:
-    """The name under which the file behind a URL is kept.
+    """The name under which the file of a URL is kept.
 
     Raises:
         ValueError: If it is no URL of weights, or its last part is no plain

@@ -107,7 +107,7 @@ def under(prefix, weights):
     return {prefix + key: value for key, value in weights.items()}
 
 
-# Beside the image tower: the text tower of OpenAI, and OpenCLIP's own class.
+# Left out: the text tower of OpenAI, and OpenCLIP's own class.
 TEXT_OPENAI = {
     'positional_embedding': torch.randn(9, DIMS),
     'text_projection': torch.randn(DIMS, 7),

@@ -15,7 +15,7 @@ def shared(name: str) -> Path:
     """A file beside the repository; skips the test where it is absent."""
     path = SHARED / name
     if not path.exists():
-        pytest.skip(f'../shared/{name} is not beside this checkout')
+        pytest.skip(f'../shared/{name} is not next to this checkout')
     return path
 
 

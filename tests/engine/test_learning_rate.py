@@ -267,10 +267,10 @@ def test_deepspeed_accumulates_by_itself(cfg):
 
 
 @pytest.mark.parametrize(
-    ('clips', 'cure'), [(100, '96 or 102'), (4, '6,'), (0, '6,'), (-8, '6,')]
+    ('clips', 'advice'), [(100, '96 or 102'), (4, '6,'), (0, '6,'), (-8, '6,')]
 )
-def test_a_batch_that_cannot_be_made(cfg, clips, cure):
-    with pytest.raises(UsageError, match=f'{clips} cannot .*{cure}'):
+def test_a_batch_that_cannot_be_made(cfg, clips, advice):
+    with pytest.raises(UsageError, match=f'{clips} cannot .*{advice}'):
         set_effective_batch_size(cfg, clips)
 
 

@@ -135,7 +135,7 @@ def test_an_empty_subset_has_a_count_and_no_accuracy():
 
 def test_official_lists():
     if not LISTS.is_dir():
-        pytest.skip('../shared/annotations is not beside this checkout')
+        pytest.skip('../shared/annotations is not next to this checkout')
     metric = EpicKitchensMetric(
         str(LISTS / 'EPIC_100_unseen_participant_ids_validation.csv'),
         str(LISTS / 'EPIC_100_tail_verbs.csv'),

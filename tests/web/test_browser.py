@@ -54,7 +54,7 @@ def page(chromium, address):
 
 def clip(name):
     if not CLIPS.is_dir():
-        pytest.skip('../shared/clips is not beside this checkout')
+        pytest.skip('../shared/clips is not next to this checkout')
     return str(CLIPS / name)
 
 

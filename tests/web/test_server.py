@@ -222,7 +222,7 @@ def test_a_corrupt_clip_is_one_sentence(ask, media, temporary):
 
 def test_real_clips_are_answered(ask):
     if not CLIPS.is_dir():
-        pytest.skip('../shared/clips is not beside this checkout')
+        pytest.skip('../shared/clips is not next to this checkout')
     for path in sorted(CLIPS.iterdir()):
         if path.stem == 'corrupted':
             continue
@@ -234,7 +234,7 @@ def test_real_clips_are_answered(ask):
 
 def test_files_that_break_readers_do_not_end_the_page(ask):
     if not CASES.is_dir():
-        pytest.skip('../shared/cases is not beside this checkout')
+        pytest.skip('../shared/cases is not next to this checkout')
     for path in sorted(CASES.iterdir()):
         answer = ask(path, name=path.name)
         assert answer.status_code in (200, 413, 422), path.name

@@ -62,7 +62,7 @@ def test_containers_are_told_by_their_first_bytes(form, tmp_path):
 
 def test_real_containers_are_taken():
     if not CLIPS.is_dir():
-        pytest.skip('../shared/clips is not beside this checkout')
+        pytest.skip('../shared/clips is not next to this checkout')
     for path in CLIPS.iterdir():
         suffix = suffix_of(path.read_bytes()[:HEAD])
         assert suffix == path.suffix

@@ -33,7 +33,7 @@ def body(tmp_path):
 
 @pytest.fixture
 def served(server, monkeypatch, body):
-    """The layer in the zoo as ``line``, beside one that is gone."""
+    """The layer in the zoo as ``line``, next to one that is gone."""
     server.files['/line.pth'] = Served(body)
     line = entry(source(f'{server.url}/line.pth', sha256(body)), name='line')
     gone = entry(source(f'{server.url}/gone.pth'), name='gone')

@@ -41,7 +41,7 @@ BENCHMARK = Benchmark(
     },
     forms=(
         # No counts: the official lists have changed over the years, and
-        # lists of the second form name the videos that somebody still had.
+        # lists of the second form name the videos that were still available.
         Form('official CSV', is_official, read_official),
         Form("list 'file label'", is_path_label, read_path_label),
     ),

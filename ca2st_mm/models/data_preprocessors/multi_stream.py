@@ -120,7 +120,7 @@ class MultiStreamDataPreprocessor(MultiModalDataPreprocessor):
 
 
 def _stack(parts: Sequence[Tensor | None] | None, what: str) -> Tensor | None:
-    """One tensor a sample -> one tensor, float32; None if nobody has one."""
+    """One tensor a sample -> one, float32; None if no sample has one."""
     if parts is None or all(part is None for part in parts):
         return None
     if any(part is None for part in parts):

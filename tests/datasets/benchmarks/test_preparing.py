@@ -126,7 +126,7 @@ def test_messages_name_what_was_looked_for(data):
 def test_links_among_the_videos_make_no_loop(data):
     data.add_list(K400)
     data.add('videos/-5o_ES_I.mp4')
-    for name in ('self', 'twin'):
+    for name in ('self', 'copy'):
         (data.videos / name).symlink_to('.')
     data.prepare('kinetics400')
     [row] = manifest(data.root / 'val.csv')

@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('src', help='file to read')
+    parser.add_argument('src', help='file to read, or its name in the zoo')
     parser.add_argument(
         'dst',
         nargs='?',
@@ -130,30 +130,24 @@ def _weights_of(path: Path) -> dict:
     return unwrap(read_checkpoint(path)).state_dict
 
 
-def check(args: argparse.Namespace, model: str) -> str:
+def check(path: Path, config: str | None, model: str) -> str:
     """Load what was written; in words, what took it.
 
     Raises:
-        ValueError: If nothing of ours takes it; the file is removed.
+        ValueError: If nothing of ours takes it.
     """
     from mmengine.config import Config
 
     from ca2st_mm.apis.models import build_model
     from ca2st_mm.checkpoints import detect_source, load_weights
 
-    path = Path(args.dst)
-    try:
-        if args.config:
-            network = build_model(Config.fromfile(args.config))
-            load_weights(network, path)
-            return f'the model of {args.config} loads it'
-        if model in EXPERTS:
-            return check_expert(path, model)
-        detect_source(_weights_of(path))
-        return 'name its config with --config to check that the model fits'
-    except ValueError:
-        path.unlink()
-        raise
+    if config:
+        load_weights(build_model(Config.fromfile(config)), path)
+        return f'the model of {config} loads it'
+    if model in EXPERTS:
+        return check_expert(path, model)
+    detect_source(_weights_of(path))
+    return 'name its config with --config to check that the model fits'
 
 
 def run(args: argparse.Namespace) -> None:
@@ -166,13 +160,13 @@ def run(args: argparse.Namespace) -> None:
         drop_audio_positions,
         from_reference,
         layout_of_ours,
-        read_checkpoint,
+        open_checkpoint,
         to_reference,
         unwrap,
         write_checkpoint,
     )
 
-    weights, how = unwrap(read_checkpoint(args.src))
+    weights, how = unwrap(open_checkpoint(args.src))
     if args.source and args.source not in SOURCES:
         raise ValueError(
             f'--from {args.source} is not known; choose one of '
@@ -199,8 +193,15 @@ def run(args: argparse.Namespace) -> None:
         file=Path(args.src).name,
         ca2st_mm=ca2st_mm.__version__,
     )
-    write_checkpoint(args.dst, written, metadata)
-    outcome = check(args, source.model)
+    dst = Path(args.dst)
+    # What is there stays until the new file is known to be good.
+    part = dst.with_name(f'.{dst.stem}.part{dst.suffix}')
+    try:
+        write_checkpoint(part, written, metadata)
+        outcome = check(part, args.config, source.model)
+        part.replace(dst)
+    finally:
+        part.unlink(missing_ok=True)
     print(
         f'{args.dst}: {len(written)} tensors in the layout {target}; {outcome}'
     )
@@ -208,9 +209,12 @@ def run(args: argparse.Namespace) -> None:
 
 def main() -> int:
     """Convert; a checkpoint that cannot be read ends in one sentence."""
+    args = parse_args()
+    from ca2st_mm.zoo import ZooError
+
     try:
-        run(parse_args())
-    except (FileNotFoundError, KeyError, ValueError) as error:
+        run(args)
+    except (FileNotFoundError, KeyError, ValueError, ZooError) as error:
         print(f'error: {error.args[-1]}', file=sys.stderr)
         return 1
     return 0

@@ -2,7 +2,6 @@
 """Checkpoints to share: no optimizer, a hash in the name, facts inside."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,10 +172,11 @@ def publish(
         state_dict = _delta_of(model, config) if delta else model.state_dict()
     facts = _facts(stored.get('meta') or {}, Path(checkpoint))
     out = Path(out)
-    write_checkpoint(out, state_dict, {**facts, **(metadata or {})})
-    named = out.with_name(f'{out.stem}-{sha256_of(out)[:8]}{out.suffix}')
-    os.replace(out, named)
-    return named
+    # Not under its own name, which may be that of another file, or the source.
+    part = out.with_name(f'.{out.stem}.part{out.suffix}')
+    write_checkpoint(part, state_dict, {**facts, **(metadata or {})})
+    named = out.with_name(f'{out.stem}-{sha256_of(part)[:8]}{out.suffix}')
+    return part.replace(named)
 
 
 def is_delta(state_dict: Mapping[str, Tensor]) -> bool:

@@ -100,7 +100,7 @@ class NonFiniteLossHook(Hook):
         if self._data is not None:
             with torch.no_grad():
                 self._loss = model.parse_losses(losses)[0].detach()
-            self._flag.send(~self._loss.detach().isfinite())
+            self._flag.send(~self._loss.isfinite())
 
     def _hold_back(self, optimizer: Any, args: tuple, kwargs: dict) -> None:
         """Take the gradients away; optimizers pass over weights without."""

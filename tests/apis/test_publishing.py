@@ -80,6 +80,13 @@ def test_whole_checkpoint(trained, tmp_path, suffix):
     assert read['meta']['source_sha256'] == sha256_of(path)
 
 
+def test_the_checkpoint_of_the_training_stays(trained, tmp_path):
+    path, _ = trained
+    before = path.read_bytes()
+    written = publish(path, path)
+    assert path.read_bytes() == before and written != path
+
+
 def test_delta_and_back(trained, tmp_path, config):
     path, weights = trained
     small = publish(path, tmp_path / 'small.safetensors', config, delta=True)

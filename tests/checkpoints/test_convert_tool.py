@@ -7,6 +7,7 @@ from layouts import NAMES, published
 from layouts import reference_weights as weights_of
 from tool_runs import run_tool
 
+from ca2st_mm import zoo
 from ca2st_mm.checkpoints import (
     SOURCES,
     from_reference,
@@ -124,14 +125,31 @@ def test_an_expert_of_ours_loads_what_was_written(name, run, tmp_path):
     assert 'Expert loads it' in out
 
 
-def test_what_no_expert_of_ours_loads_is_not_kept(run, tmp_path):
+@pytest.mark.parametrize('name', ['ours.safetensors', 'theirs.pth'])
+def test_what_no_expert_of_ours_loads_replaces_nothing(name, run, tmp_path):
     weights = published('clip_openai')
     key = 'visual.transformer.resblocks.2.mlp.c_fc.bias'
     weights[key] = torch.zeros(7)
-    dst = tmp_path / 'ours.safetensors'
-    status, out, err = run(saved(weights, tmp_path), dst)
+    src, dst = saved(weights, tmp_path), tmp_path / name
+    if dst != src:
+        dst.write_bytes(b'what was there before')
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    status, out, err = run(src, dst)
     assert status == 1 and 'layers.2.ffn.fc1.bias' in err
-    assert not dst.exists()
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_source_is_named_as_everywhere(run, tmp_path, monkeypatch):
+    theirs = saved(published('clip_hf'), tmp_path)
+    monkeypatch.setattr(zoo, 'fetch', {'zoo://NAME': theirs}.get)
+    assert run('zoo://NAME', tmp_path / 'ours.pth')[0] == 0
+
+    def fails(source):
+        raise zoo.ZooError('no network')
+
+    monkeypatch.setattr(zoo, 'fetch', fails)
+    status, _, err = run('zoo://NAME', tmp_path / 'ours.pth')
+    assert (status, err) == (1, 'error: no network\n')
 
 
 def test_files_that_are_missing_or_not_named(run, tmp_path):

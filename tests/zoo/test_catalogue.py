@@ -107,7 +107,11 @@ def test_layouts_are_read_but_for_weights_no_expert_reads():
     'start, licence',
     [
         ('clip_vit', 'MIT'),
-        ('videomae', 'CC BY-NC 4.0'),
+        ('videomae_', 'CC BY-NC 4.0'),
+        ('videomaev2_vit-large', 'CC BY-NC 4.0'),
+        # Another repository of its owners, under other terms.
+        ('videomaev2_vit-base', 'Apache-2.0'),
+        ('beats', 'MIT'),
         ('ast_base', 'BSD-3-Clause'),
         ('cast_', 'CC BY-NC 4.0'),
     ],

@@ -116,8 +116,10 @@ def contributions_of(
             unknown[part] = reason
         else:
             by_part[part] = scores(experts)
-    listeners = set(modalities_of(model).get(MODALITIES[AUDIO], ()))
-    audio_only = [p for p, experts in parts.items() if listeners >= {*experts}]
+    with_audio = set(modalities_of(model).get(MODALITIES[AUDIO], ()))
+    audio_only = [
+        part for part, experts in parts.items() if with_audio >= {*experts}
+    ]
     found = []
     for number, whole in enumerate(scores()):
         silent = audio_only if lacks_audio(samples[number]) else ()

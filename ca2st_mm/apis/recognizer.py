@@ -24,7 +24,7 @@ from ca2st_mm.structures import as_streams
 from .models import build_model, get_config, is_listed
 from .prediction import Names, Prediction, names_of_model, rank
 from .publishing import save_pretrained
-from .sources import Source, TestPipeline, dataset_of
+from .sources import InferencePipeline, Source, dataset_of
 from .stored_config import stored_config
 
 AUDIO = 'audios'  # the stream of audio
@@ -189,7 +189,7 @@ class Recognizer(BaseInferencer):
         samples: Sequence[Mapping],
         experts: Sequence[str] | None = None,
     ) -> dict[str, Tensor]:
-        """What the head says of every view, before averaging.
+        """Logits of every view, before averaging.
 
         Args:
             samples: What :meth:`prepare` returns.
@@ -266,7 +266,7 @@ class Recognizer(BaseInferencer):
         ]
 
     def why_not_drop(self) -> str | None:
-        """Why the experts that read audio cannot be left out; None if so."""
+        """Why the experts that read audio cannot be left out, or None."""
         backbone = self.model.backbone
         streams = set(getattr(backbone, 'inputs', {'audio': AUDIO}).values())
         if AUDIO in streams and not streams - {AUDIO}:
@@ -360,8 +360,8 @@ class Recognizer(BaseInferencer):
         model.cfg = cfg
         return model.to(device).eval()
 
-    def _init_pipeline(self, cfg: Config) -> TestPipeline:
-        return TestPipeline(dataset_of(cfg)['pipeline'])
+    def _init_pipeline(self, cfg: Config) -> InferencePipeline:
+        return InferencePipeline(dataset_of(cfg)['pipeline'])
 
     def _init_visualizer(self, cfg: Config) -> None:
         """None: a config's visualizer writes into its work_dir."""

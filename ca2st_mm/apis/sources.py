@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What can be predicted, and the test pipeline that reads it."""
+"""What can be predicted, and the pipeline that reads it."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -135,8 +135,10 @@ def dataset_of(cfg: Config) -> Mapping[str, Any]:
     return dataset
 
 
-class TestPipeline:
-    """The transforms of a test, with a note of what they chose.
+class InferencePipeline:
+    """The transforms of a test, run on any source.
+
+    The packed sample says which views they chose.
 
     Args:
         steps: Configs of the transforms; the last one packs.
@@ -146,8 +148,6 @@ class TestPipeline:
             audio, ``LoadAudio(missing=...)``; None if audio is not read.
         packs_presence: Whether a packed sample says that it lacks audio.
     """
-
-    __test__ = False  # not a test, whatever pytest thinks of its name
 
     def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:
         self.transforms = [TRANSFORMS.build(step) for step in steps]

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What the page says of a clip, as plain values for JSON."""
+"""The answers of the page about a clip, as plain values for JSON."""
 
 import base64
 import io
@@ -130,9 +130,11 @@ class Answers:
         except ValueError as error:
             return dict(note=f'{error}.'.capitalize())
         with self._lock:
-            sample = self._prepare(path)
+            sample = self._recognizer.prepare(
+                path, missing_audio=self._missing_audio
+            )
             if self._recognizer.left_out(sample):
-                return dict(note='The clip has no audio: the video decided.')
+                return dict(note='The clip has no audio: only video counts.')
             found = modality_contributions(self._recognizer, sample)
         return contribution_bars(found, self._recognizer.class_names)
 
@@ -175,11 +177,6 @@ class Answers:
             name=shown.name,
             layer=shown.layer,
             figure=f'data:image/png;base64,{data}',
-        )
-
-    def _prepare(self, path: str) -> dict:
-        return self._recognizer.prepare(
-            path, missing_audio=self._missing_audio
         )
 
 
@@ -240,7 +237,7 @@ def verdict(chosen: str, bars: Sequence[Mapping[str, Any]]) -> str:
     agree = [bar['part'] for bar in alone if bar['best'] == chosen]
     differ = [bar['part'] for bar in alone if bar['best'] != chosen]
     if not agree:
-        return 'No modality alone gives this class: it took them together.'
+        return 'No modality alone gives this class; all together do.'
     first, *others = agree
     said = [f'{first.capitalize()} gives this class']
     said += [f'so does {part}' for part in others]

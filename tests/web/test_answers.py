@@ -91,7 +91,7 @@ def test_a_clip_without_audio_is_answered_without_the_audio_expert(
     assert found['ranked'] == expected.as_record()['ranked']
     assert found['views']['audio'] is None
     assert found['notes'] == ['No audio: predicted without the expert audio.']
-    assert 'the video decided' in answers.modalities(media['silent'])['note']
+    assert 'only video' in answers.modalities(media['silent'])['note']
     spans = answers.timeline(media['silent'])['spans']
     assert [span['start'] for span in spans] == [0, 2]
     [second] = recognizer.predict(

@@ -33,13 +33,13 @@ def check_mmcv_range() -> None:
         ImportError: If mmcv is missing or outside the range that MMAction2
             accepts, and this MMAction2 is one that still checks so.
     """
-    fix = 'run: pip uninstall -y mmcv && pip install mmcv-lite==2.1.0'
+    install = 'pip install mmcv-lite==2.1.0'
     try:
         import mmcv
     except ModuleNotFoundError as error:
         if error.name != 'mmcv':
             raise
-        raise ImportError(f'mmcv is not installed; {fix}') from error
+        raise ImportError(f'mmcv is not installed; run: {install}') from error
     from mmengine.utils import digit_version
 
     low, high = (digit_version(version) for version in MMCV_RANGE)
@@ -50,8 +50,8 @@ def check_mmcv_range() -> None:
     except AssertionError as error:
         raise ImportError(
             f'MMAction2 works with mmcv >= {MMCV_RANGE[0]}, '
-            f'< {MMCV_RANGE[1]}, but mmcv {mmcv.__version__} is '
-            f'installed; {fix}'
+            f'< {MMCV_RANGE[1]}, but mmcv {mmcv.__version__} is installed; '
+            f'run: pip uninstall -y mmcv && {install}'
         ) from error
 
 

@@ -83,14 +83,15 @@ def get(zoo: ModuleType, args: argparse.Namespace) -> int:
     """Fetch each entry, also after one that fails."""
     status = 0
     for name in args.names:
-        licence = None if '://' in name else zoo.find(name).licence
+        source = zoo.canonical(name)
         try:
-            print(zoo.fetch(name, args.offline))
+            print(zoo.fetch(source, args.offline))
         except zoo.ZooError as error:
             print(f'error: {error}', file=sys.stderr)
             status = 1
         else:
-            if licence:
+            if source.startswith(zoo.SCHEME):
+                licence = zoo.find(source).licence
                 print(f'{name}: licence: {licence}', file=sys.stderr)
     return status
 

@@ -55,8 +55,8 @@ PACKAGES = (
     Package(
         'mmpretrain', 'mmpretrain', 'mmpretrain==1.2.0', False, 'OpenMMLab'
     ),
-    Package('decord', 'decord', 'decord==0.6.0', True, 'video'),
     Package('PyAV', 'av', 'av==18.0.0', True, 'video'),
+    Package('decord', 'decord', 'decord==0.6.0', False, 'video'),
     Package('torchcodec', 'torchcodec', 'torchcodec', False, 'video'),
     Package('opencv', 'cv2', 'opencv-python==5.0.0.93', True, 'video'),
     Package('soundfile', 'soundfile', 'soundfile==0.14.0', False, 'audio'),

@@ -16,6 +16,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from tool_runs import run_tool
 
+from ca2st_mm import zoo
 from ca2st_mm.checkpoints.files import write_checkpoint
 from ca2st_mm.engine import checkpoint_loading
 from ca2st_mm.engine.preflight import MissingFileError, check_files
@@ -63,6 +64,15 @@ def test_the_tool_lists_fetches_and_checks(served, home, capsys):
     assert run_tool('weights.py', 'path', 'line') == 1
     assert run_tool('weights.py', 'list', 'zz*') == 2
     assert run_tool('weights.py', 'get', 'lime') == 2
+
+
+def test_the_tool_fetches_by_any_form_of_a_name(served, monkeypatch):
+    asked = []
+    monkeypatch.setattr(zoo, 'fetch', lambda name, offline: asked.append(name))
+    for name in ('line', 'zoo://line', 'owner/cast@v1'):
+        assert run_tool('weights.py', 'get', name) == 0
+    url = 'hf://owner/cast@v1/model.safetensors'
+    assert asked == ['zoo://line', 'zoo://line', url]
 
 
 @pytest.mark.parametrize(

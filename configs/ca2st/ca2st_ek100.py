@@ -8,7 +8,7 @@ kitchens alone their notebook has 42.35 % action top-1.
 
 _base_ = [
     '../_base_/models/ca2st_vit-base.py',
-    '../_base_/datasets/segments_audio_visual.py',
+    '../_base_/datasets/segments.py',
     '../_base_/training.py',  # 50 epochs: our choice, as CAST
 ]
 
@@ -64,10 +64,10 @@ dataset = dict(
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
-    dataset=dataset,
+    dataset=dict(dataset, pipeline=_base_.train_pipeline),
 )
-val_dataloader = dict(dataset=dataset)
-test_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dict(dataset, pipeline=_base_.val_pipeline))
+test_dataloader = dict(dataset=dict(dataset, pipeline=_base_.test_pipeline))
 # The lists of unseen participants and tail classes come with the annotations;
 # None leaves their numbers out.
 lists = 'data/epic_kitchens100/annotations/EPIC_100'

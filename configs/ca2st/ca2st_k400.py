@@ -8,7 +8,7 @@ audio, views and no SpecAugment: our choice.
 
 _base_ = [
     '../_base_/models/ca2st_vit-base.py',
-    '../_base_/datasets/dense_audio_visual.py',
+    '../_base_/datasets/dense.py',
     '../_base_/training.py',
 ]
 
@@ -30,13 +30,7 @@ model = dict(
 load_audio = dict(type='LoadAudio', missing='drop')
 # As the base, without MaskSpectrogram.
 train_pipeline = [
-    dict(type='OpenVideo'),
-    dict(type='DenseSample', clip_len=16, interval=4),
-    dict(type='DecodeVideo'),
-    *_base_.rand_augment,
-    *_base_.random_crop,
-    dict(type='Flip', flip_ratio=0.5),
-    dict(type='FormatShape', input_format='NCTHW'),
+    *_base_.train_frames,
     _base_.frame_times,
     load_audio,
     dict(_base_.spectrogram, position='random'),
@@ -48,17 +42,9 @@ val_pipeline = [
 ]
 # Five clips times three crops.
 test_pipeline = [
-    dict(type='OpenVideo'),
-    dict(
-        type='DenseSample',
-        clip_len=16,
-        interval=4,
-        num_clips=5,
-        test_mode=True,
-    ),
-    dict(type='DecodeVideo'),
-    *_base_.three_crops,
-    dict(type='FormatShape', input_format='NCTHW'),
+    dict(step, num_clips=5) if step['type'] == 'DenseSample' else step
+    for step in _base_.test_frames
+] + [
     _base_.frame_times,
     load_audio,
     dict(_base_.spectrogram, position='views'),

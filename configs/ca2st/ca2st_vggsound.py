@@ -7,7 +7,7 @@ test set; the latter also validates.
 
 _base_ = [
     '../_base_/models/ca2st_vit-base.py',
-    '../_base_/datasets/dense_audio_visual.py',
+    '../_base_/datasets/dense.py',
     '../_base_/training.py',  # 50 epochs: our choice, as CAVA
 ]
 
@@ -34,10 +34,13 @@ dataset = dict(data_root='data/vggsound', num_classes=309)
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 2),
-    dataset=dataset,
+    dataset=dict(dataset, pipeline=_base_.train_pipeline),
 )
-val_dataloader = dict(dataset=dict(dataset, ann_file='test.csv'))
-test_dataloader = dict(dataset=dict(dataset, ann_file='test.csv'))
+test_dataset = dict(dataset, ann_file='test.csv')
+val_dataloader = dict(dataset=dict(test_dataset, pipeline=_base_.val_pipeline))
+test_dataloader = dict(
+    dataset=dict(test_dataset, pipeline=_base_.test_pipeline)
+)
 
 # Our choice, as CAVA; the authors' are unknown.
 optim_wrapper = dict(

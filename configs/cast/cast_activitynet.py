@@ -9,7 +9,7 @@ prediction a video, that of its last instance.  Views: our choice.
 
 _base_ = [
     '../_base_/models/cast_vit-base.py',  # drop path: our choice
-    '../_base_/datasets/segments_rgb.py',
+    '../_base_/datasets/segments.py',
     '../_base_/training.py',  # 50 epochs: our choice, as on SSV2
 ]
 
@@ -34,14 +34,20 @@ model = dict(
     ),
 )
 
+pack = dict(type='PackAudioVisual', streams=('imgs',))
+train_pipeline = [*_base_.train_frames, pack]
+val_pipeline = [*_base_.val_frames, pack]
+test_pipeline = [*_base_.test_frames, pack]
 dataset = dict(data_root='data/activitynet', num_classes=200)
 # Our choice, as on the other benchmarks of CAST; theirs is unknown.
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
-    dataset=dataset,
+    dataset=dict(dataset, pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dataset)
-test_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))
+test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+val_evaluator = dict(metric=dict(type='ClipAccMetric'))
+test_evaluator = val_evaluator
 
 optim_wrapper = dict(accumulative_counts=4)  # our choice

@@ -6,7 +6,7 @@ The temporal expert predicts the verb, the spatial one the noun.
 
 _base_ = [
     '../_base_/models/cast_vit-base.py',
-    '../_base_/datasets/segments_rgb.py',
+    '../_base_/datasets/segments.py',
     '../_base_/training.py',
 ]
 
@@ -39,6 +39,10 @@ model = dict(
     ),
 )
 
+pack = dict(type='PackAudioVisual', streams=('imgs',))
+train_pipeline = [*_base_.train_frames, pack]
+val_pipeline = [*_base_.val_frames, pack]
+test_pipeline = [*_base_.test_frames, pack]
 dataset = dict(
     data_root='data/epic_kitchens100', num_classes=dict(verb=97, noun=300)
 )
@@ -46,10 +50,10 @@ dataset = dict(
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
-    dataset=dataset,
+    dataset=dict(dataset, pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dataset)
-test_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))
+test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
 # The lists of unseen participants and tail classes come with the annotations;
 # None leaves their numbers out.
 lists = 'data/epic_kitchens100/annotations/EPIC_100'

@@ -3,7 +3,7 @@
 
 _base_ = [
     '../_base_/models/cast_vit-base.py',
-    '../_base_/datasets/dense_rgb.py',
+    '../_base_/datasets/dense.py',
     '../_base_/training.py',
 ]
 
@@ -15,19 +15,24 @@ model = dict(
 )
 
 dataset = dict(data_root='data/kinetics400', num_classes=400)
+pack = dict(type='PackAudioVisual', streams=('imgs',))
+train_pipeline = [*_base_.train_frames, pack]
+val_pipeline = [*_base_.val_frames, pack]
 # Five clips times three crops.
 test_pipeline = [
     dict(step, num_clips=5) if step['type'] == 'DenseSample' else step
-    for step in _base_.test_pipeline
-]
+    for step in _base_.test_frames
+] + [pack]
 # The authors: 6 clips a GPU x 6 accumulated batches x 16 GPUs.
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 6),
-    dataset=dataset,
+    dataset=dict(dataset, pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+val_evaluator = dict(metric=dict(type='ClipAccMetric'))
+test_evaluator = val_evaluator
 
 optim_wrapper = dict(accumulative_counts=6)
 max_epochs = 70

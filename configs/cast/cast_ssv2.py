@@ -3,7 +3,7 @@
 
 _base_ = [
     '../_base_/models/cast_vit-base.py',
-    '../_base_/datasets/segments_rgb.py',
+    '../_base_/datasets/segments.py',
     '../_base_/training.py',
 ]
 
@@ -24,18 +24,24 @@ model = dict(
 )
 
 dataset = dict(data_root='data/something_something_v2', num_classes=174)
+pack = dict(type='PackAudioVisual', streams=('imgs',))
 # No flips: pushing from left to right is a class of its own.
 train_pipeline = [
-    step for step in _base_.train_pipeline if step['type'] != 'Flip'
+    *[step for step in _base_.train_frames if step['type'] != 'Flip'],
+    pack,
 ]
+val_pipeline = [*_base_.val_frames, pack]
+test_pipeline = [*_base_.test_frames, pack]
 # The authors: 6 clips a GPU x 4 accumulated batches x 16 GPUs.
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
     dataset=dict(dataset, pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dataset)
-test_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))
+test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+val_evaluator = dict(metric=dict(type='ClipAccMetric'))
+test_evaluator = val_evaluator
 
 optim_wrapper = dict(accumulative_counts=4)
 default_hooks = dict(linear_scaling=dict(recipe_batch_size=384))

@@ -6,7 +6,7 @@
 
 _base_ = [
     '../_base_/models/cava_vit-base.py',
-    '../_base_/datasets/segments_audio_visual.py',
+    '../_base_/datasets/segments.py',
     '../_base_/training.py',
 ]
 
@@ -32,10 +32,10 @@ dataset = dict(data_root='data/epic_sounds', num_classes=44)
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 4),
-    dataset=dataset,
+    dataset=dict(dataset, pipeline=_base_.train_pipeline),
 )
-val_dataloader = dict(dataset=dataset)
-test_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dict(dataset, pipeline=_base_.val_pipeline))
+test_dataloader = dict(dataset=dict(dataset, pipeline=_base_.test_pipeline))
 val_evaluator = dict(metric=dict(type='SoundEventMetric'))
 test_evaluator = val_evaluator
 

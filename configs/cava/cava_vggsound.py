@@ -6,7 +6,7 @@ There is a training and a test set; the latter also validates.
 
 _base_ = [
     '../_base_/models/cava_vit-base.py',
-    '../_base_/datasets/dense_audio_visual.py',
+    '../_base_/datasets/dense.py',
     '../_base_/training.py',
 ]
 
@@ -28,10 +28,13 @@ dataset = dict(data_root='data/vggsound', num_classes=309)
 train_dataloader = dict(
     batch_size=6,
     sampler=dict(type='WholeStepSampler', clips_per_step=6 * 2),
-    dataset=dataset,
+    dataset=dict(dataset, pipeline=_base_.train_pipeline),
 )
-val_dataloader = dict(dataset=dict(dataset, ann_file='test.csv'))
-test_dataloader = dict(dataset=dict(dataset, ann_file='test.csv'))
+test_dataset = dict(dataset, ann_file='test.csv')
+val_dataloader = dict(dataset=dict(test_dataset, pipeline=_base_.val_pipeline))
+test_dataloader = dict(
+    dataset=dict(test_dataset, pipeline=_base_.test_pipeline)
+)
 
 optim_wrapper = dict(
     accumulative_counts=2,

@@ -7,7 +7,7 @@ recipe is that of CAVA (our choice).
 """
 
 _base_ = [
-    '../_base_/datasets/dense_audio_visual.py',
+    '../_base_/datasets/dense.py',
     '../_base_/training.py',
 ]
 

@@ -5,7 +5,7 @@ A 4-D batch of images is a clip of one frame; the head averages eight of them.
 The recipe is that of CAST (our choice).
 """
 
-_base_ = ['../_base_/datasets/dense_rgb.py', '../_base_/training.py']
+_base_ = ['../_base_/datasets/dense.py', '../_base_/training.py']
 
 model = dict(
     type='Recognizer2D',
@@ -68,6 +68,8 @@ dataset = dict(data_root='data/kinetics400', num_classes=400)
 train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+val_evaluator = dict(metric=dict(type='ClipAccMetric'))
+test_evaluator = val_evaluator
 
 max_epochs = 70
 train_cfg = dict(max_epochs=max_epochs)

@@ -5,7 +5,7 @@ Adapters and final norm are trained; ``adapter_ratio=None, frozen_parts=()``
 trains the expert itself.  The recipe is that of CAST (our choice).
 """
 
-_base_ = ['../_base_/datasets/dense_rgb.py', '../_base_/training.py']
+_base_ = ['../_base_/datasets/dense.py', '../_base_/training.py']
 
 model = dict(
     type='Recognizer3D',
@@ -37,33 +37,19 @@ model = dict(
 pack = dict(
     type='PackActionInputs', meta_keys=('img_shape', 'filename', 'clip_id')
 )
-train_pipeline = [
-    pack if step['type'] == 'PackAudioVisual' else step
-    for step in _base_.train_pipeline
-]
-val_pipeline = [
-    pack if step['type'] == 'PackAudioVisual' else step
-    for step in _base_.val_pipeline
-]
+train_pipeline = [*_base_.train_frames, pack]
+val_pipeline = [*_base_.val_frames, pack]
 # Five clips times three crops.
 test_pipeline = [
-    dict(type='OpenVideo'),
-    dict(
-        type='DenseSample',
-        clip_len=16,
-        interval=4,
-        num_clips=5,
-        test_mode=True,
-    ),
-    dict(type='DecodeVideo'),
-    *_base_.three_crops,
-    dict(type='FormatShape', input_format='NCTHW'),
-    pack,
-]
+    dict(step, num_clips=5) if step['type'] == 'DenseSample' else step
+    for step in _base_.test_frames
+] + [pack]
 dataset = dict(data_root='data/kinetics400', num_classes=400)
 train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
+val_evaluator = dict(metric=dict(type='ClipAccMetric'))
+test_evaluator = val_evaluator
 
 max_epochs = 70
 train_cfg = dict(max_epochs=max_epochs)

@@ -23,7 +23,7 @@ from tool_runs import ROOT, run_tool
 
 from ca2st_mm.datasets.media_writer import write_clip
 
-CONFIG = ROOT / 'configs/_base_/datasets/dense_audio_visual.py'
+CONFIG = ROOT / 'configs/cava/cava_vggsound.py'
 
 
 @pytest.fixture(scope='module')

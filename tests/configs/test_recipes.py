@@ -273,15 +273,25 @@ def test_an_unreadable_file_is_counted_and_does_not_end_a_run(name):
     assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'ReadableClips'
 
 
-@pytest.mark.parametrize('kind', ['dense', 'segments'])
-@pytest.mark.parametrize('split', SPLITS)
-def test_audio_changes_no_frame(kind, split):
-    rgb, both = (
-        load(f'_base_/datasets/{kind}_{name}')
-        for name in ('rgb', 'audio_visual')
+def test_dense_and_segments_augment_alike():
+    """A recipe is few files, so that both files have these settings."""
+    dense, segments = (
+        load(f'_base_/datasets/{name}') for name in ('dense', 'segments')
     )
-    plain, more = (
-        list(cfg[f'{split}_dataloader'].dataset.pipeline)
-        for cfg in (rgb, both)
-    )
-    assert more[: len(plain) - 1] == plain[:-1]
+    crops = ('rand_augment', 'random_crop', 'centre_crop', 'three_crops')
+    for name in (*crops, 'frame_times'):
+        assert dense[name] == segments[name]
+    for split in SPLITS:
+        # Between opening, sampling, decoding and what ``test_audio`` checks.
+        steps = [cfg[f'{split}_frames'][2:] for cfg in (dense, segments)]
+        assert steps[0] == steps[1]
+
+
+def test_toy_models_train_with_the_hooks_of_the_recipes():
+    recipes, toys = load('_base_/training'), load('_base_/toy_training')
+    hooks = recipes.default_hooks.to_dict()
+    del hooks['linear_scaling']  # the toy's learning rate is of its batch
+    hooks['checkpoint']['save_best'] = 'auto'
+    assert toys.default_hooks.to_dict() == hooks
+    for name in ('env_cfg', 'log_processor', 'visualizer', 'val_cfg'):
+        assert toys[name] == recipes[name]

@@ -394,7 +394,8 @@ def main() -> None:
     """Measure, print, write."""
     args = parse_args()
     init_default_scope('mmaction')
-    pipeline = Config.fromfile(args.config).train_pipeline
+    cfg = Config.fromfile(args.config)
+    pipeline = cfg.train_dataloader.dataset.pipeline
     rows, stages = [], []
     with tempfile.TemporaryDirectory() as folder:
         clips = make_clips(Path(folder), args)

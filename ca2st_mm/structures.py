@@ -42,28 +42,6 @@ class Stream(NamedTuple):
         )
 
 
-def as_flat(streams: Mapping[str, Stream]) -> dict[str, Any]:
-    """The parts of streams one by one, by name of stream and part.
-
-    Args:
-        streams: By name.
-
-    Returns:
-        Values under ``<name>``, times and presence, where given, under
-        ``<name>_times`` and ``<name>_present``.
-
-    Example:
-        >>> list(as_flat(dict(imgs=Stream(0, times=1))))
-        ['imgs', 'imgs_times']
-    """
-    return {
-        name + suffix: part
-        for name, stream in streams.items()
-        for suffix, part in zip(('', TIMES, PRESENT), stream, strict=True)
-        if part is not None
-    }
-
-
 def as_streams(inputs: Mapping[str, Stream | Tensor]) -> dict[str, Stream]:
     """The inputs of a model as one stream each.
 
@@ -81,17 +59,15 @@ def as_streams(inputs: Mapping[str, Stream | Tensor]) -> dict[str, Stream]:
         >>> as_streams(flat)['imgs'].times
         tensor([[1., 1., 1.]])
     """
-    streams = {}
-    for name, value in inputs.items():
-        for suffix in (TIMES, PRESENT):
-            if name.endswith(suffix) and name.removesuffix(suffix) in inputs:
-                break
-        else:
-            if not isinstance(value, Stream):
-                value = Stream(
-                    value,
-                    inputs.get(name + TIMES),
-                    inputs.get(name + PRESENT),
-                )
-            streams[name] = value
-    return streams
+    parts_of_others = {
+        name + suffix for name in inputs for suffix in (TIMES, PRESENT)
+    }
+    return {
+        name: value
+        if isinstance(value, Stream)
+        else Stream(
+            value, inputs.get(name + TIMES), inputs.get(name + PRESENT)
+        )
+        for name, value in inputs.items()
+        if name not in parts_of_others
+    }

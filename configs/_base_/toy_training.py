@@ -55,6 +55,15 @@ default_hooks = dict(
     result_record=dict(type='ResultRecordHook'),
     stall_watch=dict(type='StallWatchHook', minutes=5),
 )
+# Of an expert one file is kept: the weights that other models start from.
+expert_checkpoint = dict(
+    filename_tmpl='expert.pth',
+    interval=1000,
+    save_last=True,
+    save_best=None,
+    save_optimizer=False,
+    max_keep_ckpts=-1,
+)
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

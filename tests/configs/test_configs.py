@@ -10,9 +10,11 @@ import torch
 from mmaction.registry import DATASETS, MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from shrunk_models import shrink, without_init
 
 from ca2st_mm.engine.preflight import MissingFileError, check_files
+from ca2st_mm.structures import Stream
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = sorted(
@@ -56,48 +58,42 @@ def experts_of(cfg):
 
 
 def random_streams(cfg):
-    """One sample of every stream that the experts of a model read."""
+    """One sample of every stream that experts may read."""
     sizes = {}
     for expert in experts_of(cfg):
         sizes.update(expert)
     side = sizes.get('img_size', 224)
-    shapes = dict(imgs=(1, 3, 16, side, side), imgs_times=(1, 16))
+    shape = (1, 3, 16, side, side)
     if cfg['type'] == 'Recognizer2D':
-        shapes['imgs'] = (8, 3, side, side)
-    shapes['audios'] = (1, 1, *sizes.get('spec_size', (1024, 128)))
-    shapes['audios_times'] = (1, 2)
-    shapes['audios_present'] = (1,)
-    streams = {key: 255 * torch.rand(shape) for key, shape in shapes.items()}
-    streams['imgs'] = streams['imgs'].byte()
-    streams['imgs_times'] = torch.linspace(0, 2, 16)[None]
-    streams['audios_times'] = torch.tensor([[0.0, 4.0]])
-    streams['audios_present'] = torch.ones(1)
-    return streams
+        shape = (8, 3, side, side)
+    spectrogram = torch.rand(1, 1, *sizes.get('spec_size', (1024, 128)))
+    return dict(
+        imgs=Stream(
+            torch.randint(256, shape, dtype=torch.uint8),
+            torch.linspace(0, 2, 16)[None],
+        ),
+        audios=Stream(
+            255 * spectrogram, torch.tensor([[0.0, 4.0]]), torch.ones(1)
+        ),
+    )
 
 
 def random_batch(cfg, size=2):
     preprocessors = cfg['data_preprocessor'].get('preprocessors')
-    inputs, samples = [], []
+    samples = []
     for index in range(size):
-        streams = random_streams(cfg)
+        inputs = random_streams(cfg)
         if preprocessors:
-            inputs.append(
-                {
-                    key: value
-                    for key, value in streams.items()
-                    if key.split('_')[0] in preprocessors
-                }
-            )
+            inputs = {name: inputs[name] for name in preprocessors}
         else:
             audio = cfg['type'] == 'RecognizerAudio'
-            inputs.append(streams['audios' if audio else 'imgs'])
+            inputs = inputs['audios' if audio else 'imgs'].values
         label = index
         if cfg['cls_head']['type'] == 'VerbNounHead':
             label = torch.tensor([index, index + 1])
-        samples.append(ActionDataSample().set_gt_label(label))
-    if preprocessors:
-        inputs = {key: [one[key] for one in inputs] for key in inputs[0]}
-    return dict(inputs=inputs, data_samples=samples)
+        sample = ActionDataSample().set_gt_label(label)
+        samples.append(dict(inputs=inputs, data_samples=sample))
+    return pseudo_collate(samples)
 
 
 def without_effect(cfg):

@@ -164,8 +164,7 @@ def test_what_all_recipes_share(name):
     assert cfg.randomness.diff_rank_seed  # section 7.1: seed + rank
     links = cfg.model.backbone.links
     start = {
-        '_'.join(link.get('between') or link.axes): link.get('start_layer', 0)
-        for link in links
+        '_'.join(link.between): link.get('start_layer', 0) for link in links
     }
     assert start == START[name.split('/')[0]]
 

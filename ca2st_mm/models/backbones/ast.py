@@ -230,7 +230,7 @@ class ASTExpert(TransformerExpert):
         Raises:
             ValueError: If the spectrogram has another size.
         """
-        if inputs.ndim != 4 or tuple(inputs.shape[1:]) != (1, *self.spec_size):
+        if tuple(inputs.shape[1:]) != self.input_shape:
             raise ValueError(
                 f'ASTExpert expects spectrograms (B, 1, frames, mels) with '
                 f'spec_size={self.spec_size}, got {tuple(inputs.shape)}'

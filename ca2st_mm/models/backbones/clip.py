@@ -46,7 +46,7 @@ class CLIPExpert(TransformerExpert):
             and norm.
         drop_path_rate: Stochastic depth of the FFN adapter, last layer.
         drop_path_unit: 'sample', or 'token' as the authors' code trains it.
-        norm_eps: Epsilon of the final norm (reference CAVA: 1e-6).
+        norm_eps: Epsilon of the final norm (the authors' CAVA: 1e-6).
         init_cfg: Pretrained weights; see :class:`TransformerExpert`.
 
     Raises:

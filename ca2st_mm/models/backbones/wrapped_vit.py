@@ -17,7 +17,6 @@ from ..layers.position import resize_square_positions
 from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import (
     Adapter,
-    AttentionFn,
     DropPath,
     ResidualAdapter,
     drop_path_rates,
@@ -41,7 +40,8 @@ class ViTWrapper(TransformerExpert):
             see :class:`TransformerExpert`.
     """
 
-    axis = 'all'
+    # Not `axis`: the wrapped blocks take no `attend`.
+    sequence_axis = 'all'
 
     def __init__(self, backbone: dict, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -119,19 +119,14 @@ class ViTWrapper(TransformerExpert):
         for key in list(state_dict):
             state_dict[f'backbone.{key}'] = state_dict.pop(key)
 
-    def forward_attn(
-        self, tokens: Tensor, layer: int, attend: AttentionFn | None = None
-    ) -> Tensor:
-        """Attention block; (B, T, P + N, C) -> same.
-
-        ``attend`` is not used: the wrapped block has its own attention.
-        """
+    def forward_attn(self, tokens: Tensor, layer: int) -> Tensor:
+        """Attention block; (B, T, P + N, C) -> same."""
         branch = self.attention_branch(
-            self.blocks[layer], to_sequences(tokens, self.axis)
+            self.blocks[layer], to_sequences(tokens, self.sequence_axis)
         )
         if 'attention' in self.adapters[layer]:
             branch = self.adapters[layer]['attention'](branch)
-        return tokens + from_sequences(branch, self.axis, tokens)
+        return tokens + from_sequences(branch, self.sequence_axis, tokens)
 
     def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
         """Feed-forward block; (B, T, P + N, C) -> same."""
@@ -174,7 +169,7 @@ class MMPretrainViTExpert(ViTWrapper):
         (3, 1, 224, 224)
     """
 
-    axis = 'space'
+    sequence_axis = 'space'
 
     def __init__(
         self,

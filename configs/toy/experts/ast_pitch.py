@@ -29,15 +29,5 @@ test_dataloader = dict(dataset=dict(factor, ann_file='test_pitch.csv'))
 val_evaluator = dict(type='AccMetric', metric_list=('top_k_accuracy',))
 test_evaluator = val_evaluator
 
-# One file is kept: the weights that the multi-expert models start from.
-default_hooks = dict(
-    checkpoint=dict(
-        filename_tmpl='expert.pth',
-        interval=1000,
-        save_last=True,
-        save_best=None,
-        save_optimizer=False,
-        max_keep_ckpts=-1,
-    )
-)
+default_hooks = dict(checkpoint=_base_.expert_checkpoint)
 work_dir = 'work_dirs/toy/ast_pitch'

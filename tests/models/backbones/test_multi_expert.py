@@ -157,8 +157,8 @@ def test_state_dict_keys_are_those_of_lone_experts_plus_links():
         if expert is not None
     }
     assert expected <= keys
-    fronts = {key.split('.')[0] for key in keys - expected}
-    assert fronts == {'links', 'time_encoders'}
+    prefixes = {key.split('.')[0] for key in keys - expected}
+    assert prefixes == {'links', 'time_encoders'}
     pairs = {
         tuple(key.split('.')[1:3]) for key in keys if key.startswith('links.')
     }

@@ -19,9 +19,9 @@ from tiny_models import (
 every_expert = pytest.mark.parametrize('name', sorted(EXPERTS))
 
 
-def saved(state_dict, tmp_path, front=''):
+def saved(state_dict, tmp_path, prefix=''):
     path = tmp_path / 'expert.pth'
-    renamed = {front + key: value for key, value in state_dict.items()}
+    renamed = {prefix + key: value for key, value in state_dict.items()}
     torch.save(dict(state_dict=renamed, meta={}), path)
     return str(path)
 

@@ -179,7 +179,7 @@ def test_other_classes_than_the_head_are_refused():
         recognizer(HEADS[4], num_classes=5)
 
 
-def test_nobody_says_how_many_classes():
+def test_an_unknown_number_of_classes_is_refused():
     model = build(dict(type='MultiStreamBlending'))
     with pytest.raises(ValueError, match='MultiExpertRecognizer'):
         model(batch(), training=True)

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Views are folded into the batch, in chunks where the memory is small."""
+"""Views become rows of the batch, in chunks where the memory is small."""
 
 import math
 
@@ -26,7 +26,7 @@ def recognizer(how='prob', **changes):
 
 
 def views_of(clips=CLIPS, views=VIEWS):
-    """Streams (B, views, ...); one view has no sound."""
+    """Streams (B, views, ...); one view has no audio."""
     flat = tiny.streams(clips * views)
     flat['audios_present'] = torch.ones(clips * views)
     flat['audios_present'][1] = 0

@@ -114,6 +114,38 @@ def manifest_text(
     return text
 
 
+def manifest_cells(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of a manifest as they stand, without blank rows.
+
+    Args:
+        path: The manifest, for messages.
+        text: Its content.
+
+    Yields:
+        Line number and cells of the header and of each row.
+
+    Raises:
+        ListFileError: If quotes are left open; names the line.
+    """
+    header = next(line for line in lines_of(text) if line.strip())
+    reader = csv.reader(
+        io.StringIO(text, newline=''),
+        strict=True,  # else an open quote swallows the rows below it
+        skipinitialspace=', ' in header,
+    )
+    line = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ListFileError(
+            f"'{path}', line {line}: {error}; a value with commas, quotes or "
+            'line breaks stands in double quotes, quotes in it are doubled.'
+        ) from error
+
+
 def repeats_message(
     clips: Iterable[tuple[Hashable, Any, str]],
 ) -> str | None:
@@ -144,7 +176,7 @@ def repeats_message(
 
 def _read_manifest(path: str, text: str, sizes: LabelSizes) -> list[dict]:
     """Read header and rows of a manifest."""
-    table = _table(path, text)
+    table = manifest_cells(path, text)
     _, header = next(table)
     fields = [field.strip() for field in header]
     columns = _label_columns(path, fields)
@@ -184,27 +216,6 @@ def _read_manifest(path: str, text: str, sizes: LabelSizes) -> list[dict]:
             f"Annotation file '{path}' has a header but no row."
         )
     return rows
-
-
-def _table(path: str, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each row that is not blank."""
-    header = next(line for line in lines_of(text) if line.strip())
-    reader = csv.reader(
-        io.StringIO(text, newline=''),
-        strict=True,  # else an open quote swallows the rows below it
-        skipinitialspace=', ' in header,
-    )
-    line = 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise ListFileError(
-            f"'{path}', line {line}: {error}; a value with commas, quotes or "
-            'line breaks stands in double quotes, quotes in it are doubled.'
-        ) from error
 
 
 def _label_columns(path: str, fields: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from av.error import FFmpegError
 
 from .containers import probe
 from .faults import MediaError, NoAudioError
+from .pixels import MAX_BYTES
 from .pyav_reader import PyAVReader
 from .video_reader import Span, frames_in_span
 
@@ -197,16 +198,19 @@ def encode(
             )
 
 
-def copy_span(source: str, target: str, span: Span) -> None:
+def copy_span(source: str, target: str, span: Span) -> Span:
     """Cut a clip without encoding: fast and lossless, but not exact.
 
     It starts at a key frame at or before the span and may end a few frames
-    after it; :func:`find_copied_span` says where in it the span is.
+    after it.
 
     Args:
         source: The video.
         target: File to write.
         span: First and last second.
+
+    Returns:
+        Where the span is in the clip, as :func:`find_copied_span` finds it.
 
     Raises:
         MediaError: If a file cannot be read or written, or if the frames of
@@ -231,7 +235,7 @@ def copy_span(source: str, target: str, span: Span) -> None:
             source,
             _RECODE,
         )
-        find_copied_span(source, part, span)
+        return find_copied_span(source, part, span)
 
 
 def find_copied_span(source: str, clip: str, span: Span) -> Span:
@@ -340,8 +344,8 @@ def repaint(
             video = writer.add_stream('libx264', options=dict(crf='18'))
             video.codec_context.time_base = base
             video.pix_fmt = 'yuv420p'
-            for number, second in enumerate(reader.frame_stamps):
-                pixels = paint(reader.read([number])[0], second)
+            for pixels, second in _frames_with_times(reader):
+                pixels = paint(pixels, second)
                 height, width = (side // 2 * 2 for side in pixels.shape[:2])
                 video.width, video.height = width, height
                 frame = av.VideoFrame.from_ndarray(
@@ -357,8 +361,21 @@ def repaint(
         _run_keeping_audio(arguments, part, source)
 
 
+def _frames_with_times(
+    reader: PyAVReader,
+) -> Iterator[tuple[np.ndarray, float]]:
+    """All frames, decoded in blocks: each read starts at a key frame."""
+    stamps = reader.frame_stamps
+    # A larger block would be reduced in size to fit.
+    size = max(min(MAX_BYTES // reader.read([0]).nbytes, 64), 1)
+    for first in range(0, len(stamps), size):
+        block = stamps[first : first + size]
+        frames = reader.read(range(first, first + len(block)))
+        yield from zip(frames, block, strict=True)
+
+
 def _wanted_frames(source: str, span: Span) -> _Wanted:
-    """The frames of a span, in the words of FFmpeg."""
+    """The frames of a span, and how FFmpeg is asked for them."""
     with PyAVReader(source, span=span) as reader:
         low, stop = _frames_of(reader, span)
         stamps = reader.frame_stamps

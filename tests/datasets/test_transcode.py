@@ -14,6 +14,7 @@ from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.file_jobs import make_files
 from ca2st_mm.datasets.manifest import read_annotations
+from ca2st_mm.datasets.pyav_reader import PyAVReader
 from ca2st_mm.datasets.transcode import (
     Encoding,
     copy_span,
@@ -94,12 +95,12 @@ def test_a_cut_clip_holds_the_frames_of_the_span(sources, tmp_path, name):
         late = 2.0 - FIRST / FPS
         assert pitches_around(target, late) == [600, 800]
     try:
-        copy_span(source, str(copied), span)
+        inside = copy_span(source, str(copied), span)
     except MediaError as error:
         assert 'without --copy' in str(error) and not copied.exists()
         assert name not in CUT_BY_COPYING
     else:
-        inside = find_copied_span(source, str(copied), span)
+        assert inside == find_copied_span(source, str(copied), span)
         assert shown(copied, inside)[0] == numbers
         assert pitches_around(copied, inside[0] + late) == [600, 800]
 
@@ -192,15 +193,25 @@ def test_extracted_audio_starts_with_its_video(
     assert pitch_at(target, late + 1.3) == 600
 
 
-def test_painted_frames_keep_their_time_and_audio(sources, tmp_path):
+def test_painted_frames_keep_their_time_and_audio(
+    sources, tmp_path, monkeypatch
+):
     source, _ = sources('h264_b2_g12.ts')
-    target, seen = str(tmp_path / 'painted.mp4'), []
+    target, seen, reads = str(tmp_path / 'painted.mp4'), [], []
+    read = PyAVReader.read
+
+    def counted(reader, inds):
+        reads.append(inds)
+        return read(reader, inds)
+
+    monkeypatch.setattr(PyAVReader, 'read', counted)
 
     def paint(pixels, second):
         seen.append(second)
         return np.full_like(pixels, 200)
 
     repaint(source, target, paint)
+    assert len(reads) < COUNT / 10  # each decodes from a key frame on
     with open_video(target) as video:
         assert video.read([COUNT - 1]).mean() == pytest.approx(200, abs=4)
         stamps = video.frame_stamps
@@ -278,33 +289,51 @@ def test_finished_files_are_not_made_again(tmp_path):
 
 
 @pytest.mark.parametrize('how', [[], ['--copy']])
-def test_the_tool_that_trims(
-    sources, tmp_path, tool, capsys, monkeypatch, how
-):
+def test_the_tool_that_trims(sources, tmp_path, tool, capsys, how):
     source, span = sources('h264_b2_g12.ts')
     odd_media.truncated(tmp_path / 'bad.mp4')
-    manifest = tmp_path / 'train.csv'
+    manifest, out = tmp_path / 'train.csv', tmp_path / 'clips'
+    # A blank line and an empty row, as spreadsheet programs leave them; the
+    # video has an absolute path, as in the manifests of the benchmarks.
     manifest.write_text(
-        f'file,start,end,label,note\n{source},{span[0]},{span[1]},3,first\n'
-        f'{tmp_path / "bad.mp4"},0,1,4,second\n'
+        f'\nfile ,start,end,label,note\n{source},{span[0]},{span[1]},3,one\n'
+        f',,,,\n{tmp_path / "bad.mp4"},0,1,4,two\n'
     )
     module = tool('trim_clips')
-    monkeypatch.setattr(
-        module, 'clip_name', lambda row: f'clip{row["label"]}.mp4'
-    )
-    command = [str(manifest), str(tmp_path / 'clips'), '--workers', '2', *how]
+    command = [str(manifest), str(out), '--workers', '2', *how]
     assert module.main(command) == 1
     said = capsys.readouterr()
     assert 'bad.mp4' in said.err and '1 of 2 rows are left out' in said.out
-    (row,) = read_annotations(str(tmp_path / 'clips' / 'train.csv'), {})
+    (row,) = read_annotations(str(out / 'train.csv'), {})
+    assert (out / row['file']).resolve().is_relative_to(out)
     inside = row['start'], row['end']
     assert (inside == (None, None)) == (not how)
-    numbers, _ = shown(tmp_path / 'clips' / row['file'], inside)
+    numbers, _ = shown(out / row['file'], inside)
     assert numbers == list(range(FIRST, STOP))
-    with open(tmp_path / 'clips' / 'train.csv', newline='') as file:
-        assert [r['note'] for r in csv.DictReader(file)] == ['first']
+    with open(out / 'train.csv', newline='') as file:
+        assert [r['note'] for r in csv.DictReader(file)] == ['one']
+    text = (out / 'train.csv').read_text()
     module.main(command)
     assert '0 made, 1 there before, 1 failed' in capsys.readouterr().out
+    assert (out / 'train.csv').read_text() == text
+
+
+@pytest.mark.parametrize(
+    ('rows', 'message'),
+    [
+        ('a.mp4,,,0\n', 'no spans'),
+        ('a.mp4,0,1,0\na.mkv,0,1,1\n', "lines 2 and 3.*'a_0_1000.mp4'"),
+        ('/a/b.mp4,0,1,0\n../a/b.mp4,0,1,0\n', "'a/b_0_1000.mp4'"),
+    ],
+)
+def test_clips_that_cannot_be_told_apart(tmp_path, tool, rows, message):
+    manifest = tmp_path / 'train.csv'
+    manifest.write_text('file,start,end,label\n' + rows)
+    module = tool('trim_clips')
+    with pytest.raises(module.JobError, match=message):
+        module.main([str(manifest), str(tmp_path / 'clips')])
+    with pytest.raises(module.JobError, match='another folder'):
+        module.main([str(manifest), str(tmp_path)])
 
 
 def test_the_tools_for_folders(tmp_path, tool, capsys):
@@ -320,6 +349,16 @@ def test_the_tools_for_folders(tmp_path, tool, capsys):
         assert '1 made, 0 there before, 1 failed' in text.out
         assert 'bad.mov' in text.err
         assert [p.name for p in (out / 'deep').iterdir()] == [f'good.{ext}']
+    resize, root = tool('resize_videos'), tmp_path / 'videos'
+    for _ in range(2):  # what the first run made is no video of the second
+        assert resize.main([str(root), str(root / 'small')]) == 1
+        assert len(list(root.rglob('*.mp4'))) == 2
+    for folders, message in (
+        ((root, root), 'replaced by itself'),
+        ((tmp_path / 'nowhere', 'x'), 'no video'),
+    ):
+        with pytest.raises(resize.JobError, match=message):
+            resize.main([*map(str, folders)])
     odd_media.silent(videos / 'bad.mp4')
-    with pytest.raises(ValueError, match='rename one'):
-        tool('extract_audio').main([str(tmp_path / 'videos'), 'x'])
+    with pytest.raises(resize.JobError, match='rename one'):
+        tool('extract_audio').main([str(root), 'x'])

@@ -9,9 +9,10 @@ it again.
 import argparse
 import sys
 
-from media_job import add_common, files_below, run
+from media_job import JobError, add_common, files_below, run
 
 from ca2st_mm.datasets.transcode import extract_audio
+from ca2st_mm.engine.launch import run_or_explain
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -41,4 +42,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_or_explain(lambda: sys.exit(main()), (JobError,))

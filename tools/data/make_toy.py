@@ -3,8 +3,7 @@
 
 import argparse
 
-from ca2st_mm.datasets.toy import SPLITS, write_toy_set
-from ca2st_mm.datasets.toy import ToyWorld
+from ca2st_mm.datasets.toy import SPLITS, ToyWorld, write_toy_set
 
 # 180 test clips: shuffled tracks fall evenly on the pitches of every class.
 _SIZES = dict(train=480, val=96, test=180)

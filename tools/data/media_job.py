@@ -13,6 +13,10 @@ from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
 from ca2st_mm.datasets.file_jobs import make_files
 
 
+class JobError(ValueError):
+    """A job that cannot start; says what is wrong and what to do."""
+
+
 def add_common(parser) -> None:
     """The argument that all tools have."""
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
@@ -24,25 +28,36 @@ def files_below(folder: str, extension: str, out: str) -> dict[str, str]:
     Args:
         folder: Where the videos are.
         extension: Of the targets, with the dot.
-        out: Where the targets go.
+        out: Where the targets go; may lie in ``folder``.
 
     Returns:
         Source by target.
 
     Raises:
-        ValueError: If two videos differ in their extension alone.
+        JobError: If there is no video, two differ in their extension alone,
+            or one would be its own target.
     """
     pairs: dict[str, str] = {}
+    root, made = Path(folder).resolve(), Path(out).resolve()
     for path in sorted(Path(folder).rglob('*')):
         if path.suffix.lower() not in VIDEO_EXTENSIONS:
             continue
+        if root in made.parents and made in path.resolve().parents:
+            continue  # of an earlier run
         target = Path(out, path.relative_to(folder)).with_suffix(extension)
+        if target.resolve() == path.resolve():
+            raise JobError(
+                f"'{path}' would be replaced by itself: name another folder "
+                'to write to.'
+            )
         if str(target) in pairs:
-            raise ValueError(
+            raise JobError(
                 f"'{path}' and '{pairs[str(target)]}' would both become "
                 f"'{target}': rename one."
             )
         pairs[str(target)] = str(path)
+    if not pairs:
+        raise JobError(f"There is no video in '{folder}': check the path.")
     return pairs
 
 

@@ -10,25 +10,26 @@ run is resumed by starting it again.
 """
 
 import argparse
-import csv
-import io
 import os.path as osp
 import sys
+from pathlib import PurePath
 
-from media_job import add_common, run
+from media_job import JobError, add_common, run
 
-from ca2st_mm.datasets.manifest import manifest_text, read_annotations
+from ca2st_mm.datasets.faults import SampleFault
+from ca2st_mm.datasets.manifest import (
+    manifest_cells,
+    manifest_text,
+    read_annotations,
+)
 from ca2st_mm.datasets.transcode import (
     Encoding,
     copy_span,
     encode,
     find_copied_span,
 )
-from ca2st_mm.utils.text_files import (
-    ListFileError,
-    read_text,
-    write_texts,
-)
+from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.utils.text_files import ListFileError, read_text, write_texts
 
 _SPAN_COLUMNS = ('start', 'end', 'audio')
 
@@ -53,10 +54,39 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def clip_name(row: dict) -> str:
-    """Name of the clip of a row, with its span in milliseconds."""
+    """Path of the clip of a row below the output folder.
+
+    It is that of the video, without what leads out of the folder, and the
+    span in milliseconds.
+    """
+    path = PurePath(osp.splitext(row['file'])[0])
+    parts = [part for part in path.parts if part not in (path.anchor, '..')]
     start = round(1000 * (row['start'] or 0))
     end = 'end' if row['end'] is None else round(1000 * row['end'])
-    return f'{osp.splitext(row["file"])[0]}_{start}_{end}.mp4'
+    return f'{"/".join(parts)}_{start}_{end}.mp4'
+
+
+def jobs_of(args: argparse.Namespace, rows: list[dict]) -> dict[str, dict]:
+    """The first row of each clip, by its name.
+
+    Raises:
+        JobError: If there is nothing to trim, or it cannot be written.
+    """
+    manifest = args.manifest
+    if osp.abspath(args.out) == osp.dirname(osp.abspath(manifest)):
+        raise JobError('The clips need another folder than the manifest.')
+    if all(row['start'] is None and row['end'] is None for row in rows):
+        raise JobError(f"'{manifest}' has no spans: there is nothing to trim.")
+    jobs: dict[str, dict] = {}
+    for row in rows:
+        first = jobs.setdefault(clip_name(row), row)
+        if any(first[column] != row[column] for column in ('file', 'audio')):
+            raise JobError(
+                f"'{manifest}', lines {first['line']} and {row['line']}: both "
+                f"clips would be called '{clip_name(row)}'; put one into a "
+                'manifest of its own and cut it into another folder.'
+            )
+    return jobs
 
 
 def write_manifest(
@@ -67,20 +97,22 @@ def write_manifest(
     Args:
         args: The command line.
         clips: Name of the clip of each row.
-        spans: Start and end inside a copied clip, by its name; rows of other
-            clips are left out.
+        spans: Start and end inside a clip, by its name; rows of other clips
+            are left out.
 
     Returns:
         Its path.
     """
-    text = io.StringIO(read_text(args.manifest), newline='')
-    cells = list(csv.DictReader(text, skipinitialspace=True))
-    columns = [c for c in cells[0] if c not in _SPAN_COLUMNS]
+    table = manifest_cells(args.manifest, read_text(args.manifest))
+    _, header = next(table)
+    header = [name.strip() for name in header]
+    columns = [name for name in header if name not in _SPAN_COLUMNS]
     columns += ['start', 'end'] if args.copy else []
     rows = []
-    for row, clip in zip(cells, clips, strict=True):
+    for (_, cells), clip in zip(table, clips, strict=True):
         if clip in spans:
             start, end = (_second(t) for t in spans[clip])
+            row = dict(zip(header, cells, strict=False))
             rows.append(row | dict(file=clip, start=start, end=end))
     path = osp.join(args.out, osp.basename(args.manifest))
     write_texts({path: manifest_text(path, columns, rows)})
@@ -94,50 +126,51 @@ def _second(time: float | None) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Trim; see the top of the file."""
     args = parse_args(argv)
-    try:
-        rows = read_annotations(args.manifest, {})
-    except (ListFileError, FileNotFoundError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    if osp.abspath(args.out) == osp.dirname(osp.abspath(args.manifest)):
-        print('The clips need another folder than the manifest.')
-        return 2
-    if all(row['start'] is None and row['end'] is None for row in rows):
-        print(f"'{args.manifest}' has no spans: there is nothing to trim.")
-        return 2
-    clips = [clip_name(row) for row in rows]
-    jobs = {osp.join(args.out, c): row for c, row in zip(clips, rows)}
+    rows = read_annotations(args.manifest, {})
+    jobs = jobs_of(args, rows)
     encoding = Encoding(args.short_side, args.crf)
+    spans: dict[str, tuple] = {}
+
+    def source_and_span(clip: str) -> tuple:
+        row = jobs[clip]
+        source = osp.join(args.data_root, row['file'])
+        return source, (row['start'], row['end'])
 
     def make(target: str) -> None:
-        row = jobs[target]
-        source = osp.join(args.data_root, row['file'])
-        audio = row['audio'] and osp.join(args.audio_root, row['audio'])
-        span = row['start'], row['end']
+        clip = targets[target]
+        source, span = source_and_span(clip)
         if args.copy:
-            copy_span(source, target, span)
-        else:
-            encode(source, target, encoding, span, audio)
+            spans[clip] = copy_span(source, target, span)
+            return
+        audio = jobs[clip]['audio']
+        audio = audio and osp.join(args.audio_root, audio)
+        encode(source, target, encoding, span, audio)
 
-    failed = run(list(jobs), make, args.workers)
-    spans = {}
-    for clip, row in zip(clips, rows, strict=True):
-        target = osp.join(args.out, clip)
-        if target not in failed:
-            source = osp.join(args.data_root, row['file'])
-            span = row['start'], row['end']
-            spans[clip] = span
-            if args.copy:
-                spans[clip] = find_copied_span(source, target, span)
+    targets = {osp.join(args.out, clip): clip for clip in jobs}
+    failed = run(list(targets), make, args.workers)
+    for target, clip in targets.items():
+        if target in failed or clip in spans:
+            continue
+        inside = (None, None)
+        try:
+            if args.copy:  # of an earlier run
+                source, span = source_and_span(clip)
+                inside = find_copied_span(source, target, span)
+            spans[clip] = inside
+        except SampleFault as fault:
+            print(fault, file=sys.stderr)
     if not spans:
         print('No clip could be cut: no manifest is written.')
         return 1
+    clips = [clip_name(row) for row in rows]
     left_out = sum(clip not in spans for clip in clips)
     print(f'manifest: {write_manifest(args, clips, spans)}')
     if left_out:
         print(f'{left_out} of {len(rows)} rows are left out of it')
-    return int(bool(failed))
+    return int(bool(left_out))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_or_explain(
+        lambda: sys.exit(main()), (JobError, ListFileError, FileNotFoundError)
+    )

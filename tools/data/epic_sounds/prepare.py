@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Write the manifests of EPIC-SOUNDS; see README.md next to this file."""
+"""Write the manifests of EPIC-SOUNDS; see its README.md."""
 
 from functools import partial
 

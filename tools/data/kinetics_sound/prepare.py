@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Write the manifests of KineticsSound; see README.md next to this file."""
+"""Write the manifests of KineticsSound; see its README.md."""
 
 from functools import partial
 
@@ -7,4 +7,6 @@ from ca2st_mm.datasets.benchmarks import BENCHMARKS, BenchmarkError, main
 from ca2st_mm.engine.launch import run_or_explain
 
 if __name__ == '__main__':
-    run_or_explain(partial(main, BENCHMARKS['kinetics_sound']), (BenchmarkError,))
+    run_or_explain(
+        partial(main, BENCHMARKS['kinetics_sound']), (BenchmarkError,)
+    )

@@ -221,3 +221,31 @@ def test_dump_must_be_a_pickle(configs, trained, tmp_path, capsys):
     arguments = (trained / 'epoch_1.pth', '--dump', tmp_path / 'scores.csv')
     assert run_tool('test.py', configs['classes'], *arguments) == 2
     assert 'must end in .pkl' in capsys.readouterr().err
+
+
+WITH_A_MODEL = [
+    ('extract_features.py', ['c.mp4', '--out', 'out']),
+    ('export.py', ['--format', 'torch_export']),
+    ('analysis/modality_report.py', []),
+    ('visualize/attention.py', ['c.mp4']),
+]
+
+
+@pytest.mark.parametrize(('tool', 'sources'), WITH_A_MODEL)
+def test_a_device_that_cannot_be_used_is_one_sentence(
+    configs, trained, capsys, tool, sources
+):
+    names = (configs['classes'], trained / 'epoch_1.pth', *sources)
+    assert run_tool(tool, *names, '--device', 'gpu') == 2
+    assert 'error: the device gpu cannot' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('tool', 'sources'), WITH_A_MODEL)
+def test_a_checkpoint_of_another_model_is_one_sentence(
+    configs, trained, tmp_path, capsys, tool, sources
+):
+    other = tmp_path / 'other.pth'
+    torch.save(dict(state_dict=dict(a=torch.ones(2))), other)
+    assert run_tool(tool, configs['classes'], other, *sources) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith('error: ') and 'other.pth' in error

@@ -24,7 +24,7 @@ from ca2st_mm import Recognizer
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.apis.prediction import names_of_model
 from ca2st_mm.apis.sources import dataset_of
-from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.engine.launch import run_or_explain, usable_device
 from ca2st_mm.engine.preflight import MissingFileError
 from ca2st_mm.export import (
     FORMATS,
@@ -93,8 +93,6 @@ def parse_args() -> argparse.Namespace:
     args.batches = args.batches or (1, 2, 5)
     if min(args.batches) < 1:
         parser.error('--batches are numbers of views, at least 1')
-    if args.device.startswith('cuda') and not torch.cuda.is_available():
-        parser.error(f'--device {args.device}: PyTorch sees no GPU here')
     suffix = FORMATS[args.format].suffix
     args.out = args.out or Path(Path(args.config).stem + suffix)
     if args.out.suffix != suffix:
@@ -149,6 +147,7 @@ def main() -> None:
     args = parse_args()
     form = FORMATS[args.format]
     check_packages(form)
+    usable_device(args.device)
     if not Path(args.config).is_file():
         raise MissingFileError(f'There is no config file {args.config}')
     config = Config.fromfile(args.config)

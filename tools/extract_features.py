@@ -14,7 +14,6 @@ at the end, and the exit status is 1.
 import argparse
 import sys
 
-import torch
 from mmengine.config import Config
 from tqdm import tqdm
 
@@ -26,7 +25,7 @@ from ca2st_mm.apis.features import (
     clips_of,
     write_features,
 )
-from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.engine.launch import run_or_explain, usable_device
 from ca2st_mm.utils.hashing import sha256_of_bytes, sha256_of_tensors
 from ca2st_mm.zoo import ZooError
 
@@ -61,17 +60,16 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.batch_size < 1:
         parser.error('--batch-size is at least 1')
-    if args.device.startswith('cuda') and not torch.cuda.is_available():
-        parser.error(f'--device {args.device}: PyTorch sees no GPU here')
     return args
 
 
 def main() -> None:
     """Write all features, then say what went wrong."""
     args = parse_args()
+    device = usable_device(args.device)
     clips = clips_of(args.sources, args.data_root)
     config = Config.fromfile(args.config)
-    recognizer = Recognizer.from_config(config, args.checkpoint, args.device)
+    recognizer = Recognizer.from_config(config, args.checkpoint, device)
     check_layers(recognizer.model.backbone, args.layer)
     reports = write_features(
         recognizer,

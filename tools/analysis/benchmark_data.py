@@ -36,7 +36,7 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
 import ca2st_mm  # noqa: F401  (patches and registers)
-from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
+from ca2st_mm.apis.many_files import InputError, videos_below
 from ca2st_mm.datasets.media_writer import write_clip
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -337,16 +337,10 @@ def make_clips(folder: Path, args: argparse.Namespace) -> list[dict]:
         for number in range(args.clips):
             write_video(folder / f'{number}.mp4', number, args)
     place = args.videos or folder
-    found = [
-        str(path)
-        for path in sorted(place.rglob('*'))
-        if path.suffix.lower() in VIDEO_EXTENSIONS
-    ]
-    if not found:
-        raise SystemExit(
-            f"'{place}' holds no video: name a folder with some, or leave "
-            '--videos out.'
-        )
+    try:
+        found = videos_below(str(place))
+    except InputError as error:
+        raise SystemExit(f'--videos {place}: {error}') from error
     if not args.minutes:
         return [dict(filename=path, **common) for path in found]
     long, total = str(folder / 'long.mp4'), 60 * args.minutes

@@ -118,8 +118,8 @@ def _resize_expert(
     return True
 
 
-class RatesStayNumbers(TorchFunctionMode):
-    """Foreign ViTs read their drop path rates out of a tensor."""
+class LinspaceOnCpu(TorchFunctionMode):
+    """ViTs of other packages read drop path rates out of a tensor."""
 
     def __torch_function__(
         self,
@@ -228,7 +228,7 @@ def count(config: Config) -> list[dict]:
     """
     config.model.pop('data_preprocessor', None)
     with torch.device('meta'):
-        with RatesStayNumbers():
+        with LinspaceOnCpu():
             model = build_model(config).eval().to('meta')
         inputs = inputs_of(model)
         computed = count_macs(model, inputs)

@@ -24,7 +24,7 @@ from ca2st_mm import Recognizer
 from ca2st_mm.apis.modality_contributions import survey
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.faults import SampleFault
-from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.engine.launch import run_or_explain, usable_device
 from ca2st_mm.evaluation.modality_table import (
     ClipAnswers,
     as_text,
@@ -73,8 +73,6 @@ def parse_args() -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} is at least 1')
-    if args.device.startswith('cuda') and not torch.cuda.is_available():
-        parser.error(f'--device {args.device}: PyTorch sees no GPU here')
     return args
 
 
@@ -155,7 +153,8 @@ def main() -> None:
     """Go through every data set; print, draw and write."""
     args = parse_args()
     config = Config.fromfile(args.config)
-    recognizer = Recognizer.from_config(config, args.checkpoint, args.device)
+    device = usable_device(args.device)
+    recognizer = Recognizer.from_config(config, args.checkpoint, device)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     found, bad = {}, []
     for manifest in args.manifest or [dataset_of(config)['ann_file']]:

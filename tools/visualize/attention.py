@@ -22,7 +22,7 @@ from ca2st_mm.apis import Recognizer
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.transcode import finished_or_nothing
-from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.engine.launch import run_or_explain, usable_device
 from ca2st_mm.models.layers.tokens import TokenGrid
 from ca2st_mm.visualization.attention import (
     draw_views,
@@ -223,7 +223,7 @@ def main() -> None:
     """Read and draw as the arguments say."""
     args = parse_args()
     recognizer = Recognizer.from_config(
-        args.config, args.checkpoint, args.device
+        args.config, args.checkpoint, usable_device(args.device)
     )
     attention = read_attention(
         recognizer,
@@ -247,5 +247,5 @@ def main() -> None:
 
 if __name__ == '__main__':
     run_or_explain(
-        main, (FigureInputError, SampleFault, FileNotFoundError, ZooError)
+        main, (FileNotFoundError, SampleFault, ValueError, ZooError)
     )

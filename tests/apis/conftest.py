@@ -8,6 +8,7 @@ import pytest
 import recognizer_files as files
 from mmengine.config import Config
 from tool_runs import run_tool, verb_noun_config, write_data
+from toy_recognizer import write_noise
 
 from ca2st_mm import Recognizer
 from ca2st_mm.registry import DATASETS
@@ -101,7 +102,7 @@ def clip(clips):
 def silent(tmp_path_factory):
     """Seven and a half seconds at 8 fps, without audio."""
     path = str(tmp_path_factory.mktemp('silent') / 'silent.mp4')
-    files.write_noise(path, seconds=7.5)
+    write_noise(path, seconds=7.5)
     return path
 
 

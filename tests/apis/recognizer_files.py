@@ -1,7 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Configs, checkpoints and clips for the tests of predictions."""
+"""Configs and checkpoints for the tests of predictions."""
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, config
@@ -10,10 +9,7 @@ from tiny_models import randomize
 from tool_runs import ARCH, ROOT, toy_config
 
 from ca2st_mm.apis.models import build_model
-from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.toy import class_names
-
-FPS, SIZE = 8, 32
 
 
 def ca2st_config(data):
@@ -92,19 +88,3 @@ def save(folder, cfg, classes=None):
 def plain(cfg):
     """The config as plain dicts, in its own order."""
     return {k: v for k, v in cfg.to_dict().items() if k != 'filename'}
-
-
-def noise(seconds, seed=0):
-    """Frames that differ, (n, 32, 32, 3), made of blocks of 8 x 8."""
-    rng = np.random.default_rng(seed)
-    blocks = rng.integers(0, 255, (round(seconds * FPS), 4, 4, 3), np.uint8)
-    return blocks.repeat(SIZE // 4, axis=1).repeat(SIZE // 4, axis=2)
-
-
-def write_noise(path, seconds, rate=None, seed=0):
-    """A clip of :func:`noise`, with noise to hear where a rate is given."""
-    sound = None
-    if rate is not None:
-        rng = np.random.default_rng(seed)
-        sound = 0.1 * rng.standard_normal(round(seconds * rate))
-    write_clip(path, noise(seconds, seed), FPS, sound, rate or 16000)

@@ -8,8 +8,8 @@ import shutil
 import av
 import numpy as np
 import pytest
-from recognizer_files import write_noise
 from tool_runs import read_dump, run_tool
+from toy_recognizer import write_noise
 
 from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.windows import Windows

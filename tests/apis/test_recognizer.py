@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
-from recognizer_files import FPS, noise, write_noise
+from toy_recognizer import FPS, noise, write_noise
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis import ArrayClip, VideoAndAudio, publish

@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from recognizer_files import FPS, write_noise
+from toy_recognizer import FPS, write_noise
 
 from ca2st_mm.apis import windows
 from ca2st_mm.apis.many_files import predict_each

@@ -4,21 +4,21 @@
 import tempfile
 
 import pytest
-from toy_recognizer import make_recognizer, write_clips
+from toy_recognizer import make_recognizer, write_clips, write_noise
 
 
 @pytest.fixture(scope='session')
 def media(tmp_path_factory):
     """Clips by what is special about them, and their folder."""
-    from page_server import write_long
-
     folder = tmp_path_factory.mktemp('media')
     [short, *_] = map(str, write_clips(folder, 2))
+    write_noise(folder / 'long.mkv', 5, rate=16000)
+    write_noise(folder / 'silent.mp4', 3)
     return dict(
         folder=folder,
         short=short,
-        long=write_long(folder / 'long.mkv', 5),
-        silent=write_long(folder / 'silent.mp4', 3, rate=None),
+        long=str(folder / 'long.mkv'),
+        silent=str(folder / 'silent.mp4'),
     )
 
 

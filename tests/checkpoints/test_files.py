@@ -4,6 +4,7 @@
 import json
 import os
 import pickle
+import random
 
 import pytest
 import torch
@@ -13,12 +14,14 @@ from torch import nn
 
 from ca2st_mm.checkpoints import files
 from ca2st_mm.checkpoints.files import (
+    CheckpointError,
     DamagedCheckpointError,
     UnsafeCheckpointError,
     read_checkpoint,
     unwrap,
     write_checkpoint,
 )
+from ca2st_mm.engine.whole_checkpoints import is_whole
 
 
 class Program(nn.Module):
@@ -145,6 +148,48 @@ def test_cut_files_name_themselves(tmp_path, suffix, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DamagedCheckpointError, match=r'model\..*damaged'):
         read_checkpoint(path)
+
+
+def old_format(path):
+    torch.save({'a': torch.randn(9)}, path, _use_new_zipfile_serialization=0)
+
+
+FORMATS = dict(
+    zip=lambda path: torch.save(dict(state_dict={'a': torch.ones(9)}), path),
+    old=old_format,
+    script=lambda path: torch.jit.script(nn.Linear(2, 2)).save(path),
+    tensors=lambda path: save_file({'a': torch.ones(9)}, path),
+)
+
+
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+@pytest.mark.parametrize('write', FORMATS.values(), ids=FORMATS)
+def test_a_file_cut_or_flipped_anywhere_is_read_or_named(tmp_path, write):
+    path = tmp_path / 'model.pt'
+    write(path)
+    data, chance, named = path.read_bytes(), random.Random(0), 0
+    for cut in [True, False] * 75:
+        place = chance.randrange(len(data))
+        end = b'' if cut else bytes([data[place] ^ 255]) + data[place + 1 :]
+        path.write_bytes(data[:place] + end)
+        assert is_whole(path) in (True, False)
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            assert 'model.pt' in str(error)
+            named += 1
+    assert named > 75
+
+
+def test_a_fault_of_the_machine_is_not_the_file_s(tmp_path, monkeypatch):
+    torch.save(dict(a=torch.ones(1)), tmp_path / 'a.pth')
+
+    def load(*args, **kwargs):
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    monkeypatch.setattr(torch, 'load', load)
+    with pytest.raises(torch.OutOfMemoryError):
+        read_checkpoint(tmp_path / 'a.pth')
 
 
 def test_absent_and_foreign_files_name_themselves(tmp_path):

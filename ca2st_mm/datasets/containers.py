@@ -128,9 +128,9 @@ def probe(path: str) -> MediaInfo:
     Raises:
         MediaError: If the file cannot be read; names it.
 
-    >>> info = probe('clip.mp4')  # doctest: +SKIP
-    >>> info.audio.sample_rate, info.audio.channels  # doctest: +SKIP
-    (48000, 2)
+    >>> info = probe('clip.mp4')
+    >>> info.audio.sample_rate, info.audio.channels
+    (16000, 1)
     """
     with (
         decoder_errors('the streams of', path),

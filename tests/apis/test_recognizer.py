@@ -3,6 +3,7 @@
 
 import doctest
 import importlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
 from toy_recognizer import FPS, noise, write_noise
 
-from ca2st_mm import Recognizer
+from ca2st_mm import Recognizer, apis
 from ca2st_mm.apis import ArrayClip, VideoAndAudio, publish
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
@@ -244,12 +245,9 @@ def test_a_head_that_does_not_average_is_refused(changed):
 @pytest.mark.parametrize(
     'name',
     [
-        'features',
-        'many_files',
-        'modality_contributions',
-        'recognizer',
-        'sources',
-        'windows',
+        path.stem
+        for path in Path(apis.__file__).parent.glob('*.py')
+        if '>>> ' in path.read_text()
     ],
 )
 def test_examples_in_docstrings_run(name, example):

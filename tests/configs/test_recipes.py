@@ -43,7 +43,7 @@ START = dict(
 
 
 class Data(NamedTuple):
-    """What a benchmark's clips are read and judged with."""
+    """What a benchmark's clips are read and evaluated with."""
 
     root: str
     classes: int | dict

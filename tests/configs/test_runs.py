@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Every config trains and judges, in miniature."""
+"""Every config trains, validates and tests, in miniature."""
 
 import copy
 import hashlib
@@ -36,7 +36,7 @@ def world(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
-def test_a_recipe_trains_and_judges(name, world, tmp_path, monkeypatch):
+def test_a_recipe_trains_and_tests(name, world, tmp_path, monkeypatch):
     monkeypatch.chdir(world)
     tiny.quiet()
     cfg = load(name)
@@ -111,7 +111,7 @@ def toy_data(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', TOYS)
-def test_a_toy_config_trains_and_judges(name, toy_data, tmp_path, monkeypatch):
+def test_a_toy_config_trains_and_tests(name, toy_data, tmp_path, monkeypatch):
     tiny.quiet()
     # MMEngine formats the config several times, a second each.
     monkeypatch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
@@ -135,6 +135,6 @@ def test_a_toy_config_trains_and_judges(name, toy_data, tmp_path, monkeypatch):
     # Its schedule stands in epochs and moves in every iteration.
     rates = run.message_hub.get_scalar('train/lr').data[0]
     assert rates[0] < rates[1]
-    # Every clip was judged: the share is so many eighths.
+    # Every clip was tested: the share is so many eighths.
     hits = TOY_CLIPS * run.test()['acc/top1']
     assert hits == pytest.approx(round(hits)) and 0 <= hits <= TOY_CLIPS

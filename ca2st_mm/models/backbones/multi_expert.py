@@ -588,11 +588,9 @@ def _normalised_link(link: Mapping, experts: Collection[str]) -> dict:
         names = list(axes)
         if not between and names == sorted(names) and [*link] == sorted(link):
             raise ValueError(
-                f'a link between {names} has sorted keys, as a YAML file '
-                'that MMEngine writes, so that axes=dict(...) no longer '
-                'says which of its experts comes first; give '
-                f'between={tuple(names)} or the reverse, and axes as a tuple '
-                'in that order'
+                f'axes=dict(...) of a link between {names} has sorted keys, '
+                'as in a YAML file, which do not say which expert comes '
+                'first; give between=(...) and axes=(...) in one order'
             )
         if set(between) != set(names):
             between = names  # a config changes an inherited link's experts

@@ -31,8 +31,8 @@ class Box(NamedTuple):
 class MultiStreamBlending:
     """Blend every clip of a batch with a partner, all streams alike.
 
-    A batch draws one lambda from Beta(alpha, alpha); clip i meets clip
-    B - 1 - i, as in the authors' training.  Frames, spectrogram and label
+    A batch draws one lambda from Beta(alpha, alpha); the partner of clip i is
+    clip B - 1 - i, as in the authors' training.  Frames, spectrogram and label
     take lambda of the clip and 1 - lambda of its partner:
 
     - mixup, the rule: the weighted sum of both;

@@ -117,11 +117,12 @@ class Quarantine:
             self._entries, self._offset = {}, 0
         with open(self.path, newline='', encoding='utf-8') as file:
             file.seek(self._offset)
-            for name, *key, count, reason in csv.reader(
-                iter(file.readline, '')
-            ):
-                if name == self.annotations and count.isdecimal():
-                    self._entries[tuple(key)] = Entry(reason, int(count))
+            for cells in csv.reader(iter(file.readline, '')):
+                # Lines that a crash cut off or an editor left are no entries.
+                if len(cells) == len(COLUMNS) and cells[0] == self.annotations:
+                    *key, count, reason = cells[1:]
+                    if count.isdecimal():
+                        self._entries[tuple(key)] = Entry(reason, int(count))
             self._offset = file.tell()
 
     def _summary(self, latest: str, size: int, allowed: int) -> str:

@@ -69,6 +69,7 @@ class StreamInfo(NamedTuple):
         channels: Audio: number of channels.
         width: Video: pixels.
         height: Video: pixels.
+        frames: Video: their number; 0 if the header does not say it.
     """
 
     index: int
@@ -80,6 +81,7 @@ class StreamInfo(NamedTuple):
     channels: int | None = None
     width: int | None = None
     height: int | None = None
+    frames: int | None = None
 
 
 class MediaInfo(NamedTuple):
@@ -367,7 +369,9 @@ def _info(stream: Any) -> StreamInfo:
             sample_rate=context.sample_rate,
             channels=context.layout.nb_channels,
         )
-    return info._replace(width=context.width, height=context.height)
+    return info._replace(
+        width=context.width, height=context.height, frames=stream.frames
+    )
 
 
 def _cause(error: Exception) -> str:

@@ -159,6 +159,18 @@ def test_another_set_in_the_same_list_does_not_count(tmp_path):
     assert len(batches(data)) == SIZE // 4
 
 
+@pytest.mark.parametrize('junk', ['\n', '\nlist.csv,9.m'])
+def test_lines_that_are_no_entries_do_no_harm(tmp_path, junk):
+    path = str(tmp_path / 'bad.csv')
+    Quarantine(path, 'list.csv', 1.0).add(dict(filename='0.mp4'), 'torn', 9)
+    with open(path, 'a') as file:
+        file.write(junk)
+    found = Quarantine(path, 'list.csv', 1.0)
+    found.add(dict(filename='0.mp4'), 'torn', 9)
+    found.add(dict(filename='1.mp4'), 'torn', 9)
+    assert ('1.mp4', '', '') in found.entries()
+
+
 def test_a_mistake_of_ours_is_not_a_bad_sample(tmp_path):
     data = make(tmp_path)
     data.pipeline.transforms.append(lambda results: results['no such key'])

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..audio import read_audio
-from ..containers import choose_stream, decoder_errors, open_container, probe
+from ..containers import probe
 from ..faults import MediaError, SampleFault
 from ..pyav_reader import PyAVReader
 from ..video_reader import frames_in_span
@@ -182,13 +182,13 @@ def _probe_video(
         low, high = frames_in_span(reader.frame_stamps, span)
         if high <= low:
             raise MediaError('video', sample.path, 'no frame in the clip')
-        announced = _announced_frames(sample.path)
+        header = probe(sample.path)
+        announced = header.video.frames
         if span == (None, None) and high < _MOST * announced:
             why = f'the header announces {announced} frames, {high} are there'
             raise MediaError('video', sample.path, why)
         shown = reader.frame_stamps[low:high]
         start, end = float(shown[0]), float(shown[-1] + 1 / reader.avg_fps)
-        header = probe(sample.path)
         found = found._replace(
             seconds=round(end - start, 4),
             frames=high - low,
@@ -211,15 +211,6 @@ def _probe_video(
         detail = f'up to {sample.end} s of a video of {end:.2f} s'
         found.faults.append(['past_end', detail])
     return found, (start, end)
-
-
-def _announced_frames(path: str) -> int:
-    """Number of frames by the header; 0 if it does not say."""
-    with (
-        decoder_errors('video', path),
-        open_container(path) as container,
-    ):
-        return choose_stream(container, 'video').frames
 
 
 def _probe_audio(

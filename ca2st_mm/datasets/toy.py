@@ -145,7 +145,7 @@ def _colours(
     return rows[:, None] + shade[None], front
 
 
-def draw_sound(
+def draw_audio(
     label: int, world: ToyWorld, rng: np.random.Generator
 ) -> np.ndarray:
     """The audio of a clip.
@@ -174,8 +174,8 @@ def draw_sound(
     gate = np.minimum(t - onset, onset + length - t) / ramp
     tone = tone * gate.clip(0, 1)
     noise = rng.normal(0, 10 ** (rng.uniform(-30, -15) / 20), len(t))
-    sound = (tone / 1.25 + noise) * 10 ** (rng.uniform(-18, -4) / 20)
-    return sound.clip(-1, 1).astype(np.float32)
+    audio = (tone / 1.25 + noise) * 10 ** (rng.uniform(-18, -4) / 20)
+    return audio.clip(-1, 1).astype(np.float32)
 
 
 def write_toy_set(
@@ -221,7 +221,7 @@ def write_toy_set(
                 file=names, label=values
             )
         if split == 'test':
-            order = shuffled_sound(labels, _rng(seed, split, 1))
+            order = shuffled_audio(labels, _rng(seed, split, 1))
             texts['test_shuffled_sound.csv'] = _manifest(
                 file=names, audio=[names[i] for i in order], label=labels
             )
@@ -244,7 +244,7 @@ def balanced_labels(size: int, rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(np.arange(size) % len(class_names()))
 
 
-def shuffled_sound(
+def shuffled_audio(
     labels: Sequence[int], rng: np.random.Generator
 ) -> np.ndarray:
     """For every clip the clip whose audio it gets.
@@ -268,12 +268,12 @@ def shuffled_sound(
     for pitch in range(num_pitches):
         mine = rng.permutation(np.flatnonzero(pitches == pitch))
         turn[mine] = np.arange(len(mine)) + pitch / num_pitches
-    sounds = np.argsort(turn)
-    for i in np.flatnonzero(clips == sounds):
+    tracks = np.argsort(turn)
+    for i in np.flatnonzero(clips == tracks):
         j = (i + num_pitches) % len(clips)  # the next clip of that turn
-        sounds[[i, j]] = sounds[[j, i]]
+        tracks[[i, j]] = tracks[[j, i]]
     order = np.empty(len(labels), dtype=np.int64)
-    order[clips] = sounds
+    order[clips] = tracks
     return order
 
 
@@ -282,9 +282,9 @@ def _write_one(folder: str, seed: int, world: ToyWorld, job: tuple) -> None:
     name, label = job
     rng = _rng(seed, name)
     frames = draw_frames(label, world, rng)
-    sound = draw_sound(label, world, rng)
+    audio = draw_audio(label, world, rng)
     path = osp.join(folder, 'videos', name)
-    write_clip(path, frames, world.fps, sound, world.sample_rate)
+    write_clip(path, frames, world.fps, audio, world.sample_rate)
 
 
 def _manifest(**columns: Sequence) -> str:

@@ -12,7 +12,7 @@ SHARED = Path(__file__).resolve().parents[2].parent / 'shared'
 
 
 def shared(name: str) -> Path:
-    """A file beside the repository; skips the test where it is absent."""
+    """A file next to the repository; skips the test where it is absent."""
     path = SHARED / name
     if not path.exists():
         pytest.skip(f'../shared/{name} is not next to this checkout')
@@ -36,7 +36,7 @@ def plain_clip(tmp_path_factory) -> str:
 
 @pytest.fixture(scope='session')
 def silent_clip(tmp_path_factory) -> str:
-    """Two seconds without a sound track."""
+    """Two seconds without an audio track."""
     path = str(tmp_path_factory.mktemp('clip') / 'silent.mp4')
     write_clip(path, np.full((50, 64, 64, 3), 90, np.uint8), 25)
     return path

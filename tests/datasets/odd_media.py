@@ -13,7 +13,7 @@ from ca2st_mm.datasets.media_writer import write_clip
 FPS, RATE = 25, 16000
 
 
-def pictures(count=50, height=64, width=96):
+def numbered(count=50, height=64, width=96):
     """Frames that tell up from down and each from the next."""
     frames = np.full((count, height, width, 3), 40, np.uint8)
     frames[:, : height // 2, : width // 2] = 220
@@ -28,7 +28,7 @@ def tone(seconds=2.0):
     return (0.3 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
 
 
-def write_pictures(
+def write_frames(
     path,
     frames,
     pix_fmt='yuv420p',
@@ -37,7 +37,7 @@ def write_pictures(
     codec='libx264',
     **options,
 ):
-    """Encode without sound; moments are milliseconds."""
+    """Encode without audio; moments are milliseconds."""
     unit = Fraction(1, FPS if moments is None else 1000)
     with av.open(str(path), 'w', options=options) as container:
         stream = container.add_stream(codec, rate=FPS)
@@ -59,14 +59,14 @@ def zero_bytes(path):
 
 
 def truncated(path):
-    write_clip(str(path), pictures(), FPS, tone())
+    write_clip(str(path), numbered(), FPS, tone())
     data = Path(path).read_bytes()
     Path(path).write_bytes(data[: len(data) // 2])
 
 
-def truncated_pictures(path):
-    """The header came first and is whole; half of the pictures are gone."""
-    write_pictures(path, pictures(), movflags='faststart')
+def truncated_frames(path):
+    """The header came first and is whole; a third of the data is gone."""
+    write_frames(path, numbered(), movflags='faststart')
     data = Path(path).read_bytes()
     Path(path).write_bytes(data[: -len(data) // 3])
 
@@ -84,41 +84,41 @@ def audio_only(path):
 
 
 def one_frame(path):
-    write_clip(str(path), pictures(1), FPS, tone())
+    write_clip(str(path), numbered(1), FPS, tone())
 
 
 def variable_rate(path):
     steps = np.tile([40, 40, 80, 20], 13)[:50]
-    write_pictures(path, pictures(), moments=np.cumsum(steps) - steps[0])
+    write_frames(path, numbered(), moments=np.cumsum(steps) - steps[0])
 
 
 def rotated(path):
-    write_pictures(path, pictures(), rotation=90)
+    write_frames(path, numbered(), rotation=90)
 
 
 def ten_bit(path):
-    write_pictures(path, pictures(), pix_fmt='yuv420p10le')
+    write_frames(path, numbered(), pix_fmt='yuv420p10le')
 
 
 def odd_size(path):
-    write_pictures(path, pictures(50, 65, 97), pix_fmt='yuv444p')
+    write_frames(path, numbered(50, 65, 97), pix_fmt='yuv444p')
 
 
-def short_sound(path):
-    write_clip(str(path), pictures(), FPS, tone(0.5))
+def short_audio(path):
+    write_clip(str(path), numbered(), FPS, tone(0.5))
 
 
 def silent(path):
-    write_clip(str(path), pictures(), FPS, 0 * tone())
+    write_clip(str(path), numbered(), FPS, 0 * tone())
 
 
-def no_sound(path):
-    write_clip(str(path), pictures(), FPS)
+def no_audio(path):
+    write_clip(str(path), numbered(), FPS)
 
 
 def wrong_duration(path):
     """The header says ten times the length."""
-    write_clip(str(path), pictures(), FPS, tone())
+    write_clip(str(path), numbered(), FPS, tone())
     data = bytearray(Path(path).read_bytes())
     for box in (b'mvhd', b'mdhd'):
         at = data.find(box)
@@ -132,7 +132,7 @@ def wrong_duration(path):
 def without_rate(path):
     """As browsers record: uneven moments, and no rate in the header (mkv)."""
     steps = np.random.default_rng(0).integers(20, 70, 50)
-    write_pictures(path, pictures(), moments=np.cumsum(steps) - steps[0])
+    write_frames(path, numbered(), moments=np.cumsum(steps) - steps[0])
     data = Path(path).read_bytes()
     at = data.index(b'\x23\xe3\x83\x84')  # DefaultDuration, four bytes
     nothing = b'\xec\x86' + bytes(6)  # Void
@@ -142,15 +142,15 @@ def without_rate(path):
 FILES = dict(
     zero_bytes=zero_bytes,
     truncated=truncated,
-    truncated_pictures=truncated_pictures,
+    truncated_frames=truncated_frames,
     audio_only=audio_only,
     one_frame=one_frame,
     variable_rate=variable_rate,
     rotated=rotated,
     ten_bit=ten_bit,
     odd_size=odd_size,
-    short_sound=short_sound,
+    short_audio=short_audio,
     silent=silent,
-    no_sound=no_sound,
+    no_audio=no_audio,
     wrong_duration=wrong_duration,
 )

@@ -23,11 +23,11 @@ def flash_and_click(path, frame, starts):
     frames = np.zeros((FPS * SECONDS, 32, 32, 3), np.uint8)
     frames[frame] = 255
     moment = starts[0] + frame / FPS
-    sound = np.zeros(RATE * SECONDS, np.float32)
+    audio = np.zeros(RATE * SECONDS, np.float32)
     first = round((moment - starts[1]) * RATE)
     t = np.arange(RATE // 50) / RATE
-    sound[first : first + len(t)] = 0.8 * np.sin(2 * np.pi * 2000 * t)
-    write_clip(path, frames, FPS, sound, RATE, starts)
+    audio[first : first + len(t)] = 0.8 * np.sin(2 * np.pi * 2000 * t)
+    write_clip(path, frames, FPS, audio, RATE, starts)
     return moment
 
 

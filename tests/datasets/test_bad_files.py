@@ -91,7 +91,7 @@ def test_details(files):
     assert np.abs(times[:, None] - truth).min(axis=1).max() < 2e-3
     assert np.ptp(np.diff(times)) > 0.03
     assert len(set(load(files['one_frame'])['frame_inds'])) == 1
-    assert read_audio(str(files['short_sound'])).waveform.shape[0] < 16000
+    assert read_audio(str(files['short_audio'])).waveform.shape[0] < 16000
     assert not read_audio(str(files['silent'])).waveform.any()
 
 

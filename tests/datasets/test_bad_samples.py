@@ -305,7 +305,7 @@ def test_two_processes_stay_in_step(tmp_path):
 
 @pytest.mark.parametrize('column', [',label', ''])
 def test_a_marked_clip_keeps_its_own_identity(tmp_path, column):
-    """Its stand-in lends shapes alone; a test set may have no labels."""
+    """Its substitute lends shapes alone; a test set may have no labels."""
     rows = ''.join(
         f'{i}.mp4,clip{i}' + (f',{i}\n' if column else '\n') for i in range(4)
     )

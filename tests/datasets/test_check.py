@@ -29,16 +29,16 @@ TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'data'
 EXPECTED = dict(
     zero_bytes={'unreadable'},
     truncated={'unreadable'},
-    truncated_pictures={'unreadable'},
+    truncated_frames={'unreadable'},
     audio_only={'unreadable'},
     one_frame={'too_short', 'out_of_sync'},
     variable_rate={'no_audio'},
     rotated={'no_audio'},
     ten_bit={'no_audio'},
     odd_size={'no_audio'},
-    short_sound={'out_of_sync'},
+    short_audio={'out_of_sync'},
     silent={'silent'},
-    no_sound={'no_audio'},
+    no_audio={'no_audio'},
     wrong_duration=set(),
 )
 
@@ -135,8 +135,8 @@ def test_a_good_set_has_exit_code_zero(folder, check, capsys):
 
 
 def test_faults_can_be_ignored(folder, check):
-    manifest = folder / 'sound.csv'
-    manifest.write_text('file,label\nno_sound.mp4,0\n')
+    manifest = folder / 'mute.csv'
+    manifest.write_text('file,label\nno_audio.mp4,0\n')
     options = ['--data-root', folder, '--decode', '--workers', 1]
     assert check(manifest, *options)[0] == 1
     assert check(manifest, *options, '--ignore', 'no_audio')[0] == 0
@@ -148,7 +148,7 @@ def test_without_decoding_headers_are_read(folder, check):
     kinds = {(f['kind'], Path(f['path']).stem) for f in found['faults']}
     assert ('unreadable', 'zero_bytes') in kinds
     assert ('no_audio', 'rotated') in kinds
-    assert ('unreadable', 'truncated_pictures') in kinds
+    assert ('unreadable', 'truncated_frames') in kinds
     assert 'silent' not in {kind for kind, _ in kinds}
 
 
@@ -284,10 +284,10 @@ def test_a_list_that_cannot_be_read(text, tmp_path, capsys, monkeypatch):
 
 
 def test_manifests_need_different_names(folder, tmp_path):
-    twin = tmp_path / 'train.csv'
-    twin.write_text('file,label\na.mp4,1\n')
+    other = tmp_path / 'train.csv'
+    other.write_text('file,label\na.mp4,1\n')
     with pytest.raises(ListFileError, match='different file names'):
-        read_samples([str(folder / 'train.csv'), str(twin)])
+        read_samples([str(folder / 'train.csv'), str(other)])
 
 
 def test_classes_by_file_and_by_column(folder, check, tmp_path):

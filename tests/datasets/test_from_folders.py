@@ -280,8 +280,8 @@ def test_written_config_trains_and_validates(tmp_path, run):
         folder.mkdir(parents=True)
         for number in range(2):
             frames = np.full((20, 48, 64, 3), shade, np.uint8)
-            sound = 0.1 * rng.standard_normal(16000).astype(np.float32)
-            write_clip(str(folder / f'{number}.mp4'), frames, 10, sound)
+            audio = 0.1 * rng.standard_normal(16000).astype(np.float32)
+            write_clip(str(folder / f'{number}.mp4'), frames, 10, audio)
     run(tmp_path / 'mine')
     cfg = Config.fromfile(tmp_path / 'mine' / 'mine_ca2st_k400.py')
     cfg.model = shrink(without_init(cfg.model.to_dict()))

@@ -99,16 +99,16 @@ def test_views_of_all_inputs_agree(
     assert labels == [1, 2]
     assert all(sample.has_audio for sample in out['data_samples'])
     if cut:
-        # the sound of a view surrounds its pictures
-        times, sound = (
+        # the audio of a view surrounds its frames
+        times, audio = (
             out['inputs']['imgs_times'],
             out['inputs']['audios_times'],
         )
-        assert torch.all(sound[..., 0] <= times.amin(-1) + 1e-3)
-        assert torch.all(sound[..., 1] >= times.amax(-1) - 1e-3)
+        assert torch.all(audio[..., 0] <= times.amin(-1) + 1e-3)
+        assert torch.all(audio[..., 1] >= times.amax(-1) - 1e-3)
 
 
-def test_dropped_sound_sits_in_one_batch_with_sound(
+def test_dropped_audio_is_batched_with_audio(
     plain_clip, silent_clip, tmp_path
 ):
     data = dataset(
@@ -148,7 +148,7 @@ def test_crops_after_the_cut_are_refused(plain_clip, tmp_path):
         data[0]
 
 
-def test_sound_alone(plain_clip, tmp_path):
+def test_audio_alone(plain_clip, tmp_path):
     steps = [
         dict(type='LoadAudio'),
         dict(type='LogMelSpectrogram', num_frames=100, num_mels=32),
@@ -158,7 +158,7 @@ def test_sound_alone(plain_clip, tmp_path):
     assert data[0]['inputs'].shape == (1, 1, 100, 32)
 
 
-def test_an_untrimmed_file_with_sound_of_its_own(plain_clip, tmp_path):
+def test_an_untrimmed_file_with_audio_of_its_own(plain_clip, tmp_path):
     text = f'file,audio,start,end,label\n{plain_clip},{plain_clip},0.5,1.1,1\n'
     sample = dataset(tmp_path, text, pipeline(1, 'CenterCrop', False))[0]
     times = sample['inputs']['imgs_times']

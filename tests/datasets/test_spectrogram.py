@@ -112,7 +112,7 @@ def test_padding_is_zero_before_normalisation():
     assert out['audios'].dtype == np.float32
     assert np.all(out['audios'][0, 0, 28:] == 0)
     assert np.all(out['audios'][0, 0, :28] != 0)
-    # The window goes on past the sound: 28 frames are 0.3 s.
+    # The window goes on past the audio: 28 frames are 0.3 s.
     np.testing.assert_allclose(
         out['audios_times'], [[0.5, 0.5 + 0.3 * 100 / 28]], atol=1e-6
     )
@@ -123,7 +123,7 @@ def test_padding_is_zero_before_normalisation():
 @pytest.mark.parametrize(
     'transform', [LogMelSpectrogram(64, 32), LibrosaLogMelSpectrogram(64, 32)]
 )
-def test_a_blink_of_sound_does_not_crash(transform, samples):
+def test_a_blink_of_audio_does_not_crash(transform, samples):
     out = transform(sample(np.full(samples, 0.1, np.float32)))
     assert np.isfinite(out['audios']).all()
     assert np.isfinite(out['audios_times']).all()
@@ -185,9 +185,9 @@ def test_masks_hide_cells_and_nothing_else():
 @pytest.mark.parametrize('rate', [8000, 11025, 16000, 22050, 24000, 44100])
 def test_kaldi_features_are_torchaudios(rate):
     rng = np.random.default_rng(rate)
-    sound = rng.normal(0.2, 0.1, 3 * rate + 17).astype(np.float32)
+    track = rng.normal(0.2, 0.1, 3 * rate + 17).astype(np.float32)
     expected = kaldi.fbank(
-        torch.from_numpy(sound - sound.mean())[None],
+        torch.from_numpy(track - track.mean())[None],
         htk_compat=True,
         sample_frequency=rate,
         use_energy=False,
@@ -196,9 +196,9 @@ def test_kaldi_features_are_torchaudios(rate):
         dither=0.0,
     ).numpy()
     front_end = LogMelSpectrogram(num_mels=64)
-    features = front_end.features(sound, rate)
+    features = front_end.features(track, rate)
     assert features.shape == expected.shape
-    assert len(features) == front_end.count(sound, rate)
+    assert len(features) == front_end.count(track, rate)
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 

@@ -14,10 +14,10 @@ from ca2st_mm.datasets.toy import (
     ToyWorld,
     balanced_labels,
     class_names,
+    draw_audio,
     draw_frames,
-    draw_sound,
     factors_of,
-    shuffled_sound,
+    shuffled_audio,
     write_toy_set,
 )
 from ca2st_mm.datasets.transforms import (
@@ -70,9 +70,9 @@ def test_lists_read_and_agree(folder):
 def test_files_hold_what_they_should(folder):
     path = folder / 'videos' / 'train_00000.mp4'
     assert frames_of(path).shape == (16, 64, 64, 3)
-    sound = read_audio(str(path))
-    assert sound.sample_rate == 16000 and sound.start == 0
-    assert len(sound.waveform) / 16000 == pytest.approx(16 / 12, abs=0.1)
+    audio = read_audio(str(path))
+    assert audio.sample_rate == 16000 and audio.start == 0
+    assert len(audio.waveform) / 16000 == pytest.approx(16 / 12, abs=0.1)
 
 
 def test_the_seed_decides(folder, tmp_path):
@@ -88,12 +88,12 @@ def test_the_seed_decides(folder, tmp_path):
 
 
 @pytest.mark.parametrize('size', [7, 24, 96, 97, 180, 192])
-def test_shuffled_sound_says_nothing(size):
+def test_shuffled_audio_says_nothing(size):
     rng = np.random.default_rng(size)
     labels = balanced_labels(size, rng)
     counts = Counter(labels.tolist())
     assert max(counts.values()) - min(counts.values(), default=0) <= 1
-    order = shuffled_sound(labels, rng)
+    order = shuffled_audio(labels, rng)
     assert sorted(order) == list(range(size))
     assert np.all(order != np.arange(size))
     pitch = np.array([factors_of(label)[2] for label in labels])
@@ -137,14 +137,14 @@ def test_direction_is_in_the_order_and_only_there():
     assert abs(gap) < 3 * spread
 
 
-def test_pitch_is_in_the_sound():
+def test_pitch_is_in_the_audio():
     rng = np.random.default_rng(0)
     world = ToyWorld()
     for value, pitch in PITCHES.items():
         for label in labels_with('pitch', value) * 4:
-            sound = draw_sound(label, world, rng)
-            spectrum = np.abs(np.fft.rfft(sound))
-            freqs = np.fft.rfftfreq(len(sound), 1 / world.sample_rate)
+            audio = draw_audio(label, world, rng)
+            spectrum = np.abs(np.fft.rfft(audio))
+            freqs = np.fft.rfftfreq(len(audio), 1 / world.sample_rate)
             assert freqs[spectrum.argmax()] == pytest.approx(pitch, rel=0.12)
 
 

@@ -243,7 +243,7 @@ def test_below_zero_clips_are_exact_or_refused(sources, tmp_path):
 def test_all_or_nothing(sources, tmp_path, monkeypatch):
     source, span = sources('h264_b2_g12.mp4')
     broken, target = str(tmp_path / 'broken.mp4'), tmp_path / 'out' / 'a.mp4'
-    odd_media.truncated_pictures(broken)
+    odd_media.truncated_frames(broken)
     with pytest.raises(MediaError, match='broken.mp4'):
         encode(broken, str(target), Encoding())
     with pytest.raises(KeyboardInterrupt):
@@ -263,7 +263,7 @@ def test_all_or_nothing(sources, tmp_path, monkeypatch):
 
 def test_faults_of_the_source(tmp_path):
     path = str(tmp_path / 'a.mp4')
-    odd_media.no_sound(path)
+    odd_media.no_audio(path)
     with pytest.raises(NoAudioError, match='a.mp4'):
         extract_audio(path, str(tmp_path / 'a.wav'))
     with pytest.raises(MediaError, match='a.mp4.*no frame is shown'):

@@ -85,7 +85,7 @@ def test_several_clips_are_for_testing():
 
 @pytest.mark.parametrize('ext', ['mp4', 'mkv'])
 @pytest.mark.parametrize('start', [0.0, 0.4])
-def test_times_honour_a_late_picture(tmp_path, ext, start):
+def test_times_honour_a_late_video(tmp_path, ext, start):
     path = str(tmp_path / f'late.{ext}')
     frames = np.zeros((50, 32, 32, 3), np.uint8)
     write_clip(path, frames, 25, np.zeros(32000), starts=(start, 0.0))

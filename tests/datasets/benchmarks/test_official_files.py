@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The official annotation files beside the checkout: counts and ranges."""
+"""The official annotation files next to the checkout: counts and ranges."""
 
 import csv
 from pathlib import Path
@@ -14,7 +14,7 @@ ANNOTATIONS = (
 )
 pytestmark = pytest.mark.skipif(
     not ANNOTATIONS.is_dir(),
-    reason='the official files (../shared/annotations) are not beside this '
+    reason='the official files (../shared/annotations) are not next to this '
     'checkout',
 )
 EK = 'epic_kitchens_100'

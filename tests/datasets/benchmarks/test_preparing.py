@@ -307,7 +307,7 @@ def test_every_tool_stops_with_one_line(name, data, capsys, monkeypatch):
         return capsys.readouterr().err
 
     chosen = []
-    if BENCHMARKS[name].untrimmed:  # nobody guesses which videos these are
+    if BENCHMARKS[name].untrimmed:  # which videos these are is not guessed
         assert '--trimmed --untrimmed is required' in stop()
         chosen = ['--untrimmed']
     said = stop(*chosen)

@@ -146,7 +146,7 @@ MEDIA = dict(
     kinetics_sound=['videos/jf7RDuUTrsQ.mp4', 'videos/ZzUQw000001.mp4'],
     ucf101=[f'videos/{name}' for name in _UCF.split()],
 )
-# Only one clip of Kinetics has no sound.
+# Only one clip of Kinetics has no audio.
 SILENT = 'KSPA_DzZUQw.mp4'
 UNTRIMMED = ('activitynet', 'epic_kitchens_100')
-SOUND_BESIDE = ('epic_sounds',)
+OWN_AUDIO = ('epic_sounds',)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from excerpts import LISTS, MEDIA, SILENT, SOUND_BESIDE, UNTRIMMED
+from excerpts import LISTS, MEDIA, OWN_AUDIO, SILENT, UNTRIMMED
 
 from ca2st_mm.datasets.benchmarks import BENCHMARKS, Request, prepare
 from ca2st_mm.datasets.media_writer import write_clip
@@ -33,7 +33,7 @@ def write_world(root: Path) -> None:
                 videos=str(folder / 'videos'),
                 out=str(folder),
                 audio_root=(
-                    str(folder / 'wav') if name in SOUND_BESIDE else None
+                    str(folder / 'wav') if name in OWN_AUDIO else None
                 ),
                 trimmed=name not in UNTRIMMED,
                 allow_partial=True,
@@ -48,7 +48,7 @@ def _path(path: Path) -> Path:
 
 
 def _originals(root: Path) -> dict:
-    """One file of each kind; sound and picture change all the time."""
+    """One file of each kind; audio and frames change all the time."""
     rng = np.random.default_rng(0)
     shape = (FPS * SECONDS, 48, 64, 3)
     frames = np.repeat(

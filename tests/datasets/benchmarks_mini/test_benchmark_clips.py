@@ -35,12 +35,12 @@ def test_clips_of_long_files_have_their_own_clock():
         info = dataset.get_data_info(row)
         duration = info['clip_end'] - info['clip_start']
         inputs = dataset[row]['inputs']
-        times, sound = inputs['imgs'].times, inputs['audios'].times
+        times, audio = inputs['imgs'].times, inputs['audios'].times
         assert times.min() == pytest.approx(0, abs=0.05)
         assert duration - 0.2 < times.max() < duration
         # SPEC frames of 10 ms; the other views begin later
-        assert sound[:, 0].min() >= -1e-3
-        assert sound[:, 1].max() <= duration + 0.05
+        assert audio[:, 0].min() >= -1e-3
+        assert audio[:, 1].max() <= duration + 0.05
 
 
 def test_every_manifest_has_a_benchmark(world):

@@ -10,7 +10,13 @@ import torch
 from safetensors import safe_open
 from tool_runs import run_tool
 
-from ca2st_mm.apis.features import Clip, clips_of, extract, write_features
+from ca2st_mm.apis.features import (
+    ROWS,
+    Clip,
+    clips_of,
+    extract,
+    write_features,
+)
 from ca2st_mm.structures import Stream, as_streams
 
 
@@ -123,6 +129,9 @@ def test_every_second_is_its_own_row(recognizer, clips, tmp_path):
     assert stored['has_audio'].tolist() == [True, True]
     about = json.loads(str(stored['metadata']))
     assert about['source'] == clips[0]
+    # No frame begins in the last 0.03 s, so they are no row.
+    rows = ROWS['second'](Clip('a', clips[0], None, 0.0, 1.03))
+    assert rows == [(0.0, 1.0)]
 
 
 def test_safetensors_holds_the_same(recognizer, clips, tmp_path):

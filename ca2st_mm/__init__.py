@@ -12,6 +12,7 @@ compat.apply()
 from ca2st_mm import apis, datasets, engine, evaluation, models  # noqa: E402
 from ca2st_mm.apis import (  # noqa: E402
     Recognizer,
+    VideoAndAudio,
     get_config,
     get_model,
     list_models,
@@ -20,6 +21,7 @@ from ca2st_mm.version import __version__  # noqa: E402
 
 __all__ = [
     'Recognizer',
+    'VideoAndAudio',
     '__version__',
     'apis',
     'datasets',

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.many_files import InputError, videos_below
+from ca2st_mm.apis.many_files import NO_VIDEO, videos_below
 from ca2st_mm.engine.launch import (
     UsageError,
     run_or_explain,
@@ -130,10 +130,10 @@ def find_examples(folder: str | None) -> list[Path]:
     """
     if folder is None:
         return sorted(TOY_CLIPS.glob('test_*.mp4'))[:MOST_EXAMPLES]
-    try:
-        return [Path(path) for path in videos_below(folder)]
-    except InputError as error:
-        raise UsageError(f'--examples {folder}: {error}') from error
+    examples = [Path(path) for path in videos_below(folder)]
+    if not examples:
+        raise UsageError(f'--examples {folder}: {NO_VIDEO}')
+    return examples
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.features import (
     FORMATS,
-    ROWS,
+    PER,
     check_layers,
     clips_of,
     write_features,
@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         'sources', nargs='+', help='media files, or manifests (.csv, .txt)'
     )
     parser.add_argument('--out', required=True, help='folder to write to')
-    parser.add_argument('--per', choices=ROWS, default='clip')
+    parser.add_argument('--per', choices=PER, default='clip')
     parser.add_argument('--format', choices=FORMATS, default='npz')
     parser.add_argument(
         '--layer',

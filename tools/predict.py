@@ -184,6 +184,13 @@ def load(args: argparse.Namespace) -> Recognizer:
             recognizer = Recognizer.from_config(cfg, args.checkpoint, device)
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        if not args.cfg_options:
+            raise
+        said = ' '.join(str(error).split())
+        raise UsageError(
+            f'--cfg-options make a config that cannot be used: {said}'
+        ) from error
     if args.missing_audio and recognizer.pipeline.missing_audio is None:
         raise UsageError('--missing-audio: the model does not use audio')
     if args.missing_audio == 'drop' and (why := recognizer.why_not_drop()):
@@ -199,7 +206,10 @@ def load(args: argparse.Namespace) -> Recognizer:
 def show(answer: Prediction | Failure, explain: bool) -> None:
     """Print one answer."""
     if isinstance(answer, Failure):
-        tqdm.write(f'{named(answer)}: {answer.reason}', file=sys.stderr)
+        name = answer.source
+        if answer.start is not None:
+            name += f' {answer.start:.2f} to {answer.end:.2f} s'
+        tqdm.write(f'{name}: {answer.reason}', file=sys.stderr)
         return
     tqdm.write(summary(answer))
     if note := audio_note(answer):
@@ -208,13 +218,6 @@ def show(answer: Prediction | Failure, explain: bool) -> None:
         tqdm.write(modalities_table(answer.modalities))
     if explain:
         tqdm.write(explanation(answer))
-
-
-def named(failure: Failure) -> str:
-    """The source and, where it is a span, its seconds."""
-    if failure.start is None:
-        return failure.source
-    return f'{failure.source} {failure.start:.2f} to {failure.end:.2f} s'
 
 
 def main() -> None:

@@ -2,9 +2,8 @@
 """Features of clips, and one file of them for each clip."""
 
 import json
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,12 +20,13 @@ from ca2st_mm.utils.records import read_record, write_record
 
 from .recognizer import Recognizer
 from .sources import VideoAndAudio
-from .windows import extent_of
+from .windows import Extent, count_windows, extent_of
 
 # What an expert alone is called.
 ALONE = 'expert'
 SETTINGS = 'features.json'
 LISTS = ('.csv', '.txt')
+PER, FORMATS = ('clip', 'second'), ('npz', 'safetensors')
 
 Features = dict[str, np.ndarray]
 Span = tuple[float | None, float | None]
@@ -61,21 +61,29 @@ def extract(
         >>> extract(recognizer, samples)['fused'].shape
         (1, 16)
     """
-    model = recognizer.model
+    model, head = recognizer.model, recognizer.model.cls_head
     check_layers(model.backbone, layers)
-    inputs = recognizer.batch(samples)['inputs']
+    inputs, rows = recognizer.batch(samples)['inputs'], len(samples)
+    fused, tokens = {}, {}
     if isinstance(model.backbone, MultiExpertBackbone):
         output, _ = model.extract_feat(
             inputs, test_mode=True, return_tokens=tuple(layers)
         )
         features = dict(getattr(output, 'features', output))
         tokens = getattr(output, 'tokens', {})
-        fused = _fused(model.cls_head, features)
+        # What each classifier reads.
+        if hasattr(head, 'fusions'):
+            fused = {
+                f'fused_{task}': head.fusions[head.fusion_of[task]](features)
+                for task in head.sizes
+            }
+        elif hasattr(head, 'fusion'):
+            fused = {'fused': head.fusion(features)}
     else:
         feature, _ = model.extract_feat(inputs, test_mode=True)
         features, fused = {ALONE: feature}, {'fused': feature}
-        tokens = _tokens_of_one(model.backbone, inputs, layers)
-    rows = len(samples)
+        if layers:
+            tokens = _tokens_of_one(model.backbone, inputs, layers)
     found = {
         name: value.float().reshape(rows, -1, value.shape[-1])
         for name, value in {**features, **fused}.items()
@@ -106,27 +114,11 @@ def check_layers(backbone: nn.Module, layers: Sequence[int]) -> None:
         )
 
 
-def _fused(
-    head: nn.Module, features: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """What each classifier of a head reads."""
-    if hasattr(head, 'fusions'):
-        return {
-            f'fused_{task}': head.fusions[head.fusion_of[task]](features)
-            for task in head.sizes
-        }
-    if hasattr(head, 'fusion'):
-        return {'fused': head.fusion(features)}
-    return {}
-
-
 def _tokens_of_one(
     expert: nn.Module, inputs: Any, layers: Sequence[int]
 ) -> dict[tuple[str, int], Tensor]:
     """Tokens of a lone expert after layers, (batch * views, T, P + N, C)."""
     found = {}
-    if not layers:
-        return found
     tokens = expert.embed(inputs.flatten(0, 1))
     for layer in range(max(layers) + 1):
         tokens = expert.forward_attn(tokens, layer)
@@ -196,43 +188,20 @@ def _listed(path: str, folder: Path) -> Iterator[Clip]:
         yield Clip(name, video, audio, row['start'], row['end'])
 
 
-def _whole_clip(clip: Clip) -> list[Span]:
-    return [(clip.start, clip.end)]
+def spans_of(clip: Clip, per: str) -> list[Span]:
+    """The spans that the rows of a file stand for.
 
-
-def _every_second(clip: Clip) -> list[Span]:
-    extent = extent_of(clip.video)
-    start = extent.start if clip.start is None else clip.start
-    end = min(extent.end, math.inf if clip.end is None else clip.end)
-    # A last row that would show no new frame is left out.
-    count = max(math.ceil(end - start - extent.tick / 2), 1)
+    Args:
+        clip: The clip.
+        per: 'clip': one row; 'second': one for each, the last one shorter.
+    """
+    if per == 'clip':
+        return [(clip.start, clip.end)]
+    start, end, tick = extent_of(clip.video)
+    start = start if clip.start is None else clip.start
+    end = end if clip.end is None else min(end, clip.end)
+    count = count_windows(Extent(start, end, tick), 1, 1)
     return [(start + i, min(start + i + 1, end)) for i in range(count)]
-
-
-# What a row of a file stands for; the last second may be shorter.
-ROWS: dict[str, Callable[[Clip], list[Span]]] = {
-    'clip': _whole_clip,
-    'second': _every_second,
-}
-
-
-def _write_npz(
-    path: str, tensors: Features, metadata: Mapping[str, str]
-) -> None:
-    # NumPy's archive has no metadata; it is the entry `metadata`, JSON.
-    np.savez(path, metadata=np.array(json.dumps(metadata)), **tensors)
-
-
-def _write_safetensors(
-    path: str, tensors: Features, metadata: Mapping[str, str]
-) -> None:
-    save_file(tensors, path, metadata=dict(metadata))
-
-
-FORMATS: dict[str, Callable[[str, Features, Mapping[str, str]], None]] = {
-    'npz': _write_npz,
-    'safetensors': _write_safetensors,
-}
 
 
 def write_features(
@@ -267,39 +236,36 @@ def write_features(
     Raises:
         ValueError: If the folder holds features made another way.
     """
+    folder = Path(folder)
     settings = dict(per=per, layers=list(layers), **(model or {}))
-    _claim_folder(Path(folder), settings)
-    by_target = {
-        os.path.join(folder, f'{clip.name}.{form}'): clip for clip in clips
-    }
-
-    def make(target: str) -> None:
-        clip = by_target[target]
-        if not os.path.isfile(clip.video):
-            raise FileNotFoundError(f"there is no file '{clip.video}'")
-        tensors = _rows_of(
-            recognizer, clip, ROWS[per](clip), layers, batch_size
-        )
-        with finished_or_nothing(target) as part:
-            FORMATS[form](part, tensors, dict(source=clip.video))
-
-    # The model takes all cores; a second thread would only add memory.
-    yield from make_files(list(by_target), make, num_workers=1)
-
-
-def _claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Note how the files are made, or check that it was the same way."""
-    path = folder / SETTINGS
-    if path.is_file():
-        found = read_record(path)
+    if (note := folder / SETTINGS).is_file():
+        found = read_record(note)
         if other := [k for k in settings if found.get(k) != settings[k]]:
             raise ValueError(
                 f'{folder} holds features of another {" and ".join(other)}; '
                 'choose another folder'
             )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_record(path, settings)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(note, settings)
+    by_target = {str(folder / f'{clip.name}.{form}'): clip for clip in clips}
+
+    def make(target: str) -> None:
+        clip = by_target[target]
+        if not os.path.isfile(clip.video):
+            raise FileNotFoundError(f"there is no file '{clip.video}'")
+        spans = spans_of(clip, per)
+        tensors = _rows_of(recognizer, clip, spans, layers, batch_size)
+        about = dict(source=clip.video)
+        with finished_or_nothing(target) as part:
+            if form == 'safetensors':
+                save_file(tensors, part, metadata=about)
+            else:
+                # NumPy's archive has no metadata; it is an entry, JSON.
+                np.savez(part, metadata=np.array(json.dumps(about)), **tensors)
+
+    # The model takes all cores; a second thread would only add memory.
+    yield from make_files(list(by_target), make, num_workers=1)
 
 
 def _rows_of(

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import requests
@@ -15,10 +14,11 @@ from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
 from ca2st_mm.datasets.faults import MediaError, NoAudioError, SampleFault
 
 from .modality_contributions import classify_with_contributions
-from .prediction import Failure, Job, Prediction
+from .prediction import Failure, Prediction
 from .recognizer import Recognizer
-from .windows import CAMERA_WINDOW, Windows, camera_jobs, is_camera
+from .windows import CAMERA_WINDOW, Job, Windows, camera_jobs, is_camera
 
+NO_VIDEO = f'the folder holds no video ({", ".join(VIDEO_EXTENSIONS)})'
 MAX_BYTES = 2 << 30
 _TIMEOUT = 10, 60  # seconds to connect, and between two pieces
 _PIECE = 1 << 20
@@ -68,7 +68,7 @@ def predict_each(
 
     def answers() -> Iterator[Prediction]:
         samples = [sample for _, sample in waiting]
-        predictions = classify(recognizer, samples, top_k=top_k)
+        predictions = classify(recognizer, samples, top_k)
         for (job, _), found in zip(waiting, predictions, strict=True):
             yield replace(found, **job.shown)
         waiting.clear()
@@ -77,10 +77,9 @@ def predict_each(
         if isinstance(job, Failure):
             yield job
             continue
+        span = job.start, job.end
         try:
-            sample = recognizer.prepare(
-                job.source, job.start, job.end, missing_audio
-            )
+            sample = recognizer.prepare(job.source, *span, missing_audio)
         except (SampleFault, FileNotFoundError) as error:
             yield Failure(**job.shown, reason=_reason(error))
             continue
@@ -127,71 +126,54 @@ def find_jobs(
     Raises:
         ValueError: If a length is not positive.
     """
-    stride = window if stride is None else stride
     for name in names:
-        try:
-            if is_camera(name):
-                yield from camera_jobs(
-                    name, window or CAMERA_WINDOW, stride or CAMERA_WINDOW
-                )
-            elif is_url(name):
-                path = fetch(name, folder)
-                yield from _jobs_of(path, name, window, stride)
-                os.remove(path)
-            elif os.path.isdir(name):
-                for path in videos_below(name):
-                    yield from _jobs_of(path, path, window, stride)
-            elif os.path.isfile(name):
-                yield from _jobs_of(name, name, window, stride)
-            else:
-                raise InputError('there is no such file or folder')
-        except InputError as error:
-            yield Failure(name, None, None, str(error))
-        except MediaError as error:
-            yield Failure(name, None, None, error.reason)
+        files = [name]
+        if os.path.isdir(name):
+            files = videos_below(name)
+            if not files:
+                yield Failure(name, None, None, NO_VIDEO)
+        for file in files:
+            try:
+                yield from _jobs_of(file, folder, window, stride)
+            except (InputError, MediaError) as error:
+                yield Failure(file, None, None, _reason(error))
 
 
 def _jobs_of(
-    path: str, name: str, window: float | None, stride: float | None
-) -> Iterator[Job | Failure]:
-    if window is None:
-        yield Job(path, None, None, dict(source=name, start=None, end=None))
+    name: str, folder: str, window: float | None, stride: float | None
+) -> Iterator[Job]:
+    if window is None and is_camera(name):
+        window = CAMERA_WINDOW
+    stride = window if stride is None else stride
+    if is_camera(name):
+        yield from camera_jobs(name, window, stride)
         return
+    is_url = name.startswith(('http://', 'https://'))
+    path = fetch(name, folder) if is_url else name
+    if not os.path.isfile(path):
+        raise InputError('there is no such file or folder')
     try:
-        yield from Windows(path, window, stride, name)
-    except MediaError as error:
-        yield Failure(name, None, None, error.reason)
+        if window is None:
+            shown = dict(source=name, start=None, end=None)
+            yield Job(path, None, None, shown)
+        else:
+            yield from Windows(path, window, stride, name)
+    finally:
+        if is_url:
+            os.remove(path)
 
 
 def count_files(names: Sequence[str]) -> int:
     """How many answers :func:`find_jobs` leads to, without windows."""
     # A folder without videos has one answer, too: that it has none.
     return sum(
-        max(len(_videos(name)), 1) if os.path.isdir(name) else 1
+        max(len(videos_below(name)), 1) if os.path.isdir(name) else 1
         for name in names
     )
 
 
-def is_url(name: str) -> bool:
-    """Whether a source is fetched from the web."""
-    return name.startswith(('http://', 'https://'))
-
-
 def videos_below(folder: str) -> list[str]:
-    """Paths of the videos in a folder, at any depth, by name.
-
-    Raises:
-        InputError: If there is none.
-    """
-    found = _videos(folder)
-    if not found:
-        raise InputError(
-            f'the folder holds no video ({", ".join(VIDEO_EXTENSIONS)})'
-        )
-    return found
-
-
-def _videos(folder: str) -> list[str]:
+    """Paths of the videos in a folder, at any depth, by name."""
     return [
         str(path)
         for path in sorted(Path(folder).rglob('*'))
@@ -216,35 +198,30 @@ def fetch(url: str, folder: str, max_bytes: int = MAX_BYTES) -> str:
     suffix = Path(urlsplit(url).path).suffix
     handle, path = tempfile.mkstemp(suffix, dir=folder)
     try:
-        with open(handle, 'wb') as file:
-            _download(url, file, max_bytes)
-    except InputError:
-        os.remove(path)
-        raise
-    return path
-
-
-def _download(url: str, file: BinaryIO, max_bytes: int) -> None:
-    too_large = InputError(
-        f'it is larger than {max_bytes / 1e6:.0f} MB; download it yourself '
-        'and name the file'
-    )
-    try:
-        with requests.get(url, stream=True, timeout=_TIMEOUT) as response:
+        with (
+            open(handle, 'wb') as file,
+            requests.get(url, stream=True, timeout=_TIMEOUT) as response,
+        ):
             response.raise_for_status()
-            if int(response.headers.get('Content-Length', 0)) > max_bytes:
-                raise too_large
+            size = int(response.headers.get('Content-Length', 0))
             for piece in response.iter_content(_PIECE):
                 file.write(piece)
-                if file.tell() > max_bytes:
-                    raise too_large
+                if max(size, file.tell()) > max_bytes:
+                    raise InputError(
+                        f'it is larger than {max_bytes / 1e6:.0f} MB; '
+                        'download it yourself and name the file'
+                    )
     except requests.HTTPError as error:
-        response = error.response
-        raise InputError(
-            f'the server answers {response.status_code} {response.reason}'
-        ) from error
+        os.remove(path)
+        answer = f'{error.response.status_code} {error.response.reason}'
+        raise InputError(f'the server answers {answer}') from error
     except requests.RequestException as error:
+        os.remove(path)
         raise InputError(
             f'it cannot be fetched ({type(error).__name__}); check the URL '
             'and the connection'
         ) from error
+    except InputError:
+        os.remove(path)
+        raise
+    return path

@@ -5,7 +5,7 @@ import json
 import os.path as osp
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,6 +112,11 @@ class Prediction:
     left_out: tuple[str, ...] = ()
     modalities: tuple[PartAnswer, ...] = ()
 
+    @property
+    def best(self) -> Ranking:
+        """The ranking of actions if there is one, else of the only task."""
+        return list(self.ranked.values())[-1]
+
     def as_record(self) -> dict[str, Any]:
         """Plain values for JSON; all but the logits."""
         views = {
@@ -131,22 +136,6 @@ class Prediction:
             left_out=list(self.left_out),
             modalities=[dict(vars(answer)) for answer in self.modalities],
         )
-
-
-class Job(NamedTuple):
-    """A source, or a span of it, that is to be predicted.
-
-    Attributes:
-        source: As :meth:`Recognizer.prepare` takes it.
-        start: First second wanted; None for the beginning.
-        end: Last second wanted; None for the end.
-        shown: ``source``, ``start`` and ``end`` as the answer shows them.
-    """
-
-    source: Any
-    start: float | None
-    end: float | None
-    shown: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -184,29 +173,31 @@ def rank(
         scores: Probabilities (num_classes,) by task.
         names: Class names by task.
         top_k: How many to give, of each task.
+
+    Example:
+        >>> rank(dict(label=torch.tensor([0.25, 0.75])), dict(label='ab'), 1)
+        {'label': (('b', 0.75),)}
     """
     scores = {task: score.double().cpu() for task, score in scores.items()}
+
+    def best(scores: Tensor, name: Callable[[int], str]) -> Ranking:
+        values, numbers = scores.sort(descending=True, stable=True)
+        pairs = zip(numbers[:top_k].tolist(), values.tolist(), strict=False)
+        return tuple((name(number), value) for number, value in pairs)
+
     ranked = {
-        task: _best(score, names[task].__getitem__, top_k)
+        task: best(score, names[task].__getitem__)
         for task, score in scores.items()
     }
     if set(scores) == {'verb', 'noun'}:
-        verbs, nouns = names['verb'], names['noun']
 
         def action(pair: int) -> str:
-            verb, noun = divmod(pair, len(nouns))
-            return f'{verbs[verb]} {nouns[noun]}'
+            verb, noun = divmod(pair, len(names['noun']))
+            return f'{names["verb"][verb]} {names["noun"][noun]}'
 
         pairs = torch.outer(scores['verb'], scores['noun']).flatten()
-        ranked['action'] = _best(pairs, action, top_k)
+        ranked['action'] = best(pairs, action)
     return ranked
-
-
-def _best(scores: Tensor, name: Callable[[int], str], top_k: int) -> Ranking:
-    found = scores.sort(descending=True, stable=True)
-    numbers, values = found.indices[:top_k], found.values[:top_k]
-    pairs = zip(numbers.tolist(), values.tolist(), strict=True)
-    return tuple((name(number), value) for number, value in pairs)
 
 
 def sizes_of(head: nn.Module) -> dict[str, int]:
@@ -232,16 +223,26 @@ def names_of_model(
         ValueError: If there are not as many names as classes, or the
             checkpoint and the config name them differently.
     """
-    sizes = sizes_of(head)
-    stored, listed = _stored_names(meta), _listed_names(dataset)
-    if stored and listed and stored != listed:
-        raise ValueError(
-            'the checkpoint and the config name the classes differently: '
-            f'{_difference(stored, listed)}; use the class list that the '
-            'model was trained with'
+    sizes, root = sizes_of(head), dataset.get('data_root') or ''
+    stored = (meta.get('dataset_meta') or {}).get('classes')
+    if stored is None and isinstance(meta.get('classes'), str):
+        stored = json.loads(meta['classes'])
+    stored = _by_task(stored)
+    try:
+        listed = _by_task(
+            resolve_class_names(dataset.get('classes') or {}, root)
         )
-    names = stored or listed or _benchmark_names(dataset, sizes)
+    except FileNotFoundError:  # a list on another machine
+        listed = {}
+    if stored and listed:
+        _check_same(stored, listed)
+    names = stored or listed
     if not names:
+        folder = osp.basename(osp.normpath(root))
+        for benchmark in BENCHMARKS.values():
+            known = osp.basename(benchmark.folder)
+            if known == folder and dict(benchmark.classes) == sizes:
+                return _by_task(class_names(benchmark))
         print_log(
             'The classes have no names, so they are called by their numbers; '
             "set classes='FILE' in the config's test data set.",
@@ -257,53 +258,27 @@ def names_of_model(
     return names
 
 
-def _stored_names(meta: Mapping[str, Any]) -> Names:
-    classes = (meta.get('dataset_meta') or {}).get('classes')
-    if classes is None and isinstance(meta.get('classes'), str):
-        classes = json.loads(meta['classes'])
-    return _by_task(classes or {})
-
-
-def _listed_names(dataset: Mapping[str, Any]) -> Names:
-    """The names in the config, if their files are on this machine."""
-    classes = dataset.get('classes') or {}
-    try:
-        root = dataset.get('data_root') or ''
-        return _by_task(resolve_class_names(classes, root))
-    except FileNotFoundError:
-        return {}
-
-
-def _benchmark_names(
-    dataset: Mapping[str, Any], sizes: Mapping[str, int]
-) -> Names:
-    folder = osp.basename(osp.normpath(dataset.get('data_root') or ''))
-    for benchmark in BENCHMARKS.values():
-        known = osp.basename(benchmark.folder)
-        if known == folder and dict(benchmark.classes) == sizes:
-            return _by_task(class_names(benchmark))
-    return {}
-
-
-def _by_task(classes: Mapping[str, Sequence] | Sequence[str]) -> Names:
-    if not isinstance(classes, Mapping):
+def _by_task(classes: Mapping[str, Sequence] | Sequence[str] | None) -> Names:
+    if classes and not isinstance(classes, Mapping):
         classes = dict(label=classes)
-    return {task: tuple(names) for task, names in classes.items()}
+    return {task: tuple(names) for task, names in (classes or {}).items()}
 
 
-def _difference(stored: Names, listed: Names) -> str:
-    """The first place where two lists differ."""
+def _check_same(stored: Names, listed: Names) -> None:
     for task in {**stored, **listed}:
         a, b = stored.get(task, ()), listed.get(task, ())
-        if len(a) != len(b):
-            return f'{len(a)} names in the checkpoint, {len(b)} in the config'
-        for number, (first, second) in enumerate(zip(a, b, strict=True)):
-            if first != second:
-                return (
-                    f'class {number} is {first!r} in the checkpoint, '
-                    f'{second!r} in the config'
-                )
-    raise AssertionError('the lists are equal')
+        found = f'{len(a)} names', len(b)
+        if len(a) == len(b):
+            differ = (n for n in range(len(a)) if a[n] != b[n])
+            number = next(differ, None)
+            if number is None:
+                continue
+            found = f'class {number} is {a[number]!r}', repr(b[number])
+        raise ValueError(
+            'the checkpoint and the config name the classes differently: '
+            f'{found[0]} in the checkpoint, {found[1]} in the config; use '
+            'the class list that the model was trained with'
+        )
 
 
 def _count(sizes: Mapping[str, int]) -> str:

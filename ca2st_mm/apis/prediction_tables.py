@@ -6,25 +6,13 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-import numpy as np
 
 from ca2st_mm.datasets.containers import probe
 
 from .prediction import Failure, PartAnswer, Prediction
 
-COLUMNS = (
-    'source',
-    'start',
-    'end',
-    'task',
-    'rank',
-    'label',
-    'score',
-    'audio',
-    'error',
-)
+COLUMNS = ('source', 'start', 'end', 'task', 'rank', 'label', 'score')
+COLUMNS += ('audio', 'error')
 _AUDIO = {True: 'yes', False: 'no', None: ''}
 # Adds an answer to a file.
 Write = Callable[[Prediction | Failure], None]
@@ -34,9 +22,6 @@ Write = Callable[[Prediction | Failure], None]
 def csv_table(path: str) -> Iterator[Write]:
     """A CSV file with a line for each class; on disk after every answer.
 
-    Args:
-        path: File to write.
-
     Yields:
         A function that adds an answer.
     """
@@ -45,31 +30,24 @@ def csv_table(path: str) -> Iterator[Write]:
         writer.writeheader()
 
         def write(answer: Prediction | Failure) -> None:
-            writer.writerows(_rows(answer))
+            # An open end stays empty.
+            row = {k: getattr(answer, k) for k in ('source', 'start', 'end')}
+            if isinstance(answer, Failure):
+                writer.writerow(dict(row, error=answer.reason))
+            else:
+                row['audio'] = _AUDIO[answer.views.has_audio]
+                for task, ranking in answer.ranked.items():
+                    for rank, (label, score) in enumerate(ranking, 1):
+                        named = dict(task=task, rank=rank, label=label)
+                        writer.writerow(dict(row, **named, score=score))
             file.flush()
 
         yield write
 
 
-def _rows(answer: Prediction | Failure) -> Iterator[dict[str, Any]]:
-    """Lines of an answer; an open end stays empty."""
-    span = dict(source=answer.source, start=answer.start, end=answer.end)
-    if isinstance(answer, Failure):
-        yield dict(span, error=answer.reason)
-        return
-    audio = _AUDIO[answer.views.has_audio]
-    for task, ranking in answer.ranked.items():
-        for rank, (label, score) in enumerate(ranking, 1):
-            named = dict(task=task, rank=rank, label=label, score=score)
-            yield dict(span, **named, audio=audio)
-
-
 @contextmanager
 def json_list(path: str) -> Iterator[Write]:
     """A JSON file with a list of records; complete when it is closed.
-
-    Args:
-        path: File to write.
 
     Yields:
         A function that adds an answer.
@@ -90,11 +68,7 @@ def json_list(path: str) -> Iterator[Write]:
 
 
 def summary(prediction: Prediction) -> str:
-    """Lines of text: the classes with their scores.
-
-    Args:
-        prediction: What to show; a span in one line.
-    """
+    """Lines of text: the classes with their scores; a span in one line."""
     ranked = prediction.ranked
     if prediction.start is None and prediction.end is None:
         lines = [prediction.source]
@@ -106,18 +80,12 @@ def summary(prediction: Prediction) -> str:
         'open' if second is None else f'{second:.2f} s'
         for second in (prediction.start, prediction.end)
     )
-    # The action comes last and names verb and noun.
-    best = list(ranked.values())[-1]
-    names = ', '.join(f'{name} {score:.1%}' for name, score in best[:3])
+    names = ', '.join(f'{n} {s:.1%}' for n, s in prediction.best[:3])
     return f'{prediction.source}  {start} to {end}  {names}'
 
 
 def audio_note(prediction: Prediction) -> str | None:
-    """What was done about missing audio; None where it was not missing.
-
-    Args:
-        prediction: What to look at.
-    """
+    """What was done about missing audio; None where it was not missing."""
     if prediction.views.has_audio is not False:
         return None
     if not prediction.left_out:
@@ -130,48 +98,36 @@ def explanation(answer: Prediction) -> str:
     """Lines of text: streams, frames and seconds that were used.
 
     Streams are named if the source is a file with several of a kind.
-
-    Args:
-        answer: The prediction.
     """
     views, lines = answer.views, []
     if os.path.isfile(answer.source):
         info = probe(answer.source)
+        lines += [*info.choices('video'), *info.choices('audio')]
+    if views.frames is not None:
+        for number, frames in enumerate(views.frames):
+            clip, times = f'clip {number + 1}', 'unknown'
+            if views.seconds is not None:
+                times = ' '.join(f'{t:.3f}' for t in views.seconds[number])
+            lines.append(f'{clip}, frames: {" ".join(map(str, frames))}')
+            lines.append(f'{clip}, seconds: {times}')
+    if views.audio is not None:
         lines += [
-            f'  {c}' for k in ('video', 'audio') for c in info.choices(k)
+            f'audio, seconds: {a:.3f} to {b:.3f}' for a, b in views.audio
         ]
-    for number, frames in enumerate(
-        () if views.frames is None else views.frames
-    ):
-        lines.append(f'  clip {number + 1}, frames: {_row(frames, "d")}')
-        times = 'unknown'
-        if views.seconds is not None:
-            times = _row(views.seconds[number], '.3f')
-        lines.append(f'  clip {number + 1}, seconds: {times}')
-    for start, end in () if views.audio is None else views.audio:
-        lines.append(f'  audio, seconds: {start:.3f} to {end:.3f}')
-    return '\n'.join(lines)
-
-
-def _row(values: np.ndarray, form: str) -> str:
-    return ' '.join(format(value, form) for value in values)
+    return '\n'.join(f'  {line}' for line in lines)
 
 
 def modalities_table(answers: Sequence[PartAnswer]) -> str:
-    """Lines of text: what each part of the model says alone.
-
-    Args:
-        answers: Of one prediction.
-    """
+    """Lines of text: what each part of the model says alone."""
     several = len({answer.task for answer in answers}) > 1
     lines = []
     for answer in answers:
         part = f'{answer.part}, {answer.task}' if several else answer.part
-        said = (
-            f'does not know: {answer.unknown}'
-            if answer.unknown
-            else f'{answer.label} {answer.score:.1%} '
-            f'(the answer above: {answer.change:+.1%})'
-        )
+        said = f'does not know: {answer.unknown}'
+        if not answer.unknown:
+            said = (
+                f'{answer.label} {answer.score:.1%} '
+                f'(the answer above: {answer.change:+.1%})'
+            )
         lines.append(f'  {part}: {said}')
     return '\n'.join(lines)

@@ -1,13 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """From a clip to class names.
 
-The command, windows over long files, cameras and the web page all go through
-:class:`Recognizer`.  The pipeline and the averaging of views are those of the
-config's test, so each of them gives the answer of ``tools/test.py``.
+The pipeline (:mod:`.sources`) and the averaging of views are those of the
+config's test, so every entry point gives the answer of ``tools/test.py``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +32,10 @@ MISSING_AUDIO = 'raise', 'silence', 'drop'
 class Recognizer(BaseInferencer):
     """A trained model with the pipeline of its test and its class names.
 
-    It is an inferencer of MMEngine: called with sources it returns
-    ``dict(predictions=[...], visualization=[])``.  :meth:`predict` returns
-    the same as objects; :meth:`prepare`, :meth:`batch` and :meth:`logits`
-    are its steps.  Nothing changes the model, so several threads may use it.
+    :meth:`predict` is :meth:`prepare`, then :meth:`classify`.  Called with
+    sources, as an inferencer of MMEngine, it returns
+    ``dict(predictions=[...], visualization=[])``.  Nothing changes the model,
+    so several threads may use it.
 
     Args:
         model: A config, or its file; None for the one in the checkpoint.
@@ -90,13 +88,7 @@ class Recognizer(BaseInferencer):
         checkpoint: str | Path,
         device: str | None = None,
     ) -> 'Recognizer':
-        """Load a model by its config and a checkpoint.
-
-        Args:
-            config: A config, or its file.
-            checkpoint: Path or URL.
-            device: Where the model runs; None for the best there is.
-        """
+        """Load a model by its config, or its file, and a checkpoint."""
         if not isinstance(config, Config):
             config = Config.fromfile(config)
         return cls(config, str(checkpoint), device)
@@ -122,9 +114,7 @@ class Recognizer(BaseInferencer):
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
         """Write a folder that :meth:`from_pretrained` takes.
 
-        Args:
-            folder: Where to write.
-            **options: As for :func:`ca2st_mm.apis.save_pretrained`.
+        The options are those of :func:`ca2st_mm.apis.save_pretrained`.
         """
         names = self.class_names
         classes = names['label'] if set(names) == {'label'} else names
@@ -171,10 +161,7 @@ class Recognizer(BaseInferencer):
         return self.pipeline(source, start, end, missing_audio)
 
     def batch(self, samples: Sequence[Mapping]) -> dict:
-        """Collate and normalise, as the test does.
-
-        Args:
-            samples: What :meth:`prepare` returns.
+        """Collate and normalise samples of :meth:`prepare`.
 
         Returns:
             ``inputs``, what the model takes, on its device, each stream
@@ -203,10 +190,7 @@ class Recognizer(BaseInferencer):
         return per_sample(output, len(samples))
 
     def probabilities(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Average logits over the views, as the test does.
-
-        Args:
-            logits: Of :meth:`logits`.
+        """Average :meth:`logits` over the views, as the test does.
 
         Returns:
             Probabilities (batch, num_classes) by task.
@@ -223,12 +207,7 @@ class Recognizer(BaseInferencer):
     def classify(
         self, samples: Sequence[Mapping], top_k: int = 5
     ) -> list[Prediction]:
-        """Predict prepared samples in one batch.
-
-        Args:
-            samples: What :meth:`prepare` returns.
-            top_k: How many classes to give.
-        """
+        """Predict samples of :meth:`prepare` in one batch."""
         return [prediction for _, prediction in self.forward(samples, top_k)]
 
     def predict(
@@ -269,14 +248,14 @@ class Recognizer(BaseInferencer):
         """Why the experts that read audio cannot be left out, or None."""
         backbone = self.model.backbone
         streams = set(getattr(backbone, 'inputs', {'audio': AUDIO}).values())
-        if AUDIO in streams and not streams - {AUDIO}:
+        if AUDIO not in streams:
+            return None
+        if streams == {AUDIO}:
             return (
                 "LoadAudio(missing='drop') leaves the audio expert out, but "
                 "the model has no other one; use missing='silence'"
             )
-        if AUDIO in streams and not self.pipeline.packs_presence:
-            return CANNOT_DROP
-        return None
+        return None if self.pipeline.packs_presence else CANNOT_DROP
 
     def left_out(self, sample: Mapping) -> tuple[str, ...]:
         """Experts that have no part in the answer for a prepared sample."""
@@ -285,17 +264,12 @@ class Recognizer(BaseInferencer):
             inputs, Mapping
         ):
             return ()
-        streams = as_streams(inputs)
-        absent = {
+        present = {
             name
-            for name, stream in streams.items()
-            if stream.present is not None and not stream.present.any()
+            for name, stream in as_streams(inputs).items()
+            if stream.present is None or stream.present.any()
         }
-        return tuple(
-            expert
-            for expert, stream in backbone.inputs.items()
-            if stream in absent or stream not in streams
-        )
+        return tuple(e for e, s in backbone.inputs.items() if s not in present)
 
     def preprocess(
         self, inputs: list, batch_size: int = 1, **options: Any
@@ -309,18 +283,28 @@ class Recognizer(BaseInferencer):
         """What a test writes into data samples, and predictions, in pairs."""
         data = self.batch(inputs)
         output = head_output(self.model, data['inputs'])
-        written = self.model.cls_head.predict_by_feat(
-            output, data['data_samples']
-        )
+        head = self.model.cls_head
+        tested = head.predict_by_feat(output, data['data_samples'])
         logits = per_sample(output, len(inputs))
-        scores = self.probabilities(logits)
-        predictions = map(
-            partial(self._prediction, top_k),
+        each = zip(
             inputs,
             unbatched(logits),
-            unbatched(scores),
+            unbatched(self.probabilities(logits)),
+            strict=True,
         )
-        return list(zip(written, predictions, strict=True))
+        predictions = [
+            Prediction(
+                source=sample['data_samples'].source,
+                start=sample['data_samples'].start,
+                end=sample['data_samples'].end,
+                ranked=rank(scores, self.class_names, top_k),
+                logits={t: v.float().cpu().numpy() for t, v in views.items()},
+                views=sample['data_samples'].views,
+                left_out=self.left_out(sample),
+            )
+            for sample, views, scores in each
+        ]
+        return list(zip(tested, predictions, strict=True))
 
     def postprocess(
         self,
@@ -343,7 +327,6 @@ class Recognizer(BaseInferencer):
         self, cfg: Config, weights: str, device: str = 'cpu'
     ) -> nn.Module:
         stored = open_checkpoint(weights)
-        meta = stored.get('meta') or {}
         if not cfg:
             # The base class keeps this very object as `self.cfg`.
             cfg.update(stored_config(stored, weights)._cfg_dict)
@@ -355,7 +338,7 @@ class Recognizer(BaseInferencer):
                 "model.cls_head.average_clips='prob'"
             )
         self.class_names = names_of_model(
-            model.cls_head, meta, dataset_of(cfg)
+            model.cls_head, stored.get('meta') or {}, dataset_of(cfg)
         )
         model.cfg = cfg
         return model.to(device).eval()
@@ -368,24 +351,6 @@ class Recognizer(BaseInferencer):
 
     def _inputs_to_list(self, inputs: Any) -> list:
         return list(inputs) if isinstance(inputs, list | tuple) else [inputs]
-
-    def _prediction(
-        self,
-        top_k: int,
-        sample: Mapping,
-        logits: Mapping[str, Tensor],
-        scores: Mapping[str, Tensor],
-    ) -> Prediction:
-        data_sample = sample['data_samples']
-        return Prediction(
-            source=data_sample.source,
-            start=data_sample.start,
-            end=data_sample.end,
-            ranked=rank(scores, self.class_names, top_k),
-            logits={k: v.float().cpu().numpy() for k, v in logits.items()},
-            views=data_sample.views,
-            left_out=self.left_out(sample),
-        )
 
 
 def head_output(
@@ -407,12 +372,7 @@ def head_output(
 
 
 def per_sample(output: Any, count: int) -> dict[str, Tensor]:
-    """Logits by task, (count, views, num_classes).
-
-    Args:
-        output: Of :func:`head_output`.
-        count: Number of samples.
-    """
+    """The output of a head for some samples: (count, views, C) by task."""
     if not isinstance(output, Mapping):
         output = dict(label=output)
     return {

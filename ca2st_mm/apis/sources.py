@@ -123,16 +123,22 @@ def dataset_of(cfg: Config) -> Mapping[str, Any]:
 
     Raises:
         ValueError: If the config has none, or it has no pipeline.
+
+    Example:
+        >>> inner = dict(pipeline=[dict(type='OpenVideo')])
+        >>> cfg = Config(dict(test_dataloader=dict(dataset=inner)))
+        >>> dataset_of(cfg)['pipeline']
+        [{'type': 'OpenVideo'}]
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in dataset:
-        if 'dataset' not in dataset:
-            raise ValueError(
-                'the config has no test_dataloader.dataset.pipeline, which '
-                'says how clips are read; use a config with test data'
-            )
+    dataset = cfg.get('test_dataloader')
+    while isinstance(dataset, Mapping) and 'dataset' in dataset:
         dataset = dataset['dataset']
-    return dataset
+        if isinstance(dataset, Mapping) and 'pipeline' in dataset:
+            return dataset
+    raise ValueError(
+        'the config has no test_dataloader.dataset.pipeline, which says how '
+        'clips are read; use a config with test data'
+    )
 
 
 class InferencePipeline:
@@ -151,12 +157,8 @@ class InferencePipeline:
 
     def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:
         self.transforms = [TRANSFORMS.build(step) for step in steps]
-        policies = [
-            step.missing
-            for step in self.transforms
-            if isinstance(step, LoadAudio)
-        ]
-        self.missing_audio = policies[0] if policies else None
+        loads = [s for s in self.transforms if isinstance(s, LoadAudio)]
+        self.missing_audio = loads[0].missing if loads else None
         self.packs_presence = packs_presence(self.transforms[-1])
 
     def __call__(
@@ -167,8 +169,7 @@ class InferencePipeline:
         missing_audio: str | None = None,
     ) -> dict:
         """Read a source; see :meth:`Recognizer.prepare`."""
-        results = opened = _first_results(source, start, end)
-        name = results['filename']
+        results = first = _first_results(source, start, end)
         *transforms, pack = self.transforms
         try:
             for transform in transforms:
@@ -177,12 +178,12 @@ class InferencePipeline:
                     transform.missing = missing_audio
                 results = transform(results)
         finally:
-            reader = opened.get('video_reader')
-            if isinstance(reader, VideoReader):
+            if isinstance(reader := first.get('video_reader'), VideoReader):
                 reader.close()
+        views, name = Views.of(results), first['filename']
         packed = pack(results)
         packed['data_samples'].set_metainfo(
-            dict(source=name, start=start, end=end, views=Views.of(results))
+            dict(source=name, start=start, end=end, views=views)
         )
         return packed
 
@@ -190,12 +191,7 @@ class InferencePipeline:
 def _first_results(
     source: Source, start: float | None, end: float | None
 ) -> dict:
-    """A source in the keys of ``AudioVisualDataset``.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the span is empty.
-    """
+    """A source in the keys of ``AudioVisualDataset``."""
     if start is not None and end is not None and end <= start:
         raise ValueError(
             f'the span ends at {end} s, which is not after its start at '

@@ -7,9 +7,8 @@ on how long the file is.
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -27,7 +26,6 @@ from ca2st_mm.datasets.pixels import to_rgb
 from ca2st_mm.datasets.pyav_reader import PyAVReader
 from ca2st_mm.datasets.video_reader import SLACK
 
-from .prediction import Job
 from .sources import ArrayClip
 
 LIVE, REPLAYED = 'webcam:', 'camera:'
@@ -37,7 +35,21 @@ MAX_WINDOWS = 1_000_000
 # How far before the announced end the last packet is looked for, at first.
 _LOOK_BACK = 5.0
 
-Frame = tuple[float, np.ndarray]
+
+class Job(NamedTuple):
+    """A source, or a span of it, that is to be predicted.
+
+    Attributes:
+        source: As :meth:`Recognizer.prepare` takes it.
+        start: First second wanted; None for the beginning.
+        end: Last second wanted; None for the end.
+        shown: ``source``, ``start`` and ``end`` as the answer shows them.
+    """
+
+    source: Any
+    start: float | None
+    end: float | None
+    shown: Mapping[str, Any]
 
 
 class Extent(NamedTuple):
@@ -57,10 +69,8 @@ class Extent(NamedTuple):
 class Windows:
     """The spans of a file that are predicted one by one.
 
-    The first begins with the file, each later one ``stride`` after the one
-    before, up to the one that reaches the end.  First and last are open
-    towards the ends of the file, so that a window as long as the file is the
-    whole file, with all of its audio.
+    First and last are open towards the ends of the file, so that a window as
+    long as the file is the whole file, with all of its audio.
 
     Args:
         path: The file.
@@ -81,16 +91,12 @@ class Windows:
     def __init__(
         self, path: str, window: float, stride: float, name: str | None = None
     ) -> None:
-        check_lengths(window, stride)
         self.path, self.name = path, name or path
         self.window, self.stride = window, stride
         self.extent = extent_of(path)
-        # A window that would show no new frame is left out.
-        seconds = self.extent.end - self.extent.start - self.extent.tick / 2
-        to_the_end = math.ceil((seconds - window) / stride)
-        inside = math.ceil(seconds / stride) - 1
-        self._count = max(min(to_the_end, inside), 0) + 1
+        self._count = count_windows(self.extent, window, stride)
         if self._count > MAX_WINDOWS:
+            seconds = self.extent.end - self.extent.start
             raise MediaError(
                 'video',
                 path,
@@ -115,16 +121,26 @@ class Windows:
             )
 
 
-def check_lengths(window: float, stride: float) -> None:
-    """Raise if no window fits these lengths.
+def count_windows(extent: Extent, window: float, stride: float) -> int:
+    """How many windows an extent has, up to the one that reaches the end.
 
-    Args:
-        window: Seconds of a window.
-        stride: Seconds from the start of one to that of the next.
+    A window that would show no new frame is left out.
 
     Raises:
-        ValueError: If one is not positive.
+        ValueError: If a length is not positive.
+
+    Example:
+        >>> count_windows(Extent(0.0, 7.5, 0.125), 3, 1.5)
+        4
     """
+    _check_lengths(window, stride)
+    seconds = extent.end - extent.start - extent.tick / 2
+    to_the_end = math.ceil((seconds - window) / stride)
+    inside = math.ceil(seconds / stride) - 1
+    return max(min(to_the_end, inside), 0) + 1
+
+
+def _check_lengths(window: float, stride: float) -> None:
     if not (window > 0 and stride > 0):
         raise ValueError(
             'the lengths of a window and of a stride are seconds above 0, '
@@ -143,6 +159,11 @@ def extent_of(path: str) -> Extent:
 
     Raises:
         MediaError: If it cannot be read; names it.
+
+    Example:
+        >>> extent = extent_of('clip.mp4')
+        >>> 0 <= extent.start < extent.end
+        True
     """
     with decoder_errors('video', path), open_container(path) as file:
         stream, tick = choose_stream(file, 'video'), 0.0
@@ -156,13 +177,10 @@ def extent_of(path: str) -> Extent:
             stream = choose_stream(file, 'audio')
         if stream is None:
             raise missing_stream(file, 'video', path)
-        base = float(stream.time_base)
         announced = start_of(file) + (file.duration or 0) / av.time_base
-        return Extent(
-            (stream.start_time or 0) * base,
-            _end_of_packets(file, stream, announced),
-            tick,
-        )
+        start = (stream.start_time or 0) * stream.time_base
+        end = _end_of_packets(file, stream, announced)
+        return Extent(float(start), end, tick)
 
 
 def _end_of_packets(file, stream, announced: float) -> float:
@@ -171,18 +189,16 @@ def _end_of_packets(file, stream, announced: float) -> float:
     while True:
         target = max(announced - step, 0.0)
         file.seek(int(target / stream.time_base), stream=stream)
-        last = max(map(_end_of, file.demux(stream)), default=-math.inf)
-        if last > -math.inf:
-            return last * float(stream.time_base)
+        ends = [
+            packet.pts + (packet.duration or 0)
+            for packet in file.demux(stream)
+            if packet.pts is not None
+        ]
+        if ends:
+            return float(max(ends) * stream.time_base)
         if target == 0:
             raise ValueError('it has no frame')
         step *= 4
-
-
-def _end_of(packet) -> float:
-    if packet.pts is None:
-        return -math.inf
-    return packet.pts + (packet.duration or 0)
 
 
 def is_camera(name: str) -> bool:
@@ -206,22 +222,24 @@ def camera_jobs(name: str, window: float, stride: float) -> Iterator[Job]:
         MediaError: If the camera or the file cannot be read; names it.
         ValueError: If a length is not positive.
     """
-    check_lengths(window, stride)
-    with _frames(name) as frames:
-        yield from _windows(frames, name, window, stride)
+    _check_lengths(window, stride)
+    kept: deque[tuple[float, np.ndarray]] = deque()
+    first, number, seen = None, 0, -math.inf
 
+    def job(start: float, end: float | None = None) -> Job:
+        times, frames = zip(*kept, strict=True)
+        seconds = times[-1] - times[0]
+        fps = (len(times) - 1) / seconds if seconds > 0 else 1.0
+        clip = ArrayClip(np.stack(frames), fps, start=times[0], name=name)
+        end = times[-1] + 1 / fps if end is None else end
+        return Job(clip, start, None, dict(source=name, start=start, end=end))
 
-def _windows(
-    frames: Iterator[Frame], name: str, window: float, stride: float
-) -> Iterator[Job]:
-    kept: deque[Frame] = deque()
-    first, number, seen = None, 0, -np.inf
-    for time, pixels in frames:
+    for time, pixels in _frames(name):
         first = time if first is None else first
         while time >= first + number * stride + window - SLACK:
             start = first + number * stride
             if kept:
-                yield _job(kept, name, start, start + window)
+                yield job(start, start + window)
             seen = start + window
             number += 1
             while kept and kept[0][0] < start + stride - SLACK:
@@ -230,46 +248,24 @@ def _windows(
             kept.append((time, pixels))
     # What came after the last whole window.
     if kept and kept[-1][0] >= seen - SLACK:
-        start = first + number * stride
-        yield _job(kept, name, start, kept[-1][0] + 1 / _rate(kept))
+        yield job(first + number * stride)
 
 
-def _job(kept: deque[Frame], name: str, start: float, end: float) -> Job:
-    pixels = np.stack([pixels for _, pixels in kept])
-    clip = ArrayClip(pixels, _rate(kept), start=kept[0][0], name=name)
-    shown = dict(source=name, start=start, end=end)
-    return Job(clip, start, None, shown)
-
-
-def _rate(kept: deque[Frame]) -> float:
-    """Frames a second, as they came."""
-    seconds = kept[-1][0] - kept[0][0]
-    return (len(kept) - 1) / seconds if seconds > 0 else 1.0
-
-
-@contextmanager
-def _frames(name: str) -> Iterator[Iterator[Frame]]:
+def _frames(name: str) -> Iterator[tuple[float, np.ndarray]]:
     """Seconds and upright RGB pixels, one frame after the other."""
-    with decoder_errors('video', name), _open(name) as container:
-        stream = choose_stream(container, 'video')
-        if stream is None:
-            raise missing_stream(container, 'video', name)
-        # A camera's clock may count from anywhere.
-        live = name.startswith(LIVE)
-        zero = None if live else 0.0
-
-        def read() -> Iterator[Frame]:
-            nonlocal zero
+    live = name.startswith(LIVE)
+    with decoder_errors('video', name):
+        if live:
+            device = f'/dev/video{name.removeprefix(LIVE)}'
+            opened = av.open(device, format='v4l2')
+        else:
+            opened = open_container(name.removeprefix(REPLAYED))
+        with opened as container:
+            stream = choose_stream(container, 'video')
+            if stream is None:
+                raise missing_stream(container, 'video', name)
+            # A camera's clock may count from anywhere.
+            zero = None if live else 0.0
             for frame in container.decode(stream):
-                if zero is None:
-                    zero = frame.time
+                zero = frame.time if zero is None else zero
                 yield frame.time - zero, to_rgb(frame)
-
-        yield read()
-
-
-def _open(name: str) -> 'av.container.InputContainer':
-    if name.startswith(LIVE):
-        device = f'/dev/video{name.removeprefix(LIVE)}'
-        return av.open(device, format='v4l2')
-    return open_container(name.removeprefix(REPLAYED))

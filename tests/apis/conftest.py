@@ -2,6 +2,8 @@
 """Small models as training leaves them, and clips for them."""
 
 import shutil
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +14,9 @@ from toy_recognizer import write_noise
 
 from ca2st_mm import Recognizer
 from ca2st_mm.registry import DATASETS
+
+# The report on modalities is a script.
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'tools/analysis'))
 
 
 @pytest.fixture(scope='session')

@@ -11,10 +11,10 @@ from safetensors import safe_open
 from tool_runs import run_tool
 
 from ca2st_mm.apis.features import (
-    ROWS,
     Clip,
     clips_of,
     extract,
+    spans_of,
     write_features,
 )
 from ca2st_mm.structures import Stream, as_streams
@@ -130,7 +130,7 @@ def test_every_second_is_its_own_row(recognizer, clips, tmp_path):
     about = json.loads(str(stored['metadata']))
     assert about['source'] == clips[0]
     # No frame begins in the last 0.03 s, so they are no row.
-    rows = ROWS['second'](Clip('a', clips[0], None, 0.0, 1.03))
+    rows = spans_of(Clip('a', clips[0], None, 0.0, 1.03), 'second')
     assert rows == [(0.0, 1.0)]
 
 

@@ -7,6 +7,17 @@ import json
 import pytest
 import torch
 from mmengine.structures import BaseDataElement
+from modality_report import (
+    SHUFFLED,
+    WHOLE,
+    WITHOUT_AUDIO,
+    Answer,
+    ClipAnswers,
+    survey,
+    table,
+    table_by_class,
+    with_audio_of,
+)
 from recognizer_files import ca2st_config, save
 from tool_runs import run_tool
 
@@ -19,17 +30,6 @@ from ca2st_mm.apis.modality_contributions import (
     lacks_audio,
     modality_contributions,
     parts_of,
-    survey,
-    with_audio_of,
-)
-from ca2st_mm.evaluation.modality_table import (
-    SHUFFLED,
-    WHOLE,
-    WITHOUT_AUDIO,
-    Answer,
-    ClipAnswers,
-    table,
-    table_by_class,
 )
 from ca2st_mm.structures import as_streams
 

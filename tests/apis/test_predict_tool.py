@@ -235,6 +235,18 @@ def test_bad_flags_end_in_one_sentence(arguments, message, capsys):
     assert said.startswith('error: ') and said.count('\n') == 1
 
 
+@pytest.mark.parametrize(
+    'option', ['test_dataloader=1', 'model=1', 'model.backbone.experts=1']
+)
+def test_options_that_break_the_config_are_named(saved, clip, capsys, option):
+    config, checkpoint = saved['cast']
+    model = ('--config', config, '--checkpoint', checkpoint)
+    flags = (*model, '--device', 'cpu', '--cfg-options', option)
+    assert run_tool('predict.py', clip, *flags) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith('error: ')
+
+
 @pytest.mark.parametrize('flag', ['--window', '--stride'])
 @pytest.mark.parametrize('length', [0, -1, 'nan', 'inf', 'x'])
 def test_lengths_are_seconds_above_zero(flag, length, capsys):

@@ -36,7 +36,7 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
 import ca2st_mm  # noqa: F401  (patches and registers)
-from ca2st_mm.apis.many_files import InputError, videos_below
+from ca2st_mm.apis.many_files import NO_VIDEO, videos_below
 from ca2st_mm.datasets.media_writer import write_clip
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -337,10 +337,9 @@ def make_clips(folder: Path, args: argparse.Namespace) -> list[dict]:
         for number in range(args.clips):
             write_video(folder / f'{number}.mp4', number, args)
     place = args.videos or folder
-    try:
-        found = videos_below(str(place))
-    except InputError as error:
-        raise SystemExit(f'--videos {place}: {error}') from error
+    found = videos_below(str(place))
+    if not found:
+        raise SystemExit(f'--videos {place}: {NO_VIDEO}')
     if not args.minutes:
         return [dict(filename=path, **common) for path in found]
     long, total = str(folder / 'long.mp4'), 60 * args.minutes

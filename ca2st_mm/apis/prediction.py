@@ -240,9 +240,10 @@ def names_of_model(
     if not names:
         folder = osp.basename(osp.normpath(root))
         for benchmark in BENCHMARKS.values():
-            known = osp.basename(benchmark.folder)
-            if known == folder and dict(benchmark.classes) == sizes:
-                return _by_task(class_names(benchmark))
+            known = _by_task(class_names(benchmark))
+            counted = {task: len(names) for task, names in known.items()}
+            if benchmark.folder == folder and counted == sizes:
+                return known
         print_log(
             'The classes have no names, so they are called by their numbers; '
             "set classes='FILE' in the config's test data set.",

@@ -5,7 +5,7 @@ import csv
 import os.path as osp
 from pathlib import Path
 
-from ca2st_mm.datasets.benchmarks.benchmark import FOLDER
+from ca2st_mm.datasets.benchmarks import CLASS_FOLDER
 from ca2st_mm.utils.class_names import read_class_names
 
 from .style import FigureInputError
@@ -29,10 +29,10 @@ def class_labels(listed: str | None, num_classes: int) -> list[str]:
     """
     if listed is None:
         return [f'class {number}' for number in range(num_classes)]
-    shipped = sorted(path.stem for path in Path(FOLDER).glob('*.txt'))
+    shipped = sorted(path.stem for path in Path(CLASS_FOLDER).glob('*.txt'))
     path = listed
     if listed in shipped:
-        path = osp.join(FOLDER, f'{listed}.txt')
+        path = osp.join(CLASS_FOLDER, f'{listed}.txt')
     try:
         names = read_class_names(path)
     except FileNotFoundError as error:
@@ -66,7 +66,7 @@ def category_of(
         FigureInputError: If the file is not such a table or leaves out a
             class; names it.
     """
-    table, path = path or osp.join(FOLDER, GROUPS), path or GROUPS
+    table, path = path or osp.join(CLASS_FOLDER, GROUPS), path or GROUPS
     try:
         with open(table, newline='', encoding='utf-8') as file:
             rows = list(csv.DictReader(file))

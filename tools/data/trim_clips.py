@@ -17,11 +17,8 @@ from pathlib import PurePath
 from media_job import JobError, add_common, run
 
 from ca2st_mm.datasets.faults import SampleFault
-from ca2st_mm.datasets.manifest import (
-    manifest_cells,
-    manifest_text,
-    read_annotations,
-)
+from ca2st_mm.datasets.list_files import ListFile
+from ca2st_mm.datasets.manifest import manifest_text, read_annotations
 from ca2st_mm.datasets.transcode import (
     Encoding,
     copy_span,
@@ -29,7 +26,7 @@ from ca2st_mm.datasets.transcode import (
     find_copied_span,
 )
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.text_files import ListFileError, read_text, write_texts
+from ca2st_mm.utils.text_files import ListFileError, write_texts
 
 _SPAN_COLUMNS = ('start', 'end', 'audio')
 
@@ -103,7 +100,7 @@ def write_manifest(
     Returns:
         Its path.
     """
-    table = manifest_cells(args.manifest, read_text(args.manifest))
+    table = ListFile(args.manifest).cells()
     _, header = next(table)
     header = [name.strip() for name in header]
     columns = [name for name in header if name not in _SPAN_COLUMNS]

@@ -1,10 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What a benchmark is: clips, forms of annotation files, class names.
-
-A benchmark's annotations come in several forms (the official one, lists of
-the CA2ST authors, ...).  A :class:`Form` knows one of them by its content and
-turns it into clips; nothing here touches a video.
-"""
+"""What a benchmark is: its clips, the forms of its lists, its classes."""
 
 import os.path as osp
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,9 +10,9 @@ from typing import NamedTuple
 from ca2st_mm.utils.class_names import read_class_names
 from ca2st_mm.utils.text_files import ListFileError
 
-from .label_files import BenchmarkError, Row, Source
+from ..list_files import ListFile, Row, is_index
 
-FOLDER = osp.join(osp.dirname(__file__), 'classes')
+CLASS_FOLDER = osp.join(osp.dirname(__file__), 'classes')
 
 
 class Clip(NamedTuple):
@@ -49,15 +44,8 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-class Task(NamedTuple):
-    """What to read: the split, and the class names of each label column."""
-
-    split: str
-    names: Mapping[str, list[str]]
-
-
-ReadRow = Callable[[Row, Task], Clip | LeftOut | None]
-Read = Callable[[Source, Task], Iterable[Clip | LeftOut | None]]
+# The class names of each label column.
+Names = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -66,83 +54,21 @@ class Form:
 
     Attributes:
         title: For the log.
-        matches: Tells from the content whether a file has this form.
-        read: From file and task to clips, those that a rule of the
-            benchmark leaves out, and None for rows of other splits.
+        rows: The rows of a list of this form, told by its content; None or
+            nothing if the list has another form.
+        clip: From a row and the class names to the clip; None for a clip of
+            another benchmark.
         counts: Rows of each split as published for this form; a split that
             is not here has a count unknown to us.
+        split_column: Where the split of a row stands, if one list holds
+            several.
     """
 
     title: str
-    matches: Callable[[Source], bool]
-    read: Read
+    rows: Callable[[ListFile], Iterable[Row] | None]
+    clip: Callable[[Row, Names], Clip | LeftOut | None]
     counts: Mapping[str, int] = field(default_factory=dict)
-
-
-def each_row(
-    read_row: ReadRow, columns: Sequence[str] = (), skip: int = 0
-) -> Read:
-    """A reader of tables.
-
-    Args:
-        read_row: Reads one row.
-        columns: Names of the columns; none where the first line has them.
-        skip: Rows above the first, besides those names.
-    """
-    return lambda source, task: (
-        read_row(row, task) for row in source.rows(columns, skip)
-    )
-
-
-def read_path_label(source: Source, task: Task) -> Iterable[Clip]:
-    """Lines ``path label``, as MMAction2 and the CA2ST authors write."""
-    for row in source.path_labels():
-        if not row.cells['label']:
-            raise BenchmarkError(
-                f"{row.where}: expected 'path label', got {row['file']!r}."
-            )
-        file, label = row['file'], row.index('label', task.names['label'])
-        yield Clip(file, (label,), (file,))
-
-
-FILE_TEXT_LABEL = ('file', 'text', 'label')
-
-
-def file_text_label(row: Row, task: Task) -> Clip:
-    """A row ``file, class name, class index``; name and index must agree."""
-    label = row.checked_index('label', 'text', task.names['label'])
-    return Clip(row['file'], (label,), (row['file'],))
-
-
-UNLABELLED = 'official times of the test set, without labels'
-TIMES = ('video_id', 'start_timestamp', 'stop_timestamp')
-
-
-def unlabelled(column: str) -> Read:
-    """A reader of a test set whose labels their owners keep.
-
-    Args:
-        column: Name of the column of ids; the files of trimmed clips are
-            called like them.
-    """
-
-    def read_row(row: Row, task: Task) -> Clip:
-        if task.split != 'test':
-            raise BenchmarkError(
-                f'{row.where}: there are no labels, so this can only be the '
-                f"test set, not '{task.split}'."
-            )
-        video, start, stop = TIMES
-        return Clip(
-            id=row[column],
-            labels=(),
-            names=(row[column],),
-            video=(row[video],),
-            start=row.seconds(start),
-            end=row.seconds(stop),
-        )
-
-    return each_row(read_row)
+    split_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,43 +78,119 @@ class Benchmark:
     Attributes:
         name: As in ``tools/data/<name>``.
         title: As its authors write it.
-        folder: Where our configs expect it below ``data/``.
-        classes: Label column -> number of classes, as published.
-        class_files: Label column -> file in ``classes/``.
+        classes: Label column -> file of class names in ``classes/``.
         lists: Split -> file names to look for, best first.
         forms: Known forms, tried in this order.
         untrimmed: Whether clips are parts of longer videos, so that one has
             to say which of the two one has.
+        folder: Where our configs expect it below ``data/``; its name if left
+            out.
     """
 
     name: str
     title: str
-    folder: str
-    classes: Mapping[str, int]
-    class_files: Mapping[str, str]
+    classes: Mapping[str, str]
     lists: Mapping[str, tuple[str, ...]]
     forms: tuple[Form, ...]
     untrimmed: bool = False
+    folder: str = ''
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'folder', self.folder or self.name)
+
+
+def with_header(*columns: str) -> Callable:
+    """Rows of a table whose first line names (at least) these columns."""
+
+    def rows(source: ListFile) -> Iterable[Row] | None:
+        head = source.head()
+        found = head and set(columns) <= set(head[0])
+        return source.table() if found else None
+
+    return rows
+
+
+def without_header(
+    *columns: str, indices: Sequence[int], skip: int = 0, more: bool = False
+) -> Callable:
+    """Rows of a table whose columns have no names, or others than ours.
+
+    Args:
+        *columns: Our names of the first columns.
+        indices: The columns that hold whole numbers, from 0.
+        skip: Header lines.
+        more: Whether further columns may follow.
+    """
+
+    def rows(source: ListFile) -> Iterable[Row] | None:
+        first = source.head(skip + 1)[skip:]
+        if not first or not (more or len(first[0]) == len(columns)):
+            return None
+        cells = dict(enumerate(first[0]))
+        if all(is_index(cells.get(column, '')) for column in indices):
+            return source.table(columns, skip)
+        return None
+
+    return rows
+
+
+def json_objects(*keys: str) -> Callable:
+    """JSON objects, the first with (at least) these keys."""
+
+    def rows(source: ListFile) -> Iterable[Row] | None:
+        records = source.records
+        found = records and set(keys) <= set(records[0].cells)
+        return records if found else None
+
+    return rows
+
+
+def path_labels(source: ListFile) -> Iterable[Row] | None:
+    """Lines ``path label``, as MMAction2 and the CA2ST authors write."""
+    return source.path_labels() if source.has_path_labels() else None
+
+
+def checked_class(row: Row, index: str, name: str, names: Names) -> int:
+    """A class index that must agree with a class name next to it.
+
+    Args:
+        row: The row.
+        index: Column of the index.
+        name: Column of the name.
+        names: Class names; those of ``label`` are compared.
+
+    Raises:
+        ListFileError: If the two contradict each other.
+    """
+    label = row.index(index, len(names['label']))
+    known = names['label'][label]
+    if known != row[name]:
+        raise ListFileError(
+            f'{row.where}: class {label} is called {row[name]!r}, but '
+            f'{known!r} in our list; give the class names in the order of '
+            'your file with --classes.'
+        )
+    return label
 
 
 @lru_cache
 def shipped_names(name: str) -> list[str]:
     """Names of a file in ``classes/``.
 
-    Args:
-        name: File name.
+    >>> shipped_names('ucf101.txt')[:2]
+    ['ApplyEyeMakeup', 'ApplyLipstick']
     """
-    return read_class_names(osp.join(FOLDER, name))
+    return read_class_names(osp.join(CLASS_FOLDER, name))
 
 
 def class_names(
     benchmark: Benchmark, path: str | None = None, encoding: str | None = None
-) -> Mapping[str, list[str]]:
+) -> Names:
     """Class names by label column.
 
     >>> from ca2st_mm.datasets.benchmarks import BENCHMARKS
-    >>> class_names(BENCHMARKS['ucf101'])['label'][:2]
-    ['ApplyEyeMakeup', 'ApplyLipstick']
+    >>> class_names(BENCHMARKS['epic_sounds'])['label'][1]
+    'human'
 
     Args:
         benchmark: The benchmark.
@@ -196,29 +198,27 @@ def class_names(
         encoding: Fallback for a list that is not UTF-8.
 
     Raises:
-        BenchmarkError: If their number is not the published one, the user's
-            list cannot be read, or the benchmark has verbs and nouns and
-            ``path`` is given.
+        ListFileError: If the user's list cannot be read or has another
+            number of names, or the benchmark has verbs and nouns.
     """
-    names = {
+    shipped = {
         column: shipped_names(name)
-        for column, name in benchmark.class_files.items()
+        for column, name in benchmark.classes.items()
     }
-    if path:
-        if list(names) != ['label']:
-            raise BenchmarkError(
-                f'{benchmark.title} has verbs and nouns with official '
-                'numbers; leave --classes out.'
-            )
-        try:
-            names = dict(label=read_class_names(path, encoding))
-        except (ListFileError, FileNotFoundError) as error:
-            raise BenchmarkError(f'--classes {path}: {error}') from error
-    for column, count in benchmark.classes.items():
-        if len(names[column]) != count:
-            where = path or benchmark.class_files[column]
-            raise BenchmarkError(
-                f"'{where}' names {len(names[column])} classes, but "
-                f'{benchmark.title} has {count} ({column}).'
-            )
-    return names
+    if not path:
+        return shipped
+    if list(shipped) != ['label']:
+        raise ListFileError(
+            f'{benchmark.title} has verbs and nouns with official numbers; '
+            'leave --classes out.'
+        )
+    try:
+        names = read_class_names(path, encoding)
+    except (ListFileError, FileNotFoundError) as error:
+        raise ListFileError(f'--classes {path}: {error}') from error
+    if len(names) != len(shipped['label']):
+        raise ListFileError(
+            f"'{path}' names {len(names)} classes, but {benchmark.title} has "
+            f'{len(shipped["label"])}.'
+        )
+    return dict(label=names)

@@ -3,10 +3,12 @@
 
 import os
 import os.path as osp
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from ca2st_mm.utils.text_files import ListFileError
 
 from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
-from .label_files import BenchmarkError
 
 
 class MediaIndex:
@@ -21,18 +23,18 @@ class MediaIndex:
         extensions: Extensions, in lower case with the dot.
 
     Raises:
-        BenchmarkError: If there is no such folder.
+        ListFileError: If there is no such folder.
     """
 
     def __init__(self, root: str, extensions: Sequence[str]) -> None:
         if not osp.isdir(root):
-            raise BenchmarkError(
+            raise ListFileError(
                 f"There is no folder '{root}'; name the one with the files "
                 'with --videos or --audio-root.'
             )
         self.root = root
         self.extensions = tuple(extensions)
-        self._by_stem: dict[str, list[str]] = {}
+        self._by_stem: dict[str, list[PurePath]] = {}
         seen = set()
         for folder, folders, names in os.walk(root, followlinks=True):
             folders.sort()
@@ -43,11 +45,10 @@ class MediaIndex:
             for name in sorted(names):
                 stem, extension = osp.splitext(name)
                 if extension.lower() in self.extensions:
-                    self._by_stem.setdefault(stem, []).append(
-                        osp.join(folder, name)
-                    )
+                    path = PurePath(osp.relpath(osp.join(folder, name), root))
+                    self._by_stem.setdefault(stem, []).append(path)
 
-    def find(self, names: Iterable[str], split: str) -> str | None:
+    def find(self, names: Sequence[str], split: str) -> str | None:
         """The file of a clip.
 
         Args:
@@ -59,20 +60,27 @@ class MediaIndex:
             Its path, ``root`` included, or None.
 
         Raises:
-            BenchmarkError: If several files match all the same.
+            ListFileError: If several files match all the same.
         """
         for name in names:
-            found = self._matches(name)
-            if len(found) > 1:
-                found = [p for p in found if split in self._folders(p)]
+            stem = _split(name)[0]
+            wanted = PurePath(stem).parts
+            matches = [
+                path
+                for path in self._by_stem.get(osp.basename(stem), ())
+                if path.with_suffix('').parts[-len(wanted) :] == wanted
+            ]
+            found = matches
+            if len(matches) > 1:
+                found = [path for path in matches if split in path.parts[:-1]]
             if len(found) == 1:
-                return found[0]
-            matches = self._matches(name)
+                return osp.join(self.root, found[0])
             if matches:
-                raise BenchmarkError(
-                    f"Two files are called like the clip '{name}': "
-                    f"'{matches[0]}' and '{matches[1]}'; keep one, or put "
-                    f"those of this split below a folder '{split}'."
+                first, second = (osp.join(self.root, p) for p in matches[:2])
+                raise ListFileError(
+                    f"Two files are called like the clip '{name}': '{first}' "
+                    f"and '{second}'; keep one, or put those of this split "
+                    f"below a folder '{split}'."
                 )
         return None
 
@@ -82,20 +90,6 @@ class MediaIndex:
         if extension.lower() not in self.extensions:
             extension = self.extensions[0]
         return osp.join(self.root, stem + extension)
-
-    def _matches(self, name: str) -> list[str]:
-        stem = _split(name)[0]
-        return [
-            path
-            for path in self._by_stem.get(stem.rpartition('/')[2], [])
-            if f'/{_split(self._relative(path))[0]}'.endswith(f'/{stem}')
-        ]
-
-    def _relative(self, path: str) -> str:
-        return osp.relpath(path, self.root).replace(os.sep, '/')
-
-    def _folders(self, path: str) -> list[str]:
-        return self._relative(path).split('/')[:-1]
 
 
 def _split(name: str) -> tuple[str, str]:

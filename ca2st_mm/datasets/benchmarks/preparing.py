@@ -1,20 +1,21 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Prepare a benchmark: annotation files and media in, manifests out."""
 
+import argparse
 import os
 import os.path as osp
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from ca2st_mm.utils.text_files import write_texts
+from ca2st_mm.utils.text_files import ListFileError, write_texts
 
 from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, has_audio
 from ..faults import MediaError
+from ..list_files import ListFile
 from ..manifest import manifest_text, repeats_message
-from .benchmark import Benchmark, Clip, Form, LeftOut, Task, class_names
-from .label_files import BenchmarkError, Source
+from .benchmark import Benchmark, Clip, Form, LeftOut, Names, class_names
 from .media_index import MediaIndex
 
 NO_FILE, NO_AUDIO_FILE = 'no video file', 'no audio file'
@@ -45,13 +46,115 @@ class Request:
     out: str
     audio_root: str | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
-    splits: tuple[str, ...] = ()
+    splits: Sequence[str] = ()
     classes: str | None = None
     trimmed: bool = True
     with_audio: bool = False
     keep_missing: bool = False
     allow_partial: bool = False
     encoding: str | None = None
+
+
+def main(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> None:
+    """Prepare one benchmark as the flags say.
+
+    Args:
+        benchmark: The benchmark.
+        arguments: The flags; None for those of the process.
+
+    Raises:
+        ListFileError: As :func:`prepare` does.
+    """
+    parser = argparse.ArgumentParser(
+        description=f'Write the manifests of {benchmark.title}.'
+    )
+    add, folder = parser.add_argument, f'data/{benchmark.folder}'
+    add(
+        '--annotations',
+        default=f'{folder}/annotations',
+        help='folder of the annotation files (default: %(default)s)',
+    )
+    add(
+        '--videos',
+        default=f'{folder}/videos',
+        help='folder of the videos, searched with all below it '
+        '(default: %(default)s)',
+    )
+    add(
+        '--out',
+        default=folder,
+        help='folder for the manifests (default: %(default)s)',
+    )
+    add(
+        '--list',
+        dest='lists',
+        metavar='SPLIT=FILE',
+        action='append',
+        default=[],
+        help='annotation file of a split, in place of the usual ones',
+    )
+    add(
+        '--splits',
+        nargs='+',
+        default=(),
+        choices=list(benchmark.lists),
+        help='splits to prepare (default: all whose lists are there)',
+    )
+    add(
+        '--classes',
+        metavar='FILE',
+        help='class names in the order of your labels, one a line',
+    )
+    add('--encoding', help='of lists that are not UTF-8, such as gbk')
+    audio = parser.add_mutually_exclusive_group()
+    audio.add_argument(
+        '--audio-root',
+        help='folder of audio files, if audio is not in the videos; clips '
+        'without one are left out',
+    )
+    audio.add_argument(
+        '--with-audio',
+        action='store_true',
+        help='leave out videos without audio',
+    )
+    # The old name is accepted until version 0.2.
+    audio.add_argument(
+        '--with-sound', action='store_true', help=argparse.SUPPRESS
+    )
+    add(
+        '--keep-missing',
+        action='store_true',
+        help='keep clips whose files are not there',
+    )
+    add(
+        '--allow-partial',
+        action='store_true',
+        help='accept lists with another number of rows than published',
+    )
+    parser.set_defaults(trimmed=True)
+    if benchmark.untrimmed:
+        group = parser.add_mutually_exclusive_group(required=True)
+        group.add_argument(
+            '--trimmed',
+            action='store_true',
+            help='each clip is a file of its own',
+        )
+        group.add_argument(
+            '--untrimmed',
+            dest='trimmed',
+            action='store_false',
+            help='clips are parts of whole videos; the manifest gets start '
+            'and end',
+        )
+    flags = vars(parser.parse_args(arguments))
+    if flags.pop('with_sound'):
+        print('warning: --with-sound is now --with-audio')
+        flags['with_audio'] = True
+    for text in flags['lists']:
+        if not all(text.partition('=')):
+            parser.error(f'--list: expected SPLIT=FILE, got {text!r}')
+    flags['lists'] = dict(text.split('=', 1) for text in flags['lists'])
+    prepare(benchmark, Request(**flags))
 
 
 def prepare(
@@ -70,41 +173,42 @@ def prepare(
         Paths of the manifests.
 
     Raises:
-        BenchmarkError: If an annotation file is absent, of an unknown form,
+        ListFileError: If an annotation file is absent, of an unknown form,
             incomplete or wrong, or not a single clip has a file.
     """
     names = class_names(benchmark, request.classes, request.encoding)
-    lists = find_lists(benchmark, request, say)
+    lists = _find_lists(benchmark, request, say)
     clips = {
-        split: read_split(benchmark, path, Task(split, names), request, say)
+        split: _read_split(benchmark, path, split, names, request, say)
         for split, path in lists.items()
     }
     outputs = {s: osp.join(request.out, f'{s}.csv') for s in lists}
     inputs = {osp.realpath(path) for path in lists.values()}
     for path in outputs.values():
         if osp.realpath(path) in inputs:
-            raise BenchmarkError(
+            raise ListFileError(
                 f"The manifest would overwrite the annotation file '{path}'; "
                 'keep annotations in a folder of their own.'
             )
-    files = _Files(request)
     texts = {}
     for column, values in names.items():
         suffix = '' if column == 'label' else f'_{column}'
         path = osp.join(request.out, f'classes{suffix}.txt')
         texts[path] = ''.join(f'{value}\n' for value in values)
         say(f"{len(values)} class names, as published, in '{path}'")
+    files = _Files(request)
     for split, (wanted, left_out) in clips.items():
         path = outputs[split]
         missing_path = path.removesuffix('.csv') + '_missing.csv'
-        rows, missing = _rows(wanted, list(names), files, split)
+        rows, missing = files.rows(wanted, list(names), split)
         found = len(wanted) - len(missing)
         say(f'{split}: found {found:,} of {len(wanted):,}')
         left_out = [*left_out, *missing]
         for reason, count in Counter(c.reason for c in left_out).items():
             say(f"{split}: {count:,} in '{missing_path}': {reason}")
         if not rows:
-            raise BenchmarkError(_nothing_found(wanted, missing, files, split))
+            why = files.nothing_found(wanted, missing)
+            raise ListFileError(f'{split}: {why}')
         texts[path] = manifest_text(path, list(rows[0]), rows)
         # Written even if empty: an older list would tell a wrong story.
         texts[missing_path] = manifest_text(
@@ -120,23 +224,18 @@ def prepare(
     return list(outputs.values())
 
 
-def find_lists(
+def _find_lists(
     benchmark: Benchmark, request: Request, say: Say
 ) -> Mapping[str, str]:
     """Annotation file of each split.
 
-    Args:
-        benchmark: The benchmark.
-        request: Its ``annotations``, ``lists`` and ``splits``.
-        say: Called with lines of the log.
-
     Raises:
-        BenchmarkError: If a split is unknown, or its file not there.
+        ListFileError: If a split is unknown, or its file not there.
     """
     folder, splits = request.annotations, request.splits
     unknown = sorted({*request.lists, *splits} - set(benchmark.lists))
     if unknown:
-        raise BenchmarkError(
+        raise ListFileError(
             f'{benchmark.title} has no split {unknown[0]!r}, only '
             f'{", ".join(benchmark.lists)}.'
         )
@@ -144,21 +243,21 @@ def find_lists(
     for split in splits or benchmark.lists:
         named = request.lists.get(split)
         usual = [osp.join(folder, name) for name in benchmark.lists[split]]
-        path = named or next(filter(osp.isfile, usual), None)
-        if path and osp.isfile(path):
+        path = next(filter(osp.isfile, [named] if named else usual), None)
+        if path:
             found[split] = path
             continue
         absent = f"none of {', '.join(benchmark.lists[split])} in '{folder}'"
         if named:
             absent = f"no file '{named}'"
         if splits or named:
-            raise BenchmarkError(
+            raise ListFileError(
                 f'{benchmark.title}, {split}: there is {absent}; pass '
                 f'--annotations FOLDER or --list {split}=FILE.'
             )
         say(f'{split}: skipped, there is {absent}')
     if not found:
-        raise BenchmarkError(
+        raise ListFileError(
             f"{benchmark.title}: no annotation file in '{folder}'; "
             f'tools/data/{benchmark.name}/README.md says where to get it, '
             'then pass --annotations FOLDER.'
@@ -166,36 +265,69 @@ def find_lists(
     return found
 
 
-def read_split(
-    benchmark: Benchmark,
-    path: str,
-    task: Task,
-    request: Request,
-    say: Say,
-) -> tuple[list[Clip], list[LeftOut]]:
-    """Read the annotations of a split and check how many there are.
+def read_list(
+    benchmark: Benchmark, source: ListFile, split: str, names: Names
+) -> tuple[Form, list[Clip | LeftOut]]:
+    """The clips of an annotation file, whose form its content tells.
 
     Args:
         benchmark: The benchmark.
-        path: The annotation file.
-        task: The split and the class names.
-        request: Its ``allow_partial``, ``encoding`` and ``trimmed``.
-        say: Called with lines of the log.
+        source: The annotation file.
+        split: The split to read.
+        names: Class names by label column.
 
     Returns:
-        The clips, and those that a rule of the benchmark leaves out.
+        The form of the file; clips, and those that a rule leaves out.
 
     Raises:
-        BenchmarkError: If the form is unknown, a row is wrong, or the rows
-            are not as many as published.
+        ListFileError: If it has none of the known forms, a row is wrong, or
+            labels are absent from another set than the test set.
     """
-    source, split = Source(path, request.encoding), task.split
-    form = form_of(benchmark, source)
+    for form in benchmark.forms:
+        rows = form.rows(source)
+        if not rows:
+            continue
+        column = form.split_column
+        clips = [
+            form.clip(row, names)
+            for row in rows
+            if column is None or row[column] == split
+        ]
+        found = [clip for clip in clips if clip is not None]
+        unlabelled = any(isinstance(c, Clip) and not c.labels for c in found)
+        if unlabelled and split != 'test':
+            raise ListFileError(
+                f"'{source.path}': there are no labels, so this can only be "
+                f"the test set, not '{split}'."
+            )
+        return form, found
+    known = '; '.join(form.title for form in benchmark.forms)
+    raise ListFileError(
+        f"'{source.path}' starts with {source.lines[0][1][:80]!r}, which is "
+        f'no form of {benchmark.title} known here: {known}.'
+    )
+
+
+def _read_split(
+    benchmark: Benchmark,
+    path: str,
+    split: str,
+    names: Names,
+    request: Request,
+    say: Say,
+) -> tuple[list[Clip], list[LeftOut]]:
+    """The clips of a split, and those that a rule leaves out.
+
+    Raises:
+        ListFileError: As :func:`read_list` does, or if the rows are not as
+            many as published.
+    """
+    source = ListFile(path, request.encoding)
+    form, found = read_list(benchmark, source, split, names)
     say(f"{split}: reads '{path}' ({form.title})")
-    found = [clip for clip in form.read(source, task) if clip is not None]
     rows, published = len(found), form.counts.get(split)
     if not rows:
-        raise BenchmarkError(f"'{path}' has no row of the split '{split}'.")
+        raise ListFileError(f"'{path}' has no row of the split '{split}'.")
     if published is None:
         say(f'{split}: {rows:,} rows; the published number is not known here')
     elif rows == published:
@@ -203,45 +335,30 @@ def read_split(
     else:
         than = 'fewer' if rows < published else 'more'
         if not request.allow_partial:
-            raise BenchmarkError(
+            raise ListFileError(
                 f"{split}: '{path}' has {rows:,} rows, {than} than the "
                 f'{published:,} published for this form; take the complete '
                 'file, or pass --allow-partial to use this one.'
             )
         say(f'{split}: {rows:,} rows, {than} than the {published:,} published')
     clips = [clip for clip in found if isinstance(clip, Clip)]
-    spans = [(clip.video, clip.start, clip.end) for clip in clips]
     repeats = repeats_message(
         (
-            clip.names if request.trimmed or None in span else span,
+            clip.names
+            if request.trimmed or None in (clip.start, clip.end)
+            else (clip.video, clip.start, clip.end),
             clip.labels,
             repr(clip.id),
         )
-        for clip, span in zip(clips, spans, strict=True)
+        for clip in clips
     )
     if repeats:
         say(f'{split}: {repeats}')
     return clips, [clip for clip in found if isinstance(clip, LeftOut)]
 
 
-def form_of(benchmark: Benchmark, source: Source) -> Form:
-    """Tell by its content in which form a file is.
-
-    Raises:
-        BenchmarkError: If it has none of the known forms.
-    """
-    for form in benchmark.forms:
-        if form.matches(source):
-            return form
-    known = '; '.join(form.title for form in benchmark.forms)
-    raise BenchmarkError(
-        f"'{source.path}' starts with {source.lines[0][:80]!r}, which is no "
-        f'form of {benchmark.title} known here: {known}.'
-    )
-
-
 class _Files:
-    """Where the files of the clips are and which clips are wanted."""
+    """The files of the clips."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -256,17 +373,73 @@ class _Files:
         """What the file of a clip may be called.
 
         Raises:
-            BenchmarkError: If the annotations need trimmed files.
+            ListFileError: If the annotations need trimmed files.
         """
         if self.request.trimmed:
             return clip.names
         if not clip.video or None in (clip.start, clip.end):
-            raise BenchmarkError(
+            raise ListFileError(
                 f"The list has no times for the clip '{clip.id}', so it fits "
                 'trimmed clips only; use the official annotation file, or '
                 'pass --trimmed.'
             )
         return clip.video
+
+    def rows(
+        self, clips: Sequence[Clip], columns: Sequence[str], split: str
+    ) -> tuple[list[dict], list[LeftOut]]:
+        """Rows of the manifest, and the clips that miss something.
+
+        Args:
+            clips: The clips.
+            columns: The label columns.
+            split: The split.
+
+        Raises:
+            ListFileError: If the annotations need trimmed files, or several
+                files have the name of one clip.
+        """
+        request, rows, left_out = self.request, [], []
+        for clip in clips:
+            names = self.names_of(clip)
+            path = self.videos.find(names, split)
+            reason = None if path else NO_FILE
+            row = dict(file=path or self.videos.expected(names))
+            if self.audio:
+                audio = self.audio.find(names, split)
+                reason = reason or (None if audio else NO_AUDIO_FILE)
+                row['audio'] = audio or self.audio.expected(names)
+            elif request.with_audio and path:
+                reason = self.audio_fault(path)
+            row = {k: _portable(v, request.out) for k, v in row.items()}
+            if not request.trimmed:
+                row |= dict(start=_time(clip.start), end=_time(clip.end))
+                if clip.end <= clip.start:
+                    reason = 'its annotation ends before it starts'
+            if reason:
+                left_out.append(LeftOut(clip.id, reason))
+            absent = reason in (NO_FILE, NO_AUDIO_FILE)
+            if not reason or (absent and request.keep_missing):
+                labels = dict(zip(columns, clip.labels, strict=False))
+                rows.append({**row, **labels, 'id': clip.id})
+        return rows, left_out
+
+    def nothing_found(
+        self, clips: Sequence[Clip], missing: Sequence[LeftOut]
+    ) -> str:
+        """Why no clip of a split can be used, and what was looked for."""
+        if not clips:
+            return 'a rule of the benchmark leaves out every row.'
+        reasons = Counter(clip.reason for clip in missing)
+        why = ', '.join(f'{n:,} x {reason}' for reason, n in reasons.items())
+        names = ' or '.join(map(repr, self.names_of(clips[0])))
+        return (
+            f'not one of {len(clips):,} clips can be used: {why}. Looked for '
+            f"{names} and so on below '{self.videos.root}'"
+            + (f" and '{self.audio.root}'" if self.audio else '')
+            + '; check --videos and --audio-root, or write the manifest all '
+            'the same with --keep-missing.'
+        )
 
 
 def _audio_fault(path: str) -> str | None:
@@ -277,63 +450,9 @@ def _audio_fault(path: str) -> str | None:
         return 'cannot be read'
 
 
-def _rows(
-    clips: Iterable[Clip], columns: Sequence[str], files: _Files, split: str
-) -> tuple[list[dict], list[LeftOut]]:
-    """Rows of the manifest with the paths found, and what is missing."""
-    request, rows, left_out = files.request, [], []
-    for clip in clips:
-        names = files.names_of(clip)
-        path = files.videos.find(names, split)
-        reason = None if path else NO_FILE
-        row = dict(file=path or files.videos.expected(names))
-        if files.audio:
-            audio = files.audio.find(names, split)
-            reason = reason or (None if audio else NO_AUDIO_FILE)
-            row['audio'] = audio or files.audio.expected(names)
-        elif request.with_audio and not reason:
-            reason = files.audio_fault(path)
-        if not request.trimmed:
-            row.update(start=_seconds(clip.start), end=_seconds(clip.end))
-            if clip.end <= clip.start:
-                reason = 'its annotation ends before it starts'
-        if reason:
-            left_out.append(LeftOut(clip.id, reason))
-            if not (
-                request.keep_missing and reason in (NO_FILE, NO_AUDIO_FILE)
-            ):
-                continue
-        for key in row.keys() & {'file', 'audio'}:
-            row[key] = _portable(row[key], request.out)
-        labels = zip(columns, clip.labels, strict=True) if clip.labels else ()
-        rows.append({**row, **dict(labels), 'id': clip.id})
-    return rows, left_out
-
-
-def _nothing_found(
-    clips: Sequence[Clip],
-    missing: Sequence[LeftOut],
-    files: _Files,
-    split: str,
-) -> str:
-    """Why no clip of a split can be used, and what was looked for."""
-    if not clips:
-        return f'{split}: a rule of the benchmark leaves out every row.'
-    reasons = Counter(clip.reason for clip in missing)
-    why = ', '.join(f'{n:,} x {reason}' for reason, n in reasons.items())
-    names = ' or '.join(map(repr, files.names_of(clips[0])))
-    return (
-        f'{split}: not one of {len(clips):,} clips can be used: {why}. Looked '
-        f"for {names} and so on below '{files.videos.root}'"
-        + (f" and '{files.audio.root}'" if files.audio else '')
-        + '; check --videos and --audio-root, or write the manifest all the '
-        'same with --keep-missing.'
-    )
-
-
-def _seconds(time: float) -> str:
+def _time(seconds: float) -> str:
     """Microseconds are enough, and trailing zeros say nothing."""
-    return f'{time:.6f}'.rstrip('0').rstrip('.')
+    return f'{seconds:.6f}'.rstrip('0').rstrip('.')
 
 
 def _portable(path: str, folder: str) -> str:

@@ -4,10 +4,14 @@
 import csv
 import json
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, class_names
-from ca2st_mm.datasets.benchmarks.benchmark import Clip, LeftOut, Task
-from ca2st_mm.datasets.benchmarks.label_files import Source
-from ca2st_mm.datasets.benchmarks.preparing import form_of
+from ca2st_mm.datasets.benchmarks import (
+    BENCHMARKS,
+    Clip,
+    LeftOut,
+    class_names,
+    read_list,
+)
+from ca2st_mm.datasets.list_files import ListFile
 
 EK_HEADER = (
     'narration_id,participant_id,video_id,narration_timestamp,'
@@ -198,9 +202,8 @@ def text_of(key):
 
 def read(name, path, split, encoding=None):
     """The form of a file, its clips, and those that a rule leaves out."""
-    benchmark, source = BENCHMARKS[name], Source(str(path), encoding)
-    form = form_of(benchmark, source)
-    found = list(form.read(source, Task(split, class_names(benchmark))))
+    benchmark, source = BENCHMARKS[name], ListFile(str(path), encoding)
+    form, found = read_list(benchmark, source, split, class_names(benchmark))
     clips = [clip for clip in found if isinstance(clip, Clip)]
     return form, clips, [clip for clip in found if isinstance(clip, LeftOut)]
 

@@ -8,8 +8,9 @@ import random
 import pytest
 from benchmark_files import FILES, read, text_of
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, BenchmarkError
-from ca2st_mm.datasets.benchmarks.kinetics_sound import kinetics_indices
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, read_list
+from ca2st_mm.datasets.list_files import ListFile
+from ca2st_mm.utils.text_files import ListFileError
 
 # Labels of the two clips of each benchmark in FILES.
 LABELS = dict(
@@ -73,7 +74,7 @@ def test_every_benchmark_has_a_case_for_every_form():
 
 @pytest.mark.parametrize('key', [k for k in FILES if 'timestamps' in k[2]])
 def test_a_list_without_labels_is_a_test_set_only(key, parse):
-    with pytest.raises(BenchmarkError, match='no labels'):
+    with pytest.raises(ListFileError, match='no labels'):
         parse(key[0], 'train', text_of(key))
 
 
@@ -96,13 +97,13 @@ def test_encodings_of_official_files(encoding, tmp_path):
     path = tmp_path / key[2]
     if encoding == 'pickle':
         path.write_bytes(pickle.dumps(['x']))
-        with pytest.raises(BenchmarkError, match=f'{key[2]}.*is a pickle'):
+        with pytest.raises(ListFileError, match=f'{key[2]}.*is a pickle'):
             read(key[0], path, key[1])
         return
     text = '\n  \n' + text_of(key).replace('v_YoYo', 'é_YoYo')
     path.write_bytes(text.encode(encoding))
     if encoding == 'latin-1':
-        with pytest.raises(BenchmarkError, match=f'{key[2]}.*--encoding'):
+        with pytest.raises(ListFileError, match=f'{key[2]}.*--encoding'):
             read(key[0], path, key[1])
     clips = read(key[0], path, key[1], encoding='latin-1')[1]
     assert clips[1].id == 'YoYo/é_YoYo_g25_c05.avi'
@@ -185,18 +186,29 @@ def test_kinetics_files_are_looked_for_with_and_without_times(parse):
     assert first.names == ('-5o_ES_I_000006_000016', '-5o_ES_I')
 
 
-def test_kinetics_sound_classes_are_found_by_name():
-    names = ['playing drums', 'bowling']
-    assert kinetics_indices(names) == {230: 0, 31: 1}
-    with pytest.raises(BenchmarkError, match="no class 'drums'.*--classes"):
-        kinetics_indices(['drums'])
+def test_kinetics_sound_needs_classes_of_kinetics(tmp_path):
+    key = ('kinetics_sound', 'test', 'kinetics_val.csv')
+    path = tmp_path / 'list.txt'
+    path.write_text(text_of(key))
+    source, benchmark = ListFile(str(path)), BENCHMARKS[key[0]]
+    for names in (['playing drums', 'bowling'], ['bowling', 'playing drums']):
+        _, clips = read_list(benchmark, source, 'test', dict(label=names))
+        assert [clip.labels[0] for clip in clips] == [
+            names.index(name) for name in ('playing drums', 'bowling')
+        ]
+    with pytest.raises(ListFileError, match="no class 'drums'.*--classes"):
+        read_list(benchmark, source, 'test', dict(label=['drums']))
 
 
 EK = ('epic_kitchens_100', 'val')
 MISTAKES = [
-    (*EK, 'P01_11_0,97,2\n', 'row 1: verb_class 97 is out of range for 97'),
-    (*EK, 'P01_11_0,0,2\nP01_11_1,x,2\n', "row 2: verb_class 'x' is not a"),
-    (*EK, 'P01_11_0,0,2\n,1,2\n', "row 2: the column 'narration_id' is empty"),
+    (*EK, 'P01_11_0,97,2\n', 'line 1: verb_class 97 is out of range for 97'),
+    (*EK, 'P01_11_0,0,2\nP01_11_1,x,2\n', "line 2: verb_class 'x' is not a"),
+    (
+        *EK,
+        'P01_11_0,0,2\n,1,2\n',
+        "line 2: the column 'narration_id' is empty",
+    ),
     (*EK, 'P01_11_0,0,2\nP01_11_1\n', "'verb_class' is empty or absent"),
     (*EK, 'what,is,this\n', "starts with 'what,is,this'.*official CSV; "),
     (*EK, ' \n', 'is empty'),
@@ -206,7 +218,7 @@ MISTAKES = [
         'kinetics400',
         'val',
         'label,youtube_id,time_start,time_end\nyogga,a,1,11\n',
-        "row 2: 'yogga' is none of the 400 classes",
+        "line 2: 'yogga' is none of the 400 classes",
     ),
     ('vggsound', 'test', 'a.mp4,air hron\n', "'air hron' is none of the 309"),
     (
@@ -261,21 +273,21 @@ MISTAKES = [
         'hd_epic',
         'test',
         '{"unique_narration_id": "a", "main_action_classes": [["put", 4]]}\n',
-        "record 1: verb 'put' is not a number",
+        "record 1: verb 'put' is not a whole",
     ),
 ]
 
 
 @pytest.mark.parametrize(('name', 'split', 'text', 'message'), MISTAKES)
 def test_mistakes_are_named(name, split, text, message, parse):
-    with pytest.raises(BenchmarkError, match=message):
+    with pytest.raises(ListFileError, match=message):
         parse(name, split, text)
 
 
 def test_a_contradicting_class_name_is_no_small_matter(parse):
     key = ('epic_sounds', 'train', 'EPIC_Sounds_train.csv')
     text = text_of(key).replace('x,click,16', 'x,click,17')
-    with pytest.raises(BenchmarkError, match="17 is called 'click', but 'met"):
+    with pytest.raises(ListFileError, match="17 is called 'click', but 'met"):
         parse(*key[:2], text)
 
 
@@ -296,5 +308,5 @@ def test_mutated_files_give_clips_or_one_sentence(tmp_path, count):
         path.write_bytes(data)
         try:
             read(key[0], path, key[1])
-        except BenchmarkError as error:
+        except ListFileError as error:
             assert 'fuzz.csv' in str(error) and '\n' not in str(error)

@@ -9,8 +9,9 @@ import pytest
 from benchmark_files import manifest
 
 from ca2st_mm.datasets import AudioVisualDataset
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, BenchmarkError, main
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, main
 from ca2st_mm.datasets.media_writer import write_clip
+from ca2st_mm.utils.text_files import ListFileError
 
 TOOLS = Path(__file__).resolve().parents[3] / 'tools/data'
 EK = ('epic_kitchens_100', 'val', 'EPIC_100_validation.csv')
@@ -53,7 +54,7 @@ def test_trimmed_manifest_has_no_times(data):
 def test_lists_without_times_fit_trimmed_clips_only(data):
     data.add_list(EK_PLAIN)
     data.add('videos/P01_11.mp4')
-    with pytest.raises(BenchmarkError, match="no times .*'P01_11_0'.*--trimm"):
+    with pytest.raises(ListFileError, match="no times .*'P01_11_0'.*--trimm"):
         data.prepare(EK[0], trimmed=False, **PARTIAL)
 
 
@@ -71,7 +72,7 @@ def test_a_clip_that_ends_before_it_starts_is_left_out(data):
 
 def test_folders_that_are_not_there(data):
     data.add_list(K400)
-    with pytest.raises(BenchmarkError, match="no folder 'gone'.*--audio-root"):
+    with pytest.raises(ListFileError, match="no folder 'gone'.*--audio-root"):
         data.prepare('kinetics400', audio_root='gone')
 
 
@@ -79,7 +80,7 @@ def test_a_wrong_count_says_both_numbers(data):
     data.add_list(EK)
     data.add('videos/P01_11.mp4')
     with pytest.raises(
-        BenchmarkError, match=r'has 2 rows, fewer .* 9,668 .*--all'
+        ListFileError, match=r'has 2 rows, fewer .* 9,668 .*--all'
     ):
         data.prepare(EK[0], trimmed=False)
     assert not (data.root / 'val.csv').exists()
@@ -93,7 +94,7 @@ def test_the_complete_vggsound_list_is_accepted(data):
     assert '15,496 rows, as published' in said
     with open(data.lists / 'vggsound.csv', 'a') as file:
         file.write('more,30,air horn,test\n')
-    with pytest.raises(BenchmarkError, match='15,497 rows, more than the 15'):
+    with pytest.raises(ListFileError, match='15,497 rows, more than the 15'):
         data.prepare('vggsound', splits=('test',))
     said = data.prepare('vggsound', splits=('test',), **PARTIAL)
     assert 'more than the 15,496 published' in said
@@ -110,15 +111,15 @@ def test_repeated_rows_are_reported(data):
 def test_messages_name_what_was_looked_for(data):
     data.add_list(K400)
     message = "not one of 2 .*'-5o_ES_I_000006_000016' or .*--videos"
-    with pytest.raises(BenchmarkError, match=message):
+    with pytest.raises(ListFileError, match=message):
         data.prepare('kinetics400')
     text = 'video_id,t_start,t_end,video_duration,label\n'
     (data.lists / 'val.csv').write_text(text + 'a,1,2,9,BMX\n')
-    with pytest.raises(BenchmarkError, match="1 x no video .*'v_a' or 'a' "):
+    with pytest.raises(ListFileError, match="1 x no video .*'v_a' or 'a' "):
         data.prepare('activitynet', trimmed=False)
     (data.lists / 'val.csv').write_text(text + 'a,4,3,9,BMX\n')
     data.add('videos/v_a.mp4')
-    with pytest.raises(BenchmarkError, match='1 x .* ends before it starts'):
+    with pytest.raises(ListFileError, match='1 x .* ends before it starts'):
         data.prepare('activitynet', trimmed=False)
     assert not (data.root / 'val_missing.csv').exists()  # all or nothing
 
@@ -228,7 +229,7 @@ def test_files_are_found_by_name(data, key, files, expected):
     data.add(*(f'videos/{file}' for file in files))
     expected = expected or files[-1]
     if ' ' in expected:
-        with pytest.raises(BenchmarkError, match=expected):
+        with pytest.raises(ListFileError, match=expected):
             data.prepare(key[0], **PARTIAL)
         return
     data.prepare(key[0])
@@ -252,7 +253,7 @@ def test_annotations_are_never_overwritten(data):
     data.add('videos/-5o_ES_I.mp4')
     before = (data.lists / 'val.csv').read_text()
     data.root = data.lists
-    with pytest.raises(BenchmarkError, match='would overwrite'):
+    with pytest.raises(ListFileError, match='would overwrite'):
         data.prepare('kinetics400')
     assert (data.lists / 'val.csv').read_text() == before
 
@@ -270,26 +271,26 @@ def test_own_class_order(data):
     assert labels == ['0', '308']
     assert (data.root / 'classes.txt').read_text() == path.read_text()
     path.write_text('one\ntwo\n')
-    with pytest.raises(BenchmarkError, match='names 2 .* VGG-Sound has 309'):
+    with pytest.raises(ListFileError, match='names 2 .* VGG-Sound has 309'):
         data.prepare('vggsound', classes=str(path))
     path.write_text('one\none\n')
-    with pytest.raises(BenchmarkError, match="--classes .* names 'one' twice"):
+    with pytest.raises(ListFileError, match="--classes .* names 'one' twice"):
         data.prepare('vggsound', classes=str(path))
-    with pytest.raises(BenchmarkError, match='--classes gone.txt: .*No such'):
+    with pytest.raises(ListFileError, match='--classes gone.txt: .*No such'):
         data.prepare('vggsound', classes='gone.txt')
     data.add_list(EK)
-    with pytest.raises(BenchmarkError, match='leave --classes out'):
+    with pytest.raises(ListFileError, match='leave --classes out'):
         data.prepare(EK[0], classes=str(path))
 
 
 def test_absent_lists_are_named(data):
-    with pytest.raises(BenchmarkError, match='no annotation file in .*README'):
+    with pytest.raises(ListFileError, match='no annotation file in .*README'):
         data.prepare('kinetics400')
-    with pytest.raises(BenchmarkError, match='none of train.csv, .*--list tr'):
+    with pytest.raises(ListFileError, match='none of train.csv, .*--list tr'):
         data.prepare('kinetics400', splits=('train',))
-    with pytest.raises(BenchmarkError, match="there is no file 'gone.csv'"):
+    with pytest.raises(ListFileError, match="there is no file 'gone.csv'"):
         data.prepare('kinetics400', lists=dict(val='gone.csv'))
-    with pytest.raises(BenchmarkError, match="no split 'test', only train"):
+    with pytest.raises(ListFileError, match="no split 'test', only train"):
         data.prepare('kinetics400', lists=dict(test='gone.csv'))
 
 

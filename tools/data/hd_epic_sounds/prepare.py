@@ -3,10 +3,8 @@
 
 from functools import partial
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, BenchmarkError, main
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, main
 from ca2st_mm.engine.launch import run_or_explain
 
 if __name__ == '__main__':
-    run_or_explain(
-        partial(main, BENCHMARKS['hd_epic_sounds']), (BenchmarkError,)
-    )
+    run_or_explain(partial(main, BENCHMARKS['hd_epic_sounds']))

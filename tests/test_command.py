@@ -1,0 +1,94 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""``ca2st`` runs the files of ``tools/`` as they are."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parent.parent / 'tools'
+FILES = {
+    *TOOLS.glob('*.py'),
+    *(
+        p
+        for d in ('data', 'analysis', 'visualize')
+        for p in (TOOLS / d).glob('*.py')
+    ),
+    *TOOLS.glob('data/*/prepare.py'),
+}
+
+
+def ca2st(*args):
+    return subprocess.run(
+        [sys.executable, TOOLS / 'ca2st', *args],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_every_tool_has_a_command():
+    lines = ca2st('--help').stdout.splitlines()
+    shown = [line for line in lines if line.startswith('  ')]
+    runs = [path for path in FILES if '__main__' in path.read_text()]
+    assert len(shown) == len(runs) > 30
+    assert all(len(line.split('  ')[-1].strip()) > 10 for line in shown)
+
+
+def test_a_command_is_its_tool():
+    done = ca2st('weights', '--help')
+    assert done.stdout.startswith('usage: ca2st weights ')
+    tool = [sys.executable, TOOLS / 'weights.py', 'list']
+    alone = subprocess.run(tool, capture_output=True, text=True)
+    assert ca2st('weights', 'list').stdout == alone.stdout != ''
+    assert ca2st('weights', 'path', 'no_such').returncode == 2
+
+
+def test_the_way_of_arguments_and_configs(tmp_path):
+    """Names of the documentation mean the package's configs elsewhere."""
+    (tmp_path / 'tools/data').mkdir(parents=True)
+    (tmp_path / 'configs').mkdir()
+    shutil.copy(TOOLS / 'ca2st', tmp_path / 'tools')
+    text = '"""Show."""\nimport sys\nif __name__ == "__main__":\n'
+    text += '    print(*sys.argv, __file__, sep="|")\n    sys.exit(3)\n'
+    for name in ('train', 'data/make_toy'):
+        (tmp_path / f'tools/{name}.py').write_text(text)
+    command = [sys.executable, tmp_path / 'tools/ca2st']
+    for words, name in (
+        (['train'], 'train'),
+        (['data', 'make-toy'], 'data/make_toy'),
+    ):
+        done = subprocess.run(
+            [*command, *words, 'configs/a.py', '--x', '1'],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 3
+        assert done.stdout.strip().split('|') == [
+            f'ca2st {" ".join(words)}',
+            str(tmp_path / 'configs/a.py'),
+            '--x',
+            '1',
+            str(tmp_path / f'tools/{name}.py'),
+        ]
+
+
+def test_unknown_commands_are_named():
+    done = ca2st('trian')
+    assert done.returncode == 1 and "'trian'" in done.stderr
+    assert ca2st('data', 'nope').stdout.count('data ') > 10
+
+
+def test_completion_knows_commands_and_flags():
+    script = (
+        ca2st('completion').stdout
+        + f'''
+ca2st() {{ "{sys.executable}" "{TOOLS}/ca2st" "$@"; }}
+COMP_WORDS=(ca2st data tr) COMP_CWORD=2; _ca2st; echo "${{COMPREPLY[@]}}"
+COMP_WORDS=(ca2st weights get --o) COMP_CWORD=3; _ca2st
+echo "${{COMPREPLY[@]}}"
+'''
+    )
+    done = subprocess.run(
+        ['bash', '-c', script], capture_output=True, text=True
+    )
+    assert done.stdout.split() == ['trim-clips', '--offline'], done.stderr

@@ -8,7 +8,6 @@ from torch import Tensor
 from .conversion import Conversion, Source, Tensors, find_prefix
 
 _IMAGE_HEAD = 'ImageNet classifier that AST never uses'
-_HEAD = 'classifier of the training before'
 
 
 def _from_official(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
@@ -32,7 +31,7 @@ def _from_official(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
         )
     theirs.leave_out({'head': _IMAGE_HEAD, 'head_dist': _IMAGE_HEAD}, prefix)
     if prefix:
-        theirs.leave_out({'mlp_head': _HEAD})
+        theirs.leave_head(norm='mlp_head.0', fc_cls='mlp_head.1')
     return theirs.converted()
 
 
@@ -72,7 +71,9 @@ def _from_hf(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
             **modules,
         )
     if prefix:
-        theirs.leave_out({'classifier': _HEAD})
+        theirs.leave_head(
+            norm='classifier.layernorm', fc_cls='classifier.dense'
+        )
     return theirs.converted()
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 HALF = (torch.float16, torch.bfloat16)
+HEAD = 'classifier of the training before'
 
 
 @dataclass
@@ -25,12 +26,24 @@ class Conversion:
         ignored: Their keys that are left out, each with the reason.
         origins: Our name -> their keys that the tensor is made of.
         notes: Sentences that the user should read.
+        head: Of an expert, its classifier by the names of our heads; also
+            among ``ignored``, as the expert alone has none.
     """
 
     state_dict: dict[str, Tensor]
     ignored: dict[str, str] = field(default_factory=dict)
     origins: dict[str, tuple[str, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    head: dict[str, Tensor] = field(default_factory=dict)
+
+    def whole_model(self) -> dict[str, Tensor]:
+        """An expert and its classifier by the names of a recognizer."""
+        parts = dict(backbone=self.state_dict, cls_head=self.head)
+        return {
+            f'{part}.{key}': value
+            for part, weights in parts.items()
+            for key, value in weights.items()
+        }
 
     def reasons(self) -> dict[str, list[str]]:
         """The ignored keys by reason."""
@@ -220,6 +233,18 @@ class Tensors:
                 if key == name or key.startswith(f'{name}.'):
                     del self.left[key]
                     self.conversion.ignored[key] = why
+
+    def leave_head(self, **modules: str) -> None:
+        """Ignore a classifier, if it is there, but keep it apart.
+
+        Args:
+            modules: Their module by ours, e.g. ``fc_cls='classifier'``.
+        """
+        for ours, theirs in modules.items():
+            for kind in ('weight', 'bias'):
+                if (value := self.left.get(f'{theirs}.{kind}')) is not None:
+                    self.conversion.head[f'{ours}.{kind}'] = value.float()
+            self.leave_out({theirs: HEAD})
 
     def layers(self, prefix: str) -> range:
         """The indices of layers, which follow a prefix such as 'blocks.'."""

@@ -118,10 +118,14 @@ def fitting_weights(
     own = model.state_dict()
     try:
         weights = unwrap(container).state_dict
-        if not any(key in own for key in weights):
+        # MMAction2 calls its heads as we do.
+        known = [k for k in own if not k.startswith('cls_head.')]
+        if not any(key in weights for key in known):
             source = detect_source(weights)
             conversion = source.to_ours(weights)
             weights = conversion.state_dict
+            if source.model in EXPERT_MODELS:
+                weights = conversion.whole_model()
             lines = [f'read as {source.title}', *conversion.account()]
             print_log(f'{name}: {"; ".join(lines)}', logger='current')
         require_finite(weights)

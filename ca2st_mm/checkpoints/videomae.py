@@ -8,7 +8,6 @@ from torch import Tensor
 from .conversion import Conversion, Source, Tensors, find_prefix
 
 _DECODER = 'decoder of the masked pre-training'
-_HEAD = 'classifier of the training before'
 # The reference code, too, leaves it out for CAST.
 _TOKEN_NORM = (
     'norm over single tokens; ours follows the pooling and is another one'
@@ -68,9 +67,10 @@ def _take_official(
 def _from_official(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
     theirs = Tensors(weights, VIDEOMAE_OFFICIAL.title)
     _take_official(theirs, prefix, 'patch_embed.proj', 'mlp.fc1', 'mlp.fc2')
-    theirs.leave_out({'head': _HEAD}, prefix)
+    theirs.leave_head(fc_cls=f'{prefix}head')
     if prefix:
-        theirs.leave_out({**_IGNORED, 'pos_embed': _SINUSOID, 'head': _HEAD})
+        theirs.leave_out({**_IGNORED, 'pos_embed': _SINUSOID})
+        theirs.leave_head(fc_cls='head')
     return theirs.converted()
 
 
@@ -84,7 +84,7 @@ def _from_mmaction(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
         'mlp.layers.1',
     )
     if prefix:
-        theirs.leave_out({'cls_head': _HEAD})
+        theirs.leave_head(fc_cls='cls_head.fc_cls')
     return theirs.converted()
 
 
@@ -116,7 +116,8 @@ def _from_hf(weights: Mapping[str, Tensor], prefix: str) -> Conversion:
     if prefix:
         if 'fc_norm.weight' in theirs.left:
             theirs.take_module('norm', 'fc_norm')
-        theirs.leave_out({**_IGNORED, 'classifier': _HEAD})
+        theirs.leave_out(_IGNORED)
+        theirs.leave_head(fc_cls='classifier')
     return theirs.converted()
 
 

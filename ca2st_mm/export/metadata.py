@@ -65,7 +65,8 @@ def describe(
                 name=LOGITS if task == 'label' else task,
                 shape=['views', len(names)],
                 type='float32',
-                meaning='logits of every view, before softmax and averaging',
+                meaning=f'logits of every view, before {_to_shares(module.head)} '
+                'and averaging',
                 classes=list(names),
             )
             for task, names in class_names.items()
@@ -97,10 +98,15 @@ def _views(config: Config, head: nn.Module) -> dict[str, Any]:
         clips=clips[0] if clips else 1,
         crops=crops[0] if crops else 1,
         order='crop by crop: view v is clip v % clips under crop v // clips',
-        average={'prob': 'softmax, then mean', 'score': 'mean'}.get(
-            head.average_clips, UNKNOWN
-        ),
+        average={
+            'prob': f'{_to_shares(head)}, then mean',
+            'score': 'mean',
+        }.get(head.average_clips, UNKNOWN),
     )
+
+
+def _to_shares(head: nn.Module) -> str:
+    return 'sigmoid' if head.multi_class else 'softmax'
 
 
 def _weights(

@@ -1,8 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The temporal expert alone, an ordinary backbone of ``Recognizer3D``.
+"""VideoMAE as its authors fine-tuned it, with their classifier: 400 actions.
 
-Adapters and final norm are trained; ``adapter_ratio=None, frozen_parts=()``
-trains the expert itself.  The recipe is that of CAST (our choice).
+For predictions without training; 81.5 % top-1 is their number for these views
+(5 x 3).  Training it trains all of it.
 """
 
 _base_ = './clip_k400.py'
@@ -12,7 +12,8 @@ model = dict(
         _delete_=True,
         type='VideoMAEExpert',
         num_frames=16,
-        drop_path_rate=0.2,
+        adapter_ratio=None,
+        frozen_parts=(),
         init_cfg=dict(
             type='Pretrained',
             checkpoint='zoo://videomae_vit-base-p16_k400-ft',

@@ -225,6 +225,8 @@ def main() -> None:
     args = parse_args()
     check(args)
     recognizer = load(args)
+    if recognizer.about:
+        print(recognizer.about)
     failed, captions = False, []
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())

@@ -12,7 +12,11 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, class_names
+from ca2st_mm.datasets.benchmarks import (
+    BENCHMARKS,
+    class_names,
+    shipped_names,
+)
 from ca2st_mm.utils.class_names import resolve_class_names
 
 # (name, probability), best first.
@@ -101,6 +105,9 @@ class Prediction:
         left_out: Experts that had no part in the answer, because the source
             lacks their input.
         modalities: What parts of the model answer alone, if requested.
+        multi_label: Whether classes do not exclude each other, so that their
+            probabilities do not add up to 1.
+        about: What the config says about the model's answers, if anything.
     """
 
     source: str
@@ -111,6 +118,8 @@ class Prediction:
     views: Views
     left_out: tuple[str, ...] = ()
     modalities: tuple[PartAnswer, ...] = ()
+    multi_label: bool = False
+    about: str | None = None
 
     @property
     def best(self) -> Ranking:
@@ -135,6 +144,8 @@ class Prediction:
             views=views,
             left_out=list(self.left_out),
             modalities=[dict(vars(answer)) for answer in self.modalities],
+            multi_label=self.multi_label,
+            about=self.about,
         )
 
 
@@ -239,11 +250,14 @@ def names_of_model(
     names = stored or listed
     if not names:
         folder = osp.basename(osp.normpath(root))
-        for benchmark in BENCHMARKS.values():
-            known = _by_task(class_names(benchmark))
-            counted = {task: len(names) for task, names in known.items()}
-            if benchmark.folder == folder and counted == sizes:
-                return known
+        shipped = {b.folder: b for b in BENCHMARKS.values()}
+        known = {}
+        if folder == 'audioset':  # no benchmark of ours, but AST's head
+            known = _by_task(shipped_names('audioset.txt'))
+        elif folder in shipped:
+            known = _by_task(class_names(shipped[folder]))
+        if {task: len(of_task) for task, of_task in known.items()} == sizes:
+            return known
         print_log(
             'The classes have no names, so they are called by their numbers; '
             "set classes='FILE' in the config's test data set.",

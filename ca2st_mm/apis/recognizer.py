@@ -49,6 +49,8 @@ class Recognizer(BaseInferencer):
         cfg: Its whole config.
         class_names: Class names by task: ``label``, or ``verb`` and
             ``noun``.
+        about: What the config says about the model's answers (``about``),
+            e.g. that it knows toy classes only; None if nothing.
 
     Raises:
         ValueError: If the checkpoint does not fit the config, carries none
@@ -66,6 +68,7 @@ class Recognizer(BaseInferencer):
 
     model: nn.Module
     class_names: Names
+    about: str | None
     preprocess_kwargs: set = {'start', 'end', 'missing_audio'}
     forward_kwargs: set = {'top_k'}
 
@@ -301,6 +304,8 @@ class Recognizer(BaseInferencer):
                 logits={t: v.float().cpu().numpy() for t, v in views.items()},
                 views=sample['data_samples'].views,
                 left_out=self.left_out(sample),
+                multi_label=self.model.cls_head.multi_class,
+                about=self.about,
             )
             for sample, views, scores in each
         ]
@@ -340,6 +345,7 @@ class Recognizer(BaseInferencer):
         self.class_names = names_of_model(
             model.cls_head, stored.get('meta') or {}, dataset_of(cfg)
         )
+        self.about = cfg.get('about')
         model.cfg = cfg
         return model.to(device).eval()
 

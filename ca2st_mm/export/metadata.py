@@ -65,8 +65,8 @@ def describe(
                 name=LOGITS if task == 'label' else task,
                 shape=['views', len(names)],
                 type='float32',
-                meaning=f'logits of every view, before {_to_shares(module.head)} '
-                'and averaging',
+                meaning='logits of every view, before '
+                f'{_to_shares(module.head)} and averaging',
                 classes=list(names),
             )
             for task, names in class_names.items()

@@ -81,13 +81,15 @@ class Answers:
                 path, top_k=self._top_k, missing_audio=self._missing_audio
             )
         record = prediction.as_record()
-        note = audio_note(prediction)
+        notes = [prediction.about] if prediction.about else []
+        if note := audio_note(prediction):
+            notes.append(f'{note.capitalize()}.')
         return dict(
             ranked=record['ranked'],
             views=record['views'],
             start=float(extent.start),
             end=float(extent.end),
-            notes=[f'{note.capitalize()}.'] if note else [],
+            notes=notes,
         )
 
     def timeline(self, path: str) -> dict[str, Any]:

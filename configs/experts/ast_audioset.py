@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""AST as its authors trained it on AudioSet, with their classifier: 527 sounds.
+"""AST as its authors trained it on AudioSet, with their head: 527 sounds.
 
 For predictions without training, of audio files as well as of videos.  It
 hears the middle 10.24 seconds; ``--window 10`` hears all of a longer file.

@@ -4,6 +4,8 @@
 Training reads clips as testing does; they vary enough by themselves.
 """
 
+about = 'A toy model: it knows nothing but the 12 classes of the toy world.'
+
 frames = [
     dict(type='OpenVideo'),
     dict(type='SegmentSample', clip_len=16, test_mode=True),

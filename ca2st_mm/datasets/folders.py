@@ -5,7 +5,7 @@ import os
 import os.path as osp
 import shlex
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from mmengine.config import Config
@@ -46,18 +46,6 @@ class FolderError(ValueError):
     """Folders cannot become a data set; says what is wrong and what to do."""
 
 
-class FolderSet(NamedTuple):
-    """What lies below a folder.
-
-    Attributes:
-        videos: Class folder -> its videos, relative to the root; sorted.
-        left_out: Why -> files and folders that are not used.
-    """
-
-    videos: dict[str, list[str]]
-    left_out: dict[str, list[str]]
-
-
 def prepare_folders(
     root: str, base: str, val_fraction: float, seed: int, overwrite: bool
 ) -> str:
@@ -78,9 +66,9 @@ def prepare_folders(
     Raises:
         FolderError: If something is in the way; nothing is written then.
     """
-    found = scan_folders(root)
-    train, val = split_videos(found.videos, val_fraction, seed)
-    names = class_names_of(found.videos)
+    videos, left_out = scan_folders(root)
+    names = [folder.strip() for folder in videos]
+    train, val = split_videos(videos, val_fraction, seed)
     stem = f'{osp.basename(osp.realpath(root))}_{osp.basename(base)[:-3]}'
     config = osp.join(root, f'{stem}.py')
     texts = {config: config_text(base, root, len(names), f'work_dirs/{stem}')}
@@ -104,13 +92,13 @@ def prepare_folders(
         f'{len(names)} classes, {len(train)} clips to train and {len(val)} '
         f'to validate in {root}'
     ]
-    lone = [name for name, files in found.videos.items() if len(files) == 1]
+    lone = [name for name, files in videos.items() if len(files) == 1]
     if lone:
         lines.append(
             f'one clip only, so not in the validation set: {", ".join(lone)}'
         )
     written = {osp.relpath(path, root) for path in texts}
-    for why, paths in found.left_out.items():
+    for why, paths in left_out.items():
         paths = [path for path in paths if path not in written]
         if paths:
             lines.append(f'left out, {why}: {len(paths)}, such as {paths[0]}')
@@ -119,22 +107,26 @@ def prepare_folders(
     return '\n'.join(lines).encode(errors='backslashreplace').decode()
 
 
-def scan_folders(root: str) -> FolderSet:
+def scan_folders(root: str) -> tuple[dict[str, list[str]], dict]:
     """Find the videos of each class.
 
     Args:
         root: The folder; each folder in it is a class, with videos at any
             depth.  Links are followed, each folder and file is taken once.
 
+    Returns:
+        Class folder -> its videos, relative to the root, sorted; and why ->
+        files and folders that are left out.
+
     Raises:
         FolderError: If there are not two classes at least, a class has no
-            video, the folders are splits rather than classes, or one video
-            is in two classes through a link.
+            video, the folders are splits rather than classes, one video is
+            in two classes through a link, or a list cannot hold a name.
     """
     if not osp.isdir(root):
         raise FolderError(f"There is no folder '{root}'.")
     _check_utf8(osp.abspath(root))
-    if {'"', '\n', '\r', '{', '\\'} & set(osp.abspath(root)[1:]) - {os.sep}:
+    if set('"\n\r{\\') & set(osp.abspath(root).replace(os.sep, '/')):
         raise FolderError(
             f'The path {osp.abspath(root)!r} holds a character that no config '
             'can hold; rename the folder.'
@@ -142,17 +134,7 @@ def scan_folders(root: str) -> FolderSet:
     entries = sorted(os.listdir(root))
     visible = [name for name in entries if not name.startswith('.')]
     classes = [name for name in visible if osp.isdir(osp.join(root, name))]
-    if classes and {name.lower() for name in classes} <= _SPLIT_NAMES:
-        raise FolderError(
-            f"The folders in '{root}' are called {', '.join(classes)}: splits "
-            'rather than classes. Put the class folders directly into one '
-            'folder; the split is made for you.'
-        )
-    if len(classes) < 2:
-        raise FolderError(
-            f"'{root}' holds {len(classes)} class folders, at least 2 are "
-            'needed: one folder a class, videos inside.'
-        )
+    _check_classes(root, classes)
     left_out = {
         'hidden': [name for name in entries if name.startswith('.')],
         'no videos of a class': [n for n in visible if n not in classes],
@@ -162,7 +144,6 @@ def scan_folders(root: str) -> FolderSet:
     videos: dict[str, list[str]] = {}
     seen: dict[str, str] = {}  # by real path
     for name in classes:
-        _check_utf8(name)
         videos[name] = []
         for path in _files_below(root, name, left_out):
             real = osp.realpath(osp.join(root, path))
@@ -186,7 +167,41 @@ def scan_folders(root: str) -> FolderSet:
                 f"The class folder '{osp.join(root, name)}' holds no video "
                 f'({", ".join(VIDEO_EXTENSIONS)}); add some or remove it.'
             )
-    return FolderSet(videos, left_out)
+    return videos, left_out
+
+
+def _check_classes(root: str, folders: list[str]) -> None:
+    """Refuse folders that are no classes with a line for each name."""
+    if folders and {name.lower() for name in folders} <= _SPLIT_NAMES:
+        raise FolderError(
+            f"The folders in '{root}' are called {', '.join(folders)}: splits "
+            'rather than classes. Put the class folders directly into one '
+            'folder; the split is made for you.'
+        )
+    if len(folders) < 2:
+        raise FolderError(
+            f"'{root}' holds {len(folders)} class folders, at least 2 are "
+            'needed: one folder a class, videos inside.'
+        )
+    names = [folder.strip() for folder in folders]
+    for folder, name in zip(folders, names, strict=True):
+        _check_utf8(folder)
+        if not name or names.count(name) > 1 or {'\n', '\r'} & set(folder):
+            raise FolderError(
+                f'The class folder {folder!r} needs a name of its own on one '
+                'line, without regard to blanks around it; rename it.'
+            )
+
+
+def _check_utf8(name: str) -> None:
+    """Refuse a name that no list can hold."""
+    try:
+        name.encode('utf-8')
+    except UnicodeEncodeError as error:
+        raise FolderError(
+            f'The name {name!r} is not UTF-8, so no list can hold it; rename '
+            "it, for example with 'convmv -r -f gbk -t utf8 --notest FOLDER'."
+        ) from error
 
 
 def _files_below(
@@ -212,36 +227,6 @@ def _files_below(
         folders[:] = sorted(set(folders) - set(hidden))
         files += [f'{here}/{entry}' for entry in set(names) - set(hidden)]
     return sorted(files)
-
-
-def _check_utf8(name: str) -> None:
-    """Refuse a name that no list can hold."""
-    try:
-        name.encode('utf-8')
-    except UnicodeEncodeError as error:
-        raise FolderError(
-            f'The name {name!r} is not UTF-8, so no list can hold it; rename '
-            "it, for example with 'convmv -r -f gbk -t utf8 --notest FOLDER'."
-        ) from error
-
-
-def class_names_of(videos: dict[str, list[str]]) -> list[str]:
-    """Names of the classes, as ``classes.txt`` lists them.
-
-    Args:
-        videos: Class folder -> its videos.
-
-    Raises:
-        FolderError: If a name cannot be a line of its own.
-    """
-    names = [name.strip() for name in videos]
-    for folder, name in zip(videos, names, strict=True):
-        if not name or names.count(name) > 1 or {'\n', '\r'} & set(folder):
-            raise FolderError(
-                f'The class folder {folder!r} needs a name of its own on one '
-                'line, without regard to blanks around it; rename it.'
-            )
-    return names
 
 
 def split_videos(
@@ -326,34 +311,29 @@ def config_text(base: str, root: str, count: int, work_dir: str) -> str:
         steps = [step.to_dict() for step in dataset.pipeline]
         loads = [step for step in steps if step['type'] == 'LoadAudio']
         resampled = [s for s in loads if s.get('sample_rate') is None]
+        uses[split] = f', pipeline={split}_pipeline' if resampled else ''
         for step in resampled:
             step['sample_rate'] = _AUDIO_RATE
-        uses[split] = f', pipeline={split}_pipeline' if resampled else ''
         if resampled:
-            pipelines += f'{split}_pipeline = [\n'
+            lines = []
             for step in steps:
                 items = ', '.join(f'{k}={v!r}' for k, v in step.items())
-                pipelines += f'    dict({items}),\n'
-            pipelines += ']\n'
+                lines.append(f'    dict({items}),\n')
+            pipelines += f'{split}_pipeline = [\n{"".join(lines)}]\n'
     if pipelines:
         pipelines = (
             '# As in the base, but for the rate of the audio: weights of AST '
-            'were\n# trained at 16 kHz.\n' + pipelines
+            f'were\n# trained at 16 kHz.\n{pipelines}'
         )
-    return _CONFIG.format(
-        base=_relative(base, root),
-        count=count,
-        pipelines=pipelines,
-        work_dir=work_dir,
-        **uses,
-    )
-
-
-def _relative(base: str, root: str) -> str:
-    """The path of the base seen from the root, links resolved."""
     base, root = osp.realpath(base), osp.realpath(root)
     try:
         base = osp.relpath(base, root)
     except ValueError:  # another drive of Windows
         pass
-    return base.replace(os.sep, '/')
+    return _CONFIG.format(
+        base=base.replace(os.sep, '/'),
+        count=count,
+        pipelines=pipelines,
+        work_dir=work_dir,
+        **uses,
+    )

@@ -18,11 +18,9 @@ from tqdm import tqdm
 import ca2st_mm  # noqa: F401
 from ca2st_mm.datasets.check import (
     KINDS,
-    Fault,
     Limits,
     Probe,
     Report,
-    Sample,
     as_dict,
     as_html,
     as_text,
@@ -119,28 +117,6 @@ def class_sizes(choices: list[str], encoding: str | None) -> dict[str, int]:
     return sizes
 
 
-def find_faults(
-    samples: list[Sample],
-    probes: list[Probe],
-    sizes: dict[str, int],
-    args: argparse.Namespace,
-) -> list[Fault]:
-    """Faults of samples and of sets."""
-    splits = {sample.split for sample in samples}
-    train = args.train if args.train in splits else None
-    if train is None and sizes:
-        print(
-            f"No manifest is called '{args.train}.csv': classes without a "
-            'training sample are not looked for (see --train).'
-        )
-    pairs = list(zip(samples, probes, strict=True))
-    faults = [fault for sample, probe in pairs for fault in probe.of(sample)]
-    prints = {sample.path: probe.print for sample, probe in pairs}
-    faults += check_labels(samples, sizes, train)
-    faults += check_repeats(samples, prints)
-    return [fault for fault in faults if fault.kind not in args.ignore]
-
-
 def main(argv: list[str] | None = None) -> int:
     """Check, write and print.
 
@@ -160,15 +136,24 @@ def main(argv: list[str] | None = None) -> int:
     samples = read_samples(
         args.manifests, data_root, audio_root, args.encoding
     )
+    train = args.train if args.train in {s.split for s in samples} else None
+    if train is None and sizes:
+        print(
+            f"No manifest is called '{args.train}.csv': classes without a "
+            'training sample are not looked for (see --train).'
+        )
     probes: dict[int, Probe] = {}
     notes = f'{args.out}.notes.jsonl'
     with tqdm(total=len(samples), unit='clip', desc='checking') as bar:
         for number, probe in probe_all(samples, limits, args.workers, notes):
             probes[number] = probe
             bar.update()
-    found = [probes[number] for number in range(len(samples))]
-    faults = find_faults(samples, found, sizes, args)
-    report = Report(samples, found, faults, limits)
+    pairs = [(sample, probes[i]) for i, sample in enumerate(samples)]
+    faults = [fault for sample, probe in pairs for fault in probe.of(sample)]
+    faults += check_labels(samples, sizes, train)
+    faults += check_repeats(samples, {s.path: p.print for s, p in pairs})
+    faults = [fault for fault in faults if fault.kind not in args.ignore]
+    report = Report(samples, [probe for _, probe in pairs], faults, limits)
     outputs = {
         f'{args.out}.json': json.dumps(as_dict(report), indent=1),
         f'{args.out}.html': as_html(report),

@@ -1,14 +1,24 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The findings as data and as text."""
+"""The findings as data, as text, and as one HTML page."""
 
+import base64
+import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from jinja2 import Environment
+from matplotlib.figure import Figure
 
 from .probe import Limits, Probe
 from .samples import KINDS, Fault, Sample
 
 _SHOWN = 20  # faults of a kind in the text
+_MAX_FAULTS = 500  # on the page
+_MAX_THUMBNAILS = 24
+_QUIETEST = -80.0  # dB; the left edge of the plot of loudness
 
 
 class Report(NamedTuple):
@@ -26,6 +36,10 @@ class Report(NamedTuple):
     faults: Sequence[Fault]
     limits: Limits
 
+    def pairs(self) -> list[tuple[Sample, Probe]]:
+        """Each row with what was found in it."""
+        return list(zip(self.samples, self.probes, strict=True))
+
     def counts(self) -> dict[str, int]:
         """Number of faults by kind, in the order of ``KINDS``."""
         found = Counter(fault.kind for fault in self.faults)
@@ -34,16 +48,25 @@ class Report(NamedTuple):
     def splits(self) -> dict[str, dict]:
         """Size, length and audio sample rates (Hz -> samples) by split."""
         splits: dict[str, dict] = {}
-        for sample, probe in zip(self.samples, self.probes, strict=True):
+        for sample, probe in self.pairs():
             entry = splits.setdefault(
-                sample.split, dict(samples=0, hours=0.0, sample_rates={})
+                sample.split,
+                dict(samples=0, hours=0.0, sample_rates=Counter()),
             )
             entry['samples'] += 1
             entry['hours'] += (probe.seconds or 0.0) / 3600
             if probe.sample_rate:
-                rates = entry['sample_rates']
-                rates[probe.sample_rate] = rates.get(probe.sample_rate, 0) + 1
+                entry['sample_rates'][probe.sample_rate] += 1
         return splits
+
+    def class_counts(self) -> dict[str, dict[str, Counter]]:
+        """How often each class occurs, by label column and split."""
+        counts: dict[str, dict[str, Counter]] = {}
+        for sample in self.samples:
+            for column, label in sample.labels.items():
+                by_split = counts.setdefault(column, {})
+                by_split.setdefault(sample.split, Counter())[label] += 1
+        return counts
 
     def warnings(self) -> list[str]:
         """What is no fault of a sample, but worth a look."""
@@ -57,7 +80,7 @@ class Report(NamedTuple):
             )
         several = [
             f'{sample.path} ({"; ".join(probe.streams)})'
-            for sample, probe in zip(self.samples, self.probes, strict=True)
+            for sample, probe in self.pairs()
             if probe.streams
         ]
         if several:
@@ -66,14 +89,15 @@ class Report(NamedTuple):
                 f'such as {several[0]}'
             )
         first: dict[str, Sample] = {}
-        copies = [
-            sample.path
-            for sample, probe in zip(self.samples, self.probes, strict=True)
-            if probe.print
-            and (other := first.setdefault(probe.print, sample))
-            and other.path != sample.path
-            and other.labels != sample.labels
-        ]
+        copies = []
+        for sample, probe in self.pairs():
+            other = first.setdefault(probe.print, sample)
+            if (
+                probe.print
+                and other.path != sample.path
+                and other.labels != sample.labels
+            ):
+                copies.append(sample.path)
         if copies:
             found.append(
                 f'{len(copies)} files are copies of others with another '
@@ -86,15 +110,6 @@ class Report(NamedTuple):
                     'to learn'
                 )
         return found
-
-    def class_counts(self) -> dict[str, dict[str, Counter]]:
-        """How often each class occurs, by label column and split."""
-        counts: dict[str, dict[str, Counter]] = {}
-        for sample in self.samples:
-            for column, label in sample.labels.items():
-                by_split = counts.setdefault(column, {})
-                by_split.setdefault(sample.split, Counter())[label] += 1
-        return counts
 
 
 def rates_text(rates: dict[int, int]) -> str:
@@ -112,25 +127,16 @@ def as_dict(report: Report) -> dict:
     Args:
         report: The findings.
     """
-    rows = []
-    for sample, probe in zip(report.samples, report.probes, strict=True):
-        row = sample._asdict() | probe._asdict()
-        row.pop('thumbnail')
-        rows.append(row)
-    classes = {
-        column: {
-            split: {str(label): n for label, n in sorted(counter.items())}
-            for split, counter in by_split.items()
-        }
-        for column, by_split in report.class_counts().items()
-    }
+    rows = [s._asdict() | p._asdict() for s, p in report.pairs()]
+    for row in rows:
+        del row['thumbnail']
     return dict(
         limits=report.limits._asdict(),
         counts=report.counts(),
         splits=report.splits(),
         warnings=report.warnings(),
         faults=[fault._asdict() for fault in report.faults],
-        classes=classes,
+        classes=report.class_counts(),
         samples=rows,
     )
 
@@ -163,3 +169,86 @@ def as_text(report: Report) -> str:
         if count > _SHOWN:
             lines.append(f'    ... and {count - _SHOWN} more in the JSON')
     return '\n'.join(lines)
+
+
+def as_html(report: Report) -> str:
+    """The report as one page that needs no other file.
+
+    Args:
+        report: The findings.
+    """
+    seen = [pair for pair in report.pairs() if pair[1].thumbnail]
+    step = max(len(seen) // _MAX_THUMBNAILS, 1)
+    text = Path(__file__).with_name('page.html').read_text('utf-8')
+    return (
+        Environment(autoescape=True)
+        .from_string(text)
+        .render(
+            report=report,
+            kinds=KINDS,
+            rates_text=rates_text,
+            plots=_plots(report),
+            thumbnails={(s.split, s.path): p.thumbnail for s, p in seen},
+            gallery=seen[::step][:_MAX_THUMBNAILS],
+            max_faults=_MAX_FAULTS,
+        )
+    )
+
+
+def _plots(report: Report) -> dict[str, str]:
+    """Lengths of clips, loudness, and classes by split: PNG in base64."""
+    plots = {}
+    seconds = _by_split(report, lambda probe: probe.seconds)
+    if seconds:
+        plots['Length of clips'] = _histogram(seconds, 'seconds')
+    peaks = _by_split(report, lambda probe: probe.peak)
+    if peaks:
+        decibels = {
+            split: np.maximum(20 * np.log10(np.maximum(v, 1e-9)), _QUIETEST)
+            for split, v in peaks.items()
+        }
+        plots['Loudest audio sample'] = _histogram(decibels, 'dB full scale')
+    for column, by_split in report.class_counts().items():
+        figure, axes = _axes(f'{column} index')
+        places = np.arange(1 + max(map(max, by_split.values())))
+        width = 0.8 / len(by_split)
+        for number, (split, counter) in enumerate(by_split.items()):
+            heights = [counter[label] for label in places]
+            left = places + (number + 0.5) * width - 0.4
+            axes.bar(left, heights, width, label=split)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        plots[f'Samples of each {column}'] = _png(figure, axes)
+    return plots
+
+
+def _by_split(
+    report: Report, value: Callable[[Probe], float | None]
+) -> dict[str, list[float]]:
+    """Known values of all probes."""
+    found: dict[str, list[float]] = {}
+    for sample, probe in report.pairs():
+        number = value(probe)
+        if number is not None:
+            found.setdefault(sample.split, []).append(number)
+    return found
+
+
+def _histogram(values: dict, unit: str) -> str:
+    figure, axes = _axes(unit)
+    axes.hist(list(values.values()), bins=30, label=list(values))
+    return _png(figure, axes)
+
+
+def _axes(unit: str) -> tuple:
+    figure = Figure(figsize=(5.2, 2.8), layout='constrained')
+    axes = figure.subplots()
+    axes.set(xlabel=unit, ylabel='samples')
+    axes.spines[['top', 'right']].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: Figure, axes) -> str:
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png', dpi=110)
+    return base64.b64encode(buffer.getvalue()).decode()

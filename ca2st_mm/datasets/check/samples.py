@@ -103,13 +103,11 @@ def read_samples(
     ]
 
 
-def _labels(label) -> dict[str, int]:
+def _labels(label: int | list[int] | None) -> dict[str, int]:
     """Class index by column; nothing for a test set without labels."""
-    if label is None:
-        return {}
     if isinstance(label, list):
-        return dict(zip(('verb', 'noun'), label, strict=True))
-    return dict(label=label)
+        return dict(verb=label[0], noun=label[1])
+    return {} if label is None else dict(label=label)
 
 
 def check_labels(
@@ -166,24 +164,24 @@ def check_repeats(
     by_file: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples:
         real, span = osp.realpath(sample.path), _span(sample)
-        first = exact.setdefault(
-            (real, sample.split, sample.audio, *span), sample
-        )
         others = {}
+        same_row = real, sample.split, sample.audio, span
+        first = exact.setdefault(same_row, sample)
         if first is not sample:
             same = first.labels == sample.labels
             others['repeated' if same else 'several_labels'] = first
-        name = prints.get(sample.path) or real
-        splits = by_file.setdefault(name, {})
+        splits = by_file.setdefault(prints.get(sample.path) or real, {})
         for split, listed in splits.items():
-            found = (o for o in listed if split != sample.split)
-            overlap = (o for o in found if _overlap(_span(o), span))
-            others.setdefault('duplicate', next(overlap, None))
+            if split == sample.split:
+                continue
+            for other in listed:
+                if _overlap(_span(other), span):
+                    others.setdefault('duplicate', other)
+                    break
         splits.setdefault(sample.split, []).append(sample)
         faults += [
             Fault(kind, sample.split, sample.path, f'also in {_where(other)}')
             for kind, other in others.items()
-            if other is not None
         ]
     return faults
 

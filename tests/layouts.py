@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-SHARED = Path(__file__).resolve().parents[3] / 'shared' / 'reference'
+SHARED = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
 DIMS, DEPTH, HIDDEN = 4, 3, 6
 ARCH = dict(
     embed_dims=DIMS,

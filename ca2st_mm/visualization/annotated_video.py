@@ -33,15 +33,18 @@ def caption_of(answer: Any) -> Caption:
     Args:
         answer: What ``predict_each`` gives; without a span it is for the
             whole video.
+
+    Example:
+        >>> from ca2st_mm.apis.prediction import Failure
+        >>> caption_of(Failure('a.mp4', 2.0, 4.0, 'no audio'))
+        Caption(centre=3.0, lines=('?',))
     """
     span = answer.start, answer.end
     centre = 0.0 if None in span else sum(span) / 2
-    if not hasattr(answer, 'ranked'):
+    if not hasattr(answer, 'best'):
         return Caption(centre, ('?',))
-    # The action stands last and says verb and noun.
-    best = list(answer.ranked.values())[-1][:_LINES]
-    lines = tuple(f'{score:.0%} {name}' for name, score in best)
-    return Caption(centre, lines)
+    best = answer.best[:_LINES]
+    return Caption(centre, tuple(f'{s:.0%} {name}' for name, s in best))
 
 
 def annotate(source: str, target: str, captions: Sequence[Caption]) -> None:

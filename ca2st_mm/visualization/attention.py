@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,18 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ca2st_mm.models.layers.tokens import TokenGrid
+from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
 
-from .attention_maps import (
-    Attention,
-    AttentionMap,
-    ClipView,
-    Point,
-    Query,
-    query_of,
-    read_attention,
-)
-from .style import HEAT, TEAL, new_figure
+from .attention_maps import Attention, AttentionMap, ClipView, read_attention
+from .style import HEAT, TEAL, FigureInputError, new_figure
 
 _AXES = dict(
     time='the same patch at any time',
@@ -35,6 +27,111 @@ _SHOWN = 8  # most time steps side by side
 # largest, whichever is more, so that next to nothing does not glow.
 _STRONG = 2.0
 _OPAQUE = 0.8
+
+
+class Point(NamedTuple):
+    """Where the queries lie; what is None is averaged over.
+
+    Attributes:
+        second: Moment on the file's clock: the nearest time step of experts
+            that see frames, all mel bands at that time of a spectrogram.
+        patch: Row and column of a patch of the frames, from the upper left.
+    """
+
+    second: float | None = None
+    patch: tuple[int, int] | None = None
+
+
+class Query(NamedTuple):
+    """Which tokens are the queries.
+
+    Attributes:
+        steps: Their time steps; None for all.
+        patches: Their patches inside a step; None for all.
+        text: What they are, in words.
+    """
+
+    steps: Sequence[int] | None = None
+    patches: Sequence[int] | None = None
+    text: str = 'mean over all queries'
+
+
+def query_of(
+    point: Point, spec: TokenSpec, grid: TokenGrid | None, view: ClipView
+) -> Query:
+    """The tokens of an expert that lie at a point.
+
+    Args:
+        point: Where.
+        spec: Tokens of the expert.
+        grid: Where its patches lie in its input; None if unknown: all
+            tokens are queries.
+        view: What the model was given.
+
+    Raises:
+        FigureInputError: If the point lies outside, or the times of the
+            input are unknown.
+    """
+    second, patch = point
+    if grid is None or point == Point():
+        return Query()
+    if grid.kind == 'spectrogram':
+        if second is None:
+            return Query()
+        column = _column(second, grid, view)
+        patches = range(column, grid.rows * grid.columns, grid.columns)
+        text = f'queries: all bands at {second:.2f} s'
+        return Query(None, list(patches), text)
+    steps = patches = None
+    said = []
+    if patch is not None:
+        row, column = patch
+        if not (0 <= row < grid.rows and 0 <= column < grid.columns):
+            raise FigureInputError(
+                f'there is no patch {row},{column}; rows are 0 to '
+                f'{grid.rows - 1} and columns 0 to {grid.columns - 1}'
+            )
+        patches = [row * grid.columns + column]
+        said.append(f'patch {row},{column}')
+    if second is not None:
+        step = _step(second, spec.num_steps, view)
+        steps = [step]
+        said.append(f'{view.time_of(step, spec.num_steps):.2f} s')
+    return Query(steps, patches, f'queries: {" at ".join(said)}')
+
+
+def _step(second: float, num_steps: int, view: ClipView) -> int:
+    times = view.seconds
+    if times is None:
+        raise FigureInputError(
+            'the times of the frames are unknown; open the video with '
+            'OpenVideo in the config, or leave the moment out'
+        )
+    slack = np.diff(times).max() if len(times) > 1 else 0.5
+    if not times[0] - slack <= second <= times[-1] + slack:
+        raise FigureInputError(
+            f'{second} s is outside of the frames of this view, '
+            f'{times[0]:.2f} to {times[-1]:.2f} s'
+        )
+    shown = [view.time_of(step, num_steps) for step in range(num_steps)]
+    return int(np.abs(np.subtract(shown, second)).argmin())
+
+
+def _column(second: float, grid: TokenGrid, view: ClipView) -> int:
+    if view.window is None:
+        raise FigureInputError(
+            'the window of the audio is unknown; add FrameTimes to the '
+            'pipeline of the config, or leave the moment out'
+        )
+    start, end = view.window
+    if not start <= second <= end:
+        raise FigureInputError(
+            f'{second} s is outside of the audio of this view, {start:.2f} '
+            f'to {end:.2f} s'
+        )
+    frame = (second - start) / (end - start) * len(view.mels)
+    column = round((frame - grid.patch / 2) / grid.stride)
+    return min(max(column, 0), grid.columns - 1)
 
 
 def attention_views(
@@ -64,12 +161,7 @@ def attention_views(
 
 
 def draw_views(attention: Attention, point: Point) -> dict[str, Figure]:
-    """Figures of attention that has been read, by name.
-
-    Args:
-        attention: Of :func:`read_attention`.
-        point: Where the queries lie.
-    """
+    """Figures of attention that has been read, by name."""
     figures = {}
     for name, maps in attention.maps.items():
         spec, grid = maps[0].query_spec, attention.grids[maps[0].query]
@@ -156,15 +248,9 @@ def draw_attention(
     if first.prefix and query == Query():
         title = 'queries: the class tokens'
     figure.suptitle(
-        f'{title_of(first)}: {_AXES[first.axis]} ({title})', fontsize=10
+        f'{first.title}: {_AXES[first.axis]} ({title})', fontsize=10
     )
     return figure
-
-
-def title_of(found: AttentionMap) -> str:
-    """Which expert attends to which, in words."""
-    key = 'itself' if found.query == found.key else found.key
-    return f'{found.query} attends to {key}'
 
 
 def _draw_spectrogram(

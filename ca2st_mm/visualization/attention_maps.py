@@ -2,9 +2,9 @@
 """Attention of a multi-expert model on a clip, on the grids of its tokens."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,9 +54,14 @@ class AttentionMap:
     @property
     def name(self) -> str:
         """``spatial_from_audio``, or ``spatial_self``."""
-        if self.query == self.key:
-            return f'{self.query}_self'
-        return f'{self.query}_from_{self.key}'
+        own = self.query == self.key
+        return f'{self.query}_{"self" if own else f"from_{self.key}"}'
+
+    @property
+    def title(self) -> str:
+        """Which expert attends to which, in words."""
+        key = 'itself' if self.query == self.key else self.key
+        return f'{self.query} attends to {key}'
 
     @property
     def prefix(self) -> int:
@@ -71,16 +76,14 @@ class AttentionMap:
     ) -> Tensor:
         """What the queries attend to, in multiples of uniform attention.
 
-        A query can attend to M tokens; 1 is a weight of 1 / M.
-
-        The mean over the queries at these steps and patches; None stands
-        for all.  With neither, in self-attention of an expert with prefix
-        tokens (a class token) it is the mean over those, as they make its
-        feature.
+        A query can attend to M tokens; 1 is a weight of 1 / M.  The mean is
+        taken over the queries; with neither steps nor patches, in
+        self-attention of an expert with prefix tokens (a class token), over
+        those, as they make its feature.
 
         Args:
-            steps: Time steps of the queries.
-            patches: Patches of the queries inside a step.
+            steps: Time steps of the queries; None for all.
+            patches: Patches of the queries inside a step; None for all.
 
         Returns:
             (Tk, Nk), without prefix tokens; 0 where these queries cannot
@@ -164,12 +167,7 @@ class ClipView:
 
 
 def clip_view(sample: Mapping[str, Any], view: int) -> ClipView:
-    """Frames and audio of one view of a prepared sample.
-
-    Args:
-        sample: Of ``Recognizer.prepare``.
-        view: Which.
-    """
+    """Frames and audio of one view of a sample of ``Recognizer.prepare``."""
     info, streams = sample['data_samples'], as_streams(sample['inputs'])
     views = info.views
     frames = seconds = mels = window = times = span = audio = None
@@ -184,8 +182,8 @@ def clip_view(sample: Mapping[str, Any], view: int) -> ClipView:
         mels = values[view, 0].numpy()
         if seconds is not None and times is not None and spans is not None:
             # The zero of the model's clock times is told by the frames.
-            start, end = spans[view].double().tolist()
             zero = seconds[0] - float(times[view, 0])
+            start, end = spans[view].double().tolist()
             window = start + zero, end + zero
         elif views.audio is not None and len(views.audio) == 1:
             # What was used is the window if nothing was padded.
@@ -214,22 +212,6 @@ class Attention:
     maps: dict[str, list[AttentionMap]]
     view: ClipView
     grids: dict[str, TokenGrid | None]
-
-    def only(self, names: Sequence[str]) -> 'Attention':
-        """The same with some names alone.
-
-        Args:
-            names: Which.
-
-        Raises:
-            FigureInputError: If there is no such name.
-        """
-        if unknown := [name for name in names if name not in self.maps]:
-            raise FigureInputError(
-                f'there is no {unknown[0]!r}; the model has '
-                f'{", ".join(self.maps)}'
-            )
-        return replace(self, maps={name: self.maps[name] for name in names})
 
 
 def read_attention(
@@ -327,110 +309,3 @@ def middle_view(views: Any, count: int, near: float | None) -> int:
         first, last = views.seconds.min(axis=1), views.seconds.max(axis=1)
         clip = int(np.maximum(first - near, near - last).argmin())
     return count // clips // 2 * clips + clip
-
-
-class Point(NamedTuple):
-    """Where the queries lie; what is None is averaged over.
-
-    Attributes:
-        second: Moment on the file's clock: the nearest time step of experts
-            that see frames, all mel bands at that time of a spectrogram.
-        patch: Row and column of a patch of the frames, from the upper left.
-    """
-
-    second: float | None = None
-    patch: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class Query:
-    """Which tokens are the queries.
-
-    Attributes:
-        steps: Their time steps; None for all.
-        patches: Their patches inside a step; None for all.
-        text: What they are, in words.
-    """
-
-    steps: Sequence[int] | None = None
-    patches: Sequence[int] | None = None
-    text: str = 'mean over all queries'
-
-
-def query_of(
-    point: Point, spec: TokenSpec, grid: TokenGrid | None, view: ClipView
-) -> Query:
-    """The tokens of an expert that lie at a point.
-
-    Args:
-        point: Where.
-        spec: Tokens of the expert.
-        grid: Where its patches lie in its input; None if unknown: all
-            tokens are queries.
-        view: What the model was given.
-
-    Raises:
-        FigureInputError: If the point lies outside, or the times of the
-            input are unknown.
-    """
-    second, patch = point
-    if grid is None or point == Point():
-        return Query()
-    if grid.kind == 'spectrogram':
-        if second is None:
-            return Query()
-        column = _column(second, grid, view)
-        patches = range(column, grid.rows * grid.columns, grid.columns)
-        return Query(
-            None, list(patches), f'queries: all bands at {second:.2f} s'
-        )
-    steps = patches = None
-    said = []
-    if patch is not None:
-        row, column = patch
-        if not (0 <= row < grid.rows and 0 <= column < grid.columns):
-            raise FigureInputError(
-                f'there is no patch {row},{column}; rows are 0 to '
-                f'{grid.rows - 1} and columns 0 to {grid.columns - 1}'
-            )
-        patches = [row * grid.columns + column]
-        said.append(f'patch {row},{column}')
-    if second is not None:
-        step = _step(second, spec.num_steps, view)
-        steps = [step]
-        said.append(f'{view.time_of(step, spec.num_steps):.2f} s')
-    return Query(steps, patches, f'queries: {" at ".join(said)}')
-
-
-def _step(second: float, num_steps: int, view: ClipView) -> int:
-    times = view.seconds
-    if times is None:
-        raise FigureInputError(
-            'the times of the frames are unknown; open the video with '
-            'OpenVideo in the config, or leave the moment out'
-        )
-    slack = np.diff(times).max() if len(times) > 1 else 0.5
-    if not times[0] - slack <= second <= times[-1] + slack:
-        raise FigureInputError(
-            f'{second} s is outside of the frames of this view, '
-            f'{times[0]:.2f} to {times[-1]:.2f} s'
-        )
-    shown = [view.time_of(step, num_steps) for step in range(num_steps)]
-    return int(np.abs(np.subtract(shown, second)).argmin())
-
-
-def _column(second: float, grid: TokenGrid, view: ClipView) -> int:
-    if view.window is None:
-        raise FigureInputError(
-            'the window of the audio is unknown; add FrameTimes to the '
-            'pipeline of the config, or leave the moment out'
-        )
-    start, end = view.window
-    if not start <= second <= end:
-        raise FigureInputError(
-            f'{second} s is outside of the audio of this view, {start:.2f} '
-            f'to {end:.2f} s'
-        )
-    frame = (second - start) / (end - start) * len(view.mels)
-    column = round((frame - grid.patch / 2) / grid.stride)
-    return min(max(column, 0), grid.columns - 1)

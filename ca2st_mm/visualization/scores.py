@@ -4,6 +4,7 @@
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -14,6 +15,7 @@ from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
 
 from .style import FigureInputError
 
+_SAME = 'test both models on the same list'
 # Label column -> key of its scores in a prediction.
 KEYS = dict(label='pred_score', verb='pred_verb_score', noun='pred_noun_score')
 
@@ -72,8 +74,7 @@ class Scores:
             clips=self.clips[kept],
             scores={task: rows[kept] for task, rows in self.scores.items()},
             labels={task: rows[kept] for task, rows in self.labels.items()},
-            files=self.files
-            and [f for f, keep in zip(self.files, kept, strict=True) if keep],
+            files=self.files and list(compress(self.files, kept)),
         )
 
 
@@ -112,36 +113,32 @@ def read_scores(path: str | Path) -> Scores:
             'read and are left out',
             logger='current',
         )
-    tasks = [
-        task for task, key in KEYS.items() if all(key in s for s in samples)
-    ]
+    tasks = [t for t, key in KEYS.items() if all(key in s for s in samples)]
     if not tasks or any('gt_label' not in s for s in samples):
         raise FigureInputError(
             f'{path} holds no scores with labels; write it with '
             'tools/test.py --dump on a labelled set'
         )
-    labels = np.stack([np.asarray(s['gt_label']).ravel() for s in samples])
-    if labels.shape[1] != len(tasks):
-        raise FigureInputError(
-            f'{path} has {labels.shape[1]} labels a clip but scores of '
-            f'{" and ".join(tasks)}; one label a clip is needed'
-        )
-    scores = {}
-    for task in tasks:
-        rows = [scores_of(s, KEYS[task]) for s in samples]
+    scores = {t: [scores_of(s, KEYS[t]) for s in samples] for t in tasks}
+    labels = [np.asarray(s['gt_label']).ravel() for s in samples]
+    for rows in (labels, *scores.values()):
         if len(sizes := {row.size for row in rows}) > 1:
             raise FigureInputError(
-                f'{path} has clips with different numbers of classes: '
-                f'{sorted(sizes)}'
+                f'{path} has clips with different numbers of classes or '
+                f'labels: {sorted(sizes)}'
             )
-        scores[task] = np.stack(rows)
+    if labels[0].size != len(tasks):
+        raise FigureInputError(
+            f'{path} has {labels[0].size} labels a clip but scores of '
+            f'{" and ".join(tasks)}; one label a clip is needed'
+        )
     files = [s.get('filename') for s in samples]
     return Scores(
         str(path),
         total,
         np.array(clips),
-        scores,
-        {task: labels[:, column] for column, task in enumerate(tasks)},
+        {task: np.stack(rows) for task, rows in scores.items()},
+        dict(zip(tasks, np.stack(labels, axis=1), strict=True)),
         None if None in files else files,
     )
 
@@ -163,7 +160,7 @@ def read_comparable(dumps: Sequence[str]) -> dict[str, Scores]:
         if first.total != other.total:
             raise FigureInputError(
                 f'{first.path} and {other.path} hold {first.total} and '
-                f'{other.total} clips; test both models on the same list'
+                f'{other.total} clips; {_SAME}'
             )
         common = np.intersect1d(common, other.clips)
     if not len(common):
@@ -177,31 +174,22 @@ def read_comparable(dumps: Sequence[str]) -> dict[str, Scores]:
 
 def _check_same_clips(a: Scores, b: Scores) -> None:
     pair = f'{a.path} and {b.path}'
-    todo = 'test both models on the same list'
-    sizes = [
-        {task: s.shape[1] for task, s in result.scores.items()}
-        for result in (a, b)
-    ]
+    sizes = [{t: s.shape[1] for t, s in r.scores.items()} for r in (a, b)]
     if sizes[0] != sizes[1]:
         raise FigureInputError(
-            f'{pair} have scores of {sizes[0]} and {sizes[1]} classes; {todo}'
+            f'{pair} have scores of {sizes[0]} and {sizes[1]} classes; {_SAME}'
         )
-    columns = [
-        (f'true {task}', labels, b.labels[task])
-        for task, labels in a.labels.items()
-    ]
+    columns = [(f'true {t}', a.labels[t], b.labels[t]) for t in a.labels]
     if a.files and b.files:
         # The same clips may lie in another folder.
-        names = (
-            [PurePath(f).name for f in files] for files in (a.files, b.files)
-        )
+        names = ([PurePath(f).name for f in r.files] for r in (a, b))
         columns.insert(0, ('file', *names))
     for what, left, right in columns:
         for clip, x, y in zip(a.clips, left, right, strict=True):
             if x != y:
                 raise FigureInputError(
                     f'{pair} differ in the {what} of clip {clip}: {x} and '
-                    f'{y}; {todo}'
+                    f'{y}; {_SAME}'
                 )
 
 

@@ -4,23 +4,22 @@
 import base64
 import io
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from ca2st_mm.apis import ModalityContributions, Recognizer
+from ca2st_mm.apis import Prediction, Recognizer
 from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.modality_contributions import (
-    modality_contributions,
+    classify_with_contributions,
     parts_of,
 )
-from ca2st_mm.apis.prediction import Failure, Prediction
+from ca2st_mm.apis.prediction import Failure
 from ca2st_mm.apis.prediction_tables import audio_note
 from ca2st_mm.apis.windows import Windows
-from ca2st_mm.visualization.attention import draw_attention
+from ca2st_mm.visualization.attention import Query, draw_attention
 from ca2st_mm.visualization.attention_maps import (
     Attention,
     AttentionMap,
-    Query,
     read_attention,
 )
 from ca2st_mm.visualization.style import FigureInputError
@@ -28,7 +27,6 @@ from ca2st_mm.visualization.style import FigureInputError
 from .uploads import check_clip
 
 _MOST_WINDOWS = 30
-_ALONE = ' alone'
 _SELF = '_self'
 _DPI = 110
 
@@ -68,9 +66,6 @@ class Answers:
     def names(self, path: str) -> dict[str, Any]:
         """The best classes, and the frames and seconds that were used.
 
-        Args:
-            path: The clip.
-
         Returns:
             ``ranked`` and ``views`` as ``Prediction.as_record`` has them,
             ``start`` and ``end`` of the file, and ``notes``.
@@ -95,9 +90,6 @@ class Answers:
     def timeline(self, path: str) -> dict[str, Any]:
         """The best class in each window of the clip.
 
-        Args:
-            path: The clip.
-
         Returns:
             ``window`` in seconds, and ``spans``: ``start``, ``end``, and
             ``label`` and ``score``, or the ``reason`` why not.
@@ -109,22 +101,28 @@ class Answers:
         if len(windows) == 1:
             note = f'The clip is one window: {window:g} s or less.'
             return dict(note=note)
+        spans = []
         with self._lock:
-            answers = predict_each(
+            for answer in predict_each(
                 self._recognizer, windows, missing_audio=self._missing_audio
-            )
-            spans = [_span(answer) for answer in answers]
+            ):
+                span = dict(start=float(answer.start), end=float(answer.end))
+                if isinstance(answer, Failure):
+                    span['reason'] = answer.reason
+                else:
+                    span['label'], span['score'] = answer.best[0]
+                spans.append(span)
         return dict(window=window, spans=spans)
 
     def modalities(self, path: str) -> dict[str, Any]:
-        """What each part of the model says.
-
-        Args:
-            path: The clip.
+        """What each part of the model says of the best class.
 
         Returns:
-            That of :func:`contribution_bars`, or a ``note`` why there is
-            none.
+            ``tasks``, by task: ``chosen`` (the best class), ``verdict`` (a
+            sentence) and ``bars``: ``part``, ``score`` (of the chosen
+            class), and the ``best`` class of the part with its
+            ``best_score``.  And ``unknown``: reason by part.  Or a ``note``
+            why there is none.
         """
         check_clip(path, self.max_seconds)
         try:
@@ -137,8 +135,8 @@ class Answers:
             )
             if self._recognizer.left_out(sample):
                 return dict(note='The clip has no audio: only video counts.')
-            found = modality_contributions(self._recognizer, sample)
-        return contribution_bars(found, self._recognizer.class_names)
+            [found] = classify_with_contributions(self._recognizer, [sample])
+        return contribution_bars(found)
 
     def attention(
         self, path: str, name: str | None = None, layer: int | None = None
@@ -170,96 +168,78 @@ class Answers:
             # Links first: they are what is particular to these models.
             names = sorted(found.maps, key=lambda name: name.endswith(_SELF))
             shown = _find(found, names, name, layer)
-            figure = draw_attention([shown], found, Query())
-            png = io.BytesIO()
+            figure, png = draw_attention([shown], found, Query()), io.BytesIO()
             figure.savefig(png, dpi=_DPI, format='png')
         data = base64.b64encode(png.getvalue()).decode()
         return dict(
-            choices=[_choice(one, found.maps[one]) for one in names],
+            choices=[
+                dict(
+                    name=one,
+                    text=found.maps[one][0].title,
+                    layers=[layer.layer for layer in found.maps[one]],
+                )
+                for one in names
+            ],
             name=shown.name,
             layer=shown.layer,
             figure=f'data:image/png;base64,{data}',
         )
 
 
-def _span(answer: Prediction | Failure) -> dict[str, Any]:
-    shown = dict(start=float(answer.start), end=float(answer.end))
-    if isinstance(answer, Failure):
-        return dict(shown, reason=answer.reason)
-    # The action comes last and names verb and noun.
-    [(label, score), *_] = list(answer.ranked.values())[-1]
-    return dict(shown, label=label, score=score)
-
-
-def contribution_bars(
-    found: ModalityContributions, names: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
-    """Bars for the whole model and for each part of it.
-
-    Args:
-        found: The scores.
-        names: Class names by task.
-
-    Returns:
-        ``tasks``, by task: ``chosen`` (the class that the whole model
-        chooses), ``verdict`` (a sentence) and ``bars``: ``part``, ``score``
-        (of the chosen class), and the ``best`` class of the part with its
-        ``best_score``.  And ``unknown``: reason by part.
-    """
-    tasks = {}
-    for task, whole in found.whole.items():
-        chosen = int(whole.argmax())
-        bars = []
-        parts = {'whole model': found.whole, **found.parts}
-        for part, scores in parts.items():
-            best = int(scores[task].argmax())
-            bars.append(
-                dict(
-                    part=part,
-                    score=scores[task][chosen].item(),
-                    best=names[task][best],
-                    best_score=scores[task][best].item(),
-                )
+def contribution_bars(found: Prediction) -> dict[str, Any]:
+    """What :meth:`Answers.modalities` gives, of a prediction with parts."""
+    tasks: dict[str, dict] = {}
+    for answer in found.modalities:
+        chosen, whole = found.ranked[answer.task][0]
+        if answer.task not in tasks:
+            bar = dict(score=whole, best=chosen, best_score=whole)
+            bars = [dict(part='whole model', **bar)]
+            tasks[answer.task] = dict(chosen=chosen, bars=bars)
+        if not answer.unknown:
+            bar = dict(
+                part=answer.part,
+                score=whole + answer.change,
+                best=answer.label,
+                best_score=answer.score,
             )
-        label = names[task][chosen]
-        tasks[task] = dict(
-            chosen=label, verdict=verdict(label, bars), bars=bars
-        )
-    return dict(tasks=tasks, unknown=dict(found.unknown))
+            tasks[answer.task]['bars'].append(bar)
+    for task in tasks.values():
+        named = {bar['part']: bar['best'] for bar in task['bars']}
+        task['verdict'] = verdict(task['chosen'], named)
+    unknown = {a.part: a.unknown for a in found.modalities if a.unknown}
+    return dict(tasks=tasks, unknown=unknown)
 
 
-def verdict(chosen: str, bars: Sequence[Mapping[str, Any]]) -> str:
+def verdict(chosen: str, named: dict[str, str]) -> str:
     """Which modalities alone choose the class of the whole model, in words.
 
     Args:
         chosen: That class.
-        bars: Of :func:`contribution_bars`.
+        named: The class that each part of the model chooses.
+
+    Example:
+        >>> verdict('run', {'video alone': 'run', 'audio alone': 'sing'})
+        'Video alone gives this class; audio alone does not.'
     """
-    alone = [bar for bar in bars if bar['part'].endswith(_ALONE)]
-    agree = [bar['part'] for bar in alone if bar['best'] == chosen]
-    differ = [bar['part'] for bar in alone if bar['best'] != chosen]
+    alone = [part for part in named if part.endswith(' alone')]
+    agree = [part for part in alone if named[part] == chosen]
     if not agree:
         return 'No modality alone gives this class; all together do.'
-    first, *others = agree
-    said = [f'{first.capitalize()} gives this class']
-    said += [f'so does {part}' for part in others]
-    said += [f'{part} does not' for part in differ]
+    said = [f'{agree[0].capitalize()} gives this class']
+    said += [f'so does {part}' for part in agree[1:]]
+    said += [f'{part} does not' for part in alone if part not in agree]
     return f'{"; ".join(said)}.'
 
 
 def _find(
-    found: Attention, names: list[str], name: str | None, layer: int | None
+    found: Attention, names: Sequence[str], name: str | None, layer: int | None
 ) -> AttentionMap:
     if name not in (None, *names):
         raise FigureInputError(
             f'there is no attention {name!r}; it is one of {", ".join(names)}'
         )
-    links = [one for one in names if not one.endswith(_SELF)]
-    maps = [
-        one
-        for chosen in ([name] if name else links or names)
-        for one in found.maps[chosen]
-    ]
+    links = [one for one in names if not one.endswith(_SELF)] or names
+    maps = [m for one in ([name] if name else links) for m in found.maps[one]]
     fitting = [one for one in maps if layer in (None, one.layer)]
     if not fitting:
         raise FigureInputError(
@@ -267,13 +247,3 @@ def _find(
             f'{", ".join(str(one.layer) for one in maps)}'
         )
     return max(fitting, key=lambda one: one.heat().max().item())
-
-
-def _choice(name: str, maps: list[AttentionMap]) -> dict[str, Any]:
-    first = maps[0]
-    key = 'itself' if first.query == first.key else first.key
-    return dict(
-        name=name,
-        text=f'{first.query} attends to {key}',
-        layers=[one.layer for one in maps],
-    )

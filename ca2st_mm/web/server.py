@@ -92,15 +92,14 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
     examples = {str(n): path for n, path in enumerate(page.examples)}
 
     def about(request: Request) -> JSONResponse:
-        return JSONResponse(
-            dict(
-                title=page.title,
-                max_bytes=page.max_bytes,
-                max_seconds=answers.max_seconds,
-                containers=CONTAINERS,
-                examples=[path.name for path in page.examples],
-            )
+        found = dict(
+            title=page.title,
+            max_bytes=page.max_bytes,
+            max_seconds=answers.max_seconds,
+            containers=CONTAINERS,
+            examples=[path.name for path in page.examples],
         )
+        return JSONResponse(found)
 
     def example(request: Request) -> FileResponse:
         number = request.path_params['number']
@@ -109,10 +108,18 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
         return FileResponse(examples[number])
 
     async def ask(request: Request) -> JSONResponse:
-        what = request.path_params['what']
+        what, query = request.path_params['what'], request.query_params
         if what not in questions:
             raise Refused(404, f'there is no question {what!r}')
-        options = _choice(request) if what == 'attention' else {}
+        options: dict[str, Any] = {}
+        if what == 'attention':
+            layer = query.get('layer')
+            if layer is not None and not _NUMBER.fullmatch(layer):
+                raise Refused(
+                    400, f'a layer is a number from 0, not {layer!r}'
+                )
+            number = None if layer is None else int(layer)
+            options = dict(name=query.get('map'), layer=number)
         async with received(request, page.max_bytes) as path:
             found = await run_in_threadpool(questions[what], path, **options)
         return JSONResponse(found)
@@ -137,25 +144,11 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
     )
 
 
-def _choice(request: Request) -> dict[str, Any]:
-    """Which attention the page wants."""
-    query = request.query_params
-    layer = query.get('layer')
-    if layer is not None and not _NUMBER.fullmatch(layer):
-        raise Refused(400, f'a layer is a number from 0, not {layer!r}')
-    number = None if layer is None else int(layer)
-    return dict(name=query.get('map'), layer=number)
-
-
 def explain(request: Request, error: Exception) -> JSONResponse:
     """Answer with ``error``, one sentence that names the clip.
 
     Never with the path of the clip.  What a reader said of a file is the
     ``detail``.
-
-    Args:
-        request: Whose query has the name of the clip.
-        error: What was raised.
     """
     more, status = {}, 422
     if isinstance(error, MediaError):

@@ -13,15 +13,10 @@ from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
 
 import anyio
-import av
 from starlette.requests import Request
 
 from ca2st_mm.apis.windows import Extent, extent_of
-from ca2st_mm.datasets.containers import (
-    choose_stream,
-    decoder_errors,
-    missing_stream,
-)
+from ca2st_mm.datasets.containers import MAX_PIXELS, probe
 
 MP4, MATROSKA, AVI, MPEG = '.mp4', '.mkv', '.avi', '.mpg'
 CONTAINERS = 'mp4, mov, mkv, webm, avi or mpg'
@@ -31,13 +26,6 @@ BODY = 'application/octet-stream'
 _LONGEST_NAME = 80
 # The kinds of box that mp4 and mov files begin with.
 _BOXES = b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip', b'pnot'
-# 8k.  A file of some kilobytes can hold frames of gigabytes.
-_MAX_PIXELS = 7680 * 4320
-# FFmpeg's names, and nothing but files: a second opinion.
-_ONLY = dict(
-    format_whitelist='mov,mp4,matroska,webm,avi,mpeg',
-    protocol_whitelist='file',
-)
 
 
 class Refused(Exception):
@@ -62,10 +50,6 @@ async def received(request: Request, max_bytes: int) -> AsyncIterator[str]:
     """The body of a request as a file, as long as the context lasts.
 
     The file's name is ours; what the browser calls it is text to show.
-
-    Args:
-        request: Its body is the file as it is.
-        max_bytes: The most that is written.
 
     Yields:
         Path of the file.
@@ -110,9 +94,6 @@ def shown_name(request: Request) -> str:
 def suffix_of(head: bytes) -> str:
     """The usual ending of the container that begins with these bytes.
 
-    Args:
-        head: The first :data:`HEAD` bytes of the file.
-
     Raises:
         ClipError: If it is none of those that the page takes.
     """
@@ -130,32 +111,22 @@ def suffix_of(head: bytes) -> str:
 
 
 def check_clip(path: str, max_seconds: float) -> Extent:
-    """Look at a clip without decoding it.
-
-    Args:
-        path: The file.
-        max_seconds: How long it may last.
-
-    Returns:
-        When it begins and ends.
+    """Look at a clip without decoding it; when it begins and ends.
 
     Raises:
         ClipError: If it has no video, is too large or too long.
         MediaError: If it cannot be read.
     """
-    options = dict(options=dict(_ONLY), metadata_errors='replace')
-    with decoder_errors('video', path), av.open(path, **options) as container:
-        is_video = bool(container.streams.video)
-        stream = choose_stream(container, 'video')
-        if is_video and stream is None:
-            raise missing_stream(container, 'video', path)
-        width, height = (stream.width, stream.height) if is_video else (0, 0)
-    if not is_video:
-        raise ClipError('it has no video stream; upload a video')
-    if width * height > _MAX_PIXELS:
+    video = probe(path).video
+    if video is None:
         raise ClipError(
-            f'its frames have {width} x {height} pixels, more than 8k; make '
-            'them smaller'
+            'it has no video stream that can be decoded; upload a video'
+        )
+    # A file of some kilobytes can hold frames of gigabytes.
+    if video.width * video.height > MAX_PIXELS:
+        raise ClipError(
+            f'its frames have {video.width} x {video.height} pixels, more '
+            'than 8k; make them smaller'
         )
     extent = extent_of(path)
     seconds = extent.end - extent.start

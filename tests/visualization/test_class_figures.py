@@ -6,11 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from class_labels import category_of
+from confusion import best_actions, often_confused
 from figure_inputs import (
     is_png,
     run_figure,
     write_dump,
     write_verb_noun_dump,
+)
+from per_class_change import (
+    draw_category_change,
+    f1_changes,
 )
 from sheet import answers_to, pick_clips
 
@@ -21,12 +27,6 @@ from ca2st_mm.evaluation.accuracy import (
     count_confusions,
     mean_by_group,
     most_confused,
-)
-from ca2st_mm.visualization.class_labels import category_of
-from ca2st_mm.visualization.confusion import best_actions, often_confused
-from ca2st_mm.visualization.per_class_change import (
-    draw_category_change,
-    f1_changes,
 )
 from ca2st_mm.visualization.scores import (
     named_files,

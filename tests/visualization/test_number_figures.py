@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from accuracy_cost import read_point
 from balance import draw_plane, draw_profile
+from curves import draw_curves, read_run
 from figure_inputs import is_png, run_figure, write_cost, write_results
 from scatter import AUTHORS, COST, published
-
-from ca2st_mm.visualization.curves import draw_curves, read_run
 
 
 def test_published_numbers_are_those_of_the_cast_paper():

@@ -78,8 +78,7 @@ def test_the_verdict_says_which_parts_agree(video, audio, said):
         'audio alone': audio,
         'without audio': 'b',
     }
-    bars = [dict(part=part, best=name) for part, name in named.items()]
-    assert verdict('a', bars).startswith(said)
+    assert verdict('a', named).startswith(said)
 
 
 def test_a_clip_without_audio_is_answered_without_the_audio_expert(

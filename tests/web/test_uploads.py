@@ -76,7 +76,7 @@ def test_a_long_clip_is_refused_with_both_numbers(media):
 
 
 def test_huge_frames_are_refused_before_they_are_decoded(media, monkeypatch):
-    monkeypatch.setattr(uploads, '_MAX_PIXELS', 32 * 32 - 1)
+    monkeypatch.setattr(uploads, 'MAX_PIXELS', 32 * 32 - 1)
     with pytest.raises(ClipError, match='32 x 32 pixels'):
         check_clip(media['long'], 60)
 

@@ -12,6 +12,7 @@ layer with the audio of the clip::
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +26,17 @@ from ca2st_mm.datasets.transcode import finished_or_nothing
 from ca2st_mm.engine.launch import run_or_explain, usable_device
 from ca2st_mm.models.layers.tokens import TokenGrid
 from ca2st_mm.visualization.attention import (
+    Point,
     draw_views,
     paint,
     spectrogram_image,
     spread,
     strength,
-    title_of,
 )
 from ca2st_mm.visualization.attention_maps import (
     Attention,
     AttentionMap,
     ClipView,
-    Point,
     read_attention,
 )
 from ca2st_mm.visualization.style import FigureInputError, save
@@ -148,7 +148,7 @@ def panel_of(
     found: AttentionMap, grid: TokenGrid, view: ClipView
 ) -> Callable[[float], np.ndarray]:
     """A function from a moment to the pixels of a panel."""
-    caption = f'{title_of(found)}, layer {found.layer}'
+    caption = f'{found.title}, layer {found.layer}'
     num_steps, heat = found.query_spec.num_steps, found.heat().numpy()
     if grid.kind != 'spectrogram':
         strong, count = strength(heat), len(view.frames)
@@ -235,7 +235,13 @@ def main() -> None:
         args.at,
     )
     if args.only:
-        attention = attention.only(args.only)
+        if unknown := [one for one in args.only if one not in attention.maps]:
+            raise FigureInputError(
+                f'there is no {unknown[0]!r}; the model has '
+                f'{", ".join(attention.maps)}'
+            )
+        maps = {name: attention.maps[name] for name in args.only}
+        attention = replace(attention, maps=maps)
     figures = draw_views(attention, Point(args.at, args.patch))
     for name, figure in figures.items():
         save(figure, args.out / f'{name}.png')

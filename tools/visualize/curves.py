@@ -8,13 +8,200 @@
 """
 
 import argparse
+import json
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.visualization.curves import draw_curves, read_run
 from ca2st_mm.visualization.scores import named_files
-from ca2st_mm.visualization.style import FigureInputError, save
+from ca2st_mm.visualization.style import (
+    GREY,
+    FigureInputError,
+    colour_of,
+    new_figure,
+    save,
+    tidy,
+)
+
+_COLUMNS = 3
+# Keys that say where a row stands, not what was measured.
+_PLACES = ('epoch', 'iter', 'step')
+
+
+@dataclass
+class RunLog:
+    """Everything a run has logged; a resumed run is one.
+
+    Attributes:
+        training: By key: (iteration, value), in order.
+        validation: By key: (epoch or iteration, value), in order.
+        epochs: Whether validation is counted in epochs.
+        missing: Epochs without a line of training.
+    """
+
+    training: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    validation: dict[str, list[tuple[int, float]]] = field(
+        default_factory=dict
+    )
+    epochs: bool = False
+    missing: list[int] = field(default_factory=list)
+
+
+def read_run(path: str | Path) -> RunLog:
+    """Read the log of a run.
+
+    Where a later start repeats iterations (it was resumed from an older
+    checkpoint, or began anew) the later lines count.
+
+    Args:
+        path: The run's work folder, or one scalars.json.
+
+    Raises:
+        FigureInputError: If there is no log or a line is damaged.
+    """
+    path = Path(path)
+    files = [path]
+    if not path.is_file():
+        files = sorted(path.glob('*/vis_data/scalars.json'))
+        files += path.glob('vis_data/scalars.json')
+    if not files:
+        raise FigureInputError(
+            f'{path} holds no training log (*/vis_data/scalars.json); give '
+            'the work folder of tools/train.py'
+        )
+    training: list[dict] = []
+    validation: list[dict] = []
+    for file in files:
+        rows = _rows(file)
+        trained = [row for row in rows if 'iter' in row]
+        if not trained:
+            continue
+        first = trained[0]['iter']
+        epoch = trained[0].get('epoch', first)
+        training = [row for row in training if row['iter'] < first] + trained
+        validation = [row for row in validation if row['step'] < epoch]
+        validation += [r for r in rows if 'iter' not in r and 'step' in r]
+    if not training:
+        raise FigureInputError(f'{path} has no line of training in its log')
+    log = RunLog(epochs='epoch' in training[0])
+    for into, rows, place in (
+        (log.training, training, 'iter'),
+        (log.validation, validation, 'step'),
+    ):
+        for row in rows:
+            for key, value in row.items():
+                if key not in _PLACES and isinstance(value, (int, float)):
+                    into.setdefault(key, []).append((row[place], value))
+    if log.epochs:
+        known = {row['epoch'] for row in training}
+        log.missing = sorted(set(range(1, max(known) + 1)) - known)
+    return log
+
+
+def _rows(file: Path) -> list[dict]:
+    rows = []
+    lines = file.read_text().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            # An interrupted run may leave an incomplete last line.
+            if number < len(lines):
+                raise FigureInputError(
+                    f'{file}, line {number} is no JSON; take the line out'
+                ) from error
+    return rows
+
+
+def usual_keys(runs: Mapping[str, RunLog]) -> list[str]:
+    """Loss, the top-1 accuracies of validation, and the learning rate."""
+    trained = {key for log in runs.values() for key in log.training}
+    tested = {key for log in runs.values() for key in log.validation}
+    accuracies = sorted(key for key in tested if key.endswith('top1'))
+    keys = ['loss', *accuracies, 'lr']
+    return [key for key in keys if key in trained | tested]
+
+
+def draw_curves(
+    runs: Mapping[str, RunLog], keys: Sequence[str] | None = None
+) -> Figure:
+    """A panel for each key, a line for each run.
+
+    Training runs along iterations, validation along epochs (a line for each
+    as they were logged).  A line is broken where epochs are missing.
+
+    Args:
+        runs: Logs by name of the run.
+        keys: What to draw; None for :func:`usual_keys`.
+
+    Raises:
+        FigureInputError: If no run has logged a key.
+    """
+    keys = list(keys or usual_keys(runs))
+    columns = min(len(keys), _COLUMNS) or 1
+    rows = -(-len(keys) // _COLUMNS) or 1
+    figure = new_figure(3.9 * columns, 0.6 + 3 * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, key in zip(panels, keys, strict=False):
+        _panel(axes, key, runs)
+    for axes in panels[len(keys) :]:
+        axes.remove()
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc='outside upper center',
+        ncols=min(len(labels), 4 if columns > 1 else 2),
+        frameon=False,
+    )
+    return figure
+
+
+def _panel(axes: Axes, key: str, runs: Mapping[str, RunLog]) -> None:
+    unit = kind = None
+    for number, (name, log) in enumerate(runs.items()):
+        style = dict(color=colour_of(number), label=name)
+        # Times are logged for both; those of training are the ones wanted.
+        if key in log.training:
+            unit, kind = 'iteration', 'training'
+            axes.plot(*_broken(log, key).T, lw=1.3, **style)
+        elif key in log.validation:
+            unit = 'epoch' if log.epochs else 'iteration'
+            kind = 'validation'
+            points = np.array(log.validation[key], dtype=float)
+            axes.plot(*points.T, 'o-', ms=4, **style)
+        else:
+            axes.plot([], [], **style)
+    if unit is None:
+        known = {
+            k for log in runs.values() for k in (log.training | log.validation)
+        }
+        raise FigureInputError(
+            f'no run has logged {key!r}; they have {", ".join(sorted(known))}'
+        )
+    tidy(axes, unit, f'{key} ({kind})')
+    axes.set_xlim(left=0)
+    axes.grid(color=GREY, lw=0.5)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if key == 'lr':
+        axes.ticklabel_format(axis='y', scilimits=(-2, 3))
+
+
+def _broken(log: RunLog, key: str) -> np.ndarray:
+    """Points of a line, with a gap after every jump over missing epochs."""
+    points = np.array(log.training[key], dtype=float)
+    if not log.missing:
+        return points
+    steps = np.diff(points[:, 0])
+    gaps = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1
+    return np.insert(points, gaps, np.nan, axis=0)
 
 
 def parse_args() -> argparse.Namespace:

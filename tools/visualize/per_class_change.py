@@ -10,17 +10,152 @@ From dumps of ``tools/test.py --dump``, the model first::
 
 import argparse
 import csv
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from class_labels import category_of, class_labels
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.visualization.class_labels import category_of, class_labels
-from ca2st_mm.visualization.per_class_change import (
-    draw_category_change,
-    draw_class_change,
-    f1_changes,
+from ca2st_mm.evaluation.accuracy import class_table, mean_by_group
+from ca2st_mm.visualization.scores import Scores, read_comparable
+from ca2st_mm.visualization.style import (
+    GREY,
+    INK,
+    RED,
+    TEAL,
+    FigureInputError,
+    new_figure,
+    save,
+    tidy,
 )
-from ca2st_mm.visualization.scores import read_comparable
-from ca2st_mm.visualization.style import FigureInputError, save
+
+_F1, _SUPPORT = 2, 3
+_ROW = 0.24  # inches
+
+
+def f1_changes(
+    ours: Scores, others: Mapping[str, Scores], task: str | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """F1 of every class, and how far it lies above that of other models.
+
+    Args:
+        ours: Scores of the model.
+        others: Scores of the models to compare with, by name, for the same
+            clips.
+        task: Label column; None if there is only one.
+
+    Returns:
+        F1 of the model in per cent (C,), the change by model in points
+        (C,), and the clips of each class (C,).
+    """
+    tables = []
+    for result in (ours, *others.values()):
+        scores, labels = result.of(task)
+        best = scores.argmax(axis=1)
+        tables.append(class_table(labels, best, scores.shape[1]))
+    f1 = 100 * np.stack(tables)[..., _F1]
+    changes = dict(zip(others, f1[0] - f1[1:], strict=True))
+    return f1[0], changes, tables[0][:, _SUPPORT]
+
+
+def draw_category_change(
+    ours: str,
+    changes: Mapping[str, np.ndarray],
+    support: np.ndarray,
+    categories: Sequence[str],
+) -> Figure:
+    """Bars of super-categories, one panel for each other model.
+
+    A bar is the mean change of its classes weighted by their clips, a dot
+    one class; the dashed line is the weighted mean of all.  Classes without
+    a clip are left out.
+
+    Args:
+        ours: Name of the model.
+        changes: By model: change of F1 in points, (C,).
+        support: Clips of each class, (C,).
+        categories: Of each class.
+    """
+    rows = mean_by_group(next(iter(changes.values())), support, categories)
+    order = [name for name, _, _ in rows]
+    names = np.asarray(categories)
+    labels = [
+        f'{name} ({int((names[support > 0] == name).sum())})' for name in order
+    ]
+    figure, panels = _panels(len(changes), len(order))
+    for axes, (other, change) in zip(panels, changes.items(), strict=True):
+        means = {
+            name: mean
+            for name, mean, _ in mean_by_group(change, support, categories)
+        }
+        _bars(axes, [means[name] for name in order])
+        for row, name in enumerate(order):
+            dots = change[(names == name) & (support > 0)]
+            axes.plot(dots, [row] * len(dots), '.', color=INK, ms=3, alpha=0.5)
+        _finish(axes, ours, other, np.average(change, weights=support))
+    panels[0].set_yticks(range(len(order)), labels)
+    panels[0].set_ylabel('super-category (classes with clips)')
+    return figure
+
+
+def draw_class_change(
+    ours: str,
+    changes: Mapping[str, np.ndarray],
+    support: np.ndarray,
+    names: Sequence[str],
+    limit: int = 10,
+) -> Figure:
+    """Bars of the classes that gain and lose most over the first model.
+
+    Args:
+        ours: Name of the model.
+        changes: By model: change of F1 in points, (C,).
+        support: Clips of each class, (C,).
+        names: Of the classes.
+        limit: How many classes at either end.
+    """
+    seen = np.flatnonzero(support > 0)
+    first = next(iter(changes.values()))
+    order = seen[np.argsort(-first[seen], kind='stable')]
+    if len(order) > 2 * limit:
+        order = np.concatenate((order[:limit], order[-limit:]))
+    figure, panels = _panels(len(changes), len(order))
+    for axes, (other, change) in zip(panels, changes.items(), strict=True):
+        _bars(axes, change[order])
+        _finish(axes, ours, other, np.average(change, weights=support))
+        if len(order) < len(seen):
+            axes.axhline(limit - 0.5, color=INK, lw=0.8)
+    labels = [f'{names[i]} ({int(support[i])})' for i in order]
+    panels[0].set_yticks(range(len(order)), labels)
+    panels[0].set_ylabel('class (clips)')
+    return figure
+
+
+def _panels(count: int, rows: int) -> tuple[Figure, Sequence[Axes]]:
+    figure = new_figure(2.4 + 3.2 * count, 1.4 + _ROW * rows)
+    panels = figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)
+    return figure, panels[0]
+
+
+def _bars(axes: Axes, values: Sequence[float]) -> None:
+    colours = [TEAL if value >= 0 else RED for value in values]
+    axes.barh(range(len(values)), values, 0.7, color=colours, alpha=0.85)
+
+
+def _finish(axes: Axes, ours: str, other: str, mean: float) -> None:
+    tidy(axes, 'change of F1, points')
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.axvline(mean, color=INK, lw=1, ls='--')
+    axes.set_title(
+        f'{ours} over {other}\nmean weighted by clips {mean:+.1f}', fontsize=10
+    )
+    axes.grid(axis='x', color=GREY, lw=0.5)
+    axes.set_axisbelow(True)
+    if not axes.yaxis_inverted():
+        axes.invert_yaxis()
 
 
 def parse_args() -> argparse.Namespace:

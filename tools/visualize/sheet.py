@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from class_labels import class_labels
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -24,7 +25,6 @@ from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.video import open_video
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.text_files import ListFileError
-from ca2st_mm.visualization.class_labels import class_labels
 from ca2st_mm.visualization.scores import Scores, read_comparable
 from ca2st_mm.visualization.style import (
     GREY,

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ca2st_mm.datasets.benchmarks import CLASS_FOLDER
 from ca2st_mm.utils.class_names import read_class_names
-
-from .style import FigureInputError
+from ca2st_mm.visualization.style import FigureInputError
 
 GROUPS = 'epic_kitchens_100_categories.csv'
 

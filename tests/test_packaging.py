@@ -66,6 +66,7 @@ def test_the_wheel_holds_the_package_configs_tools_and_nothing_else(built):
     assert 'ca2st_mm/compat/__init__.py' in expected
     assert 'ca2st_mm/.mim/tools/train.py' in expected
     info = f'ca2st_mm-{__version__}.dist-info/'
+    expected.add(f'ca2st_mm-{__version__}.data/scripts/ca2st')
     assert expected == {n for n in in_wheel(wheel) if not n.startswith(info)}
 
 

@@ -5,6 +5,7 @@ Every file is opened here, so that all readers, commands and pages choose the
 same streams and name a file that cannot be read in the same way.
 """
 
+import functools
 import gc
 import io
 import os
@@ -17,7 +18,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from mmengine import fileio
 
-from .faults import MediaError, SampleFault
+from .faults import MediaError, RefusedError, SampleFault
 
 # What counts as a media file in a folder, in lower case.
 VIDEO_EXTENSIONS = (
@@ -30,11 +31,11 @@ AUDIO_EXTENSIONS = ('.wav', '.flac', '.ogg', '.mp3', '.m4a', '.aac', '.opus')
 _STORES_TIMES = {'mov', 'matroska', 'mpegts', 'flv', 'asf', 'wav', 'flac'}
 # A clock that goes back by more seconds than this has started again.
 _RESTART = 1.0
-# Larger transport streams are not searched for a clock that starts again.
-_SEARCHED_BYTES = 64 << 20
 _LISTS = ('hls', 'dash', 'concat', 'imf')
 # The largest frame: 8K (8192 x 4320) passes.
 MAX_PIXELS = 36_000_000
+# A frame may leave the decoder this many frames late.
+MAX_DISORDER = 16
 
 _CONVERT = (
     "Convert it with FFmpeg ('ffmpeg -i FILE NEW.mp4'), or take its line out "
@@ -57,25 +58,21 @@ if hasattr(os, 'register_at_fork'):
 
 
 class StreamInfo(NamedTuple):
-    """One video or audio stream.
+    """One video or audio stream; what the header does not say is None.
 
     Attributes:
         index: Its number in the container.
         codec: Name of the codec; ``'unknown'`` without a decoder.
-        decodable: Whether FFmpeg has a decoder.
-        default: Whether the file flags it as the default.
-        language: Three letters; None if the file says nothing.
+        language: Three letters.
         sample_rate: Audio: samples per second.
         channels: Audio: number of channels.
         width: Video: pixels.
         height: Video: pixels.
-        frames: Video: their number; 0 if the header does not say it.
+        frames: Video: their number; 0 if unknown.
     """
 
     index: int
-    codec: str
-    decodable: bool
-    default: bool
+    codec: str = 'unknown'
     language: str | None = None
     sample_rate: int | None = None
     channels: int | None = None
@@ -138,22 +135,19 @@ def probe(path: str) -> MediaInfo:
         decoder_errors('the streams of', path),
         open_container(path) as container,
     ):
-        found: dict[str, tuple[StreamInfo, ...]] = {}
-        chosen: dict[str, StreamInfo | None] = {}
+        found, read = {}, {}
         for kind in ('video', 'audio'):
-            read = choose_stream(container, kind)
             infos = {s.index: _info(s) for s in _streams(container, kind)}
-            found[kind] = tuple(infos.values())
-            chosen[kind] = infos[read.index] if read else None
-        length = container.duration
+            chosen = choose_stream(container, kind)
+            found[f'{kind}s'] = tuple(infos.values())
+            read[kind] = infos[chosen.index] if chosen else None
+        seconds = container.duration and container.duration / av.time_base
         return MediaInfo(
             container.format.name,
-            start_of(container),
-            None if length is None else length / av.time_base,
-            found['video'],
-            found['audio'],
-            chosen['video'],
-            chosen['audio'],
+            clock_start(container),
+            seconds,
+            **found,
+            **read,
         )
 
 
@@ -193,7 +187,8 @@ def open_container(
     )
     if container.format.name in _LISTS:
         container.close()
-        raise ValueError('it is a list of other files, not a media file')
+        why = 'it is a list of other files, not a media file'
+        raise RefusedError(why, _CORRECT_PATH)
     return container
 
 
@@ -210,18 +205,43 @@ def choose_stream(container: 'av.container.InputContainer', kind: str) -> Any:
     Returns:
         A stream of PyAV, or None.
     """
-    streams = [s for s in _streams(container, kind) if _is_decodable(s)]
+    streams = [s for s in _streams(container, kind) if s.codec_context]
     default = (s for s in streams if s.disposition & Disposition.default)
     return next(default, streams[0] if streams else None)
 
 
 def start_of(container: 'av.container.InputContainer') -> float:
-    """Second at which the container's clock starts, that of its first data.
+    """Second at which the container's clock starts, by its header.
 
     Args:
         container: An open file.
     """
     return (container.start_time or 0) / av.time_base
+
+
+def clock_start(container: 'av.container.InputContainer') -> float:
+    """Second of the first data of a file that was just opened.
+
+    FFmpeg gives frames of mkv below 0 no time; packets are read up to the
+    first that has one, and those before it are counted.
+
+    Args:
+        container: An open file, of which nothing was read.
+    """
+    start, stream = start_of(container), choose_stream(container, 'video')
+    if 'matroska' not in container.format.name or stream is None:
+        return start
+    step = 1 / float(stream.average_rate or 25)
+    untimed, times = 0, []
+    for packet in container.demux(stream):
+        if packet.pts is not None:
+            times.append(float(packet.pts * packet.time_base))
+        elif packet.size:
+            untimed += 1
+        # Frames are stored in another order than they are shown in.
+        if not untimed or len(times) > MAX_DISORDER:
+            break
+    return min([start, *(time - untimed * step for time in times)])
 
 
 def stores_times(container: 'av.container.InputContainer') -> bool:
@@ -234,9 +254,14 @@ def stores_times(container: 'av.container.InputContainer') -> bool:
         container: An open file.
     """
     formats = container.format.name.split(',')
-    if 'mpegts' in formats and container.size <= _SEARCHED_BYTES:
-        return not _clock_jumps_back(container)
-    return not _STORES_TIMES.isdisjoint(formats)
+    if 'mpegts' not in formats:
+        return not _STORES_TIMES.isdisjoint(formats)
+    if container.file is not None:  # in memory
+        return not _clock_jumps_back(container.file.file)
+    return not _file_jumps_back(
+        container.name,
+        os.stat(container.name.removeprefix('file:')).st_mtime_ns,
+    )
 
 
 def is_restart(time: float, last: float) -> bool:
@@ -287,11 +312,31 @@ def decoder_errors(kind: str, path: str) -> Iterator[None]:
         raise MediaError(
             kind, path, error.strerror or error, _CORRECT_PATH
         ) from error
+    except RefusedError as error:
+        raise MediaError(kind, path, error, error.advice) from error
     except MemoryError as error:
         why = 'decoding it takes more memory than there is'
         raise MediaError(kind, path, why) from error
     except _DECODER_ERRORS as error:
         raise MediaError(kind, path, _cause(error)) from error
+
+
+def packets_of(
+    container: 'av.container.InputContainer', stream: Any
+) -> Iterator[av.Packet]:
+    """The packets of a stream from here on; the last one is empty.
+
+    Args:
+        container: An open file.
+        stream: The stream.
+
+    Raises:
+        RefusedError: If they cannot be decoded without a key.
+    """
+    for packet in container.demux(stream):
+        if packet.has_sidedata('encryption_info'):
+            raise RefusedError('it is encrypted', 'Decrypt it first.')
+        yield packet
 
 
 def decode(
@@ -311,7 +356,7 @@ def decode(
             damaged packet.
     """
     any_frame, last_error = False, None
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         try:
             frames = packet.decode()
         except EOFError:
@@ -326,12 +371,20 @@ def decode(
         raise last_error
 
 
-def _clock_jumps_back(container: 'av.container.InputContainer') -> bool:
-    name, file = container.name, container.file
-    source = name if file is None else io.BytesIO(file.file.getbuffer())
-    with av.open(source, metadata_errors='replace') as again:
+@functools.lru_cache(maxsize=4096)
+def _file_jumps_back(name: str, changed: int) -> bool:
+    """As below, once for each file as it is now."""
+    del changed  # a part of the key
+    return _clock_jumps_back(name)
+
+
+def _clock_jumps_back(file: Any) -> bool:
+    """Whether times of a transport stream go back, as where it is joined."""
+    if not isinstance(file, str):
+        file = io.BytesIO(file.getbuffer())
+    with av.open(file, metadata_errors='replace') as container:
         last: dict[int, float] = {}
-        for packet in again.demux():
+        for packet in container.demux():
             if packet.dts is None:
                 continue
             time = float(packet.dts * packet.time_base)
@@ -348,26 +401,16 @@ def _streams(container: 'av.container.InputContainer', kind: str) -> Iterator:
             yield stream
 
 
-def _is_decodable(stream: Any) -> bool:
-    return stream.codec_context is not None
-
-
 def _info(stream: Any) -> StreamInfo:
-    decodable = _is_decodable(stream)
-    info = StreamInfo(
-        index=stream.index,
-        codec=stream.codec_context.name if decodable else 'unknown',
-        decodable=decodable,
-        default=bool(stream.disposition & Disposition.default),
-        language=stream.language,
-    )
-    if not decodable:
-        return info
     context = stream.codec_context
+    info = StreamInfo(stream.index, language=stream.language)
+    if context is None:
+        return info
+    info = info._replace(codec=context.name)
     if stream.type == 'audio':
+        channels = context.layout.nb_channels
         return info._replace(
-            sample_rate=context.sample_rate,
-            channels=context.layout.nb_channels,
+            sample_rate=context.sample_rate, channels=channels
         )
     return info._replace(
         width=context.width, height=context.height, frames=stream.frames

@@ -55,6 +55,19 @@ class MediaError(SampleFault, RuntimeError):
         return _restore, (type(self), str(self), self.reason)
 
 
+class RefusedError(ValueError):
+    """Why a file is refused, where its name is not known.
+
+    Args:
+        why: The cause.
+        advice: What to do.
+    """
+
+    def __init__(self, why: str, advice: str) -> None:
+        super().__init__(why)
+        self.advice = advice
+
+
 class EmptyClipError(SampleFault, ValueError):
     """No frame is shown between the start and the end of a clip."""
 

@@ -6,6 +6,8 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from mmengine.logging import print_log
 
+from .faults import RefusedError
+
 # All frames of one ``read``; larger ones are made smaller. 43 frames of
 # 1920 x 1080 fit.
 MAX_BYTES = 256 << 20
@@ -34,10 +36,15 @@ class FrameBatch:
             size: Width and height at which it is shown.
         """
         if self.frames is None:
-            pixels = 3 * self._count * size[0] * size[1]
-            self._scale = min(np.sqrt(MAX_BYTES / pixels), 1.0)
+            total = 3 * self._count * size[0] * size[1]
+            self._scale = min(np.sqrt(MAX_BYTES / total), 1.0)
         width, height = (max(int(s * self._scale), 1) for s in size)
-        if self._scale < 1 and place == 0:
+        if self.frames is not None:
+            # The size may change inside the file: the first one counts.
+            height, width = self.frames.shape[1:3]
+            if _is_transposed(display_matrix(frame)):
+                height, width = width, height
+        elif self._scale < 1:
             print_log(
                 f'{self._count} frames of {size[0]} x {size[1]} pixels are '
                 f'reduced to {width} x {height} to fit {MAX_BYTES >> 20} MiB.',
@@ -47,12 +54,6 @@ class FrameBatch:
         if self.frames is None:
             shape = (self._count, *pixels.shape)
             self.frames = np.empty(shape, np.uint8)
-        if pixels.shape != self.frames.shape[1:]:
-            # The size changes inside the file: the first one counts.
-            height, width = self.frames.shape[1:3]
-            if _is_transposed(display_matrix(frame)):
-                height, width = width, height
-            pixels = to_rgb(frame, width, height)
         self.frames[place] = pixels
 
 
@@ -68,6 +69,9 @@ def to_rgb(
 
     Returns:
         RGB uint8, (height, width, 3), upright.
+
+    Raises:
+        RefusedError: If it is turned by an angle other than a right one.
     """
     # One thread: by default every frame starts and keeps as many threads as
     # there are cores.
@@ -85,16 +89,33 @@ def to_rgb(
 
 
 def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
-    """How x and y are mapped, (2, 2); None if they stay."""
+    """How x and y are mapped, (2, 2); None if they stay.
+
+    Args:
+        frame: A decoded frame.
+
+    Raises:
+        RefusedError: If it turns the frame by an angle that is not right.
+    """
     side_data = frame.side_data.get(SideData.DISPLAYMATRIX)
     if side_data is None or len(bytes(side_data)) != 36:
         return None
     matrix = np.frombuffer(bytes(side_data), np.int32).reshape(3, 3)[:2, :2]
-    if not matrix.any() or np.array_equal(np.sign(matrix), np.eye(2)):
+    if not matrix.any():
+        return None
+    sizes = np.sort(np.abs(matrix.astype(float)), axis=1)
+    if (sizes[:, 0] > 0.05 * sizes[:, 1]).any():  # 3 degrees
+        degrees = np.degrees(np.arctan2(matrix[0, 1], matrix[0, 0]))
+        raise RefusedError(
+            f'it is to be shown turned by {degrees:.0f} degrees, and only '
+            'right angles are applied',
+            "Turn its frames with FFmpeg ('ffmpeg -i FILE NEW.mp4').",
+        )
+    if not _is_transposed(matrix) and (np.diag(matrix) > 0).all():
         return None
     return matrix
 
 
 def _is_transposed(matrix: np.ndarray | None) -> bool:
-    """Whether columns become rows (by the nearest quarter of a turn)."""
+    """Whether columns become rows."""
     return matrix is not None and abs(matrix[0, 1]) > abs(matrix[0, 0])

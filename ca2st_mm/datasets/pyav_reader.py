@@ -1,9 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """PyAV's reader: the frames of any file, those of a sequential decode.
 
-It counts frames by the packets alone where a packet is known to be a frame
-(mp4, mkv and webm with the usual codecs) and by decoding everywhere else.
-After a jump the first decoded frame is compared with the wanted one.
+Frames are indexed by packets where a packet is known to be a frame (mp4, mkv
+and webm with the usual codecs) and by decoding everywhere else.  After a jump
+the first decoded frame is compared with the wanted one.
 """
 
 import io
@@ -17,13 +17,16 @@ import numpy as np
 from av.error import FFmpegError
 
 from .containers import (
+    MAX_DISORDER,
     MAX_PIXELS,
     choose_stream,
+    clock_start,
     decode,
     decoder_errors,
     is_restart,
     missing_stream,
     open_container,
+    packets_of,
     start_of,
     stores_times,
 )
@@ -38,19 +41,17 @@ _EXACT_CODECS = {
     *('h264', 'hevc', 'vp8', 'vp9', 'libvpx', 'libvpx-vp9'),
     *('av1', 'libdav1d', 'mjpeg', 'prores', 'dnxhd', 'ffvhuff', 'huffyuv'),
 }
-# How far before a clip the second try to find a key frame starts.
-_STEP_BACK = 2.0
+# Seconds before a clip where a key frame is looked for, one after the other.
+_STEPS_BACK = (0.0, 2.0, 8.0, 32.0)
 # Decoded frames that are kept where frames are counted by decoding.
 _KEPT_BYTES = 128 << 20
-# A frame may leave the decoder this many frames late.
-_MAX_DISORDER = 16
 
 
 class PyAVReader(VideoReader):
     """Read a video, or a span of a long one, with PyAV.
 
     With a span, only the frames from the key frame before it to its end are
-    counted, so that the cost does not grow with the length of the file;
+    indexed, so that the cost does not grow with the length of the file;
     frame 0 then is that key frame.  Containers that store no times (avi,
     MPEG program streams) are decoded from the start all the same.
 
@@ -61,7 +62,7 @@ class PyAVReader(VideoReader):
         path: The file.
         data: The whole file, for storage that has no local paths.
         num_threads: Threads of the decoder; 0 lets FFmpeg choose.
-        span: First and last second of the part to count; None: all of it.
+        span: First and last second of the part to index; None: all of it.
         square_pixels: Whether frames with oblong pixels are made wider or
             narrower.
 
@@ -83,41 +84,34 @@ class PyAVReader(VideoReader):
         self._num_threads = num_threads
         self._square_pixels = square_pixels
         self._container = self._stream = None
-        # Counted by packets: the time of every frame and of the key frames,
+        # Indexed by packets: the time of every frame and of the key frames,
         # in units of the stream.
         self._pts = self._keys = None
-        # Counted by decoding: where that began (None: at the start of the
-        # file) and the frames themselves while they are few.
+        # Indexed by decoding: the second from which on (None: the start of
+        # the file) and the frames themselves while they are few.
         self._origin, self._kept = None, None
         start, end = span or (None, None)
         try:
             with decoder_errors('video', path):
                 self._restart()
-                stamps = self._count_packets(start, end)
+                clock = clock_start(self._container)
+                if 'matroska' in self._formats:  # packets were read
+                    self._restart()
+                stamps = self._index_packets(start, end)
                 if stamps is None:
-                    stamps = self._count_frames(start, end)
+                    stamps = self._index_frames(start, end)
                 if span is not None and not len(stamps):
                     raise EmptyClipError(
-                        f'The clip from {start} s to {end} s of '
-                        f"'{path}' holds no frame: its clock starts at "
-                        f'{start_of(self._container):.3f} s. Correct its line '
-                        'in the annotation file.',
+                        f"The clip from {start} s to {end} s of '{path}' "
+                        f'holds no frame: its clock starts at {clock:.3f} s. '
+                        'Correct its line in the annotation file.',
                         'no frame in the span of the clip',
                     )
-                super().__init__(
-                    path,
-                    self._average_rate(stamps),
-                    stamps,
-                    start_of(self._container),
-                )
+                rate = self._stream.average_rate or _rate_of(stamps)
+                super().__init__(path, float(rate), stamps, clock)
         except BaseException:
             self._release()
             raise
-
-    @property
-    def counted_by_packets(self) -> bool:
-        """Whether frames are known by stored times, without decoding."""
-        return self._pts is not None
 
     def is_plain(self) -> bool:
         """Whether other decoders are known to give the same frames.
@@ -145,7 +139,7 @@ class PyAVReader(VideoReader):
         with decoder_errors('video', self.path):
             # decord jumps to all that the file calls key frames.
             prefix = 1 + (codec.extradata[4] & 3)
-            self._seek(None)
+            self._restart()
             if not all(
                 _has_idr(memoryview(packet), prefix)
                 for packet in self._container.demux(self._stream)
@@ -165,6 +159,8 @@ class PyAVReader(VideoReader):
             return io.BytesIO(self._data)
         return os.path.abspath(self.path)  # a colon after '/' is no protocol
 
+    # Opening and jumping.
+
     def _restart(self) -> None:
         """Open the file, also once more to decode from its start."""
         self._release()
@@ -173,8 +169,16 @@ class PyAVReader(VideoReader):
         if stream is None:
             raise missing_stream(self._container, 'video', self.path)
         context = stream.codec_context
-        if not 0 < context.width * context.height <= MAX_PIXELS:
-            raise self._too_large(context.width, context.height)
+        width, height = context.width, context.height
+        if not 0 < width * height <= MAX_PIXELS:
+            raise MediaError(
+                'video',
+                self.path,
+                f'frames of {width or "unknown"} x {height or "unknown"} '
+                f'pixels are beyond the limit of {MAX_PIXELS // 1_000_000} '
+                'million',
+                'Make them smaller with tools/data/resize_videos.py.',
+            )
         context.options = dict(max_pixels=str(MAX_PIXELS))
         stream.thread_count = self._num_threads
         self._stream = stream
@@ -194,7 +198,9 @@ class PyAVReader(VideoReader):
         self._restart()
         return False
 
-    def _count_packets(
+    # The index.
+
+    def _index_packets(
         self, start: float | None, end: float | None
     ) -> np.ndarray | None:
         """Seconds of the frames, by the packets; None if in doubt.
@@ -203,47 +209,46 @@ class PyAVReader(VideoReader):
             start: Frames from the key frame before this second are counted.
             end: And frames before this one.
         """
+        codec = self._stream.codec_context
         if (
             self._formats.isdisjoint(_EXACT_CONTAINERS)
-            or self._stream.codec_context.name not in _EXACT_CODECS
+            or codec.name not in _EXACT_CODECS
+            or (codec.name == 'h264' and _may_hold_fields(codec.extradata))
         ):
             return None
-        start = None if start is None else start - SLACK
-        step, jumped = 0.0, False
-        while True:
+        for step in (*_STEPS_BACK, np.inf):
+            jumped = False
             if start is not None:
-                origin = start - step
+                origin = start - SLACK - step
                 reachable = origin > start_of(self._container)
                 jumped = self._seek(origin if reachable else None)
-            found = self._packets(end, jumped)
+            found = self._times_of_packets(end, jumped)
             if found is None:
                 return None
             pts, keys = found
             if not jumped or (pts and pts[0] * self._seconds <= start):
                 break
             # Some indexes are coarse, and file key frames by decoding time.
-            step = 4 * step or _STEP_BACK
         if not pts:
             return np.zeros(0)
         if not jumped and min(pts) < pts[0]:
             # Frames before the first key frame: the decoder may drop them.
             return None
         # After a seek they belong to the key frame before.
-        shown = np.array([time for time in pts if time >= pts[0]])
-        self._pts, counts = np.unique(shown, return_counts=True)
+        shown = [time for time in pts if time >= pts[0]]
+        times, counts = np.unique(shown, return_counts=True)
         if counts.max() > 1:
-            self._pts = None
             return None
-        self._keys = np.unique(keys)
-        return self._pts * self._seconds
+        self._pts, self._keys = times, np.unique(keys)
+        return times * self._seconds
 
-    def _packets(
+    def _times_of_packets(
         self, end: float | None, jumped: bool
     ) -> tuple[list[int], list[int]] | None:
         """Times of all frames and of key frames; None if in doubt."""
         pts, keys = [], []
         is_vp8 = self._stream.codec_context.name in ('vp8', 'libvpx')
-        for packet in self._container.demux(self._stream):
+        for packet in packets_of(self._container, self._stream):
             if not packet.size or (is_vp8 and not memoryview(packet)[0] & 16):
                 continue  # the end, or a VP8 frame that is never shown
             if packet.is_corrupt:
@@ -256,9 +261,8 @@ class PyAVReader(VideoReader):
                 continue
             # No frame is shown before it is decoded: after this packet
             # nothing of the span can follow.
-            dts = packet.dts
-            if end is not None and dts is not None:
-                if dts * self._seconds >= end:
+            if end is not None and packet.dts is not None:
+                if packet.dts * self._seconds >= end:
                     break
             if end is None or packet.pts * self._seconds < end:
                 pts.append(packet.pts)
@@ -266,17 +270,16 @@ class PyAVReader(VideoReader):
                     keys.append(packet.pts)
         return pts, keys
 
-    def _count_frames(
+    def _index_frames(
         self, start: float | None, end: float | None
     ) -> np.ndarray:
         """Seconds of the frames, by decoding them."""
         if start is not None and stores_times(self._container):
-            for step in (0.0, _STEP_BACK, 4 * _STEP_BACK, 16 * _STEP_BACK):
-                origin = start - SLACK - step
-                if origin <= start_of(self._container):
+            for step in _STEPS_BACK:
+                self._origin = start - SLACK - step
+                if self._origin <= start_of(self._container):
                     break
-                self._origin = origin
-                stamps = self._decode_span(end, origin + step)
+                stamps = self._decode_span(end, start - SLACK)
                 if stamps is None:
                     continue
                 if np.all(np.diff(stamps) > 0):
@@ -300,31 +303,31 @@ class PyAVReader(VideoReader):
             Seconds of the frames; None if the first one is too late.
         """
         times, self._kept, size = [], [], 0
-        beyond = []
         if end is not None and not stores_times(self._container):
             end += 1.0  # guessed times are late
         for frame in self._frames_from_origin():
-            time = frame.pts
             if not times and before is not None:
-                if time is None or time * self._seconds > before:
+                if frame.pts is None or frame.pts * self._seconds > before:
                     return None
-            if end is not None and time is not None:
-                if time * self._seconds >= end:
-                    if all(earlier is None for earlier, _ in times):
-                        # mkv: FFmpeg gives frames below 0 no time; it
-                        # follows from the first that has one.
-                        beyond = [(time, frame.dts)]
-                    break
-            times.append((time, frame.dts))
+            times.append((frame.pts, frame.dts))
+            size += 3 * frame.width * frame.height
             if self._kept is not None:
-                size += 3 * frame.width * frame.height
                 self._kept.append(frame)
             if size > _KEPT_BYTES:
                 self._kept = None
+            # Either may be the right one, see below.
+            known = [time for time in times[-1] if time is not None]
+            if end is not None and known and min(known) * self._seconds >= end:
+                break
         if not times and before is not None:
             return None
-        stamps = self._stamps_of(times + beyond)[: len(times)]
-        return stamps[stamps < end] if beyond else stamps
+        stamps = self._stamps_of(times)
+        if end is None:
+            return stamps
+        # The frame at the end was needed to time those of mkv below 0, to
+        # which FFmpeg gives no time.
+        reached = np.maximum.accumulate(stamps)
+        return stamps[: np.searchsorted(reached, end)]
 
     def _stamps_of(
         self, times_of_frames: list[tuple[int | None, int | None]]
@@ -357,29 +360,23 @@ class PyAVReader(VideoReader):
             times += (self._stream.start_time or 0) * self._seconds - times[0]
         return times
 
-    def _average_rate(self, stamps: np.ndarray) -> float:
-        """Frames a second, from the header or else from the stamps."""
-        if self._stream.average_rate:
-            return float(self._stream.average_rate)
-        seconds = stamps[-1] - stamps[0] if len(stamps) > 1 else 0.0
-        return (len(stamps) - 1) / seconds if seconds > 0 else 1.0
+    # Frames.
 
     def _read(self, wanted: np.ndarray) -> np.ndarray:
         batch = FrameBatch(len(wanted))
         if self._pts is not None:
             self._read_by_time(wanted, batch)
-        else:
-            kept = self._kept or self._frames_from_origin()
-            places = {int(n): place for place, n in enumerate(wanted)}
-            for number, frame in enumerate(kept):
-                if number in places:
-                    place = places.pop(number)
-                    batch.put(place, frame, self._shown_size(frame))
-                if not places:
-                    break
-            if places:
-                raise self._undecodable(min(places))
-        return batch.frames
+            return batch.frames
+        places = {int(n): place for place, n in enumerate(wanted)}
+        for number, frame in enumerate(
+            self._kept or self._frames_from_origin()
+        ):
+            if number in places:
+                place = places.pop(number)
+                batch.put(place, frame, self._shown_size(frame))
+            if not places:
+                return batch.frames
+        raise self._undecodable(min(places))
 
     def _read_by_time(self, wanted: np.ndarray, batch: FrameBatch) -> None:
         """Go through the file once, jumping where a key frame allows it."""
@@ -398,7 +395,7 @@ class PyAVReader(VideoReader):
                         break
                 elif frame.pts is not None and frame.pts > target:
                     late += 1
-                    if late > _MAX_DISORDER:
+                    if late > MAX_DISORDER:
                         raise self._undecodable(wanted[places[target]])
             else:
                 raise self._undecodable(wanted[places[target]])
@@ -412,9 +409,7 @@ class PyAVReader(VideoReader):
             # What a file calls a key frame need not be one, and a jump may
             # end after it.
             if self._seek(key * self._seconds):
-                frames = itertools.dropwhile(
-                    lambda frame: not frame.key_frame, self._frames()
-                )
+                frames = self._frames_after_key()
                 first = next(frames, None)
                 if first is not None and (first.pts or 0) <= target:
                     return itertools.chain([first], frames)
@@ -423,16 +418,19 @@ class PyAVReader(VideoReader):
         return self._frames()
 
     def _frames_from_origin(self) -> Iterator[av.VideoFrame]:
-        """The frames that were counted, in order."""
+        """The frames that were indexed by decoding, in order."""
         if self._seek(self._origin):
-            # Those before a key frame lack what they are made of.
-            return itertools.dropwhile(
-                lambda frame: not frame.key_frame, self._frames()
-            )
+            return self._frames_after_key()
         return self._frames()
 
+    def _frames_after_key(self) -> Iterator[av.VideoFrame]:
+        # Those before a key frame lack what they are made of.
+        return itertools.dropwhile(
+            lambda frame: not frame.key_frame, self._frames()
+        )
+
     def _frames(self) -> Iterator[av.VideoFrame]:
-        # Frames counted by packets would not be the right ones.
+        # Frames indexed by packets would not be the right ones.
         strict = self._pts is not None
         for _, frames in decode(self._container, self._stream, strict):
             yield from frames
@@ -451,20 +449,17 @@ class PyAVReader(VideoReader):
         why = f'its frame at {second:.3f} s cannot be decoded'
         return MediaError('video', self.path, why)
 
-    def _too_large(self, width: int, height: int) -> MediaError:
-        return MediaError(
-            'video',
-            self.path,
-            f'frames of {width or "unknown"} x {height or "unknown"} pixels '
-            f'are beyond the limit of {MAX_PIXELS // 1_000_000} million',
-            'Make them smaller with tools/data/resize_videos.py.',
-        )
-
     def _release(self) -> None:
         if self._container is not None:
             self._container.close()
             # The threads of the decoder end with its last reference.
             self._container = self._stream = None
+
+
+def _rate_of(stamps: np.ndarray) -> float:
+    """Frames a second, where the header does not say it."""
+    seconds = np.ptp(stamps) if len(stamps) > 1 else 0.0
+    return (len(stamps) - 1) / seconds if seconds > 0 else 1.0
 
 
 def _has_idr(packet: memoryview, prefix: int) -> bool:
@@ -480,3 +475,52 @@ def _has_idr(packet: memoryview, prefix: int) -> bool:
             return True
         at += prefix + int.from_bytes(packet[at : at + prefix], 'big')
     return False
+
+
+def _may_hold_fields(header: bytes | None) -> bool:
+    """Whether a packet of H.264 may be one field, half of a frame.
+
+    Args:
+        header: As in mp4 and mkv; its parameters (ITU-T H.264, 7.3.2.1.1)
+            say whether all pictures are whole frames.
+    """
+    if not header or header[0] != 1:
+        return True
+    unit = header[8:].replace(b'\0\0\3', b'\0\0')
+    bits, at = ''.join(f'{byte:08b}' for byte in unit[1:]), 24
+
+    def number() -> int:
+        """The next number in Exp-Golomb code."""
+        nonlocal at
+        zeros = bits.index('1', at) - at
+        at += 2 * zeros + 1
+        return int(bits[at - zeros - 1 : at], 2) - 1
+
+    try:
+        number()
+        if unit[1] in (100, 110, 122, 244, 44, 83, 86, 118, 128):
+            if number() == 3:  # colour at full size
+                at += 1
+            number()
+            number()
+            at += 1
+            if bits[at] == '1':  # scaling matrices
+                return True
+            at += 1
+        number()
+        order = number()
+        if order == 0:
+            number()
+        elif order == 1:
+            at += 1
+            number()
+            number()
+            for _ in range(number()):
+                number()
+        number()
+        at += 1
+        number()
+        number()
+        return bits[at] == '0'
+    except (ValueError, IndexError):  # damaged
+        return True

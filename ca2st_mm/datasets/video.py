@@ -7,7 +7,7 @@ they were seen to give the same frames.
 
 import importlib
 import logging
-from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,69 +18,54 @@ from .video_reader import Span, VideoReader
 
 READERS = ('pyav', 'decord', 'torchcodec')
 
+# Number of frames, and what decodes ascending numbers to (N, H, W, 3).
+_Decoder = tuple[int, Callable[[np.ndarray], np.ndarray]]
+
 
 class _OtherReader(VideoReader):
-    """A whole file that PyAV has counted, decoded by another package.
+    """A whole file that PyAV has indexed, decoded by another package."""
 
-    Args:
-        counted: The file, already counted.
-        num_threads: Threads of the decoder.
-    """
-
-    def __init__(self, counted: PyAVReader, num_threads: int) -> None:
+    def __init__(self, indexed: PyAVReader, decoder: _Decoder) -> None:
         super().__init__(
-            counted.path,
-            counted.avg_fps,
-            counted.frame_stamps,
-            counted.container_start,
+            indexed.path,
+            indexed.avg_fps,
+            indexed.frame_stamps,
+            indexed.container_start,
         )
-        self._decoder = self._start(counted.source(), num_threads)
+        self._decoder = decoder
 
-    @abstractmethod
-    def _start(self, source: Any, num_threads: int) -> Any:
-        """The decoder of a path or of a file object."""
-
-    def count(self) -> int:
-        """Number of frames that the decoder knows of."""
-        return len(self._decoder)
+    def _read(self, wanted: np.ndarray) -> np.ndarray:
+        return self._decoder[1](wanted)
 
     def _release(self) -> None:
         # Neither package has a close: a decoder goes with its last reference.
         self._decoder = None
 
 
-class _DecordReader(_OtherReader):
-    """decord, MMAction2's usual decoder."""
+def _decord(source: Any, num_threads: int) -> _Decoder:
+    import decord
 
-    def _start(self, source: Any, num_threads: int) -> Any:
-        import decord
-
-        return decord.VideoReader(source, num_threads=num_threads)
-
-    def _read(self, wanted: np.ndarray) -> np.ndarray:
-        return self._decoder.get_batch(wanted).asnumpy()
+    video = decord.VideoReader(source, num_threads=num_threads)
+    return len(video), lambda wanted: video.get_batch(wanted).asnumpy()
 
 
-class _TorchCodecReader(_OtherReader):
-    """torchcodec; exact seeking scans the file when it is opened."""
+def _torchcodec(source: Any, num_threads: int) -> _Decoder:
+    from torchcodec.decoders import VideoDecoder
 
-    def _start(self, source: Any, num_threads: int) -> Any:
-        from torchcodec.decoders import VideoDecoder
+    video = VideoDecoder(
+        source,
+        dimension_order='NHWC',
+        num_ffmpeg_threads=num_threads,
+        seek_mode='exact',  # scans the file now
+    )
 
-        return VideoDecoder(
-            source,
-            dimension_order='NHWC',
-            num_ffmpeg_threads=num_threads,
-            seek_mode='exact',
-        )
+    def read(wanted: np.ndarray) -> np.ndarray:
+        return video.get_frames_at(indices=wanted.tolist()).data.numpy()
 
-    def _read(self, wanted: np.ndarray) -> np.ndarray:
-        batch = self._decoder.get_frames_at(indices=wanted.tolist())
-        return batch.data.numpy()
+    return len(video), read
 
 
-_OTHERS = dict(decord=_DecordReader, torchcodec=_TorchCodecReader)
-_MODULES = dict(decord='decord', torchcodec='torchcodec.decoders')
+_OTHERS = dict(decord=_decord, torchcodec=_torchcodec)
 
 
 def usable_reader(name: str) -> str:
@@ -95,18 +80,17 @@ def usable_reader(name: str) -> str:
     >>> usable_reader('pyav')
     'pyav'
     """
+    modules = dict(pyav='av', torchcodec='torchcodec.decoders')
     if name not in READERS:
         raise ValueError(f'reader is one of {READERS}, not {name!r}.')
     try:
-        importlib.import_module(_MODULES.get(name, 'av'))
+        importlib.import_module(modules.get(name, name))
     except (ImportError, OSError, RuntimeError) as error:
         # torchcodec raises RuntimeError where FFmpeg's libraries are absent
         why = str(error).strip().splitlines()[0]
-        print_log(
+        _warn(
             f"Videos are read by pyav: reader='{name}' cannot be used here "
-            f"({why}); 'pip install {name}' if you need it.",
-            logger='current',
-            level=logging.WARNING,
+            f"({why}); 'pip install {name}' if you need it."
         )
         return 'pyav'
     return name
@@ -141,22 +125,22 @@ def open_video(
     ...     video.read([0, 10]).shape
     (2, 240, 320, 3)
     """
-    opened = PyAVReader(path, data, num_threads, span, square_pixels)
+    indexed = PyAVReader(path, data, num_threads, span, square_pixels)
     whole = span is None or span == (None, None)
-    if reader == 'pyav' or not whole or not opened.is_plain():
-        return opened
+    if reader == 'pyav' or not whole or not indexed.is_plain():
+        return indexed
     try:
-        other = _OTHERS[reader](opened, num_threads)
+        decoder = _OTHERS[reader](indexed.source(), num_threads)
     except RuntimeError as error:  # decord's DECORDError is one too
         why = str(error).splitlines()[0]
     else:
-        if other.count() == opened.num_frames:
-            opened.close()
-            return other
-        why = f'it counts {other.count()} frames, not {opened.num_frames}'
-    print_log(
-        f"'{path}' is read by pyav in place of {reader}: {why}",
-        logger='current',
-        level=logging.WARNING,
-    )
-    return opened
+        if decoder[0] == indexed.num_frames:
+            indexed.close()
+            return _OtherReader(indexed, decoder)
+        why = f'it counts {decoder[0]} frames, not {indexed.num_frames}'
+    _warn(f"'{path}' is read by pyav in place of {reader}: {why}")
+    return indexed
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)

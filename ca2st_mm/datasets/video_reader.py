@@ -4,7 +4,6 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NoReturn
 
 import numpy as np
 
@@ -20,9 +19,8 @@ SLACK = 1e-3
 class VideoReader(ABC):
     """Frames of one video by number; a context manager.
 
-    A reader belongs to the process that opened it: decoders hold threads
-    and file positions that do not survive a fork, so it refuses to be used
-    in another process or to be pickled.
+    It is refused in another process than the one that opened it: threads
+    and file positions of decoders do not survive a fork.
 
     Args:
         path: The file, for messages.
@@ -79,7 +77,15 @@ class VideoReader(ABC):
             RuntimeError: If the reader is closed or was opened in another
                 process.
         """
-        self._check_usable()
+        if not self._open:
+            raise RuntimeError(
+                f"The reader of '{self.path}' is closed: open it again."
+            )
+        if os.getpid() != self._owner:
+            raise RuntimeError(
+                f"The reader of '{self.path}' was opened in another process: "
+                'open videos inside the worker that decodes them.'
+            )
         wanted, places = np.unique(
             np.asarray(indices, dtype=np.int64), return_inverse=True
         )
@@ -112,28 +118,11 @@ class VideoReader(ABC):
     def _release(self) -> None:
         """Free the decoder."""
 
-    def _check_usable(self) -> None:
-        if not self._open:
-            raise RuntimeError(
-                f"The reader of '{self.path}' is closed: open it again."
-            )
-        if os.getpid() != self._owner:
-            raise RuntimeError(
-                f"The reader of '{self.path}' was opened in another process: "
-                'open videos inside the worker that decodes them.'
-            )
-
     def __enter__(self) -> 'VideoReader':
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"The reader of '{self.path}' cannot be pickled: let DecodeVideo "
-            'use it in the process that opened it.'
-        )
 
 
 class ArrayReader(VideoReader):

@@ -9,6 +9,7 @@ the first decoded frame is compared with the wanted one.
 import io
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -274,6 +275,11 @@ class PyAVReader(VideoReader):
         self, start: float | None, end: float | None
     ) -> np.ndarray:
         """Seconds of the frames, by decoding them."""
+        header = self._stream.codec_context.extradata or b''
+        if re.search(rb'DivX\d+(b|Build)\d+p', header):
+            # DivX and XviD in avi: packets of two frames.  In other
+            # containers their times are guessed; all of them tell how.
+            start = end = None
         if start is not None and stores_times(self._container):
             for step in _STEPS_BACK:
                 self._origin = start - SLACK - step

@@ -245,6 +245,20 @@ def test_an_audio_file_of_its_own_starts_with_its_video(
             assert [round(p, -1) for p in found] == TRUE[1:3]
 
 
+def test_the_first_frame_of_mkv_may_lie_below_zero(base, tmp_path):
+    video, audio = tmp_path / 'below.mkv', tmp_path / 'own.wav'
+    keep = ('-c', 'copy', '-avoid_negative_ts', 'disabled', '-an')
+    ffmpeg('-itsoffset', '-1', '-i', base, *keep, video)
+    ffmpeg('-i', base, audio)
+    for span in ({}, dict(clip_start=0.2, clip_end=1.8)):
+        files = dict(filename=str(video), audio_path=str(audio), **span)
+        for sample in (OpenVideo()(dict(files)), files):
+            sample = LoadAudio()(dict(sample))
+            own = sample['waveform'], RATE, sample['audio_start']
+            found = pitches(own, (0.5, 1.5))
+            assert [round(p, -1) for p in found] == TRUE[1:3]
+
+
 def test_frames_and_audio_far_apart_are_a_fault(base):
     sample = OpenVideo()(dict(filename=str(base)))
     sample = DecodeVideo()(SegmentSample(4, test_mode=True)(sample))

@@ -6,10 +6,20 @@ import subprocess
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from numbered_media import CELLS, FPS, HEIGHT, WIDTH, ffmpeg, make, number_of
+from numbered_media import (
+    CELLS,
+    FPS,
+    HAND_MADE,
+    HEIGHT,
+    WIDTH,
+    ffmpeg,
+    make,
+    number_of,
+)
 
 from ca2st_mm.datasets import pixels, pyav_reader
 from ca2st_mm.datasets import video as video_choice
+from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.containers import probe
 from ca2st_mm.datasets.faults import EmptyClipError, MediaError
 from ca2st_mm.datasets.pyav_reader import PyAVReader
@@ -51,9 +61,10 @@ def shown_by_ffmpeg(path):
     return [number_of(f) for f in frames.reshape(-1, HEIGHT, WIDTH, 3)]
 
 
-@pytest.mark.parametrize('name', CELLS)
+@pytest.mark.parametrize('name', [*CELLS, *HAND_MADE])
 def test_grid(folder, name):
-    path, rng = str(make(folder / name, CELLS[name])), np.random.default_rng(0)
+    path = str(make(folder / name, CELLS.get(name, ())))
+    rng = np.random.default_rng(0)
     for reader in READERS:
         with open_video(path, reader) as video:
             stamps = video.frame_stamps
@@ -181,7 +192,7 @@ def test_plain_files_are_decoded_by_the_reader_that_was_asked(base, name):
 def test_other_counts_are_an_alarm(base, monkeypatch):
     plain = make(base.with_name('plain.mp4'), CELLS['h264_b2_g12.mp4'])
     lines = []
-    monkeypatch.setattr(video_choice._OtherReader, 'count', lambda self: 59)
+    monkeypatch.setitem(video_choice._OTHERS, 'decord', lambda *_: (59, None))
     monkeypatch.setattr(
         video_choice, 'print_log', lambda text, **kwargs: lines.append(text)
     )
@@ -241,6 +252,41 @@ def test_the_default_stream_is_read_and_no_cover(base, tmp_path, name):
             first = 25 if span else 0
             shown = numbers(video, range(low, stop))
             assert shown == list(range(first, first + stop - low))
+
+
+@pytest.mark.parametrize('turn', [45, 200])
+def test_odd_angles_are_refused(base, tmp_path, turn):
+    path = tmp_path / 'askew.mp4'
+    ffmpeg('-display_rotation', turn, '-i', base, '-c', 'copy', path)
+    with open_video(str(path)) as video:
+        with pytest.raises(MediaError, match='askew.mp4.*right angles'):
+            video.read([0])
+
+
+def test_encrypted_tracks_are_named(base, tmp_path):
+    path, key = tmp_path / 'locked.mp4', '00112233445566778899aabbccddeeff'
+    lock = ('-encryption_scheme', 'cenc-aes-ctr', '-encryption_key', key)
+    ffmpeg('-i', base, *lock, '-encryption_kid', key, path)
+    for read in (open_video, read_audio):
+        with pytest.raises(MediaError, match='locked.mp4.*encrypted. Decrypt'):
+            read(str(path))
+
+
+def test_joints_of_large_recordings_are_found(base, tmp_path):
+    """With packets that say nothing, as television stations send them."""
+    path, more = tmp_path / 'joined.ts', tmp_path / 'more.ts'
+    ffmpeg('-i', base, path)
+    ffmpeg('-ss', 1, '-i', base, more)
+    nothing = (b'\x47\x1f\xff\x10' + bytes(184)) * 360_000
+    path.write_bytes(path.read_bytes() + nothing + more.read_bytes())
+    true = [*range(100), *range(25, 100)]
+    with open_video(str(path)) as video:
+        stamps = video.frame_stamps
+    for low in (10, 70, 150):
+        span = stamps[low] - 0.5 / FPS, stamps[low + 9] + 0.5 / FPS
+        with open_video(str(path), span=span) as video:
+            shown = frames_in_span(video.frame_stamps, span)
+            assert numbers(video, range(*shown)) == true[low : low + 10]
 
 
 def test_large_frames_are_reduced_or_refused(base, monkeypatch):

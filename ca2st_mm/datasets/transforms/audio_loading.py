@@ -11,7 +11,6 @@ from ..audio import MAX_SAMPLES, Audio, crop_audio, read_audio, resample_audio
 from ..containers import probe
 from ..faults import MediaError, NoAudioError
 from .base import Transform
-from .video_loading import count_views
 
 # Rate of invented silence where no sample_rate is asked for.
 _SILENCE_RATE = 16000
@@ -195,33 +194,3 @@ def _video_start(results: dict) -> float:
         return probe(results['filename']).start
     except MediaError:
         return 0.0  # whoever reads the video will say so
-
-
-def tracks_of_views(results: dict) -> tuple:
-    """The audio each view draws from.
-
-    Args:
-        results: A sample after :class:`LoadAudio`.
-
-    Returns:
-        A list of distinct waveforms with their (start, end) seconds, and
-        for each view (num_clips * num_crops) the index into that list.
-
-    Raises:
-        ValueError: If spatial crops came after the audio was cut.
-    """
-    num_clips, num_crops = count_views(results)
-    num_views = num_clips * num_crops
-    if 'waveforms' not in results:
-        waveform, start = results['waveform'], results['audio_start']
-        end = start + len(waveform) / results['sample_rate']
-        return [(waveform, (start, end))], [0] * num_views
-    pairs = list(
-        zip(results['waveforms'], results['waveform_times'], strict=False)
-    )
-    if len(pairs) != num_views:
-        raise ValueError(
-            f'Audio was cut for {len(pairs)} views but the frames have '
-            f'{num_views}: put FrameTimes and CropAudio after the crops.'
-        )
-    return pairs, list(range(num_views))

@@ -15,6 +15,7 @@ from .mmaction_import import (
 )
 from .running import (
     accept_bfloat16_scores,
+    balance_wrapped_datasets,
     distribute_on_cpu,
     restore_numpy_names,
     silence_known_warnings,
@@ -30,6 +31,7 @@ FIXES = (
     allow_mmengine_checkpoints,
     load_urls_safely,
     distribute_on_cpu,
+    balance_wrapped_datasets,
     accept_bfloat16_scores,
     take_shared_parameters_once,
 )

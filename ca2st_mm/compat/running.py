@@ -48,6 +48,31 @@ def _in1d(ar1, ar2, assume_unique=False, invert=False):
     )
 
 
+def balance_wrapped_datasets() -> None:
+    """Let ``ClassBalancedDataset`` wrap repeated and joined data sets.
+
+    Fault: ``RepeatDataset`` and ``ConcatDataset`` of MMEngine 0.10.7 do not
+    hand on ``get_cat_ids``, which ``ClassBalancedDataset`` asks them for.
+    """
+    from mmengine.dataset import ConcatDataset, RepeatDataset
+
+    def of_repeated(self, idx: int) -> list:
+        """Classes of a sample of the repeated data set."""
+        return self.dataset.get_cat_ids(self._get_ori_dataset_idx(idx))
+
+    def of_joined(self, idx: int) -> list:
+        """Classes of a sample of the joined data sets."""
+        dataset, sample = self._get_ori_dataset_idx(idx)
+        return self.datasets[dataset].get_cat_ids(sample)
+
+    for kind, method in (
+        (RepeatDataset, of_repeated),
+        (ConcatDataset, of_joined),
+    ):
+        if not hasattr(kind, 'get_cat_ids'):
+            kind.get_cat_ids = method
+
+
 def accept_bfloat16_scores() -> None:
     """Let MMAction2's heads compute their loss from bfloat16 scores.
 

@@ -11,6 +11,7 @@ from mmengine.logging import MMLogger
 
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.manifest import manifest_text, read_annotations
+from ca2st_mm.registry import DATASETS
 from ca2st_mm.utils.text_files import ListFileError
 
 # Names that file systems allow and lists must survive.
@@ -253,6 +254,33 @@ def test_classes_can_be_balanced(make):
     assert len(balanced) == 12  # the rare class three times
     data = make('file,verb,noun\na.mp4,3,3\n')
     assert len(set(data.get_cat_ids(0))) == 2
+
+
+@pytest.mark.parametrize(
+    ('wrapper', 'length'),
+    [
+        (lambda data: dict(type='RepeatDataset', dataset=data, times=2), 24),
+        (lambda data: dict(type='ConcatDataset', datasets=[data, data]), 24),
+    ],
+)
+def test_classes_of_wrapped_sets_can_be_balanced(tmp_path, wrapper, length):
+    rows = ''.join(f'{i}.mp4,{int(i == 0)}\n' for i in range(10))
+    (tmp_path / 'list.csv').write_text('file,label\n' + rows)
+    data = dict(
+        type='AudioVisualDataset',
+        ann_file=str(tmp_path / 'list.csv'),
+        pipeline=[],
+    )
+    balanced = DATASETS.build(
+        dict(
+            type='ClassBalancedDataset',
+            dataset=wrapper(data),
+            oversample_thr=0.5,
+        )
+    )
+    assert len(balanced) == length
+    labels = [balanced.get_data_info(i)['label'] for i in range(length)]
+    assert labels == [balanced.get_cat_ids(i)[0] for i in range(length)]
 
 
 LISTS = [

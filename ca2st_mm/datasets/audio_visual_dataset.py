@@ -13,7 +13,6 @@ from mmengine.logging import print_log
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.utils.class_names import (
     ByColumn,
-    agreed_num_classes,
     resolve_class_names,
     sizes_by_column,
 )
@@ -108,21 +107,34 @@ class AudioVisualDataset(BaseActionDataset):
         encoding: str | None = None,
         **kwargs,
     ) -> None:
-        _check_on_error(on_error, test_mode, quarantine)
+        if on_error not in ('raise', 'skip', 'substitute'):
+            raise ValueError(
+                "on_error is 'raise', 'skip' or 'substitute', not "
+                f'{on_error!r}.'
+            )
+        if on_error != 'raise' and quarantine is None:
+            raise ValueError(
+                f"on_error='{on_error}' needs quarantine='<file>.csv', the "
+                'list of the samples that cannot be used.'
+            )
+        if on_error == 'substitute' and test_mode:
+            raise ValueError(
+                "on_error='substitute' would count some clips twice in "
+                "evaluation: use on_error='skip' with test_mode=True."
+            )
         self.on_error = on_error
         self.encoding = encoding
         if classes is not None:
             root = kwargs.get('data_root') or ''
             classes = resolve_class_names(classes, root, encoding)
-            num_classes = agreed_num_classes(classes, num_classes)
             metainfo = dict(kwargs.pop('metainfo', None) or {})
             kwargs['metainfo'] = dict(metainfo, classes=classes)
-        self.label_sizes = sizes_by_column(num_classes)
+        self.label_sizes = sizes = sizes_by_column(num_classes, classes)
         super().__init__(
             ann_file,
             pipeline=pipeline,
             data_prefix=dict(video='', audio='') | dict(data_prefix or {}),
-            num_classes=num_classes,
+            num_classes=sizes.get('label') or sizes or None,
             test_mode=test_mode,
             **kwargs,
         )
@@ -141,21 +153,19 @@ class AudioVisualDataset(BaseActionDataset):
             One dict a clip, as the class docstring says.
         """
         rows = read_annotations(self.ann_file, self.label_sizes, self.encoding)
-        labelled = rows[0]['label'] is not None
-        if not (labelled or self.test_mode):
+        if rows[0]['label'] is None and not self.test_mode:
             raise ListFileError(
                 f"Annotation file '{self.ann_file}' has no labels to learn: "
                 "add the column 'label' (or 'verb' and 'noun'), or use it in "
                 'the test_dataloader with a submission as test_evaluator.'
             )
-        columns = ('audio', 'start', 'end')
         repeats = repeats_message(
             (
-                (osp.normpath(row['file']), *(row[c] for c in columns)),
-                row['label'],
-                f"'{row['file']}' in line {row['line']}",
+                (osp.normpath(r['file']), r['audio'], r['start'], r['end']),
+                r['label'],
+                f"'{r['file']}' in line {r['line']}",
             )
-            for row in rows
+            for r in rows
         )
         if repeats:
             print_log(
@@ -164,17 +174,21 @@ class AudioVisualDataset(BaseActionDataset):
                 logger='current',
                 level=logging.WARNING,
             )
-        return [
-            dict(
+        infos = []
+        for row in rows:
+            audio = row['audio']
+            info = dict(
                 clip_id=row['id'],
                 filename=osp.join(self.data_prefix['video'], row['file']),
-                audio_path=self._audio_path(row['audio']),
+                audio_path=audio
+                and osp.join(self.data_prefix['audio'], audio),
                 clip_start=row['start'],
                 clip_end=row['end'],
-                **(dict(label=row['label']) if labelled else {}),
             )
-            for row in rows
-        ]
+            if row['label'] is not None:
+                info['label'] = row['label']
+            infos.append(info)
+        return infos
 
     def get_data_info(self, idx: int) -> dict:
         """One sample; see the class docstring.
@@ -264,26 +278,3 @@ class AudioVisualDataset(BaseActionDataset):
             if another_fault is None:
                 return sample
         raise fault
-
-    def _audio_path(self, name: str | None) -> str | None:
-        return name and osp.join(self.data_prefix['audio'], name)
-
-
-def _check_on_error(
-    on_error: str, test_mode: bool, quarantine: str | None
-) -> None:
-    """Refuse an unknown choice and those that cannot work."""
-    if on_error not in ('raise', 'skip', 'substitute'):
-        raise ValueError(
-            f"on_error is 'raise', 'skip' or 'substitute', not {on_error!r}."
-        )
-    if on_error != 'raise' and quarantine is None:
-        raise ValueError(
-            f"on_error='{on_error}' needs quarantine='<file>.csv', the list "
-            'of the samples that cannot be used.'
-        )
-    if on_error == 'substitute' and test_mode:
-        raise ValueError(
-            "on_error='substitute' would count some clips twice in "
-            "evaluation: use on_error='skip' with test_mode=True."
-        )

@@ -15,11 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ca2st_mm import zoo
-from ca2st_mm.utils.class_names import (
-    agreed_num_classes,
-    resolve_class_names,
-    sizes_by_column,
-)
+from ca2st_mm.utils.class_names import resolve_class_names, sizes_by_column
 
 # Weights that are fetched before the run starts.
 FETCHED = (zoo.SCHEME, zoo.HUB_SCHEME)
@@ -254,7 +250,7 @@ def _dataset_sizes(dataset: Mapping[str, Any], key: str) -> dict[str, int]:
             return sizes_by_column(num_classes)
         root = dataset.get('data_root') or ''
         names = resolve_class_names(classes, root, dataset.get('encoding'))
-        return sizes_by_column(agreed_num_classes(names, num_classes))
+        return sizes_by_column(num_classes, names)
     except FileNotFoundError as error:
         raise MissingFileError(
             f'Cannot start, the class list {osp.abspath(error.filename)} is '

@@ -69,60 +69,51 @@ def resolve_class_names(
 
 def sizes_by_column(
     num_classes: int | Mapping[str, int] | None,
+    classes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, int]:
-    """Numbers of classes by label column; a bare number is of ``label``.
+    """Numbers of classes by label column.
 
-    >>> sizes_by_column(400), sizes_by_column(None)
-    ({'label': 400}, {})
+    >>> sizes_by_column(400)
+    {'label': 400}
+    >>> sizes_by_column(None, dict(verb=('take', 'put'), noun=('tap',)))
+    {'verb': 2, 'noun': 1}
 
     Args:
-        num_classes: As ``AudioVisualDataset`` takes it.
+        num_classes: The stated numbers; a bare one is of ``label``.
+        classes: Class names, as :func:`resolve_class_names` gives them.
+
+    Returns:
+        The numbers; empty if neither is given.
 
     Raises:
-        ValueError: If a key is no label column, or there is but one class.
+        ValueError: If the two disagree, a key is no label column, or there
+            is but one class.
     """
-    if num_classes is None:
-        return {}
-    if not isinstance(num_classes, Mapping):
-        num_classes = dict(label=num_classes)
-    unknown = set(num_classes) - set(LABEL_COLUMNS)
+    stated, counted = num_classes, {}
+    if stated is None:
+        stated = {}
+    elif not isinstance(stated, Mapping):
+        stated = dict(label=stated)
+    if isinstance(classes, Mapping):
+        counted = {column: len(names) for column, names in classes.items()}
+    elif classes is not None:
+        counted = dict(label=len(classes))
+    if stated and counted and dict(stated) != counted:
+        raise ValueError(
+            f'The dataset has num_classes={num_classes}, but its classes are '
+            f'{counted.get("label", counted)}; leave num_classes out, or '
+            'correct the list.'
+        )
+    sizes = dict(counted or stated)
+    unknown = sorted(set(sizes) - set(LABEL_COLUMNS))
     if unknown:
         raise ValueError(
-            f'num_classes has the unknown keys {sorted(unknown)}; the label '
+            f'The classes have the unknown columns {unknown}; the label '
             f'columns are {LABEL_COLUMNS}.'
         )
-    if num_classes and all(size == 1 for size in num_classes.values()):
+    if sizes and max(sizes.values()) == 1:
         raise ValueError(
             'A single class leaves nothing to learn, and every accuracy is '
             '100 %; give the dataset a second class, such as "other".'
         )
-    return dict(num_classes)
-
-
-def agreed_num_classes(
-    classes: tuple[str, ...] | Mapping[str, tuple[str, ...]],
-    num_classes: int | Mapping[str, int] | None = None,
-) -> int | dict[str, int]:
-    """The number of classes that names and number agree on.
-
-    Args:
-        classes: As :func:`resolve_class_names` gives them.
-        num_classes: The stated number, if there is one.
-
-    Raises:
-        ValueError: If they disagree; says both numbers.
-    """
-    if isinstance(classes, Mapping):
-        counted = {column: len(names) for column, names in classes.items()}
-    else:
-        counted = len(classes)
-    if num_classes is None or counted == num_classes:
-        return counted
-    raise ValueError(
-        f'The dataset has num_classes={_say(num_classes)}, but its classes '
-        f'are {_say(counted)}; leave num_classes out, or correct the list.'
-    )
-
-
-def _say(sizes: int | Mapping[str, int]) -> str:
-    return str(dict(sizes) if isinstance(sizes, Mapping) else sizes)
+    return sizes

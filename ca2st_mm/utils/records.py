@@ -1,8 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Reading, writing and comparing the JSON records of results."""
+"""Reading and writing the JSON records of results."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,41 +63,3 @@ def read_number(text: str) -> float:
             f'{path} has no number {name!r}; it has {", ".join(metrics)}'
         )
     return metrics[name]
-
-
-def lines_of(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, plain value) of everything in a record.
-
-    Args:
-        value: A record or a part of it.
-        key: Where the part stands.
-    """
-    if isinstance(value, Mapping) and value:
-        for name, child in value.items():
-            yield from lines_of(child, f'{key}.{name}' if key else name)
-    elif isinstance(value, list) and value:
-        for index, child in enumerate(value):
-            yield from lines_of(child, f'{key}.{index}')
-    else:
-        yield key, value
-
-
-def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple]:
-    """The lines in which two records differ.
-
-    Args:
-        a: One record.
-        b: The other.
-
-    Returns:
-        (key, value in a, value in b) in the order of a; None stands for a
-        line that is not there.
-    """
-    left, right = dict(lines_of(a)), dict(lines_of(b))
-    keys = [*left, *(key for key in right if key not in left)]
-    missing = object()
-    return [
-        (key, left.get(key), right.get(key))
-        for key in keys
-        if left.get(key, missing) != right.get(key, missing)
-    ]

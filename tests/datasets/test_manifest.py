@@ -234,7 +234,7 @@ def test_a_single_class_is_refused(make):
 
 
 def test_unknown_label_column_in_num_classes(make):
-    with pytest.raises(ValueError, match='unknown keys'):
+    with pytest.raises(ValueError, match='unknown columns'):
         make('file,label\na.mp4,0\n', num_classes=dict(verbs=97))
 
 

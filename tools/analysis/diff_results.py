@@ -7,10 +7,50 @@ does, 1 if one does.
 
 import argparse
 import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.records import RecordError, differences, read_record
+from ca2st_mm.utils.records import RecordError, read_record
+
+
+def lines_of(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, plain value) of everything in a record.
+
+    Args:
+        value: A record or a part of it.
+        key: Where the part stands.
+    """
+    if isinstance(value, Mapping) and value:
+        for name, child in value.items():
+            yield from lines_of(child, f'{key}.{name}' if key else name)
+    elif isinstance(value, list) and value:
+        for index, child in enumerate(value):
+            yield from lines_of(child, f'{key}.{index}')
+    else:
+        yield key, value
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple]:
+    """The lines in which two records differ.
+
+    Args:
+        a: One record.
+        b: The other.
+
+    Returns:
+        (key, value in a, value in b) in the order of a; None stands for a
+        line that is not there.
+    """
+    left, right = dict(lines_of(a)), dict(lines_of(b))
+    keys = [*left, *(key for key in right if key not in left)]
+    missing = object()
+    return [
+        (key, left.get(key), right.get(key))
+        for key in keys
+        if left.get(key, missing) != right.get(key, missing)
+    ]
 
 
 def main() -> None:

@@ -55,8 +55,31 @@ MMACTION = dict(
         num_frames=FRAMES,
     ),
 )
+TIMM = dict(
+    type='TimmExpert',
+    model='vit_tiny_patch16_224',
+    img_size=SIZE,
+    model_args=dict(embed_dim=DIMS, depth=DEPTH, num_heads=HEADS),
+    pretrained=False,
+    num_frames=STEPS,
+    frame_stride=2,
+    frozen_parts=('embed', 'layers'),
+)
+VJEPA2 = dict(
+    type='HFExpert',
+    config=dict(
+        model_type='vjepa2',
+        hidden_size=DIMS,
+        num_hidden_layers=DEPTH,
+        num_attention_heads=HEADS,
+        crop_size=SIZE,
+    ),
+    num_frames=FRAMES,
+    frozen_parts=('embed', 'layers'),
+)
 EXPERTS = {
-    cfg['type']: cfg for cfg in (CLIP, VIDEOMAE, AST, MMPRETRAIN, MMACTION)
+    cfg['type']: cfg
+    for cfg in (CLIP, VIDEOMAE, AST, MMPRETRAIN, MMACTION, TIMM, VJEPA2)
 }
 
 B_CA = dict(type='BottleneckCrossAttention', num_heads=HEADS)

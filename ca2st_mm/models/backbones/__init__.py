@@ -2,7 +2,10 @@
 from .ast import ASTExpert
 from .clip import CLIPExpert
 from .expert import Expert, TransformerExpert
+from .foreign import Family, ForeignExpert
+from .hf_expert import HFExpert
 from .multi_expert import MultiExpertBackbone
+from .timm_expert import TimmExpert
 from .videomae import VideoMAEExpert
 from .wrapped_vit import MMActionViTExpert, MMPretrainViTExpert
 
@@ -10,9 +13,13 @@ __all__ = [
     'ASTExpert',
     'CLIPExpert',
     'Expert',
+    'Family',
+    'ForeignExpert',
+    'HFExpert',
     'MMActionViTExpert',
     'MMPretrainViTExpert',
     'MultiExpertBackbone',
+    'TimmExpert',
     'TransformerExpert',
     'VideoMAEExpert',
 ]

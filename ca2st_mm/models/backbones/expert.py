@@ -51,6 +51,12 @@ class Expert(Protocol):
         ``axis``.
         """
 
+    def context(self, tokens: Tensor) -> Any:
+        """Optional: what all layers read beside the tokens of a pass.
+
+        If it is there, ``forward_attn`` takes the result as ``context``.
+        """
+
     def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
         """Feed-forward block of a layer; same shape."""
 

@@ -26,6 +26,7 @@ from ..layers.transformer import (
     drop_path_rates,
     fused_attention,
 )
+from .foreign import agree_on_frames, expert_config
 
 Tokens = dict[str, Tensor]  # (B, T, P + N, C) by expert
 FROZEN_DTYPES = {
@@ -113,7 +114,8 @@ class MultiExpertBackbone(BaseModule):
     keys in a dict has no meaning.
 
     Args:
-        experts: Config of each expert by name; see :class:`Expert`.
+        experts: Config of each expert by name, see :class:`Expert`, or one
+            string, see :func:`~.foreign.expert_config`.
         inputs: Stream that each expert reads, by name of the expert.
         links: Config of each :class:`Link`: ``type``, ``between`` (two
             experts), ``axes`` (for each of the two in this order, the axis
@@ -172,7 +174,7 @@ class MultiExpertBackbone(BaseModule):
 
     def __init__(
         self,
-        experts: Mapping[str, dict],
+        experts: Mapping[str, dict | str],
         inputs: Mapping[str, str],
         links: Sequence[dict] = (),
         exchange: str = 'sequential',
@@ -200,7 +202,13 @@ class MultiExpertBackbone(BaseModule):
         ends = [name for link in links for name in link['between']]
         names = list(dict.fromkeys([*ends, *sorted(experts)]))
         self.experts = ModuleDict(
-            {name: MODELS.build(experts[name]) for name in names}
+            {
+                name: MODELS.build(expert_config(experts[name]))
+                for name in names
+            }
+        )
+        agree_on_frames(
+            self.experts, inputs, [link['between'] for link in links]
         )
         for module in self.experts.modules():
             if isinstance(
@@ -259,7 +267,7 @@ class MultiExpertBackbone(BaseModule):
                 experts are returned; True for all layers.
             return_attention: Layers of which the attention of experts and
                 links is returned; True for all layers. Experts that compute
-                attention in their own way (wrapped ViTs) have none.
+                attention in their own way (foreign models) have none.
             attention_head: The head whose attention is returned; None for
                 the mean over heads.
             inputs: The other streams by name; as
@@ -293,21 +301,25 @@ class MultiExpertBackbone(BaseModule):
             return recording
 
         time_codes, present = self._time_codes(names, streams), {}
-        tokens, all_tokens = {}, {}
+        tokens, all_tokens, contexts = {}, {}, {}
         for name in names:
             values, _, presence = streams[self.inputs[name]]
             tokens[name] = self.experts[name].embed(values)
+            if hasattr(self.experts[name], 'context'):
+                contexts[name] = self.experts[name].context(tokens[name])
             if presence is not None:
                 present[name] = presence.view(-1, 1, 1, 1)
         for layer in range(self.num_layers):
             for name in names:
-                expert, options = self.experts[name], []
-                # Wrapped ViTs have no axis: they compute attention in their
-                # own way, and it is not recorded.
+                expert, options = self.experts[name], {}
+                if name in contexts:
+                    options['context'] = contexts[name]
+                # Foreign models have no axis: they compute attention in
+                # their own way, and it is not recorded.
                 if axis := getattr(expert, 'axis', None):
-                    options = [attention_for(name, name, layer, axis)]
+                    options['attend'] = attention_for(name, name, layer, axis)
                 tokens[name] = self.run_block(
-                    expert.forward_attn, tokens[name], layer, *options
+                    expert.forward_attn, tokens[name], layer, **options
                 )
             tokens = self._run_links(
                 tokens,

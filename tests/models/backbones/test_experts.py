@@ -146,9 +146,13 @@ def test_adapters_at_init_change_nothing(name):
         ('ASTExpert', torch.randn(3, 1, 50, 36), '64, 36', '50, 36'),
         ('ASTExpert', torch.randn(3, 3, 64, 36), '1, frames', '3, 64'),
         ('MMPretrainViTExpert', video(frames=6), '4', '6'),
-        ('MMPretrainViTExpert', video()[..., :16, :16], '2, 2', '1, 1'),
+        ('MMPretrainViTExpert', video()[..., :16, :16], '32, 32', '16, 16'),
         ('MMActionViTExpert', video(frames=6), '4', '6'),
-        ('MMActionViTExpert', video()[..., :16, :16], '2, 2', '16, 16'),
+        ('MMActionViTExpert', video()[..., :16, :16], '32, 32', '16, 16'),
+        ('TimmExpert', video()[..., :16, :16], '32, 32', '16, 16'),
+        # These would run, and with wrong positions.
+        ('HFExpert', video(frames=6), '4', '6'),
+        ('HFExpert', video()[..., :16, :16], '32, 32', '16, 16'),
     ],
 )
 def test_wrong_inputs_raise_with_both_numbers(name, inputs, expected, got):

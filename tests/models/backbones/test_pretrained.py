@@ -87,7 +87,9 @@ def test_a_foreign_checkpoint_is_refused(name, tmp_path):
 @every_expert
 def test_a_missing_layer_is_named(name, tmp_path):
     state = build(EXPERTS[name]).state_dict()
-    dropped = next(k for k in state if k.endswith('qkv.weight'))
+    dropped = next(
+        k for k in state if k.endswith(('qkv.weight', 'query.weight'))
+    )
     del state[dropped]
     with pytest.raises(ValueError) as error:
         load(EXPERTS[name], saved(state, tmp_path))
@@ -97,7 +99,7 @@ def test_a_missing_layer_is_named(name, tmp_path):
 @every_expert
 def test_a_wrong_shape_is_given_with_both_sizes(name, tmp_path):
     state = build(EXPERTS[name]).state_dict()
-    key = next(k for k in state if k.endswith('qkv.weight'))
+    key = next(k for k in state if k.endswith(('qkv.weight', 'query.weight')))
     state[key] = state[key][:30]
     with pytest.raises(ValueError) as error:
         load(EXPERTS[name], saved(state, tmp_path))

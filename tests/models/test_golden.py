@@ -21,33 +21,40 @@ def relative(ours, expected):
     return np.linalg.norm(ours - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize('name', TINY + SLOW)
-def test_logits(name):
-    case = GoldenCase(name)
+@pytest.fixture(scope='module', params=TINY + SLOW)
+def case(request):
+    return GoldenCase(request.param)
+
+
+@pytest.fixture(scope='module')
+def model(case):
+    return case.model()
+
+
+def test_logits_and_features(case, model):
     with torch.no_grad():
-        logits = by_name(case.logits(case.model()))
+        feats = model.backbone(**case.inputs())
+        logits = by_name(model.cls_head(feats))
+    assert set(feats) == set(case.spec['streams'])
+    for expert, value in feats.items():
+        expected = case.expected[f'pooled.{expert}']
+        assert relative(value.numpy(), expected) < 5e-6
     for key, value in logits.items():
         expected = case.expected[key]
         assert np.abs(value.numpy() - expected).max() < 1e-4
         assert relative(value.numpy(), expected) < 5e-6
 
 
-@pytest.mark.parametrize('name', TINY + SLOW)
-def test_logits_float64(name):
-    case = GoldenCase(name)
-    model = case.model(torch.float64)
+def test_logits_float64(case):
     with torch.no_grad():
-        logits = by_name(case.logits(model, torch.float64))
+        logits = by_name(case.logits(case.model(torch.float64), torch.float64))
     for key, value in logits.items():
         expected = case.expected[f'{key}_float64']
         assert relative(value.numpy(), expected) < 1e-9
 
 
-@pytest.mark.parametrize('name', TINY + SLOW)
-def test_bfloat16_keeps_the_direction_of_the_logits(name):
+def test_bfloat16_keeps_the_direction_of_the_logits(case, model):
     """Of what tells the classes apart: the mean of a clip's logits is not."""
-    case = GoldenCase(name)
-    model = case.model()
     with torch.no_grad():
         full = by_name(case.logits(model))
         with torch.autocast('cpu', dtype=torch.bfloat16):
@@ -58,30 +65,48 @@ def test_bfloat16_keeps_the_direction_of_the_logits(name):
         assert torch.cosine_similarity(a, b, dim=-1).min() > 0.999
 
 
-@pytest.mark.parametrize('name', TINY + SLOW)
-def test_pooled_features(name):
-    case = GoldenCase(name)
-    with torch.no_grad():
-        feats = case.model().backbone(**case.inputs())
-    assert set(feats) == set(case.spec['streams'])
-    for expert, value in feats.items():
-        expected = case.expected[f'pooled.{expert}']
-        assert relative(value.numpy(), expected) < 5e-6
-
-
-@pytest.mark.parametrize('name', TINY + SLOW)
-def test_embeddings(name):
-    case = GoldenCase(name)
-    backbone = case.model().backbone
+def test_embeddings(case, model):
     inputs = case.inputs()
-    for expert in case.spec['streams']:
+    for name, expert in model.backbone.experts.items():
         with torch.no_grad():
-            tokens = backbone.experts[expert].embed(
-                inputs[backbone.inputs[expert]]
-            )
+            tokens = expert.embed(inputs[model.backbone.inputs[name]])
         flat = tokens.flatten(1, 2)
         picked = flat[:, [0, flat.shape[1] // 2, -1]].numpy()
-        assert relative(picked, case.expected[f'embed.{expert}.sample']) < 5e-6
+        assert relative(picked, case.expected[f'embed.{name}.sample']) < 5e-6
+
+
+def test_gradients(case, model):
+    model.zero_grad()
+    logits = by_name(case.logits(model)).values()
+    target = torch.zeros(2, dtype=torch.long)
+    loss = sum(
+        torch.nn.functional.cross_entropy(value, target[: len(value)])
+        for value in logits
+    )
+    loss.backward()
+    assert loss.item() == pytest.approx(float(case.grads['loss']), rel=1e-5)
+    grads = {
+        key: torch.zeros_like(value) if value.grad is None else value.grad
+        for key, value in model.named_parameters()
+    }
+    layout = detect_layout(case.keys)
+    grads = to_reference(grads, layout, check_key_bias=False)
+    names = [str(n) for n in case.grads['names']]
+    norms = dict(zip(names, case.grads['l2'], strict=True))
+    probes = dict(zip(names, case.grads['probe'], strict=True))
+    largest = max(norms.values())
+    zero = set(case.spec['parameters_with_exactly_zero_gradient'])
+    for key in names:
+        if key.startswith('audio_ln_post') or key not in grads:
+            assert key in zero, f'{key} has a gradient in the reference only'
+            continue
+        grad = grads[key].double()
+        limit = 1e-3 * norms[key] + 1e-9 * largest
+        assert abs(grad.norm().item() - norms[key]) <= limit, key
+        probe = normal(f'probe.{key}', case.keys[key]).astype(np.float64)
+        projected = (grad.numpy() * probe).sum()
+        limit = 1e-4 * norms[key] + 1e-6 * largest
+        assert abs(projected - probes[key]) <= limit, key
 
 
 @pytest.mark.parametrize('name', [n for n in TINY if n.startswith('ca2st')])
@@ -95,92 +120,39 @@ def test_verbs_and_nouns_of_ca2st(name):
         assert relative(value.numpy(), expected[task]) < 5e-6
 
 
-def reference_gradients(case, model, logits):
-    target = torch.zeros(2, dtype=torch.long)
-    loss = sum(
-        torch.nn.functional.cross_entropy(value, target[: len(value)])
-        for value in by_name(logits).values()
-    )
-    loss.backward()
-    grads = {
-        key: value.grad if value.grad is not None else torch.zeros_like(value)
-        for key, value in model.named_parameters()
-    }
-    layout = detect_layout(case.keys)
-    return loss, to_reference(grads, layout, check_key_bias=False)
-
-
-@pytest.mark.parametrize('name', TINY + SLOW)
-def test_gradients(name):
+def changed_case(name, change):
     case = GoldenCase(name)
-    model = case.model()
-    logits = case.logits(model)
-    loss, grads = reference_gradients(case, model, logits)
-    assert loss.item() == pytest.approx(float(case.grads['loss']), rel=1e-5)
-    names = [str(n) for n in case.grads['names']]
-    norms = dict(zip(names, case.grads['l2'], strict=True))
-    probes = dict(zip(names, case.grads['probe'], strict=True))
-    largest = max(norms.values())
-    zero = set(case.spec['parameters_with_exactly_zero_gradient'])
-    for key in names:
-        if key.startswith('audio_ln_post') or key not in grads:
-            assert key in zero, f'{key} has a gradient in the reference only'
-            continue
-        grad = grads[key].double()
-        norm = grad.norm().item()
-        limit = 1e-3 * norms[key] + 1e-9 * largest
-        assert abs(norm - norms[key]) <= limit, key
-        probe = normal(f'probe.{key}', case.keys[key]).astype(np.float64)
-        projected = (grad.numpy() * probe).sum()
-        limit = 1e-4 * norms[key] + 1e-6 * largest
-        assert abs(projected - probes[key]) <= limit, key
-
-
-def broken(case, change):
-    """Relative change of the logits after a deliberate mistake."""
     cfg = case.backbone()
     change(cfg)
     case.backbone = lambda: cfg
-    model = case.model()
+    return case
+
+
+@pytest.mark.parametrize(
+    'name, change',
+    [
+        ('ca2st_tiny_share', lambda cfg: cfg['links'].reverse()),
+        ('ca2st_tiny_share', lambda cfg: cfg.update(exchange='additive')),
+        (
+            'cava_tiny_time',
+            lambda cfg: cfg['experts']['audio'].update(clock='binned'),
+        ),
+    ],
+    ids=['order of links', 'exchange', 'clock of audio'],
+)
+def test_a_deliberate_mistake_is_seen(name, change):
+    case = changed_case(name, change)
     with torch.no_grad():
-        logits = case.logits(model).numpy()
-    return relative(logits, case.expected['logits'])
+        logits = case.logits(case.model()).numpy()
+    assert relative(logits, case.expected['logits']) > 1e-4
 
 
-def test_wrong_link_order_is_seen():
-    def swap(cfg):
-        cfg['links'][1:] = cfg['links'][:0:-1]
-
-    assert broken(GoldenCase('ca2st_tiny_share'), swap) > 1e-4
-
-
-def test_wrong_exchange_is_seen():
-    def additive(cfg):
-        cfg['exchange'] = 'additive'
-
-    assert broken(GoldenCase('ca2st_tiny_share'), additive) > 1e-4
-
-
-def test_correct_audio_clock_is_not_the_reference():
-    def correct(cfg):
-        cfg['experts']['audio']['clock'] = 'binned'
-
-    assert broken(GoldenCase('cava_tiny_time'), correct) > 1e-4
-
-
-def test_wrong_axis_does_not_load():
-    case = GoldenCase('cast_tiny_single')
-    cfg = case.backbone()
-    cfg['links'][0]['axes'] = ('space', 'time')
-    case.backbone = lambda: cfg
-    with pytest.raises(RuntimeError, match='_table'):
-        case.model()
-
-
-def test_missing_position_table_does_not_load():
-    case = GoldenCase('cast_tiny_single')
-    cfg = case.backbone()
-    cfg['links'][0]['position'] = None
-    case.backbone = lambda: cfg
+@pytest.mark.parametrize(
+    'link', [dict(axes=('space', 'time')), dict(position=None)]
+)
+def test_a_link_of_another_kind_does_not_load(link):
+    case = changed_case(
+        'cast_tiny_single', lambda cfg: cfg['links'][0].update(link)
+    )
     with pytest.raises(RuntimeError, match='_table'):
         case.model()

@@ -2,6 +2,7 @@
 """Every module is called: hooks, LoRA, pruning and torch.func work."""
 
 import copy
+import re
 
 import pytest
 import tiny_models as tiny
@@ -10,36 +11,27 @@ from torch import nn
 from torch.func import functional_call, grad
 from torch.nn.utils import prune
 
-from ca2st_mm.structures import as_streams
-
 # Containers call nothing, and an expert is run layer by layer.
 NEVER_CALLED = (nn.ModuleList, nn.ModuleDict)
-TIMED = dict(position=['learned_space_time', 'timestamp'])
+POSITIONS = dict(position=['learned_space_time', 'timestamp'])
 CA2ST = dict(
-    tiny.CA2ST,
+    tiny.TIMED,
     links=[
         tiny.SPACE_TIME,
-        dict(tiny.SPACE_AUDIO, **TIMED),
-        dict(tiny.TIME_AUDIO, **TIMED),
+        dict(tiny.SPACE_AUDIO, **POSITIONS),
+        dict(tiny.TIME_AUDIO, **POSITIONS),
     ],
-    time_encoders=dict(imgs=dict(embed_dims=8), audios=dict(embed_dims=8)),
 )
 WRAPPED = dict(
     tiny.CAST, experts=dict(spatial=tiny.MMPRETRAIN, temporal=tiny.MMACTION)
 )
 CAVA = dict(
-    tiny.CA2ST,
-    experts=dict(spatial=tiny.CLIP, audio=tiny.AST),
-    inputs=dict(spatial='imgs', audio='audios'),
-    links=[dict(tiny.SPACE_AUDIO, **TIMED)],
-    time_encoders=CA2ST['time_encoders'],
+    tiny.CAVA,
+    links=[dict(tiny.SPACE_AUDIO, **POSITIONS)],
+    time_encoders=tiny.ENCODERS,
 )
 BACKBONES = dict(ca2st=CA2ST, cava=CAVA, wrapped=WRAPPED)
-DIMS = dict.fromkeys(('spatial', 'temporal', 'audio'), tiny.DIMS)
-INPUTS = {
-    name: stream.map(lambda part: part[:, None])
-    for name, stream in as_streams({**tiny.streams(), **tiny.times()}).items()
-}
+INPUTS = tiny.views()
 LABELS = [0, 1, 2]
 # Directions of links in the last layer that reach no feature.
 NO_EFFECT = [
@@ -50,19 +42,16 @@ NO_EFFECT = [
 
 def recognizer(name='ca2st', verbs=False, **changes):
     backbone = dict(BACKBONES[name], **changes)
-    dims = {n: DIMS[n] for n in backbone['experts']}
-    head = dict(type='FusionHead', num_classes=4, in_channels=dims)
-    if verbs:
-        head = dict(
-            type='VerbNounHead',
-            num_verbs=4,
-            num_nouns=4,
-            fusions=dict(
-                verb=dict(in_channels=dims), noun=dict(in_channels=dims)
-            ),
-        )
-    cfg = dict(type='MultiExpertRecognizer', backbone=backbone, cls_head=head)
-    return tiny.randomize(tiny.build(cfg))
+    if not verbs:
+        return tiny.recognizer(backbone)
+    own = dict(in_channels=dict.fromkeys(backbone['experts'], tiny.DIMS))
+    head = dict(type='VerbNounHead', num_verbs=4, num_nouns=4)
+    head['fusions'] = dict(verb=own, noun=own)
+    return tiny.recognizer(backbone, head)
+
+
+def logits_of(model):
+    return model(INPUTS, mode='tensor', stage='head')
 
 
 def loss_of(model, verbs=False):
@@ -79,7 +68,7 @@ def parts_of(model):
             above not in ('', 'backbone', 'backbone.experts')
             and not isinstance(module, NEVER_CALLED)
             # What is wrapped is MMAction2's or mmpretrain's business.
-            and not any(f'experts.{n}.backbone' in name for n in DIMS)
+            and not re.search(r'experts\.\w+\.backbone', name)
             and not name.endswith('loss_cls')
         ):
             yield name, module
@@ -115,49 +104,39 @@ def lora_of(model):
     return peft.get_peft_model(model, config)
 
 
+def two_steps(model, loss, lr):
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=lr)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+
 @pytest.mark.parametrize('activations', ['store', 'recompute'])
 def test_lora_trains_everywhere_and_merges(activations):
     model = recognizer(activations=activations)
-    before = model(INPUTS, mode='tensor', stage='head')
+    before = logits_of(model)
     tuned = lora_of(copy.deepcopy(model))
     kinds = {'qkv', 'proj', 'fc1', 'fc2', 'down', 'up', 'q', 'kv'}
     names = [name for name, _ in tuned.named_parameters() if 'lora_' in name]
     assert {name.split('.')[-4] for name in names} == kinds
-    torch.testing.assert_close(
-        tuned.base_model.model(INPUTS, mode='tensor', stage='head'), before
-    )
+    torch.testing.assert_close(logits_of(tuned.base_model.model), before)
     tuned.train()
-    optimizer = torch.optim.SGD(
-        [p for p in tuned.parameters() if p.requires_grad], lr=0.05
-    )
-    for _ in range(2):
-        optimizer.zero_grad()
-        loss_of(tuned.base_model.model).backward()
-        optimizer.step()
+    two_steps(tuned, lambda: loss_of(tuned.base_model.model), 0.05)
     # B starts at zero, so that A has a gradient in the second step only.
     for path, parameter in tuned.named_parameters():
         if 'lora_' in path and not any(part in path for part in NO_EFFECT):
             assert parameter.grad.abs().sum() > 0, path
     tuned.eval()
-    with torch.no_grad():
-        trained = tuned.base_model.model(INPUTS, mode='tensor', stage='head')
-        merged = tuned.merge_and_unload().eval()
-        found = merged(INPUTS, mode='tensor', stage='head')
+    trained = logits_of(tuned.base_model.model)
     assert tiny.difference(trained, before) > 1e-3
-    torch.testing.assert_close(found, trained, atol=1e-4, rtol=1e-4)
-
-
-def test_evaluation_and_training_agree_with_lora():
-    model = lora_of(recognizer())
-    for path, parameter in model.named_parameters():
-        if 'lora_' in path:
-            nn.init.normal_(parameter, std=0.1)
-    model.eval()
-    model = model.base_model.model
     with torch.no_grad():
-        expected = model(INPUTS, mode='tensor', stage='head')
-    found = model(INPUTS, mode='tensor', stage='head')
-    torch.testing.assert_close(found, expected)
+        # Evaluation computes what training does.
+        found = logits_of(tuned.base_model.model)
+        torch.testing.assert_close(found, trained)
+        merged = logits_of(tuned.merge_and_unload().eval())
+    torch.testing.assert_close(merged, trained, atol=1e-4, rtol=1e-4)
 
 
 def test_pruning_trains_two_steps():
@@ -169,13 +148,7 @@ def test_pruning_trains_two_steps():
     ]
     for _, module in pruned:
         prune.l1_unstructured(module, 'weight', amount=0.3)
-    optimizer = torch.optim.SGD(
-        [p for p in model.parameters() if p.requires_grad], lr=1e-3
-    )
-    for _ in range(2):
-        optimizer.zero_grad()
-        loss_of(model).backward()
-        optimizer.step()
+    two_steps(model, lambda: loss_of(model), 1e-3)
     for _, module in pruned:
         assert (module.weight == 0).float().mean() > 0.25
         prune.remove(module, 'weight')

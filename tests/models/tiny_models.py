@@ -9,6 +9,8 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.logging import MMLogger
 
+from ca2st_mm.structures import as_streams
+
 DIMS, HEADS, DEPTH = 16, 2, 2
 SIZE, FRAMES, STEPS, PATCHES = 32, 4, 2, 4
 SPEC, ROWS, COLUMNS = (64, 36), 3, 5
@@ -100,6 +102,22 @@ CA2ST = dict(
     inputs=dict(spatial='imgs', temporal='imgs', audio='audios'),
     links=[SPACE_TIME, SPACE_AUDIO, TIME_AUDIO],
 )
+ENCODERS = dict(imgs=dict(embed_dims=8), audios=dict(embed_dims=8))
+TIMED = dict(
+    CA2ST,
+    links=[
+        SPACE_TIME,
+        dict(SPACE_AUDIO, position='timestamp'),
+        dict(TIME_AUDIO, position='timestamp'),
+    ],
+    time_encoders=ENCODERS,
+)
+CAVA = dict(
+    CA2ST,
+    experts=dict(spatial=CLIP, audio=AST),
+    inputs=dict(spatial='imgs', audio='audios'),
+    links=[SPACE_AUDIO],
+)
 
 
 def build(cfg, **changes):
@@ -143,6 +161,25 @@ def times(batch=BATCH):
     )
 
 
+def views():
+    """Streams of one view, with their times, as recognizers take them."""
+    flat = as_streams({**streams(), **times()})
+    return {k: s.map(lambda part: part[:, None]) for k, s in flat.items()}
+
+
+def recognizer(backbone, head=None, **changes):
+    """A recognizer of random weights; by default its head has 5 classes."""
+    plain = dict(
+        type='FusionHead',
+        num_classes=5,
+        in_channels=dict.fromkeys(backbone['experts'], DIMS),
+    )
+    cfg = dict(
+        type='MultiExpertRecognizer', backbone=backbone, cls_head=head or plain
+    )
+    return randomize(build(cfg, **changes))
+
+
 def samples(labels):
     """Data samples with a label each: int, list or soft vector."""
     return [ActionDataSample().set_gt_label(label) for label in labels]
@@ -150,6 +187,13 @@ def samples(labels):
 
 def difference(a, b):
     return (a - b).abs().max().item()
+
+
+def assert_same(found, expected, **tolerance):
+    """Tensors by name are close, or equal with tolerances of 0."""
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, **tolerance)
 
 
 def quiet():

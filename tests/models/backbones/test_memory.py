@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Less memory, the same numbers."""
+"""Less memory and one compiled graph, the same numbers."""
 
 import pytest
 import tiny_models as tiny
@@ -7,16 +7,15 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 TIMED = dict(
-    tiny.CA2ST,
+    tiny.TIMED,
     links=[
         dict(tiny.SPACE_TIME, drop_path_rate=0.5),
-        dict(tiny.SPACE_AUDIO, position='timestamp', start_layer=1),
-        dict(tiny.TIME_AUDIO, position='timestamp', start_layer=1),
+        *[dict(link, start_layer=1) for link in tiny.TIMED['links'][1:]],
     ],
     share_bottlenecks=True,
-    time_encoders=dict(imgs=dict(embed_dims=8), audios=dict(embed_dims=8)),
 )
 INPUTS = {**tiny.streams(), **tiny.times()}
+EXCHANGES = pytest.mark.parametrize('exchange', ['sequential', 'additive'])
 
 
 def loss_of(model):
@@ -39,7 +38,17 @@ def saved(model):
     return loss, sum(kept.values())
 
 
-@pytest.mark.parametrize('exchange', ['sequential', 'additive'])
+def assert_same_gradients(model, other):
+    others = dict(other.named_parameters())
+    for name, parameter in model.named_parameters():
+        grad = others[name].grad
+        if parameter.grad is None:
+            assert grad is None, name
+        else:
+            assert torch.equal(grad, parameter.grad), name
+
+
+@EXCHANGES
 def test_recomputing_changes_the_memory_only(exchange):
     plain = tiny.build(TIMED, exchange=exchange)
     tiny.randomize(plain, std=0.2).train()
@@ -49,17 +58,10 @@ def test_recomputing_changes_the_memory_only(exchange):
     expected, much = saved(plain)
     found, little = saved(lean)
     assert torch.equal(found, expected)
-    # Inputs of the blocks and links remain.
-    assert little < 0.4 * much
+    assert little < 0.4 * much  # inputs of the blocks and links remain
     expected.backward()
     found.backward()
-    others = dict(lean.named_parameters())
-    for name, parameter in plain.named_parameters():
-        grad = others[name].grad
-        if parameter.grad is None:
-            assert grad is None, name
-        else:
-            assert torch.equal(grad, parameter.grad), name
+    assert_same_gradients(plain, lean)
 
 
 def bytes_of(model):
@@ -73,36 +75,26 @@ def test_frozen_weights_in_half_precision_change_nothing_under_autocast():
     losses = []
     for model in (plain, lean):
         with torch.autocast('cpu', dtype=torch.bfloat16):
-            loss = loss_of(model)
-        loss.backward()
-        losses.append(loss)
+            losses.append(loss_of(model))
+        losses[-1].backward()
     assert torch.equal(*losses)
-    others = dict(lean.named_parameters())
-    for name, parameter in plain.named_parameters():
-        if parameter.grad is not None:
-            assert torch.equal(others[name].grad, parameter.grad), name
-    halved = {n for n, p in lean.named_parameters() if p.dtype != torch.float}
-    assert halved
-    trained = {n for n, p in lean.named_parameters() if p.requires_grad}
-    assert not halved & trained
-    saving = sum(
-        2 * p.numel() for n, p in lean.named_parameters() if n in halved
-    )
+    assert_same_gradients(plain, lean)
+    halved = {n: p for n, p in lean.named_parameters() if p.element_size() < 4}
+    assert halved and not any(p.requires_grad for p in halved.values())
+    saving = sum(2 * parameter.numel() for parameter in halved.values())
     assert bytes_of(plain) - bytes_of(lean) == saving
 
 
 def test_nothing_is_stored_for_the_gradient_of_frozen_weights():
     """A frozen linear layer keeps its weight, never its input."""
-    expert = tiny.build(tiny.CLIP)
-    block = expert.layers[1]['attention']
+    block = tiny.build(tiny.CLIP).layers[1]['attention']
     tokens = torch.randn(2, 2, 5, tiny.DIMS, requires_grad=True)
-    kept = []
+    kept, handed = [], []
 
     def pack(tensor):
         kept.append(tensor.data_ptr())
         return tensor
 
-    handed = []
     block.attn.qkv.register_forward_pre_hook(
         lambda module, args: handed.append(args[0].data_ptr())
     )
@@ -115,7 +107,20 @@ def test_nothing_is_stored_for_the_gradient_of_frozen_weights():
         del out
 
 
-@pytest.mark.parametrize('name', ['activations', 'frozen_dtype'])
-def test_unknown_choices_are_named(name):
-    with pytest.raises(ValueError, match=f'{name} must be one of'):
-        tiny.build(tiny.CAST, **{name: 'half'})
+@pytest.mark.parametrize(
+    'cfg, exchange, backend',
+    [
+        (TIMED, 'additive', 'eager'),
+        (tiny.CAST, 'sequential', 'aot_eager'),  # through autograd
+    ],
+)
+def test_the_compiled_model_is_one_graph_and_equals_eager(
+    cfg, exchange, backend
+):
+    backbone = tiny.randomize(tiny.build(cfg, exchange=exchange))
+    inputs = dict(INPUTS, audios_present=torch.tensor([1.0, 0.0, 1.0]))
+    if cfg is tiny.CAST:
+        inputs = dict(imgs=INPUTS['imgs'])
+    torch._dynamo.reset()
+    compiled = torch.compile(backbone, fullgraph=True, backend=backend)
+    tiny.assert_same(compiled(**inputs), backbone(**inputs))

@@ -1,10 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Links set in the config, and a state dict that stays readable."""
+"""Exchange of any experts, and a state dict that stays readable."""
 
 import copy
 
 import pytest
 import torch
+from mmaction.registry import MODELS
 from tiny_models import (
     ARCH,
     AST,
@@ -13,40 +14,41 @@ from tiny_models import (
     CAST,
     CLIP,
     DEPTH,
+    ENCODERS,
+    MMACTION,
+    MMPRETRAIN,
     SPACE_AUDIO,
     SPACE_TIME,
-    TIME_AUDIO,
+    TIMED,
     VIDEOMAE,
+    assert_same,
+    audio,
     build,
     difference,
     randomize,
+    recognizer,
+    samples,
     streams,
     times,
 )
+from torch import nn
 
 from ca2st_mm.models.backbones.multi_expert import exchange_additively
+from ca2st_mm.models.layers import TokenSpec
 
-TIMED = dict(
-    CA2ST,
-    links=[
-        SPACE_TIME,
-        dict(SPACE_AUDIO, position='timestamp'),
-        dict(TIME_AUDIO, position='timestamp'),
-    ],
-    time_encoders=dict(imgs=dict(embed_dims=8), audios=dict(embed_dims=8)),
+EXCHANGES = pytest.mark.parametrize('exchange', ['sequential', 'additive'])
+HEAD = dict(
+    type='FusionHead',
+    num_classes=7,
+    in_channels=dict(spatial=16, temporal=16, audio=16),
 )
-
-
-def same(feats, others):
-    assert set(feats) == set(others)
-    return all(torch.equal(feats[name], others[name]) for name in feats)
 
 
 def far(feats, others):
     return max(difference(feats[name], others[name]) for name in feats)
 
 
-@pytest.mark.parametrize('exchange', ['sequential', 'additive'])
+@EXCHANGES
 @pytest.mark.parametrize('cfg', [CA2ST, TIMED])
 def test_at_init_it_equals_each_expert_alone(cfg, exchange):
     backbone = build(cfg, exchange=exchange)
@@ -57,41 +59,35 @@ def test_at_init_it_equals_each_expert_alone(cfg, exchange):
         assert difference(feats[name], alone) == 0
 
 
-def test_order_matters_when_sequential():
-    feats = randomize(build(CA2ST))(**streams())
-    reverse = build(CA2ST, links=CA2ST['links'][::-1])
-    reverse.load_state_dict(randomize(build(CA2ST)).state_dict())
-    assert far(reverse(**streams()), feats) > 1e-3
-
-
-def test_order_does_not_matter_when_additive():
-    cfg = dict(CA2ST, exchange='additive')
-    backbone = randomize(build(cfg))
-    reverse = build(cfg, links=cfg['links'][::-1])
+@EXCHANGES
+def test_order_of_links_matters_when_sequential_only(exchange):
+    backbone = randomize(build(CA2ST, exchange=exchange))
+    links = CA2ST['links'][::-1]
+    reverse = build(CA2ST, links=links, exchange=exchange)
     reverse.load_state_dict(backbone.state_dict())
-    assert far(reverse(**streams()), backbone(**streams())) < 1e-5
+    change = far(reverse(**streams()), backbone(**streams()))
+    assert change > 1e-3 if exchange == 'sequential' else change < 1e-5
 
 
 def test_additive_is_the_mean_of_the_updates():
-    cfg = dict(CA2ST, exchange='additive')
-    backbone = randomize(build(cfg))
-    inputs = dict(streams(), imgs=streams()['imgs'])
+    backbone = randomize(build(CA2ST, exchange='additive'))
+    inputs = streams()
     tokens = {
-        name: expert.forward_attn(expert.embed(inputs[key]), 0)
-        for (name, expert), key in zip(
-            backbone.experts.items(), backbone.inputs.values(), strict=True
+        name: expert.forward_attn(
+            expert.embed(inputs[backbone.inputs[name]]), 0
         )
+        for name, expert in backbone.experts.items()
     }
     links = {(a, b): backbone.links[0][key] for key, a, b in backbone.pairs[0]}
     out = exchange_additively(tokens, links, {}, {})
     s, t, a = (tokens[name] for name in ('spatial', 'temporal', 'audio'))
     st, sa, ta = links.values()
-    spatial = s + (st(s, t)[0] + sa(s, a)[0]) / 2
-    temporal = t + (st(s, t)[1] + ta(t, a)[0]) / 2
-    audio = a + (sa(s, a)[1] + ta(t, a)[1]) / 2
-    assert difference(out['spatial'], spatial) < 1e-5
-    assert difference(out['temporal'], temporal) < 1e-5
-    assert difference(out['audio'], audio) < 1e-5
+    expected = dict(
+        spatial=s + (st(s, t)[0] + sa(s, a)[0]) / 2,
+        temporal=t + (st(s, t)[1] + ta(t, a)[0]) / 2,
+        audio=a + (sa(s, a)[1] + ta(t, a)[1]) / 2,
+    )
+    assert_same(out, expected)
 
 
 def test_one_link_gives_the_same_both_ways():
@@ -99,52 +95,23 @@ def test_one_link_gives_the_same_both_ways():
     additive = build(CAST, exchange='additive')
     additive.load_state_dict(backbone.state_dict())
     imgs = streams()['imgs']
-    assert same(additive(imgs), backbone(imgs))
-
-
-def test_start_layer_leaves_earlier_layers_without_the_link():
-    late = dict(SPACE_AUDIO, start_layer=1)
-    backbone = build(CA2ST, links=[SPACE_TIME, late])
-    assert [list(layer) for layer in backbone.links] == [
-        ['spatial_temporal'],
-        ['spatial_temporal', 'spatial_audio'],
-    ]
-    with pytest.raises(ValueError, match='start_layer 2.*0 to 1'):
-        build(CA2ST, links=[dict(SPACE_AUDIO, start_layer=2)])
-
-
-def test_links_of_a_layer_differ_from_those_of_the_next():
-    backbone = build(CAST)
-    first, second = (layer['spatial_temporal'] for layer in backbone.links)
-    ours = {id(p) for p in first.parameters()}
-    assert not ours & {id(p) for p in second.parameters()}
+    assert_same(additive(imgs), backbone(imgs), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize('share', [True, False])
-def test_shared_bottlenecks_are_one_object(share):
-    backbone = build(CA2ST, share_bottlenecks=share)
-    for layer in backbone.links:
+def test_shared_bottlenecks_are_one_object_in_a_copy_too(share):
+    backbone = randomize(build(CA2ST, share_bottlenecks=share))
+    other = copy.deepcopy(backbone)
+    for layer in [*backbone.links, *other.links]:
         st, sa, ta = layer.values()
         assert (st.bottleneck_a is sa.bottleneck_a) == share
         assert (st.bottleneck_b is ta.bottleneck_a) == share
         assert (sa.bottleneck_b is ta.bottleneck_b) == share
         assert st.norm_a is not sa.norm_a
-    first, second = backbone.links
-    assert (
-        first['spatial_temporal'].bottleneck_a
-        is not second['spatial_temporal'].bottleneck_a
-    )
-
-
-def test_a_copy_keeps_sharing():
-    backbone = randomize(build(CA2ST, share_bottlenecks=True))
-    other = copy.deepcopy(backbone)
-    for layer in other.links:
-        st, sa, _ = layer.values()
-        assert st.bottleneck_a is sa.bottleneck_a
-    ours = {id(p) for p in backbone.parameters()}
-    assert not ours & {id(p) for p in other.parameters()}
-    assert same(other(**streams()), backbone(**streams()))
+    parts = [*backbone.links, other]
+    owned = [{id(p) for p in part.parameters()} for part in parts]
+    assert sum(map(len, owned)) == len(set().union(*owned))
+    assert_same(other(**streams()), backbone(**streams()), atol=0, rtol=0)
 
 
 def test_state_dict_keys_are_those_of_lone_experts_plus_links():
@@ -152,9 +119,8 @@ def test_state_dict_keys_are_those_of_lone_experts_plus_links():
     keys = set(backbone.state_dict())
     expected = {
         f'experts.{name}.{key}'
-        for name, expert in backbone.experts.items()
+        for name in backbone.experts
         for key in build(CA2ST['experts'][name]).state_dict()
-        if expert is not None
     }
     assert expected <= keys
     prefixes = {key.split('.')[0] for key in keys - expected}
@@ -184,9 +150,7 @@ def test_times_matter_and_streams_may_share_an_encoder():
     feats = backbone(**streams(), **clocks)
     late = dict(clocks, audios_times=clocks['audios_times'] + 1)
     assert far(backbone(**streams(), **late), feats) > 1e-4
-    one = build(
-        TIMED, time_encoders=dict(imgs=dict(embed_dims=8), audios='imgs')
-    )
+    one = build(TIMED, time_encoders=dict(ENCODERS, audios='imgs'))
     assert list(one.time_encoders) == ['imgs']
     one(**streams(), **clocks)
     with pytest.raises(KeyError, match="times of the stream 'imgs'"):
@@ -197,19 +161,217 @@ def test_drop_path_grows_over_the_layers_and_has_a_unit_per_expert():
     link = dict(
         SPACE_TIME, drop_path_rate=0.2, drop_path_unit=dict(spatial='token')
     )
-    backbone = build(CAST, links=[link])
+    backbone = randomize(build(CAST, links=[link]))
     first, last = (layer['spatial_temporal'] for layer in backbone.links)
     assert (first.drop_path_a.rate, last.drop_path_a.rate) == (0, 0.2)
-    assert (last.drop_path_a.unit, last.drop_path_b.unit) == (
-        'token',
-        'sample',
-    )
-    randomize(backbone)
+    units = (last.drop_path_a.unit, last.drop_path_b.unit)
+    assert units == ('token', 'sample')
     imgs = streams()['imgs']
-    assert same(backbone(imgs), backbone(imgs))
+    assert_same(backbone(imgs), backbone(imgs), atol=0, rtol=0)
     backbone.train()
-    torch.manual_seed(0)
     assert far(backbone(imgs), backbone(imgs)) > 1e-4
+
+
+DEEP = dict(VIDEOMAE, arch=dict(ARCH, num_layers=3))
+ACROSS = dict(B_CA, between=('spatial', 'audio'), axes=('space', 'all'))
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(exchange='random'), "'additive', 'sequential'.*'random'"),
+        (dict(missing_inputs='skip'), "'drop', 'raise'.*'skip'"),
+        (dict(activations='half'), "'recompute', 'store'.*'half'"),
+        (dict(frozen_dtype='half'), "'bfloat16'.*'half'"),
+        (dict(inputs=dict(spatial='imgs')), 'spatial.*temporal'),
+        (dict(links=[SPACE_TIME, SPACE_TIME]), 'two links join spatial and'),
+        (dict(links=[ACROSS]), "'space'.*2 and 1"),
+        (
+            dict(
+                links=[SPACE_TIME, dict(SPACE_AUDIO, ratio=0.25)],
+                share_bottlenecks=True,
+            ),
+            '8 and 4',
+        ),
+        (dict(time_encoders=dict(flows=dict(embed_dims=8))), 'flows.*imgs'),
+        (dict(time_encoders=dict(imgs='audios')), "'audios'"),
+        (
+            dict(experts=dict(CA2ST['experts'], temporal=DEEP)),
+            "'spatial': 2, 'temporal': 3",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build(CA2ST, **changes)
+
+
+def test_an_unknown_time_encoder_raises():
+    encoders = dict(imgs=dict(type='Nonsense', embed_dims=8))
+    with pytest.raises(KeyError, match='Nonsense'):
+        build(CAST, time_encoders=encoders)
+
+
+# -- clips without audio, for the whole batch or sample by sample ------------
+
+
+def with_missing(exchange):
+    backbone = build(CA2ST, exchange=exchange, missing_inputs='drop')
+    return randomize(backbone)
+
+
+@EXCHANGES
+def test_drop_equals_a_model_without_that_expert(exchange):
+    backbone = with_missing(exchange)
+    without = build(CAST, exchange=exchange)
+    state, own = backbone.state_dict(), without.state_dict()
+    without.load_state_dict({key: state[key] for key in own})
+    imgs, audios = streams().values()
+    assert_same(backbone(imgs), without(imgs), atol=0, rtol=0)
+    feats = backbone(audios=audios)  # or without frames
+    assert set(feats) == {'audio'}
+    assert torch.equal(feats['audio'], backbone.experts['audio'](audios))
+
+
+@EXCHANGES
+@pytest.mark.parametrize('reduction', ['sum', 'mean'])
+def test_presence_drops_sample_by_sample(exchange, reduction):
+    backbone = with_missing(exchange)
+    head = randomize(build(HEAD, reduction=reduction))
+    inputs, present = streams(), torch.tensor([1.0, 0.0, 1.0])
+    logits = head(backbone(**inputs, audios_present=present))
+    whole = head(backbone(**inputs))
+    without = head(backbone(inputs['imgs']))
+    expected = torch.stack((whole[0], without[1], whole[2]))
+    assert difference(logits, expected) < 1e-5
+    assert difference(whole[1], without[1]) > 1e-3
+    inputs['audios'][1] += 5  # what an absent sample holds does not matter
+    after = head(backbone(**inputs, audios_present=present))
+    assert difference(after, logits) < 1e-6
+
+
+@EXCHANGES
+def test_present_everywhere_is_the_normal_case(exchange):
+    backbone = with_missing(exchange)
+    found = backbone(**streams(), audios_present=torch.ones(3))
+    assert torch.equal(found.pop('audio_present'), torch.ones(3, 1))
+    assert_same(found, backbone(**streams()))
+
+
+def test_a_missing_input_is_named():
+    imgs = streams()['imgs']
+    message = "'audio': 'audios'.*missing_inputs='drop'"
+    with pytest.raises(KeyError, match=message):
+        build(CA2ST)(imgs)
+    with pytest.raises(KeyError, match='no expert has an input'):
+        build(CA2ST, missing_inputs='drop')(flows=imgs)
+
+
+# -- new experts and new mixtures, by config alone ---------------------------
+
+
+class FlowExpert(nn.Module):
+    """A fourth expert: one class that needs nothing of ours."""
+
+    num_layers = 2
+    token_spec = TokenSpec(16, 2, 4)
+
+    def __init__(self):
+        super().__init__()
+        self.to_tokens = nn.Linear(5, 16)
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(4))
+
+    def embed(self, inputs):
+        return self.to_tokens(inputs)
+
+    def forward_attn(self, tokens, layer):
+        return tokens + self.layers[2 * layer](tokens.roll(1, 2))
+
+    def forward_ffn(self, tokens, layer):
+        return tokens + self.layers[2 * layer + 1](tokens).relu()
+
+    def pool(self, tokens):
+        return tokens.mean((1, 2))
+
+
+@pytest.fixture
+def flow_expert(monkeypatch):
+    monkeypatch.setitem(MODELS.module_dict, 'FlowExpert', FlowExpert)
+
+
+FLOW = dict(
+    experts=dict(CA2ST['experts'], flow=dict(type='FlowExpert')),
+    inputs=dict(CA2ST['inputs'], flow='flows'),
+    links=[
+        *CA2ST['links'],
+        dict(B_CA, between=('temporal', 'flow'), axes=('space', 'time')),
+    ],
+)
+FINE = dict(AST, arch=dict(ARCH, patch_stride=5))
+TWO_AUDIO_EXPERTS = dict(
+    experts=dict(spatial=CLIP, audio=AST, detail=FINE),
+    inputs=dict(spatial='imgs', audio='audios', detail='audios'),
+    links=[
+        SPACE_AUDIO,
+        dict(B_CA, between=('audio', 'detail'), axes=('all', 'all')),
+    ],
+)
+TWO_AUDIO_STREAMS = dict(
+    experts=dict(near=AST, far=AST),
+    inputs=dict(near='audios', far='far_audios'),
+    links=[dict(B_CA, between=('near', 'far'), axes=('space', 'all'))],
+)
+ONE_EXPERT = dict(
+    experts=dict(audio=AST), inputs=dict(audio='audios'), links=[]
+)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        FLOW,
+        dict(experts=dict(spatial=CLIP, temporal=MMACTION)),
+        dict(experts=dict(spatial=CLIP, temporal=MMPRETRAIN)),
+        dict(experts=dict(spatial=MMPRETRAIN, temporal=MMACTION)),
+        TWO_AUDIO_EXPERTS,
+        TWO_AUDIO_STREAMS,
+        ONE_EXPERT,
+    ],
+    ids=[
+        'fourth',
+        'clip-mmaction',
+        'clip-mmpretrain',
+        'mmpretrain-mmaction',
+        'two-audio-experts',
+        'two-audio-streams',
+        'one-expert',
+    ],
+)
+def test_any_mixture_learns(changes, flow_expert):
+    model = randomize(recognizer(dict(CAST, **changes)), 0.1)
+    values = dict(
+        streams(), flows=torch.randn(3, 2, 4, 5), far_audios=audio(seed=2)
+    )
+    used = set(model.backbone.inputs.values())
+    inputs = {k: value[:, None] for k, value in values.items() if k in used}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=0.01)
+    losses = []
+    for _ in range(6):
+        loss = model(inputs, samples([0, 1, 2]), mode='loss')['loss_cls']
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+
+
+def test_a_fourth_expert_reaches_the_others(flow_expert):
+    inputs = dict(streams(), flows=torch.randn(3, 2, 4, 5))
+    backbone = randomize(build(dict(CAST, **FLOW)))
+    before = backbone(**inputs)
+    after = backbone(**dict(inputs, flows=torch.randn(3, 2, 4, 5)))
+    assert difference(before['temporal'], after['temporal']) > 1e-4
 
 
 def test_experts_of_different_width_meet():
@@ -219,77 +381,7 @@ def test_experts_of_different_width_meet():
     assert [f.shape[1] for f in feats.values()] == [16, 24]
 
 
-@pytest.mark.parametrize(
-    'changes, message',
-    [
-        (dict(exchange='random'), "'additive', 'sequential'.*'random'"),
-        (dict(missing_inputs='skip'), "'drop', 'raise'.*'skip'"),
-        (dict(inputs=dict(spatial='imgs')), 'spatial.*temporal'),
-        (
-            dict(links=[dict(B_CA, between=['spatial'], axes=['all'])]),
-            'two of the',
-        ),
-        (
-            dict(
-                links=[
-                    dict(
-                        B_CA, between=('spatial', 'flow'), axes=('all', 'all')
-                    )
-                ]
-            ),
-            'flow',
-        ),
-        (dict(links=[SPACE_TIME, SPACE_TIME]), 'two links join spatial and'),
-        (dict(time_encoders=dict(audios=dict(embed_dims=8))), 'audios.*imgs'),
-        (dict(time_encoders=dict(imgs='audios')), "'audios'"),
-    ],
-)
-def test_parts_that_do_not_fit_are_named(changes, message):
-    with pytest.raises(ValueError, match=message):
-        build(CAST, **changes)
-
-
-def test_unequal_depth_raises_with_the_depths():
-    deep = dict(VIDEOMAE, arch=dict(ARCH, num_layers=3))
-    with pytest.raises(ValueError, match="'spatial': 2, 'temporal': 3"):
-        build(CAST, experts=dict(spatial=CLIP, temporal=deep))
-
-
-def test_wrong_axes_fail_when_building():
-    link = dict(B_CA, between=('spatial', 'audio'), axes=('space', 'all'))
-    cfg = dict(
-        CAST,
-        experts=dict(spatial=CLIP, audio=AST),
-        inputs=dict(spatial='imgs', audio='audios'),
-        links=[link],
-    )
-    with pytest.raises(ValueError, match="'space'.*2 and 1"):
-        build(cfg)
-
-
-def test_shared_bottlenecks_of_two_widths_raise():
-    links = [SPACE_TIME, dict(SPACE_AUDIO, ratio=0.25)]
-    with pytest.raises(ValueError, match='8 and 4'):
-        build(CA2ST, links=links, share_bottlenecks=True)
-
-
-@pytest.mark.parametrize(
-    'link, message',
-    [
-        (
-            dict(drop_path_unit=dict(spatail='token')),
-            r"\['spatial', 'temporal'\]",
-        ),
-        (dict(drop_path_unit='token'), 'is a dict by expert'),
-        (dict(ratio=0.01), 'ratio 0.01 leaves nothing of the 16 channels'),
-    ],
-)
-def test_misspelt_options_of_a_link_raise(link, message):
-    with pytest.raises(ValueError, match=message):
-        build(CAST, links=[dict(SPACE_TIME, **link)])
-
-
-def test_an_unknown_time_encoder_raises():
-    encoders = dict(imgs=dict(type='Nonsense', embed_dims=8))
-    with pytest.raises(KeyError, match='Nonsense'):
-        build(CAST, time_encoders=encoders)
+def test_one_expert_without_links_is_that_expert():
+    backbone = randomize(build(dict(CAST, **ONE_EXPERT)))
+    alone = backbone.experts['audio'](audio())
+    assert torch.equal(backbone(audios=audio())['audio'], alone)

@@ -106,41 +106,25 @@ def test_reference_mixes_frames_with_the_draw(drawn, seed):
 
 
 @pytest.mark.parametrize('lam', [0.0, 0.3, 0.9, 1.0])
-def test_equals_mixup_of_mmaction2(drawn, monkeypatch, lam):
+@pytest.mark.parametrize('kind', [MixupBlending, CutmixBlending])
+def test_equals_mixup_and_cutmix_of_mmaction2(drawn, monkeypatch, kind, lam):
     drawn(lam)
-    monkeypatch.setattr(
-        torch, 'randperm', lambda size: torch.arange(size).flip(0)
-    )
-    ours, data = MultiStreamBlending(CLASSES)(streams(), samples([0, 3, 1, 1]))
-    theirs, expected = MixupBlending(CLASSES)(
-        streams()['imgs'].values, samples([0, 3, 1, 1])
-    )
-    torch.testing.assert_close(ours['imgs'].values, theirs)
-    torch.testing.assert_close(labels_of(data), labels_of(expected))
-
-
-def test_equals_cutmix_of_mmaction2(drawn, monkeypatch):
-    drawn(0.4)
-    # rows 2 to 14, columns 5 to 20 of 20
-    monkeypatch.setattr(
-        blending, 'random_box', lambda lam: blending.Box(0.1, 0.7, 0.25, 1.0)
-    )
+    # Rows 2 to 14, columns 5 to 20 of 20.
+    box, bounds = blending.Box(0.1, 0.7, 0.25, 1.0), (5, 2, 20, 14)
+    monkeypatch.setattr(blending, 'random_box', lambda lam: box)
     monkeypatch.setattr(
         CutmixBlending,
         'rand_bbox',
-        staticmethod(
-            lambda size, lam: tuple(map(torch.tensor, (5, 2, 20, 14)))
-        ),
+        staticmethod(lambda size, lam: tuple(map(torch.tensor, bounds))),
     )
     monkeypatch.setattr(
         torch, 'randperm', lambda size: torch.arange(size).flip(0)
     )
-    ours, data = MultiStreamBlending(CLASSES, cut=['imgs'])(
-        streams(), samples([0, 3, 1, 1])
-    )
-    theirs, expected = CutmixBlending(CLASSES)(
-        streams()['imgs'].values, samples([0, 3, 1, 1])
-    )
+    labels = [0, 3, 1, 1]
+    cut = ['imgs'] if kind is CutmixBlending else []
+    blend = MultiStreamBlending(CLASSES, cut=cut)
+    ours, data = blend(streams(), samples(labels))
+    theirs, expected = kind(CLASSES)(streams()['imgs'].values, samples(labels))
     torch.testing.assert_close(ours['imgs'].values, theirs)
     torch.testing.assert_close(labels_of(data), labels_of(expected))
 

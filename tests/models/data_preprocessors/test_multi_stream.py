@@ -20,7 +20,9 @@ PARTS = dict(
     audios=dict(type='ActionDataPreprocessor', mean=[-4.0], std=[9.0]),
 )
 HEADS = {
-    4: dict(type='FusionHead', num_classes=4),
+    4: dict(
+        type='FusionHead', num_classes=4, in_channels=dict(spatial=tiny.DIMS)
+    ),
     7: dict(
         type='VerbNounHead',
         num_verbs=3,
@@ -122,15 +124,12 @@ def test_streams_go_through_mmengines_collating():
     assert imgs.times is None and imgs.present is None
 
 
-def test_a_batch_of_samples_with_and_without_times_is_refused():
+def test_batches_that_do_not_fit_are_refused():
     data = batch()
     values = data['inputs']['imgs']
     data['inputs']['imgs'] = Stream(values, [torch.ones(1, 2), None])
     with pytest.raises(ValueError, match='times of imgs'):
         build()(data)
-
-
-def test_a_stream_without_preprocessor_is_refused():
     data = batch()
     data['inputs']['flows'] = data['inputs']['imgs']
     with pytest.raises(KeyError, match="'flows'.*'audios'"):
@@ -146,21 +145,12 @@ def test_a_stream_that_blends_alone_is_refused():
 
 
 def recognizer(head, **blending):
-    head = dict(head)
-    if head['type'] == 'FusionHead':
-        head['in_channels'] = dict(spatial=tiny.DIMS, temporal=tiny.DIMS)
-    return tiny.build(
-        dict(
-            type='MultiExpertRecognizer',
-            backbone=tiny.CAST,
-            cls_head=head,
-            data_preprocessor=dict(
-                type='MultiStreamDataPreprocessor',
-                preprocessors=PARTS,
-                blending=dict(type='MultiStreamBlending', **blending),
-            ),
-        )
+    preprocessor = dict(
+        type='MultiStreamDataPreprocessor',
+        preprocessors=PARTS,
+        blending=dict(type='MultiStreamBlending', **blending),
     )
+    return tiny.recognizer(tiny.CAST, head, data_preprocessor=preprocessor)
 
 
 @pytest.mark.parametrize('length', HEADS)
@@ -174,12 +164,9 @@ def test_the_head_says_how_many_classes(length):
     assert out['data_samples'][0].gt_label.shape == (length,)
 
 
-def test_other_classes_than_the_head_are_refused():
+def test_classes_must_be_known_and_those_of_the_head():
     with pytest.raises(ValueError, match=r"'label': 5.*'label': 4"):
         recognizer(HEADS[4], num_classes=5)
-
-
-def test_an_unknown_number_of_classes_is_refused():
     model = build(dict(type='MultiStreamBlending'))
     with pytest.raises(ValueError, match='MultiExpertRecognizer'):
         model(batch(), training=True)

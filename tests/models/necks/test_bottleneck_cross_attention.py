@@ -36,13 +36,6 @@ def pair():
     return tokens(SPEC_A), tokens(SPEC_B, 1)
 
 
-def touch(x, step=slice(None), position=slice(None)):
-    """Change some tokens, not only their mean (which a norm removes)."""
-    x = x.clone()
-    x[:, step, position] += torch.randn_like(x[:, step, position])
-    return x
-
-
 def changed(before, after):
     """Which (step, token) differ."""
     return (before - after).abs().amax(dim=(0, 3)) > 1e-6
@@ -55,56 +48,45 @@ def test_updates_are_zero_at_init_and_shaped_like_the_tokens():
         assert not update.any()
 
 
-def test_a_time_link_stays_at_the_same_patch():
-    module, (a, b) = randomize(link(('time', 'time'))), pair()
-    after = module(a, touch(b, position=2 + 3))[0]
-    moved = changed(module(a, b)[0], after)
-    assert moved[:, 1 + 3].all()
-    moved[:, 1 + 3] = False
-    assert not moved.any()
+@pytest.mark.parametrize(
+    'axis, step, patch, reached',
+    [
+        # A patch at all times: so does what reads it, its own patch.
+        ('time', slice(None), 3, (slice(None), 3)),
+        # All patches of one step reach that step.
+        ('space', 1, slice(None), (1, slice(None))),
+        # One patch reaches everything.
+        ('all', 1, 2, (slice(None), slice(None))),
+    ],
+)
+@pytest.mark.parametrize('end', [0, 1])
+def test_what_a_touched_patch_reaches(axis, step, patch, reached, end):
+    prefixes = SPEC_A.num_prefix_tokens, SPEC_B.num_prefix_tokens
+    axes = ['time', 'space']  # each direction has its own axis
+    axes[end] = axis
+    module, before, after = randomize(link(tuple(axes))), pair(), list(pair())
+    grid = after[1 - end][:, :, prefixes[1 - end] :]
+    # Not only the mean, which a norm removes.
+    grid[:, step, patch] += torch.randn_like(grid[:, step, patch])
+    moved = changed(module(*before)[end], module(*after)[end])
+    expected = torch.zeros(T, N, dtype=bool)
+    expected[reached] = True
+    assert torch.equal(moved[:, prefixes[end] :], expected)
+    assert not moved[:, : prefixes[end]].any()
 
 
-def test_a_space_link_stays_in_the_same_step():
-    module, (a, b) = randomize(link(('space', 'space'))), pair()
-    after = module(a, touch(b, step=1, position=slice(2, None)))[0]
-    moved = changed(module(a, b)[0], after)
-    assert moved[1, 1:].all()
-    moved[1, 1:] = False
-    assert not moved.any()
-
-
-def test_a_full_link_reaches_everything_but_the_prefix_tokens():
-    module, (a, b) = randomize(link(('all', 'all'))), pair()
-    after = module(a, touch(b, step=1, position=4))[0]
-    moved = changed(module(a, b)[0], after)
-    assert moved[:, 1:].all()
-    assert not moved[:, :1].any()
-
-
-def test_each_direction_has_its_own_axis():
-    module, (a, b) = randomize(link(('time', 'space'))), pair()
-    touched_a, touched_b = touch(a, step=1), touch(b, position=2 + 3)
-    to_a = changed(module(a, b)[0], module(a, touched_b)[0])
-    to_b = changed(module(a, b)[1], module(touched_a, b)[1])
-    assert to_a[:, 4].all() and to_a.sum() == T
-    assert to_b[1, 2:].all() and to_b.sum() == N
-
-
-def test_prefix_tokens_neither_read_nor_are_read():
+def test_prefix_tokens_go_down_and_up_alone_and_are_not_read():
     module, (a, b) = randomize(link(('all', 'all'))), pair()
     before = module(a, b)
-    after = module(touch(a, position=0), touch(b, position=slice(0, 2)))
-    for old, new, prefix in zip(before, after, (1, 2), strict=True):
+    bottle = module.bottleneck_a
+    expected = module.norm_a(bottle['down'](a[:, :, :1]))
+    expected = bottle['up'](F.gelu(expected))
+    assert difference(before[0][:, :, :1], expected) < 1e-6
+    a[:, :, :1] += torch.randn_like(a[:, :, :1])
+    b[:, :, :2] += torch.randn_like(b[:, :, :2])
+    for old, new, prefix in zip(before, module(a, b), (1, 2), strict=True):
         assert not changed(old, new)[:, prefix:].any()
         assert changed(old, new)[:, :prefix].all()
-
-
-def test_prefix_tokens_take_the_plain_way_down_and_up():
-    module, (a, b) = randomize(link()), pair()
-    bottle = module.bottleneck_a
-    z = module.norm_a(bottle['down'](a[:, :, :1]))
-    expected = bottle['up'](F.gelu(z))
-    assert difference(module(a, b)[0][:, :, :1], expected) < 1e-6
 
 
 @pytest.mark.parametrize('patches', [(True, False), (False, False)])
@@ -123,6 +105,13 @@ def test_updates_of_patches_that_nothing_reads_are_left_out(axes, patches):
     for key, parameter in module.named_parameters():
         # Distributed training waits for every one of them.
         assert parameter.grad is not None, key
+
+
+def test_gradients_reach_every_parameter():
+    module, (a, b) = randomize(link()), pair()
+    sum(update.square().sum() for update in module(a, b)).backward()
+    for key, parameter in module.named_parameters():
+        assert parameter.grad.any(), key
 
 
 @pytest.mark.parametrize('end', [0, 1])
@@ -196,19 +185,21 @@ def test_axes_that_do_not_match_raise_with_both_sizes(axes, numbers):
     assert all(number in str(error.value) for number in numbers)
 
 
-def test_shared_bottlenecks_of_another_width_raise_with_both_widths():
-    with pytest.raises(ValueError, match='8 and 4'):
-        link(ratio=0.25, bottlenecks=(link().bottleneck_a, None))
-
-
-def test_more_heads_than_channels_are_named():
-    with pytest.raises(ValueError, match='16 heads do not divide 8 channels'):
-        link(num_heads=16)
-
-
-def test_a_link_without_any_direction_is_refused():
-    with pytest.raises(ValueError, match='one of the two axes'):
-        link((None, None))
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (
+            dict(ratio=0.25, bottlenecks=(link().bottleneck_a, None)),
+            '8 and 4',
+        ),
+        (dict(num_heads=16), '16 heads do not divide 8 channels'),
+        (dict(axes=(None, None)), 'one of the two axes'),
+        (dict(position='rotary'), "'rotary'"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        link(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -231,11 +222,6 @@ def test_position_schemes_build_the_tables_they_need(position, axes, tables):
             assert names == {f'{name}_table' for name in expected}
 
 
-def test_unknown_position_scheme_is_named():
-    with pytest.raises(ValueError, match="'rotary'"):
-        link(position='rotary')
-
-
 @pytest.mark.parametrize('position', ['timestamp', ['learned', 'timestamp']])
 def test_times_move_the_updates(position):
     module, (a, b) = randomize(link(position=position)), pair()
@@ -250,10 +236,3 @@ def test_times_move_the_updates(position):
 def test_timestamps_without_an_encoder_say_what_to_add():
     with pytest.raises(ValueError, match='time_encoders'):
         link(position='timestamp')(*pair())
-
-
-def test_gradients_reach_every_parameter():
-    module, (a, b) = randomize(link()), pair()
-    sum(update.square().sum() for update in module(a, b)).backward()
-    for key, parameter in module.named_parameters():
-        assert parameter.grad.any(), key

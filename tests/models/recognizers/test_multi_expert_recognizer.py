@@ -8,21 +8,17 @@ import tiny_models as tiny
 import torch
 
 CLASSES, CLIPS, VIEWS = 5, 2, 3
-MODEL = dict(
-    type='MultiExpertRecognizer',
-    backbone=dict(tiny.CA2ST, missing_inputs='drop'),
-    cls_head=dict(
-        type='FusionHead',
-        num_classes=CLASSES,
-        in_channels=dict.fromkeys(tiny.CA2ST['experts'], tiny.DIMS),
-    ),
+BACKBONE = dict(tiny.CA2ST, missing_inputs='drop')
+HEAD = dict(
+    type='FusionHead',
+    num_classes=CLASSES,
+    in_channels=dict.fromkeys(tiny.CA2ST['experts'], tiny.DIMS),
 )
-LIMITS = pytest.mark.parametrize('limit', [1, 2, 4, 6, 7])
 
 
-def recognizer(how='prob', **changes):
-    head = dict(MODEL['cls_head'], average_clips=how)
-    return tiny.randomize(tiny.build(MODEL, cls_head=head, **changes))
+def recognizer(how='prob', backbone=BACKBONE, **changes):
+    head = dict(HEAD, average_clips=how)
+    return tiny.recognizer(backbone, head, **changes)
 
 
 def views_of(clips=CLIPS, views=VIEWS):
@@ -65,7 +61,7 @@ def test_predicts_what_a_loop_over_clips_and_views_does(how):
         torch.testing.assert_close(found[clip], expected, atol=1e-5, rtol=1e-4)
 
 
-@LIMITS
+@pytest.mark.parametrize('limit', [None, 1, 2, 4, 6, 7])
 def test_chunks_bound_the_batch_and_change_no_score(limit):
     inputs = views_of()
     expected = predictions(recognizer(), inputs)
@@ -74,15 +70,9 @@ def test_chunks_bound_the_batch_and_change_no_score(limit):
     found = predictions(model, inputs)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     total = CLIPS * VIEWS
+    limit = limit or total
     assert len(sizes) == math.ceil(total / limit)
     assert max(sizes) == min(limit, total) and sum(sizes) == total
-
-
-def test_without_a_limit_all_views_go_at_once():
-    model = recognizer()
-    sizes = batch_sizes(model)
-    predictions(model, views_of())
-    assert sizes == [CLIPS * VIEWS]
 
 
 def test_training_is_not_chunked():

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The order of keys in a config, which YAML loses, is no part of a model."""
+"""How links are written; the order of keys, which YAML loses, says nothing."""
 
 import copy
 
@@ -9,27 +9,13 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
 
-from ca2st_mm.structures import as_streams
-
-WIDTHS = dict(temporal=16, spatial=16, audio=16)
-TIMED = dict(position='timestamp', start_layer=1)
-LINKS = [
-    tiny.SPACE_TIME,
-    dict(tiny.SPACE_AUDIO, **TIMED),
-    dict(tiny.TIME_AUDIO, **TIMED),
-]
-CA2ST = dict(
-    tiny.CA2ST,
-    links=LINKS,
-    share_bottlenecks=True,
-    time_encoders=dict(imgs=dict(embed_dims=8), audios=dict(embed_dims=8)),
-)
+LINKS = [tiny.SPACE_TIME]
+LINKS += [dict(link, start_layer=1) for link in tiny.TIMED['links'][1:]]
+CA2ST = dict(tiny.TIMED, links=LINKS, share_bottlenecks=True)
 CAVA = dict(
-    CA2ST,
-    experts=dict(spatial=tiny.CLIP, audio=tiny.AST),
-    inputs=dict(spatial='imgs', audio='audios'),
-    links=[dict(tiny.SPACE_AUDIO, position='timestamp')],
+    tiny.CAVA, links=[tiny.TIMED['links'][1]], time_encoders=tiny.ENCODERS
 )
+WIDTHS = dict(temporal=16, spatial=16, audio=16)
 RESIDUAL = dict(type='ResidualAdapter')
 VERBS = dict(
     type='VerbNounHead',
@@ -40,30 +26,18 @@ VERBS = dict(
         noun=dict(in_channels=WIDTHS),
     ),
 )
-INPUTS = {
-    name: stream.map(lambda part: part[:, None])
-    for name, stream in as_streams({**tiny.streams(), **tiny.times()}).items()
-}
-
-
-def config_of(backbone, head=None):
-    widths = {n: w for n, w in WIDTHS.items() if n in backbone['experts']}
-    plain = dict(type='FusionHead', num_classes=5, in_channels=widths)
-    return dict(
-        type='MultiExpertRecognizer', backbone=backbone, cls_head=head or plain
-    )
-
-
+HEAD = dict(type='FusionHead', num_classes=5)
+CAST_HEAD = dict(HEAD, in_channels=dict(temporal=16, spatial=16))
 CONFIGS = dict(
-    cast=config_of(tiny.CAST),
-    cava=config_of(CAVA),
-    ca2st=config_of(CA2ST),
-    ca2st_verbs=config_of(CA2ST, VERBS),
-    additive=config_of(dict(CA2ST, exchange='additive')),
+    cast=(tiny.CAST, CAST_HEAD),
+    cava=(CAVA, dict(HEAD, in_channels=dict(spatial=16, audio=16))),
+    ca2st=(CA2ST, dict(HEAD, in_channels=WIDTHS)),
+    ca2st_verbs=(CA2ST, VERBS),
+    additive=(dict(CA2ST, exchange='additive'), VERBS),
 )
 
 
-def backwards(value):
+def backwards(value, tmp_path=None):
     """The same config with the keys of every dict turned round."""
     if isinstance(value, dict):
         return {key: backwards(value[key]) for key in reversed(value)}
@@ -75,40 +49,31 @@ def as_yaml(cfg, tmp_path):
     return Config.fromfile(tmp_path / 'config.yaml').model
 
 
+def model_of(cfg):
+    torch.manual_seed(0)
+    return MODELS.build(copy.deepcopy(cfg)).eval()
+
+
 def logits_of(model):
     with torch.no_grad():
-        logits = model(INPUTS, mode='tensor', stage='head')
+        logits = model(tiny.views(), mode='tensor', stage='head')
     return logits if isinstance(logits, dict) else dict(label=logits)
-
-
-def model_of(cfg):
-    return MODELS.build(copy.deepcopy(cfg)).eval()
 
 
 @pytest.mark.parametrize('change', [backwards, as_yaml])
 @pytest.mark.parametrize('name', CONFIGS)
 def test_another_order_is_the_same_model(name, change, tmp_path):
-    cfg = CONFIGS[name]
-    arguments = (cfg, tmp_path) if change is as_yaml else (cfg,)
-    other = model_of(change(*arguments))
-    model = model_of(cfg)
+    backbone, head = CONFIGS[name]
+    cfg = dict(type='MultiExpertRecognizer', backbone=backbone, cls_head=head)
+    model, other = model_of(cfg), model_of(change(cfg, tmp_path))
     # States of optimizers follow the order of the parameters.
-    names = [key for key, _ in model.named_parameters()]
-    assert [key for key, _ in other.named_parameters()] == names
+    assert [n for n, _ in model.named_parameters()] == [
+        n for n, _ in other.named_parameters()
+    ]
+    tiny.assert_same(other.state_dict(), model.state_dict(), atol=0, rtol=0)
     tiny.randomize(model)
     other.load_state_dict(model.state_dict(), strict=True)
-    found = logits_of(other)
-    for task, value in logits_of(model).items():
-        assert torch.equal(found[task], value)
-
-
-def test_fresh_models_are_equal_too(tmp_path):
-    models = []
-    for cfg in (CONFIGS['ca2st'], as_yaml(CONFIGS['ca2st'], tmp_path)):
-        torch.manual_seed(0)
-        models.append(model_of(cfg).state_dict())
-    for key, value in models[0].items():
-        assert torch.equal(models[1][key], value), key
+    tiny.assert_same(logits_of(other), logits_of(model), atol=0, rtol=0)
 
 
 def as_dict(link, **changes):
@@ -142,13 +107,23 @@ def test_axes_as_a_dict_that_lost_its_order_are_refused(link, tmp_path):
         model_of(cfg)
 
 
-@pytest.mark.parametrize('layers', [[0], [1], [1, 0], range(2)])
-def test_a_link_is_in_the_layers_that_are_named(layers):
-    backbone = model_of(
-        dict(tiny.CAST, links=[dict(tiny.SPACE_TIME, layers=layers)])
-    )
+@pytest.mark.parametrize(
+    'where, layers',
+    [
+        (dict(layers=[0]), [0]),
+        (dict(layers=[1, 0]), [0, 1]),
+        (dict(layers=range(2)), [0, 1]),
+        (dict(start_layer=1), [1]),
+        ({}, [0, 1]),
+    ],
+)
+def test_a_link_is_in_the_layers_that_are_named(where, layers):
+    link = dict(tiny.SPACE_TIME, **where)
+    before = repr(link)
+    backbone = model_of(dict(tiny.CAST, links=[link]))
     found = [i for i, links in enumerate(backbone.links) if len(links)]
-    assert found == sorted(layers)
+    assert found == layers
+    assert repr(link) == before
 
 
 def test_links_of_a_pair_may_differ_by_layer():
@@ -164,11 +139,20 @@ def test_links_of_a_pair_may_differ_by_layer():
     [
         (dict(layers=[2]), r'layers \[2\].*0 to 1'),
         (dict(layers=[]), r'layers \[\].*0 to 1'),
+        (dict(start_layer=2), 'start_layer 2.*0 to 1'),
         (dict(layers=[0], start_layer=1), 'keep one'),
         (dict(axes='all'), 'are two'),
         (dict(axes=('all',)), 'are two'),
         (dict(axes=(None, None)), 'one of the two'),
         (dict(between=('spatial', 'spatial')), 'two of the experts'),
+        (dict(between=('spatial',)), 'two of the experts'),
+        (dict(between=('spatial', 'flow')), 'flow'),
+        (
+            dict(drop_path_unit=dict(spatail='token')),
+            r"\['spatial', 'temporal'\]",
+        ),
+        (dict(drop_path_unit='token'), 'is a dict by expert'),
+        (dict(ratio=0.01), 'ratio 0.01 leaves nothing of the 16 channels'),
     ],
 )
 def test_links_that_do_not_fit_are_refused(changes, message):

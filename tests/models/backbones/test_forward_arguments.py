@@ -17,12 +17,6 @@ def model(cfg=tiny.CA2ST, **changes):
     return tiny.randomize(tiny.build(cfg, **changes))
 
 
-def assert_same(features, expected):
-    assert list(features) == list(expected)
-    for name, value in expected.items():
-        torch.testing.assert_close(features[name], value)
-
-
 @pytest.mark.parametrize('exchange', ['sequential', 'additive'])
 @pytest.mark.parametrize(
     'experts', [['spatial'], ['temporal', 'spatial'], ['audio', 'temporal']]
@@ -35,17 +29,14 @@ def test_some_experts_are_a_model_without_the_others(experts, exchange):
         for link in tiny.CA2ST['links']
         if set(link['between']) <= set(experts)
     ]
-    alone = tiny.build(
-        tiny.CA2ST,
-        experts={name: tiny.CA2ST['experts'][name] for name in names},
-        inputs={name: tiny.CA2ST['inputs'][name] for name in names},
-        links=links,
-        exchange=exchange,
-    )
-    own = alone.state_dict()
+    parts = {
+        key: {name: tiny.CA2ST[key][name] for name in names}
+        for key in ('experts', 'inputs')
+    }
+    alone = tiny.build(tiny.CA2ST, **parts, links=links, exchange=exchange)
     state = whole.state_dict()
-    alone.load_state_dict({key: state[key] for key in own})
-    assert_same(whole(**INPUTS, experts=experts), alone(**INPUTS))
+    alone.load_state_dict({key: state[key] for key in alone.state_dict()})
+    tiny.assert_same(whole(**INPUTS, experts=experts), alone(**INPUTS))
 
 
 def test_an_input_of_an_expert_that_does_not_run_may_be_missing():
@@ -84,8 +75,8 @@ def test_what_does_not_exist_is_named(asked, message):
 def test_asking_for_more_changes_no_feature(asked, activations):
     whole = model(activations=activations)
     before = whole(**INPUTS)
-    assert_same(whole(**INPUTS, **asked).features, before)
-    assert_same(whole(**INPUTS), before)
+    tiny.assert_same(whole(**INPUTS, **asked).features, before)
+    tiny.assert_same(whole(**INPUTS), before)
 
 
 def test_tokens_are_whole_in_every_layer_and_pool_to_the_features():
@@ -119,23 +110,18 @@ def test_attention_of_every_expert_and_of_both_directions_of_every_link():
     }
     specs = {name: e.token_spec for name, e in whole.experts.items()}
     for (query, context, _), (axis, weights) in found.items():
-        counts = []
-        for name in (query, context):
-            spec = specs[name]
-            places = spec.num_patches
-            if query == context:
-                places += spec.num_prefix_tokens
-            counts.append((spec.num_steps, places))
-        (steps, places), (other_steps, other_places) = counts
-        assert (
-            weights.shape[1:]
-            == dict(
-                time=(places, steps, other_steps),
-                space=(steps, places, other_places),
-                all=(1, steps * places, other_steps * other_places),
-            )[axis]
+        # Links read patches only.
+        prefix = specs[query].num_prefix_tokens if query == context else 0
+        steps, other_steps = (specs[n].num_steps for n in (query, context))
+        places, other_places = (
+            prefix + specs[name].num_patches for name in (query, context)
         )
-        assert len(weights) == BATCH
+        shapes = dict(
+            time=(places, steps, other_steps),
+            space=(steps, places, other_places),
+            all=(1, steps * places, other_steps * other_places),
+        )
+        assert weights.shape == (BATCH, *shapes[axis])
         torch.testing.assert_close(
             weights.sum(-1), torch.ones(weights.shape[:-1])
         )
@@ -155,29 +141,17 @@ def test_wrapped_experts_have_tokens_but_no_attention():
 
 @pytest.mark.parametrize('limit', [None, 2])
 def test_the_recognizer_returns_it_for_all_views(limit):
-    recognizer = tiny.randomize(
-        tiny.build(
-            dict(
-                type='MultiExpertRecognizer',
-                backbone=tiny.CA2ST,
-                cls_head=dict(
-                    type='FusionHead',
-                    num_classes=3,
-                    in_channels=dict(spatial=16, temporal=16, audio=16),
-                ),
-                test_cfg=dict(max_testing_views=limit),
-            )
-        )
-    )
-    views = {n: s.map(lambda x: x[:, None]) for n, s in INPUTS.items()}
+    limits = dict(max_testing_views=limit)
+    recognizer = tiny.recognizer(tiny.CA2ST, test_cfg=limits)
+    views = tiny.views()
     out, _ = recognizer.extract_feat(
         views, test_mode=True, return_tokens=[1], return_attention=[1]
     )
     expected = recognizer.backbone(
         **INPUTS, return_tokens=[1], return_attention=[1]
     )
-    assert_same(out.features, expected.features)
-    assert_same(out.tokens, expected.tokens)
+    tiny.assert_same(out.features, expected.features)
+    tiny.assert_same(out.tokens, expected.tokens)
     for place, (axis, weights) in expected.attention.items():
         assert out.attention[place].axis == axis
         torch.testing.assert_close(out.attention[place].weights, weights)
@@ -221,4 +195,4 @@ def test_threads_that_share_a_model_get_the_answers_of_one_thread():
 
     with ThreadPoolExecutor(8) as threads:
         for number, found in enumerate(threads.map(ask, range(80))):
-            assert_same(found, expected[number % len(ASKED)])
+            tiny.assert_same(found, expected[number % len(ASKED)])

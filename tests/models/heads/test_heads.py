@@ -1,0 +1,321 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Both heads and the fusion of experts against their formulas."""
+
+import math
+
+import pytest
+import tiny_models as tiny
+import torch
+from torch.nn import functional as F
+
+from ca2st_mm.models.layers import ExpertFusion
+
+CLASSES = 7
+WIDTHS = dict(spatial=8, temporal=12)
+LABELS = [1, 6, 0]
+HEAD = dict(
+    type='FusionHead', num_classes=CLASSES, in_channels=WIDTHS, out_channels=8
+)
+SIZES = dict(verb=4, noun=6)
+PAIRS = [[0, 5], [3, 1], [2, 0]]
+IDENTITY = dict(type='Identity')
+CAST_FUSIONS = dict(
+    verb=dict(in_channels=dict(temporal=8), adapters=dict(temporal=IDENTITY)),
+    noun=dict(in_channels=dict(spatial=8), adapters=dict(spatial=IDENTITY)),
+)
+VERB_NOUN = dict(
+    type='VerbNounHead', num_verbs=4, num_nouns=6, fusions=CAST_FUSIONS
+)
+SMOOTHING = pytest.mark.parametrize('eps', [0.0, 0.1])
+TASKS = pytest.mark.parametrize('task', SIZES)
+AVERAGES = pytest.mark.parametrize('how', ['prob', 'score', None])
+VIEWS = pytest.mark.parametrize('views', [1, 4])
+
+
+def head_of(cfg=HEAD, **changes):
+    return tiny.randomize(tiny.build(cfg, **changes))
+
+
+def features(batch=3, **widths):
+    widths = widths or WIDTHS
+    return {name: torch.randn(batch, dims) for name, dims in widths.items()}
+
+
+def loss_of(head, scores, labels):
+    return head.loss_by_feat(scores, tiny.samples(labels))
+
+
+def by_hand(head, feats, weights):
+    """Logits of the weighted sum of plain adapters."""
+    fused = 0
+    for name, weight in weights.items():
+        parts = head.fusion.adapters[name]
+        hidden = F.gelu(feats[name] @ parts.down.weight.T + parts.down.bias)
+        fused = fused + weight * (hidden @ parts.up.weight.T + parts.up.bias)
+    return fused @ head.fc_cls.weight.T + head.fc_cls.bias
+
+
+def cross_entropy(scores, targets, eps=0.0):
+    """Mean over rows of -sum(p * log q), p smoothed, in float64."""
+    rows = []
+    for row, target in zip(scores.double().tolist(), targets, strict=True):
+        total = math.log(sum(math.exp(score) for score in row))
+        rows.append(
+            sum(
+                ((1 - eps) * p + eps / len(row)) * (total - score)
+                for p, score in zip(target, row, strict=True)
+            )
+        )
+    return pytest.approx(sum(rows) / len(rows), rel=1e-5)
+
+
+def over_views(scores, views, how):
+    """Scores (B * views, K), views of a clip together, to one a clip."""
+    clips = []
+    for first in range(0, len(scores), views):
+        rows = scores[first : first + views]
+        if how == 'prob':
+            rows = torch.stack([row.exp() / row.exp().sum() for row in rows])
+        clips.append(rows if how is None else sum(rows) / views)
+    return torch.stack(clips)
+
+
+# -- one classifier ---------------------------------------------------------
+
+
+@pytest.mark.parametrize('reduction', ['sum', 'mean'])
+def test_one_adapter_per_expert_that_is_there(reduction):
+    head, feats = head_of(reduction=reduction), features()
+    weight = dict(sum=1, mean=1 / 2)[reduction]
+    both = by_hand(head, feats, dict.fromkeys(WIDTHS, weight))
+    torch.testing.assert_close(head(feats), both)
+    one = by_hand(head, feats, dict(temporal=1))
+    torch.testing.assert_close(head(dict(temporal=feats['temporal'])), one)
+
+
+@pytest.mark.parametrize(
+    'reduction, weights',
+    [
+        ('sum', ([1, 0, 1, 0], [1, 1, 0, 0])),
+        ('mean', ([1 / 2, 0, 1, 0], [1 / 2, 1, 0, 0])),
+    ],
+)
+def test_presence_counts_sample_by_sample(reduction, weights):
+    """Both, one, the other, none: then only the bias is left."""
+    head, feats = head_of(reduction=reduction), features(4)
+    factors = dict(
+        spatial_present=torch.tensor([[1.0], [0.0], [1.0], [0.0]]),
+        temporal_present=torch.tensor([[1.0], [1.0], [0.0], [0.0]]),
+    )
+    columns = [torch.tensor(weight)[:, None] for weight in weights]
+    expected = by_hand(head, feats, dict(zip(WIDTHS, columns, strict=True)))
+    logits = head(dict(feats, **factors))
+    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(logits[3], head.fc_cls.bias)
+
+
+def test_residual_and_identity_adapters():
+    kinds = dict(first='ResidualAdapter', second='Identity')
+    head = head_of(
+        in_channels=dict.fromkeys(kinds, 8),
+        adapters={name: dict(type=kind) for name, kind in kinds.items()},
+    )
+    feats = features(first=8, second=8)
+    first = head.fusion.adapters['first']
+    hidden = F.gelu(first.down(feats['first']))
+    fused = feats['first'] + first.up(hidden) + feats['second']
+    torch.testing.assert_close(head(feats), head.fc_cls(fused))
+
+
+def test_what_does_not_fit_a_fusion_is_named():
+    with pytest.raises(ValueError, match='out_channels'):
+        ExpertFusion(dict(a=8, b=12))
+    with pytest.raises(ValueError, match="'ghost'"):
+        ExpertFusion(dict(a=8), dict(ghost=dict(type='Adapter')))
+    with pytest.raises(ValueError, match='max'):
+        ExpertFusion(dict(a=8), reduction='max')
+    with pytest.raises(ValueError, match="'MLP'"):
+        ExpertFusion(dict(a=8), dict(a=dict(type='MLP')))
+    with pytest.raises(KeyError, match=r"\['a'\].*\['b'\]"):
+        ExpertFusion(dict(a=8))(dict(b=torch.randn(2, 8)))
+
+
+@SMOOTHING
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('batch', [1, 3])
+def test_loss_of_hard_and_soft_labels(eps, dtype, batch):
+    scores = torch.randn(batch, CLASSES).to(dtype)
+    hard = torch.eye(CLASSES)[LABELS[:batch]]
+    soft = torch.randn(batch, CLASSES).softmax(-1)
+    head = head_of(label_smooth_eps=eps)
+    losses = loss_of(head, scores, LABELS[:batch])
+    assert losses['loss_cls'].dtype == torch.float32
+    expected = cross_entropy(scores, hard.tolist(), eps)
+    assert float(losses['loss_cls']) == expected
+    losses = loss_of(head, scores, soft)
+    assert set(losses) == {'loss_cls'}  # no accuracy of a soft label
+    expected = cross_entropy(scores, soft.tolist(), eps)
+    assert float(losses['loss_cls']) == expected
+
+
+def test_training_accuracy_counts_hits():
+    scores = torch.tensor([[3.0, 2, 1], [3, 2, 1], [3, 2, 1], [3, 2, 1]])
+    head = head_of(num_classes=3, topk=[1, 2])  # a list, as in JSON
+    losses = loss_of(head, scores, [0, 1, 1, 2])
+    assert float(losses['top1_acc']) == pytest.approx(1 / 4)
+    assert float(losses['top2_acc']) == pytest.approx(3 / 4)
+
+
+@SMOOTHING
+@pytest.mark.parametrize('label', [-1, CLASSES, -100])
+def test_a_label_that_is_no_class_is_named(eps, label):
+    head = head_of(label_smooth_eps=eps)
+    with pytest.raises(ValueError, match=rf'0 to {CLASSES - 1}.*\[{label}\]'):
+        loss_of(head, torch.randn(3, CLASSES), [0, label, 2])
+
+
+def test_a_soft_label_of_another_length_is_named():
+    soft = torch.full((3, CLASSES + 2), 1 / (CLASSES + 2))
+    with pytest.raises(ValueError, match=rf'{CLASSES} numbers.*\(9,\)'):
+        loss_of(head_of(), torch.randn(3, CLASSES), soft)
+
+
+@AVERAGES
+@VIEWS
+def test_views_are_averaged(how, views):
+    head, feats = head_of(average_clips=how), features(3 * views)
+    samples = head.predict(feats, tiny.samples(LABELS))
+    expected = over_views(head(feats), views, how)
+    for sample, scores in zip(samples, expected, strict=True):
+        torch.testing.assert_close(sample.pred_score, scores)
+        best = sample.pred_label.flatten().tolist()
+        assert best == scores.reshape(-1, CLASSES).argmax(-1).tolist()
+
+
+# -- verbs and nouns --------------------------------------------------------
+
+
+def test_in_cast_each_classifier_reads_one_expert():
+    head, feats = head_of(VERB_NOUN), features(spatial=8, temporal=8)
+    logits = head(feats)
+    torch.testing.assert_close(logits['verb'], head.fc_verb(feats['temporal']))
+    torch.testing.assert_close(logits['noun'], head.fc_noun(feats['spatial']))
+    with pytest.raises(KeyError, match=r"\['temporal'\].*\['spatial'\]"):
+        head(dict(spatial=feats['spatial']))
+
+
+def test_in_cava_both_read_one_sum():
+    widths = dict(audio=8, spatial=8)
+    residual = dict.fromkeys(widths, dict(type='ResidualAdapter'))
+    own = dict(in_channels=widths, adapters=residual)
+    head = head_of(VERB_NOUN, fusions=dict(verb=own, noun='verb'))
+    feats = features(**widths)
+    assert list(head.fusions) == ['verb']
+    adapters = head.fusions['verb'].adapters
+    fused = sum(adapters[name](feats[name]) for name in widths)
+    logits = head(feats)
+    torch.testing.assert_close(logits['verb'], head.fc_verb(fused))
+    torch.testing.assert_close(logits['noun'], head.fc_noun(fused))
+
+
+def test_in_ca2st_audio_joins_both_unless_absent():
+    seen = dict(verb='temporal', noun='spatial')
+    fusions = {
+        task: dict(in_channels={name: 8, 'audio': 8})
+        for task, name in seen.items()
+    }
+    head = head_of(VERB_NOUN, fusions=fusions)
+    feats = features(spatial=8, temporal=8, audio=8)
+    feats['audio_present'] = torch.tensor([[1.0], [0.0], [1.0]])
+    logits = head(feats)
+    for task, name in seen.items():
+        adapters = head.fusions[task].adapters
+        audio = feats['audio_present'] * adapters['audio'](feats['audio'])
+        fused = adapters[name](feats[name]) + audio
+        classifier = getattr(head, f'fc_{task}')
+        torch.testing.assert_close(logits[task], classifier(fused))
+
+
+@pytest.mark.parametrize(
+    'fusions',
+    [
+        dict(verb='noun', noun='verb'),
+        dict(verb=CAST_FUSIONS['verb']),
+        dict(CAST_FUSIONS, action='verb'),
+    ],
+)
+def test_fusions_must_describe_both_tasks(fusions):
+    with pytest.raises(ValueError, match="describes 'verb' and 'noun'"):
+        head_of(VERB_NOUN, fusions=fusions)
+
+
+@SMOOTHING
+@TASKS
+@pytest.mark.parametrize('soft', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('batch', [1, 3])
+def test_each_task_learns_as_the_head_of_one_task(
+    eps, task, soft, dtype, batch
+):
+    scores = {k: v.to(dtype) for k, v in features(batch, **SIZES).items()}
+    parts = {k: v.softmax(-1) for k, v in features(batch, **SIZES).items()}
+    labels = torch.tensor(PAIRS[:batch])
+    one_label = labels[:, list(SIZES).index(task)]
+    if soft:
+        labels, one_label = torch.cat(list(parts.values()), -1), parts[task]
+    single = head_of(
+        num_classes=SIZES[task],
+        in_channels=dict(spatial=8),
+        label_smooth_eps=eps,
+    )
+    both = loss_of(head_of(VERB_NOUN, label_smooth_eps=eps), scores, labels)
+    alone = loss_of(single, scores[task], one_label)
+    assert both[f'loss_{task}'].dtype == torch.float32
+    torch.testing.assert_close(both[f'loss_{task}'], alone['loss_cls'])
+    if soft:
+        assert set(both) == {'loss_verb', 'loss_noun'}
+
+
+def test_training_accuracy_counts_hits_of_each_task():
+    scores = dict(
+        verb=torch.tensor([[4.0, 3, 2, 1]] * 3),
+        noun=torch.tensor([[1.0, 2, 3, 4, 5, 6]] * 3),
+    )
+    head = head_of(VERB_NOUN, topk=(1, 2))
+    losses = loss_of(head, scores, [[0, 5], [1, 4], [2, 5]])
+    found = {k: float(v) for k, v in losses.items() if k.endswith('_acc')}
+    expected = {'verb_top1_acc': 1, 'verb_top2_acc': 2}
+    expected |= {'noun_top1_acc': 2, 'noun_top2_acc': 3}
+    assert found == pytest.approx({k: n / 3 for k, n in expected.items()})
+
+
+@SMOOTHING
+@pytest.mark.parametrize(
+    'label, named',
+    [
+        ([4, 0], r'verb label lies in 0 to 3.*\[4\]'),
+        ([-1, 0], r'verb label lies in 0 to 3.*\[-1\]'),
+        ([0, 6], r'noun label lies in 0 to 5.*\[6\]'),
+        ([1, 2, 3], r'soft vector of 4 \+ 6 numbers'),
+        (torch.rand(9), r'soft vector of 4 \+ 6 numbers'),
+    ],
+)
+def test_a_label_that_fits_no_task_is_named(eps, label, named):
+    head = head_of(VERB_NOUN, label_smooth_eps=eps)
+    with pytest.raises(ValueError, match=named):
+        loss_of(head, features(1, **SIZES), [label])
+
+
+@TASKS
+@AVERAGES
+@VIEWS
+def test_views_of_each_task_are_averaged(how, views, task):
+    head = head_of(VERB_NOUN, average_clips=how)
+    feats = features(3 * views, spatial=8, temporal=8)
+    samples = head.predict(feats, tiny.samples(PAIRS))
+    expected = over_views(head(feats)[task], views, how)
+    for sample, scores in zip(samples, expected, strict=True):
+        found = sample.get(f'pred_{task}_score')
+        torch.testing.assert_close(found, scores)
+        best = sample.get(f'pred_{task}_label').flatten().tolist()
+        assert best == scores.reshape(-1, SIZES[task]).argmax(-1).tolist()

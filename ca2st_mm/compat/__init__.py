@@ -10,6 +10,7 @@ ours, so that it can run before anything else.
 from .checkpoint_loading import allow_mmengine_checkpoints, load_urls_safely
 from .mmaction_import import (
     check_mmcv_range,
+    import_transformers_late,
     supply_missing_drn,
     survive_broken_vindlu,
 )
@@ -24,6 +25,7 @@ from .running import (
 
 FIXES = (
     silence_known_warnings,
+    import_transformers_late,
     restore_numpy_names,
     check_mmcv_range,
     supply_missing_drn,

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Workarounds that let MMAction2 1.2.0 be imported at all."""
+"""Workarounds that let MMAction2 1.2.0 be imported, in reasonable time."""
 
 import importlib.abc
 import importlib.machinery
@@ -14,10 +14,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-DRN_MODULES = (
-    'mmaction.models.localizers.drn',
-    'mmaction.models.localizers.drn.drn',
-)
+DRN = 'mmaction.models.localizers.drn'
 VINDLU = 'mmaction.models.multimodal.vindlu'
 VINDLU_MODELS = ('VindLUVQA', 'VindLURetrievalMC', 'VindLURetrieval')
 MMCV_RANGE = ('2.0.0rc4', '2.2.0')
@@ -55,33 +52,6 @@ def check_mmcv_range() -> None:
         ) from error
 
 
-class MissingDRNFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Supply the two modules of DRN, and no other, when they are absent.
-
-    It stands at the end of ``sys.meta_path``: an installed DRN is found by
-    the ordinary finders first, and this one is never asked.
-    """
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None = None,
-        target: types.ModuleType | None = None,
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Return a spec for the modules of DRN, None for everything else."""
-        if fullname not in DRN_MODULES:
-            return None
-        logger.debug('%s is absent; a placeholder takes its place.', fullname)
-        return importlib.machinery.ModuleSpec(
-            fullname, self, is_package=fullname == DRN_MODULES[0]
-        )
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Put the placeholder class into the module."""
-        module.__doc__ = 'Placeholder made by ca2st_mm.compat.'
-        module.DRN = MissingDRN
-
-
 class MissingDRN:
     """Stand-in for the localizer that the wheel of MMAction2 1.2.0 lacks.
 
@@ -92,8 +62,7 @@ class MissingDRN:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise ImportError(
             'DRN cannot be built: the installed MMAction2 lacks the module '
-            f'{DRN_MODULES[0]}; install MMAction2 from its source '
-            'repository to use it.'
+            f'{DRN}; install MMAction2 from its source repository to use it.'
         )
 
 
@@ -104,8 +73,20 @@ def supply_missing_drn() -> None:
     ``mmaction/models/localizers/drn`` that its own ``__init__`` imports
     (MMAction2 issues 2714 and 2721).
     """
-    if not any(isinstance(f, MissingDRNFinder) for f in sys.meta_path):
-        sys.meta_path.append(MissingDRNFinder())
+    if _source(DRN).is_dir():
+        return
+    for name in (DRN, f'{DRN}.drn'):
+        module = types.ModuleType(name, 'Placeholder of ca2st_mm.compat.')
+        module.DRN = MissingDRN
+        sys.modules.setdefault(name, module)
+
+
+def _source(module: str) -> Path:
+    """Where a package lies, without importing it or its parents."""
+    top, *rest = module.split('.')
+    spec = importlib.util.find_spec(top)
+    folders = spec.submodule_search_locations if spec else None
+    return Path((folders or ['/'])[0], *rest)
 
 
 class VindLUFinder(importlib.abc.MetaPathFinder):
@@ -144,38 +125,31 @@ class VindLULoader(importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Run the package, or register placeholders for its models."""
-        if _lacks_timm(module):
-            # The same end, without importing transformers on the way there.
-            self._leave_out(module)
-            return
         try:
+            if _lacks_what_vindlu_imports():
+                raise ImportError('timm or names of transformers are absent')
             with warnings.catch_warnings():
                 # It imports a module that timm has moved.
                 warnings.simplefilter('ignore', FutureWarning)
                 self.loader.exec_module(module)
         except ImportError as error:
+            from mmaction.registry import MODELS
+            from mmaction.utils import dependency
+
             logger.debug('VindLU of MMAction2 is left out: %s', error)
-            self._leave_out(module)
-
-    @staticmethod
-    def _leave_out(module: types.ModuleType) -> None:
-        from mmaction.registry import MODELS
-        from mmaction.utils import dependency
-
-        module.__all__ = []
-        absent = [n for n in VINDLU_MODELS if MODELS.get(n) is None]
-        dependency.register_multimodal_placeholder(absent, MODELS)
+            module.__all__ = []
+            absent = [n for n in VINDLU_MODELS if MODELS.get(n) is None]
+            dependency.register_multimodal_placeholder(absent, MODELS)
 
 
-def _lacks_timm(package: types.ModuleType) -> bool:
-    """Whether a package imports timm, which is not there."""
-    if importlib.util.find_spec('timm') is not None:
-        return False
-    return any(
-        'from timm' in path.read_text()
-        for folder in package.__path__
-        for path in Path(folder).glob('*.py')
-    )
+def _lacks_what_vindlu_imports() -> bool:
+    """Whether it would fail, seen without importing timm or transformers."""
+    needs = ''.join(p.read_text() for p in _source(VINDLU).glob('*.py'))
+    if 'from timm' in needs and not importlib.util.find_spec('timm'):
+        return True
+    moved = 'apply_chunking_to_forward'
+    there = _source('transformers') / 'modeling_utils.py'
+    return moved in needs and moved not in there.read_text()
 
 
 def survive_broken_vindlu() -> None:
@@ -187,3 +161,31 @@ def survive_broken_vindlu() -> None:
     """
     if not any(isinstance(f, VindLUFinder) for f in sys.meta_path):
         sys.meta_path.insert(0, VindLUFinder())
+
+
+def import_transformers_late() -> None:
+    """Import transformers when its optimizer is built, not at every start.
+
+    Fault: MMEngine 0.10.7 imports ``transformers.Adafactor`` to register it,
+    and with it the trainer of transformers, peft and the compiler of torch:
+    a third of the time that every command needs to start.
+    """
+    builder = 'mmengine.optim.optimizer.builder'
+    if 'transformers' in sys.modules or builder in sys.modules:
+        return
+    if importlib.util.find_spec('transformers') is None:
+        return
+    sys.modules['transformers'] = None  # makes Python raise ImportError
+    try:
+        from mmengine.registry import OPTIMIZERS
+
+        importlib.import_module(builder)
+    finally:
+        del sys.modules['transformers']
+
+    def adafactor(*args: Any, **kwargs: Any) -> Any:
+        from transformers import Adafactor
+
+        return Adafactor(*args, **kwargs)
+
+    OPTIMIZERS.register_module(name='Adafactor', module=adafactor)

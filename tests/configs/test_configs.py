@@ -2,6 +2,8 @@
 """Every config builds, learns in all of its parts and names its files."""
 
 import ast
+import copy
+import functools
 import re
 from pathlib import Path
 
@@ -38,14 +40,18 @@ WITHOUT_EFFECT = {
 # Added up, no link of the last layer sees what another one wrote.
 WITHOUT_EFFECT_ADDITIVE = [
     'spatial_temporal.a_from_b',
-    'spatial_audio.a_from_b',
     'spatial_audio.b_from_a',
-    'temporal_audio.b_from_a',
 ]
 
 
-def load(name):
+@functools.cache
+def _read(name):
     return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+def load(name):
+    """A config of its own, read from its files once."""
+    return copy.deepcopy(_read(name))
 
 
 def model_cfg(name):
@@ -103,9 +109,9 @@ def without_effect(cfg):
     if not links:
         return []
     names = tuple('_'.join(link['between']) for link in links)
-    parts = WITHOUT_EFFECT[names]
+    parts = list(WITHOUT_EFFECT[names])
     if cfg['backbone'].get('exchange') == 'additive':
-        parts = WITHOUT_EFFECT_ADDITIVE
+        parts += WITHOUT_EFFECT_ADDITIVE
     last = experts_of(cfg)[0]['arch']['num_layers'] - 1
     return [f'backbone.links.{last}.{part}.' for part in parts]
 
@@ -134,22 +140,6 @@ def test_every_trained_parameter_learns(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_predicts(name):
-    torch.manual_seed(0)
-    cfg = model_cfg(name)
-    model = MODELS.build(cfg).eval()
-    with torch.no_grad():
-        samples = model.test_step(random_batch(cfg))
-    if cfg['cls_head']['type'] == 'VerbNounHead':
-        assert samples[0].pred_verb_score.shape == (97,)
-        assert samples[0].pred_noun_score.shape == (300,)
-    else:
-        classes = cfg['cls_head']['num_classes']
-        assert samples[0].pred_score.shape == (classes,)
-        assert samples[0].pred_score.sum() == pytest.approx(1, abs=1e-4)
-
-
-@pytest.mark.parametrize('name', NAMES)
 def test_pipelines_and_schedule_build(name):
     cfg = load(name)
     for loader in ('train', 'val', 'test'):
@@ -167,29 +157,6 @@ def test_pipelines_and_schedule_build(name):
         assert last <= cfg.train_cfg.max_epochs
 
 
-@pytest.mark.parametrize(
-    'name, trained',
-    [
-        ('cast/cast_k400', 45_378_832),
-        ('cast/cast_ek100', 44_784_781),
-        # The reference also counts a norm of audio that it never uses.
-        ('cava/cava_vggsound', 44_023_989 - 1536),
-        ('cava/cava_epic_sounds', 43_820_204 - 1536),
-        ('cava/cava_ek100', 44_091_661 - 1536),
-        ('ca2st/ca2st_ek100', 62_544_397 - 1536),
-        ('ca2st/ca2st_k400', 62_250_832 - 1536),
-    ],
-)
-def test_as_many_trained_parameters_as_the_reference(
-    name, trained, meta_device
-):
-    cfg = without_init(load(name).model.to_dict())
-    with meta_device:
-        model = MODELS.build(dict(cfg, data_preprocessor=None))
-    counted = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert counted == trained
-
-
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_a_missing_annotation_file_comes_with_the_tool_that_writes_it(
     name, tmp_path, monkeypatch
@@ -203,16 +170,6 @@ def test_a_missing_annotation_file_comes_with_the_tool_that_writes_it(
             if '.csv (' in part:
                 [tool] = re.findall(r'tools/data/\w+/prepare.py', part)
                 assert (CONFIGS.parent / tool).exists()
-
-
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_learning_rates_follow_the_batch_size(name):
-    """In default_hooks: another list of custom_hooks keeps it."""
-    scaling = load(name).default_hooks.linear_scaling
-    assert (scaling.type, scaling.base_batch_size) == (
-        'LinearScalingHook',
-        256,
-    )
 
 
 def bases_of(path):

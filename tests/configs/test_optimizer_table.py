@@ -1,11 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Learning rate, decay and group of each parameter, as the authors train.
+"""Size, learning rate and decay of each parameter, as the authors train.
 
 The table is computed here from the authors' parameter names by the rules of
 their code (fact sheet, sections 5 and 7.1); ours comes from the configs.
 """
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -64,7 +65,7 @@ CASES = [
 
 
 def reference_table(name, lr, layer_decay):
-    """Our name -> (learning rate, decay), from the authors' names."""
+    """Our name -> (size, learning rate, decay), from the authors' names."""
     path = REFERENCE / f'keys_{name}.json'
     if not path.is_file():
         pytest.skip(f'key lists of the reference models not at {REFERENCE}')
@@ -84,6 +85,7 @@ def reference_table(name, lr, layer_decay):
             or any(part in theirs for part in UNDECAYED)
         )
         table[rename(theirs, names)] = (
+            math.prod(shape),
             pytest.approx(lr * layer_decay**power, rel=1e-12),
             0.0 if plain else WEIGHT_DECAY,
         )
@@ -115,7 +117,8 @@ def test_every_trained_parameter_is_treated_as_in_the_reference(
     trained = {n for n, p in every_name.items() if p.requires_grad}
     assert trained == set(expected)
     for ours, values in expected.items():
-        assert found[id(every_name[ours])] == values, ours
+        parameter = every_name[ours]
+        assert (parameter.numel(), *found[id(parameter)]) == values, ours
     # Each once, in as few groups as there are pairs of values.
     members = [id(p) for group in groups for p in group['params']]
     assert len(members) == len(set(members))

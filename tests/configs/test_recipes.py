@@ -6,6 +6,7 @@ section 7 (and 1.1, 1.4 and 2.7 for frames, audio and layers).  What is unknown
 there is left out here.
 """
 
+import re
 from typing import NamedTuple
 
 import pytest
@@ -17,7 +18,7 @@ RECIPES = [
     n for n in PUBLISHED if n.split('/')[0] in ('cast', 'cava', 'ca2st')
 ]
 SPLITS = ('train', 'val', 'test')
-STEPS = 20  # of an epoch, to see the schedule
+STEPS = 10  # of an epoch, to see the schedule
 
 # Section 7.2: CAST on 16 GPUs.  Section 7.3: CAVA, from the command of an
 # evaluation.
@@ -260,7 +261,7 @@ def test_files_classes_and_metric(name):
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
-def test_an_unreadable_file_is_counted_and_does_not_end_a_run(name):
+def test_unreadable_files_are_counted_and_rates_follow_the_batch_size(name):
     cfg = load(name)
     for split in SPLITS:
         dataset = cfg[f'{split}_dataloader'].dataset
@@ -270,6 +271,34 @@ def test_an_unreadable_file_is_counted_and_does_not_end_a_run(name):
         assert dataset.quarantine == 'work_dirs/bad_samples.csv'
     # What is skipped must be counted.
     assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'ReadableClips'
+    # In default_hooks: another list of custom_hooks keeps it.
+    scaling = cfg.default_hooks.linear_scaling
+    assert scaling.type == 'LinearScalingHook'
+    assert scaling.base_batch_size == 256
+
+
+def rows_of_the_benchmarks_page():
+    """(recipes, views, metric) of each row."""
+    page = CONFIGS.parent / 'docs/benchmarks.md'
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.split('|')]
+        names = re.findall('`(ca.*?)`', cells[2]) if len(cells) > 6 else []
+        if names:
+            yield names, cells[4][:5], cells[6].strip('`')
+
+
+def test_every_recipe_is_on_the_benchmarks_page():
+    found = {}
+    for names, views, metric in rows_of_the_benchmarks_page():
+        for name in names:
+            found[f'{name.split("_")[0]}/{name}'] = (views, metric)
+    assert set(found) == set(RECIPES)
+    for name, (views, metric) in found.items():
+        family, _, benchmark = name.split('/')[1].partition('_')
+        known = BENCHMARKS[benchmark]
+        assert views == f'{known.clips} x 3'
+        if metric:
+            assert metric == known.metric
 
 
 def test_dense_and_segments_augment_alike():

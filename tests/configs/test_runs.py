@@ -18,7 +18,7 @@ from test_configs import NAMES, PUBLISHED, load
 from ca2st_mm.datasets.toy import write_toy_set
 
 TOYS = [name for name in NAMES if name.startswith('toy/')]
-TOY_CLIPS = 8
+TOY_CLIPS = 4
 EPIC = {'acc/verb_top1', 'acc/action_top5', 'acc/action_product_top5'}
 NUMBERS = {
     'data/epic_kitchens100': EPIC | {'acc/unseen_action_top1'},
@@ -135,6 +135,6 @@ def test_a_toy_config_trains_and_tests(name, toy_data, tmp_path, monkeypatch):
     # Its schedule stands in epochs and moves in every iteration.
     rates = run.message_hub.get_scalar('train/lr').data[0]
     assert rates[0] < rates[1]
-    # Every clip was tested: the share is so many eighths.
+    # Every clip was tested: the share is so many quarters.
     hits = TOY_CLIPS * run.test()['acc/top1']
     assert hits == pytest.approx(round(hits)) and 0 <= hits <= TOY_CLIPS

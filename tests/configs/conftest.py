@@ -3,5 +3,5 @@ import sys
 from pathlib import Path
 
 # `media`, which writes miniature benchmarks.
-BENCHMARKS = Path(__file__).parents[1] / 'datasets' / 'benchmarks_mini'
+BENCHMARKS = Path(__file__).parents[1] / 'datasets' / 'benchmarks'
 sys.path.insert(0, str(BENCHMARKS))

@@ -1,8 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""A folder in which a test prepares a benchmark."""
+"""Folders in which tests prepare benchmarks."""
 
 import pytest
 from benchmark_files import text_of
+from media import write_world
 
 from ca2st_mm.datasets.benchmarks import BENCHMARKS, Request, prepare
 
@@ -39,3 +40,17 @@ def data(tmp_path):
             return '\n'.join(said)
 
     return Data()
+
+
+@pytest.fixture(scope='session')
+def world(tmp_path_factory):
+    """A folder whose ``data/`` holds ten small benchmarks."""
+    root = tmp_path_factory.mktemp('world')
+    write_world(root)
+    return root
+
+
+@pytest.fixture
+def inside(world, monkeypatch):
+    """Run in that folder."""
+    monkeypatch.chdir(world)

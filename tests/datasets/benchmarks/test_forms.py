@@ -2,74 +2,76 @@
 """Every form of annotation file is told by its content and read right."""
 
 import json
-import pickle
 import random
 
 import pytest
 from benchmark_files import FILES, read, text_of
+from excerpts import SOUNDS_HEADER, narration
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, read_list
+from ca2st_mm.datasets.benchmarks import BENCHMARKS, LeftOut, read_list
 from ca2st_mm.datasets.list_files import ListFile
 from ca2st_mm.utils.text_files import ListFileError
-
-# Labels of the two clips of each benchmark in FILES.
-LABELS = dict(
-    epic_kitchens_100=[(0, 2), (1, 2)],
-    something_something_v2=[(5,), (16,)],
-    kinetics400=[(399,), (346,)],
-    kinetics_sound=[(30,), (0,)],
-    activitynet=[(17,), (3,)],
-    hd_epic=[(3, 4), (96, 299)],
-    hd_epic_sounds=[(16,), (15,)],
-    epic_sounds=[(16,)],
-    vggsound=[(17,), (1,)],
-    ucf101=[(0,), (100,)],
-)
 
 
 @pytest.fixture
 def parse(tmp_path):
     """Write a text and read it."""
 
-    def call(name, split, text, file='list.csv'):
-        path = tmp_path / file
+    def call(name, split, text):
+        path = tmp_path / 'list.csv'
         path.write_text(text)
         return read(name, path, split)
 
     return call
 
 
-def by_id(clips):
-    return {clip.id: clip for clip in clips}
-
-
 @pytest.mark.parametrize('key', FILES, ids='-'.join)
-def test_form_and_labels(key, parse):
-    name, split, _ = key
-    form, clips, _ = parse(name, split, text_of(key))
-    assert FILES[key][1] in form.title
-    labels = [clip.labels for clip in clips]
-    if 'without labels' in form.title:
-        assert labels == [(), ()]
-    else:
-        assert labels == LABELS[name]
+def test_form_and_clips(key, parse):
+    text, title, expected = FILES[key]
+    form, clips = parse(*key[:2], text)
+    assert title in form.title
+    assert clips == expected
 
 
-def test_every_benchmark_has_a_case_for_every_form():
+def test_every_form_has_a_case(parse):
     cases = {
-        (name, form.title)
-        for name, benchmark in BENCHMARKS.items()
-        for form in benchmark.forms
-        for key, (_, title) in FILES.items()
-        if key[0] == name and title in form.title
+        (name, parse(name, split, text)[0].title)
+        for (name, split, _), (text, *_) in FILES.items()
     }
-    forms = [
+    assert len(BENCHMARKS) == 10
+    assert cases == {
         (name, form.title)
         for name, benchmark in BENCHMARKS.items()
         for form in benchmark.forms
-    ]
-    assert len(BENCHMARKS) == 10
-    assert sorted(cases) == sorted(forms)
+    }
+
+
+def test_splits_of_one_list_are_told_apart(parse):
+    key = ('activitynet', 'val', 'activity_net.v1-3.min.json')
+    assert parse(key[0], 'train', text_of(key))[1][0].id == 'a2_0'
+    key = ('vggsound', 'test', 'vggsound.csv')
+    assert len(parse(key[0], 'train', text_of(key))[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'split', 'text', 'reason'),
+    [
+        *(
+            ('hd_epic', 'test', narration('a', actions), 'main action')
+            for actions in ([], [[97, 4]], [[3, 300]], [[3]])
+        ),
+        (
+            'epic_sounds',
+            'train',
+            SOUNDS_HEADER
+            + 'P01_03_22,P01,P01_03,00:01:03.5,00:01:03.51,1,2,x,beep,15\n',
+            'authors leave it out',
+        ),
+    ],
+)
+def test_what_rules_leave_out_has_a_reason(name, split, text, reason, parse):
+    [left_out] = parse(name, split, text)[1]
+    assert isinstance(left_out, LeftOut) and reason in left_out.reason
 
 
 @pytest.mark.parametrize('key', [k for k in FILES if 'timestamps' in k[2]])
@@ -83,25 +85,19 @@ def test_narrations_as_pandas_writes_them(parse):
     key = ('hd_epic', 'test', 'HD_EPIC_Narrations.json')
     records = [json.loads(line) for line in text_of(key).splitlines()]
     columns = {
-        name: {str(i): record[name] for i, record in enumerate(records)}
+        name: {str(i): record.get(name) for i, record in enumerate(records)}
         for name in records[0]
     }
-    expected = parse(*key[:2], text_of(key))[1:]
     for value in (records, columns):
-        assert parse(*key[:2], json.dumps(value))[1:] == expected
+        assert parse(*key[:2], json.dumps(value))[1] == FILES[key][2]
 
 
-@pytest.mark.parametrize('encoding', ['utf-16', 'latin-1', 'pickle'])
-def test_encodings_of_official_files(encoding, tmp_path):
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'latin-1'])
+def test_encodings_and_line_ends_of_official_files(encoding, tmp_path):
     key = ('ucf101', 'test_split2', 'testlist02.txt')
     path = tmp_path / key[2]
-    if encoding == 'pickle':
-        path.write_bytes(pickle.dumps(['x']))
-        with pytest.raises(ListFileError, match=f'{key[2]}.*is a pickle'):
-            read(key[0], path, key[1])
-        return
     text = '\n  \n' + text_of(key).replace('v_YoYo', 'é_YoYo')
-    path.write_bytes(text.encode(encoding))
+    path.write_bytes(text.replace('\n', '\r\n').encode(encoding))
     if encoding == 'latin-1':
         with pytest.raises(ListFileError, match=f'{key[2]}.*--encoding'):
             read(key[0], path, key[1])
@@ -125,65 +121,6 @@ def test_encodings_of_official_files(encoding, tmp_path):
 )
 def test_each_form_has_its_own_count(key, published, parse):
     assert parse(*key[:2], text_of(key))[0].counts == published
-
-
-def test_windows_line_ends_and_byte_order_mark(parse):
-    key = ('epic_kitchens_100', 'val', 'EPIC_100_validation.csv')
-    text = '\ufeff' + text_of(key).replace('\n', '\r\n')
-    _, clips, _ = parse(*key[:2], text)
-    assert [clip.labels for clip in clips] == [(0, 2), (1, 2)]
-
-
-def test_epic_kitchens_times(parse):
-    key = ('epic_kitchens_100', 'val', 'EPIC_100_validation.csv')
-    clips = by_id(parse(*key[:2], text_of(key))[1])
-    first, second = clips['P01_11_0'], clips['P01_11_1']
-    assert (first.video, first.start, first.end) == (('P01_11',), 0, 1.89)
-    assert (second.start, second.end) == (3601.56, 3602.45)
-
-
-def test_hd_epic_keeps_known_first_actions_and_reports_the_rest(parse):
-    key = ('hd_epic', 'test', 'HD_EPIC_Narrations.json')
-    _, clips, left_out = parse(*key[:2], text_of(key))
-    assert list(by_id(clips)) == ['P01-1', 'P01-6']
-    assert [clip.id for clip in left_out] == [
-        'P01-2',
-        'P01-3',
-        'P01-4',
-        'P01-5',
-    ]
-
-
-def test_epic_sounds_reports_what_the_authors_leave_out(parse):
-    key = ('epic_sounds', 'train', 'EPIC_Sounds_train.csv')
-    _, clips, ((name, reason),) = parse(*key[:2], text_of(key))
-    assert len(clips) == 1
-    assert name == 'P01_03_22' and 'authors leave it out' in reason
-
-
-def test_hd_epic_sounds_names_and_shortest_clip(parse):
-    key = ('hd_epic_sounds', 'test', 'HD_EPIC_Sounds.csv')
-    first, second = parse(*key[:2], text_of(key))[1]
-    assert first.names == ('P01-2024-48000-72000',)
-    assert (first.start, first.end) == (1, 1.5)
-    assert second.end - second.start == pytest.approx(1 / 30)
-
-
-def test_activitynet_instances_are_told_apart(parse):
-    json_key = ('activitynet', 'val', 'activity_net.v1-3.min.json')
-    csv_key = ('activitynet', 'val', 'val.csv')
-    official = parse('activitynet', 'val', text_of(json_key))[1]
-    authors = parse('activitynet', 'val', text_of(csv_key))[1]
-    assert official == authors
-    assert [clip.id for clip in official] == ['a1_0', 'a1_1']
-    training = parse('activitynet', 'train', text_of(json_key))[1]
-    assert [clip.id for clip in training] == ['a2_0']
-
-
-def test_kinetics_files_are_looked_for_with_and_without_times(parse):
-    key = ('kinetics400', 'val', 'val.csv')
-    first = parse(*key[:2], text_of(key))[1][0]
-    assert first.names == ('-5o_ES_I_000006_000016', '-5o_ES_I')
 
 
 def test_kinetics_sound_needs_classes_of_kinetics(tmp_path):
@@ -226,6 +163,12 @@ MISTAKES = [
         'test',
         'file,text,label\na.mp4,air horn,300\n',
         "class 300 is called 'air horn', but .* --classes",
+    ),
+    (
+        'epic_sounds',
+        'train',
+        SOUNDS_HEADER + 'a,P01,P01_03,00:01:03.5,00:01:04,1,2,x,click,17\n',
+        "17 is called 'click', but 'met",
     ),
     ('kinetics_sound', 'test', 'a,bowling,1\n', "'ripping paper' in our list"),
     ('ucf101', 'train_split1', 'YoYo/a.avi 50\n', 'number 50 does not fit'),
@@ -282,13 +225,6 @@ MISTAKES = [
 def test_mistakes_are_named(name, split, text, message, parse):
     with pytest.raises(ListFileError, match=message):
         parse(name, split, text)
-
-
-def test_a_contradicting_class_name_is_no_small_matter(parse):
-    key = ('epic_sounds', 'train', 'EPIC_Sounds_train.csv')
-    text = text_of(key).replace('x,click,16', 'x,click,17')
-    with pytest.raises(ListFileError, match="17 is called 'click', but 'met"):
-        parse(*key[:2], text)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def lines_of(name):
     ('name', 'split', 'file', 'rows', 'first', 'last'), FILES
 )
 def test_counts_ends_and_labels(name, split, file, rows, first, last):
-    form, clips, _ = read(name, ANNOTATIONS / name / file, split)
+    form, clips = read(name, ANNOTATIONS / name / file, split)
     assert len(clips) == rows == form.counts.get(split, rows)
     assert (clips[0].id, clips[-1].id) == (first, last)
     assert len({clip.id for clip in clips}) == rows

@@ -18,33 +18,43 @@ OFFICIAL = {
 
 _K400 = 'jf7RDuUTrsQ.mp4 325\nKSPA_DzZUQw.mp4 399\n'
 _SSV2 = '30152.mp4 128\n134668.mp4 173\n'
-_EK100 = (
+EPIC_TEST_HEADER = (
     'narration_id,participant_id,video_id,narration_timestamp,'
-    'start_timestamp,stop_timestamp,start_frame,stop_frame,narration,verb,'
-    'verb_class,noun,noun_class,all_nouns,all_noun_classes\n'
-    'P01_11_0,P01,P01_11,00:00:00.560,00:00:00.00,00:00:01.89,1,113,'
+    'start_timestamp,stop_timestamp,start_frame,stop_frame'
+)
+EPIC_HEADER = (
+    f'{EPIC_TEST_HEADER},narration,verb,verb_class,noun,noun_class,all_nouns,'
+    'all_noun_classes\n'
+)
+EPIC_TEST_HEADER += '\n'
+SOUNDS_TEST_HEADER = (
+    'annotation_id,participant_id,video_id,start_timestamp,stop_timestamp,'
+    'start_sample,stop_sample'
+)
+SOUNDS_HEADER = f'{SOUNDS_TEST_HEADER},description,class,class_id\n'
+SOUNDS_TEST_HEADER += '\n'
+_EK100 = (
+    EPIC_HEADER
+    + 'P01_11_0,P01,P01_11,00:00:00.560,00:00:00.00,00:00:01.89,1,113,'
     "take plate,take,0,plate,2,['plate'],[2]\n"
     'P08_09_0,P08,P08_09,00:00:00.830,00:00:01.10,00:00:02.75,66,165,'
     "enter kitchen,enter,67,kitchen,157,['kitchen'],[157]\n"
 )
 _EK100_TEST = (
-    'narration_id,participant_id,video_id,narration_timestamp,'
-    'start_timestamp,stop_timestamp,start_frame,stop_frame\n'
-    'P01_103_0,P01,P01_103,00:00:00.84,00:00:00.00,00:00:01.84,1,92\n'
+    EPIC_TEST_HEADER
+    + 'P01_103_0,P01,P01_103,00:00:00.84,00:00:00.00,00:00:01.84,1,92\n'
     'P01_103_1,P01,P01_103,00:00:02.10,00:00:01.56,00:00:02.45,78,122\n'
 )
 _SOUNDS = (
-    'annotation_id,participant_id,video_id,start_timestamp,stop_timestamp,'
-    'start_sample,stop_sample,description,class,class_id\n'
-    'P01_11_0,P01,P01_11,00:00:02.069,00:00:02.993,49656,71832,'
+    SOUNDS_HEADER
+    + 'P01_11_0,P01,P01_11,00:00:02.069,00:00:02.993,49656,71832,'
     'clang / clatter,ceramic / wood collision,34\n'
     'P01_13_18,P01,P01_13,00:01:23.000,00:01:31.000,1992000,2184000,'
     'unlabelled,drink / eat,43\n'
 )
 _SOUNDS_TEST = (
-    'annotation_id,participant_id,video_id,start_timestamp,stop_timestamp,'
-    'start_sample,stop_sample\n'
-    'P02_106_0,P02,P02_106,00:00:03.855,00:00:04.142,92520,99408\n'
+    SOUNDS_TEST_HEADER
+    + 'P02_106_0,P02,P02_106,00:00:03.855,00:00:04.142,92520,99408\n'
     'P02_106_1,P02,P02_106,00:00:05.992,00:00:06.842,143808,164208\n'
 )
 _VGG = (
@@ -55,33 +65,28 @@ _KS = 'jf7RDuUTrsQ,bowling,0\nZzUQw000001,playing drums,30\n'
 _UCF = 'ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi\nYoYo/v_YoYo_g25_c05.avi\n'
 
 
-def _activitynet() -> str:
-    instances = [
-        dict(label='Applying sunscreen', segment=[0.1, 1.2]),
-        dict(label='Playing badminton', segment=[1.0, 2.9]),
-    ]
-    return json.dumps(
-        dict(
-            database={
-                '4Lu8ECLHvK4': dict(subset='training', annotations=instances),
-                '5n7NCViB5TU': dict(
-                    subset='validation', annotations=instances
-                ),
-            }
-        )
-    )
+_INSTANCES = [
+    dict(label='Applying sunscreen', segment=[0.1, 1.2]),
+    dict(label='Playing badminton', segment=[1.0, 2.9]),
+]
+_ACTIVITYNET = dict(
+    database={
+        '4Lu8ECLHvK4': dict(subset='training', annotations=_INSTANCES),
+        '5n7NCViB5TU': dict(subset='validation', annotations=_INSTANCES),
+    }
+)
 
 
-def _narration(name: str, action: list) -> str:
-    return json.dumps(
-        dict(unique_narration_id=name, main_action_classes=[action])
-    )
+def narration(name, actions, **more):
+    """A record of HD-EPIC."""
+    facts = dict(unique_narration_id=name, main_action_classes=actions)
+    return json.dumps(facts | more)
 
 
 _HD_EPIC = '\n'.join(
     [
-        _narration('P01-20240202-110250-0', [1, 5]),
-        _narration('P09-20240622-143219-7', [96, 299]),
+        narration('P01-20240202-110250-0', [[1, 5]]),
+        narration('P09-20240622-143219-7', [[96, 299]]),
     ]
 )
 _HD_SOUNDS = (
@@ -95,7 +100,7 @@ _HD_SOUNDS = (
 LISTS = dict(
     kinetics400={'train.csv': _K400, 'val.csv': _K400},
     something_something_v2={'train.csv': _SSV2, 'val.csv': _SSV2},
-    activitynet={'activity_net.v1-3.min.json': _activitynet()},
+    activitynet={'activity_net.v1-3.min.json': json.dumps(_ACTIVITYNET)},
     epic_kitchens_100={
         'EPIC_100_train.csv': _EK100,
         'EPIC_100_validation.csv': _EK100,

@@ -1,0 +1,135 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Small benchmarks as their recipes read, train and test them."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from excerpts import LISTS, MEDIA, OFFICIAL
+from miniature import load, runner_of
+from mmaction.registry import DATASETS
+from shrunk_models import SIDE, SPEC
+
+BAD = 'torn_000000.mp4'
+SERVERS = {
+    'cava/cava_epic_sounds': (
+        'EpicSoundsSubmission',
+        LISTS['epic_sounds'],
+        dict(interaction=44),
+    ),
+    'cast/cast_ek100': (
+        'EpicKitchensSubmission',
+        LISTS['epic_kitchens_100'],
+        dict(verb=97, noun=300, action=100),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ('name', 'shapes'),
+    [
+        ('experts/ast_vggsound', [(1, 1, *SPEC)] * 3),
+        (
+            'experts/clip_image_k400',
+            [(8, 3, SIDE, SIDE)] * 2 + [(24, 3, SIDE, SIDE)],
+        ),
+    ],
+)
+def test_single_streams(name, shapes, inside):
+    cfg = load(name)
+    for split, shape in zip(('train', 'val', 'test'), shapes, strict=True):
+        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+        assert tuple(dataset[0]['inputs'].shape) == shape
+
+
+def test_clips_of_long_files_have_their_own_clock(inside):
+    cfg = load('cava/cava_ek100')
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    for row in range(2):
+        info = dataset.get_data_info(row)
+        duration = info['clip_end'] - info['clip_start']
+        inputs = dataset[row]['inputs']
+        times, audio = inputs['imgs'].times, inputs['audios'].times
+        assert times.min() == pytest.approx(0, abs=0.05)
+        assert duration - 0.2 < times.max() < duration
+        # SPEC frames of 10 ms; the other views begin later
+        assert audio[:, 0].min() >= -1e-3
+        assert audio[:, 1].max() <= duration + 0.05
+
+
+@pytest.mark.parametrize(('benchmark', 'file'), sorted(OFFICIAL))
+def test_rows_are_those_of_the_official_files(benchmark, file, shared_file):
+    official = shared_file(f'annotations/{benchmark}/{file}').read_text()
+    assert set(LISTS[benchmark][file].splitlines()) <= set(
+        official.splitlines()
+    )
+
+
+def test_a_bad_clip_is_counted_from_training_to_the_results(
+    world, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path(BAD).touch()
+    good = [world / 'data/vggsound' / name for name in MEDIA['vggsound']]
+    rows = ''.join(
+        f'{path},{label}\n'
+        for label, path in enumerate([*good, tmp_path / BAD])
+    )
+    cfg = load('cava/cava_vggsound')
+    for split in ('train', 'val', 'test'):
+        Path(f'{split}.csv').write_text('file,label\n' + rows)
+        cfg[f'{split}_dataloader'].dataset.update(
+            data_root=str(tmp_path),
+            ann_file=f'{split}.csv',
+            # one of three is more than the 1 % of the config
+            max_bad_fraction=0.4,
+        )
+    # The recipe's own sampler would leave out the third clip.
+    cfg.train_dataloader.sampler = dict(type='DefaultSampler')
+    runner = runner_of(cfg, tmp_path / 'run')
+    runner.train()
+    assert runner.iter == 2  # no batch is lost
+    metrics = runner.test()
+    assert metrics['acc/num_used'] == metrics['acc/num_clips'] == 2
+    assert metrics['acc/num_expected'] == 3
+    record = json.loads((Path(runner.log_dir) / 'results.json').read_text())
+    assert record['metrics']['acc/num_used'] == 2
+    assert record['metrics']['acc/num_expected'] == 3
+    with open('work_dirs/bad_samples.csv', newline='') as file:
+        listed = {
+            (Path(row['annotations']).stem, Path(row['path']).name)
+            for row in csv.DictReader(file)
+        }
+    assert listed == {(split, BAD) for split in ('train', 'val', 'test')}
+
+
+def unlabelled(name):
+    cfg = load(name)
+    cfg.test_dataloader.dataset.ann_file = 'test.csv'
+    return cfg
+
+
+@pytest.mark.parametrize('name', SERVERS)
+def test_from_the_official_list_to_the_submission(name, tmp_path, inside):
+    kind, lists, sizes = SERVERS[name]
+    cfg, out = unlabelled(name), tmp_path / 'test.json'
+    root = Path(cfg.test_dataloader.dataset.data_root)
+    header = (root / 'test.csv').read_text().splitlines()[0].split(',')
+    assert not {'label', 'verb', 'noun'} & set(header)
+    cfg.test_evaluator = dict(type=kind, out_file=str(out), header={})
+    metrics = runner_of(cfg, tmp_path / 'run').test()
+    assert metrics['submission/num_used'] == 2
+    results = json.loads(out.read_text())['results']
+    [text] = [text for file, text in lists.items() if 'timestamps' in file]
+    ids = [line.split(',')[0] for line in text.splitlines()[1:]]
+    assert list(results) == ids
+    for entry in results.values():
+        assert {key: len(entry[key]) for key in entry} == sizes
+
+
+@pytest.mark.parametrize('name', SERVERS)
+def test_a_number_needs_labels(name, tmp_path, inside):
+    runner = runner_of(unlabelled(name), tmp_path)
+    with pytest.raises(ValueError, match='Metric needs labels, but the clip'):
+        runner.test()

@@ -38,6 +38,8 @@ class Conversion:
 
     def whole_model(self) -> dict[str, Tensor]:
         """An expert and its classifier by the names of a recognizer."""
+        ignored = self.ignored.items()
+        self.ignored = {key: why for key, why in ignored if why != HEAD}
         parts = dict(backbone=self.state_dict, cls_head=self.head)
         return {
             f'{part}.{key}': value

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from safetensors import SafetensorError, safe_open
 
@@ -38,6 +39,7 @@ TIMEOUT = 30
 """Seconds to connect, and between two pieces of a file."""
 WEB = 'web-'
 """What the names of entries made from URLs begin with."""
+NO_CONNECTION = 'no connection'
 OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 """Errors that another source does not help."""
 
@@ -214,12 +216,14 @@ def _first_good(entry: Entry) -> Path:
         except Exception as error:  # each library has its own kinds
             if getattr(error, 'errno', None) in OF_THIS_MACHINE:
                 raise
-            url = browser_url(source.url)
-            tried.append(f'{url} ({_in_short(error)})')
+            url, why = browser_url(source.url), _in_short(error)
+            if why == NO_CONNECTION:
+                url = urlsplit(url).hostname
+            tried.append(f'{url} ({why})')
             logger.info('%s', tried[-1])
     raise ZooError(
         f'no source of {entry.name} gives its weights, tried '
-        f'{", ".join(tried)}: {_advice(entry)}'
+        f'{", ".join(dict.fromkeys(tried))}: {_advice(entry)}'
     )
 
 
@@ -244,6 +248,9 @@ def _download(entry: Entry, source: Source) -> Path:
     if source.hub:
         from huggingface_hub import hf_hub_download
 
+        # At once; without a network, hf_hub_download tries for half a minute.
+        if problem := _difference(source, *_ask(source)):
+            raise ValueError(problem)
         for again in (False, True):
             place = Path(hf_hub_download(**source.hub, force_download=again))
             problem = _problem(place, source)
@@ -370,6 +377,6 @@ def _in_short(error: Exception) -> str:
         return f'{response.status_code} {reason}'.strip()
     name = type(error).__name__
     if 'Connect' in name or name == 'LocalEntryNotFoundError':
-        return 'no connection'
+        return NO_CONNECTION
     lines = str(error).strip().splitlines() or [name]
     return lines[0][:120]

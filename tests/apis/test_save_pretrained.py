@@ -20,7 +20,7 @@ from ca2st_mm.apis import load_weights, save_pretrained
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.preflight import check_files
-from ca2st_mm.zoo import catalogue
+from ca2st_mm.zoo import catalogue, fetching
 
 WEB = 'https://example.org/cast/model.safetensors'
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +68,7 @@ def source(request, folder, saved, tmp_path, monkeypatch):
             return str(file)
 
         monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
+        monkeypatch.setattr(fetching, '_ask', lambda source: (None, None))
     return dict(
         folder=str(folder),
         file=str(file),

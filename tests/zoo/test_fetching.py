@@ -52,6 +52,10 @@ def hub(monkeypatch, tmp_path):
         return str(place) if place.exists() else None
 
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
+    told = types.SimpleNamespace(size=None, etag=None)
+    monkeypatch.setattr(
+        huggingface_hub, 'get_hf_file_metadata', lambda url, timeout: told
+    )
     monkeypatch.setattr(huggingface_hub, 'try_to_load_from_cache', cached)
     return hub
 
@@ -200,7 +204,7 @@ def test_a_wrong_file_in_the_hub_s_cache_is_fetched_again(tiny, hub):
 
 def test_the_hub_without_a_network(tiny, hub):
     tiny(source(HUB))
-    with pytest.raises(ZooError, match='huggingface.co/owner.*no connection'):
+    with pytest.raises(ZooError, match=r'tried huggingface.co \(no connecti'):
         zoo.fetch('clip_tiny')
 
 

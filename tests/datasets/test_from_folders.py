@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from miniature import load, runner_of
 from mmengine.config import Config
-from mmengine.runner import Runner
-from shrunk_models import shrink, without_init
 
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.folders import split_videos
@@ -254,25 +253,6 @@ def test_mistakes_are_named(root, refuse, tmp_path):
     assert not list(tmp_path.rglob('*.csv'))
 
 
-SMALL = dict(
-    scale={(224, 224): (32, 32), (-1, 224): (-1, 32)},
-    crop_size={224: 32},
-    num_frames={1024: 96},
-    num_mels={},
-)
-
-
-def small(step):
-    """A transform at the size of the shrunk model."""
-    step = {
-        key: SMALL[key].get(value, value) if key in SMALL else value
-        for key, value in step.items()
-    }
-    if step['type'] == 'LogMelSpectrogram':
-        step['num_mels'] = 36
-    return step
-
-
 def test_written_config_trains_and_validates(tmp_path, run):
     rng = np.random.default_rng(0)
     for name, shade in dict(dark=20, light=220).items():
@@ -283,24 +263,8 @@ def test_written_config_trains_and_validates(tmp_path, run):
             audio = 0.1 * rng.standard_normal(16000).astype(np.float32)
             write_clip(str(folder / f'{number}.mp4'), frames, 10, audio)
     run(tmp_path / 'mine')
-    cfg = Config.fromfile(tmp_path / 'mine' / 'mine_ca2st_k400.py')
-    cfg.model = shrink(without_init(cfg.model.to_dict()))
-    for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        loader.update(num_workers=0, persistent_workers=False, batch_size=2)
-        steps = loader.dataset.pipeline
-        loader.dataset.pipeline = [small(step) for step in steps]
-    cfg.train_cfg.update(max_epochs=1)
-    cfg.update(
-        param_scheduler=[],
-        test_dataloader=None,
-        test_cfg=None,
-        test_evaluator=None,
-        work_dir=str(tmp_path / 'work'),
-        vis_backends=[],
-        visualizer=dict(type='ActionVisualizer', vis_backends=[]),
-        default_hooks=dict(checkpoint=None),
-    )
-    runner = Runner.from_cfg(cfg)
+    cfg = load(tmp_path / 'mine' / 'mine_ca2st_k400.py')
+    runner = runner_of(cfg, tmp_path / 'work')
     before = runner.model.cls_head.fc_cls.weight.detach().clone()
     runner.train()
     assert runner.iter == 1

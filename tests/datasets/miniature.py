@@ -9,11 +9,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from shrunk_models import shrink, shrink_loader, without_init
 
-CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 def load(name):
-    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    """A recipe by its name, or any config by its path."""
+    cfg = Config.fromfile((CONFIGS / name).with_suffix('.py'))
     cfg.model = shrink(without_init(cfg.model.to_dict()))
     for split in ('train', 'val', 'test'):
         cfg[f'{split}_dataloader'] = shrink_loader(cfg[f'{split}_dataloader'])

@@ -59,22 +59,18 @@ def test_the_decoder_alone_reads_the_frames_of_the_pipeline(videos, steps):
 def test_every_stage_is_known(steps):
     stages = {*benchmark_data.STAGES.values(), 'change frames'}
     assert set(map(stage_of, steps)) == stages
-
-
-def test_a_pipeline_without_video_is_refused(steps):
     audio = [step for step in steps if stage_of(step) == 'mel']
     with pytest.raises(ValueError, match='DecodeVideo'):
         decoding(audio)
 
 
-@pytest.mark.parametrize('long', [[], ['--minutes', 0.1, '--clips', 2]])
-def test_costs_of_stages_add_up(videos, tmp_path, capsys, long):
+def test_costs_of_stages_add_up(videos, tmp_path, capsys):
     report = tmp_path / 'feed.json'
     options = '--workers 1 --batch-size 2 --batches 1 --rounds 2 --seconds 2'
     assert not run_tool(
         'analysis/benchmark_data.py',
         *(CONFIG, '--videos', videos, '--readers', 'pyav', *options.split()),
-        *('--json', report, *long),
+        *('--json', report, '--minutes', 0.1, '--clips', 2),
     )
     found = json.loads(report.read_text())
     rows = {row['loader']: row for row in found['measured']}
@@ -90,15 +86,12 @@ def test_costs_of_stages_add_up(videos, tmp_path, capsys, long):
     assert 'decode audio' in capsys.readouterr().out
 
 
-def test_steps_run_in_turn_after_a_warm_up():
+def test_steps_run_in_turn_and_are_compared_run_by_run():
     order = []
     steps = {name: lambda name=name: order.append(name) for name in 'ab'}
     runs = measure_in_turn(steps, repeats=2)
-    assert order == ['a', 'b'] * 3
+    assert order == ['a', 'b'] * 3  # one to warm up
     assert {name: len(r) for name, r in runs.items()} == dict(a=2, b=2)
-
-
-def test_a_subject_is_compared_run_by_run():
     # Other work came in the second run and slowed all three.
     seconds = dict(cast=(3, 30, 3), a=(1, 10, 1), b=(1, 10, 1))
     runs = {n: [dict(cpu_s=s) for s in some] for n, some in seconds.items()}

@@ -9,6 +9,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 from mmengine.config import Config
@@ -29,10 +30,11 @@ SCALE = 'batch_scale'
 PROCESSES = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
 )
-# What a scheduler counts; all else of its state is the config's.
+# What a scheduler counts, and what it takes from the parameter groups; all
+# else of its state is the config's.
 PROGRESS = (
     *('last_step', '_global_step', '_last_value', 'verbose'),
-    *('best', 'num_bad_epochs', 'cooldown_counter'),
+    *('best', 'num_bad_epochs', 'cooldown_counter', 'base_values'),
 )
 
 
@@ -40,10 +42,7 @@ def micro_batches(optimizer: Optimizer | BaseOptimWrapper) -> int:
     """Micro-batches of a step, 1 where nothing accumulates.
 
     MMEngine's wrappers count them.  DeepSpeed accumulates by itself: there
-    the engine knows, which its wrapper holds when schedulers and hooks ask.
-
-    Args:
-        optimizer: Optimizer or wrapper, of any strategy.
+    the engine knows, which its wrapper holds.
     """
     # Both private in MMEngine, which has no other way to ask.
     engine = getattr(optimizer, '_model', None)
@@ -67,10 +66,9 @@ class WarmupCosineLR(_ParamScheduler):
         warmup: Epochs (iterations) of the warm-up, less than ``end``.
         min_ratio: Last value as a part of the base value of each group.
         begin: First epoch (iteration).
-        last_step: Step to start after; -1 starts anew.
         by_epoch: Only False; a config gives epochs and
             ``convert_to_iter_based=True``.
-        verbose: Whether to print each value.
+        kwargs: ``last_step`` and ``verbose``, as of MMEngine's schedulers.
 
     Raises:
         ValueError: If ``warmup`` does not end before ``end``, or the
@@ -91,9 +89,8 @@ class WarmupCosineLR(_ParamScheduler):
         warmup: int = 0,
         min_ratio: float = 0.0,
         begin: int = 0,
-        last_step: int = -1,
         by_epoch: bool = False,
-        verbose: bool = False,
+        **kwargs: Any,
     ) -> None:
         if by_epoch:
             raise ValueError(
@@ -110,19 +107,19 @@ class WarmupCosineLR(_ParamScheduler):
         self.num_steps = (end - begin) // self.micro_batches
         self.min_ratio = min_ratio
         super().__init__(
-            optimizer, 'lr', begin, end, last_step, by_epoch, verbose
+            optimizer, 'lr', begin=begin, end=end, by_epoch=False, **kwargs
         )
 
     @classmethod
     def build_iter_from_epoch(
         cls,
-        *args,
+        *args: Any,
         end: float = INF,
         warmup: float = 0,
         begin: float = 0,
         by_epoch: bool = True,
         epoch_length: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> 'WarmupCosineLR':
         """Build from lengths in epochs, as the runner asks for it."""
         return cls(
@@ -130,7 +127,6 @@ class WarmupCosineLR(_ParamScheduler):
             begin=int(begin * epoch_length),
             end=int(end * epoch_length),
             warmup=int(warmup * epoch_length),
-            by_epoch=False,
             **kwargs,
         )
 
@@ -150,38 +146,36 @@ class WarmupCosineLR(_ParamScheduler):
 
 @HOOKS.register_module()
 class LinearScalingHook(Hook):
-    """Scale the learning rate by the effective batch size; print both.
+    """Scale the learning rate by the effective batch size; log both.
 
     MMEngine's ``auto_scale_lr`` leaves out the micro-batches of a step, so
-    this hook takes its place.
+    this hook takes its place.  It notes its factor in the parameter groups,
+    and so in checkpoints: resumed with another batch size, their learning
+    rates are scaled by the ratio of the two.
 
     Args:
         base_batch_size: Effective batch size that the learning rate in the
             config is for.
         recipe_batch_size: Effective batch size of the recipe; None if it is
-            unknown.  One that differs by more than ``tolerance`` is warned
+            unknown.  One that differs by more than a factor of 2 is warned
             about.
-        tolerance: Largest ratio of the two without a warning.
+
+    Raises:
+        UsageError: In training, if ``auto_scale_lr`` is on as well.
+
+    Example:
+        >>> default_hooks = dict(linear_scaling=dict(
+        ...     type='LinearScalingHook', base_batch_size=256))
     """
 
     def __init__(
-        self,
-        base_batch_size: int = 256,
-        recipe_batch_size: int | None = None,
-        tolerance: float = 2.0,
+        self, base_batch_size: int = 256, recipe_batch_size: int | None = None
     ) -> None:
         self.base_batch_size = base_batch_size
         self.recipe_batch_size = recipe_batch_size
-        self.tolerance = tolerance
 
-    def before_run(self, runner: Runner) -> None:
-        """Scale, in a checkpoint's optimizer if the runner has loaded it.
-
-        Raises:
-            UsageError: If ``auto_scale_lr`` is on as well.
-        """
-        if not isinstance(runner.optim_wrapper, BaseOptimWrapper):
-            return  # a runner that only tests has not built one
+    def before_train(self, runner: Runner) -> None:
+        """Scale what groups and schedulers hold."""
         if (runner.cfg.get('auto_scale_lr') or {}).get('enable'):
             raise UsageError(
                 'the learning rate would be scaled twice; switch '
@@ -190,16 +184,34 @@ class LinearScalingHook(Hook):
         clips = runner.train_dataloader.batch_sampler.batch_size
         steps = micro_batches(runner.optim_wrapper)
         total = clips * runner.world_size * steps
-        self._ratio = total / self.base_batch_size
-        lr = self._scale(runner)
+        groups = runner.optim_wrapper.param_groups
+        done = groups[0].get(SCALE)
+        factor = total / self.base_batch_size / (done or 1)
+        for group in groups:
+            group['lr'] *= factor
+            if 'initial_lr' in group:
+                group['initial_lr'] *= factor
+            group[SCALE] = total / self.base_batch_size
+        for scheduler in _schedulers(runner):
+            if scheduler.param_name == 'lr':
+                scheduler.base_values = [
+                    value * factor for value in scheduler.base_values
+                ]
+        highest = max(group.get('initial_lr', group['lr']) for group in groups)
         runner.logger.info(
             f'Effective batch size {total}: {clips} clips x '
             f'{runner.world_size} processes x {steps} micro-batches '
             f'(recipe: {self.recipe_batch_size or "unknown"}); the learning '
-            f'rate follows it, {lr:.3g} at its highest'
+            f'rate follows it, {highest:.3g} at its highest'
         )
+        if done and factor != 1:
+            runner.logger.warning(
+                'The checkpoint has learning rates for an effective batch '
+                f'size of {done * self.base_batch_size:g}; they follow the '
+                f'new one, {highest:.3g} at the highest'
+            )
         recipe = self.recipe_batch_size or total
-        if max(total / recipe, recipe / total) > self.tolerance:
+        if not recipe / 2 <= total <= recipe * 2:
             runner.logger.warning(
                 f'The effective batch size {total} is far from the {recipe} '
                 'of the recipe, so its results may not be reached; '
@@ -214,40 +226,6 @@ class LinearScalingHook(Hook):
                 f'clips_per_step={clips * steps}'
             )
 
-    def before_train(self, runner: Runner) -> None:
-        """Scale what ``Runner`` has loaded since :meth:`before_run`."""
-        self._scale(runner)
-
-    def _scale(self, runner: Runner) -> float:
-        """Scale what groups and schedulers hold; the highest base value.
-
-        Groups remember what was done, in checkpoints too: resumed with
-        another batch size, they and the schedulers come with its values.
-        """
-        groups = runner.optim_wrapper.param_groups
-        done = groups[0].get(SCALE)
-        factor = self._ratio / (done or 1)
-        if factor != 1:
-            for group in groups:
-                group['lr'] *= factor
-                if 'initial_lr' in group:
-                    group['initial_lr'] *= factor
-            for scheduler in runner.param_schedulers or []:
-                if scheduler.param_name == 'lr':
-                    scheduler.base_values = [
-                        value * factor for value in scheduler.base_values
-                    ]
-        for group in groups:
-            group[SCALE] = self._ratio
-        highest = max(group.get('initial_lr', group['lr']) for group in groups)
-        if done and factor != 1:
-            runner.logger.warning(
-                'The checkpoint has learning rates for an effective batch '
-                f'size of {done * self.base_batch_size:g}; they follow the '
-                f'new one, {highest:.3g} at the highest'
-            )
-        return highest
-
 
 @HOOKS.register_module()
 class ScheduleFromConfigHook(Hook):
@@ -257,138 +235,66 @@ class ScheduleFromConfigHook(Hook):
     schedule, another learning rate or another weight decay in the config
     would change nothing: after the end of the old schedule the learning rate
     would stay at its last value.  Where config and checkpoint agree, nothing
-    is touched.  Where they differ, options take the config's values and the
-    schedulers are run from the start up to the resumed iteration.
+    is touched.  Where they differ, the config's schedulers are run from the
+    start up to the resumed iteration, and take the place of the
+    checkpoint's, as the options of the optimizer do.
 
     A schedule that follows a metric (``ReduceOnPlateauLR``) cannot be run
     again, and DeepSpeed does not let hooks see what it restores; there, the
-    checkpoint's schedule stays.
+    checkpoint's values stay.
+
+    Example:
+        >>> default_hooks = dict(
+        ...     schedule=dict(type='ScheduleFromConfigHook'))
     """
 
-    # After LinearScalingHook (NORMAL), before a validation that is made up.
-    priority = 'BELOW_NORMAL'
-
-    def __init__(self) -> None:
-        self.groups: list[dict[str, Any]] = []
-        self.schedules: list[dict[str, Any]] = []
-
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note what the config has built, before it is overwritten.
+        """Compare, and correct the checkpoint before it is restored.
 
         Raises:
             UsageError: If the parameters are grouped in another way.
         """
+        stored = checkpoint.get('optimizer')
         groups = getattr(runner.optim_wrapper, 'param_groups', None)
-        if not isinstance(groups, list):  # a test, or several optimizers
+        # Not a list: a test, or several optimizers.
+        if not runner._resume or not stored or not isinstance(groups, list):
             return
-        optimizer = checkpoint.get('optimizer') or {}
-        stored = len(optimizer.get('param_groups', ()))
-        built = len(runner.optim_wrapper.optimizer.param_groups)
-        if runner._resume and stored and stored != built:
+        held = list(stored['param_groups'])
+        made = len(runner.optim_wrapper.optimizer.param_groups)
+        if len(held) != made:
             raise UsageError(
-                f'the checkpoint has {stored} parameter groups and the config '
-                f'makes {built}, so the optimizer cannot be resumed; take '
-                'the optim_wrapper of the checkpoint, or start anew from it '
-                'with load_from'
+                f'the checkpoint has {len(held)} parameter groups and the '
+                f'config makes {made}, so the optimizer cannot be resumed; '
+                'take the optim_wrapper of the checkpoint, or start anew from '
+                'it with load_from'
             )
-        self.groups = [
-            {k: v for k, v in group.items() if k != 'params'}
-            for group in groups
-        ]
-        self.schedules = [s.state_dict() for s in _schedulers(runner)]
-        self.stored = len(checkpoint.get('param_schedulers') or [])
-
-    def before_train(self, runner: Runner) -> None:
-        """Compare, and follow the config where it differs."""
-        if runner.iter == 0 or not self.groups:
-            return
+        if len(groups) > made:  # by MMEngine, to log the base learning rate
+            held.append(stored['base_param_settings'])
         schedulers = _schedulers(runner)
-        groups = runner.optim_wrapper.param_groups
-        if any(isinstance(hook, LinearScalingHook) for hook in runner.hooks):
-            done = self.groups[0].get(SCALE, 1)  # by Runner, before loading
-            self._apply_batch_scale(groups[0][SCALE] / done)
-        scheduled = {s.param_name for s in schedulers}
-        changes = self._restore_options(groups, scheduled)
-        differing = [
-            f'{type(scheduler).__name__}: {", ".join(found)}'
-            for scheduler, wanted in zip(
-                schedulers, self.schedules, strict=True
-            )
-            if (found := list(_differences(wanted, scheduler.state_dict())))
+        states = checkpoint.get('param_schedulers') or []
+        changes = [
+            *_changed_options(groups, held, schedulers),
+            *_changed_schedules(schedulers, states),
         ]
-        if self.stored != len(schedulers):
-            differing.append(f'{self.stored} -> {len(schedulers)} schedulers')
-        if differing and any(hasattr(s, 'need_val_args') for s in schedulers):
+        if not changes:
+            return
+        if any(hasattr(s, 'need_val_args') for s in schedulers):
             runner.logger.warning(
-                'The schedule of the config is not that of the checkpoint '
-                f'({"; ".join(differing)}); one that follows a metric cannot '
-                "be run again, so the checkpoint's goes on"
+                'The config is not that of the checkpoint '
+                f'({"; ".join(changes)}), but a schedule that follows a '
+                'metric cannot be run again, so the values of the checkpoint '
+                'stay'
             )
-        elif differing:
-            self._run_again(runner, schedulers, groups)
-            changes += differing
-        if changes:
-            highest = max(group['lr'] for group in groups)
-            runner.logger.warning(
-                'The config is not that of the checkpoint and is followed '
-                f'({"; ".join(changes)}); the learning rate is now '
-                f'{highest:.3g} at the highest'
-            )
-
-    def _apply_batch_scale(self, scale: float) -> None:
-        """Scale what was noted before LinearScalingHook did its work."""
-        for group in self.groups:
-            for key in ('lr', 'initial_lr'):
-                if key in group:
-                    group[key] *= scale
-        for state in self.schedules:
-            if state['param_name'] == 'lr':
-                base = state['base_values']
-                state['base_values'] = [value * scale for value in base]
-
-    def _restore_options(
-        self, groups: list[dict], scheduled: set[str]
-    ) -> list[str]:
-        """Options of groups that no scheduler changes; what differed."""
-        free = {*scheduled, *(f'initial_{n}' for n in scheduled), SCALE}
-        found = {}
-        for group, wanted in zip(groups, self.groups, strict=True):
-            for key, value in wanted.items():
-                if key not in free and not _same(value, group.get(key)):
-                    found.setdefault(key, f'{key} {group.get(key)} -> {value}')
-                    group[key] = value
-        return list(found.values())
-
-    def _run_again(
-        self,
-        runner: Runner,
-        schedulers: list[_ParamScheduler],
-        groups: list[dict],
-    ) -> None:
-        """Run the config's schedulers up to the resumed iteration."""
-        for group, wanted in zip(groups, self.groups, strict=True):
-            for scheduler in schedulers:
-                for key in (
-                    scheduler.param_name,
-                    f'initial_{scheduler.param_name}',
-                ):
-                    group[key] = wanted.get(key, group[key])
-        for scheduler, state in zip(schedulers, self.schedules, strict=True):
-            optimizer = scheduler.optimizer
-            vars(scheduler).clear()
-            vars(scheduler).update(state, optimizer=optimizer)
-        length, iterations = len(runner.train_dataloader), runner.iter
-        epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        if epochs:  # those so far may have had another length
-            iterations = runner.epoch * length
-        with warnings.catch_warnings():
-            # No step of the optimizer comes before these.
-            warnings.simplefilter('ignore')
-            for iteration in range(1, iterations + 1):
-                for scheduler in schedulers:
-                    ends_epoch = epochs and iteration % length == 0
-                    if ends_epoch or not scheduler.by_epoch:
-                        scheduler.step()
+            return
+        _advance(schedulers, runner, checkpoint['meta'])
+        checkpoint['param_schedulers'] = [s.state_dict() for s in schedulers]
+        for old, new in zip(held, groups, strict=True):
+            old.pop(SCALE, None)  # LinearScalingHook comes later
+            old.update({k: v for k, v in new.items() if k != 'params'})
+        runner.logger.warning(
+            'The config is not that of the checkpoint and is followed: '
+            + '; '.join(changes)
+        )
 
 
 def _schedulers(runner: Runner) -> list[_ParamScheduler]:
@@ -396,26 +302,60 @@ def _schedulers(runner: Runner) -> list[_ParamScheduler]:
     return [s for s in found if isinstance(s, _ParamScheduler)]
 
 
-def _differences(wanted: dict, found: dict) -> Iterator[str]:
-    """Where the state of a scheduler is not the config's."""
-    for key in {**wanted, **found}:
-        now, then = wanted.get(key), found.get(key)
-        if key not in PROGRESS and not _same(now, then):
-            yield f'{key} {_short(then)} -> {_short(now)}'
+def _changed_options(
+    groups: list[dict], held: list[dict], schedulers: list[_ParamScheduler]
+) -> list[str]:
+    """Options of the optimizer that differ, the first group of each."""
+    moving = {'params', *(s.param_name for s in schedulers)}
+    found: dict[str, str] = {}
+    for new, old in zip(groups, held, strict=True):
+        for key in new.keys() - moving:
+            was = old.get(key)
+            if key in ('lr', 'initial_lr') and was is not None:
+                was /= old.get(SCALE, 1)
+            if not _same(new[key], was):
+                found.setdefault(key, f'{key} {was} -> {new[key]}')
+    return sorted(found.values())
 
 
-def _short(value: Any) -> Any:
-    """The largest number stands for those of all groups."""
-    return f'{max(value):.3g}' if isinstance(value, list) and value else value
+def _changed_schedules(
+    schedulers: list[_ParamScheduler], states: list[dict]
+) -> Iterator[str]:
+    """What the config sets otherwise than the states of a checkpoint."""
+    if len(schedulers) != len(states):
+        yield f'{len(states)} -> {len(schedulers)} schedulers'
+    for scheduler, old in zip_longest(schedulers, states, fillvalue={}):
+        new = scheduler.state_dict() if scheduler else {}
+        for key in {**new, **old}:
+            if key not in PROGRESS and not _same(new.get(key), old.get(key)):
+                yield f'{key} {old.get(key)} -> {new.get(key)}'
 
 
 def _same(a: Any, b: Any) -> bool:
     """Equal, numbers up to the rounding of another order of factors."""
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, float) and isinstance(b, (int, float)):
         return math.isclose(a, b, rel_tol=1e-6)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(_same, a, b))
     return bool(a == b)
+
+
+def _advance(
+    schedulers: list[_ParamScheduler], runner: Runner, meta: dict[str, Any]
+) -> None:
+    """Run new schedulers up to where a checkpoint was written."""
+    length, iterations = len(runner.train_dataloader), meta['iter']
+    epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    if epochs:  # those so far may have had another length
+        iterations = meta['epoch'] * length
+    with warnings.catch_warnings():
+        # No step of the optimizer comes before these.
+        warnings.simplefilter('ignore')
+        for iteration in range(1, iterations + 1):
+            for scheduler in schedulers:
+                ends_epoch = epochs and iteration % length == 0
+                if ends_epoch or not scheduler.by_epoch:
+                    scheduler.step()
 
 
 def set_effective_batch_size(cfg: Config, clips: int) -> None:

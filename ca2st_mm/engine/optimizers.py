@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -35,20 +35,6 @@ NORMS = (
 )
 DECAY_OPTIONS = ('norm_decay_mult', 'bias_decay_mult', 'flat_decay_mult')
 OPTIONS = ('layer_decay', 'not_decayed', 'custom_keys', *DECAY_OPTIONS)
-
-
-class ParamRule(NamedTuple):
-    """What the optimizer does with a parameter.
-
-    Args:
-        lr_scale: Factor of the learning rate.
-        decay_scale: Factor of the weight decay.
-        extra: Further options of its group, as sorted (name, value) pairs.
-    """
-
-    lr_scale: float
-    decay_scale: float
-    extra: tuple[tuple[str, Any], ...] = ()
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -139,7 +125,7 @@ class MultiExpertOptimConstructor:
     def groups(
         self, model: nn.Module, lr: float, weight_decay: float | None = None
     ) -> list[dict[str, Any]]:
-        """Parameter groups, one for each rule.
+        """One parameter group for each combination of options.
 
         Args:
             model: The model.
@@ -147,104 +133,83 @@ class MultiExpertOptimConstructor:
             weight_decay: The full weight decay; None: the optimizer's
                 default for what is decayed.
         """
-        bare = model.module if is_model_wrapper(model) else model
-        members: dict[ParamRule, list[nn.Parameter]] = {}
-        for parameter, rule in self.rules(bare).values():
-            members.setdefault(rule, []).append(parameter)
-        if not members:
+        if is_model_wrapper(model):
+            model = model.module
+        depths = _depths(model) if self.layer_decay != 1 else {}
+        decays = self._decay_factors(model)
+        unused = set(self.custom_keys)
+        groups: dict[str, dict[str, Any]] = {}
+        for name, parameter in model.named_parameters():
+            bare = name.replace(FSDP_MARK, '')
+            keys = sorted(k for k in self.custom_keys if k in bare)
+            unused.difference_update(keys)
+            if not parameter.requires_grad:
+                continue
+            options = dict(
+                self.custom_keys[max(keys, key=len)] if keys else ()
+            )
+            lr_scale = options.pop('lr_mult', 1.0)
+            lr_scale *= self.layer_decay ** depths.get(name, 0)
+            decay = options.pop('decay_mult', decays.get(name, 1.0))
+            if decay and decay != 1 and weight_decay is None:
+                raise UsageError(
+                    f'a factor {decay} of the weight decay needs '
+                    'optim_wrapper.optimizer.weight_decay, which is not set'
+                )
+            if decay != 1:
+                options['weight_decay'] = decay * (weight_decay or 0.0)
+            options.update(lr=lr * lr_scale, lr_scale=lr_scale)
+            group = groups.setdefault(
+                repr(sorted(options.items())), dict(options, params=[])
+            )
+            group['params'].append(parameter)
+        if unused:
+            raise UsageError(
+                f'custom_keys names {", ".join(sorted(unused))}, which no '
+                'parameter of the model has in its name; names look like '
+                f'{next((n for n, _ in model.named_parameters()), "nothing")}'
+            )
+        if not groups:
             raise UsageError(
                 'no parameter of the model is trained; leave a part out of '
                 'frozen_parts'
             )
         # In a fixed order, because a resumed run matches groups by number.
         return [
-            dict(
-                params=members[rule],
-                lr=lr * rule.lr_scale,
-                lr_scale=rule.lr_scale,
-                **_weight_decay(rule.decay_scale, weight_decay),
-                **dict(rule.extra),
-            )
-            for rule in sorted(
-                members, key=lambda r: (r.lr_scale, r.decay_scale, repr(r))
+            group
+            for _, group in sorted(
+                groups.items(), key=lambda pair: (pair[1]['lr_scale'], pair[0])
             )
         ]
 
-    def rules(
-        self, model: nn.Module
-    ) -> dict[str, tuple[nn.Parameter, ParamRule]]:
-        """Every trained parameter and its rule, by its first name."""
-        depths = _depths(model) if self.layer_decay != 1 else {}
-        decays = self._decay_scales(model)
-        unused = set(self.custom_keys)
-        found = {}
-        for name, parameter in model.named_parameters():
-            bare = name.replace(FSDP_MARK, '')
-            matching = [key for key in self.custom_keys if key in bare]
-            unused.difference_update(matching)
-            if not parameter.requires_grad:
-                continue
-            key = min(matching, key=lambda k: (-len(k), k), default=None)
-            options = dict(self.custom_keys[key]) if key else {}
-            rule = ParamRule(
-                options.pop('lr_mult', 1.0)
-                * self.layer_decay ** depths.get(name, 0),
-                options.pop('decay_mult', decays.get(name, 1.0)),
-                tuple(
-                    (k, tuple(v) if isinstance(v, list) else v)
-                    for k, v in sorted(options.items())
-                ),
-            )
-            found[name] = parameter, rule
-        if unused:
-            raise UsageError(
-                f'custom_keys names {", ".join(sorted(unused))}, which no '
-                'parameter of the model has in its name; names look like '
-                f'{next(iter(found), "nothing")}'
-            )
-        return found
-
-    def _decay_scales(self, model: nn.Module) -> dict[str, float]:
+    def _decay_factors(self, model: nn.Module) -> dict[str, float]:
         """Factors of the weight decay, where they differ from 1."""
         # FSDP flattens its shards: there, their number of axes says nothing.
         sharded = any(
             isinstance(module, FullyShardedDataParallel)
             for module in model.modules()
         )
-        scales = {}
+        factors = {}
         for prefix, module in model.named_modules():
-            for leaf, parameter in module.named_parameters(recurse=False):
-                name = f'{prefix}.{leaf}' if prefix else leaf
+            for name, parameter in module.named_parameters(prefix, False):
                 if any(re.search(p, name) for p in self.not_decayed):
-                    scales[name] = 0.0
+                    factors[name] = 0.0
                 elif isinstance(module, NORMS):
-                    scales[name] = self.norm_decay
-                elif leaf == 'bias':
-                    scales[name] = self.bias_decay
+                    factors[name] = self.norm_decay
+                elif name.rpartition('.')[2] == 'bias':
+                    factors[name] = self.bias_decay
                 elif parameter.ndim <= 1 and not sharded:
-                    scales[name] = self.flat_decay
-        return scales
-
-
-def _weight_decay(scale: float, full: float | None) -> dict[str, float]:
-    """The option of a group; none where the optimizer's own applies."""
-    if scale == 1:
-        return {}
-    if full is None and scale:
-        raise UsageError(
-            f'a factor {scale} of the weight decay needs '
-            'optim_wrapper.optimizer.weight_decay, which is not set'
-        )
-    return dict(weight_decay=scale * full if scale else 0.0)
+                    factors[name] = self.flat_decay
+        return factors
 
 
 def _depths(model: nn.Module) -> dict[str, int]:
-    """How many layers from the top a parameter sits, where it is in one.
+    """How many layers from the top a parameter of the backbone sits.
 
-    The last layer is at 1, what stands before the first one below all.  The
-    backbone knows its layers: an expert or several, or one with MMPretrain's
-    ``get_layer_depth(name, prefix)``, which returns the layer (0: before the
-    first one) and the number of layers + 2.
+    Heads and final norms are at 0, the last layer at 1, what stands before
+    the first one below all.  The backbone knows its layers: an expert or
+    several, or one with MMPretrain's ``get_layer_depth(name, prefix)``, which
+    returns the layer (0: before the first one) and the number of layers + 2.
 
     Raises:
         UsageError: If it does not, or a layer's index is out of its range.
@@ -254,61 +219,46 @@ def _depths(model: nn.Module) -> dict[str, int]:
         backbone, prefix = model.backbone, 'backbone.'
     if is_model_wrapper(backbone):
         backbone = backbone.module
-    named = {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if name.startswith(prefix)
-    }
-    unknown = UsageError(
-        f'layer_decay is set, but {type(backbone).__name__} does not say '
-        'which layer a parameter is in; give it a method '
-        'get_layer_depth(param_name, prefix) as the ViTs of MMPretrain have, '
-        'or leave layer_decay out of paramwise_cfg'
-    )
-    if hasattr(backbone, 'get_layer_depth'):
-        depths = {}
-        for name in named:
-            try:
-                layer, count = backbone.get_layer_depth(name, prefix)
-            except NotImplementedError as error:  # in MMPretrain's base class
-                raise unknown from error
-            # The last one is that of heads.
-            depths[name] = _depth(name, layer, count - 1, count - 2)
-        return depths
-    num_layers = getattr(backbone, 'num_layers', None)
-    if not isinstance(num_layers, int):
-        raise unknown
     embeddings = {
         id(parameter)
         for module in backbone.modules()
         if isinstance(module, TransformerExpert)
         for parameter in module.parts()['embed']
     }
-    depths = {
-        name: num_layers + 1
-        for name, parameter in named.items()
-        if id(parameter) in embeddings
-    }
-    for name in named:
-        if match := LAYER.search(name.replace(FSDP_MARK, '')):
-            index = int(match.group(1))
-            depths[name] = _depth(name, index + 1, num_layers, num_layers)
+    num_layers = getattr(backbone, 'num_layers', None)
+    depths = {}
+    for name, parameter in model.named_parameters():
+        if not name.startswith(prefix):
+            continue
+        try:
+            if hasattr(backbone, 'get_layer_depth'):
+                layer, count = backbone.get_layer_depth(name, prefix)
+                exists = 0 <= layer < count
+            elif isinstance(num_layers, int):
+                count = num_layers + 2
+                layer, exists = count - 1, True
+                if match := LAYER.search(name.replace(FSDP_MARK, '')):
+                    layer = int(match.group(1)) + 1
+                    exists = layer <= num_layers
+                elif id(parameter) in embeddings:
+                    layer = 0
+            else:
+                raise NotImplementedError  # as MMPretrain's base class does
+        except NotImplementedError as error:
+            raise UsageError(
+                f'layer_decay is set, but {type(backbone).__name__} does not '
+                'say which layer a parameter is in; give it a method '
+                'get_layer_depth(param_name, prefix) as the ViTs of '
+                'MMPretrain have, or leave layer_decay out of paramwise_cfg'
+            ) from error
+        if not exists:
+            raise UsageError(
+                f'{name} is in layer {layer - 1} of a backbone of {count - 2} '
+                'layers, so layer_decay would raise its learning rate; '
+                'correct num_layers or get_layer_depth of the backbone'
+            )
+        depths[name] = count - 1 - layer
     return depths
-
-
-def _depth(name: str, layer: int, highest: int, num_layers: int) -> int:
-    """Layers from the top; ``layer`` counts from 1, 0 is before the first.
-
-    Raises:
-        UsageError: If there is no such layer.
-    """
-    if not 0 <= layer <= highest:
-        raise UsageError(
-            f'{name} is in layer {layer - 1} of a backbone of {num_layers} '
-            'layers, so layer_decay would raise its learning rate; correct '
-            'num_layers or get_layer_depth of the backbone'
-        )
-    return num_layers + 1 - layer
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -33,6 +33,9 @@ class RandomStateHook(Hook):
     workers that end with the epoch and are seeded by :func:`seed_worker`) and
     those in the middle of ``IterBasedTrainLoop`` with a fixed seed and
     worker processes, which replay what they have drawn.
+
+    Example:
+        >>> default_hooks = dict(random_state=dict(type='RandomStateHook'))
     """
 
     # Before CheckpointHook (VERY_LOW) asks for the states.
@@ -40,21 +43,20 @@ class RandomStateHook(Hook):
 
     def __init__(self) -> None:
         self.states: list[State] = []
-        self.resumed: list[State] | None = None
-        self.outside: State = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember the states of the checkpoint."""
-        held = checkpoint.get(KEY)
-        # Loaded to the accelerator, but saved again from here.
-        self.resumed = apply_to(held, torch.is_tensor, torch.Tensor.cpu)
+        # Loaded to the accelerator, but saved again from here: the file is
+        # written anew if its validation finds a new best.
+        self.states = apply_to(
+            checkpoint.get(KEY) or [], torch.is_tensor, torch.Tensor.cpu
+        )
 
     def before_train(self, runner: Runner) -> None:
         """Set the states if the run resumes from a checkpoint."""
         if runner.iter == 0:
             return
-        # The file is written again if its validation finds a new best.
-        self.states = held = self.resumed or []
+        held = self.states
         sampler = runner.train_dataloader.sampler
         if held and hasattr(sampler, 'seed'):
             # Not the runner's seed, which may differ from rank to rank.
@@ -70,8 +72,12 @@ class RandomStateHook(Hook):
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Gather the states if a checkpoint follows this iteration."""
-        if any(self._saves_now(runner, hook) for hook in runner.hooks):
-            self._gather(runner)
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and not hook.by_epoch:
+                if self.every_n_train_iters(
+                    runner, hook.interval
+                ) or self.is_last_train_iter(runner):
+                    self._gather(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Gather the states; not all processes take part in saving."""
@@ -93,16 +99,6 @@ class RandomStateHook(Hook):
         seed = getattr(runner.train_dataloader.sampler, 'seed', None)
         self.states = all_gather_object(
             dict(random_state(), sampler_seed=seed)
-        )
-
-    def _saves_now(self, runner: Runner, hook: Hook) -> bool:
-        return (
-            isinstance(hook, CheckpointHook)
-            and not hook.by_epoch
-            and (
-                self.every_n_train_iters(runner, hook.interval)
-                or self.is_last_train_iter(runner)
-            )
         )
 
 
@@ -166,6 +162,10 @@ class MissedValidationHook(Hook):
 
     Nothing in the file tells a validation that was cut short from one that
     brought no new best, so the latter is repeated, with the same result.
+
+    Example:
+        >>> default_hooks = dict(
+        ...     missed_validation=dict(type='MissedValidationHook'))
     """
 
     # After all that prepare for training: states set, folders known.
@@ -194,64 +194,39 @@ class MissedValidationHook(Hook):
         """Validate if it is due, and say so if nothing is left to train."""
         if runner.iter == 0:
             return
-        _restore_last_checkpoint(runner)
-        unit, done, total = _progress(runner)
-        if self.unseen[unit] and _validation_is_due(runner):
-            runner.logger.info(
-                f'The checkpoint of {unit} {done} does not hold the result '
-                'of its validation, which is run now'
-            )
-            runner.val_loop.run()
+        info = runner.message_hub.runtime_info
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and info.get('last_ckpt'):
+                # In a resumed run it has forgotten its newest file, which it
+                # writes again for a new best; the folder may have been moved.
+                hook.last_ckpt = hook.file_backend.join_path(
+                    hook.out_dir, osp.basename(info['last_ckpt'])
+                )
+        unit, done, total = 'iter', runner.iter, runner.max_iters
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            unit, done, total = 'epoch', runner.epoch, runner.max_epochs
+        if self.unseen[unit] and runner.val_loop is not None:
+            # Intervals may change while training (`dynamic_intervals`).
+            runner.train_loop._decide_current_val_interval()
+            due = done % runner.val_interval == 0 or done == total
+            if due and done >= runner.val_begin:
+                runner.logger.info(
+                    f'The checkpoint of {unit} {done} does not hold the '
+                    'result of its validation, which is run now'
+                )
+                runner.val_loop.run()
         if done >= total:
+            best = [
+                f'{path} ({info[key.replace("ckpt", "score", 1)]:.4f})'
+                for key, path in info.items()
+                if key.startswith('best_ckpt')
+            ]
             runner.logger.info(
                 f'Nothing is left to train: {unit} {done} of {total} is done. '
-                f'{_best(runner)}'
+                f'Best checkpoint: {", ".join(best) or "unknown"}'
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Count right while validating; ``FlexibleRunner`` is one ahead."""
         if runner.message_hub.get_info('loop_stage') == 'val':
             checkpoint['meta'].update(epoch=runner.epoch, iter=runner.iter)
-
-
-def _progress(runner: Runner) -> tuple[str, int, int]:
-    """Unit that the loop validates by, how many are done, how many to do."""
-    if isinstance(runner.train_loop, EpochBasedTrainLoop):
-        return 'epoch', runner.epoch, runner.max_epochs
-    return 'iter', runner.iter, runner.max_iters
-
-
-def _validation_is_due(runner: Runner) -> bool:
-    """What the loop asks itself at the end of an epoch or iteration."""
-    if runner.val_loop is None:
-        return False
-    # Intervals may change while training (`dynamic_intervals`).
-    runner.train_loop._decide_current_val_interval()
-    _, done, total = _progress(runner)
-    due = done % runner.val_interval == 0 or done == total
-    return due and done >= runner.val_begin
-
-
-def _restore_last_checkpoint(runner: Runner) -> None:
-    """Let `CheckpointHook` know its newest file; it writes a best one again.
-
-    It forgets the name in a resumed run until it has saved.
-    """
-    newest = runner.message_hub.get_info('last_ckpt')
-    for hook in runner.hooks:
-        if newest and isinstance(hook, CheckpointHook):
-            # Where it saves now; the folder may have been moved.
-            hook.last_ckpt = hook.file_backend.join_path(
-                hook.out_dir, osp.basename(newest)
-            )
-
-
-def _best(runner: Runner) -> str:
-    """The best checkpoints, as far as the run has them."""
-    info = runner.message_hub.runtime_info
-    found = [
-        f'{path} ({info[key.replace("ckpt", "score", 1)]:.4f})'
-        for key, path in info.items()
-        if key.startswith('best_ckpt')
-    ]
-    return f'Best checkpoint: {", ".join(found) or "unknown"}'

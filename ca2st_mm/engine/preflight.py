@@ -1,18 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Look at files and classes that a config names before a long run starts.
+"""Look at files and classes that a config names before a long run starts."""
 
-Weights of the zoo (``zoo://NAME``) are fetched.  For the annotation files of a
-benchmark (``data/<benchmark>/...``) the message names the tool that writes
-them; for other files a config may say where they come from in a top-level
-dict ``fetch``, path to sentence::
-
-    fetch = {'data/mine/train.csv': 'list your training clips'}
-"""
-
-import os
 import os.path as osp
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from mmengine.fileio import join_path
+from mmengine.utils import is_abs
 
 from ca2st_mm import zoo
 from ca2st_mm.utils.class_names import resolve_class_names, sizes_by_column
@@ -35,14 +29,6 @@ class ClassCountError(ValueError):
     """Head and data disagree about the classes; the message says how."""
 
 
-class NeededFile(NamedTuple):
-    """A path that a config names, and the place in the config that does."""
-
-    path: str
-    key: str
-    what: str
-
-
 def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
     """Stop early if a data file or checkpoint of the config is missing.
 
@@ -61,92 +47,95 @@ def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
         MissingFileError: One sentence that names every missing file, what
             to fetch and where to put it.
     """
-    needed: dict[str, NeededFile] = {}
-    for file in _needed_files(cfg, mode):
-        needed.setdefault(file.path, file)
-    hints = cfg.get('fetch') or {}
-    _stop_if_any(_find_locally(file, hints) for file in needed.values())
-    _stop_if_any(_fetch(file) for file in needed.values())
+    needed: dict[str, tuple[str, str]] = {}
+    for path, key, what in _needed_files(cfg, mode):
+        if path.startswith(FETCHED) or '://' not in path:
+            needed.setdefault(path, (key, what))
+    for find in (_find, _fetch):  # nothing is fetched in vain
+        missing = [
+            problem
+            for path, (key, what) in needed.items()
+            if (problem := find(path, key, what))
+        ]
+        if missing:
+            count = len(missing)
+            noun = 'a file is' if count == 1 else f'{count} files are'
+            raise MissingFileError(
+                f'Cannot start, {noun} missing: {"; ".join(missing)}'
+            )
 
 
-def _stop_if_any(problems: Iterator[str | None]) -> None:
-    parts = [problem for problem in problems if problem]
-    if parts:
-        count = len(parts)
-        noun = 'a file is' if count == 1 else f'{count} files are'
-        raise MissingFileError(
-            f'Cannot start, {noun} missing: {"; ".join(parts)}'
-        )
-
-
-def _find_locally(needed: NeededFile, hints: Mapping[str, str]) -> str | None:
-    """Name a missing file and its fix; None if it is there or in the zoo."""
-    if needed.path.startswith(FETCHED):
+def _find(path: str, key: str, what: str) -> str | None:
+    """A missing file and its fix; None if it is there or in the zoo."""
+    if path.startswith(FETCHED):
         try:
-            if needed.path.startswith(zoo.SCHEME):
-                zoo.find(needed.path)
+            if path.startswith(zoo.SCHEME):
+                zoo.find(path)
         except ValueError as error:
-            return f'{needed.path} ({error})'
+            return f'{path} ({error})'
         return None
-    if osp.exists(osp.expanduser(needed.path)):
+    place = osp.abspath(osp.expanduser(path))
+    if osp.exists(place):
         return None
-    place = osp.abspath(osp.expanduser(needed.path))
-    source = hints.get(needed.path) or _source(needed)
-    return (
-        f'{needed.path} ({source}; put it at {place}, or name another place '
-        f'{_elsewhere(needed)})'
-    )
-
-
-def _source(needed: NeededFile) -> str:
-    """Where a missing file comes from."""
     # Imported here: a run whose files are all there does not need it.
     from ca2st_mm.datasets.benchmarks import BENCHMARKS
 
+    source = f'get {what}'
     for benchmark in BENCHMARKS.values():
-        if osp.dirname(needed.path) == f'data/{benchmark.folder}':
-            return (
+        if osp.dirname(path) == f'data/{benchmark.folder}':
+            source = (
                 f'tools/data/{benchmark.name}/prepare.py writes it from the '
                 'official lists'
             )
-    return f'get {needed.what}'
+    return (
+        f'{path} ({source}; put it at {place}, or name another place '
+        f'{_option(key)})'
+    )
 
 
-def _fetch(needed: NeededFile) -> str | None:
+def _fetch(path: str, key: str, what: str) -> str | None:
     """Have weights of the zoo in the cache, or say why they are not."""
-    if not needed.path.startswith(FETCHED):
-        return None
     try:
-        zoo.fetch(needed.path)
+        if path.startswith(FETCHED):
+            zoo.fetch(path)
     except zoo.ZooError as error:
-        return (
-            f'{needed.path} ({error}; or name another file '
-            f'{_elsewhere(needed)})'
-        )
+        return f'{path} ({error}; or name another file {_option(key)})'
     return None
 
 
-def _elsewhere(needed: NeededFile) -> str:
-    if needed.key == 'load_from':
-        # The checkpoint is an argument of its own, which comes before.
+def _option(key: str) -> str:
+    # The checkpoint is an argument of its own, which comes before.
+    if key == 'load_from':
         return 'on the command line'
-    return f'with --cfg-options {needed.key}=PATH'
+    return f'with --cfg-options {key}=PATH'
 
 
-def _needed_files(cfg: Mapping[str, Any], mode: str) -> Iterator[NeededFile]:
-    """List the files that a run in this mode is going to open."""
-    if mode not in LOADERS:
-        raise ValueError(f'mode must be one of {list(LOADERS)}, got {mode!r}')
+def _needed_files(
+    cfg: Mapping[str, Any], mode: str
+) -> Iterator[tuple[str, str, str]]:
+    """Path, key in the config and kind of each file that a run opens."""
     if isinstance(cfg.get('load_from'), str):
-        source = zoo.canonical(cfg['load_from'])
-        yield from _checked(source, 'load_from', 'the checkpoint')
-    if mode == 'train':
-        # Only training initialises the model; testing loads all of it.
-        for node, key in _nodes(cfg.get('model'), 'model'):
-            yield from _checkpoints(node, key)
+        yield zoo.canonical(cfg['load_from']), 'load_from', 'the checkpoint'
+    # Only training initialises the model; testing loads all of it.
+    model = cfg.get('model') if mode == 'train' else None
+    for node, key in _nodes(model, 'model'):
+        path = node.get('checkpoint')
+        if isinstance(path, str) and 'init_cfg' in key:
+            what = 'the pretrained weights'
+            yield zoo.canonical(path), f'{key}.checkpoint', what
     for name in LOADERS[mode]:
         for node, key in _nodes(cfg.get(name), name):
-            yield from _data_files(node, key)
+            if not isinstance(node.get('ann_file'), str):
+                continue
+            paths = {
+                f'{key}.data_prefix.{name}': (folder, 'the data folder')
+                for name, folder in (node.get('data_prefix') or {}).items()
+            }
+            paths[f'{key}.ann_file'] = node['ann_file'], 'the annotation file'
+            for where, (path, what) in paths.items():
+                if isinstance(path, str) and path:
+                    root = '' if is_abs(path) else node.get('data_root')
+                    yield join_path(root, path) if root else path, where, what
 
 
 def _nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
@@ -160,49 +149,6 @@ def _nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
         return
     for name, child in children:
         yield from _nodes(child, f'{key}.{name}')
-
-
-def _checked(path: str, key: str, what: str) -> list[NeededFile]:
-    """The path as a list, which is empty if we cannot look for it."""
-    foreign = '://' in path and not path.startswith(FETCHED)
-    if not path or foreign or path.startswith('s3:'):
-        return []
-    return [NeededFile(path, key, what)]
-
-
-def _checkpoints(node: Mapping, key: str) -> Iterator[NeededFile]:
-    """The ``init_cfg.checkpoint`` of a part of the model."""
-    inits = node.get('init_cfg') or []
-    inits = [inits] if isinstance(inits, Mapping) else inits
-    for index, init in enumerate(inits):
-        path = init.get('checkpoint') if isinstance(init, Mapping) else None
-        if isinstance(path, str):
-            step = f'.{index}' if len(inits) > 1 else ''
-            where = f'{key}.init_cfg{step}.checkpoint'
-            source = zoo.canonical(path)
-            yield from _checked(source, where, 'the pretrained weights')
-
-
-def _data_files(node: Mapping, key: str) -> Iterator[NeededFile]:
-    """The annotation file and the data folders of a dataset."""
-    annotation, root = node.get('ann_file'), node.get('data_root') or ''
-    if not isinstance(annotation, str):
-        return
-    path = annotation and _join(root, annotation)
-    yield from _checked(path, f'{key}.ann_file', 'the annotation file')
-    for name, folder in (node.get('data_prefix') or {}).items():
-        if isinstance(folder, str):
-            where = f'{key}.data_prefix.{name}'
-            yield from _checked(_join(root, folder), where, 'the data folder')
-
-
-def _join(root: str, path: str) -> str:
-    """Join as MMEngine's datasets do; an absolute path stands alone."""
-    if '://' in path or osp.isabs(path) or not root:
-        return path
-    if '://' in root:
-        return root
-    return os.path.join(root, path)
 
 
 def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
@@ -235,21 +181,34 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
         )
     for name in LOADERS[mode]:
         for dataset, key in _nodes(cfg.get(name), name):
-            if 'ann_file' in dataset:
-                sizes = _dataset_sizes(dataset, key)
-                if sizes and sizes != head:
-                    raise ClassCountError(_disagreement(head, sizes, key))
+            sizes = _sizes(dataset, key) if 'ann_file' in dataset else {}
+            if not sizes or sizes == head:
+                continue
+            if sizes.keys() != head.keys():
+                raise ClassCountError(
+                    f'The head predicts {_say(head)}, but the labels of {key} '
+                    f'are {_say(sizes)}; take a head, or a manifest, of the '
+                    'other kind'
+                )
+            wanted = ' '.join(
+                f'model.cls_head.{HEAD_OPTIONS[column]}={size}'
+                for column, size in sizes.items()
+            )
+            raise ClassCountError(
+                f'The head has {_say(head)}, but {key} has {_say(sizes)}; '
+                f'set {wanted}, or name the class list that the model was '
+                'made for'
+            )
 
 
-def _dataset_sizes(dataset: Mapping[str, Any], key: str) -> dict[str, int]:
+def _sizes(dataset: Mapping[str, Any], key: str) -> dict[str, int]:
     """Number of classes of a dataset, by label column; empty if unstated."""
-    num_classes = dataset.get('num_classes')
-    classes = dataset.get('classes')
+    num_classes, classes = dataset.get('num_classes'), dataset.get('classes')
     try:
-        if classes is None:
-            return sizes_by_column(num_classes)
-        root = dataset.get('data_root') or ''
-        names = resolve_class_names(classes, root, dataset.get('encoding'))
+        names = None
+        if classes is not None:
+            root = dataset.get('data_root') or ''
+            names = resolve_class_names(classes, root, dataset.get('encoding'))
         return sizes_by_column(num_classes, names)
     except FileNotFoundError as error:
         raise MissingFileError(
@@ -259,24 +218,6 @@ def _dataset_sizes(dataset: Mapping[str, Any], key: str) -> dict[str, int]:
         ) from error
     except ValueError as error:
         raise ClassCountError(f'{key}: {error}') from error
-
-
-def _disagreement(
-    head: Mapping[str, int], sizes: Mapping[str, int], key: str
-) -> str:
-    if set(head) != set(sizes):
-        return (
-            f'The head predicts {_say(head)}, but the labels of {key} are '
-            f'{_say(sizes)}; take a head, or a manifest, of the other kind.'
-        )
-    wanted = ' '.join(
-        f'model.cls_head.{HEAD_OPTIONS[column]}={size}'
-        for column, size in sizes.items()
-    )
-    return (
-        f'The head has {_say(head)}, but {key} has {_say(sizes)}; set '
-        f'{wanted}, or name the class list that the model was made for.'
-    )
 
 
 def _say(sizes: Mapping[str, int]) -> str:

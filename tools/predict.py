@@ -36,6 +36,7 @@ from ca2st_mm.apis.windows import CAMERA_WINDOW, is_camera
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.engine.launch import (
     UsageError,
+    merge_options,
     run_or_explain,
     usable_device,
 )
@@ -180,7 +181,7 @@ def load(args: argparse.Namespace) -> Recognizer:
             recognizer = Recognizer.from_pretrained(args.model, device)
         else:
             cfg = Config.fromfile(args.config)
-            cfg.merge_from_dict(args.cfg_options)
+            merge_options(cfg, args.cfg_options)
             recognizer = Recognizer.from_config(cfg, args.checkpoint, device)
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error

@@ -6,7 +6,8 @@ import gc
 import os
 import os.path as osp
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from mmaction.registry import RUNNERS
@@ -63,8 +64,8 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         MissingFileError: If there is no such config file.
-        UsageError: If torchrun started several processes that would not know
-            of each other.
+        UsageError: If an option does not fit the config, or torchrun started
+            several processes that would not know of each other.
     """
     processes = int(os.environ.get('WORLD_SIZE', 1))
     if (
@@ -82,11 +83,14 @@ def load_config(args: argparse.Namespace) -> Config:
             f'There is no config file {args.config}; configs/ holds ours'
         )
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     cfg.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():
-        _distribute_on_cpu(cfg)
+        # Processes that share no GPU.
+        wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
+        ddp = (cfg.get('strategy') or {}).get('type') == 'DDPStrategy'
+        key = 'strategy.model_wrapper' if ddp else 'model_wrapper_cfg'
+        cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo', key: wrapper})
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name) or {}
         if loader.get('num_workers') == 0:
@@ -101,14 +105,39 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def _distribute_on_cpu(cfg: Config) -> None:
-    """Set what differs for processes that share no GPU."""
-    wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
-    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
-    if (cfg.get('strategy') or {}).get('type') == 'DDPStrategy':
-        cfg.merge_from_dict({'strategy.model_wrapper': wrapper})
-    else:
-        cfg.merge_from_dict({'model_wrapper_cfg': wrapper})
+def merge_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
+    """Apply ``--cfg-options``; the config is changed in place.
+
+    Args:
+        cfg: The config.
+        options: New values by dotted key, as ``DictAction`` reads them.
+
+    Raises:
+        UsageError: If a value would take the place of a dict, or lies below
+            a value that is none.
+
+    Example:
+        >>> cfg = Config(dict(model=dict(backbone=dict(depth=12))))
+        >>> merge_options(cfg, {'model.backbone.depth': 6})
+        >>> cfg.model.backbone.depth
+        6
+    """
+    for key, value in (options or {}).items():
+        first, *rest = key.split('.')
+        old = cfg.get(first)
+        for name in rest:
+            old = old.get(name) if isinstance(old, Mapping) else None
+        if old and isinstance(old, Mapping) and not isinstance(value, Mapping):
+            if value is not None:  # as in val_evaluator=None
+                raise UsageError(
+                    f'--cfg-options {key}={value} would replace all of '
+                    f'{", ".join(old)}; name one of them, such as '
+                    f'{key}.{next(iter(old))}=...'
+                )
+    try:
+        cfg.merge_from_dict(options or {})
+    except (KeyError, TypeError) as error:
+        raise UsageError(f'--cfg-options: {error}') from error
 
 
 def enable_amp(cfg: Config) -> None:

@@ -4,7 +4,7 @@
 import math
 import os.path as osp
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,9 @@ class ResultRecordHook(Hook):
     its clips, the views of a clip, the transforms that read and prepare it,
     the precision, the hash of all weights and of the checkpoint they came
     from, and versions.  ``tools/analysis/diff_results.py`` compares two.
+
+    Example:
+        >>> default_hooks = dict(result_record=dict(type='ResultRecordHook'))
     """
 
     # After the LoggerHook, so that a failure here cannot hide the numbers.
@@ -79,54 +82,44 @@ class ResultRecordHook(Hook):
         """Write the file, on the main process only."""
         if not is_main_process():
             return
+        # A run that has trained on does not test what it has loaded.
+        checkpoint = None if runner.iter else runner._load_from
         record = dict(
             metrics={k: _number(v) for k, v in (metrics or {}).items()},
             config=osp.basename(runner.cfg.filename or UNKNOWN),
             data=dict(
-                describe_data(runner.test_dataloader.dataset),
+                _describe_data(runner.test_dataloader.dataset),
                 views=sorted(self.views),
             ),
-            weights=describe_weights(runner.model, _source(runner)),
-            precision=describe_precision(runner.model, runner.test_loop.fp16),
-            environment=describe_environment(),
+            weights=_describe_weights(runner.model, checkpoint),
+            precision=_describe_precision(runner),
+            environment=_describe_environment(),
         )
         path = Path(runner.log_dir) / FILE
         write_record(path, record)
         runner.logger.info(f'what these numbers depend on: {path}')
 
 
-def _source(runner: Runner) -> str | None:
-    """The checkpoint under test; none if this run has trained on."""
-    return None if runner.iter else runner._load_from
-
-
-def describe_data(dataset: Any) -> dict[str, Any]:
-    """Manifest, its hash and size, and the transforms.
-
-    Args:
-        dataset: A dataset of MMEngine; of another one only the size is
-            known.
-    """
+def _describe_data(dataset: Any) -> dict[str, Any]:
+    """Manifest and transforms; of a dataset not MMEngine's, the size only."""
     manifest = getattr(dataset, 'ann_file', '')
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    readers = [s for s in steps if any(r in type(s).__name__ for r in READERS)]
     known = bool(manifest) and exists(manifest)
     return dict(
         manifest=manifest or UNKNOWN,
         manifest_sha256=sha256_of_bytes(get(manifest)) if known else UNKNOWN,
         clips=len(dataset),
-        decoder=[repr(step) for step in readers],
+        decoder=[
+            repr(step)
+            for step in steps
+            if any(part in type(step).__name__ for part in READERS)
+        ],
         pipeline=[repr(step) for step in steps],
     )
 
 
-def describe_weights(model: nn.Module, checkpoint: str | None) -> dict:
-    """Hash of all tensors of the model, and the file they came from.
-
-    Args:
-        model: The model, wrapped or not.
-        checkpoint: Path that was loaded, if any.
-    """
+def _describe_weights(model: nn.Module, checkpoint: str | None) -> dict:
+    """Hash of all tensors of the model, and the file they came from."""
     bare = model.module if is_model_wrapper(model) else model
     known = bool(checkpoint) and osp.isfile(checkpoint)
     return dict(
@@ -136,37 +129,29 @@ def describe_weights(model: nn.Module, checkpoint: str | None) -> dict:
     )
 
 
-def describe_precision(model: nn.Module, autocast: bool) -> dict[str, Any]:
-    """Types of the parameters and of the arithmetic.
-
-    Args:
-        model: The model.
-        autocast: Whether the test ran under autocast.
-    """
-    device = next((p.device.type for p in model.parameters()), 'cpu')
-    lower = str(torch.get_autocast_dtype(device)) if autocast else 'off'
+def _describe_precision(runner: Runner) -> dict[str, Any]:
+    """Types of the parameters and of the arithmetic."""
+    parameters = list(runner.model.parameters())
+    device = parameters[0].device.type if parameters else 'cpu'
+    lower = str(torch.get_autocast_dtype(device))
     return dict(
-        parameters=sorted({str(p.dtype) for p in model.parameters()}),
-        autocast=lower,
+        parameters=sorted({str(p.dtype) for p in parameters}),
+        autocast=lower if runner.test_loop.fp16 else 'off',
         float32_matmul=torch.get_float32_matmul_precision(),
     )
 
 
-def describe_environment() -> dict[str, str]:
+def _describe_environment() -> dict[str, str]:
     """Versions and device."""
     versions = dict(ca2st_mm=__version__, python=platform.python_version())
     for name in PACKAGES:
-        versions[name] = _version(name)
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = 'not installed'
     cuda = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if cuda else platform.machine()
     return dict(versions, device=device)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except ModuleNotFoundError:
-        return 'not installed'
 
 
 def _number(value: Any) -> Any:

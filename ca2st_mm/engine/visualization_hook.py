@@ -37,6 +37,10 @@ class VisualizationHook(hooks.VisualizationHook):
         show: Whether to show the frames in a window.
         out_dir: Folder for the frames; None: the backends of the visualizer.
         kwargs: Options of ``ActionVisualizer.add_datasample``.
+
+    Example:
+        >>> default_hooks = dict(visualization=dict(
+        ...     type='VisualizationHook', enable=True, out_dir='drawn'))
     """
 
     def __init__(
@@ -62,8 +66,7 @@ class VisualizationHook(hooks.VisualizationHook):
         if batch_idx == 0:
             self._seen = 0
         start, self._seen = self._seen, self._seen + len(data_samples)
-        for index, sample in enumerate(data_samples):
-            number = start + index
+        for number, sample in enumerate(data_samples, start):
             if number % self.interval or not is_readable(sample):
                 continue
             file = sample.get('filename') or sample.get('frame_dir') or ''
@@ -73,11 +76,15 @@ class VisualizationHook(hooks.VisualizationHook):
                 options['out_path'] = self.file_client.join_path(
                     self.out_dir, f'{name}_{number}'
                 )
-            frames = drawable_frames(data_batch['inputs'], index)
+            frames = drawable_frames(data_batch['inputs'], number - start)
             if 'target_resolution' not in options:
                 enlarged = max(1, READABLE / min(frames.shape[1:3]))
                 options.setdefault('rescale_factor', enlarged)
-            self._flatten_classes()
+            meta = self._visualizer.dataset_meta or {}
+            if isinstance(meta.get('classes'), Mapping):
+                # Verbs and nouns in one list, as the visualizer wants.
+                names = [name for t in TASKS for name in meta['classes'][t]]
+                self._visualizer.dataset_meta = dict(meta, classes=names)
             self._visualizer.add_datasample(
                 f'{name}_{number}',
                 video=frames,
@@ -85,13 +92,6 @@ class VisualizationHook(hooks.VisualizationHook):
                 step=step,
                 **options,
             )
-
-    def _flatten_classes(self) -> None:
-        """Names of verbs and nouns in one list, as the visualizer wants."""
-        meta = self._visualizer.dataset_meta or {}
-        if isinstance(meta.get('classes'), Mapping):
-            names = [name for t in TASKS for name in meta['classes'][t]]
-            self._visualizer.dataset_meta = dict(meta, classes=names)
 
 
 def drawable_frames(inputs: Any, index: int) -> np.ndarray:

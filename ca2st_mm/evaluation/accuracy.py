@@ -76,30 +76,6 @@ def mean_class_accuracy(ranks: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(right[counts > 0] / counts[counts > 0]))
 
 
-def harmonic_mean(values: Sequence[float]) -> float:
-    """The measure of balance in the CAST paper; 0 if a value is 0.
-
-    Args:
-        values: Accuracies, at least one.
-
-    Raises:
-        ValueError: If there is no value or one is negative.
-
-    Example:
-        >>> round(harmonic_mean([0.716, 0.853]), 4)
-        0.7785
-    """
-    values = np.asarray(values, dtype=np.float64)
-    if not values.size or not (values >= 0).all():
-        raise ValueError(
-            'A harmonic mean needs at least one number and none below 0, '
-            f'got {values.tolist()}.'
-        )
-    if not values.all():
-        return 0.0
-    return float(values.size / np.sum(1.0 / values))
-
-
 def mean_ap_and_auc(
     scores: np.ndarray, labels: np.ndarray
 ) -> tuple[float, float]:

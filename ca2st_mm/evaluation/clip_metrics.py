@@ -70,7 +70,8 @@ class ClipMetric(BaseMetric):
 
     Clips marked ``unreadable`` take no part; if there are any, ``num_used``
     and ``num_expected`` are reported.  Rows of the annotation file that
-    stand for the same clip are warned about, as they count twice.
+    stand for the same clip are warned about, as they count twice, and so is
+    a model that knows a single class.
 
     Args:
         topk: The values of k.
@@ -91,7 +92,7 @@ class ClipMetric(BaseMetric):
 
     @abstractmethod
     def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
-        """What :meth:`numbers` needs of one clip."""
+        """Scores by name, and what else :meth:`numbers` needs of a clip."""
 
     @abstractmethod
     def numbers(self, results: list[dict]) -> dict[str, float]:
@@ -113,10 +114,19 @@ class ClipMetric(BaseMetric):
             if is_readable(sample):
                 label = sample.get('gt_label')
                 if label is None:
-                    raise ValueError(_unlabelled(self, sample))
-                result = self.keep(sample, label)
-                result['label_text'] = str(label.tolist())
-                result['clip'] = _clip_of(sample)
+                    raise ValueError(
+                        f'{type(self).__name__} needs labels, but the clip '
+                        f"'{sample.get('filename', 'unknown')}' has none: for "
+                        'a test set without public labels let test_evaluator '
+                        'be EpicKitchensSubmission or EpicSoundsSubmission, '
+                        'which write predictions alone.'
+                    )
+                result = dict(
+                    self.keep(sample, label),
+                    labels=label.tolist(),
+                    clip=sample.get('clip_id') or sample.get('filename'),
+                    has_audio=sample.get('has_audio'),
+                )
             self.results.append(result)
 
     def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
@@ -131,7 +141,13 @@ class ClipMetric(BaseMetric):
         used = [result for result in results if result is not None]
         counts = report_unreadable(len(used), len(results))
         _warn_of_repeated_clips(used)
-        return {**self.numbers(used), **counts}
+        if any(len(scores) == 1 for scores in _scores_in(used[0])):
+            print_log(
+                'The model knows a single class, so every answer is right.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return {**self.numbers(used), 'num_clips': len(used), **counts}
 
 
 def report_unreadable(used: int, expected: int) -> dict[str, int]:
@@ -162,37 +178,22 @@ def report_unreadable(used: int, expected: int) -> dict[str, int]:
     return dict(num_used=used, num_expected=expected)
 
 
-def _unlabelled(metric: BaseMetric, sample: dict) -> str:
-    return (
-        f'{type(metric).__name__} needs labels, but the clip '
-        f"'{sample.get('filename', 'unknown')}' has none: for a test set "
-        'without public labels let test_evaluator be EpicKitchensSubmission '
-        'or EpicSoundsSubmission, which write predictions alone.'
-    )
-
-
-def _clip_of(sample: dict) -> tuple | None:
-    """What two rows of the same clip have in common; None if unknown.
-
-    Clips of one file have one name, but not the same scores.
-    """
-    name = sample.get('clip_id') or sample.get('filename')
-    if name is None:
-        return None
-    scores = [sample[k] for k in sorted(sample) if k.endswith('_score')]
-    # As bytes, an eighth of the memory of Python numbers.
-    return (name, *(s.float().cpu().numpy().tobytes() for s in scores))
+def _scores_in(result: dict) -> list[np.ndarray]:
+    return [x for x in result.values() if isinstance(x, np.ndarray)]
 
 
 def _warn_of_repeated_clips(results: list[dict]) -> None:
-    labels: dict[tuple, list[str]] = {}
+    """Clips of one file have one name, but not the same scores."""
+    found: dict[tuple, list] = {}
     for result in results:
         if result['clip'] is not None:
-            labels.setdefault(result['clip'], []).append(result['label_text'])
-    repeated = {c: found for c, found in labels.items() if len(found) > 1}
+            scores = [x.tobytes() for x in _scores_in(result)]
+            clip = result['clip'], *scores
+            found.setdefault(clip, []).append(str(result['labels']))
+    repeated = {c: labels for c, labels in found.items() if len(labels) > 1}
     if not repeated:
         return
-    other = [clip for clip, found in repeated.items() if len(set(found)) > 1]
+    other = [c for c, labels in repeated.items() if len(set(labels)) > 1]
     (name, *_), *_ = other or repeated
     print_log(
         f'{len(repeated)} clips are listed more than once and count as often'
@@ -233,32 +234,21 @@ class ClipAccMetric(ClipMetric):
     """
 
     def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
-        """Scores, label, and whether there is audio."""
+        """Scores and label."""
         if label.numel() != 1:
             raise ValueError(
                 f'{type(self).__name__} takes one class a clip, got the '
                 f'label {label.tolist()}; VerbNounMetric takes a verb and a '
                 'noun.'
             )
-        return dict(
-            pred=scores_of(sample),
-            label=label.item(),
-            has_audio=sample.get('has_audio'),
-        )
+        return dict(scores=scores_of(sample), label=label.item())
 
     def numbers(self, results: list[dict]) -> dict[str, float]:
-        """Top-k, mean over classes, and the number of clips."""
+        """Top-k and mean over classes."""
         scores, labels = _arrays(results)
-        if scores.shape[1] == 1:
-            print_log(
-                'The model knows one class, so every answer is right.',
-                logger='current',
-                level=logging.WARNING,
-            )
         ranks = label_ranks(scores, labels)
         metrics = {f'top{k}': top_k(ranks, k) for k in self.topk}
         metrics['mean1'] = mean_class_accuracy(ranks, labels)
-        metrics['num_clips'] = len(results)
         return metrics
 
 
@@ -270,6 +260,15 @@ class AudioVisualAccMetric(ClipAccMetric):
     besides ``with_sound``, the share of clips with audio, and
     ``top1_with_sound`` and ``top1_without_sound`` on the two subsets if
     both exist.
+
+    Example:
+        >>> import torch
+        >>> metric = AudioVisualAccMetric(topk=(1,))
+        >>> metric.process(None, [dict(
+        ...     pred_score=torch.tensor([0.2, 0.8]),
+        ...     gt_label=torch.tensor([1]), has_audio=False)])
+        >>> metric.evaluate(1)['acc/with_sound']
+        0.0
     """
 
     def numbers(self, results: list[dict]) -> dict[str, float]:
@@ -299,6 +298,9 @@ class SoundEventMetric(AudioVisualAccMetric):
     classes that occur; see :func:`mean_ap_and_auc`.
 
     Source: Huh et al., EPIC-SOUNDS, ICASSP 2023.
+
+    Example:
+        >>> test_evaluator = dict(type='SoundEventMetric', topk=(1, 5))
     """
 
     def numbers(self, results: list[dict]) -> dict[str, float]:
@@ -311,7 +313,7 @@ class SoundEventMetric(AudioVisualAccMetric):
 def _arrays(results: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Scores (num_clips, num_classes) and labels (num_clips,)."""
     return (
-        np.stack([r['pred'] for r in results]),
+        np.stack([r['scores'] for r in results]),
         np.array([r['label'] for r in results]),
     )
 
@@ -329,6 +331,15 @@ class ReadableClips(BaseMetric):
     Args:
         metric: Config of the metric; one that looks at predictions alone,
             not at the batch of inputs.
+
+    Example:
+        >>> import torch
+        >>> metric = ReadableClips(dict(type='AccMetric'))
+        >>> clip = dict(pred_score=torch.tensor([0.2, 0.8]),
+        ...             gt_label=torch.tensor([1]))
+        >>> metric.process(None, [clip, dict(clip, unreadable='torn')])
+        >>> metric.evaluate(2)['acc/num_used']
+        1
     """
 
     def __init__(self, metric: dict) -> None:

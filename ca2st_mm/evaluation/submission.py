@@ -112,6 +112,11 @@ class EpicKitchensSubmission(_Submission):
     For each clip ``verb`` and ``noun``, class to score, and ``action``,
     'verb,noun' to score for the 100 pairs with the largest product.
     Needs ``VerbNounHead`` with ``average_clips='prob'``.
+
+    Example:
+        >>> test_evaluator = dict(
+        ...     type='EpicKitchensSubmission', out_file='test.json',
+        ...     header=dict(sls_pt=2, sls_tl=3, sls_td=3))
     """
 
     usual = dict(version='0.2', challenge='action_recognition')
@@ -136,6 +141,10 @@ class EpicSoundsSubmission(_Submission):
     """Audio-based interaction recognition of EPIC-SOUNDS.
 
     For each clip ``interaction``, class to score.
+
+    Example:
+        >>> test_evaluator = dict(
+        ...     type='EpicSoundsSubmission', out_file='test.json', header={})
     """
 
     usual = dict(

@@ -5,6 +5,7 @@ import csv
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
+from statistics import harmonic_mean
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ca2st_mm.registry import METRICS
 
-from .accuracy import harmonic_mean, label_ranks, top_k
+from .accuracy import label_ranks, top_k
 from .clip_metrics import ClipMetric, scores_of
 
 Listed = str | Sequence | None
@@ -49,32 +50,33 @@ class VerbNounMetric(ClipMetric):
     """
 
     def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
-        """The rank of the true verb and of the true noun."""
+        """The scores of verbs and nouns."""
         if label.numel() != 2:
             raise ValueError(
                 f'{type(self).__name__} takes a verb and a noun a clip, got '
                 f'the label {label.tolist()}; ClipAccMetric takes one class.'
             )
-        ranks = {
-            task: int(
-                label_ranks(
-                    scores_of(sample, f'pred_{task}_score')[None],
-                    np.array([number]),
-                )[0]
-            )
-            for task, number in zip(TASKS, label.tolist(), strict=False)
+        return {
+            task: scores_of(sample, f'pred_{task}_score') for task in TASKS[:2]
         }
-        ranks['action'] = max(ranks.values())
-        return dict(ranks, has_audio=sample.get('has_audio'))
+
+    def ranks(self, results: list[dict]) -> dict[str, np.ndarray]:
+        """Ranks of the true verb, noun and action, (num_clips,) each."""
+        labels = np.array([r['labels'] for r in results])
+        ranks = {
+            task: label_ranks(np.stack([r[task] for r in results]), of_task)
+            for task, of_task in zip(TASKS, labels.T, strict=False)
+        }
+        return dict(ranks, action=np.maximum(ranks['verb'], ranks['noun']))
 
     def numbers(self, results: list[dict]) -> dict[str, float]:
         """Top-k of verbs, nouns and actions."""
+        ranks = self.ranks(results)
         metrics = {
-            f'{task}_top{k}': top_k([r[task] for r in results], k)
+            f'{task}_top{k}': top_k(ranks[task], k)
             for k in self.topk
             for task in TASKS
         }
-        metrics['num_clips'] = len(results)
         audio = [r['has_audio'] for r in results if r['has_audio'] is not None]
         if audio:
             metrics['with_sound'] = float(np.mean(audio))
@@ -114,6 +116,10 @@ class EpicKitchensMetric(VerbNounMetric):
     Raises:
         FileNotFoundError: If a list is not there.
         ValueError: If a list has no such column.
+
+    Example:
+        >>> metric = EpicKitchensMetric(
+        ...     unseen_participants=['P18', 'P32'], tail_verbs=[40, 41])
     """
 
     def __init__(
@@ -133,38 +139,44 @@ class EpicKitchensMetric(VerbNounMetric):
         )
 
     def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
-        """Ranks, and to which subsets a clip belongs."""
+        """The scores, and the file for the participant."""
         result = super().keep(sample, label)
-        result['product'] = _product_rank(sample, *label.tolist())
+        result['product'] = _product_rank(
+            result['verb'], result['noun'], label.tolist()
+        )
         if self.unseen is not None:
-            who = participant_of(sample['filename'])
-            result['unseen'] = who in self.unseen
-        for task, number in zip(TASKS, label.tolist(), strict=False):
-            tail = self.tail[task]
-            result[f'tail_{task}'] = bool(tail) and str(number) in tail
-        result['tail_action'] = result['tail_verb'] or result['tail_noun']
+            result['unseen'] = (
+                participant_of(sample['filename']) in self.unseen
+            )
         return result
 
     def numbers(self, results: list[dict]) -> dict[str, float]:
         """Those of ``VerbNounMetric``, and by subset."""
         metrics = super().numbers(results)
-        product = [r['product'] for r in results]
+        ranks = self.ranks(results)
         for k in self.topk:
+            product = [r['product'] for r in results]
             metrics[f'action_product_top{k}'] = top_k(product, k)
-        verb, noun = (top_k([r[t] for r in results], 1) for t in TASKS[:2])
-        metrics['harmonic_verb_noun'] = harmonic_mean((verb, noun))
+        metrics['harmonic_verb_noun'] = harmonic_mean(
+            top_k(ranks[task], 1) for task in TASKS[:2]
+        )
         if self.unseen is not None:
-            some = [r for r in results if r['unseen']]
-            metrics['unseen_num_clips'] = len(some)
-            for task in TASKS if some else ():
-                ranks = [r[task] for r in some]
-                metrics[f'unseen_{task}_top1'] = top_k(ranks, 1)
+            some = np.array([r['unseen'] for r in results])
+            metrics['unseen_num_clips'] = int(some.sum())
+            for task in TASKS if some.any() else ():
+                metrics[f'unseen_{task}_top1'] = top_k(ranks[task][some], 1)
         if None not in self.tail.values():
-            for task in TASKS:
-                ranks = [r[task] for r in results if r[f'tail_{task}']]
-                metrics[f'tail_{task}_num_clips'] = len(ranks)
-                if ranks:
-                    metrics[f'tail_{task}_top1'] = top_k(ranks, 1)
+            rare = {
+                task: np.array(
+                    [str(r['labels'][place]) in tail for r in results]
+                )
+                for place, (task, tail) in enumerate(self.tail.items())
+            }
+            rare['action'] = rare['verb'] | rare['noun']
+            for task, some in rare.items():
+                metrics[f'tail_{task}_num_clips'] = int(some.sum())
+                if some.any():
+                    metrics[f'tail_{task}_top1'] = top_k(ranks[task][some], 1)
         return metrics
 
 
@@ -188,15 +200,14 @@ def participant_of(filename: str) -> str:
     return found[1]
 
 
-def _product_rank(sample: dict, true_verb: int, true_noun: int) -> int:
+def _product_rank(
+    verb: np.ndarray, noun: np.ndarray, label: Sequence[int]
+) -> int:
     """Pairs of verb and noun before the true one, by product.
 
     Raises:
         ValueError: If the scores are not probabilities.
     """
-    verb, noun = (
-        scores_of(sample, f'pred_{task}_score') for task in TASKS[:2]
-    )
     for scores in (verb, noun):
         if (scores < 0).any() or abs(scores.sum() - 1) > 1e-2:
             raise ValueError(
@@ -204,8 +215,8 @@ def _product_rank(sample: dict, true_verb: int, true_noun: int) -> int:
                 "probabilities: set average_clips='prob' in VerbNounHead."
             )
     pairs = np.outer(verb, noun).reshape(1, -1)
-    label = np.array([true_verb * len(noun) + true_noun])
-    return int(label_ranks(pairs, label)[0])
+    number = np.array([label[0] * len(noun) + label[1]])
+    return int(label_ranks(pairs, number)[0])
 
 
 def _read_list(listed: Listed, column: str) -> set[str] | None:

@@ -32,8 +32,15 @@ def wrapper_of(steps=1, rates=(1.0,)):
     return OptimWrapper(optimizer, accumulative_counts=steps)
 
 
+def accumulating_elsewhere(steps):
+    """Like MMEngine's wrapper for DeepSpeed, which asks an engine to step."""
+    wrapper = wrapper_of()
+    wrapper._model = SimpleNamespace(gradient_accumulation_steps=lambda: steps)
+    return wrapper
+
+
 def walk(wrapper, iterations, **schedule):
-    """The rate of the first group in every iteration."""
+    """The learning rate of the first group in every iteration."""
     scheduler = WarmupCosineLR(wrapper, end=iterations, **schedule)
     rates = []
     for _ in range(iterations):
@@ -51,33 +58,14 @@ def test_up_from_nothing_and_down_to_the_least():
     assert rates == sorted(rates[:11]) + sorted(rates[11:], reverse=True)
     assert rates[11 + 89 // 2] == pytest.approx(0.505, abs=0.02)
     assert 0.01 < rates[-1] < 0.011
+    assert walk(wrapper_of(), 4)[0] == 1  # without warm-up
 
 
-def test_micro_batches_of_a_step_share_its_rate():
+@pytest.mark.parametrize('wrapper', [wrapper_of, accumulating_elsewhere])
+def test_micro_batches_of_a_step_share_its_learning_rate(wrapper):
     once = walk(wrapper_of(), 20, warmup=5, min_ratio=0.01)
-    often = walk(wrapper_of(3), 60, warmup=15, min_ratio=0.01)
+    often = walk(wrapper(3), 60, warmup=15, min_ratio=0.01)
     assert often[::3] == often[1::3] == often[2::3] == once
-
-
-def accumulating_elsewhere(wrapper, steps):
-    """Like MMEngine's wrapper for DeepSpeed, which asks an engine to step."""
-    wrapper._model = SimpleNamespace(gradient_accumulation_steps=lambda: steps)
-    return wrapper
-
-
-def test_deepspeed_tells_what_it_accumulates(caplog):
-    caplog.set_level('INFO')
-    once = walk(wrapper_of(), 20, warmup=5, min_ratio=0.01)
-    wrapper = accumulating_elsewhere(wrapper_of(), 3)
-    often = walk(wrapper, 60, warmup=15, min_ratio=0.01)
-    assert often[::3] == often[1::3] == often[2::3] == once
-    wrapper = accumulating_elsewhere(wrapper_of(), 4)
-    LinearScalingHook(recipe_batch_size=384).before_run(runner_of(wrapper))
-    assert 'batch size 384: 6 clips x 16 processes x 4' in caplog.text
-
-
-def test_no_warm_up():
-    assert walk(wrapper_of(), 4)[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -109,59 +97,74 @@ def runner_of(wrapper, clips=6, processes=16, batches=8, scaled=False):
     )
 
 
+def scale(runner, recipe=None):
+    LinearScalingHook(recipe_batch_size=recipe).before_train(runner)
+
+
 def test_accumulated_clips_count(caplog):
     caplog.set_level('INFO')
     wrapper = wrapper_of(steps=4, rates=(1e-3, 5e-4))
     runner = runner_of(wrapper)
-    LinearScalingHook(recipe_batch_size=384).before_run(runner)
-    groups = wrapper.optimizer.param_groups
+    scale(runner, recipe=384)
     # 6 x 16 x 4 = 384 clips: the authors' 1e-3 becomes 1.5e-3.
     for key in ('lr', 'initial_lr'):
-        found = [group[key] for group in groups]
+        found = [group[key] for group in wrapper.optimizer.param_groups]
         assert found == pytest.approx([1.5e-3, 7.5e-4]), key
     schedule = runner.param_schedulers[0]
     assert schedule.base_values[:2] == pytest.approx([1.5e-3, 7.5e-4])
-    assert 'batch size 384: 6 clips x 16 processes x 4' in caplog.text
-    assert '(recipe: 384)' in caplog.text
+    for words in ('384: 6 clips x 16 processes x 4', '(recipe: 384)'):
+        assert words in caplog.text
     assert not [r for r in caplog.records if r.levelname == 'WARNING']
+    caplog.clear()
+    scale(runner_of(accumulating_elsewhere(4)))
+    for words in ('384: 6 clips x 16 processes x 4', '(recipe: unknown)'):
+        assert words in caplog.text
 
 
 @pytest.mark.parametrize('processes, warned', [(1, True), (8, False)])
 def test_a_batch_far_from_the_recipe_is_warned_about(
     processes, warned, caplog
 ):
-    hook = LinearScalingHook(recipe_batch_size=384)
-    hook.before_run(runner_of(wrapper_of(steps=4), processes=processes))
+    scale(runner_of(wrapper_of(steps=4), processes=processes), recipe=384)
     assert ('may not be reached' in caplog.text) == warned
 
 
-def test_an_unknown_batch_is_said_to_be(caplog):
-    caplog.set_level('INFO')
-    LinearScalingHook().before_run(runner_of(wrapper_of()))
-    assert '(recipe: unknown)' in caplog.text
-
-
-def test_loaded_rates_are_not_scaled_again():
-    wrapper = wrapper_of(rates=(1e-3, 1e-3))
-    state = None
-    for _ in range(2):  # FlexibleRunner: the checkpoint first, then the hook
-        if state:
-            wrapper.load_state_dict(state)
-        LinearScalingHook().before_run(runner_of(wrapper))
-        state = wrapper.state_dict()
-        assert wrapper.optimizer.param_groups[0]['lr'] == pytest.approx(
-            1e-3 * 96 / 256
-        )
+def test_an_epoch_that_ends_within_a_step_is_warned_about(caplog):
+    scale(runner_of(wrapper_of(steps=3)))
+    assert 'WholeStepSampler with clips_per_step=18' in caplog.text
 
 
 def test_scaling_twice_is_refused():
     with pytest.raises(ValueError, match='scaled twice'):
-        LinearScalingHook().before_run(runner_of(wrapper_of(), scaled=True))
+        scale(runner_of(wrapper_of(), scaled=True))
 
 
-def test_an_epoch_that_ends_within_a_step_is_warned_about(caplog):
-    LinearScalingHook().before_run(runner_of(wrapper_of(steps=3)))
-    assert 'WholeStepSampler with clips_per_step=18' in caplog.text
+@pytest.mark.parametrize('steps, ratio', [(4, 1), (2, 0.5)])
+def test_learning_rates_of_a_checkpoint_follow_its_batch(caplog, steps, ratio):
+    """The same one scales nothing again, another one by the ratio."""
+    old, new = (runner_of(wrapper_of(steps=n)) for n in (4, steps))
+    scale(old)
+    new.optim_wrapper.load_state_dict(
+        copy.deepcopy(old.optim_wrapper.state_dict())
+    )
+    new.param_schedulers[0].load_state_dict(
+        old.param_schedulers[0].state_dict()
+    )
+    caplog.clear()
+    for _ in range(2):
+        scale(new)
+    for was, now in zip(
+        old.optim_wrapper.param_groups,
+        new.optim_wrapper.param_groups,
+        strict=True,
+    ):
+        for key in ('lr', 'initial_lr'):
+            assert now[key] == pytest.approx(was[key] * ratio), key
+    assert new.param_schedulers[0].base_values == pytest.approx(
+        [value * ratio for value in old.param_schedulers[0].base_values]
+    )
+    told = caplog.text.count('batch size of 384; they follow the new')
+    assert told == (ratio != 1)
 
 
 def sampled(monkeypatch, rank, world, **options):
@@ -189,32 +192,6 @@ def test_too_few_clips_are_named(monkeypatch):
         sampled(monkeypatch, 0, 2, clips_per_step=12)
 
 
-def test_rates_of_a_checkpoint_follow_another_batch(caplog):
-    """``Runner`` loads optimizer and schedulers after ``before_run``."""
-    old, new = (runner_of(wrapper_of(steps=n)) for n in (4, 2))
-    for runner in (old, new):
-        hook = LinearScalingHook()
-        hook.before_run(runner)
-    state = copy.deepcopy(old.optim_wrapper.optimizer.state_dict())
-    new.optim_wrapper.optimizer.load_state_dict(state)
-    schedule = old.param_schedulers[0].state_dict()
-    new.param_schedulers[0].load_state_dict(schedule)
-    hook.before_train(new)
-    halves = [value / 2 for value in old.param_schedulers[0].base_values]
-    assert new.param_schedulers[0].base_values == pytest.approx(halves)
-    for was, now in zip(
-        old.optim_wrapper.param_groups,
-        new.optim_wrapper.param_groups,
-        strict=True,
-    ):
-        assert now['initial_lr'] == pytest.approx(was['initial_lr'] / 2)
-        assert now['lr'] == pytest.approx(was['lr'] / 2)
-    assert 'batch size of 384; they follow the new' in caplog.text
-    caplog.clear()
-    hook.before_train(new)
-    assert not caplog.text
-
-
 @pytest.fixture
 def cfg():
     cfg = Config.fromfile(CONFIGS / 'ca2st' / 'ca2st_k400.py')
@@ -223,17 +200,18 @@ def cfg():
 
 
 @pytest.mark.parametrize(
-    ('launcher', 'variable', 'processes'),
+    'launcher, variable, processes',
     [
         ('pytorch', 'WORLD_SIZE', 4),
         ('slurm', 'SLURM_NTASKS', 16),
         ('mpi', 'OMPI_COMM_WORLD_SIZE', 2),
+        ('none', 'WORLD_SIZE', 1),  # what it says does not count
     ],
 )
 def test_micro_batches_make_up_for_processes(
     cfg, monkeypatch, launcher, variable, processes
 ):
-    monkeypatch.setenv(variable, str(processes))
+    monkeypatch.setenv(variable, str(processes if launcher != 'none' else 4))
     cfg.launcher = launcher
     set_effective_batch_size(cfg, 576)
     loader = cfg.train_dataloader
@@ -241,12 +219,6 @@ def test_micro_batches_make_up_for_processes(
     assert cfg.optim_wrapper.accumulative_counts * at_once == 576
     # An epoch still ends with a whole step.
     assert loader.sampler.clips_per_step * processes == 576
-
-
-def test_one_process_unless_a_launcher_started_more(cfg, monkeypatch):
-    monkeypatch.setenv('WORLD_SIZE', '4')
-    set_effective_batch_size(cfg, 576)
-    assert cfg.optim_wrapper.accumulative_counts == 96
 
 
 def test_clips_at_once_are_the_users_choice(cfg):
@@ -283,7 +255,7 @@ def test_configs_without_our_sampler_get_whole_steps_too(cfg, capsys):
     assert capsys.readouterr().out == ''
 
 
-def test_a_rate_that_does_not_follow_is_told(cfg, capsys):
+def test_a_learning_rate_that_does_not_follow_is_told(cfg, capsys):
     cfg.custom_hooks = [dict(type='EMAHook')]
     cfg.default_hooks.pop('linear_scaling')
     set_effective_batch_size(cfg, 24)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from ca2st_mm.engine.launch import load_config
+from ca2st_mm.engine.launch import UsageError, load_config, merge_options
 from ca2st_mm.engine.preflight import (
     ClassCountError,
     MissingFileError,
@@ -222,3 +222,22 @@ def test_options_of_workers_go_where_there_are_none(tmp_path, workers):
     )
     loader = load_config(flags).val_dataloader
     assert loader.get('persistent_workers', False) == (workers > 0)
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        ({'test_dataloader': 1}, r'replace all of batch_size, dataset; name'),
+        ({'model.backbone.experts': '[a]'}, r'replace all of a; name one'),
+        ({'load_from.name': 'a.pth'}, 'load_from'),
+    ],
+)
+def test_an_option_that_fits_no_config_is_named(cfg, options, words):
+    """Each ended with a traceback, the first ones long after."""
+    with pytest.raises(UsageError, match=words):
+        merge_options(cfg, options)
+
+
+def test_a_part_of_the_config_can_be_left_out_or_exchanged(cfg):
+    merge_options(cfg, dict(val_dataloader=None, test_dataloader=dict(a=1)))
+    assert cfg.val_dataloader is None and cfg.test_dataloader.a == 1

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from ca2st_mm.evaluation.accuracy import (
-    harmonic_mean,
     label_ranks,
     mean_ap_and_auc,
     mean_class_accuracy,
@@ -100,15 +99,3 @@ def test_one_class_only_has_no_area():
     mean_ap, mean_auc = mean_ap_and_auc(np.eye(3), np.array([1, 1, 1]))
     assert mean_ap == 1.0
     assert np.isnan(mean_auc)
-
-
-def test_harmonic_mean():
-    # CAST: SSV2 71.6 and K400 85.3 give the 77.9 of its Table 2
-    assert round(harmonic_mean([71.6, 85.3]), 1) == 77.9
-    # and with EPIC-KITCHENS verb and noun its 71.6
-    assert round(harmonic_mean([72.5, 60.9, 71.6, 85.3]), 1) == 71.6
-    assert harmonic_mean([0.4]) == pytest.approx(0.4)
-    assert harmonic_mean([0.0, 1.0]) == 0.0
-    for wrong in ([], [-0.1, 0.5], [float('nan')]):
-        with pytest.raises(ValueError, match='harmonic mean'):
-            harmonic_mean(wrong)

@@ -182,4 +182,4 @@ def test_a_model_of_one_class_is_reported(log):
     sample = dict(gt_label=torch.tensor([0]), pred_score=torch.ones(1))
     metric.process(None, [sample])
     metric.evaluate(1)
-    assert 'one class' in log[-1]
+    assert 'single class' in log[-1]

@@ -1,26 +1,151 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The recipe trains as a loop in plain PyTorch does, step by step."""
 
+import copy
 import functools
 import math
 import re
 
 import pytest
+import tiny_models as tiny
 import torch
-from runs import RATE, Clips, Losses, loader, recipe, train
+from mmaction.registry import MODELS
+from runs import Clips, Losses, loader, recipe, tiny_config, train
 from torch.nn import functional as F
-from trained_cases import CLIPS, SEED, BlendedCase, TrainedCase
 
-STEP = 2  # clips of an optimizer step
-EPOCHS, FEWER = 4, 2  # of two steps; the first of them warms up
+CLIPS, STEP = 4, 2  # of an epoch, of an optimizer step
+EPOCHS, RATE = 4, 2.0  # the first epoch warms up; for 256 clips
 LAYER_DECAY, WEIGHT_DECAY = 0.75, 0.05
-# With the micro-batches of a step (each equals full batches of plain PyTorch)
-# and the epochs.
-CASES = [
-    ('cast_tiny_single', 2, EPOCHS),
-    ('cava_tiny_compo', 1, EPOCHS),  # a verb and a noun
-    ('ca2st_tiny_share', 2, FEWER),  # costs the most
-]
+SEED, PROB, ALPHA, SMOOTHING = 7, 0.5, 0.8, 0.1  # of blended batches
+VERB_NOUN = dict(
+    type='VerbNounHead',
+    num_verbs=4,
+    num_nouns=3,
+    fusions=dict(
+        verb=dict(in_channels=dict.fromkeys(tiny.CA2ST['experts'], 16)),
+        noun='verb',
+    ),
+)
+
+
+def data(name):
+    """Inputs and labels of all clips."""
+    inputs = dict(imgs=tiny.video(CLIPS))
+    if name != 'cast':
+        inputs['audios'] = tiny.audio(CLIPS)
+    if name == 'verb and noun':
+        return inputs, [torch.tensor([i, i % 3]) for i in range(CLIPS)]
+    return inputs, list(range(CLIPS))
+
+
+@functools.cache
+def _model(name):
+    backbone = tiny.CAST if name == 'cast' else tiny.CA2ST
+    shared = dict(share_bottlenecks=True) if name == 'shared' else {}
+    inputs, _ = data(name)
+    config = tiny_config(dict(backbone, **shared), inputs)
+    if name == 'verb and noun':
+        config['cls_head'] = copy.deepcopy(VERB_NOUN)
+    if name == 'blended':
+        config['cls_head']['label_smooth_eps'] = SMOOTHING
+        config['data_preprocessor'].update(
+            type='MultiStreamDataPreprocessor',
+            blending=dict(
+                type='MultiStreamBlending',
+                num_classes=4,
+                alpha=ALPHA,
+                prob=PROB,
+                cut=('audios',),
+            ),
+        )
+    return tiny.randomize(MODELS.build(config), std=0.2)
+
+
+def model_of(name):
+    return copy.deepcopy(_model(name))
+
+
+def plain_rule(name, parameter, layer_decay, weight_decay):
+    """Learning rate and decay of a parameter, written down once more."""
+    scale = 1.0
+    if found := re.search(r'\.(layers|links)\.(\d+)\.', name):
+        scale = layer_decay ** (tiny.DEPTH - int(found.group(2)))
+    kept = parameter.ndim > 1 and not name.endswith('_table')
+    return scale, weight_decay if kept else 0.0
+
+
+def plain_rates():
+    """The learning rate of every step: up in a line, down in a cosine."""
+    top = RATE * STEP / 256
+    steps = CLIPS // STEP
+    warmup, total = steps, steps * EPOCHS
+    rates = [top * i / (warmup - 1) for i in range(warmup)]
+    low = 1e-3 * top
+    return rates + [
+        low + (top - low) * (1 + math.cos(math.pi * i / (total - warmup))) / 2
+        for i in range(total - warmup)
+    ]
+
+
+def blend(inputs, labels, step):
+    """Frames mixed, spectrograms cut, labels mixed and smoothed."""
+    soft = torch.eye(4)[labels]
+    torch.manual_seed(SEED + step)
+    if torch.rand(()) < PROB:
+        share = torch.distributions.Beta(ALPHA, ALPHA).sample().item()
+        middle, half = torch.rand(2), math.sqrt(1 - share) / 2
+        low, high = (middle - half).clamp(0, 1), (middle + half).clamp(0, 1)
+        share = 1 - (high - low).prod().item()
+        frames, audio = inputs['imgs'], inputs['audios'].clone()
+        size = torch.tensor(audio.shape[-2:])
+        (top, left), (bottom, right) = (
+            (edge * size).round().int().tolist() for edge in (low, high)
+        )
+        for own, other in ((0, 1), (1, 0)):
+            audio[own, ..., top:bottom, left:right] = inputs['audios'][
+                other, ..., top:bottom, left:right
+            ]
+        mixed = share * frames + (1 - share) * frames[[1, 0]]
+        inputs = dict(imgs=mixed, audios=audio)
+        soft = share * soft + (1 - share) * soft[[1, 0]]
+    return inputs, (1 - SMOOTHING) * soft + SMOOTHING / 4
+
+
+def plain_loop(name, layer_decay=LAYER_DECAY, weight_decay=WEIGHT_DECAY):
+    """Losses of each step, by nothing but PyTorch."""
+    model = model_of(name).train()
+    inputs, labels = data(name)
+    groups = []
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            scale, decay = plain_rule(
+                parameter_name, parameter, layer_decay, weight_decay
+            )
+            groups.append(
+                dict(params=[parameter], scale=scale, weight_decay=decay)
+            )
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999))
+    losses = []
+    for step, rate in enumerate(plain_rates()):
+        for group in optimizer.param_groups:
+            group['lr'] = rate * group['scale']
+        start = step * STEP % CLIPS
+        now = slice(start, start + STEP)
+        batch = {key: value[now] for key, value in inputs.items()}
+        targets = torch.stack(list(map(torch.as_tensor, labels[now])))
+        if name == 'blended':
+            batch, targets = blend(batch, targets, step)
+        logits = model.cls_head(model.backbone(**batch))
+        if name == 'verb and noun':
+            tasks = zip(logits.values(), targets.T, strict=True)
+            loss = sum(F.cross_entropy(*task) for task in tasks)
+        else:
+            loss = F.cross_entropy(logits, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
 
 
 class Seeded(Losses):
@@ -30,84 +155,19 @@ class Seeded(Losses):
         torch.manual_seed(SEED + runner.iter)
 
 
-def plain_rule(name, parameter, layers, layer_decay, weight_decay):
-    """Rate and decay of a parameter, written down once more."""
-    scale = 1.0
-    if found := re.search(r'\.(layers|links)\.(\d+)\.', name):
-        scale = layer_decay ** (layers - int(found.group(2)))
-    kept = parameter.ndim > 1 and not name.endswith('_table')
-    return scale, weight_decay if kept else 0.0
-
-
-def plain_rates(epochs):
-    """The rate of every step: up in a line, down in a cosine."""
-    top = RATE * STEP / 256
-    steps = CLIPS // STEP
-    warmup, total = steps, steps * epochs
-    rates = [top * i / (warmup - 1) for i in range(warmup)]
-    low = 1e-3 * top
-    rates += [
-        low + (top - low) * (1 + math.cos(math.pi * i / (total - warmup))) / 2
-        for i in range(total - warmup)
-    ]
-    return rates
-
-
-def plain_loop(
-    case, epochs=EPOCHS, layer_decay=LAYER_DECAY, weight_decay=WEIGHT_DECAY
-):
-    """Losses of each step, by nothing but PyTorch."""
-    model = case.trainable().train()
-    inputs, labels = case.data()
-    depth = case.spec['depth']
-    groups = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            scale, decay = plain_rule(
-                name, parameter, depth, layer_decay, weight_decay
-            )
-            groups.append(
-                dict(params=[parameter], scale=scale, weight_decay=decay)
-            )
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999))
-    losses = []
-    for step, rate in enumerate(plain_rates(epochs)):
-        for group in optimizer.param_groups:
-            group['lr'] = rate * group['scale']
-        start = step * STEP % CLIPS
-        now = slice(start, start + STEP)
-        batch, targets = case.batch(
-            {key: value[now] for key, value in inputs.items()},
-            labels[now],
-            step,
-        )
-        logits = model.cls_head(model.backbone(**batch))
-        logits = logits.values() if isinstance(logits, dict) else [logits]
-        loss = sum(
-            F.cross_entropy(scores, targets[:, task])
-            for task, scores in enumerate(logits)
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-def our_losses(
-    case, tmp_path, micro_batches=1, epochs=EPOCHS, losses=None, **wrapper
-):
-    config = recipe(epochs)
+def our_losses(name, tmp_path, micro_batches=1, **wrapper):
+    config = recipe(EPOCHS)
+    config['optim_wrapper']['optimizer']['lr'] = RATE
     config['optim_wrapper'].update(
         accumulative_counts=micro_batches, **wrapper
     )
-    runner, losses = train(
+    _, losses = train(
         config,
-        losses,
-        model=case.trainable(),
-        train_dataloader=loader(Clips(*case.data()), STEP // micro_batches),
-        work_dir=str(tmp_path / f'{case.name}-{micro_batches}'),
-        checkpoint=dict(interval=99),
+        Seeded() if name == 'blended' else None,
+        model=model_of(name),
+        train_dataloader=loader(Clips(*data(name)), STEP // micro_batches),
+        work_dir=str(tmp_path),
+        checkpoint=dict(interval=99, save_last=False),
     )
     values = list(losses.values.values())
     return [
@@ -116,43 +176,36 @@ def our_losses(
     ]
 
 
-@functools.cache
-def curve(name='cast_tiny_single', epochs=EPOCHS):
-    return plain_loop(TrainedCase(name), epochs)
+curve = functools.cache(plain_loop)
 
 
-@pytest.mark.parametrize('name, micro_batches, epochs', CASES)
-def test_losses_equal_those_of_a_plain_loop(
-    name, micro_batches, epochs, tmp_path
-):
-    case = TrainedCase(name)
-    expected = curve(name, epochs)
-    found = our_losses(case, tmp_path, micro_batches, epochs)
-    assert found == pytest.approx(expected, rel=1e-5)
+@pytest.mark.parametrize(
+    'name, micro_batches',
+    [
+        ('cast', 2),  # equals full batches of plain PyTorch
+        ('shared', 1),
+        ('verb and noun', 2),
+        ('blended', 1),
+    ],
+)
+def test_losses_equal_those_of_a_plain_loop(name, micro_batches, tmp_path):
+    found = our_losses(name, tmp_path, micro_batches)
+    assert found == pytest.approx(curve(name), rel=1e-5)
     # There was something to get wrong.
-    assert abs(expected[-1] - expected[0]) > 0.02
-
-
-def test_blended_batches_train_as_in_a_plain_loop(tmp_path):
-    case = BlendedCase('cava_tiny_time')
-    expected = plain_loop(case)
-    found = our_losses(case, tmp_path, losses=Seeded())
-    assert found == pytest.approx(expected, rel=1e-5)
+    assert abs(found[-1] / found[0] - 1) > 0.02
 
 
 @pytest.mark.parametrize(
     'wrong', [dict(layer_decay=1.0), dict(weight_decay=0.0)]
 )
 def test_the_curve_shows_each_decay(wrong):
-    """A tenth of its effect would be seen by the tests above."""
-    case = TrainedCase('cast_tiny_single')
-    without = plain_loop(case, **wrong)
-    assert abs(without[-1] / curve()[-1] - 1) > 1e-4
+    """A tenth of its effect would be seen by the test above."""
+    without = plain_loop('cast', **wrong)
+    assert abs(without[-1] / curve('cast')[-1] - 1) > 1e-4
 
 
 def test_bfloat16_stays_near_float32(tmp_path):
-    case = TrainedCase('cast_tiny_single')
-    found = our_losses(case, tmp_path, type='BFloat16OptimWrapper')
-    assert found != pytest.approx(curve(), rel=1e-5)
+    found = our_losses('cast', tmp_path, type='BFloat16OptimWrapper')
+    assert found != pytest.approx(curve('cast'), rel=1e-5)
     # bfloat16 keeps 8 bits: 2 ** -8 is 0.4 %; a step of 3 % would be a fault.
-    assert found == pytest.approx(curve(), rel=0.03)
+    assert found == pytest.approx(curve('cast'), rel=0.03)

@@ -12,11 +12,10 @@ measures balance over benchmarks::
 """
 
 import argparse
-from statistics import fmean
+from statistics import fmean, harmonic_mean
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.evaluation.accuracy import harmonic_mean
 from ca2st_mm.utils.records import RecordError, read_number
 
 MEANS = dict(arithmetic=fmean, harmonic=harmonic_mean)

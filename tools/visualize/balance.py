@@ -14,6 +14,7 @@ side by side, the harmonic mean last.
 
 import argparse
 from collections.abc import Mapping, Sequence
+from statistics import harmonic_mean
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,7 +22,6 @@ from scatter import AUTHORS, COLUMNS, label_points, published
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.evaluation.accuracy import harmonic_mean
 from ca2st_mm.utils.records import RecordError, read_number
 from ca2st_mm.visualization.scores import named_files
 from ca2st_mm.visualization.style import (

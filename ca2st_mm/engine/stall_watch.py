@@ -97,17 +97,18 @@ class StallWatchHook(Hook):
     def _watch(self, runner: Runner, thread: int, run: FrameType) -> None:
         told, patience = None, self.seconds
         while not self._ended.wait(min(1.0, self.seconds / 4)):
-            frame = innermost = sys._current_frames().get(thread)
-            while frame not in (run, None):
-                frame = frame.f_back
-            if frame is None:
+            try:
+                run.clear()
                 break  # the run raised
+            except RuntimeError:  # refused, as the function still runs
+                pass
             since, stage = self._since, self._stage
             if since != told:
                 patience = self.seconds
             silence = time.monotonic() - since
             if silence >= patience:
                 told, patience = since, 2 * silence
+                innermost = sys._current_frames()[thread]
                 code = innermost.f_code
                 _warn(
                     runner.logger,

@@ -15,7 +15,7 @@ from stalls import SlowStep, stalling_run
 
 from ca2st_mm.engine import StallWatchHook
 
-PATIENCE, WAIT = 0.2, 0.6
+PATIENCE, WAIT = 0.1, 0.4
 
 
 def threads():
@@ -100,20 +100,6 @@ def test_a_test_is_watched_too(tmp_path):
     assert lines_about(said, 'after test batch 1 of 3')
 
 
-def test_nothing_is_said_while_stages_end(tmp_path):
-    """A run longer than the patience, of stages that are shorter."""
-    patience, wait = 2.0, 0.4
-    config = stalling_run(
-        tmp_path, patience, slow=[0, 1, 2], judged=[0, 1, 2], wait=wait
-    )
-    start = time.monotonic()
-    runner, _ = train(config)
-    assert time.monotonic() - start > patience
-    assert 'Rank' not in log_of(runner)
-    assert threads() == []
-    assert not list(Path(runner.log_dir).glob('stall_*'))
-
-
 @pytest.mark.parametrize('kill_at', [1, 2])
 def test_the_watch_ends_with_a_run_that_raises(tmp_path, kill_at):
     seen = []
@@ -130,6 +116,7 @@ def test_the_watch_ends_with_a_run_that_raises(tmp_path, kill_at):
     for thread in seen:
         thread.join(timeout=10)
     assert threads() == []
+    assert not list(tmp_path.rglob('stall_*'))  # there was nothing to say
     del raised  # held the frames of the run until here
 
 

@@ -54,13 +54,13 @@ def data(count, present):
     return inputs, [i % 4 for i in range(count)]
 
 
-def settings(present, epochs=EPOCHS):
+def settings(present):
     """A run with the same clips in a step for any number of processes."""
     inputs, labels = data(TRAINED, present)
     batch = STEP // world()
     sampler = dict(type='WholeStepSampler', clips_per_step=batch, shuffle=True)
     config = dict(
-        recipe(epochs),
+        recipe(EPOCHS),
         model=tiny_model(tiny.CA2ST, inputs),
         train_dataloader=loader(Clips(inputs, labels), batch, sampler),
         val_dataloader=loader(Clips(*data(JUDGED, present)), batch_size=2),
@@ -234,7 +234,10 @@ def stalled(folder):
     # In order, rank 1 reads clips 1, 3, then 5, 7, then 0 to have as many.
     slow = [5] if os.environ['RANK'] == '1' else []
     present = [1.0, 0.0]
-    config = without_validation(settings(present, epochs=1))
+    config = without_validation(settings(present))
+    config.update(
+        param_scheduler=[], train_cfg=dict(by_epoch=True, max_epochs=1)
+    )
     config['train_dataloader'] = loader(
         SlowClips(*data(9, present), slow, 1.5), 2
     )

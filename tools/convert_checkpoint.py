@@ -11,13 +11,10 @@ says that it is done.
 import argparse
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ca2st_mm.checkpoints import Conversion
-
-TARGETS = ('ours', 'reference')
+EXPERTS = dict(clip='CLIPExpert', videomae='VideoMAEExpert', ast='ASTExpert')
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,13 +30,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--from',
-        dest='source',
+        dest='layout',
         help='whose names the file holds, such as clip_hf; told by the names '
         'if left out',
     )
     parser.add_argument(
         '--to',
-        choices=TARGETS,
+        choices=('ours', 'reference'),
         default='ours',
         help='reference: the names of the authors of CAST, CAVA and CA2ST',
     )
@@ -63,71 +60,35 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-EXPERTS = dict(clip='CLIPExpert', videomae='VideoMAEExpert', ast='ASTExpert')
-
-
-def report(conversion: 'Conversion', with_table: bool) -> None:
-    """Print what became of the keys, and what the user should know."""
-    if with_table:
-        for key, value in conversion.state_dict.items():
-            theirs = ' + '.join(conversion.origins[key])
-            print(f'{theirs} -> {key} {tuple(value.shape)}')
-        for key, why in conversion.ignored.items():
-            print(f'{key} -> nothing: {why}')
-    for why, keys in conversion.reasons().items():
-        print(f'ignored {len(keys)} keys: {why}')
-    for note in conversion.notes:
-        print(f'note: {note}')
-
-
-def check_expert(path: Path, model: str) -> str:
-    """Load a file into the expert it is for, of the size of its tensors.
-
-    Raises:
-        ValueError: If the expert does not take it.
-    """
-    from ca2st_mm.registry import MODELS
-
-    shapes = {k: v.shape for k, v in _weights_of(path).items()}
-    dims, patch = shapes['patch_embed.weight'][0], shapes['patch_embed.weight']
+def expert_config(weights: Mapping, model: str) -> dict:
+    """Config of the expert of the size of its tensors."""
+    patch = weights['patch_embed.weight'].shape
+    layers = {int(k.split('.')[1]) for k in weights if k.startswith('layers.')}
     arch = dict(
-        embed_dims=dims,
-        num_layers=1
-        + max(int(k.split('.')[1]) for k in shapes if k.startswith('layers.')),
-        num_heads=max(1, dims // 64),
-        feedforward_channels=shapes['layers.0.ffn.fc1.weight'][0],
+        embed_dims=patch[0],
+        num_layers=1 + max(layers),
+        num_heads=max(1, patch[0] // 64),
+        feedforward_channels=len(weights['layers.0.ffn.fc1.weight']),
         patch_size=patch[-1],
     )
     own: dict = {}
     if model == 'clip':
-        side = math.isqrt(shapes['pos_embed'][1] - 1)
+        side = math.isqrt(weights['pos_embed'].shape[1] - 1)
         own = dict(img_size=side * patch[-1])
     elif model == 'ast':
-        count = shapes['pos_embed'][1] - 2
+        count = weights['pos_embed'].shape[1] - 2
         # AudioSet's 128 mel bins make 12 rows of patches.
         rows = 12 if count % 12 == 0 else math.isqrt(count)
         mels = 128 if rows == 12 else 10 * rows + 6
         arch['pretrained_mels'] = mels
         own = dict(spec_size=(10 * (count // rows) + 6, mels))
-    init_cfg = dict(type='Pretrained', checkpoint=str(path))
-    expert = MODELS.build(
-        dict(
-            type=EXPERTS[model],
-            arch=arch,
-            adapter_ratio=None,
-            frozen_parts=(),
-            init_cfg=init_cfg,
-            **own,
-        )
+    return dict(
+        type=EXPERTS[model],
+        arch=arch,
+        adapter_ratio=None,
+        frozen_parts=(),
+        **own,
     )
-    expert.init_weights()
-    return f'{EXPERTS[model]} loads it'
-
-
-def _weights_of(path: Path) -> dict:
-    from ca2st_mm.checkpoints import read_checkpoint, unwrap
-
-    return unwrap(read_checkpoint(path)).state_dict
 
 
 def check(path: Path, config: str | None, model: str) -> str:
@@ -139,14 +100,24 @@ def check(path: Path, config: str | None, model: str) -> str:
     from mmengine.config import Config
 
     from ca2st_mm.apis.models import build_model
-    from ca2st_mm.checkpoints import detect_source, load_weights
+    from ca2st_mm.checkpoints import (
+        detect_layout,
+        load_weights,
+        read_checkpoint,
+        unwrap,
+    )
+    from ca2st_mm.registry import MODELS
 
     if config:
         load_weights(build_model(Config.fromfile(config)), path)
         return f'the model of {config} loads it'
+    weights = unwrap(read_checkpoint(path))
     if model in EXPERTS:
-        return check_expert(path, model)
-    detect_source(_weights_of(path))
+        init_cfg = dict(type='Pretrained', checkpoint=str(path))
+        expert = expert_config(weights, model)
+        MODELS.build(dict(expert, init_cfg=init_cfg)).init_weights()
+        return f'{EXPERTS[model]} loads it'
+    detect_layout(weights)
     return 'name its config with --config to check that the model fits'
 
 
@@ -154,42 +125,47 @@ def run(args: argparse.Namespace) -> None:
     """Convert as the command line says."""
     import ca2st_mm
     from ca2st_mm.checkpoints import (
+        LAYOUTS,
         OURS,
-        SOURCES,
-        detect_source,
-        drop_audio_positions,
+        detect_layout,
         from_reference,
-        layout_of_ours,
         open_checkpoint,
         to_reference,
         unwrap,
         write_checkpoint,
     )
 
-    weights, how = unwrap(open_checkpoint(args.src))
-    if args.source and args.source not in SOURCES:
+    weights = unwrap(open_checkpoint(args.src))
+    if args.layout and args.layout not in LAYOUTS:
         raise ValueError(
-            f'--from {args.source} is not known; choose one of '
-            f'{", ".join(SOURCES)}'
+            f'--from {args.layout} is not known; choose one of '
+            f'{", ".join(LAYOUTS)}'
         )
-    source = SOURCES[args.source] if args.source else detect_source(weights)
-    print(f'{args.src}: {source.title} ({source.name}), in {how}')
-    conversion = source.to_ours(weights)
+    layout = LAYOUTS[args.layout] if args.layout else detect_layout(weights)
+    print(f'{args.src}: {layout.title} ({layout.name})')
     if args.drop_audio_positions:
-        conversion = drop_audio_positions(conversion)
-    written, target = conversion.state_dict, OURS.name
+        conversion = from_reference(weights, drop_audio_positions=True)
+    else:
+        conversion = layout.convert(weights)
+    written, target = conversion.state_dict, OURS
     if args.to == 'reference':
-        layout = layout_of_ours(written)
-        target = f'{layout.family}_reference'
-        written = to_reference(written, layout)
+        written = to_reference(written)
+        target = detect_layout(written)
         # Reading it again checks it, and says what each key stands for.
         conversion = from_reference(written)
-    report(conversion, with_table=args.dry_run)
+    if args.dry_run:
+        for key, value in conversion.state_dict.items():
+            theirs = ' + '.join(conversion.origins[key])
+            print(f'{theirs} -> {key} {tuple(value.shape)}')
+        for key, why in conversion.ignored.items():
+            print(f'{key} -> nothing: {why}')
+    for line in conversion.account():
+        print(line)
     if args.dry_run:
         return
     metadata = dict(
-        source=source.name,
-        layout=target,
+        source=layout.name,
+        layout=target.name,
         file=Path(args.src).name,
         ca2st_mm=ca2st_mm.__version__,
     )
@@ -198,12 +174,13 @@ def run(args: argparse.Namespace) -> None:
     part = dst.with_name(f'.{dst.stem}.part{dst.suffix}')
     try:
         write_checkpoint(part, written, metadata)
-        outcome = check(part, args.config, source.model)
+        outcome = check(part, args.config, layout.model)
         part.replace(dst)
     finally:
         part.unlink(missing_ok=True)
     print(
-        f'{args.dst}: {len(written)} tensors in the layout {target}; {outcome}'
+        f'{args.dst}: {len(written)} tensors in the layout {target.name}; '
+        f'{outcome}'
     )
 
 

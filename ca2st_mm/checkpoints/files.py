@@ -8,9 +8,9 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -138,14 +138,7 @@ def write_checkpoint(
         part.unlink(missing_ok=True)
 
 
-class Unwrapped(NamedTuple):
-    """A state dict and where in the container it was, in words."""
-
-    state_dict: dict[str, Tensor]
-    how: str
-
-
-def unwrap(container: Mapping[str, Any]) -> Unwrapped:
+def unwrap(container: Mapping[str, Any]) -> dict[str, Tensor]:
     """Find the state dict in a container.
 
     Takes what stands under 'model', 'module' or 'state_dict' (the first that
@@ -157,55 +150,41 @@ def unwrap(container: Mapping[str, Any]) -> Unwrapped:
         container: What a checkpoint file holds.
 
     Returns:
-        Parameters by name, and the path to them.
+        Parameters by name.
 
     Raises:
         ValueError: If no state dict is found, or one holds something else
             than tensors.
 
     Example:
-        >>> unwrap({'model': {'module.a': torch.zeros(1)}}).state_dict
+        >>> unwrap({'model': {'module.a': torch.zeros(1)}})
         {'a': tensor([0.])}
     """
-    path: list[str] = []
-    found: Any = container
-    while isinstance(found, Mapping) and not _has_tensors(found):
+    found, path = container, []
+    while not any(isinstance(value, Tensor) for value in found.values()):
         inner = [w for w in WRAPPERS if isinstance(found.get(w), Mapping)]
         if not inner:
-            break
+            where = f' under {".".join(path)!r}' if path else ''
+            entries = ', '.join(map(repr, list(found)[:5])) or 'none'
+            raise ValueError(
+                f'the file holds no state dict{where}: none of '
+                f'{", ".join(WRAPPERS)} is there, and the entries are '
+                f'{entries}'
+            )
         path.append(inner[0])
         found = found[inner[0]]
-    if not _has_tensors(found):
-        entries = f'of a {type(found).__name__}'
-        if isinstance(found, Mapping):
-            entries = ', '.join(map(repr, list(found)[:5])) or 'none'
-        raise ValueError(
-            'the file holds no state dict'
-            + (f' under {".".join(path)!r}' if path else '')
-            + f': none of {", ".join(WRAPPERS)} is there, and the entries '
-            f'are {entries}'
-        )
     for key, value in found.items():
         if not isinstance(value, Tensor):
             raise ValueError(
                 f'the state dict holds {key!r} of type '
                 f'{type(value).__name__} among its tensors; take it out'
             )
-    how = '.'.join(path) or 'the file itself'
-    compiled = PREFIXES[-1]
-    weights = {key.replace(f'.{compiled}', '.'): v for key, v in found.items()}
+    weights = {k.replace('._orig_mod.', '.'): v for k, v in found.items()}
     while prefix := next(
         (p for p in PREFIXES if all(k.startswith(p) for k in weights)), None
     ):
         weights = {k.removeprefix(prefix): v for k, v in weights.items()}
-        how += f', without the prefix {prefix!r}'
-    return Unwrapped(weights, how)
-
-
-def _has_tensors(found: Any) -> bool:
-    return isinstance(found, Mapping) and any(
-        isinstance(value, Tensor) for value in found.values()
-    )
+    return weights
 
 
 def _read_shards(path: Path, map_location: Any) -> dict[str, Any]:
@@ -239,10 +218,10 @@ def _read_shards(path: Path, map_location: Any) -> dict[str, Any]:
 
 def _read_file(path: Path, map_location: Any) -> dict[str, Any]:
     try:
-        if is_safetensors(path):
+        if _is_safetensors(path):
             return _read_safetensors(path, map_location)
-        if is_torchscript(path):
-            return dict(state_dict=read_torchscript(path), meta={})
+        if _is_torchscript(path):
+            return dict(state_dict=_read_torchscript(path), meta={})
         # Training code often stores its command line next to the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             loaded = torch.load(
@@ -263,13 +242,13 @@ def _read_file(path: Path, map_location: Any) -> dict[str, Any]:
     return loaded
 
 
-def is_safetensors(path: str | Path) -> bool:
+def _is_safetensors(path: Path) -> bool:
     """Whether the file begins as a safetensors file, whatever its name."""
     with open(path, 'rb') as file:
         head = file.read(9)
     length = int.from_bytes(head[:8], 'little')
     fits = 0 < length <= os.path.getsize(path) - 8
-    return head[8:] == b'{' and fits or Path(path).suffix == '.safetensors'
+    return head[8:] == b'{' and fits or path.suffix == '.safetensors'
 
 
 def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
@@ -334,18 +313,18 @@ def _damaged(path: Path, error: Exception) -> DamagedCheckpointError:
 # a pickle of its objects and one raw file per storage.  `torch.jit.load` would
 # run the program; all we want are the numbers.
 
-STORAGE_DTYPES = {
-    'DoubleStorage': torch.float64,
-    'FloatStorage': torch.float32,
-    'HalfStorage': torch.float16,
-    'BFloat16Storage': torch.bfloat16,
-    'LongStorage': torch.int64,
-    'IntStorage': torch.int32,
-    'ShortStorage': torch.int16,
-    'CharStorage': torch.int8,
-    'ByteStorage': torch.uint8,
-    'BoolStorage': torch.bool,
-}
+STORAGES = dict(
+    Double=torch.float64,
+    Float=torch.float32,
+    Half=torch.float16,
+    BFloat16=torch.bfloat16,
+    Long=torch.int64,
+    Int=torch.int32,
+    Short=torch.int16,
+    Char=torch.int8,
+    Byte=torch.uint8,
+    Bool=torch.bool,
+)
 
 
 class ScriptedObject:
@@ -371,21 +350,16 @@ KNOWN = {
         ('torch.jit._pickle', f'build_{kind}list'): _as_is
         for kind in ('int', 'double', 'bool', 'tensor')
     },
-    **{('torch', name): dtype for name, dtype in STORAGE_DTYPES.items()},
+    **{('torch', f'{k}Storage'): dtype for k, dtype in STORAGES.items()},
 }
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Unpickles tensors and plain containers; knows no other function.
+    """Unpickles tensors and plain containers; knows no other function."""
 
-    Args:
-        file: The pickle.
-        read_storage: Bytes of a storage by its key.
-    """
-
-    def __init__(self, file: Any, read_storage: Callable) -> None:
-        super().__init__(file)
-        self.read_storage = read_storage
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(archive.open(f'{root}data.pkl'))
+        self.archive, self.root = archive, root
 
     def find_class(self, module: str, name: str) -> Any:
         """Only stand-ins come out of here, never what the pickle names."""
@@ -402,40 +376,25 @@ class _TensorUnpickler(pickle.Unpickler):
         kind, dtype, key, _, size = pid
         if kind != 'storage':
             raise pickle.UnpicklingError(f'unknown reference {kind!r}')
-        data = bytearray(self.read_storage(str(key)))
+        data = bytearray(self.archive.read(f'{self.root}data/{key}'))
         if not data:
             return torch.empty(0, dtype=dtype)
         return torch.frombuffer(data, dtype=dtype, count=int(size))
 
 
-def is_torchscript(path: str | Path) -> bool:
-    """Whether the file is a zip archive with a TorchScript program."""
+def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any(n.endswith('/constants.pkl') for n in archive.namelist())
 
 
-def read_torchscript(path: str | Path) -> dict[str, Tensor]:
-    """Parameters and buffers of the archived module by name.
-
-    Args:
-        path: An archive that ``torch.jit.save`` wrote.
-
-    Returns:
-        What ``torch.jit.load(path).state_dict()`` would return.
-
-    Raises:
-        pickle.UnpicklingError: If the archive asks for anything but tensors.
-    """
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    """What ``torch.jit.load(path).state_dict()`` would return."""
     with zipfile.ZipFile(path) as archive:
         name = next(n for n in archive.namelist() if n.endswith('/data.pkl'))
         root = name.removesuffix('data.pkl')
-        with archive.open(name) as file:
-            module = _TensorUnpickler(
-                file, lambda key: archive.read(f'{root}data/{key}')
-            ).load()
-    return dict(_tensors(module, ''))
+        return dict(_tensors(_TensorUnpickler(archive, root).load(), ''))
 
 
 def _tensors(owner: ScriptedObject, prefix: str) -> Iterator:

@@ -1,13 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Filling a model from a checkpoint: everything fits, or one error says why.
 
-:func:`load_weights` fills a whole recognizer and :func:`load_expert` one
-expert.  Whatever the entry point (training, testing, prediction, export),
-weights pass through one of the two, or through :func:`fitting_weights`, which
-both use.
+Whatever the entry point (training, testing, prediction, export), weights pass
+through :func:`fitting_weights` for a whole recognizer, or :func:`load_expert`
+for one expert.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from logging import WARNING
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ from torch import Tensor, nn
 
 from ca2st_mm import zoo
 
-from .conversion import Conversion, Source
+from .conversion import Conversion, Layout
 from .delta import FINGERPRINT, frozen_parameters
 from .files import CheckpointError, read_checkpoint, unwrap
-from .sources import OURS, detect_source
+from .layouts import OURS, detect_layout
 
 # Published weights of one expert; another expert's are refused by name.
 EXPERT_MODELS = frozenset(('clip', 'videomae', 'ast'))
@@ -68,8 +67,8 @@ def load_weights(
     Args:
         model: What to fill.  Unchanged if the checkpoint is refused.
         source: As for :func:`open_checkpoint`, or what a checkpoint file
-            holds.  Ours (whole or delta) or that of the authors of CAST,
-            CAVA and CA2ST.
+            holds.  Ours (whole or delta), that of the authors of CAST, CAVA
+            and CA2ST, or a published expert with its classifier.
         strict: Whether a tensor that is missing, unexpected or of another
             shape is an error; else it is listed in the log.
         name: The checkpoint, for messages; ``source`` if it is left out.
@@ -117,18 +116,18 @@ def fitting_weights(
     refusal = f'{name!r} is not a checkpoint of this model'
     own = model.state_dict()
     try:
-        weights = unwrap(container).state_dict
+        weights = unwrap(container)
         # MMAction2 calls its heads as we do.
         known = [k for k in own if not k.startswith('cls_head.')]
         if not any(key in weights for key in known):
-            source = detect_source(weights)
-            conversion = source.to_ours(weights)
+            layout = detect_layout(weights)
+            conversion = layout.convert(weights)
             weights = conversion.state_dict
-            if source.model in EXPERT_MODELS:
+            if layout.model in EXPERT_MODELS:
                 weights = conversion.whole_model()
-            lines = [f'read as {source.title}', *conversion.account()]
+            lines = [f'read as {layout.title}', *conversion.account()]
             print_log(f'{name}: {"; ".join(lines)}', logger='current')
-        require_finite(weights)
+        _require_finite(weights, own)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{refusal}: {error.args[0]}') from error
     misfit = _misfit(weights, own, _of_delta(model, weights))
@@ -179,79 +178,83 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
     refusal = f'{checkpoint!r} is not a checkpoint of this {name}'
     own = expert.state_dict()
     parts = expert.parts()
-    optional = {id(p) for p in parts['adapters'] + parts['norm']}
-    optional = {k for k, p in expert.named_parameters() if id(p) in optional}
+    may_lack = {id(p) for p in parts['adapters'] + parts['norm']}
+    may_lack = {k for k, p in expert.named_parameters() if id(p) in may_lack}
     try:
-        weights, how = unwrap(open_checkpoint(checkpoint))
-        conversion, source = _convert(expert, weights, init_cfg.get('prefix'))
+        weights = unwrap(open_checkpoint(checkpoint))
+        conversion, layout = _convert_expert(
+            expert, weights, init_cfg.get('prefix')
+        )
         weights = conversion.state_dict
-        require_finite(weights)
-        # Our own weights that fit have been fitted already.
-        if source.model in EXPERT_MODELS or _misfit(weights, own, optional):
+        _require_finite(weights, own)
+        # Those of a trained recognizer have been fitted already.
+        if layout.model in EXPERT_MODELS or _misfit(weights, own, may_lack):
             expert.fit_state_dict(weights)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{refusal}: {error.args[0]}') from error
-    misfit = _misfit(weights, own, optional)
-    if misfit:
+    if misfit := _misfit(weights, own, may_lack):
         raise CheckpointError(
             f'{refusal}: {_describe(misfit, weights, own)}; check arch, input '
             'size and prefix'
         )
     expert.load_state_dict(weights, strict=False)
     lines = [
-        f'{name}: loaded {len(weights)} tensors from {checkpoint} '
-        f'(read as {source.title} ({source.name}) in {how}); '
+        f'{name}: loaded {len(weights)} tensors from {checkpoint}, read as '
+        f'{layout.title} ({layout.name})',
         f'{len(own) - len(weights)} start fresh (adapters, final norm)',
         *conversion.account(),
     ]
     print_log('; '.join(lines), logger='current')
 
 
-def require_finite(weights: Mapping[str, Tensor]) -> None:
-    """Raise ``ValueError`` if a tensor holds NaN or infinite values."""
-    for key, value in weights.items():
-        if not torch.isfinite(value).all():
-            raise ValueError(f'{key!r} holds NaN or infinite values')
-
-
-def _convert(
+def _convert_expert(
     expert: nn.Module, weights: dict[str, Tensor], prefix: str | None
-) -> tuple[Conversion, Source]:
+) -> tuple[Conversion, Layout]:
     """Convert what stands under the prefix to the names of an expert.
 
     The prefix is one of the names in the file or, for a checkpoint of a whole
     model by its authors, of our names of it.
     """
     prefix = prefix.rstrip('.') + '.' if prefix else ''
-    inside = _select(weights, prefix)
-    if expert.weights_model is None:
-        # A wrapped backbone has names of its own, which no layout knows.
-        source, conversion = OURS, OURS.convert(inside or weights, '')
-    else:
-        source = detect_source(inside or weights)
-        if source.model in EXPERT_MODELS - {expert.weights_model}:
-            raise ValueError(f'it holds {source.title} ({source.name})')
-        conversion = source.to_ours(inside or weights)
-    outside = [key for key in weights if not key.startswith(prefix)]
+    inside = _under(prefix, weights)
+    layout = OURS
+    # Without weights_model the expert's names are its own: no layout's.
+    if expert.weights_model is not None:
+        layout = detect_layout(inside or weights)
+        if layout.model in EXPERT_MODELS - {expert.weights_model}:
+            raise ValueError(f'it holds {layout.title} ({layout.name})')
+    conversion = layout.convert(inside or weights)
+    whole = weights if inside else conversion.state_dict
     if not inside:
-        whole = conversion.state_dict
-        conversion.state_dict = _select(whole, prefix)
-        outside = [key for key in whole if not key.startswith(prefix)]
+        conversion.state_dict = _under(prefix, whole)
     if not conversion.state_dict:
         raise ValueError(
             f'no key begins with the prefix {prefix!r}, the first is '
             f'{min(weights)!r}'
         )
+    outside = [key for key in whole if not key.startswith(prefix)]
     conversion.ignored |= dict.fromkeys(outside, f'outside of {prefix!r}')
-    return conversion, source
+    return conversion, layout
 
 
-def _select(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         key.removeprefix(prefix): value
         for key, value in weights.items()
         if key.startswith(prefix)
     }
+
+
+def _require_finite(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> None:
+    """Raise ``ValueError`` if a model would hold NaN or infinite values."""
+    for key, value in weights.items():
+        # A large float64 overflows only where it is copied.
+        if key in own and own[key].is_floating_point():
+            value = value.to(own[key].dtype)
+        if not torch.isfinite(value).all():
+            raise ValueError(f'{key!r} holds NaN or infinite values')
 
 
 def _of_delta(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
@@ -272,10 +275,9 @@ def _of_delta(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
 def _misfit(
     weights: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
-    optional: Iterable[str],
+    optional: Collection[str],
 ) -> dict[str, list[str]]:
     """Names of tensors by how they do not fit a model; empty if all fit."""
-    optional = set(optional)
     found = {
         'missing': [
             key

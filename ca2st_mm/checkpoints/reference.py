@@ -2,14 +2,15 @@
 """The authors' CAST, CAVA and CA2ST checkpoints to ours and back."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .conversion import Conversion, Source, Tensors
+from .conversion import Conversion, Layout
 
+# By experts.
 _FAMILIES = {
     frozenset(('spatial', 'temporal')): 'cast',
     frozenset(('spatial', 'audio')): 'cava',
@@ -18,49 +19,26 @@ _FAMILIES = {
 # A norm that the authors' code owns and never uses.
 UNUSED_NORM = 'audio_ln_post'
 SPATIAL_NORM = 'clip_ln_post'
-UNUSED_ADAPTERS = ('noun_last_Adapter', 'verb_last_Adapter')
+LAST_ADAPTERS = ('noun_last_Adapter', 'verb_last_Adapter')
 # Leading axes of size 1 that ours have and theirs have not.
 NEW_AXES = {'clip_class_embedding': 2, 'clip_positional_embedding': 1}
 TEMPORAL_BIAS = 'backbone.experts.temporal.layers.{}.attention.attn.qkv.bias'
-
-# What names cannot tell.
-_AUDIO_TABLE = re.compile(
+AUDIO_TABLE = re.compile(
     r'backbone\.links\.\d+\.(spatial|temporal)_audio\.'
     r'(a_from_b|b_from_a)\.(query|context)_positions\.'
 )
-_HEAD_OF_CAST = (
-    "names do not tell how the head fuses: the authors' CAST code (released "
-    "SSV2 and K400 weights) sums adapters of type 'Adapter', their later "
-    "code takes reduction='mean' of type 'ResidualAdapter'"
-)
-_CLOCK = (
-    'the authors trained time encodings on a transposed grid: give ASTExpert '
-    "clock='transposed'"
-)
-_EPSILON = 'CAVA needs norm_eps=1e-6 in CLIPExpert'
-_SHARED = (
-    'the links of each expert have equal bottlenecks: give '
-    'MultiExpertBackbone share_bottlenecks=True'
-)
-# Both ends are the same expert's.
-_SAME_EXPERT = (
+# Bottlenecks of one expert in two links.
+SAME_EXPERT = (
     ('spatial_audio.bottleneck_a', 'spatial_temporal.bottleneck_a'),
     ('temporal_audio.bottleneck_a', 'spatial_temporal.bottleneck_b'),
     ('spatial_audio.bottleneck_b', 'temporal_audio.bottleneck_b'),
 )
-_UNUSED = 'position table in an audio link that the config does not use'
-_MAYBE_UNUSED = (
-    'the audio links carry position tables next to time encoders; checkpoints '
-    'from before 2024-08-26 carry them even where training did not use them: '
-    'leave them out (drop_audio_positions) if the run did not use them'
-)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Which reference model a checkpoint is of.
+class Reference(NamedTuple):
+    """Which model of the authors a state dict is of.
 
-    Args:
+    Attributes:
         family: 'cast', 'cava' or 'ca2st'.
         head: 'single', or 'composition' for verb and noun.
     """
@@ -249,7 +227,7 @@ def _time_names(linears: tuple[str, str, str], norm: str) -> dict[str, str]:
     return names
 
 
-def _head_names(layout: Layout) -> dict[str, str]:
+def _head_names(layout: Reference) -> dict[str, str]:
     single = layout.head == 'single'
     names = {'head': 'cls_head.fc_cls'}
     noun = verb = 'cls_head.fusion.adapters'
@@ -260,7 +238,7 @@ def _head_names(layout: Layout) -> dict[str, str]:
         }
         noun = 'cls_head.fusions.noun.adapters'
         verb = 'cls_head.fusions.verb.adapters'
-    last_noun, last_verb = UNUSED_ADAPTERS
+    last_noun, last_verb = LAST_ADAPTERS
     if layout.family == 'cava':
         # Both classifiers of CAVA read one fusion; ours keeps it under 'verb'.
         names |= _mlp(last_noun, f'{verb}.audio')
@@ -308,77 +286,95 @@ def rename(key: str, names: Mapping[str, str]) -> str:
 
 
 def is_reference(keys: Iterable[str]) -> bool:
-    """Whether the names are of one of the reference models."""
+    """Whether the names are of a model of the authors."""
     return any(key.startswith('clip_conv1.') for key in keys)
 
 
-def detect_layout(keys: Iterable[str]) -> Layout:
-    """Tell the reference model by its parameter names.
-
-    Raises:
-        ValueError: If the names are of none of the models.
-    """
-    keys = set(keys)
-    if not is_reference(keys):
-        raise ValueError(
-            'this is no CAST, CAVA or CA2ST checkpoint of the reference '
-            f"code: it has no 'clip_conv1.weight'; first keys: "
-            f'{sorted(keys)[:3]}'
-        )
-    if any('.s_t_b_cast.' in key for key in keys):
-        family = 'ca2st'
-    elif any(key.startswith('ast_') for key in keys):
-        family = 'cava'
-    else:
-        family = 'cast'
-    composition = any(key.startswith('head_verb') for key in keys)
-    return Layout(family, 'composition' if composition else 'single')
-
-
-def layout_of_ours(keys: Iterable[str]) -> Layout:
-    """Which reference model a recognizer of ours can be written as.
-
-    Raises:
-        ValueError: If its experts are those of none of them.
-    """
-    keys = set(keys)
-    found = (re.match(r'backbone\.experts\.(\w+)\.', key) for key in keys)
-    experts = frozenset(match.group(1) for match in found if match)
-    if experts not in _FAMILIES:
-        raise ValueError(
-            'a recognizer with the experts '
-            f'{", ".join(sorted(experts)) or "none"} is no CAST, CAVA or '
-            "CA2ST; its keys must begin with 'backbone.experts.spatial.' and "
-            'so on'
-        )
-    composition = any(key.startswith('cls_head.fc_verb') for key in keys)
-    return Layout(
-        _FAMILIES[experts], 'composition' if composition else 'single'
-    )
-
-
-def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
-    """Rename a reference state dict to ours.
+def reference_of(keys: Collection[str]) -> Reference:
+    """Which model of the authors a state dict is of, or can be written as.
 
     Args:
-        state_dict: Parameters by reference name, without a ``module.`` prefix.
+        keys: A state dict or its keys, in names of theirs or of ours.
+
+    Raises:
+        ValueError: If it is of none of them.
+    """
+    if is_reference(keys):
+        if any('.s_t_b_cast.' in key for key in keys):
+            family = 'ca2st'
+        elif any(key.startswith('ast_') for key in keys):
+            family = 'cava'
+        else:
+            family = 'cast'
+    else:
+        found = (re.match(r'backbone\.experts\.(\w+)\.', k) for k in keys)
+        experts = frozenset(match[1] for match in found if match)
+        if experts not in _FAMILIES:
+            raise ValueError(
+                'a recognizer with the experts '
+                f'{", ".join(sorted(experts)) or "none"} is no CAST, CAVA or '
+                "CA2ST; its keys must begin with 'backbone.experts.spatial.' "
+                "and so on, or with 'clip_conv1.' in the authors' names"
+            )
+        family = _FAMILIES[experts]
+    verbs = ('head_verb', 'cls_head.fc_verb')
+    composition = any(key.startswith(verbs) for key in keys)
+    return Reference(family, 'composition' if composition else 'single')
+
+
+def from_reference(
+    state_dict: Mapping[str, Tensor], drop_audio_positions: bool = False
+) -> Conversion:
+    """Rename a state dict of the authors to ours.
+
+    Args:
+        state_dict: Parameters by the authors' names, without a ``module.``
+            prefix.
+        drop_audio_positions: Leave out the position tables of audio links.
+            Checkpoints from before 2024-08-26 carry them even where training
+            did not use them, which nothing in them tells.
 
     Returns:
-        Our state dict of the whole recognizer and, by reference name, the
+        Our state dict of the whole recognizer and, by their names, the
         tensors left out with the reason.  Half precision becomes float32.
 
     Raises:
         KeyError: If a key is unknown or its partner is missing.
-        ValueError: If it is not a reference checkpoint.
+        ValueError: If it is none of their checkpoints, or there are no
+            tables to drop.
     """
-    layout = detect_layout(state_dict)
-    names = layout.names()
-    theirs = Tensors(state_dict, f'{layout.family} ({layout.head})')
-    theirs.leave_out({UNUSED_NORM: 'the reference never uses this norm'})
-    if layout == Layout('cast', 'composition'):
-        why = 'verb and noun classifiers of CAST read features directly'
-        theirs.leave_out(dict.fromkeys(UNUSED_ADAPTERS, why))
-    if layout.family != 'cava':
+    layout = next((r for r in REFERENCES if r.matches(state_dict)), None)
+    if layout is None:
+        raise ValueError(
+            'this is no checkpoint of the authors of CAST, CAVA and CA2ST: it '
+            f"has no 'clip_conv1.weight'; first keys: {sorted(state_dict)[:3]}"
+        )
+    conversion = layout.convert(state_dict)
+    if drop_audio_positions:
+        tables = [k for k in conversion.state_dict if AUDIO_TABLE.match(k)]
+        if not tables:
+            raise ValueError(
+                'the checkpoint has no position tables in audio links; '
+                'convert it without dropping them'
+            )
+        conversion.notes = [n for n in conversion.notes if n != _MAYBE_UNUSED]
+        for table in tables:
+            del conversion.state_dict[table]
+            [key] = conversion.origins.pop(table)
+            conversion.ignored[key] = 'position table that is not used'
+    return conversion
+
+
+def _take_reference(theirs: Conversion, _: str) -> None:
+    reference = reference_of(theirs.left)
+    names = reference.names()
+    theirs.leave_out('the reference never uses this norm', UNUSED_NORM)
+    if reference == Reference('cast', 'composition'):
+        theirs.leave_out(
+            'verb and noun classifiers of CAST read features directly',
+            *LAST_ADAPTERS,
+        )
+    if reference.family != 'cava':
         # VideoMAE has no key bias; ours is zero there.
         for i in theirs.layers('blocks.'):
             parts = [f'blocks.{i}.attn.{letter}_bias' for letter in 'qkv']
@@ -387,37 +383,46 @@ def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
     for key in list(theirs.left):
         ours = rename(key, names)
         theirs.take(ours, key, new_axes=NEW_AXES.get(key, 0))
-    conversion = theirs.converted()
-    conversion.notes += _notes_on(layout, conversion.state_dict)
-    return conversion
+    theirs.notes += _notes_on(reference, theirs.state_dict)
+
+
+REFERENCES = tuple(
+    Layout(
+        f'{family}_reference',
+        f'{title}, the code of its authors',
+        family,
+        lambda keys, family=family: (
+            ''
+            if is_reference(keys) and reference_of(keys).family == family
+            else None
+        ),
+        _take_reference,
+    )
+    for family, title in dict(cast='CAST', cava='CAVA', ca2st='CA2ST').items()
+)
 
 
 def to_reference(
-    state_dict: Mapping[str, Tensor],
-    layout: Layout,
-    check_key_bias: bool = True,
-    unused: Mapping[str, Tensor] | None = None,
+    state_dict: Mapping[str, Tensor], check_key_bias: bool = True
 ) -> dict[str, Tensor]:
-    """Rename our state dict to the reference's names.
+    """Rename our state dict to the authors' names.
 
     Args:
         state_dict: Parameters (or gradients) of our recognizer by name.
-        layout: The reference model to write.
         check_key_bias: Whether a key bias that the reference cannot hold is
-            an error. Gradients of it are of no use and may be dropped.
-        unused: Tensors by reference name that :func:`from_reference` left
-            out; they make the way there and back exact.
+            an error.  Gradients of it are of no use and may be dropped.
 
     Returns:
-        State dict by reference name. The norm that the reference owns but
-        never uses is filled with the spatial one, as its loader does, unless
-        it is among ``unused``.
+        State dict by the authors' names.  The norm that they own but never
+        use is filled with the spatial one, as their loader does.
 
     Raises:
         KeyError: If a key of ours has no place in the reference.
-        ValueError: If VideoMAE has a key bias.
+        ValueError: If VideoMAE has a key bias, or it is no CAST, CAVA or
+            CA2ST.
     """
-    names = {ours: theirs for theirs, ours in layout.names().items()}
+    reference = reference_of(state_dict)
+    names = {ours: theirs for theirs, ours in reference.names().items()}
     out = {}
     for ours, value in state_dict.items():
         key = rename(ours, names)
@@ -432,93 +437,50 @@ def to_reference(
             )
         prefix = key.removesuffix('qkv.bias')
         out[f'{prefix}q_bias'], out[f'{prefix}v_bias'] = q_bias, v_bias
-    if layout.family != 'cast':
+    if reference.family != 'cast':
         for kind in ('weight', 'bias'):
             if f'{SPATIAL_NORM}.{kind}' in out:
-                source = out[f'{SPATIAL_NORM}.{kind}']
-                out[f'{UNUSED_NORM}.{kind}'] = source.clone()
-    return {**out, **(unused or {})}
+                spatial = out[f'{SPATIAL_NORM}.{kind}']
+                out[f'{UNUSED_NORM}.{kind}'] = spatial.clone()
+    return out
 
 
-def _notes_on(layout: Layout, ours: Mapping[str, Tensor]) -> list[str]:
-    """Sentences for whoever converts an authors' checkpoint."""
-    timed = any(key.startswith('backbone.time_encoders.') for key in ours)
-    notes = []
-    if layout == Layout('cast', 'single'):
-        notes.append(_HEAD_OF_CAST)
-    if layout.family == 'cava':
-        notes.append(_EPSILON)
-    if _bottlenecks_are_equal(ours):
-        notes.append(_SHARED)
-    if timed:
-        notes.append(_CLOCK)
-    if timed and any(_AUDIO_TABLE.match(key) for key in ours):
-        notes.append(_MAYBE_UNUSED)
-    return notes
-
-
-def _bottlenecks_are_equal(ours: Mapping[str, Tensor]) -> bool:
-    """Whether each expert has one bottleneck per layer for all its links."""
-    pairs = [
-        (key, key.replace(f'.{name}.', f'.{other}.'))
-        for key in ours
-        for name, other in _SAME_EXPERT
-        if f'.{name}.' in key
-    ]
-    pairs = [(a, b) for a, b in pairs if b in ours]
-    return bool(pairs) and all(torch.equal(ours[a], ours[b]) for a, b in pairs)
-
-
-def drop_audio_positions(conversion: Conversion) -> Conversion:
-    """Leave out the position tables of audio links.
-
-    Nothing in a checkpoint tells whether they were used, so this is never
-    done unasked: the training run must be known to have had none.
-
-    Args:
-        conversion: What :func:`from_reference` gave.
-
-    Returns:
-        The conversion without the tables, which are among the ignored.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    tables = [k for k in conversion.state_dict if _AUDIO_TABLE.match(k)]
-    if not tables:
-        raise ValueError(
-            'the checkpoint has no position tables in audio links; convert '
-            'it without dropping them'
-        )
-    kept: dict[str, Tensor] = {
-        key: value
-        for key, value in conversion.state_dict.items()
-        if key not in tables
-    }
-    dropped = {t: _UNUSED for key in tables for t in conversion.origins[key]}
-    origins = {key: conversion.origins[key] for key in kept}
-    notes = [note for note in conversion.notes if note != _MAYBE_UNUSED]
-    return Conversion(kept, {**conversion.ignored, **dropped}, origins, notes)
-
-
-def _source(family: str, title: str) -> Source:
-    """The authors' checkpoints of one model."""
-
-    def prefix_of(keys: Iterable[str]) -> str | None:
-        fits = is_reference(keys) and detect_layout(keys).family == family
-        return '' if fits else None
-
-    return Source(
-        f'{family}_reference',
-        f'{title}, the code of its authors',
-        family,
-        prefix_of,
-        lambda weights, _: from_reference(weights),
-    )
-
-
-REFERENCES = (
-    _source('cast', 'CAST'),
-    _source('cava', 'CAVA'),
-    _source('ca2st', 'CA2ST'),
+_MAYBE_UNUSED = (
+    'the audio links carry position tables next to time encoders; checkpoints '
+    'from before 2024-08-26 carry them even where training did not use them: '
+    'leave them out (drop_audio_positions) if the run did not use them'
 )
+
+
+def _notes_on(reference: Reference, ours: Mapping[str, Tensor]) -> list[str]:
+    """What names cannot tell, for whoever converts an authors' checkpoint."""
+    notes = []
+    if reference == Reference('cast', 'single'):
+        notes.append(
+            "names do not tell how the head fuses: the authors' CAST code "
+            '(released SSV2 and K400 weights) sums adapters of type '
+            "'Adapter', their later code takes reduction='mean' of type "
+            "'ResidualAdapter'"
+        )
+    if reference.family == 'cava':
+        notes.append('CAVA needs norm_eps=1e-6 in CLIPExpert')
+    pairs = [
+        (ours[key], ours[other])
+        for key in ours
+        for a, b in SAME_EXPERT
+        if f'.{a}.' in key
+        and (other := key.replace(f'.{a}.', f'.{b}.')) in ours
+    ]
+    if pairs and all(torch.equal(a, b) for a, b in pairs):
+        notes.append(
+            'the links of each expert have equal bottlenecks: give '
+            'MultiExpertBackbone share_bottlenecks=True'
+        )
+    if any(key.startswith('backbone.time_encoders.') for key in ours):
+        notes.append(
+            'the authors trained time encodings on a transposed grid: give '
+            "ASTExpert clock='transposed'"
+        )
+        if any(AUDIO_TABLE.match(key) for key in ours):
+            notes.append(_MAYBE_UNUSED)
+    return notes

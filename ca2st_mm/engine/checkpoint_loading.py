@@ -35,7 +35,7 @@ def load_from_file(filename: str, map_location: Any = None) -> dict[str, Any]:
     """
     checkpoint = open_checkpoint(filename, map_location)
     try:
-        weights = unwrap(checkpoint).state_dict
+        weights = unwrap(checkpoint)
     except ValueError:
         return checkpoint  # no weights inside: not one of theirs
     if not is_reference(weights):

@@ -8,7 +8,6 @@ import ca2st_mm
 from ca2st_mm import zoo
 from ca2st_mm.checkpoints import to_reference
 from ca2st_mm.checkpoints.files import write_checkpoint
-from ca2st_mm.checkpoints.reference import Layout
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 SMALL = dict(
@@ -73,7 +72,7 @@ def test_changes_reach_the_model():
 def test_checkpoints_of_both_layouts_load(trained, tmp_path, layout):
     state_dict = trained.state_dict()
     if layout == 'reference':
-        state_dict = to_reference(state_dict, Layout('cast', 'single'))
+        state_dict = to_reference(state_dict)
     path = tmp_path / 'cast.safetensors'
     write_checkpoint(path, state_dict)
     assert_same(small(pretrained=path), trained)
@@ -86,7 +85,7 @@ def test_trained_weights_come_from_the_zoo(trained, tmp_path, monkeypatch):
         small(pretrained=True)
     source = zoo.find(NAME).sources[0]
     file = tmp_path / NAME / source.file
-    state_dict = to_reference(trained.state_dict(), Layout('cast', 'single'))
+    state_dict = to_reference(trained.state_dict())
     write_checkpoint(file, state_dict)
     assert_same(small(pretrained=True), trained)
 

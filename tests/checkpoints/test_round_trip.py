@@ -9,14 +9,12 @@ from golden_cases import GoldenCase
 from layouts import reference_weights as weights_of
 
 from ca2st_mm.checkpoints import (
-    SOURCES,
-    detect_source,
-    drop_audio_positions,
+    LAYOUTS,
+    detect_layout,
     from_reference,
-    layout_of_ours,
     to_reference,
-    unwrap,
 )
+from ca2st_mm.checkpoints.reference import reference_of
 
 NAMES = [
     'cast_single',
@@ -42,55 +40,37 @@ IGNORED = dict(
 NEVER_USED = {'audio_ln_post.weight', 'audio_ln_post.bias'}
 
 
+@pytest.mark.parametrize('half', [False, True])
 @pytest.mark.parametrize('name', NAMES)
-def test_there_and_back(name):
-    theirs = weights_of(name)
+def test_there_and_back(name, half):
+    theirs = weights_of(name, torch.float16 if half else torch.float32)
     family = name.split('_')[0]
-    source = detect_source(theirs)
-    assert source is SOURCES[f'{family}_reference']
-    conversion = source.to_ours(theirs)
+    layout = detect_layout(theirs)
+    assert layout is LAYOUTS[f'{family}_reference']
+    conversion = layout.convert(theirs)
     ours = conversion.state_dict
-    assert detect_source(ours).name == 'ca2st_mm'
+    assert detect_layout(ours).name == 'ca2st_mm'
     # Every key is used once or left out.
     used = [key for keys in conversion.origins.values() for key in keys]
     assert len(used) == len(set(used))
     assert set(used) | set(conversion.ignored) == set(theirs)
     assert set(conversion.ignored) == IGNORED.get(name, NEVER_USED)
     assert set(conversion.origins) == set(ours)
+    assert {value.dtype for value in ours.values()} == {torch.float32}
     kind = 'composition' if 'compo' in name else 'single'
-    layout = layout_of_ours(ours)
-    assert (layout.family, layout.head) == (family, kind)
-    unused = {key: theirs[key] for key in conversion.ignored}
-    back = to_reference(ours, layout, unused=unused)
-    assert set(back) == set(theirs)
-    assert all(torch.equal(back[key], theirs[key]) for key in theirs)
-
-
-def test_the_unused_norm_is_filled_as_the_reference_fills_it():
-    theirs = weights_of('cava_single')
-    ours = from_reference(theirs).state_dict
-    back = to_reference(ours, layout_of_ours(ours))
-    assert set(back) == set(theirs)
-    for kind in ('weight', 'bias'):
-        spatial = theirs[f'clip_ln_post.{kind}']
-        assert torch.equal(back[f'audio_ln_post.{kind}'], spatial)
-
-
-def test_deepspeed_in_half_precision():
-    half = weights_of('ca2st_single', torch.float16)
-    container = dict(module=half, optimizer=None, mp_world_size=1)
-    state_dict, how = unwrap(container)
-    assert how == 'module'
-    source = detect_source(state_dict)
-    conversion = source.to_ours(state_dict)
-    count = len(conversion.state_dict)
-    assert f'{count} tensors of float16 became float32' in conversion.notes
-    kinds = {value.dtype for value in conversion.state_dict.values()}
-    assert kinds == {torch.float32}
-    ours = conversion.state_dict
-    back = to_reference(ours, layout_of_ours(ours))
-    for key in set(half) - NEVER_USED:
-        assert torch.equal(back[key].half(), half[key]), key
+    assert reference_of(ours) == reference_of(theirs) == (family, kind)
+    back = to_reference(ours)
+    # What they never use is filled as they fill it, or absent.
+    for key in conversion.ignored:
+        if key in back:
+            spatial = theirs[key.replace('audio', 'clip')]
+            assert torch.equal(back.pop(key), spatial.float())
+    assert set(back) == set(theirs) - set(conversion.ignored)
+    assert all(
+        torch.equal(back[k].to(v.dtype), v)
+        for k, v in theirs.items()
+        if k in back
+    )
 
 
 def early(theirs):
@@ -113,22 +93,19 @@ def test_unused_position_tables_are_left_out_when_asked_only():
     late = weights_of('ca2st_compo')
     tables = early(late)
     assert len(tables) == 3 * 2 * 2 * 4
-    kept = from_reference({**late, **tables})
+    both = {**late, **tables}
+    kept = from_reference(both)
     assert not set(tables) & set(kept.ignored)
     assert any('drop_audio_positions' in note for note in kept.notes)
-    dropped = drop_audio_positions(kept)
+    dropped = from_reference(both, drop_audio_positions=True)
     assert set(dropped.ignored) == set(tables) | NEVER_USED
     assert not any('drop_audio_positions' in n for n in dropped.notes)
     expected = from_reference(late).state_dict
-    assert set(dropped.state_dict) == set(expected)
+    assert set(dropped.state_dict) == set(dropped.origins) == set(expected)
     # The tables of the space-time links stay.
     assert sum('_table' in key for key in dropped.state_dict) == 12 * 4
-
-
-def test_dropping_tables_that_are_not_there_is_an_error():
-    conversion = from_reference(weights_of('ca2st_single'))
     with pytest.raises(ValueError, match='no position tables'):
-        drop_audio_positions(conversion)
+        from_reference(late, drop_audio_positions=True)
 
 
 @pytest.mark.parametrize(
@@ -146,26 +123,20 @@ def test_shared_bottlenecks_are_told_by_their_values(name, shared):
 
 
 def test_a_key_bias_cannot_be_written():
-    conversion = from_reference(weights_of('cast_single'))
+    ours = from_reference(weights_of('cast_single')).state_dict
     key = 'backbone.experts.temporal.layers.0.attention.attn.qkv.bias'
-    third = len(conversion.state_dict[key]) // 3
-    conversion.state_dict[key][third] = 1
-    ours = conversion.state_dict
+    ours[key][len(ours[key]) // 3] = 1
     with pytest.raises(ValueError, match='has a key bias'):
-        to_reference(ours, layout_of_ours(ours))
+        to_reference(ours)
 
 
-def test_another_family_is_named():
-    cast = weights_of('cast_single')
-    with pytest.raises(ValueError, match='this is no CAVA'):
-        SOURCES['cava_reference'].to_ours(cast)
-
-
-@pytest.mark.parametrize('lost', ['q_bias', 'v_bias'])
+@pytest.mark.parametrize(
+    'lost', ['blocks.7.attn.q_bias', 'blocks.7.attn.v_bias']
+)
 def test_a_lost_bias_is_named(lost):
     theirs = weights_of('cast_single')
-    del theirs[f'blocks.7.attn.{lost}']
-    with pytest.raises(KeyError, match=rf"lacks 'blocks\.7\.attn\.{lost}'"):
+    del theirs[lost]
+    with pytest.raises(KeyError, match=f"lacks '{lost}'"):
         from_reference(theirs)
 
 
@@ -175,3 +146,12 @@ def test_an_unknown_key_is_named(key):
     theirs[key] = torch.zeros(2)
     with pytest.raises(KeyError, match=f"'{key}'"):
         from_reference(theirs)
+
+
+def test_another_model_is_named():
+    with pytest.raises(ValueError, match='this is no CAVA'):
+        LAYOUTS['cava_reference'].convert(weights_of('cast_single'))
+    with pytest.raises(ValueError, match='no checkpoint of the authors'):
+        from_reference({'a': torch.zeros(1)})
+    with pytest.raises(ValueError, match='experts none is no CAST'):
+        to_reference({'a': torch.zeros(1)})

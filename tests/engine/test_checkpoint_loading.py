@@ -9,7 +9,6 @@ import torch
 from mmengine.runner import load_checkpoint
 
 from ca2st_mm.checkpoints import to_reference
-from ca2st_mm.checkpoints.reference import Layout
 from ca2st_mm.registry import MODELS
 
 DIMS = dict(spatial=tiny.DIMS, temporal=tiny.DIMS)
@@ -31,7 +30,7 @@ def build(seed):
 @pytest.mark.parametrize('wrapper', ['model', 'module'])
 def test_a_checkpoint_of_the_authors_loads(tmp_path, wrapper):
     trained, other = build(0), build(1)
-    theirs = to_reference(trained.state_dict(), Layout('cast', 'single'))
+    theirs = to_reference(trained.state_dict())
     torch.save({wrapper: theirs}, tmp_path / 'theirs.pt')
     load_checkpoint(other, str(tmp_path / 'theirs.pt'))
     for key, value in trained.state_dict().items():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from golden_cases import BASE, TINY, GoldenCase, VerbNounCase, normal
 
-from ca2st_mm.checkpoints import detect_layout, to_reference
+from ca2st_mm.checkpoints import to_reference
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in BASE]
 
@@ -89,8 +89,7 @@ def test_gradients(case, model):
         key: torch.zeros_like(value) if value.grad is None else value.grad
         for key, value in model.named_parameters()
     }
-    layout = detect_layout(case.keys)
-    grads = to_reference(grads, layout, check_key_bias=False)
+    grads = to_reference(grads, check_key_bias=False)
     names = [str(n) for n in case.grads['names']]
     norms = dict(zip(names, case.grads['l2'], strict=True))
     probes = dict(zip(names, case.grads['probe'], strict=True))

@@ -172,7 +172,7 @@ class TransformerExpert(BaseModule):
             Published weights of ``weights_model`` are converted on the way.
     """
 
-    # Which published weights fit, as ``checkpoints.Source.model`` names it;
+    # Which published weights fit, as ``checkpoints.Layout.model`` names it;
     # None takes the expert's own names only.
     weights_model: str | None = None
     pools_patches = True

@@ -113,9 +113,9 @@ def load(
             config, args.checkpoint, args.device
         )
         return recognizer.model, recognizer.class_names
+    torch.manual_seed(0)
     model = build_model(config).to(args.device).eval()
     # Adapters and links start at zero: the logits would not depend on them.
-    torch.manual_seed(0)
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     return model, names_of_model(model.cls_head, {}, dataset_of(config))

@@ -5,7 +5,9 @@ import argparse
 import importlib.util
 import logging
 import sys
+from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -43,20 +45,105 @@ def import_zoo() -> ModuleType:
     return importlib.import_module('ca2st_mm.zoo')
 
 
+def size_of(source: Any) -> str:
+    """The size of a file, in words."""
+    if source.size is None:
+        return source.about or 'unknown'
+    unit, name = (10**9, 'GB') if source.size >= 10**9 else (10**6, 'MB')
+    return f'{source.size / unit:.3g} {name}'
+
+
+def show_list(zoo: ModuleType, pattern: str) -> None:
+    """Print entries in aligned columns, one line each.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    rows = [('name', 'role', 'size', 'licence of the weights', 'here')]
+    for entry in zoo.entries(pattern):
+        size, here = '-', '-'
+        if entry.sources:
+            size = size_of(entry.sources[0])
+            here = 'yes' if zoo.path(entry.name) else 'no'
+        licence = entry.licence or 'no weights'
+        rows.append((entry.name, entry.role, size, licence, here))
+    if len(rows) == 1:
+        raise ValueError(
+            f'the zoo has nothing like {pattern!r}; leave the pattern out to '
+            'see all names'
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print('  '.join(map(str.ljust, row, widths)).rstrip())
+
+
+def show_tables(zoo: ModuleType) -> None:
+    """Print the tables of ``docs/zoo.md``."""
+    head = ('name', 'role', 'licence of the weights', 'config', 'numbers')
+    overview: dict[bool, list] = {True: [], False: []}
+    sources = []
+    for entry in zoo.entries():
+        numbers = (
+            f'{n["Dataset"]}, {n["Metric"]}: {n["Value"]} ({n["Origin"]})'
+            for n in entry.published
+        )
+        overview[bool(entry.sources)].append(
+            (
+                f'`{entry.name}`',
+                entry.role,
+                entry.licence or 'no weights',
+                f'[config](../{entry.config})' if entry.config else '',
+                '<br>'.join(numbers),
+            )
+        )
+        for one in entry.sources:
+            file = one.url.rpartition('/')[2]
+            sources.append(
+                (
+                    f'`{entry.name}`',
+                    f'[`{file}`]({zoo.browser_url(one.url)})',
+                    one.layout,
+                    size_of(one),
+                    f'`{one.sha256}`' if one.sha256 else 'unknown',
+                )
+            )
+    print('## Weights\n')
+    show_markdown(head, overview[True])
+    print('\n## Configs without weights\n\nTrain them.\n')
+    show_markdown(head, overview[False])
+    print('\n## Sources\n\nTried from top to bottom.\n')
+    show_markdown(('name', 'file', 'layout', 'size', 'sha256'), sources)
+
+
+def show_markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table in Markdown."""
+    for row in (head, ['---'] * len(head), *rows):
+        print(f'| {" | ".join(row)} |')
+
+
+def get(zoo: ModuleType, args: argparse.Namespace) -> int:
+    """Fetch each entry, also after one that fails."""
+    status = 0
+    for name in args.names:
+        source = zoo.canonical(name)
+        try:
+            print(zoo.fetch(source, args.offline))
+        except zoo.ZooError as error:
+            print(f'error: {error}', file=sys.stderr)
+            status = 1
+        else:
+            if source.startswith(zoo.SCHEME):
+                licence = zoo.find(source).licence
+                print(f'{name}: licence: {licence}', file=sys.stderr)
+    return status
+
+
 def run(zoo: ModuleType, args: argparse.Namespace) -> int:
     """Run a command; the exit status."""
-    from ca2st_mm.zoo import tables
-
     if args.command == 'table':
-        print(tables.document(zoo.entries()), end='')
+        show_tables(zoo)
     elif args.command == 'list':
-        found = zoo.entries(args.pattern)
-        if not found:
-            raise ValueError(
-                f'the zoo has nothing like {args.pattern!r}; leave the '
-                'pattern out to see all names'
-            )
-        print(tables.listing(found))
+        show_list(zoo, args.pattern)
     elif args.command == 'path':
         path = zoo.path(args.name)
         if path is None:
@@ -77,23 +164,6 @@ def run(zoo: ModuleType, args: argparse.Namespace) -> int:
             print('no weights on this machine')
         return int(any(problems))
     return 0
-
-
-def get(zoo: ModuleType, args: argparse.Namespace) -> int:
-    """Fetch each entry, also after one that fails."""
-    status = 0
-    for name in args.names:
-        source = zoo.canonical(name)
-        try:
-            print(zoo.fetch(source, args.offline))
-        except zoo.ZooError as error:
-            print(f'error: {error}', file=sys.stderr)
-            status = 1
-        else:
-            if source.startswith(zoo.SCHEME):
-                licence = zoo.find(source).licence
-                print(f'{name}: licence: {licence}', file=sys.stderr)
-    return status
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -88,6 +88,7 @@ def without_frozen(
     model: nn.Module,
     state_dict: Mapping[str, Tensor],
     fingerprints: Mapping[str, Tensor],
+    prefix: str = '',
 ) -> dict[str, Tensor]:
     """The delta of a state dict.
 
@@ -96,17 +97,15 @@ def without_frozen(
         state_dict: All its tensors.
         fingerprints: Fingerprint by name of the expert in the model, such as
             'backbone.experts.spatial'.
+        prefix: What stands before every name in the state dict.
 
     Returns:
         The tensors that were trained, and one fingerprint for each expert.
     """
-    experts = dict(model.named_modules())
-    left_out = {
-        f'{name}.{key}' if name else key
-        for name in fingerprints
-        for key in frozen_parameters(experts[name])
-    }
-    delta = {k: v for k, v in state_dict.items() if k not in left_out}
+    delta, experts = dict(state_dict), dict(model.named_modules())
     for name, value in fingerprints.items():
-        delta[f'{name}.{FINGERPRINT}' if name else FINGERPRINT] = value
+        front = f'{prefix}{name}.' if name else prefix
+        for key in frozen_parameters(experts[name]):
+            delta.pop(front + key, None)
+        delta[front + FINGERPRINT] = value
     return delta

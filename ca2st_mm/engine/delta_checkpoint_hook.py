@@ -16,7 +16,6 @@ from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.registry import HOOKS
 
 EMA = 'ema_state_dict'
-EMA_PREFIX = 'module.'
 
 
 @HOOKS.register_module()
@@ -67,8 +66,8 @@ class DeltaCheckpointHook(Hook):
             model, checkpoint['state_dict'], prints
         )
         if EMA in checkpoint:
-            checkpoint[EMA] = _delta_of_averages(
-                model, checkpoint[EMA], prints
+            checkpoint[EMA] = without_frozen(
+                model, checkpoint[EMA], prints, prefix='module.'
             )
         checkpoint['meta']['frozen_experts'] = {
             name: dict(
@@ -98,19 +97,3 @@ def _stay_frozen(expert: TransformerExpert) -> bool:
 
 def _bare(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
-
-
-def _delta_of_averages(
-    model: nn.Module,
-    averages: dict[str, Tensor],
-    fingerprints: dict[str, Tensor],
-) -> dict[str, Tensor]:
-    """The same for averaged weights, whose names begin with ``module.``."""
-    bare = {
-        key.removeprefix(EMA_PREFIX): value
-        for key, value in averages.items()
-        if key.startswith(EMA_PREFIX)
-    }
-    rest = {k: v for k, v in averages.items() if not k.startswith(EMA_PREFIX)}
-    delta = without_frozen(model, bare, fingerprints)
-    return {**rest, **{EMA_PREFIX + k: v for k, v in delta.items()}}

@@ -5,20 +5,15 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
 from torch import Tensor
 
-from ca2st_mm.checkpoints.files import (
-    UnsafeCheckpointError,
-    read_checkpoint,
-)
+from ca2st_mm.checkpoints.files import UnsafeCheckpointError, read_checkpoint
 
 NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
-TENSOR_FILES = ('.pt', '.pth')
 
 
 @register_backend('atomic')
@@ -46,13 +41,17 @@ class AtomicLocalBackend(LocalBackend):
 def last_whole_checkpoint(work_dir: str | Path) -> str | None:
     """The newest checkpoint in a work folder that can be read to its end.
 
+    MMEngine's strategies (``FlexibleRunner``) write in place, past
+    :class:`AtomicLocalBackend`, so that a kill can leave part of one.
+
     Args:
-        work_dir: As for :func:`whole_checkpoints`.
+        work_dir: Folder with ``epoch_N.pth`` or ``iter_N.pth``: files, or
+            folders as DeepSpeed and FSDP with local states write them.
 
     Returns:
         Its path, or None if there is none.
     """
-    return next(whole_checkpoints(work_dir), None)
+    return next(_whole_checkpoints(work_dir), None)
 
 
 def last_finite_checkpoint(work_dir: str | Path) -> str | None:
@@ -62,21 +61,20 @@ def last_finite_checkpoint(work_dir: str | Path) -> str | None:
     is whole.
 
     Args:
-        work_dir: As for :func:`whole_checkpoints`.
+        work_dir: As for :func:`last_whole_checkpoint`.
 
     Returns:
         Its path, or None if there is none.
     """
-    return next(filter(_may_be_finite, whole_checkpoints(work_dir)), None)
-
-
-def _may_be_finite(path: str) -> bool:
-    if Path(path).is_dir():
-        return True
-    try:
-        return is_finite(read_checkpoint(path).get('state_dict'))
-    except UnsafeCheckpointError:
-        return True
+    for path in _whole_checkpoints(work_dir):
+        try:
+            if Path(path).is_dir() or is_finite(
+                read_checkpoint(path).get('state_dict')
+            ):
+                return path
+        except UnsafeCheckpointError:
+            return path
+    return None
 
 
 def is_finite(value: Any) -> bool:
@@ -86,33 +84,19 @@ def is_finite(value: Any) -> bool:
         value: A tensor, or mappings and sequences with some; what is none of
             these counts as finite.
     """
-    return all(bool(x.isfinite().all()) for x in _tensors(value))
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from chain.from_iterable(map(_tensors, value.values()))
-    elif isinstance(value, (list, tuple)):
-        yield from chain.from_iterable(map(_tensors, value))
+        return bool(value.isfinite().all())
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return not isinstance(value, (list, tuple)) or all(map(is_finite, value))
 
 
-def whole_checkpoints(work_dir: str | Path) -> Iterator[str]:
-    """Checkpoints that can be read to their end, the newest first.
-
-    MMEngine's strategies (``FlexibleRunner``) write in place, past
-    :class:`AtomicLocalBackend`, so that a kill can leave part of one here.
-
-    Args:
-        work_dir: Folder with ``epoch_N.pth`` or ``iter_N.pth``: files, or
-            folders as DeepSpeed and FSDP with local states write them.
-    """
+def _whole_checkpoints(work_dir: str | Path) -> Iterator[str]:
+    """Checkpoints that can be read to their end, the newest first."""
     found = []
     for path in Path(work_dir).glob('*.pth'):
         if match := NUMBERED.fullmatch(path.name):
-            number = int(match.group(1))
-            found.append((path.stat().st_mtime, number, path))
+            found.append((path.stat().st_mtime, int(match[1]), path))
     for _, _, path in sorted(found, reverse=True):
         if is_whole_folder(path) if path.is_dir() else is_whole(path):
             yield str(path)
@@ -127,7 +111,7 @@ def is_whole(path: str | Path) -> bool:
         return False
 
 
-def is_whole_folder(path: str | Path) -> bool:
+def is_whole_folder(path: Path) -> bool:
     """Whether a folder of several processes holds a finished checkpoint.
 
     Nothing in it tells how many files belong to it.  ``CheckpointHook``
@@ -142,24 +126,19 @@ def is_whole_folder(path: str | Path) -> bool:
     Returns:
         False also if a file in it is broken, or if it holds none.
     """
-    path = Path(path)
-    files = [p for p in path.rglob('*') if p.suffix in TENSOR_FILES]
+    files = [p for p in path.rglob('*') if p.suffix in ('.pt', '.pth')]
     if not files:
         return False
     youngest = max(file.stat().st_mtime for file in files)
-    return _is_abandoned(path, youngest) and all(map(is_whole, files))
-
-
-def _is_abandoned(path: Path, youngest: float) -> bool:
-    """Whether the run went on after it wrote a checkpoint."""
     mark = path.parent / 'last_checkpoint'
-    if mark.is_file() and mark.stat().st_mtime >= youngest:
-        named = Path(mark.read_text().strip()).name
-        if named == path.name:
-            return True
-    later = (
-        other
+    is_marked = (
+        mark.is_file()
+        and mark.stat().st_mtime >= youngest
+        and Path(mark.read_text().strip()).name == path.name
+    )
+    went_on = any(
+        other.stat().st_mtime > youngest
         for other in path.parent.glob('*.pth')
         if other != path and NUMBERED.fullmatch(other.name)
     )
-    return any(other.stat().st_mtime > youngest for other in later)
+    return (is_marked or went_on) and all(map(is_whole, files))

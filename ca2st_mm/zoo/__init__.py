@@ -13,15 +13,13 @@ from .catalogue import (
     WEB_SCHEMES,
     Entry,
     Source,
+    browser_url,
     canonical,
     entries,
     find,
     is_known,
 )
 from .fetching import ZooError, check, default_home, fetch, path, verify
-
-# An earlier name; `fetch` takes names and URLs.
-fetch_address = fetch
 
 __all__ = [
     'HUB_SCHEME',
@@ -31,12 +29,12 @@ __all__ = [
     'Entry',
     'Source',
     'ZooError',
+    'browser_url',
     'canonical',
     'check',
     'default_home',
     'entries',
     'fetch',
-    'fetch_address',
     'find',
     'is_known',
     'path',

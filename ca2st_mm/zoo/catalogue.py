@@ -23,16 +23,14 @@ SCHEME = 'zoo://'
 HUB_SCHEME = 'hf://'
 DRIVE_SCHEME = 'gdrive://'
 WEB_SCHEMES = ('http://', 'https://')
+SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt', '.safetensors', '.json')
 
-INDEX = 'model-index.yml'
 PACKAGE = Path(__file__).resolve().parents[1]
-SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._+-]*')
 HUB_URL = re.compile(
     r'hf://(?P<repo_id>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<filename>.+)'
 )
-REPOSITORY = re.compile(r'[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?')
-SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt', '.safetensors', '.json')
 DRIVE_URL = re.compile(r'gdrive://([\w-]+)/([^/]+)')
+REPOSITORY = re.compile(r'[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?')
 # The libyaml parser, where it is there, is ten times as fast.
 _Loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
@@ -57,23 +55,28 @@ class Source(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Name of the file: the last part of the URL."""
-        return file_name(self.url)
+        """Name under which the file is kept: the last part of the URL.
+
+        Raises:
+            ValueError: If it is no URL of weights, or its last part is no
+                plain file name, which could lead out of a folder.
+        """
+        last = urlsplit(browser_url(self.url)).path
+        if match := DRIVE_URL.fullmatch(self.url):
+            last = match[2]
+        name = unquote(last.rpartition('/')[2])
+        if not re.fullmatch('[A-Za-z0-9][A-Za-z0-9._+-]*', name):
+            raise ValueError(
+                f'{self.url!r} ends in {name!r}, no name for a file; use '
+                'letters, digits and ._+- only'
+            )
+        return name
 
     @property
     def hub(self) -> dict[str, str] | None:
         """What ``huggingface_hub`` calls a file there; None elsewhere."""
         match = HUB_URL.fullmatch(self.url)
         return match and match.groupdict()
-
-
-class Published(NamedTuple):
-    """A number that others have published for these weights or this model."""
-
-    dataset: str
-    metric: str
-    value: str
-    origin: str
 
 
 class Entry(NamedTuple):
@@ -86,7 +89,8 @@ class Entry(NamedTuple):
         config: Path of a config that uses it, None if there is none.
         sources: Files with its weights, best first; empty if none has
             released any.
-        published: Numbers of others, never ours.
+        published: Numbers of others, never ours: ``Dataset``, ``Metric``,
+            ``Value`` and ``Origin`` of each.
     """
 
     name: str
@@ -94,11 +98,16 @@ class Entry(NamedTuple):
     licence: str | None
     config: str | None
     sources: tuple[Source, ...]
-    published: tuple[Published, ...] = ()
+    published: tuple[Mapping[str, Any], ...] = ()
 
 
 def entries(pattern: str = '*') -> list[Entry]:
-    """List the entries whose name fits a shell pattern, e.g. ``clip_*``."""
+    """List the entries whose name fits a shell pattern.
+
+    Example:
+        >>> [entry.name for entry in entries('cast_*_k400')]
+        ['cast_vit-base_k400']
+    """
     found = _catalogue()
     return [e for e in found.values() if fnmatch.fnmatchcase(e.name, pattern)]
 
@@ -130,7 +139,12 @@ def find(name: str) -> Entry:
 
 
 def is_known(source: str) -> bool:
-    """Whether a source is a name or URL that :func:`~.fetch` takes."""
+    """Whether a source is a name or URL that :func:`~.fetch` takes.
+
+    Example:
+        >>> is_known('zoo://ast_base_vggsound'), is_known('epoch_3.pth')
+        (True, False)
+    """
     return source.startswith((SCHEME, HUB_SCHEME, DRIVE_SCHEME, *WEB_SCHEMES))
 
 
@@ -160,24 +174,15 @@ def canonical(source: str) -> str:
     return source
 
 
-def file_name(url: str) -> str:
-    """The name under which the file of a URL is kept.
-
-    Raises:
-        ValueError: If it is no URL of weights, or its last part is no plain
-            file name.
-    """
-    last = urlsplit(browser_url(url)).path
-    if match := DRIVE_URL.fullmatch(url):
-        last = match[2]
-    return _check_name(unquote(last.rpartition('/')[2]))
-
-
 def browser_url(url: str) -> str:
     """A URL of the catalogue as one that a browser opens.
 
     Raises:
         ValueError: If it has another form than those of :class:`Source`.
+
+    Example:
+        >>> browser_url('hf://owner/name@v1/model.safetensors')
+        'https://huggingface.co/owner/name/resolve/v1/model.safetensors'
     """
     if url.startswith(WEB_SCHEMES):
         return url
@@ -195,16 +200,6 @@ def browser_url(url: str) -> str:
     )
 
 
-def _check_name(name: str) -> str:
-    # A name from outside must not lead out of the folder it is written to.
-    if not isinstance(name, str) or not SAFE_NAME.fullmatch(name):
-        raise ValueError(
-            f'{name!r} is no name for a file of the zoo; use letters, digits '
-            'and ._+- only'
-        )
-    return name
-
-
 def find_index() -> Path:
     """Find ``model-index.yml``, in a checkout or in an installed package.
 
@@ -213,11 +208,12 @@ def find_index() -> Path:
     """
     # A checkout comes first: what an old build left in .mim may be stale.
     for folder in (PACKAGE.parent, PACKAGE / '.mim'):
-        if (folder / INDEX).is_file():
-            return folder / INDEX
+        index = folder / 'model-index.yml'
+        if index.is_file():
+            return index
     raise FileNotFoundError(
-        f'There is no {INDEX} in {PACKAGE.parent} or {PACKAGE / ".mim"}; '
-        'install ca2st_mm again, with its configs'
+        f'There is no model-index.yml in {PACKAGE.parent} or '
+        f'{PACKAGE / ".mim"}; install ca2st_mm again, with its configs'
     )
 
 
@@ -225,90 +221,44 @@ def find_index() -> Path:
 def listing() -> dict[str, Source]:
     """What hosts list: the files of the catalogue by URL, with size and hash.
 
-    Raises:
-        ValueError: If a row is malformed.
+    Example:
+        >>> url = 'gdrive://16ndsBVNjRuJMRM40P0-a3Q1JVA8tNLK7/'
+        >>> url += 'cast_vit-base_k400_authors.pth'
+        >>> listing()[url].sha256 is None  # none is public
+        True
     """
-    found = {}
     with open(Path(__file__).with_name('listing.csv'), newline='') as file:
-        for row in csv.DictReader(file):
-            size, sha256 = row['size'], row['sha256']
-            if sha256 and not re.fullmatch(r'[0-9a-f]{8,64}', sha256):
-                raise ValueError(f'{row["url"]}: {sha256!r} is no sha256')
-            found[row['url']] = Source(
+        return {
+            row['url']: Source(
                 url=row['url'],
-                size=int(size) if size.isdigit() else None,
-                about=size or None,
-                sha256=sha256 or None,
+                size=int(row['size']) if row['size'].isdigit() else None,
+                about=row['size'] or None,
+                sha256=row['sha256'] or None,
             )
-    return found
+            for row in csv.DictReader(file)
+        }
 
 
-def read_catalogue(index: Path) -> dict[str, Entry]:
-    """Read all metafiles that an index imports.
-
-    Args:
-        index: Path of a ``model-index.yml``.
-
-    Returns:
-        Entries by name, in the order of the files.
-
-    Raises:
-        ValueError: If a name comes twice or an entry is malformed; the
-            message names file and entry.
-    """
-    found: dict[str, Entry] = {}
+@functools.cache
+def _catalogue() -> dict[str, Entry]:
+    """Entries by name, in the order of the metafiles."""
+    index, found = find_index(), {}
     for relative in _load(index)['Import']:
-        metafile = index.parent / relative
-        for model in _load(metafile)['Models']:
-            name = model.get('Name')
-            try:
-                entry = _read_entry(model)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f'{metafile}: the entry {name!r} is malformed: '
-                    f'{type(error).__name__}: {error}'
-                ) from error
-            if name in found:
-                raise ValueError(f'{metafile}: {name!r} is there twice')
-            found[name] = entry
+        for model in _load(index.parent / relative)['Models']:
+            zoo = model['Zoo']
+            found[model['Name']] = Entry(
+                name=model['Name'],
+                role=zoo['Role'],
+                licence=zoo.get('License'),
+                config=model.get('Config'),
+                sources=tuple(
+                    listing()[source['URL']]._replace(layout=source['Layout'])
+                    for source in zoo['Sources']
+                ),
+                published=tuple(zoo.get('Published', ())),
+            )
     return found
 
 
 def _load(path: Path) -> Any:
     return yaml.load(path.read_text(), Loader=_Loader)
-
-
-@functools.cache
-def _catalogue() -> Mapping[str, Entry]:
-    return read_catalogue(find_index())
-
-
-def _read_entry(model: Mapping[str, Any]) -> Entry:
-    zoo = model['Zoo']
-    sources = tuple(
-        listing()
-        .get(source['URL'], Source(source['URL']))
-        ._replace(layout=source['Layout'])
-        for source in zoo['Sources']
-    )
-    files = [source.file for source in sources]
-    if len(set(files)) < len(files):
-        raise ValueError(f'two sources share a file name: {files}')
-    if sources and not zoo.get('License'):
-        raise ValueError('weights without a License')
-    return Entry(
-        name=_check_name(model['Name']),
-        role=zoo['Role'],
-        licence=zoo.get('License'),
-        config=model.get('Config'),
-        sources=sources,
-        published=tuple(
-            Published(
-                number['Dataset'],
-                number['Metric'],
-                str(number['Value']),
-                number['Origin'],
-            )
-            for number in zoo.get('Published', ())
-        ),
-    )

@@ -28,20 +28,16 @@ from .catalogue import (
     Source,
     browser_url,
     entries,
-    file_name,
     find,
     is_known,
 )
 
 logger = logging.getLogger(__name__)
-DEFAULT_HOME = '~/.cache/ca2st_mm/weights'
 TIMEOUT = 30
 """Seconds to connect, and between two pieces of a file."""
-WEB = 'web-'
-"""What the names of entries made from URLs begin with."""
 NO_CONNECTION = 'no connection'
+# Errors that another source does not help.
 OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
-"""Errors that another source does not help."""
 
 
 class ZooError(RuntimeError):
@@ -58,7 +54,7 @@ class Verdict(NamedTuple):
 
 def default_home() -> Path:
     """Our cache folder: ``CA2ST_MM_HOME`` or one in the home folder."""
-    home = os.environ.get('CA2ST_MM_HOME') or DEFAULT_HOME
+    home = os.environ.get('CA2ST_MM_HOME') or '~/.cache/ca2st_mm/weights'
     return Path(home).expanduser().absolute()
 
 
@@ -86,7 +82,9 @@ def fetch(source: str, offline: bool = False) -> Path:
         )
     if found := _locate(entry):
         return found
-    if offline or _is_offline():
+    settings = ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE')
+    values = [os.environ.get(name, '').lower() for name in settings]
+    if offline or any(v not in ('', '0', 'false', 'no') for v in values):
         raise ZooError(
             f'the weights of {entry.name} are not on this machine, which is '
             f'offline: {_advice(entry)}'
@@ -116,29 +114,25 @@ def path(name: str) -> Path | None:
     return _locate(_entry_of(name))
 
 
-def verify(*names: str) -> list[Verdict]:
+def verify(*names: str) -> Iterator[Verdict]:
     """Hash the files that are on this machine anew.
 
     Args:
         names: Entries to check; without names, all.
 
-    Returns:
+    Yields:
         A verdict for each file, and for each named entry that has none.
 
     Raises:
         ValueError: If the zoo has no entry of a name.
     """
-    verdicts = []
     for entry in map(find, names) if names else entries():
-        found = [
-            Verdict(entry.name, str(p), _problem(p, source, anew=True))
-            for p, source in _places(entry)
-            if p.is_file()
-        ]
+        found = [(p, s) for p, s in _places(entry) if p.is_file()]
+        for place, source in found:
+            problem = _problem(place, source, anew=True)
+            yield Verdict(entry.name, str(place), problem)
         if names and not found:
-            found = [Verdict(entry.name, '', 'not on this machine')]
-        verdicts += found
-    return verdicts
+            yield Verdict(entry.name, '', 'not on this machine')
 
 
 def check(*names: str) -> Iterator[Verdict]:
@@ -156,11 +150,9 @@ def check(*names: str) -> Iterator[Verdict]:
     for entry in map(find, names) if names else entries():
         for source in entry.sources:
             try:
-                size, sha256 = _ask(source)
+                problem = _difference(source, *_ask(source))
             except Exception as error:  # each library has its own kinds
                 problem = _in_short(error)
-            else:
-                problem = _difference(source, size, sha256)
             yield Verdict(entry.name, source.url, problem)
 
 
@@ -170,19 +162,10 @@ def _entry_of(source: str) -> Entry:
     url, _, sha256 = source.partition('#sha256=')
     if sha256 and not re.fullmatch('[0-9a-f]{64}', sha256):
         raise ValueError(f'{source!r}: a sha256 has 64 digits')
+    one = Source(url, sha256=sha256 or None)
     # Files of one name from two places must not meet in one folder.
     place = hashlib.sha256(url.encode()).hexdigest()[:12]
-    one = Source(url, sha256=sha256 or None)
-    file_name(url)  # raises if it is no such URL
-    return Entry(f'{WEB}{place}', 'weights', None, None, (one,))
-
-
-def _is_offline() -> bool:
-    values = (
-        os.environ.get(name, '').lower()
-        for name in ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE')
-    )
-    return any(value not in ('', '0', 'false', 'no') for value in values)
+    return Entry(f'web-{place}', one.file, None, None, (one,))
 
 
 def _places(entry: Entry) -> Iterator[tuple[Path, Source]]:
@@ -230,7 +213,7 @@ def _first_good(entry: Entry) -> Path:
 def _advice(entry: Entry) -> str:
     """The one thing to do, in the words of a user."""
     place = default_home() / entry.name
-    if entry.name.startswith(WEB):
+    if entry.name.startswith('web-'):
         [source] = entry.sources
         return f'put {browser_url(source.url)} at {place / source.file}'
     return (
@@ -259,6 +242,7 @@ def _download(entry: Entry, source: Source) -> Path:
         raise ValueError(problem)
     place = default_home() / entry.name / source.file
     part = place.with_name(f'{place.name}.part')
+    seen = sys.stderr.isatty()
     try:
         if source.url.startswith(DRIVE_SCHEME):
             try:
@@ -267,49 +251,37 @@ def _download(entry: Entry, source: Source) -> Path:
                 raise ValueError(
                     'files on Google Drive need gdown: pip install gdown'
                 ) from error
-            gdown.download(
-                id=DRIVE_URL.fullmatch(source.url)[1],
-                output=str(part),
-                quiet=not sys.stderr.isatty(),
-            )
+            file_id = DRIVE_URL.fullmatch(source.url)[1]
+            gdown.download(id=file_id, output=str(part), quiet=not seen)
         else:
-            import pooch
+            from pooch import HTTPDownloader
 
-            fetcher = pooch.HTTPDownloader(
-                progressbar=sys.stderr.isatty(),
-                chunk_size=1 << 20,
-                timeout=TIMEOUT,
-            )
-            fetcher(source.url, str(part), None)
+            get = HTTPDownloader(seen, chunk_size=1 << 20, timeout=TIMEOUT)
+            get(source.url, str(part), None)
         if problem := _problem(part, source):
             raise ValueError(problem)
-        part.replace(place)
+        return part.replace(place)
     finally:
         part.unlink(missing_ok=True)
-    return place
 
 
 def _problem(path: Path, source: Source, anew: bool = False) -> str | None:
     """Why a file cannot be that of a source; None if it can."""
-    if problem := _no_checkpoint(path):
+    stat = path.stat()
+    problem = _no_checkpoint(path) or _difference(source, stat.st_size)
+    if problem or source.sha256 is None:
         return problem
-    if problem := _difference(source, path.stat().st_size, None):
-        return problem
-    if source.sha256 is None:
-        return None
     # Hashing a gigabyte takes seconds, so what was found right is noted.
     note = default_home() / '.verified' / source.sha256
-    stat = path.stat()
     state = f'{path.resolve()} {stat.st_size} {stat.st_mtime_ns}'
     if not anew and note.is_file() and note.read_text() == state:
         return None
-    import pooch
+    from pooch import file_hash
 
-    problem = _difference(source, stat.st_size, pooch.file_hash(str(path)))
+    problem = _difference(source, None, file_hash(str(path)))
     try:
-        if problem:
-            note.unlink(missing_ok=True)
-        else:
+        note.unlink(missing_ok=True)
+        if problem is None:
             note.parent.mkdir(parents=True, exist_ok=True)
             note.write_text(state)
     except OSError as error:  # a shared folder may be read-only
@@ -337,7 +309,7 @@ def _no_checkpoint(path: Path) -> str | None:
 
 
 def _difference(
-    source: Source, size: int | None, sha256: str | None
+    source: Source, size: int | None, sha256: str | None = None
 ) -> str | None:
     if None not in (source.size, size) and size != source.size:
         return f'{size} bytes instead of {source.size}'
@@ -371,11 +343,10 @@ def _ask(source: Source) -> tuple[int | None, str | None]:
 
 def _in_short(error: Exception) -> str:
     """What went wrong, in a few words."""
-    response = getattr(error, 'response', None)
-    if response is not None:
+    name = type(error).__name__
+    if (response := getattr(error, 'response', None)) is not None:
         reason = getattr(response, 'reason', '') or ''
         return f'{response.status_code} {reason}'.strip()
-    name = type(error).__name__
     if 'Connect' in name or name == 'LocalEntryNotFoundError':
         return NO_CONNECTION
     lines = str(error).strip().splitlines() or [name]

@@ -21,7 +21,6 @@ from tool_runs import ROOT, run_tool
 from ca2st_mm import Recognizer, zoo
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.checkpoints import to_reference, write_checkpoint
-from ca2st_mm.checkpoints.reference import Layout
 from ca2st_mm.datasets.benchmarks import shipped_names
 from ca2st_mm.zoo import catalogue
 
@@ -199,7 +198,7 @@ def test_the_authors_cast(zoo_entry, clip, capsys):
     with torch.no_grad():
         for layer in model.backbone.experts.temporal.layers:
             layer.attention.attn.qkv.bias[24:48] = 0  # theirs has none
-    theirs = to_reference(model.state_dict(), Layout('cast', 'single'))
+    theirs = to_reference(model.state_dict())
     torch.save(dict(model=theirs), file)
     assert not run_tool('predict.py', clip, '--model', CAST)
     recognizer = Recognizer.from_pretrained(CAST, 'cpu')

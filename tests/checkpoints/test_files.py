@@ -69,30 +69,23 @@ def test_round_trip(tmp_path, suffix):
     state_dict['part'] = torch.arange(100)[10:20]
     path = tmp_path / f'model{suffix}'
     write_checkpoint(path, state_dict, dict(licence='Apache-2.0'))
-    read = read_checkpoint(path)
-    assert_same(read['state_dict'], state_dict)
-    assert read['meta']['licence'] == 'Apache-2.0'
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o644  # others may read it
+    for name in (path.name, 'model.bin'):  # a file is what it holds
+        read = read_checkpoint(path.rename(tmp_path / name))
+        path = tmp_path / name
+        assert_same(read['state_dict'], state_dict)
+        assert read['meta']['licence'] == 'Apache-2.0'
 
 
 def test_shared_tensors_are_stored_once(tmp_path):
-    big = torch.randn(1000)
-    sizes = []
-    for state_dict in (dict(a=big), dict(a=big, b=big, c=big)):
-        path = tmp_path / 'model.safetensors'
-        write_checkpoint(path, state_dict)
-        sizes.append(path.stat().st_size)
-    assert sizes[1] < sizes[0] + 500
-    assert_same(read_checkpoint(path)['state_dict'], state_dict)
-
-
-def test_safetensors_under_any_name(tmp_path):
-    path = tmp_path / 'model.safetensors'
-    write_checkpoint(path, dict(a=torch.ones(2)))
-    renamed = path.rename(tmp_path / 'model.bin')
-    assert torch.equal(
-        read_checkpoint(renamed)['state_dict']['a'], torch.ones(2)
-    )
+    big, path = torch.randn(1000), tmp_path / 'model.safetensors'
+    write_checkpoint(path, dict(a=big))
+    size = path.stat().st_size
+    shared = dict(a=big, b=big, c=big)
+    write_checkpoint(path, shared)
+    assert path.stat().st_size < size + 500
+    assert_same(read_checkpoint(path)['state_dict'], shared)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -140,16 +133,6 @@ def test_torchscript_with_foreign_code_is_refused(tmp_path):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
-@pytest.mark.parametrize('keep', [0, 9, 500])
-def test_cut_files_name_themselves(tmp_path, suffix, keep):
-    path = tmp_path / f'model{suffix}'
-    write_checkpoint(path, dict(a=torch.randn(1000)))
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DamagedCheckpointError, match=r'model\..*damaged'):
-        read_checkpoint(path)
-
-
 def old_format(path):
     torch.save({'a': torch.randn(9)}, path, _use_new_zipfile_serialization=0)
 
@@ -168,8 +151,8 @@ def test_a_file_cut_or_flipped_anywhere_is_read_or_named(tmp_path, write):
     path = tmp_path / 'model.pt'
     write(path)
     data, chance, named = path.read_bytes(), random.Random(0), 0
-    for cut in [True, False] * 75:
-        place = chance.randrange(len(data))
+    for n, cut in enumerate([True, False] * 50):
+        place = chance.randrange(len(data)) if n else 0
         end = b'' if cut else bytes([data[place] ^ 255]) + data[place + 1 :]
         path.write_bytes(data[:place] + end)
         assert is_whole(path) in (True, False)
@@ -178,7 +161,7 @@ def test_a_file_cut_or_flipped_anywhere_is_read_or_named(tmp_path, write):
         except CheckpointError as error:
             assert 'model.pt' in str(error)
             named += 1
-    assert named > 75
+    assert named > 50
 
 
 def test_a_fault_of_the_machine_is_not_the_file_s(tmp_path, monkeypatch):
@@ -254,53 +237,41 @@ def test_a_folder_holds_weights_or_is_named(tmp_path):
     assert list(read_checkpoint(tmp_path)['state_dict']) == ['a']
 
 
-@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
-def test_others_may_read_what_we_write(tmp_path, suffix):
-    path = tmp_path / f'model{suffix}'
-    write_checkpoint(path, dict(a=torch.ones(1)))
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
 WEIGHTS = {'a.weight': torch.zeros(2), 'b': torch.ones(1)}
-PARALLEL = {f'module.{key}': value for key, value in WEIGHTS.items()}
+
+
+def under(prefix):
+    return {prefix + key: value for key, value in WEIGHTS.items()}
 
 
 @pytest.mark.parametrize(
-    'container, how',
+    'container',
     [
-        (WEIGHTS, 'the file itself'),
-        (dict(model=WEIGHTS, epoch=1), 'model'),
-        (dict(module=WEIGHTS, epoch=1), 'module'),
-        (dict(state_dict=WEIGHTS, meta={}), 'state_dict'),
-        (dict(module={}, model=WEIGHTS), 'model'),
-        (dict(model=dict(state_dict=WEIGHTS)), 'model.state_dict'),
-        (PARALLEL, "the file itself, without the prefix 'module.'"),
-        (
-            dict(state_dict={f'model.{k}': v for k, v in PARALLEL.items()}),
-            "state_dict, without the prefix 'model.', without the prefix "
-            "'module.'",
-        ),
-        (
-            {f'_orig_mod.{key}': value for key, value in WEIGHTS.items()},
-            "the file itself, without the prefix '_orig_mod.'",
-        ),
+        WEIGHTS,
+        dict(model=WEIGHTS, epoch=1),
+        dict(module=WEIGHTS, epoch=1),
+        dict(state_dict=WEIGHTS, meta={}),
+        dict(module={}, model=WEIGHTS),
+        dict(model=dict(state_dict=WEIGHTS)),
+        under('module.'),
+        under('_orig_mod.'),
+        dict(state_dict=under('model.module.')),
+        dict(model=under('module._orig_mod.')),
+        dict(state_dict=under('_orig_mod.module.model.')),
     ],
 )
-def test_unwrap(container, how):
-    state_dict, said = unwrap(container)
-    assert said == how
-    assert list(state_dict) == list(WEIGHTS)
-    assert all(state_dict[key] is WEIGHTS[key] for key in WEIGHTS)
+def test_weights_are_found_in_containers_and_behind_prefixes(container):
+    assert_same(unwrap(container), WEIGHTS)
 
 
-def test_a_compiled_part_keeps_its_names():
-    compiled = {'head._orig_mod.a': torch.zeros(1), 'b': torch.zeros(1)}
-    assert list(unwrap(compiled).state_dict) == ['head.a', 'b']
-
-
-def test_a_prefix_of_some_names_stays():
-    mixed = {'module.a': torch.zeros(1), 'b': torch.zeros(1)}
-    assert list(unwrap(mixed).state_dict) == list(mixed)
+@pytest.mark.parametrize(
+    'key, found', [('head._orig_mod.a', 'head.a'), ('module.a', 'module.a')]
+)
+def test_a_compiled_part_keeps_its_names_and_a_prefix_of_some_stays(
+    key, found
+):
+    mixed = {key: torch.zeros(1), 'b': torch.zeros(1)}
+    assert list(unwrap(mixed)) == [found, 'b']
 
 
 @pytest.mark.parametrize(
@@ -310,7 +281,6 @@ def test_a_prefix_of_some_names_stays():
         (dict(model=dict(epoch=1)), "under 'model'"),
         ({}, 'entries are none'),
         (dict(WEIGHTS, epoch=1), "'epoch' of type int"),
-        ([1, 2], 'of a list'),
     ],
 )
 def test_a_file_without_weights_says_what_it_holds(container, message):

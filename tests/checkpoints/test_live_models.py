@@ -12,7 +12,7 @@ from layouts import (
 from mmaction.registry import MODELS
 from safetensors.torch import load_file
 
-from ca2st_mm.checkpoints import detect_source, unwrap
+from ca2st_mm.checkpoints import detect_layout, unwrap
 
 DIMS, HEADS, DEPTH, HIDDEN = 32, 4, 2, 48
 SIZE, FRAMES, SPEC = 32, 4, (64, 46)
@@ -83,10 +83,10 @@ def on_disk(model, folder):
 
 
 def converted(container, source):
-    state_dict = unwrap(container).state_dict
-    found = detect_source(state_dict)
+    state_dict = unwrap(container)
+    found = detect_layout(state_dict)
     assert found.name == source
-    return found.to_ours(state_dict).state_dict
+    return found.convert(state_dict).state_dict
 
 
 def outputs(model, state_dict):
@@ -209,7 +209,7 @@ def test_videomae(transformers, tmp_path):
         ('videomae_official', dict(model=masked, epoch=1)),
     ]:
         state_dict = converted(container, source)
-        has_norm = 'fc_norm.weight' in ' '.join(unwrap(container).state_dict)
+        has_norm = 'fc_norm.weight' in ' '.join(unwrap(container))
         assert ('norm.weight' in state_dict) == has_norm
         norm = under('norm.', model.fc_norm.state_dict())
         ours, feature = outputs('videomae', {**norm, **state_dict})

@@ -13,7 +13,7 @@ import torch
 from layouts import published
 from mmaction.registry import MODELS
 
-from ca2st_mm.checkpoints import SOURCES
+from ca2st_mm.checkpoints import LAYOUTS
 
 CHANNELS = 4
 
@@ -71,7 +71,7 @@ def test_image_grid(name, side):
     weights = published(name)
     key = next(k for k in weights if 'position' in k and 'text' not in k)
     weights[key] = torch.randn(1 + 4 * 4, CHANNELS)
-    conversion = SOURCES[name].to_ours(weights)
+    conversion = LAYOUTS[name].convert(weights)
     expert = MODELS.build(
         dict(type='CLIPExpert', arch=arch(), img_size=16 * side)
     )
@@ -97,7 +97,7 @@ def test_spectrogram_grid(name, rows, columns):
     weights = published(name)
     old = torch.randn(1, 2 + 7 * 9, CHANNELS)
     weights[POSITIONS[name]] = old
-    conversion = SOURCES[name].to_ours(weights)
+    conversion = LAYOUTS[name].convert(weights)
     expert = MODELS.build(
         dict(
             type='ASTExpert',
@@ -124,7 +124,7 @@ def test_four_seconds_of_audioset_positions():
     """The authors' 400 frames take columns 31 to 69 of the 101."""
     weights = published('ast_official')
     weights['v.pos_embed'] = torch.randn(1, 2 + 12 * 101, CHANNELS)
-    conversion = SOURCES['ast_official'].to_ours(weights)
+    conversion = LAYOUTS['ast_official'].convert(weights)
     expert = MODELS.build(
         dict(
             type='ASTExpert',

@@ -42,7 +42,7 @@ class FrameBatch:
         if self.frames is not None:
             # The size may change inside the file: the first one counts.
             height, width = self.frames.shape[1:3]
-            if _is_transposed(display_matrix(frame)):
+            if is_transposed(display_matrix(frame)):
                 height, width = width, height
         elif self._scale < 1:
             print_log(
@@ -58,7 +58,10 @@ class FrameBatch:
 
 
 def to_rgb(
-    frame: av.VideoFrame, width: int | None = None, height: int | None = None
+    frame: av.VideoFrame,
+    width: int | None = None,
+    height: int | None = None,
+    interpolation: str = 'BILINEAR',
 ) -> np.ndarray:
     """Pixels as a player shows them: the display matrix applied.
 
@@ -66,6 +69,7 @@ def to_rgb(
         frame: A decoded frame.
         width: Pixels of the stored frame; None keeps them.
         height: The same.
+        interpolation: FFmpeg's name of the rule for another size.
 
     Returns:
         RGB uint8, (height, width, 3), upright.
@@ -76,14 +80,18 @@ def to_rgb(
     # One thread: by default every frame starts and keeps as many threads as
     # there are cores.
     pixels = frame.to_ndarray(
-        format='rgb24', width=width, height=height, threads=1
+        format='rgb24',
+        width=width,
+        height=height,
+        interpolation=interpolation,
+        threads=1,
     )
     matrix = display_matrix(frame)
     if matrix is None:
         return pixels
     # Row vectors: x' = a x + c y, y' = b x + d y.
     (a, b), (c, d) = matrix
-    if _is_transposed(matrix):
+    if is_transposed(matrix):
         pixels, (a, d) = pixels.swapaxes(0, 1), (c, b)
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
@@ -111,11 +119,15 @@ def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
             'right angles are applied',
             "Turn its frames with FFmpeg ('ffmpeg -i FILE NEW.mp4').",
         )
-    if not _is_transposed(matrix) and (np.diag(matrix) > 0).all():
+    if not is_transposed(matrix) and (np.diag(matrix) > 0).all():
         return None
     return matrix
 
 
-def _is_transposed(matrix: np.ndarray | None) -> bool:
-    """Whether columns become rows."""
+def is_transposed(matrix: np.ndarray | None) -> bool:
+    """Whether columns become rows.
+
+    Args:
+        matrix: As :func:`display_matrix` gives it.
+    """
     return matrix is not None and abs(matrix[0, 1]) > abs(matrix[0, 0])

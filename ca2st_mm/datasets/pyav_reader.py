@@ -91,6 +91,7 @@ class PyAVReader(VideoReader):
         # Indexed by decoding: the second from which on (None: the start of
         # the file) and the frames themselves while they are few.
         self._origin, self._kept = None, None
+        self.is_joined = False  # of recordings: its clock starts again
         start, end = span or (None, None)
         try:
             with decoder_errors('video', path):
@@ -113,6 +114,11 @@ class PyAVReader(VideoReader):
         except BaseException:
             self._release()
             raise
+
+    @property
+    def has_index(self) -> bool:
+        """Whether frames are known by stored times, without decoding."""
+        return self._pts is not None
 
     def is_plain(self) -> bool:
         """Whether other decoders are known to give the same frames.
@@ -150,7 +156,7 @@ class PyAVReader(VideoReader):
             first = next(self._frames_from(int(self._pts[0])))
             return (
                 display_matrix(first) is None
-                and (first.width, first.height) == self._shown_size(first)
+                and (first.width, first.height) == self.shown_size(first)
                 and first.format.name in ('yuv420p', 'yuvj420p')
             )
 
@@ -359,6 +365,7 @@ class PyAVReader(VideoReader):
         # Where the clock starts again (joined recordings) time goes on.
         for n in np.flatnonzero(is_restart(times[1:], times[:-1])) + 1:
             if is_restart(times[n : n + 3], times[n - 1]).all():
+                self.is_joined = True
                 times[n:] += times[n - 1] + step - times[n]
         if 'avi' in self._formats:
             # It stores no times.  FFmpeg's guesses are late by the decoder's
@@ -368,31 +375,39 @@ class PyAVReader(VideoReader):
 
     # Frames.
 
-    def _read(self, wanted: np.ndarray) -> np.ndarray:
-        batch = FrameBatch(len(wanted))
+    def decoded(self, wanted: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Decode frames one after the other, as they are stored.
+
+        Args:
+            wanted: Distinct ascending numbers.
+
+        Yields:
+            Place in ``wanted``, and a frame of PyAV.
+
+        Raises:
+            MediaError: If a frame cannot be decoded.
+        """
         if self._pts is not None:
-            self._read_by_time(wanted, batch)
-            return batch.frames
+            yield from self._decoded_by_time(wanted)
+            return
         places = {int(n): place for place, n in enumerate(wanted)}
         for number, frame in enumerate(
             self._kept or self._frames_from_origin()
         ):
             if number in places:
-                place = places.pop(number)
-                batch.put(place, frame, self._shown_size(frame))
+                yield places.pop(number), frame
             if not places:
-                return batch.frames
+                return
         raise self._undecodable(min(places))
 
-    def _read_by_time(self, wanted: np.ndarray, batch: FrameBatch) -> None:
+    def _decoded_by_time(self, wanted: np.ndarray) -> Iterator:
         """Go through the file once, jumping where a key frame allows it."""
         places = {int(self._pts[n]): place for place, n in enumerate(wanted)}
         while places:
             target, late = min(places), 0
             for frame in self._frames_from(target):
                 if frame.pts in places:
-                    place = places.pop(frame.pts)
-                    batch.put(place, frame, self._shown_size(frame))
+                    yield places.pop(frame.pts), frame
                     if not places:
                         return
                     target, late = min(places), 0
@@ -405,6 +420,12 @@ class PyAVReader(VideoReader):
                         raise self._undecodable(wanted[places[target]])
             else:
                 raise self._undecodable(wanted[places[target]])
+
+    def _read(self, wanted: np.ndarray) -> np.ndarray:
+        batch = FrameBatch(len(wanted))
+        for place, frame in self.decoded(wanted):
+            batch.put(place, frame, self.shown_size(frame))
+        return batch.frames
 
     def _frames_from(self, target: int) -> Iterator[av.VideoFrame]:
         """Frames from a key frame at or before a time, at best the last."""
@@ -441,8 +462,12 @@ class PyAVReader(VideoReader):
         for _, frames in decode(self._container, self._stream, strict):
             yield from frames
 
-    def _shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
-        """Width and height before the display matrix is applied."""
+    def shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Width and height before the display matrix is applied.
+
+        Args:
+            frame: One of this file.
+        """
         ratio = self._stream.sample_aspect_ratio
         if not self._square_pixels or not ratio or ratio == 1:
             return frame.width, frame.height

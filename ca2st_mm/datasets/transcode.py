@@ -1,31 +1,35 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Making media files out of others with FFmpeg's program.
 
-Which frames belong to a span is known from the reader that training uses; a
-result is opened and its frames are counted before it counts as made.
+The program gets the frames of the reader that training uses; a result is
+opened and its frames are counted before it counts as made.
 """
 
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import av
 import imageio_ffmpeg
 import numpy as np
 from av.error import FFmpegError
 
-from .containers import probe
+from .containers import decoder_errors, probe
 from .faults import MediaError, NoAudioError
-from .pixels import MAX_BYTES
+from .pixels import display_matrix, is_transposed, to_rgb
 from .pyav_reader import PyAVReader
 from .video_reader import Span, frames_in_span
 
 _RECODE = 'Cut it without --copy.'
 _WHOLE: Span = (None, None)
+_TICK = Fraction(1, 90000)  # second, of what is written
+
+Paint = Callable[[np.ndarray, float], np.ndarray]
 
 
 class Encoding(NamedTuple):
@@ -64,26 +68,6 @@ class Encoding(NamedTuple):
         return width, height
 
 
-class _Wanted(NamedTuple):
-    """The frames of a span.
-
-    Attributes:
-        count: How many.
-        first: Second of the first one.
-        seconds: From the first to the last one.
-        seek: Where to jump first; None to decode from the start.
-        select: Condition of FFmpeg's ``select`` filter.
-        size: Width and height, upright, square pixels.
-    """
-
-    count: int
-    first: float
-    seconds: float
-    seek: float | None
-    select: str
-    size: tuple[int, int]
-
-
 @contextmanager
 def finished_or_nothing(path: str) -> Iterator[str]:
     """A temporary name that becomes ``path`` only if all went well.
@@ -118,6 +102,7 @@ def encode(
     encoding: Encoding,
     span: Span = _WHOLE,
     audio: str | None = None,
+    paint: Paint | None = None,
 ) -> None:
     """Decode and encode again, exact to the frame.
 
@@ -132,70 +117,120 @@ def encode(
         encoding: How to encode the frames.
         span: First and last second; the target's clock starts at the first.
         audio: An audio file of its own for the span; None: the video.
+        paint: Changes a frame, RGB uint8 (height, width, 3), given its
+            second on the source's clock.
 
     Raises:
         MediaError: If a file cannot be read or written; names it.
     """
-    wanted, info = _wanted_frames(source, span), probe(source)
     is_whole = span == _WHOLE and audio is None
     start = 0.0 if is_whole else span[0] or 0.0
-    width, height = encoding.size(*wanted.size)
-    # FFmpeg's own times are late in avi. STARTPTS is another one after the
-    # size of the frames has changed.
-    late = f'PTS-({start:.6f})/TB'
-    if 'avi' in info.format or not (is_whole or '(t,' in wanted.select):
-        late = f'PTS-STARTPTS+{wanted.first - start:.6f}/TB'
-    filters = [
-        *([] if is_whole else [f'select={wanted.select}']),
-        f'settb=1/90000,setpts={late},scale={width}:{height},setsar=1',
-    ]
-    video = [
-        *('-map', f'0:{info.video.index}', '-vf', ','.join(filters)),
-        *('-c:v', 'libx264', '-crf', encoding.crf, '-pix_fmt', 'yuv420p'),
-        *('-preset', encoding.preset, '-g', encoding.key_every),
-        *('-fps_mode', 'passthrough', '-enc_time_base', '1/90000'),
-    ]
-    inputs = ['-copyts', *_input(source, wanted.seek)]
-    tracks, shift = info if audio is None else probe(audio), 0.0
-    stream = 0
-    if audio is not None:
-        inputs += _input(audio, None)
-        shift, stream = info.start - tracks.start, 1
-    arguments = [*inputs, *video]
-    if tracks.audio is not None:
-        arguments += ['-map', f'{stream}:{tracks.audio.index}']
+    info = probe(source)
+    tracks = info if audio is None else probe(audio)
+    arguments = ['-copyts', '-f', 'nut', '-i', 'pipe:0']
+    with (
+        finished_or_nothing(target) as part,
+        PyAVReader(source, span=span) as reader,
+    ):
+        low, stop = _frames_of(reader, span)
+        stamps = reader.frame_stamps[low:stop] - start
+        _check_clock(reader, stamps, tracks.audio is not None)
+        if tracks.audio is not None:
+            seek = None
+            if audio is None and span[0] is not None and reader.has_index:
+                seek = reader.frame_stamps[0]
+            arguments += _input(audio or source, seek)
+            arguments += ['-map', f'1:{tracks.audio.index}']
         if not is_whole:
+            shift = info.start - tracks.start
             arguments += ['-c:a', 'aac', '-af', _trim_audio(span, shift)]
-    with finished_or_nothing(target) as part:
-        if is_whole:
-            _run_keeping_audio(arguments, part, source)
+        arguments += [
+            *('-map', '0:v', '-c:v', 'libx264', '-crf', encoding.crf),
+            *('-preset', encoding.preset, '-g', encoding.key_every),
+            *('-fps_mode', 'passthrough', '-enc_time_base', _TICK),
+        ]
+
+        def write(pipe: BinaryIO) -> None:
+            wanted = np.arange(low, stop)
+            frames = _frames(reader, wanted, encoding, paint)
+            _write_frames(pipe, frames, stamps)
+
+        if not is_whole:
+            _run(arguments, part, source, write=write)
         else:
-            _run(arguments, part, source)
+            try:
+                _run([*arguments, '-c:a', 'copy'], part, source, write=write)
+            except MediaError:  # the container does not take this codec
+                _run([*arguments, '-c:a', 'aac'], part, source, write=write)
         with PyAVReader(part) as made:
-            stamps = made.frame_stamps
-        if len(stamps) != wanted.count:
-            raise MediaError(
-                'or cut',
-                source,
-                f'FFmpeg wrote {len(stamps)} of its {wanted.count} frames',
-            )
-        if abs(stamps[-1] - stamps[0] - wanted.seconds) > 0.1:
-            raise MediaError(
-                'or cut',
-                source,
-                'its clock starts again or passes 0 within these frames',
-                'Join its parts with FFmpeg instead (ffmpeg -f concat), or '
-                'cut clips that leave that place out.',
-            )
-        if is_whole and abs(stamps[0] - wanted.first) > 0.02:
-            raise MediaError(
-                'or convert',
-                source,
-                f'its first frame at {wanted.first:.3f} s would move to '
-                f'{stamps[0]:.3f} s',
-                "Bring it onto a clock from 0 with 'ffmpeg -i FILE NEW.mp4' "
-                'first.',
-            )
+            found = made.frame_stamps
+        if len(found) != len(stamps):
+            why = f'FFmpeg wrote {len(found)} of its {len(stamps)} frames'
+            raise MediaError('or cut', source, why)
+        if (off := np.abs(found - stamps).max()) > 0.1:
+            why = f'times of frames would be off by up to {off:.2f} s'
+            raise MediaError('or cut', source, why)
+
+
+def _check_clock(
+    reader: PyAVReader, stamps: np.ndarray, has_audio: bool
+) -> None:
+    """Raise if frames or audio cannot keep their times in another file."""
+    if reader.is_joined and has_audio:
+        raise MediaError(
+            'or cut',
+            reader.path,
+            'its clock starts again within these frames',
+            'Join its parts with FFmpeg instead (ffmpeg -f concat), or cut '
+            'clips that leave that place out.',
+        )
+    if stamps[0] < -0.02:
+        raise MediaError(
+            'or convert',
+            reader.path,
+            f'its first frame is shown at {stamps[0]:.3f} s, before 0',
+            "Bring it onto a clock from 0 with 'ffmpeg -i FILE NEW.mp4' "
+            'first.',
+        )
+
+
+def _frames(
+    reader: PyAVReader,
+    wanted: np.ndarray,
+    encoding: Encoding,
+    paint: Paint | None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Places and upright frames of one size, RGB uint8."""
+    size = None
+    for place, frame in reader.decoded(wanted):
+        stored = reader.shown_size(frame)
+        is_turned = is_transposed(display_matrix(frame))
+        # The size may change inside the file: the first one counts.
+        size = size or encoding.size(*stored[:: -1 if is_turned else 1])
+        width, height = size[:: -1 if is_turned else 1]
+        pixels = to_rgb(frame, width, height, 'BICUBIC')
+        if paint is not None:
+            pixels = paint(pixels, reader.frame_stamps[wanted[place]])
+        yield place, pixels
+
+
+def _write_frames(
+    pipe: BinaryIO,
+    frames: Iterator[tuple[int, np.ndarray]],
+    stamps: np.ndarray,
+) -> None:
+    """Hand frames and their times to FFmpeg's program."""
+    with av.open(pipe, 'w', format='nut') as writer:
+        video = writer.add_stream('rawvideo')
+        video.pix_fmt, video.codec_context.time_base = 'yuv420p', _TICK
+        for place, pixels in frames:
+            video.height, video.width = pixels.shape[:2]
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(pixels), 'rgb24'
+            ).reformat(format='yuv420p', threads=1)
+            frame.pts = max(round(stamps[place] / _TICK), 0)
+            frame.time_base = _TICK
+            writer.mux(video.encode(frame))
 
 
 def copy_span(source: str, target: str, span: Span) -> Span:
@@ -219,22 +254,17 @@ def copy_span(source: str, target: str, span: Span) -> Span:
     info = probe(source)
     chosen = [s for s in (info.video, info.audio) if s]
     with PyAVReader(source, span=span) as reader:
-        first, stop = _frames_of(reader, span)
+        _, stop = _frames_of(reader, span)
         key, last = reader.frame_stamps[[0, stop - 1]]
-        step = 1 / reader.avg_fps
+        # Frames are stored before they are shown.
+        end = last + 10 / reader.avg_fps
     with finished_or_nothing(target) as part:
-        _run(
-            [
-                *('-copyts', *_input(source, key)),
-                # Frames are stored before they are shown.
-                *('-to', f'{last + 10 * step:.6f}'),
-                *(a for s in chosen for a in ('-map', f'0:{s.index}')),
-                *('-c', 'copy', '-avoid_negative_ts', 'make_zero'),
-            ],
-            part,
-            source,
-            _RECODE,
-        )
+        arguments = [
+            *('-copyts', *_input(source, key), '-to', f'{end:.6f}'),
+            *(a for s in chosen for a in ('-map', f'0:{s.index}')),
+            *('-c', 'copy', '-avoid_negative_ts', 'make_zero'),
+        ]
+        _run(arguments, part, source, _RECODE)
         return find_copied_span(source, part, span)
 
 
@@ -264,12 +294,8 @@ def find_copied_span(source: str, clip: str, span: Span) -> Span:
                 start = float(max(stamps[first] - half, 0.0))
                 end = float(stamps[last] + half)
                 return start, None if span[1] is None else end
-    raise MediaError(
-        'or copy',
-        source,
-        'the frames of the span are not in the copied clip',
-        _RECODE,
-    )
+    why = 'the frames of the span are not in the copied clip'
+    raise MediaError('or copy', source, why, _RECODE)
 
 
 def extract_audio(
@@ -302,102 +328,15 @@ def extract_audio(
         )
     start = info.start if span[0] is None else span[0]
     with finished_or_nothing(target) as part:
-        _run(
-            [
-                *('-copyts', *_input(source, None)),
-                *('-map', f'0:{info.audio.index}', '-ac', 1),
-                *('-ar', sample_rate or info.audio.sample_rate),
-                *('-af', _trim_audio((start, span[1]))),
-            ],
-            part,
-            source,
-        )
+        arguments = [
+            *('-copyts', *_input(source, None)),
+            *('-map', f'0:{info.audio.index}', '-ac', 1),
+            *('-ar', sample_rate or info.audio.sample_rate),
+            *('-af', _trim_audio((start, span[1]))),
+        ]
+        _run(arguments, part, source)
         if not os.path.exists(part) or probe(part).seconds in (None, 0):
             raise NoAudioError(f"'{source}' has no audio in the span.")
-
-
-def repaint(
-    source: str,
-    target: str,
-    paint: Callable[[np.ndarray, float], np.ndarray],
-) -> None:
-    """Write a video with changed frames, next to its own audio.
-
-    Audio packets are kept as they are, or encoded as AAC where the target's
-    container does not take them.
-
-    Args:
-        source: The video.
-        target: File to write (mp4, mkv).
-        paint: Changes a frame, RGB uint8 (height, width, 3), given its
-            second on the source's clock.
-
-    Raises:
-        MediaError: If a file cannot be read or written; names it.
-    """
-    info, base = probe(source), Fraction(1, 90000)
-    with (
-        finished_or_nothing(target) as part,
-        finished_or_nothing(f'{part}.mkv') as silent,
-    ):
-        with PyAVReader(source) as reader, av.open(silent, 'w') as writer:
-            video = writer.add_stream('libx264', options=dict(crf='18'))
-            video.codec_context.time_base = base
-            video.pix_fmt = 'yuv420p'
-            for pixels, second in _frames_with_times(reader):
-                pixels = paint(pixels, second)
-                height, width = (side // 2 * 2 for side in pixels.shape[:2])
-                video.width, video.height = width, height
-                frame = av.VideoFrame.from_ndarray(
-                    np.ascontiguousarray(pixels[:height, :width]), 'rgb24'
-                )
-                frame.pts = round((second - info.start) / base)
-                frame.time_base = base
-                writer.mux(video.encode(frame))
-            writer.mux(video.encode())
-        audio = ['-map', f'1:{info.audio.index}'] if info.audio else []
-        inputs = [*_input(silent, None), *_input(source, None)]
-        arguments = [*inputs, '-map', '0:v', *audio, '-c:v', 'copy']
-        _run_keeping_audio(arguments, part, source)
-
-
-def _frames_with_times(
-    reader: PyAVReader,
-) -> Iterator[tuple[np.ndarray, float]]:
-    """All frames, decoded in blocks: each read starts at a key frame."""
-    stamps = reader.frame_stamps
-    # A larger block would be reduced in size to fit.
-    size = max(min(MAX_BYTES // reader.read([0]).nbytes, 64), 1)
-    for first in range(0, len(stamps), size):
-        block = stamps[first : first + size]
-        frames = reader.read(range(first, first + len(block)))
-        yield from zip(frames, block, strict=True)
-
-
-def _wanted_frames(source: str, span: Span) -> _Wanted:
-    """The frames of a span, and how FFmpeg is asked for them."""
-    with PyAVReader(source, span=span) as reader:
-        low, stop = _frames_of(reader, span)
-        stamps = reader.frame_stamps
-        height, width = reader.read([low]).shape[1:3]
-        seek, condition = None, ''
-        if reader.counted_by_packets:
-            # Half a frame before the first and after the last one.
-            before = stamps[low] - 0.5 / reader.avg_fps
-            after = stamps[stop - 1] + 0.5 / reader.avg_fps
-            if low:
-                before = (stamps[low - 1] + stamps[low]) / 2
-            if stop < len(stamps):
-                after = (stamps[stop - 1] + stamps[stop]) / 2
-            seek = stamps[0] if span[0] is not None else None
-            condition = f"'between(t,{before:.6f},{after:.6f})'"
-        count, first = stop - low, float(stamps[low])
-        seconds = float(stamps[stop - 1] - stamps[low])
-    if not condition:
-        with PyAVReader(source) as reader:
-            low, stop = _frames_of(reader, span)
-        condition = f"'between(n,{low},{stop - 1})'"
-    return _Wanted(count, first, seconds, seek, condition, (width, height))
 
 
 def _frames_of(reader: PyAVReader, span: Span) -> tuple[int, int]:
@@ -435,33 +374,47 @@ def _input(path: str, seek: float | None) -> list[str]:
     return ['-noaccurate_seek', *jump, '-i', f'file:{path}']
 
 
-def _run_keeping_audio(arguments: list, part: str, source: str) -> None:
-    """Keep audio packets as they are, or encode them where that fails."""
-    try:
-        _run([*arguments, '-c:a', 'copy'], part, source)
-    except MediaError:  # the container does not take this codec
-        _run([*arguments, '-c:a', 'aac'], part, source)
-
-
 def _run(
-    arguments: list, part: str, source: str, advice: str | None = None
+    arguments: list,
+    part: str,
+    source: str,
+    advice: str | None = None,
+    write: Callable[[BinaryIO], None] | None = None,
 ) -> None:
     """Let FFmpeg's program write a file.
+
+    Args:
+        arguments: Of the program, without the file.
+        part: The file.
+        source: What messages name.
+        advice: What to do if it does not succeed.
+        write: Writes to the program's standard input.
 
     Raises:
         MediaError: If it does not; with FFmpeg's own words.
     """
-    flags = ['-nostdin', '-hide_banner', '-loglevel', 'error', '-y']
-    done = subprocess.run(
-        [
-            *(imageio_ffmpeg.get_ffmpeg_exe(), *flags),
-            *(str(argument) for argument in arguments),
-            f'file:{part}',
-        ],
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.decode(errors='replace').strip().splitlines()
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), '-nostdin', '-hide_banner'),
+        *('-loglevel', 'error', '-y', *map(str, arguments), f'file:{part}'),
+    ]
+    with (
+        tempfile.TemporaryFile() as words,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=words
+        ) as process,
+    ):
+        try:
+            if write is not None:
+                with decoder_errors('video', source):
+                    write(process.stdin)
+        except MediaError as error:
+            # Of a program that has ended we learn below.
+            if not isinstance(error.__cause__, BrokenPipeError):
+                process.kill()
+                raise
+        process.communicate()
+        words.seek(0)
+        said = words.read().decode(errors='replace').strip().splitlines()
+    if process.returncode:
         why = re.sub(r'\[[^]]*@ 0x\w+\] ', '', said[-1] if said else 'FFmpeg')
         raise MediaError('or convert', source, why, advice)

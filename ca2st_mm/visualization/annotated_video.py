@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ca2st_mm.datasets.transcode import repaint
+from ca2st_mm.datasets.transcode import Encoding, encode
 
 _MARGIN = 0.4  # of a line's height
 _BAND = 0, 0, 0, 160
@@ -68,7 +68,7 @@ def annotate(source: str, target: str, captions: Sequence[Caption]) -> None:
     def paint(pixels: np.ndarray, second: float) -> np.ndarray:
         return write_lines(pixels, captions[bisect(bounds, second)].lines)
 
-    repaint(source, target, paint)
+    encode(source, target, Encoding(), paint=paint)
 
 
 def write_lines(pixels: np.ndarray, lines: Sequence[str]) -> np.ndarray:

@@ -35,23 +35,6 @@ MAX_GAP = 600.0  # seconds without audio inside a track
 _JITTER = 0.05
 # A decoder that starts in mid-stream needs some packets to settle.
 _PREROLL = 0.5
-# Shares of the channels in FFmpeg's mono mix: the centre is kept, the front
-# comes 3 dB below it, the sides and the back 6 dB; others are left out.
-_SHARES = dict(
-    FC=1.0,
-    **dict.fromkeys(('FL', 'FR', 'FLC', 'FRC', 'TFL', 'TFR'), 0.5**0.5),
-    **dict.fromkeys(('SL', 'SR', 'BL', 'BR', 'BC'), 0.5),
-)
-# What FFmpeg takes a number of channels for where no layout is stored.
-_LAYOUTS = {3: '2.1', 4: '4.0', 5: '5.0', 6: '5.1', 7: '6.1', 8: '7.1'}
-
-# Type of a sample, its value for silence, and that of full scale.
-_TYPES = dict(
-    flt=(np.float32, 0, 1),
-    u8=(np.uint8, 128, 1 << 7),
-    s16=(np.int16, 0, 1 << 15),
-    s32=(np.int32, 0, 1 << 31),
-)
 
 
 class Audio(NamedTuple):
@@ -152,19 +135,19 @@ def _decode_audio(
     stream: Any,
     start: float | None,
     end: float | None,
-) -> Iterator[Audio]:
-    """Yield decoded pieces in order until ``end``; damaged ones as zeros."""
+) -> Iterator[tuple[Audio, bool]]:
+    """Decoded pieces in order until ``end``, and if one was lost before."""
     if start is not None and stores_times(container):
         target = start - _PREROLL
         if target > start_of(container):
             container.seek(round(target / stream.time_base), stream=stream)
-    mixer = _Mixer()
-    now, damaged, is_hole = None, 0, False
+    resamplers: dict[tuple, av.AudioResampler] = {}
+    now, was_lost = None, False
     shift = 0.0  # seconds added since the clock started again
     for packet, frames in decode(container, stream):
         # Decoders that give a frame with the next packet have no frame here
         # either, but their times leave no hole.
-        is_hole = is_hole or (packet.size > 0 and not frames)
+        was_lost = was_lost or (packet.size > 0 and not frames)
         for frame in frames:
             rate = frame.sample_rate
             if not MIN_RATE <= rate <= MAX_RATE:
@@ -175,97 +158,67 @@ def _decode_audio(
             if now is not None and is_restart(time, now):
                 shift, time = shift + now - time, now
             if end is not None and time > end:
-                break
-            if is_hole and now is not None and 0 < time - now < _JITTER:
-                damaged += 1
-                silence = np.zeros(round((time - now) * rate), np.float32)
-                yield Audio(silence, rate, now)
-            is_hole = False
-            piece = mixer.mono(frame)
+                return
+            piece = _mono(frame, resamplers)
             now = time + len(piece) / rate
             if start is None or now > start:
-                yield Audio(piece, rate, time)
-        else:
-            continue
-        break
-    if damaged:
-        print_log(
-            f"{damaged} damaged packets in the audio of '{path}' are silent.",
-            logger='current',
-            level=logging.WARNING,
-        )
+                yield Audio(piece, rate, time), was_lost
+            was_lost = False
 
 
-class _Mixer:
-    """Frames of any format and number of channels to mono float32."""
+def _mono(
+    frame: av.AudioFrame, resamplers: dict[tuple, av.AudioResampler]
+) -> np.ndarray:
+    """The mix of a frame by FFmpeg's rule, float32 (num_samples,).
 
-    def __init__(self) -> None:
-        self._packed = av.AudioResampler(format='flt')
-
-    def mono(self, frame: av.AudioFrame) -> np.ndarray:
-        """The mix of a frame, (num_samples,)."""
-        waves = self._channels(frame)
-        if len(waves) <= 2:
-            return waves[0] if len(waves) == 1 else waves.mean(axis=0)
-        layout = frame.layout
-        names = [channel.name for channel in layout.channels]
-        if set(names) == {'NONE'} and len(waves) in _LAYOUTS:
-            layout = av.AudioLayout(_LAYOUTS[len(waves)])
-            names = [channel.name for channel in layout.channels]
-        shares = np.array([_SHARES.get(name, 0.0) for name in names])
-        if not shares.any():  # the layout names no channel we know
-            shares += 1.0
-        return (shares / shares.sum()).astype(np.float32) @ waves
-
-    def _channels(self, frame: av.AudioFrame) -> np.ndarray:
-        """float32 in [-1, 1], (channels, num_samples)."""
-        # PyAV's to_ndarray takes longer than decoding.
-        kind, count = frame.format.name, frame.layout.nb_channels
-        is_planar = kind.endswith('p')
-        # Of eight planes and more PyAV lists some that are not there, and
-        # reading those ends the process.
-        if kind.removesuffix('p') not in _TYPES or (is_planar and count > 7):
-            (frame,) = self._packed.resample(frame)
-            kind, is_planar = 'flt', False
-        dtype, zero, scale = _TYPES[kind.removesuffix('p')]
-        planes, size = frame.planes, frame.samples
-        if is_planar:
-            waves = np.stack([np.frombuffer(p, dtype, size) for p in planes])
-        else:
-            waves = np.frombuffer(planes[0], dtype, size * count)
-            waves = waves.reshape(size, count).T
-        if scale == 1:
-            return waves
-        return (waves.astype(np.float32) - zero) * np.float32(1 / scale)
+    Args:
+        frame: In any format, with any channels.
+        resamplers: Those made before, by what they take.
+    """
+    kind, layout = frame.format.name, frame.layout
+    if layout.nb_channels == 1 and kind in ('flt', 'fltp'):
+        return np.frombuffer(frame.planes[0], np.float32, frame.samples)
+    key = kind, layout.name, frame.sample_rate
+    if key not in resamplers:
+        # To whole numbers, because there FFmpeg scales the mix to fit.
+        resamplers[key] = av.AudioResampler('s32', 'mono')
+    mixed = [np.zeros(0, np.int32)]
+    for part in resamplers[key].resample(frame):
+        mixed.append(np.frombuffer(part.planes[0], np.int32, part.samples))
+    return np.concatenate(mixed).astype(np.float32) / np.float32(1 << 31)
 
 
-def _join(path: str, pieces: Iterator[Audio]) -> Audio | None:
+def _join(path: str, pieces: Iterator[tuple[Audio, bool]]) -> Audio | None:
     """Join pieces by their time stamps; holes in the track become zeros."""
-    first, parts, filled, rate = 0.0, [], 0, 0
-    for piece in pieces:
+    first, parts, filled, rate, damaged = 0.0, [], 0, 0, 0
+    for piece, was_lost in pieces:
         if not parts:
             first, rate = piece.start, piece.sample_rate
-        if piece.sample_rate != rate:
-            piece = resample_audio(piece, rate)
+        piece = resample_audio(piece, rate)
         hole = piece.start - first - filled / rate
         if hole > MAX_GAP:
-            print_log(
+            _warn(
                 f"The audio of '{path}' ends at {first + filled / rate:.2f} "
-                f's: nothing follows for {hole:.0f} s.',
-                logger='current',
-                level=logging.WARNING,
+                f's: nothing follows for {hole:.0f} s.'
             )
             break
-        if hole > _JITTER:
+        if hole > (0 if was_lost else _JITTER):
             parts.append(np.zeros(round(hole * rate), np.float32))
             filled += len(parts[-1])
+            damaged += was_lost
         parts.append(piece.waveform)
         filled += len(piece.waveform)
         if filled > MAX_SAMPLES:
             raise _beyond(path, f'more than {MAX_SAMPLES / rate / 60:.0f} min')
+    if damaged:
+        _warn(f"{damaged} damaged parts of the audio of '{path}' are silent.")
     if not filled:
         return None
     return Audio(np.concatenate(parts), rate, first)
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)
 
 
 def _beyond(path: str, what: str) -> MediaError:

@@ -151,18 +151,6 @@ def probe(path: str) -> MediaInfo:
         )
 
 
-def has_audio(path: str) -> bool:
-    """Whether a file has an audio stream that can be decoded.
-
-    Args:
-        path: Any file FFmpeg knows.
-
-    Raises:
-        MediaError: If the file cannot be read; names it.
-    """
-    return probe(path).audio is not None
-
-
 def open_container(
     path: str, data: bytes | None = None
 ) -> 'av.container.InputContainer':

@@ -32,6 +32,7 @@ from .containers import (
     stores_times,
 )
 from .faults import EmptyClipError, MediaError
+from .h264 import has_idr, may_hold_fields
 from .pixels import FrameBatch, display_matrix
 from .video_reader import SLACK, Span, VideoReader
 
@@ -148,7 +149,7 @@ class PyAVReader(VideoReader):
             prefix = 1 + (codec.extradata[4] & 3)
             self._restart()
             if not all(
-                _has_idr(memoryview(packet), prefix)
+                has_idr(memoryview(packet), prefix)
                 for packet in self._container.demux(self._stream)
                 if packet.is_keyframe
             ):
@@ -220,7 +221,7 @@ class PyAVReader(VideoReader):
         if (
             self._formats.isdisjoint(_EXACT_CONTAINERS)
             or codec.name not in _EXACT_CODECS
-            or (codec.name == 'h264' and _may_hold_fields(codec.extradata))
+            or (codec.name == 'h264' and may_hold_fields(codec.extradata))
         ):
             return None
         for step in (*_STEPS_BACK, np.inf):
@@ -491,67 +492,3 @@ def _rate_of(stamps: np.ndarray) -> float:
     """Frames a second, where the header does not say it."""
     seconds = np.ptp(stamps) if len(stamps) > 1 else 0.0
     return (len(stamps) - 1) / seconds if seconds > 0 else 1.0
-
-
-def _has_idr(packet: memoryview, prefix: int) -> bool:
-    """Whether a packet of H.264 in mp4 has a slice that resets the decoder.
-
-    Args:
-        packet: Units (ITU-T H.264, 7.3.1), each after its length.
-        prefix: Bytes of a length.
-    """
-    at = 0
-    while at + prefix < len(packet):
-        if packet[at + prefix] & 31 == 5:
-            return True
-        at += prefix + int.from_bytes(packet[at : at + prefix], 'big')
-    return False
-
-
-def _may_hold_fields(header: bytes | None) -> bool:
-    """Whether a packet of H.264 may be one field, half of a frame.
-
-    Args:
-        header: As in mp4 and mkv; its parameters (ITU-T H.264, 7.3.2.1.1)
-            say whether all pictures are whole frames.
-    """
-    if not header or header[0] != 1:
-        return True
-    unit = header[8:].replace(b'\0\0\3', b'\0\0')
-    bits, at = ''.join(f'{byte:08b}' for byte in unit[1:]), 24
-
-    def number() -> int:
-        """The next number in Exp-Golomb code."""
-        nonlocal at
-        zeros = bits.index('1', at) - at
-        at += 2 * zeros + 1
-        return int(bits[at - zeros - 1 : at], 2) - 1
-
-    try:
-        number()
-        if unit[1] in (100, 110, 122, 244, 44, 83, 86, 118, 128):
-            if number() == 3:  # colour at full size
-                at += 1
-            number()
-            number()
-            at += 1
-            if bits[at] == '1':  # scaling matrices
-                return True
-            at += 1
-        number()
-        order = number()
-        if order == 0:
-            number()
-        elif order == 1:
-            at += 1
-            number()
-            number()
-            for _ in range(number()):
-                number()
-        number()
-        at += 1
-        number()
-        number()
-        return bits[at] == '0'
-    except (ValueError, IndexError):  # damaged
-        return True

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ca2st_mm.datasets.audio import Audio, read_audio
-from ca2st_mm.datasets.containers import has_audio
+from ca2st_mm.datasets.containers import probe
 from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
 from ca2st_mm.structures import as_streams
 
@@ -194,7 +194,7 @@ def clip_view(sample: Mapping[str, Any], view: int) -> ClipView:
         span = window
     elif seconds is not None and len(seconds) > 1:
         span = float(seconds[0]), float(2 * seconds[-1] - seconds[-2])
-    if span and has_audio(info.source):
+    if span and probe(info.source).audio:
         audio = read_audio(info.source, max(span[0], 0.0), span[1])
     return ClipView(frames, seconds, mels, window, audio)
 

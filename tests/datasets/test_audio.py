@@ -27,7 +27,7 @@ from ca2st_mm.datasets.check import (
     as_text,
     probe_sample,
 )
-from ca2st_mm.datasets.containers import has_audio, probe
+from ca2st_mm.datasets.containers import probe
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.transforms import (
     AddAudioNoise,
@@ -148,7 +148,8 @@ def without_decoder(path, target, which):
 def test_a_stream_without_decoder_is_left_alone(base, tmp_path):
     one, two = tmp_path / 'one.mp4', tmp_path / 'two.mp4'
     without_decoder(base, one, 0)
-    assert not has_audio(str(one)) and probe(str(one)).audios
+    info = probe(str(one))
+    assert info.audio is None and info.audios
     assert read_audio(str(one)) is None
     with pytest.raises(NoAudioError, match='one.mp4.*can be decoded'):
         LoadAudio()(dict(filename=str(one)))

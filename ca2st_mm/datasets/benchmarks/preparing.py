@@ -11,7 +11,7 @@ from functools import cache
 
 from ca2st_mm.utils.text_files import ListFileError, write_texts
 
-from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, has_audio
+from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, probe
 from ..faults import MediaError
 from ..list_files import ListFile
 from ..manifest import manifest_text, repeats_message
@@ -445,7 +445,7 @@ class _Files:
 def _audio_fault(path: str) -> str | None:
     """Why a video has no usable audio, or None."""
     try:
-        return None if has_audio(path) else 'no audio'
+        return None if probe(path).audio else 'no audio'
     except MediaError:
         return 'cannot be read'
 

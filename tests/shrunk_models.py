@@ -6,6 +6,16 @@ import copy
 TINY = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48)
 WIDTHS = {768: 24, 384: 12}
 SIDE, SPEC = 32, (96, 36)
+TIMM = dict(embed_dim=24, depth=2, num_heads=2)
+EXPERTS = dict(
+    CLIPExpert=dict(arch=TINY, img_size=SIDE),
+    VideoMAEExpert=dict(arch=TINY, img_size=SIDE),
+    ASTExpert=dict(arch=TINY, spec_size=SPEC),
+    BEATsExpert=dict(
+        arch=dict(TINY, patch_dims=12, conv_groups=4), spec_size=SPEC
+    ),
+    TimmExpert=dict(model_args=TIMM, img_size=SIDE, pretrained=False),
+)
 
 
 def shrink(node):
@@ -16,12 +26,7 @@ def shrink(node):
         return WIDTHS.get(node, node) if type(node) is int else node
     node = {key: shrink(value) for key, value in node.items()}
     kind = str(node.get('type', ''))
-    if kind.endswith('Expert'):
-        node['arch'] = TINY
-    if kind in ('CLIPExpert', 'VideoMAEExpert'):
-        node['img_size'] = SIDE
-    if kind == 'ASTExpert':
-        node['spec_size'] = SPEC
+    node |= EXPERTS.get(kind, {})
     if kind == 'BottleneckCrossAttention':
         node['num_heads'] = 2
         if 'start_layer' in node:
@@ -57,6 +62,6 @@ def shrink_loader(loader):
             )
         if 'crop_size' in step:
             step['crop_size'] = SIDE
-        if step['type'] == 'LogMelSpectrogram':
+        if step['type'] in ('LogMelSpectrogram', 'BEATsSpectrogram'):
             step.update(num_frames=SPEC[0], num_mels=SPEC[1])
     return loader

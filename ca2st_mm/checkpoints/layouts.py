@@ -1,9 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CLIP, VideoMAE and AST as others publish them; all layouts that we read."""
+"""Experts as others publish them; all layouts that we read."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
 
+import torch
 from torch import Tensor
 
 from .conversion import Conversion, Layout
@@ -316,6 +317,57 @@ def _take_ast_hf(theirs: Conversion, p: str) -> None:
         theirs.leave_head(
             norm='classifier.layernorm', fc_cls='classifier.dense'
         )
+
+
+@_layout_of_expert(
+    'beats',
+    'BEATs, official code',
+    ('',),
+    (
+        'patch_embedding.weight',
+        'encoder.pos_conv.0.weight_g',
+        'encoder.layers.0.self_attn.relative_attention_bias.weight',
+    ),
+)
+def _take_beats(theirs: Conversion, _: str) -> None:
+    theirs.take('patch_embed.weight', 'patch_embedding.weight')
+    theirs.take_module('patch_norm', 'layer_norm')
+    theirs.take_module('patch_proj', 'post_extract_proj')
+    theirs.take_module('pre_norm', 'encoder.layer_norm')
+    conv, weight = 'encoder.pos_conv.0', 'pos_conv.parametrizations.weight'
+    theirs.take('pos_conv.bias', f'{conv}.bias')
+    theirs.take(f'{weight}.original0', f'{conv}.weight_g')
+    theirs.take(f'{weight}.original1', f'{conv}.weight_v')
+    layers = theirs.layers('encoder.layers.')
+    tables = [
+        f'encoder.layers.{i}.self_attn.relative_attention_bias.weight'
+        for i in layers
+    ]
+    first = theirs.left[tables[0]]
+    if not all(torch.equal(theirs.left.get(t, first), first) for t in tables):
+        raise ValueError(
+            'the layers have several tables of positions, which BEATsExpert '
+            'cannot hold'
+        )
+    theirs.take('position_bias.weight', tables[0])
+    theirs.leave_out('table of layer 0 again', *tables)
+    for i in layers:
+        attn = f'encoder.layers.{i}.self_attn'
+        ours = f'layers.{i}.attention.attn'
+        theirs.take_module(f'{ours}.gate', f'{attn}.grep_linear')
+        theirs.take(f'{ours}.gate_scale', f'{attn}.grep_a')
+    theirs.take_layers(
+        'encoder.layers.',
+        [f'self_attn.{letter}_proj.{{}}' for letter in 'qkv'],
+        norm1='self_attn_layer_norm',
+        proj='self_attn.out_proj',
+        norm2='final_layer_norm',
+        fc1='fc1',
+        fc2='fc2',
+    )
+    theirs.leave_out(
+        'classifier; its classes are label_dict of the file', 'predictor'
+    )
 
 
 def detect_layout(keys: Collection[str]) -> Layout:

@@ -24,7 +24,7 @@ from .files import CheckpointError, read_checkpoint, unwrap
 from .layouts import OURS, detect_layout
 
 # Published weights of one expert; another expert's are refused by name.
-EXPERT_MODELS = frozenset(('clip', 'videomae', 'ast'))
+EXPERT_MODELS = frozenset(('clip', 'videomae', 'ast', 'beats'))
 
 
 def open_checkpoint(
@@ -181,7 +181,10 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
     may_lack = {id(p) for p in parts['adapters'] + parts['norm']}
     may_lack = {k for k, p in expert.named_parameters() if id(p) in may_lack}
     try:
-        weights = unwrap(open_checkpoint(checkpoint))
+        container = open_checkpoint(checkpoint)
+        if 'cfg' in container and hasattr(expert, 'check_published_config'):
+            expert.check_published_config(container['cfg'])
+        weights = unwrap(container)
         conversion, layout = _convert_expert(
             expert, weights, init_cfg.get('prefix')
         )

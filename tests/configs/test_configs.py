@@ -103,16 +103,18 @@ def random_batch(cfg, size=2):
     return pseudo_collate(samples)
 
 
-def without_effect(cfg):
+def without_effect(cfg, model):
     """Prefixes of parameters of the last layer that cannot learn."""
     links = cfg['backbone'].get('links')
-    if not links:
+    if not links or all(
+        expert.pools_patches for expert in model.backbone.experts.values()
+    ):
         return []
     names = tuple('_'.join(link['between']) for link in links)
     parts = list(WITHOUT_EFFECT[names])
     if cfg['backbone'].get('exchange') == 'additive':
         parts += WITHOUT_EFFECT_ADDITIVE
-    last = experts_of(cfg)[0]['arch']['num_layers'] - 1
+    last = model.backbone.num_layers - 1
     return [f'backbone.links.{last}.{part}.' for part in parts]
 
 
@@ -134,7 +136,7 @@ def test_every_trained_parameter_learns(name):
     # find_unused_parameters.
     assert not [n for n, p in trained.items() if p.grad is None]
     still = {n for n, p in trained.items() if not (p.grad != 0).any()}
-    idle = tuple(without_effect(cfg))
+    idle = tuple(without_effect(cfg, model))
     expected = {n for n in trained if idle and n.startswith(idle)}
     assert still == expected
 

@@ -10,6 +10,7 @@ import torch
 from torchaudio.compliance import kaldi
 
 from ca2st_mm.datasets.transforms import (
+    BEATsSpectrogram,
     LibrosaLogMelSpectrogram,
     LogMelSpectrogram,
     MaskSpectrogram,
@@ -155,6 +156,16 @@ def test_views_follow_the_rule_of_the_reference():
         )
 
 
+def test_a_short_track_of_beats_ends_in_silence():
+    track = wave('noise', 16000)[: 16000 // 2]
+    half = BEATsSpectrogram(98)(sample(track))['audios'][0, 0]
+    silent = np.concatenate((track, np.zeros(16000 // 2, np.float32)))
+    whole = BEATsSpectrogram(98)(sample(silent))['audios'][0, 0]
+    # But the two windows that are cut by the end of the track.
+    np.testing.assert_allclose(half[:48], whole[:48], atol=1e-4)
+    np.testing.assert_array_equal(half[50:], whole[50:])
+
+
 def test_random_position_is_drawn_once_a_sample():
     np.random.seed(0)
     transform = LogMelSpectrogram(200, position='random')
@@ -183,26 +194,32 @@ def test_masks_hide_cells_and_nothing_else():
 
 
 @pytest.mark.parametrize('rate', [8000, 11025, 16000, 22050, 24000, 44100])
-def test_kaldi_features_are_torchaudios(rate):
+@pytest.mark.parametrize('beats', [False, True])
+def test_kaldi_features_are_torchaudios(rate, beats):
     rng = np.random.default_rng(rate)
     track = rng.normal(0.2, 0.1, 3 * rate + 17).astype(np.float32)
+    front_end = LogMelSpectrogram(num_mels=64)
+    options = dict(window_type='hanning', htk_compat=True, use_energy=False)
+    read = track - track.mean()
+    if beats:
+        front_end, options = BEATsSpectrogram(num_mels=64), {}
+        read = track * 2**15
     expected = kaldi.fbank(
-        torch.from_numpy(track - track.mean())[None],
-        htk_compat=True,
+        torch.from_numpy(read)[None],
         sample_frequency=rate,
-        use_energy=False,
-        window_type='hanning',
         num_mel_bins=64,
         dither=0.0,
+        **options,
     ).numpy()
-    front_end = LogMelSpectrogram(num_mels=64)
     features = front_end.features(track, rate)
     assert features.shape == expected.shape
     assert len(features) == front_end.count(track, rate)
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize('kind', [LogMelSpectrogram, LibrosaLogMelSpectrogram])
+@pytest.mark.parametrize(
+    'kind', [LogMelSpectrogram, BEATsSpectrogram, LibrosaLogMelSpectrogram]
+)
 @pytest.mark.parametrize('position', ['random', 'views', 0.3])
 def test_a_window_is_cut_out_of_the_whole(kind, position):
     """Only what the views hear is computed, with the same values."""

@@ -34,6 +34,18 @@ VIDEOMAE = dict(
     type='VideoMAEExpert', arch=ARCH, img_size=SIZE, num_frames=FRAMES
 )
 AST = dict(type='ASTExpert', arch=ARCH, spec_size=SPEC)
+BEATS = dict(
+    type='BEATsExpert',
+    arch=dict(
+        {k: v for k, v in ARCH.items() if k != 'patch_size'},
+        patch_dims=12,
+        conv_size=4,
+        conv_groups=4,
+        num_buckets=16,
+        max_distance=10,
+    ),
+    spec_size=SPEC,
+)
 MMPRETRAIN = dict(
     type='MMPretrainViTExpert',
     backbone=dict(
@@ -81,7 +93,10 @@ VJEPA2 = dict(
 )
 EXPERTS = {
     cfg['type']: cfg
-    for cfg in (CLIP, VIDEOMAE, AST, MMPRETRAIN, MMACTION, TIMM, VJEPA2)
+    for cfg in (
+        *(CLIP, VIDEOMAE, AST, BEATS),
+        *(MMPRETRAIN, MMACTION, TIMM, VJEPA2),
+    )
 }
 
 B_CA = dict(type='BottleneckCrossAttention', num_heads=HEADS)
@@ -145,7 +160,8 @@ def audio(batch=BATCH, seed=1):
 
 
 def input_of(expert_type):
-    return audio() if expert_type == 'ASTExpert' else video()
+    audio_experts = ('ASTExpert', 'BEATsExpert')
+    return audio() if expert_type in audio_experts else video()
 
 
 def streams(batch=BATCH, seed=0):

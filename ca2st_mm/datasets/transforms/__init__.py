@@ -15,6 +15,7 @@ from .frame_sampling import (
 )
 from .rand_augment import RandAugmentFrames
 from .spectrogram import (
+    BEATsSpectrogram,
     LibrosaLogMelSpectrogram,
     LogMelSpectrogram,
 )
@@ -26,6 +27,7 @@ from .video_loading import (
 
 __all__ = [
     'AddAudioNoise',
+    'BEATsSpectrogram',
     'CropAudio',
     'DecodeVideo',
     'DenseSample',

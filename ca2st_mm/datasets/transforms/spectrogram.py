@@ -41,7 +41,8 @@ class WindowedSpectrogram(Transform):
             ``'views'``: spread over the test views by the authors' rule.
     """
 
-    _padding: str  # NumPy's mode for frames after the end
+    # How NumPy makes frames after the end.
+    _padding: dict = dict(mode='constant')
 
     def __init__(
         self,
@@ -130,7 +131,7 @@ class WindowedSpectrogram(Transform):
         # What no view hears is not computed.
         first, last = min(starts.values()), max(starts.values())
         features = self.features(waveform, rate, first, min(last + want, have))
-        features = np.pad(features, ((0, missing), (0, 0)), self._padding)
+        features = np.pad(features, ((0, missing), (0, 0)), **self._padding)
         zero = span[0] - results.get('time_origin', 0.0)
         seconds = (span[1] - span[0]) / have
         for view, start in starts.items():
@@ -182,8 +183,6 @@ class LogMelSpectrogram(WindowedSpectrogram):
     (98, 128)
     """
 
-    _padding = 'constant'
-
     def __init__(
         self,
         num_frames: int = 1024,
@@ -205,16 +204,71 @@ class LogMelSpectrogram(WindowedSpectrogram):
         stop: int | None = None,
     ) -> np.ndarray:
         """Kaldi log-mel energies, (stop - first, num_mels)."""
+        return self._kaldi(waveform - waveform.mean(), rate, first, stop)
+
+    def _kaldi(
+        self,
+        waveform: np.ndarray,
+        rate: int,
+        first: int,
+        stop: int | None,
+        window_type: str = 'hanning',
+    ) -> np.ndarray:
         window, shift = _window_and_shift(rate)
         # A single Kaldi window needs 25 ms; a shorter track gets silence.
-        missing = max(window - len(waveform), 0)
-        waveform = np.pad(waveform - waveform.mean(), (0, missing))
+        waveform = np.pad(waveform, (0, max(window - len(waveform), 0)))
         waveform = torch.from_numpy(waveform.astype(np.float32))
         frames = waveform.unfold(0, window, shift)[first:stop]
-        blocks = frames.split(_BLOCK)
         return torch.cat(
-            [_log_mel(block, rate, self.num_mels) for block in blocks]
+            [
+                _log_mel(block, rate, self.num_mels, window_type)
+                for block in frames.split(_BLOCK)
+            ]
         ).numpy()
+
+
+@TRANSFORMS.register_module()
+class BEATsSpectrogram(LogMelSpectrogram):
+    """The front end of BEATs (16 kHz audio).
+
+    Kaldi log-mel filter banks of samples as 16 bit numbers (times 2^15), in
+    25 ms Povey windows every 10 ms.  Shorter tracks are padded with silence.
+    Normalise with mean 15.41663 and standard deviation 2 * 6.55582.
+
+    Source: Chen et al., BEATs, ICML 2023.
+
+    Args:
+        num_frames: Time frames (10 ms) of the window; 998 are 10 s.
+        num_mels: Mel bands.
+        position: See the base class.
+
+    >>> tone = np.sin(np.arange(16000, dtype=np.float32))
+    >>> BEATsSpectrogram().features(tone, 16000).shape
+    (98, 128)
+    """
+
+    # What the filter banks give for zeros.
+    _padding = dict(
+        mode='constant', constant_values=np.log(np.finfo(np.float32).eps)
+    )
+
+    def __init__(
+        self,
+        num_frames: int = 998,
+        num_mels: int = 128,
+        position: str | float = 0.5,
+    ) -> None:
+        super().__init__(num_frames, num_mels, position)
+
+    def features(
+        self,
+        waveform: np.ndarray,
+        rate: int,
+        first: int = 0,
+        stop: int | None = None,
+    ) -> np.ndarray:
+        """Kaldi log-mel energies, (stop - first, num_mels)."""
+        return self._kaldi(waveform * 2.0**15, rate, first, stop, 'povey')
 
 
 def _window_and_shift(rate: int) -> tuple[int, int]:
@@ -222,7 +276,9 @@ def _window_and_shift(rate: int) -> tuple[int, int]:
     return int(rate * 0.001 * 25.0), int(rate * 0.001 * 10.0)
 
 
-def _log_mel(frames: torch.Tensor, rate: int, num_mels: int) -> torch.Tensor:
+def _log_mel(
+    frames: torch.Tensor, rate: int, num_mels: int, window_type: str
+) -> torch.Tensor:
     """What ``kaldi.fbank`` gives for frames, (num_frames, num_mels).
 
     That makes its filters anew each time and holds every intermediate of
@@ -232,8 +288,11 @@ def _log_mel(frames: torch.Tensor, rate: int, num_mels: int) -> torch.Tensor:
         frames: (num_frames, samples).
         rate: Samples per second.
         num_mels: Mel bands from 20 Hz to half the rate.
+        window_type: 'hanning' or 'povey'.
     """
-    window, filters = _window_and_filters(frames.shape[1], rate, num_mels)
+    window, filters = _window_and_filters(
+        frames.shape[1], rate, num_mels, window_type
+    )
     frames = frames - frames.mean(1, keepdim=True)
     emphasized = frames.clone()
     # The first sample has nothing before it, and the window is 0 there.
@@ -246,7 +305,7 @@ def _log_mel(frames: torch.Tensor, rate: int, num_mels: int) -> torch.Tensor:
 
 @lru_cache(maxsize=8)
 def _window_and_filters(
-    samples: int, rate: int, num_mels: int
+    samples: int, rate: int, num_mels: int, window_type: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The window, (samples,), and the mel filters, (bins, num_mels)."""
     size = 1 << (samples - 1).bit_length()
@@ -254,7 +313,8 @@ def _window_and_filters(
         num_mels, size, float(rate), 20.0, 0.0, 100.0, -500.0, 1.0
     )
     filters = torch.nn.functional.pad(filters, (0, 1)).T.contiguous()
-    return torch.hann_window(samples, periodic=False), filters
+    window = torch.hann_window(samples, periodic=False)
+    return window ** (0.85 if window_type == 'povey' else 1), filters
 
 
 @TRANSFORMS.register_module()
@@ -273,7 +333,7 @@ class LibrosaLogMelSpectrogram(WindowedSpectrogram):
         position: See the base class; 0 takes the first frames.
     """
 
-    _padding = 'edge'
+    _padding = dict(mode='edge')
 
     def __init__(
         self,

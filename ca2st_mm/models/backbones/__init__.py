@@ -1,5 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 from .ast import ASTExpert
+from .beats import BEATsExpert
 from .clip import CLIPExpert
 from .expert import Expert, TransformerExpert
 from .foreign import Family, ForeignExpert
@@ -11,6 +12,7 @@ from .wrapped_vit import MMActionViTExpert, MMPretrainViTExpert
 
 __all__ = [
     'ASTExpert',
+    'BEATsExpert',
     'CLIPExpert',
     'Expert',
     'Family',

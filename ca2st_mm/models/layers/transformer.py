@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 AXES = ('time', 'space', 'all')
-# softmax(q k) v of q, k and v, each (B, heads, length, dims).
-AttentionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
+# softmax(q k) v of q, k and v, each (B, heads, length, dims), and optionally
+# a bias of the logits, (B, heads, L, M).
+AttentionFn = Callable[..., Tensor]
 # Softmax scale dims ** -0.5, no dropout; keeps no weights.
 fused_attention: AttentionFn = F.scaled_dot_product_attention
 
@@ -240,7 +241,13 @@ class RecordingAttention:
         self.head, self.axis = head, axis
         self.weights: Tensor | None = None
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | None = None,
+    ) -> Tensor:
         """(B, heads, L, d) and twice (B, heads, M, d) -> (B, heads, L, d).
 
         Records ``weights`` (B, L, M), float32; each row sums to one.
@@ -252,6 +259,8 @@ class RecordingAttention:
                 f'{self.head}'
             )
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        if bias is not None:
+            logits = logits + bias
         # The fused one keeps its softmax in float32, too.
         weights = logits.float().softmax(dim=-1)  # (B, heads, L, M)
         one = weights.mean(1) if self.head is None else weights[:, self.head]
@@ -259,11 +268,13 @@ class RecordingAttention:
         return weights.to(value.dtype) @ value
 
 
-def _split_heads(x: Tensor, num_heads: int) -> Tensor:
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, L, C) -> (B, heads, L, C / heads)."""
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
-def _merge_heads(x: Tensor) -> Tensor:
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, heads, L, C / heads) -> (B, L, C)."""
     return x.transpose(1, 2).flatten(2)
 
 
@@ -304,10 +315,10 @@ class SelfAttention(nn.Module):
     ) -> Tensor:
         """Attend within each sequence: (B, L, C) -> (B, L, C)."""
         q, k, v = (
-            _split_heads(part, self.num_heads)  # (B, heads, L, C / heads)
+            split_heads(part, self.num_heads)  # (B, heads, L, C / heads)
             for part in self.qkv(x).chunk(3, dim=-1)
         )
-        return self.proj(_merge_heads(attend(q, k, v)))
+        return self.proj(merge_heads(attend(q, k, v)))
 
 
 class CrossAttention(nn.Module):
@@ -342,12 +353,12 @@ class CrossAttention(nn.Module):
         attend: AttentionFn = fused_attention,
     ) -> Tensor:
         """Queries (B, L, C), keys and values of (B, M, C): -> (B, L, C)."""
-        q = _split_heads(self.q(query), self.num_heads)
+        q = split_heads(self.q(query), self.num_heads)
         k, v = (
-            _split_heads(part, self.num_heads)
+            split_heads(part, self.num_heads)
             for part in self.kv(context).chunk(2, dim=-1)
         )
-        return self.proj(_merge_heads(attend(q, k, v)))
+        return self.proj(merge_heads(attend(q, k, v)))
 
 
 @dataclass(frozen=True)

@@ -194,24 +194,18 @@ def draw_attention(
     inside = grid.columns if spectrogram else None
     matrices = [found.over_time(inside) for found in maps]
     wave = spectrogram and view.audio is not None
-    heights = [1.3] * (1 + len(maps)) + [0.7] * wave
-    widths = [7.0] if spectrogram or not grid else [1.3] * len(steps)
+    heights = [1.3] * (len(maps) + bool(grid)) + [0.7] * wave
+    widths = [7.0 if spectrogram or not grid else 1.3 * len(steps)]
     widths += [1.7] * (matrices[0] is not None)
     figure = new_figure(sum(widths) + 1.0, sum(heights) + 1.0)
     cells = figure.add_gridspec(
         len(heights), len(widths), height_ratios=heights, width_ratios=widths
     )
-    for number, found in enumerate([None, *maps]):
+    for number, found in enumerate([None, *maps] if grid else maps):
         heat = found and found.heat(query.steps, query.patches).numpy()
-        row = [
-            figure.add_subplot(cells[number, column])
-            for column in range(len(steps))
-        ]
-        if grid is None and found is None:
-            row[0].remove()
-            continue
+        axes = figure.add_subplot(cells[number, 0])
         if found is not None:
-            row[0].set_ylabel(
+            axes.set_ylabel(
                 f'layer {found.layer}\nup to {heat.max():.1f}×',
                 fontsize=8,
                 rotation=0,
@@ -220,27 +214,18 @@ def draw_attention(
             )
         if grid is None:
             options = dict(aspect='auto', cmap=HEAT, vmin=1)
-            row[0].imshow(heat, vmax=strength(heat), **options)
-            row[0].set_xlabel('patch', fontsize=8)
+            axes.imshow(heat, vmax=strength(heat), **options)
+            axes.set_xlabel('patch', fontsize=8)
         elif spectrogram:
-            _draw_spectrogram(row[0], view, heat, grid)
+            _draw_spectrogram(axes, view, heat, grid)
         else:
-            for axes, step in zip(row, steps, strict=True):
-                frame = view.frames[view.frame_of(step, num_steps)]
-                if heat is not None:
-                    over = spread(heat[step], grid, frame.shape[:2])
-                    frame = paint(frame, over, strength(heat))
-                axes.imshow(frame)
-                axes.set(xticks=[], yticks=[])
-                if heat is None:
-                    second = view.time_of(step, num_steps)
-                    name = f'step {step}'
-                    name = name if second is None else f'{second:.2f} s'
-                    axes.set_title(name, fontsize=8)
-                    if query.steps is None or step in query.steps:
-                        _mark(axes, query, attention.grids[first.query])
-        if found is not None and matrices[0] is not None:
-            rows = matrices[number - 1].numpy()
+            width = _draw_frames(axes, view, heat, grid, steps, num_steps)
+        if found is None:
+            if not spectrogram:
+                _mark(axes, query, attention.grids[first.query], steps, width)
+        elif matrices[0] is not None:
+            # The input has no matrix next to it.
+            rows = matrices[number - bool(grid)].numpy()
             _draw_matrix(figure.add_subplot(cells[number, -1]), rows)
     if wave:
         _draw_wave(figure.add_subplot(cells[-1, 0]), view)
@@ -251,6 +236,59 @@ def draw_attention(
         f'{first.title}: {_AXES[first.axis]} ({title})', fontsize=10
     )
     return figure
+
+
+def _draw_frames(
+    axes: Axes,
+    view: ClipView,
+    heat: np.ndarray | None,
+    grid: TokenGrid,
+    steps: Sequence[int],
+    num_steps: int,
+) -> int:
+    """Draw a row of frames; from one to the next in pixels."""
+    row, names = [], []
+    for step in steps:
+        frame = view.frames[view.frame_of(step, num_steps)]
+        if heat is not None:
+            over = spread(heat[step], grid, frame.shape[:2])
+            frame = paint(frame, over, strength(heat))
+        row.append(frame)
+        second = view.time_of(step, num_steps)
+        names.append(f'step {step}' if second is None else f'{second:.2f} s')
+    height, width = row[0].shape[:2]
+    gap = np.full((height, max(width // 20, 1), 3), 255, np.uint8)
+    row = [part for frame in row for part in (frame, gap)]
+    axes.imshow(np.concatenate(row[:-1], axis=1))
+    pitch = width + gap.shape[1]
+    axes.spines[:].set_visible(False)
+    axes.set(xticks=[], yticks=[])
+    if heat is None:
+        centres = np.arange(len(steps)) * pitch + width / 2
+        axes.set_xticks(centres, names, fontsize=8)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+    return pitch
+
+
+def _mark(
+    axes: Axes,
+    query: Query,
+    grid: TokenGrid | None,
+    steps: Sequence[int],
+    pitch: int,
+) -> None:
+    """Frame the patches of the queries in a row of frames."""
+    if grid is None or grid.kind == 'spectrogram':
+        return
+    for number, step in enumerate(steps):
+        if query.steps is not None and step not in query.steps:
+            continue
+        for patch in query.patches or ():
+            row, column = divmod(patch, grid.columns)
+            x = number * pitch + column * grid.stride - 0.5
+            corner, size = (x, row * grid.stride - 0.5), (grid.patch,) * 2
+            axes.add_patch(Rectangle(corner, *size, fill=False, ec='white'))
 
 
 def _draw_spectrogram(
@@ -268,17 +306,6 @@ def _draw_spectrogram(
     axes.yaxis.set_label_coords(-0.01, 0.5)
     if view.window is None:
         axes.set_xlabel('spectrogram frame', fontsize=7)
-
-
-def _mark(axes: Axes, query: Query, grid: TokenGrid | None) -> None:
-    """Frame the patches of the queries."""
-    if grid is None or grid.kind == 'spectrogram':
-        return
-    for patch in query.patches or ():
-        row, column = divmod(patch, grid.columns)
-        corner = column * grid.stride - 0.5, row * grid.stride - 0.5
-        size = grid.patch, grid.patch
-        axes.add_patch(Rectangle(corner, *size, fill=False, ec='white'))
 
 
 def _draw_matrix(axes: Axes, rows: np.ndarray) -> None:

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import torch
 from figure_inputs import ROOT, is_png, run_figure
-from mmengine.config import Config
+from toy_recognizer import make_recognizer, write_clips
 
-from ca2st_mm.apis import Recognizer, Views
-from ca2st_mm.apis.models import build_model
+from ca2st_mm.apis import Views
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.pyav_reader import PyAVReader
-from ca2st_mm.datasets.toy import ToyWorld, write_toy_set
 from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
 from ca2st_mm.structures import Stream
 from ca2st_mm.visualization.attention import (
@@ -159,21 +157,18 @@ def test_a_point_outside_is_refused(point, grid, said):
 def toy(tmp_path_factory):
     """Config, checkpoint and a clip."""
     folder = tmp_path_factory.mktemp('attention')
-    write_toy_set(str(folder), dict(test=1), world=ToyWorld(size=32))
+    [clip] = write_clips(folder, 1)
     config = folder / 'config.py'
     config.write_text(
         f'_base_ = {str(ROOT / "configs" / "toy" / "ca2st_toy.py")!r}\n'
         f'test_dataloader = dict(dataset=dict(data_root={str(folder)!r}))\n'
     )
-    weights = build_model(Config.fromfile(config)).state_dict()
-    torch.save(dict(state_dict=weights, meta={}), folder / 'w.pth')
-    [clip] = folder.rglob('*.mp4')
-    return config, folder / 'w.pth', clip
+    return config, folder / 'ca2st_toy.pth', clip
 
 
 @pytest.fixture(scope='module')
 def recognizer(toy):
-    return Recognizer.from_config(*toy[:2])
+    return make_recognizer(toy[2].parents[1])
 
 
 def test_all_attention_of_a_clip_is_read(recognizer, toy):
@@ -211,18 +206,19 @@ def test_the_view_is_what_the_model_read(recognizer, toy):
 
 
 def test_views_are_figures_by_name(recognizer, toy):
-    figures = attention_views(
-        recognizer, toy[2], Point(0.5, (1, 1)), layers=[0, 1]
-    )
+    point = Point(0.5, (1, 1))
+    figures = attention_views(recognizer, toy[2], point, layers=[1])
     assert len(figures) == 9
     title = figures['temporal_self'].get_suptitle()
     assert 'patch 1,1 at 0.58 s' in title or 'patch 1,1 at 0.42 s' in title
     labels = [a.get_ylabel() for a in figures['spatial_from_audio'].axes]
     layers = [label.split('\n')[0] for label in labels if '×' in label]
-    assert layers == ['layer 1']  # where that link starts
+    assert layers == ['layer 1']
 
 
-def test_command_writes_figures_and_a_video_with_audio(toy, tmp_path):
+def test_command_writes_figures_and_a_video_with_audio(
+    toy, recognizer, tmp_path
+):
     names = ['audio_from_spatial', 'spatial_from_audio']
     out = ['--out', tmp_path, '--layers', 1, '--video', '--only', *names]
     assert not run_figure('attention', *toy, *out)
@@ -244,17 +240,21 @@ def test_command_writes_figures_and_a_video_with_audio(toy, tmp_path):
 @pytest.mark.parametrize(
     ('choice', 'said'),
     [
-        (['--layers', 5], 'layers 0 to 2'),
-        (['--head', 9], 'head'),
-        (['--view', 3], 'the views are 0 to 0, not 3'),
-        (['--at', 30], '30.0 s is outside'),
-        (['--only', 'x'], "no 'x'; the model has spatial_self"),
+        (dict(layers=[5]), 'layers 0 to 2'),
+        (dict(head=9), 'head'),
+        (dict(view=3), 'the views are 0 to 0, not 3'),
+        (dict(point=Point(30)), '30 s is outside'),
     ],
 )
-def test_bad_choices_end_in_one_sentence(toy, capsys, choice, said):
-    assert run_figure('attention', *toy, *choice) == 2
+def test_what_is_not_there_is_named(recognizer, toy, choice, said):
+    with pytest.raises(FigureInputError, match=said):
+        attention_views(recognizer, toy[2], **choice)
+
+
+def test_bad_choices_end_in_one_sentence(toy, recognizer, capsys):
+    assert run_figure('attention', *toy, '--only', 'x', '--layers', 0) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith('error: ') and said in error
+    assert error.startswith("error: there is no 'x'; the model has spatial_s")
 
 
 def sample_of(clip, seconds, windows=None, times=None):

@@ -7,7 +7,7 @@ from .modality_contributions import (
 )
 from .models import get_config, get_model, list_models, load_weights
 from .prediction import Prediction, Views
-from .publishing import is_delta, publish, save_pretrained
+from .publishing import is_delta, publish, push_to_hub, save_pretrained
 from .recognizer import Recognizer
 from .sources import ArrayClip, VideoAndAudio
 
@@ -29,6 +29,7 @@ __all__ = [
     'load_weights',
     'modality_contributions',
     'publish',
+    'push_to_hub',
     'save_pretrained',
     'which_sense',
 ]

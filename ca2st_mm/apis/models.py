@@ -13,7 +13,7 @@ from ca2st_mm.checkpoints import load_weights, open_checkpoint
 from ca2st_mm.registry import MODELS
 from ca2st_mm.zoo.catalogue import find_index
 
-from .stored_config import stored_config
+from .stored_config import stored_classes, stored_config
 
 
 def list_models(pattern: str = '*') -> list[str]:
@@ -51,17 +51,17 @@ def get_config(name: str) -> Config:
         name: One of :func:`list_models`.
 
     Raises:
-        ValueError: If the zoo has no such model, or no config of it.
+        ValueError: If the zoo has no such model.
 
     Example:
         >>> get_config('cast_vit-base_k400').train_cfg.max_epochs
         70
     """
     entry = zoo.find(name)
-    if entry.config is None:
+    if entry.role != 'model':
         raise ValueError(
-            f'{entry.name} are weights without a config; name them in one as '
-            f"init_cfg=dict(type='Pretrained', "
+            f'{entry.name} is no model but weights of one; name them in a '
+            f"config as init_cfg=dict(type='Pretrained', "
             f"checkpoint='{zoo.SCHEME}{entry.name}')"
         )
     return Config.fromfile(find_index().parent / entry.config)
@@ -89,7 +89,8 @@ def get_model(
             ``cls_head=dict(num_classes=10)``; dicts are merged.
 
     Returns:
-        The recognizer in eval mode; ``model.cfg`` is its whole config.
+        The recognizer in eval mode; ``model.cfg`` is its whole config, and
+        ``model.dataset_meta`` has the ``classes`` that the source names.
 
     Raises:
         ValueError: If the name is unknown, or the weights do not fit.
@@ -102,21 +103,23 @@ def get_model(
         400
     """
     source = str(name)
-    stored = None
+    stored = {}
     if is_listed(source):
         cfg = get_config(source)
+        if pretrained and pretrained != 'experts':
+            source = source if pretrained is True else str(pretrained)
+            stored = open_checkpoint(source)
     else:
         stored = open_checkpoint(source)
         cfg = stored_config(stored, source)
     cfg.merge_from_dict(dict(model=changes))
     model = build_model(cfg)
-    if stored is not None:
+    if stored:
         load_weights(model, stored, name=source)
     elif pretrained == 'experts':
         model.init_weights()
-    elif pretrained:
-        load_weights(model, source if pretrained is True else pretrained)
     model.cfg = cfg
+    model.dataset_meta = dict(classes=stored_classes(stored))
     return model.to(device).eval()
 
 

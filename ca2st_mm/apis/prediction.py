@@ -1,7 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """What a recognizer answers: ranked classes, and what they are called."""
 
-import json
 import os.path as osp
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from ca2st_mm.datasets.benchmarks import (
     shipped_names,
 )
 from ca2st_mm.utils.class_names import resolve_class_names
+
+from .stored_config import stored_classes
 
 # (name, probability), best first.
 Ranking = tuple[tuple[str, float], ...]
@@ -217,7 +218,7 @@ def sizes_of(head: nn.Module) -> dict[str, int]:
 
 
 def names_of_model(
-    head: nn.Module, meta: Mapping[str, Any], dataset: Mapping[str, Any]
+    head: nn.Module, stored: Mapping[str, Any], dataset: Mapping[str, Any]
 ) -> Names:
     """Names of the classes that a head predicts.
 
@@ -227,7 +228,7 @@ def names_of_model(
 
     Args:
         head: The head; ``sizes`` or ``num_classes`` tells how many.
-        meta: The checkpoint's ``meta``.
+        stored: What the checkpoint holds.
         dataset: The config's test data set.
 
     Raises:
@@ -235,10 +236,7 @@ def names_of_model(
             checkpoint and the config name them differently.
     """
     sizes, root = sizes_of(head), dataset.get('data_root') or ''
-    stored = (meta.get('dataset_meta') or {}).get('classes')
-    if stored is None and isinstance(meta.get('classes'), str):
-        stored = json.loads(meta['classes'])
-    stored = _by_task(stored)
+    stored = _by_task(stored_classes(stored))
     try:
         listed = _by_task(
             resolve_class_names(dataset.get('classes') or {}, root)

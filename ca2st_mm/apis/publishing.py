@@ -1,9 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Checkpoints to share: no optimizer, a hash in the name, facts inside."""
+"""Models to share: one folder, one repository of the Hub, or one file."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmengine.config import Config
@@ -22,6 +23,7 @@ from ca2st_mm.utils.hashing import sha256_of
 from ca2st_mm.version import __version__
 
 from .models import build_model
+from .stored_config import stored_classes, stored_config
 
 CARD = """\
 ---
@@ -29,7 +31,7 @@ license: other
 library_name: ca2st_mm
 tags: [video-classification, ca2st_mm]
 ---
-# {title}
+# {name}
 
 ```python
 import ca2st_mm
@@ -37,7 +39,7 @@ recognizer = ca2st_mm.Recognizer.from_pretrained({name!r})
 recognizer.predict('clip.mp4')
 ```
 
-Licence of these weights: {licence}. {kind}
+{about}Licence of these weights: {licence}. {kind}
 
 Weights that the experts begin with, under terms of their own:
 
@@ -50,31 +52,27 @@ Numbers: {numbers}
 def save_pretrained(
     model: nn.Module,
     folder: str | Path,
-    classes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     delta: bool = False,
     licence: str = 'unknown',
     numbers: str = 'none were measured.',
-    push_to: str | None = None,
+    name: str | None = None,
 ) -> Path:
     """Write a model as a folder that loads by its name alone.
 
     It holds ``model.safetensors`` (with config and class names inside),
-    ``config.py`` to read, and ``README.md``, a model card.  The folder, or
-    the repository it is pushed to, is a source for
-    :meth:`Recognizer.from_pretrained`, :func:`get_model`, ``load_from`` and
-    the tools.
+    ``config.py`` to read, and ``README.md``, a model card.  It is a source
+    for :func:`get_model`, :meth:`Recognizer.from_pretrained`, ``load_from``
+    and the tools.
 
     Args:
-        model: A recognizer with its config as ``model.cfg``, as
-            :func:`get_model` returns it.
+        model: What :func:`get_model` returns: a recognizer with its config as
+            ``cfg`` and, if classes have names, ``dataset_meta``.
         folder: Where to write.
-        classes: Class names, or those of each task.
         delta: Whether to leave out the frozen weights of the experts; they
             come back from the experts' ``init_cfg``.
         licence: Terms of these weights.
         numbers: Results and who measured them, for the card.
-        push_to: ``owner/name`` of a repository on the Hugging Face Hub that
-            the folder is uploaded to as well.
+        name: What the card calls the model; the folder if left out.
 
     Returns:
         The folder.
@@ -82,6 +80,12 @@ def save_pretrained(
     Raises:
         ValueError: If the model has no config, or the frozen weights are not
             those the config loads.
+
+    Example:
+        >>> from ca2st_mm import get_model
+        >>> model = get_model('clip_vit-base_k400')
+        >>> sorted(p.name for p in save_pretrained(model, 'mine').iterdir())
+        ['README.md', 'config.py', 'model.safetensors']
     """
     config = getattr(model, 'cfg', None)
     if isinstance(config, dict):
@@ -91,45 +95,55 @@ def save_pretrained(
             'the model has no config; build it with get_model, or set '
             'model.cfg to its Config'
         )
-    folder = Path(folder)
-    text = config.pretty_text
+    folder, text = Path(folder), config.pretty_text
     facts = dict(ca2st_mm=__version__, config=text, licence=licence)
+    classes = (getattr(model, 'dataset_meta', None) or {}).get('classes')
     if classes:
         facts['classes'] = json.dumps(classes)
-    weights = _delta_of(model, config) if delta else model.state_dict()
+    weights = trained_weights(model, config) if delta else model.state_dict()
     write_checkpoint(folder / 'model.safetensors', weights, facts)
-    (folder / 'config.py').write_text(text)
-    kind = 'The file holds all weights.'
-    if delta:
-        kind = 'The file holds what was trained; the rest is fetched.'
+    about = config.get('about')
     card = CARD.format(
-        title=folder.resolve().name,
-        name=push_to or str(folder),
+        name=name or str(folder),
+        about=f'{about}\n\n' if about else '',
         licence=licence,
-        kind=kind,
-        experts='\n'.join(_experts_of(config)) or '- none',
+        kind='The file holds what was trained; the rest is fetched.'
+        if delta
+        else 'The file holds all weights.',
+        experts='\n'.join(
+            f'- {name.split(".")[-1]}: `{source}`, {_licence_of(source)}'
+            for name, expert in _pretrained_experts(model).items()
+            for source in [expert.init_cfg['checkpoint']]
+        )
+        or '- none',
         numbers=numbers,
     )
-    (folder / 'README.md').write_text(card)
-    if push_to:
-        from huggingface_hub import HfApi
-
-        HfApi().create_repo(push_to, exist_ok=True)
-        HfApi().upload_folder(repo_id=push_to, folder_path=folder)
+    for file, content in {'config.py': text, 'README.md': card}.items():
+        (folder / file).write_text(content)
+        (folder / file).chmod(0o644)
     return folder
 
 
-def _experts_of(config: Config) -> Iterator[str]:
-    """A line for the pretrained weights of each expert, with their terms."""
-    backbone = config.model.backbone
-    for name, expert in backbone.get('experts', dict(expert=backbone)).items():
-        source = (expert.get('init_cfg') or {}).get('checkpoint')
-        if source is None:
-            continue
-        licence = 'unknown'
-        if zoo.canonical(source).startswith(zoo.SCHEME):
-            licence = zoo.find(zoo.canonical(source)).licence
-        yield f'- {name}: `{source}`, {licence}'
+def push_to_hub(model: nn.Module, repo_id: str, **options: Any) -> str:
+    """Put a model into a repository of the Hugging Face Hub.
+
+    ``repo_id`` is then a source as the folder of :func:`save_pretrained` is.
+    The token is that of ``huggingface_hub`` (``hf auth login``).
+
+    Args:
+        model: As for :func:`save_pretrained`.
+        repo_id: ``owner/name``; made if it is not there.
+        **options: Those of :func:`save_pretrained`.
+
+    Returns:
+        The address of the commit.
+    """
+    from huggingface_hub import HfApi
+
+    with TemporaryDirectory() as folder:
+        save_pretrained(model, folder, **{'name': repo_id, **options})
+        HfApi().create_repo(repo_id, exist_ok=True)
+        return HfApi().upload_folder(repo_id=repo_id, folder_path=folder)
 
 
 def publish(
@@ -145,8 +159,7 @@ def publish(
         checkpoint: What training wrote, whole or delta.
         out: Name to write, ending in ``.safetensors`` or ``.pth``; the first
             eight digits of the file's SHA-256 are added to it.
-        config: Config of the model. Needed to make a whole checkpoint of a
-            delta one, or a delta one of a whole one.
+        config: Config of the model, where the checkpoint has none.
         delta: Whether to leave out the frozen weights of the experts.
         metadata: Further text entries, such as ``licence``. What is known is
             added: config, class names, version, SHA-256 of the source.
@@ -156,22 +169,28 @@ def publish(
 
     Raises:
         FileNotFoundError: If the checkpoint is not there.
-        ValueError: If the config is needed and not given, or the frozen
+        ValueError: If the config is needed and not known, or the frozen
             weights are not those the config loads.
     """
-    stored = read_checkpoint(checkpoint)
+    stored, out = read_checkpoint(checkpoint), Path(out)
     state_dict = stored.get('state_dict', stored)
     if is_delta(state_dict) != delta:
-        if config is None:
-            kind = 'a delta' if not delta else 'a whole'
-            raise ValueError(
-                f'{str(checkpoint)!r} is {kind} checkpoint; name its config '
-                'to write the other kind'
-            )
-        model = _load(config, state_dict)
-        state_dict = _delta_of(model, config) if delta else model.state_dict()
-    facts = _facts(stored.get('meta') or {}, Path(checkpoint))
-    out = Path(out)
+        config = config or stored_config(stored, str(checkpoint))
+        model = build_model(config)
+        load_weights(model, state_dict)
+        state_dict = (
+            trained_weights(model, config) if delta else model.state_dict()
+        )
+    known = stored.get('meta') or {}
+    # Publishing again keeps what is known already.
+    facts = {k: v for k, v in known.items() if isinstance(v, str)}
+    if 'cfg' in facts:
+        facts['config'] = facts.pop('cfg')
+    if classes := stored_classes(stored):
+        facts['classes'] = json.dumps(classes)
+    if 'frozen_experts' in known:
+        facts['frozen_experts'] = json.dumps(known['frozen_experts'])
+    facts.update(ca2st_mm=__version__, source_sha256=sha256_of(checkpoint))
     # Not under its own name, which may be that of another file, or the source.
     part = out.with_name(f'.{out.stem}.part{out.suffix}')
     write_checkpoint(part, state_dict, {**facts, **(metadata or {})})
@@ -184,34 +203,31 @@ def is_delta(state_dict: Mapping[str, Tensor]) -> bool:
     return any(key.split('.')[-1] == FINGERPRINT for key in state_dict)
 
 
-def _load(config: Config, state_dict: Mapping[str, Tensor]) -> nn.Module:
-    model = build_model(config)
-    load_weights(model, state_dict)
-    return model
+def trained_weights(model: nn.Module, config: Config) -> dict[str, Tensor]:
+    """A delta of a model, which its config is known to complete.
 
-
-def _delta_of(model: nn.Module, config: Config) -> dict[str, Tensor]:
-    """A delta whose frozen weights the config is known to bring back."""
+    Raises:
+        ValueError: If ``init_cfg`` brings other frozen weights.
+    """
     prints = {
         name: fingerprint(expert)
-        for name, expert in model.named_modules()
-        if isinstance(expert, TransformerExpert) and expert.init_cfg
+        for name, expert in _pretrained_experts(model).items()
     }
     delta = without_frozen(model, model.state_dict(), prints)
-    # Refuses if init_cfg brings other weights.
-    _load(config, delta)
+    load_weights(build_model(config), delta)
     return delta
 
 
-def _facts(meta: Mapping[str, Any], source: Path) -> dict[str, str]:
-    facts = dict(ca2st_mm=__version__, source_sha256=sha256_of(source))
-    if isinstance(meta.get('cfg'), str):
-        facts['config'] = meta['cfg']
-    classes = (meta.get('dataset_meta') or {}).get('classes')
-    if classes:
-        # A list, or one for verbs and one for nouns.
-        facts['classes'] = json.dumps(classes)
-    if 'frozen_experts' in meta:
-        facts['frozen_experts'] = json.dumps(meta['frozen_experts'])
-    # Publishing again keeps what is known already.
-    return {**{k: v for k, v in meta.items() if isinstance(v, str)}, **facts}
+def _pretrained_experts(model: nn.Module) -> dict[str, TransformerExpert]:
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, TransformerExpert) and module.init_cfg
+    }
+
+
+def _licence_of(source: str) -> str:
+    source = zoo.canonical(source)
+    if source.startswith(zoo.SCHEME):
+        return zoo.find(source).licence
+    return 'terms of its owners'

@@ -21,7 +21,7 @@ from ca2st_mm.structures import as_streams
 
 from .models import build_model, get_config, is_listed
 from .prediction import Names, Prediction, names_of_model, rank
-from .publishing import save_pretrained
+from .publishing import push_to_hub, save_pretrained
 from .sources import InferencePipeline, Source, dataset_of
 from .stored_config import stored_config
 
@@ -119,10 +119,14 @@ class Recognizer(BaseInferencer):
 
         The options are those of :func:`ca2st_mm.apis.save_pretrained`.
         """
-        names = self.class_names
-        classes = names['label'] if set(names) == {'label'} else names
-        options = {'classes': classes, **options}
         return save_pretrained(self.model, folder, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Write a repository of the Hub that :meth:`from_pretrained` takes.
+
+        The options are those of :func:`ca2st_mm.apis.push_to_hub`.
+        """
+        return push_to_hub(self.model, repo_id, **options)
 
     def prepare(
         self,
@@ -342,11 +346,10 @@ class Recognizer(BaseInferencer):
                 'the head of the config does not average the views; set '
                 "model.cls_head.average_clips='prob'"
             )
-        self.class_names = names_of_model(
-            model.cls_head, stored.get('meta') or {}, dataset_of(cfg)
-        )
-        self.about = cfg.get('about')
+        names = names_of_model(model.cls_head, stored, dataset_of(cfg))
+        self.class_names, self.about = names, cfg.get('about')
         model.cfg = cfg
+        model.dataset_meta = dict(classes=names.get('label', names))
         return model.to(device).eval()
 
     def _init_pipeline(self, cfg: Config) -> InferencePipeline:

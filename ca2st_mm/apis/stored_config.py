@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The config that a checkpoint carries, read without running it.
+"""The config and the class names that a checkpoint carries.
 
 MMEngine stores a config as Python text and reads it by executing it.  A
 checkpoint comes from anywhere, so here the text is parsed, and nothing but
@@ -7,9 +7,10 @@ plain values and ``dict(...)`` is accepted.
 """
 
 import ast
+import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -38,9 +39,15 @@ def stored_config(stored: Mapping[str, Any], name: str) -> Config:
             '(Recognizer.from_config, or --config)'
         )
     try:
-        values = _read(text)
+        values = {}
+        for line in ast.parse(text).body:
+            match line:
+                case ast.Assign(targets=[ast.Name(id=key)], value=value):
+                    values[key] = ast.literal_eval(_Plain().visit(value))
+                case _:
+                    raise ValueError(f'line {line.lineno} is no plain value')
         _check_types(values)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, TypeError, ValueError) as error:
         raise ValueError(
             f'the config in {name!r} was not read ({error}); name a config '
             'that you trust next to it (Recognizer.from_config, or --config)'
@@ -54,52 +61,41 @@ def stored_config(stored: Mapping[str, Any], name: str) -> Config:
     return Config(values)
 
 
-def _read(text: str) -> dict[str, Any]:
-    values = {}
-    for line in ast.parse(text).body:
-        match line:
-            case ast.Assign(targets=[ast.Name(id=key)], value=value):
-                values[key] = _value(value)
-            case _:
-                raise ValueError(f'line {line.lineno} is no plain value')
-    return values
+def stored_classes(stored: Mapping[str, Any]) -> Any:
+    """The class names that a checkpoint carries, or those of each task.
+
+    Args:
+        stored: What the file holds.
+
+    Returns:
+        None if it carries none.
+    """
+    meta = stored.get('meta') or {}
+    if isinstance(meta.get('classes'), str):
+        return json.loads(meta['classes'])
+    return (meta.get('dataset_meta') or {}).get('classes')
 
 
-def _value(node: ast.expr) -> Any:
-    match node:
-        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=pairs):
-            return {_key(pair): _value(pair.value) for pair in pairs}
-        case ast.Dict(keys=keys, values=values) if None not in keys:
-            pairs = zip(keys, values, strict=True)
-            return {ast.literal_eval(k): _value(v) for k, v in pairs}
-        case ast.List(elts=parts):
-            return [_value(part) for part in parts]
-        case ast.Tuple(elts=parts):
-            return tuple(_value(part) for part in parts)
-        case ast.Call(func=ast.Name(id='set'), args=[], keywords=[]):
-            return set()
-    return ast.literal_eval(node)
+class _Plain(ast.NodeTransformer):
+    """Writes ``dict(a=1)`` as ``{'a': 1}``, which ``literal_eval`` reads."""
 
-
-def _key(pair: ast.keyword) -> str:
-    if pair.arg is None:
-        raise ValueError(f'line {pair.value.lineno} is no plain value')
-    return pair.arg
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id='dict'), args=[], keywords=pairs):
+                keys = [pair.arg and ast.Constant(pair.arg) for pair in pairs]
+                return ast.Dict(keys, [pair.value for pair in pairs])
+        return node
 
 
 def _check_types(values: Any) -> None:
-    for kind in _types(values):
+    """Refuse a ``type``, at any depth, that is no name of a registry."""
+    if isinstance(values, Mapping):
+        kind = values.get('type', 'none')
         if not (isinstance(kind, str) and _TYPE.fullmatch(kind)):
             raise ValueError(f'the type {kind!r} is in no registry')
-
-
-def _types(values: Any) -> Iterator[Any]:
-    """Every ``type`` below a value."""
-    if isinstance(values, Mapping):
-        if 'type' in values:
-            yield values['type']
-        for child in values.values():
-            yield from _types(child)
-    elif isinstance(values, (list, tuple)):
-        for child in values:
-            yield from _types(child)
+        values = values.values()
+    elif not isinstance(values, (list, tuple)):
+        return
+    for child in values:
+        _check_types(child)

@@ -9,7 +9,7 @@ from ca2st_mm.apis.prediction import names_of_model
 
 TWO = SimpleNamespace(num_classes=2)
 EPIC = SimpleNamespace(sizes=dict(verb=97, noun=300), num_classes=397)
-STORED = dict(dataset_meta=dict(classes=('a', 'b')))
+STORED = dict(meta=dict(dataset_meta=dict(classes=('a', 'b'))))
 
 
 def test_the_checkpoint_comes_first():
@@ -57,6 +57,6 @@ def test_checkpoint_and_config_must_agree(classes, message):
     ],
 )
 def test_names_must_be_as_many_as_classes(classes, message):
-    meta = dict(dataset_meta=dict(classes=classes))
+    stored = dict(meta=dict(dataset_meta=dict(classes=classes)))
     with pytest.raises(ValueError, match=message):
-        names_of_model(TWO, meta, {})
+        names_of_model(TWO, stored, {})

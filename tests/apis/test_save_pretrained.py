@@ -1,156 +1,253 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Every entry point takes every form of a source."""
+"""Models are shared as one name, which every entry point takes."""
 
+import copy
+import json
+import os
+import runpy
 import shutil
-from collections import OrderedDict
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
-import numpy as np
 import pooch
 import pytest
+import recognizer_files as files
+import tiny_models as tiny
 import torch
 from mmengine.config import Config, config
-from mmengine.registry import DefaultScope
 from mmengine.runner import runner
+from tool_runs import ROOT, run_tool
 
 import ca2st_mm
 from ca2st_mm import Recognizer, zoo
-from ca2st_mm.apis import load_weights, save_pretrained
-from ca2st_mm.apis.models import build_model
+from ca2st_mm.apis import save_pretrained
+from ca2st_mm.apis.features import SETTINGS
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.preflight import check_files
-from ca2st_mm.zoo import catalogue, fetching
+from ca2st_mm.utils.hashing import sha256_of_tensors
+from ca2st_mm.zoo import catalogue
 
 WEB = 'https://example.org/cast/model.safetensors'
-ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def quick():
+    """Without what takes MMEngine seconds and is nothing of ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
+        patch.setattr(runner, 'collect_env', dict)
+        yield
 
 
 @pytest.fixture(scope='module')
-def folder(recognizers, tmp_path_factory):
-    """CAST of the toy, written for others."""
-    place = tmp_path_factory.mktemp('shared') / 'cast'
-    return recognizers['cast'].save_pretrained(place, licence='CC0')
-
-
-@pytest.fixture(params=['folder', 'file', 'checkpoint', 'zoo', 'hub', 'web'])
-def source(request, folder, saved, tmp_path, monkeypatch):
-    """What a user names, in each form."""
-    file = folder / 'model.safetensors'
-    if request.param == 'zoo':
-        monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
-        url = 'https://example.org/model.safetensors'
-        entry = zoo.Entry(
-            'cast_tiny',
-            'model',
-            'CC0',
-            saved['cast'][0],
-            (zoo.Source(url),),
-        )
-        monkeypatch.setattr(
-            catalogue, '_catalogue', lambda: {'cast_tiny': entry}
-        )
-        (tmp_path / 'cast_tiny').mkdir()
-        (tmp_path / 'cast_tiny' / file.name).symlink_to(file)
-    if request.param == 'web':
-
-        def get(self, url, output, pooch):
-            assert url == WEB
-            shutil.copy(file, output)
-
-        monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
-        monkeypatch.setattr(pooch.HTTPDownloader, '__call__', get)
-    if request.param == 'hub':
-
-        def download(repo_id, filename, revision=None, **_):
-            asked = (repo_id, filename, revision)
-            assert asked == ('somebody/cast', 'model.safetensors', 'v1')
-            return str(file)
-
-        monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
-        monkeypatch.setattr(fetching, '_ask', lambda source: (None, None))
-    return dict(
-        folder=str(folder),
-        file=str(file),
-        checkpoint=saved['cast'][1],
-        zoo='cast_tiny',
-        hub='somebody/cast@v1',
-        web=WEB,
-    )[request.param]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Without what takes MMEngine seconds and is nothing of ours."""
-    monkeypatch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
-    monkeypatch.setattr(runner, 'collect_env', dict)
-
-
-@pytest.fixture
-def weights(recognizers):
-    return recognizers['cast'].model.state_dict()
-
-
-def assert_same(model, weights):
-    own = model.state_dict()
-    assert set(own) == set(weights)
-    assert all(torch.equal(own[key], weights[key]) for key in own)
-
-
-def test_python(source, weights, saved):
-    pretrained = source == 'cast_tiny'
-    assert_same(ca2st_mm.get_model(source, pretrained), weights)
-    recognizer = Recognizer.from_pretrained(source, 'cpu')
-    assert_same(recognizer.model, weights)
-    assert recognizer.class_names['label'][0] != '0'
-    model = build_model(Config.fromfile(saved['cast'][0]))
-    load_weights(model, source)
-    assert_same(model, weights)
-
-
-def test_a_run(source, weights, saved, tmp_path, request):
-    cfg = Config.fromfile(saved['cast'][0])
-    cfg.merge_from_dict(
-        dict(
-            load_from=source,
-            work_dir=str(tmp_path / 'work'),
-            experiment_name=request.node.name,
-        )
+def shared(toy, clips, tmp_path_factory):
+    """CAST of the toy with frozen experts, as training and others have it."""
+    place = tmp_path_factory.mktemp('shared')
+    cfg = files.cast_config(toy)
+    for name, expert in cfg.model.backbone.experts.items():
+        source = dict(type='Pretrained', checkpoint=f'{place / name}.pth')
+        frozen = ('embed', 'layers')
+        expert.update(adapter_ratio=0.25, frozen_parts=frozen, init_cfg=source)
+    config, checkpoint = files.save(place / 'run', cfg)
+    weights = torch.load(checkpoint)['state_dict']
+    for name in cfg.model.backbone.experts:
+        prefix = f'backbone.experts.{name}.'
+        own = {k: v for k, v in weights.items() if k.startswith(prefix)}
+        own = {k.removeprefix(prefix): v for k, v in own.items()}
+        torch.save(own, place / f'{name}.pth')
+    recognizer = Recognizer.from_pretrained(checkpoint, 'cpu')
+    return SimpleNamespace(
+        clip=clips[0],
+        config=config,
+        checkpoint=checkpoint,
+        weights=weights,
+        recognizer=recognizer,
+        folder=recognizer.save_pretrained(place / 'cast', licence='CC0'),
+        delta=recognizer.save_pretrained(place / 'delta', delta=True),
     )
+
+
+FORMS = {
+    'zoo name': 'cast_tiny',
+    'zoo:// URL': 'zoo://cast_tiny',
+    'folder': lambda shared: shared.folder,
+    'folder of a delta': lambda shared: shared.delta,
+    '.safetensors': lambda shared: shared.folder / 'model.safetensors',
+    '.pth': lambda shared: shared.checkpoint,
+    'owner/name@revision': 'somebody/cast@v1',
+    'hf:// URL': 'hf://somebody/cast@v1/model.safetensors',
+    'https:// URL': WEB,
+}
+
+
+@pytest.fixture(params=FORMS)
+def source(request, shared, tmp_path, monkeypatch):
+    """What a user names, in each form; the network is played."""
+    file = shared.folder / 'model.safetensors'
+    sources = (zoo.Source('https://example.org/model.safetensors'),)
+    entry = zoo.Entry('cast_tiny', 'model', 'CC0', shared.config, sources)
+    monkeypatch.setattr(catalogue, '_catalogue', lambda: {entry.name: entry})
+    monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
+    (tmp_path / entry.name).mkdir()
+    (tmp_path / entry.name / file.name).symlink_to(file)
+
+    def get(self, url, output, pooch):
+        assert url == WEB
+        shutil.copy(file, output)
+
+    def download(repo_id, filename, revision=None, **_):
+        asked = (repo_id, filename, revision)
+        assert asked == ('somebody/cast', 'model.safetensors', 'v1')
+        return str(file)
+
+    told = SimpleNamespace(size=None, etag=None)
+    for name, played in dict(
+        hf_hub_download=download, get_hf_file_metadata=lambda *_, **__: told
+    ).items():
+        monkeypatch.setattr(huggingface_hub, name, played)
+    monkeypatch.setattr(pooch.HTTPDownloader, '__call__', get)
+    form = FORMS[request.param]
+    return str(form(shared) if callable(form) else form)
+
+
+def get_model(source, shared, tmp_path):
+    return ca2st_mm.get_model(source, pretrained='cast_tiny' in source)
+
+
+def recognizer(source, shared, tmp_path):
+    found = Recognizer.from_pretrained(source, 'cpu')
+    assert found.class_names == shared.recognizer.class_names
+    return found.model
+
+
+def tool(name, use, *flags):
+    """What is made of the functions of a tool and its flags."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'argv', [name, *map(str, flags)])
+        found = SimpleNamespace(**runpy.run_path(str(ROOT / 'tools' / name)))
+        return use(found, found.parse_args())
+
+
+def predict(source, shared, tmp_path):
+    flags = ('clip.mp4', '--model', source)
+    return tool('predict.py', lambda f, args: f.load(args).model, *flags)
+
+
+def web(source, shared, tmp_path):
+    flags = ('--model', source)
+    return tool('demo_web.py', lambda f, args: f.load(args)[1].model, *flags)
+
+
+def export(source, shared, tmp_path):
+    def load(found, args):
+        return found.load(args, Config.fromfile(args.config))[0]
+
+    return tool('export.py', load, shared.config, source)
+
+
+def extract_features(source, shared, tmp_path):
+    out = tmp_path / 'features'
+    flags = shared.config, source, shared.clip, '--out', out
+    assert not run_tool('extract_features.py', *flags)
+    return json.loads((out / SETTINGS).read_text())['weights']
+
+
+def load_for_run(found, args):
+    cfg = launch.load_config(args)
+    if hasattr(args, 'checkpoint'):
+        found.apply_flags(cfg, args)
     check_files(cfg, 'test')
     run = launch.build_runner(cfg)
     run.load_or_resume()
-    assert_same(run.model, weights)
+    return run.model
 
 
-def test_without_a_scope_of_a_run_the_answer_is_the_same(
-    folder, recognizers, clip, monkeypatch
-):
-    """As where Python has just been started."""
-    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
-    loaded = Recognizer.from_pretrained(folder, 'cpu')
-    expected, found = (
-        one.logits([one.prepare(clip)])['label']
-        for one in (recognizers['cast'], loaded)
+def test(source, shared, tmp_path):
+    flags = shared.config, source, '--work-dir', tmp_path / 'work'
+    return tool('test.py', load_for_run, *flags)
+
+
+def train(source, shared, tmp_path):
+    flags = shared.config, '--work-dir', tmp_path / 'work'
+    flags += '--cfg-options', f'load_from={source}'
+    return tool('train.py', load_for_run, *flags)
+
+
+ENTRY_POINTS = (
+    get_model,
+    recognizer,
+    predict,
+    extract_features,
+    export,
+    test,
+    train,
+    web,
+)
+# No test of pytest.
+test.__test__ = False
+
+
+@pytest.mark.parametrize('load', ENTRY_POINTS, ids=lambda f: f.__name__)
+def test_every_entry_point_takes_every_form(load, source, shared, tmp_path):
+    found = load(source, shared, tmp_path)
+    if not isinstance(found, str):
+        found = sha256_of_tensors(found.state_dict())
+    assert found == sha256_of_tensors(shared.weights)
+
+
+def test_a_fresh_process_gives_equal_logits(shared, tmp_path):
+    recognizer, out = shared.recognizer, tmp_path / 'logits.pth'
+    expected = recognizer.logits([recognizer.prepare(shared.clip)])
+    code = (
+        'import sys, torch, ca2st_mm\n'
+        '_, model, clip, out = sys.argv\n'
+        'model = ca2st_mm.Recognizer.from_pretrained(model, "cpu")\n'
+        'torch.save(model.logits([model.prepare(clip)]), out)'
     )
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    subprocess.run(
+        [sys.executable, '-c', code, shared.delta, shared.clip, out],
+        check=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+    )
+    torch.testing.assert_close(torch.load(out), expected, rtol=1e-5, atol=0)
 
 
-def test_what_the_folder_holds(folder):
-    assert {p.name for p in folder.iterdir()} == {
-        'README.md',
-        'config.py',
-        'model.safetensors',
-    }
-    assert all(p.stat().st_mode & 0o444 == 0o444 for p in folder.iterdir())
-    card = (folder / 'README.md').read_text()
+def test_what_a_folder_holds(shared, tmp_path):
+    with_umask = os.umask(0o077)
+    try:
+        folder = shared.recognizer.save_pretrained(tmp_path / 'a')
+    finally:
+        os.umask(with_umask)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in folder.iterdir()}
+    held = 'README.md', 'config.py', 'model.safetensors'
+    assert modes == dict.fromkeys(held, 0o644)
+    card = (shared.folder / 'README.md').read_text()
     assert 'CC0' in card and 'Numbers: none' in card
+    assert shared.recognizer.about in card
+
+
+def test_class_names_survive_every_way_of_saving(shared, tmp_path):
+    names = shared.recognizer.class_names
+    model = ca2st_mm.get_model(shared.folder)
+    again = save_pretrained(model, tmp_path / 'again')
+    assert Recognizer.from_pretrained(again, 'cpu').class_names == names
 
 
 def test_the_card_names_the_licence_of_every_expert(tmp_path):
-    cfg = Config.fromfile(ROOT / 'configs/cast/cast_k400.py')
-    model = torch.nn.Linear(1, 1)
-    model.cfg = cfg
+    backbone = copy.deepcopy(tiny.CAST)
+    sources = dict(
+        spatial='zoo://clip_vit-base-p16_openai',
+        temporal='zoo://videomae_vit-base-p16_k400-ft',
+    )
+    for name, checkpoint in sources.items():
+        backbone['experts'][name]['init_cfg'] = dict(
+            type='Pretrained', checkpoint=checkpoint
+        )
+    model = tiny.build(backbone)
+    model.cfg = Config(dict(model=dict(backbone=backbone)))
     card = save_pretrained(model, tmp_path / 'a') / 'README.md'
     lines = card.read_text().splitlines()
     for name, licence in dict(spatial='MIT', temporal='CC BY-NC').items():
@@ -158,23 +255,23 @@ def test_the_card_names_the_licence_of_every_expert(tmp_path):
         assert licence in line
 
 
-def test_pushing(folder, recognizers, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        huggingface_hub.HfApi,
-        'create_repo',
-        lambda self, name, exist_ok: asked.append(name),
-    )
-    monkeypatch.setattr(
-        huggingface_hub.HfApi,
-        'upload_folder',
-        lambda self, repo_id, folder_path: asked.append(folder_path),
-    )
-    written = recognizers['cast'].save_pretrained(
-        tmp_path / 'b', push_to='me/cast'
-    )
-    assert asked == ['me/cast', written]
-    assert "'me/cast'" in (written / 'README.md').read_text()
+def test_pushing(shared, monkeypatch):
+    made, pushed = [], {}
+
+    def upload(self, repo_id, folder_path):
+        for path in Path(folder_path).iterdir():
+            pushed[path.name] = path.read_bytes()
+        return f'https://huggingface.co/{repo_id}/commit/1'
+
+    def create(self, name, exist_ok):
+        made.append(name)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, 'create_repo', create)
+    monkeypatch.setattr(huggingface_hub.HfApi, 'upload_folder', upload)
+    address = shared.recognizer.push_to_hub('me/cast', delta=True)
+    assert made == ['me/cast'] and address.endswith('me/cast/commit/1')
+    assert set(pushed) == {p.name for p in shared.folder.iterdir()}
+    assert b"from_pretrained('me/cast')" in pushed['README.md']
 
 
 def test_a_model_without_a_config_is_refused(tmp_path):

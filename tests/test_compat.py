@@ -171,13 +171,13 @@ def test_numpy_names_are_restored_only_if_absent(monkeypatch):
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32])
-def test_heads_take_scores_of_either_precision(dtype):
+def test_heads_take_scores_of_either_precision_and_lists_of_topk(dtype):
     head = MODELS.build(
         dict(
             type='mmaction.TimeSformerHead',
             num_classes=3,
             in_channels=4,
-            topk=(1,),
+            topk=[1],  # as in JSON; a tuple was asserted
         )
     )
     scores = torch.tensor([[4.0, 1, 0], [0, 1, 4]], dtype=dtype)

@@ -16,6 +16,7 @@ from .mmaction_import import (
 )
 from .running import (
     accept_bfloat16_scores,
+    accept_lists_of_topk,
     balance_wrapped_datasets,
     distribute_on_cpu,
     restore_numpy_names,
@@ -35,6 +36,7 @@ FIXES = (
     distribute_on_cpu,
     balance_wrapped_datasets,
     accept_bfloat16_scores,
+    accept_lists_of_topk,
     take_shared_parameters_once,
 )
 

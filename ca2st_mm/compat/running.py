@@ -98,6 +98,28 @@ def accept_bfloat16_scores() -> None:
     BaseHead.loss_by_feat = loss_by_feat
 
 
+def accept_lists_of_topk() -> None:
+    """Let MMAction2's heads take ``topk`` as the list that JSON knows.
+
+    Fault: ``BaseHead`` of MMAction2 1.2.0 asserts a tuple, so that a config
+    which has been a JSON file builds no head.
+    """
+    from mmaction.models.heads.base import BaseHead
+
+    original = BaseHead.__init__
+    if getattr(original, 'patched_by', None) == 'ca2st_mm':
+        return
+
+    @functools.wraps(original)
+    def init(self, *args, **kwargs):
+        if isinstance(kwargs.get('topk'), list):
+            kwargs['topk'] = tuple(kwargs['topk'])
+        original(self, *args, **kwargs)
+
+    init.patched_by = 'ca2st_mm'
+    BaseHead.__init__ = init
+
+
 def distribute_on_cpu() -> None:
     """Let several processes train on a machine without an accelerator.
 

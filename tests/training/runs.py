@@ -18,6 +18,10 @@ from torch.utils.data import Dataset
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 RATE = 0.4  # for 256 clips; our batches are that much smaller
+# Of `shaken_config`.
+CLIPS, BATCH, MICRO, EPOCHS = 9, 2, 2, 3
+PER_EPOCH = 4  # micro-batches; the ninth clip fills no step
+SHAKEN = dict(tiny.CAST, links=[dict(tiny.SPACE_TIME, drop_path_rate=0.5)])
 
 
 def quick_start(patch):
@@ -157,3 +161,28 @@ def train(settings, losses=None, name='run', engine=Runner, **changes):
     )
     run.train()
     return run, losses
+
+
+def shaken_config(workers=0):
+    """Everything random that a run can draw: order, clips, drop paths."""
+    inputs, labels = dict(imgs=tiny.video(CLIPS)), [i % 4 for i in range(9)]
+    sampler = dict(
+        type='WholeStepSampler', clips_per_step=BATCH * MICRO, shuffle=True
+    )
+    config = recipe(EPOCHS)
+    config['optim_wrapper']['accumulative_counts'] = MICRO
+    val_loader = loader(Clips(inputs, labels, shaken=True), 4)
+    return dict(
+        config,
+        model=tiny_model(SHAKEN, inputs),
+        train_dataloader=loader(
+            Clips(inputs, labels, shaken=True),
+            BATCH,
+            sampler,
+            worker_init_fn=dict(type='seed_worker'),
+        )
+        | dict(num_workers=workers),
+        val_dataloader=val_loader,
+        val_cfg=dict(),
+        val_evaluator=dict(type='AudioVisualAccMetric'),
+    )

@@ -1,7 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Every test writes what its numbers depend on, and a change shows."""
 
-import copy
 import hashlib
 import json
 import runpy
@@ -14,85 +13,53 @@ import tiny_models as tiny
 import torch
 from mmengine.dataset import Compose
 from mmengine.runner import Runner
-from torch.utils.data import Dataset
+from runs import CONFIGS, Clips, loader, tiny_model
 
 from ca2st_mm.utils.hashing import sha256_of_tensors
 
-ROOT = Path(__file__).resolve().parents[2]
+TOOLS = CONFIGS.parent / 'tools' / 'analysis'
 VIEWS = 3
-differences = runpy.run_path(str(ROOT / 'tools/analysis/diff_results.py'))[
-    'differences'
-]
+differences = runpy.run_path(str(TOOLS / 'diff_results.py'))['differences']
 
 
-class Clips(Dataset):
-    """Random clips with a manifest and the names of transforms."""
-
-    metainfo = {}
+class ListedClips(Clips):
+    """Has a manifest and the names of transforms."""
 
     def __init__(self, ann_file):
+        views = torch.stack([tiny.video(VIEWS, seed=i) for i in range(4)])
+        super().__init__(dict(imgs=views), [0, 1, 0, 1])
         self.ann_file = ann_file
         self.pipeline = Compose(
             [dict(type='OpenVideo'), dict(type='LogMelSpectrogram')]
         )
 
-    def __len__(self):
-        return 4
-
     def __getitem__(self, index):
-        return dict(
-            inputs=dict(imgs=tiny.video(VIEWS, seed=index)),
-            data_samples=tiny.samples([index % 2])[0],
-        )
+        sample = super().__getitem__(index)
+        return dict(sample, inputs=dict(imgs=sample['inputs']['imgs'][0]))
 
 
 @pytest.fixture
 def config(tmp_path):
-    torch.manual_seed(0)
     (tmp_path / 'list.csv').write_text('file,label\na.mp4,0\n')
-    dims = dict(spatial=tiny.DIMS, temporal=tiny.DIMS)
-    cfg = dict(
-        model=dict(
-            type='MultiExpertRecognizer',
-            backbone=copy.deepcopy(tiny.CAST),
-            cls_head=dict(
-                type='FusionHead',
-                num_classes=2,
-                in_channels=dims,
-                average_clips='prob',
-            ),
-            data_preprocessor=dict(
-                type='MultiStreamDataPreprocessor',
-                preprocessors=dict(imgs=dict(type='ActionDataPreprocessor')),
-            ),
-        ),
-        test_dataloader=dict(
-            dataset=Clips(str(tmp_path / 'list.csv')),
-            batch_size=2,
-            num_workers=0,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='pseudo_collate'),
-        ),
+    model = tiny_model(tiny.CAST, ['imgs'])
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    return dict(
+        model=model,
+        load_from=str(tmp_path / 'weights.pth'),
+        test_dataloader=loader(ListedClips(str(tmp_path / 'list.csv')), 2),
         test_cfg=dict(),
         test_evaluator=dict(type='ClipAccMetric', topk=(1,)),
         custom_hooks=[dict(type='ResultRecordHook')],
         default_scope='mmaction',
-        randomness=dict(seed=0),
         work_dir=str(tmp_path / 'work'),
     )
-    model = Runner(**{**cfg, 'experiment_name': 'weights'}).model
-    torch.save(model.state_dict(), tmp_path / 'weights.pth')
-    return dict(cfg, load_from=str(tmp_path / 'weights.pth'))
 
 
-def test_of(config, name, **changes):
-    runner = Runner(**{**config, **changes, 'experiment_name': name})
+def run_test(config, name):
+    runner = Runner(**config, experiment_name=name)
     metrics = runner.test()
     record = json.loads((Path(runner.log_dir) / 'results.json').read_text())
     return runner, metrics, record
-
-
-test_of.__test__ = False
 
 
 def sha256(path):
@@ -100,7 +67,7 @@ def sha256(path):
 
 
 def test_what_is_written(config, tmp_path):
-    runner, metrics, record = test_of(config, 'written')
+    runner, metrics, record = run_test(config, 'written')
     assert record['metrics'] == metrics
     data = record['data']
     assert data['manifest_sha256'] == sha256(tmp_path / 'list.csv')
@@ -117,14 +84,14 @@ def test_what_is_written(config, tmp_path):
 
 
 def test_what_changes_shows_and_nothing_else(config, tmp_path):
-    _, _, first = test_of(config, 'first')
-    _, _, again = test_of(config, 'again')
+    _, _, first = run_test(config, 'first')
+    _, _, again = run_test(config, 'again')
     assert differences(first, again) == []
     (tmp_path / 'list.csv').write_text('file,label\nb.mp4,0\n')
     changed = torch.load(tmp_path / 'weights.pth')
     changed['cls_head.fc_cls.bias'] += 1e-6
     torch.save(changed, tmp_path / 'weights.pth')
-    _, _, other = test_of(config, 'other')
+    _, _, other = run_test(config, 'other')
     keys = {d[0] for d in differences(first, other)}
     # so small a step may or may not move a score over another
     keys -= {key for key in keys if key.startswith('metrics.')}
@@ -138,11 +105,8 @@ def test_hash_of_tensors():
     weights = dict(a=torch.zeros(2, 3), b=torch.tensor(1.0))
     known = sha256_of_tensors(weights)
     assert known == sha256_of_tensors(dict(reversed(weights.items())))
-    for name, value in dict(
-        b=torch.tensor(2.0),
-        a=torch.zeros(3, 2),
-        c=torch.zeros(0),
-    ).items():
+    others = dict(b=torch.tensor(2.0), a=torch.zeros(3, 2), c=torch.zeros(0))
+    for name, value in others.items():
         assert sha256_of_tensors({**weights, name: value}) != known
     # the same bytes, read as another type
     integers = {k: v.view(torch.int32) for k, v in weights.items()}
@@ -164,10 +128,9 @@ def run(monkeypatch, capsys):
     """Run a command line in this process: (status, stdout, stderr)."""
 
     def run_tool(tool, *arguments):
-        path = ROOT / 'tools' / 'analysis' / tool
         monkeypatch.setattr(sys, 'argv', [tool, *arguments])
         try:
-            runpy.run_path(str(path), run_name='__main__')
+            runpy.run_path(str(TOOLS / tool), run_name='__main__')
             status = 0
         except SystemExit as stop:
             status = int(stop.code)

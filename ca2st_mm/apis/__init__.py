@@ -1,5 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""For users: models by name, predictions, publishing of weights."""
+"""For users: models by name, predictions, publishing of weights.
+
+``Recognizer.predict`` reads a clip with the pipeline of ``sources``, runs the
+model in ``recognizer``, and ranks the classes in ``prediction``.
+"""
 
 from .modality_contributions import (
     ModalityContributions,

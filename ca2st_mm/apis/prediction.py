@@ -40,6 +40,11 @@ class Views:
             audio.
         has_audio: Whether the source has audio; None if that is unknown,
             because the model does not use audio.
+
+    Example:
+        >>> [prediction] = recognizer.predict('clip.mp4')
+        >>> prediction.views.frames.shape, prediction.views.has_audio
+        ((2, 16), True)
     """
 
     frames: np.ndarray | None
@@ -109,6 +114,11 @@ class Prediction:
         multi_label: Whether classes do not exclude each other, so that their
             probabilities do not add up to 1.
         about: What the config says about the model's answers, if anything.
+
+    Example:
+        >>> [prediction] = recognizer.predict('clip.mp4')
+        >>> len(prediction.ranked['label']), prediction.logits['label'].shape
+        (5, (2, 12))
     """
 
     source: str

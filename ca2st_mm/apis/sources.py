@@ -153,6 +153,11 @@ class InferencePipeline:
         missing_audio: What the config says is done about a clip without
             audio, ``LoadAudio(missing=...)``; None if audio is not read.
         packs_presence: Whether a packed sample says that it lacks audio.
+
+    Example:
+        >>> sample = recognizer.pipeline('clip.mp4', start=0.25)
+        >>> sample['data_samples'].start, sorted(sample['inputs'])
+        (0.25, ['audios', 'imgs'])
     """
 
     def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:

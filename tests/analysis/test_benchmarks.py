@@ -98,20 +98,6 @@ def test_steps_run_in_turn_and_are_compared_run_by_run():
     assert share_of(runs, 'cast', ['a', 'b']) == 1.5
 
 
-def test_a_train_step_leaves_gradients_and_a_forward_none():
-    model = torch.nn.Linear(2, 2)
-
-    def call():
-        return model(torch.ones(1, 2))
-
-    step_of(model, call, 'forward')()
-    assert model.weight.grad is None
-    step_of(model, call, 'train')()
-    first = model.weight.grad.clone()
-    step_of(model, call, 'train')()
-    assert torch.equal(first, model.weight.grad)
-
-
 def test_arithmetic_is_counted_with_attention_and_the_backward_pass():
     q = torch.ones(1, 2, 50, 8)
     attention = torch.nn.functional.scaled_dot_product_attention

@@ -9,11 +9,10 @@ from types import SimpleNamespace
 import pytest
 import recognizer_files as files
 from mmengine.config import Config
-from tool_runs import run_tool, verb_noun_config, write_data
+from tool_runs import run_tool, toy_config, verb_noun_config, write_data
 from toy_recognizer import write_noise
 
 from ca2st_mm import Recognizer
-from ca2st_mm.registry import DATASETS
 
 # The report on modalities is a script.
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'tools/analysis'))
@@ -33,7 +32,7 @@ def saved(toy, tmp_path_factory):
     folder = tmp_path_factory.mktemp('saved')
     made = dict(
         ca2st=files.ca2st_config(toy),
-        cast=files.cast_config(toy),
+        cast=toy_config(toy),
         verb_noun=verb_noun_config(toy),
         alone=files.alone_config(toy),
     )
@@ -66,18 +65,6 @@ def changed(saved):
         return Recognizer.from_config(cfg, checkpoint)
 
     return load
-
-
-@pytest.fixture
-def changed_dataset(saved):
-    """Build the test data set of CA2ST with a changed config."""
-
-    def build(change):
-        cfg = Config.fromfile(saved['ca2st'][0])
-        change(cfg)
-        return DATASETS.build(cfg.test_dataloader.dataset)
-
-    return build
 
 
 @pytest.fixture

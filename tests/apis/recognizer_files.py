@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config, config
 from shrunk_models import without_init
 from tiny_models import randomize
-from tool_runs import ARCH, ROOT, toy_config
+from tool_runs import ARCH, ROOT
 
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.datasets.toy import class_names
@@ -17,7 +17,8 @@ def ca2st_config(data):
     cfg = Config.fromfile(ROOT / 'configs/toy/ca2st_toy.py')
     cfg = Config(without_init(cfg.to_dict()))
     for expert in cfg.model.backbone.experts.values():
-        expert.update(arch={**ARCH, **_own(expert.arch)})
+        own = {k: v for k, v in expert.arch.items() if k not in ARCH}
+        expert.update(arch=ARCH | own)
     for link in cfg.model.backbone.links:
         link.num_heads = 2
     for encoder in cfg.model.backbone.time_encoders.values():
@@ -35,16 +36,6 @@ def ca2st_config(data):
     steps['SegmentSample'].num_clips = 2
     steps['LogMelSpectrogram'].position = 'views'
     return cfg
-
-
-def _own(arch):
-    """What the toy's arch says beyond sizes."""
-    return {key: arch[key] for key in set(arch) - set(ARCH)}
-
-
-def cast_config(data):
-    """CAST on the toy, tiny, without audio."""
-    return toy_config(data)
 
 
 def alone_config(data):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.infer import BaseInferencer
 from toy_recognizer import FPS, noise, write_noise
@@ -20,6 +21,7 @@ from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.pyav_reader import PyAVReader
 from ca2st_mm.datasets.toy import class_names
+from ca2st_mm.registry import DATASETS
 from ca2st_mm.visualization.attention import read_attention
 
 
@@ -166,7 +168,7 @@ def drop(cfg):
 
 
 def test_a_config_that_cannot_drop_audio_is_refused(
-    changed, changed_dataset, silent, clip
+    changed, saved, silent, clip
 ):
     def both(cfg):
         pack_without_presence(cfg)
@@ -174,8 +176,10 @@ def test_a_config_that_cannot_drop_audio_is_refused(
 
     with pytest.raises(ValueError, match='does not pack which clips lack'):
         changed(both)
+    cfg = Config.fromfile(saved['ca2st'][0])
+    both(cfg)
     with pytest.raises(ValueError, match='does not pack which clips lack'):
-        changed_dataset(both)
+        DATASETS.build(cfg.test_dataloader.dataset)
     recognizer = changed(pack_without_presence)
     assert recognizer.predict(clip)
     with pytest.raises(ValueError, match='does not pack which clips lack'):

@@ -298,15 +298,12 @@ def test_each_view_has_its_own_times_and_window(toy):
         assert view.audio.start == pytest.approx(window[0], abs=0.01)
 
 
-def test_without_times_a_window_is_known_if_nothing_was_padded(toy):
+def test_without_times_a_view_has_the_audio_of_its_frames(toy):
     seconds = [[0.1, 0.3]]
     whole, padded = np.array([[0.1, 0.5]]), np.array([[0.1, 0.3]])
     view = clip_view(sample_of(toy[2], seconds, whole), 1)
     assert view.window == (0.1, 0.5)
     assert clip_view(sample_of(toy[2], seconds, padded), 1).window is None
-
-
-def test_a_model_without_audio_still_has_the_audio_of_its_frames(toy):
     view = clip_view(sample_of(toy[2], [[0.25, 0.5, 0.75]]), 0)
     assert view.mels is None and view.window is None
     length = len(view.audio.waveform) / view.audio.sample_rate

@@ -10,10 +10,12 @@ import torch
 from torchaudio.compliance import kaldi
 
 from ca2st_mm.datasets.transforms import (
+    AudioWaveform,
     BEATsSpectrogram,
     LibrosaLogMelSpectrogram,
     LogMelSpectrogram,
     MaskSpectrogram,
+    WhisperSpectrogram,
 )
 
 WAVES = ('sweep', 'tone', 'noise')
@@ -215,6 +217,31 @@ def test_kaldi_features_are_torchaudios(rate, beats):
     assert features.shape == expected.shape
     assert len(features) == front_end.count(track, rate)
     np.testing.assert_allclose(features, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize('seconds', [5, 30])
+@pytest.mark.parametrize('mels', [80, 128])
+def test_features_of_whisper_are_those_of_transformers(seconds, mels):
+    transformers = pytest.importorskip('transformers')
+    track = np.random.default_rng(0).normal(0, 0.1, seconds * 16000)
+    track = (track * np.linspace(0.001, 1, len(track))).astype(np.float32)
+    theirs = transformers.WhisperFeatureExtractor(feature_size=mels)
+    expected = theirs(track, sampling_rate=16000).input_features[0].T
+    found = WhisperSpectrogram(num_mels=mels)(sample(track))['audios'][0, 0]
+    # But the windows that are cut by the end of the track.
+    rows = np.r_[: 100 * seconds - 1, 100 * seconds + 2 : 3000]
+    rows = rows[rows < 3000]
+    np.testing.assert_allclose(found[rows], expected[rows], atol=1e-3)
+
+
+def test_the_waveform_is_that_of_the_feature_extractor_of_transformers():
+    transformers = pytest.importorskip('transformers')
+    track = wave('noise', 16000)[:16000]
+    theirs = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)
+    expected = theirs(track, sampling_rate=16000).input_values[0]
+    found = AudioWaveform(20000)(sample(track))['audios'][0, 0, :, 0]
+    np.testing.assert_allclose(found[:16000], expected, atol=1e-4)
+    assert not found[16000:].any()
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,11 @@ from .frame_sampling import (
 )
 from .rand_augment import RandAugmentFrames
 from .spectrogram import (
+    AudioWaveform,
     BEATsSpectrogram,
     LibrosaLogMelSpectrogram,
     LogMelSpectrogram,
+    WhisperSpectrogram,
 )
 from .video_loading import (
     DecodeVideo,
@@ -26,6 +28,8 @@ from .video_loading import (
 )
 
 __all__ = [
+    'AudioWaveform',
+    'WhisperSpectrogram',
     'AddAudioNoise',
     'BEATsSpectrogram',
     'CropAudio',

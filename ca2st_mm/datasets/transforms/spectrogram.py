@@ -83,6 +83,10 @@ class WindowedSpectrogram(Transform):
             stop: One after the last frame; None for all that follow.
         """
 
+    def finish(self, window: np.ndarray) -> np.ndarray:
+        """What depends on all of a window, (num_frames, num_mels)."""
+        return window
+
     def transform(self, results: dict) -> dict:
         """Turn the audio into ``audios``."""
         positions = self._positions(*count_views(results))
@@ -135,7 +139,8 @@ class WindowedSpectrogram(Transform):
         zero = span[0] - results.get('time_origin', 0.0)
         seconds = (span[1] - span[0]) / have
         for view, start in starts.items():
-            results['audios'][view, 0] = features[start - first :][:want]
+            window = features[start - first :][:want]
+            results['audios'][view, 0] = self.finish(window)
             begin = zero + start * seconds
             results['audios_times'][view] = begin, begin + want * seconds
 
@@ -370,3 +375,109 @@ class LibrosaLogMelSpectrogram(WindowedSpectrogram):
             norm=None,
         )
         return np.log(mel[:, first:stop] + 1e-6).T
+
+
+@TRANSFORMS.register_module()
+class WhisperSpectrogram(WindowedSpectrogram):
+    """The front end of Whisper (16 kHz audio, always 30 s).
+
+    Log10 of Slaney mel energies of 25 ms Hann windows every 10 ms, nothing
+    below the loudest of the window by more than 8, and (x + 4) / 4: already
+    normalised.
+
+    Source: Radford et al., Whisper, ICML 2023.
+
+    Args:
+        num_frames: Time frames (10 ms) of the window.
+        num_mels: Mel bands; 128 for large-v3.
+        position: See the base class.
+
+    >>> tone = np.sin(np.arange(16000, dtype=np.float32))
+    >>> WhisperSpectrogram().features(tone, 16000).shape
+    (100, 80)
+    """
+
+    _padding = dict(mode='constant', constant_values=-10.0)
+
+    def __init__(
+        self,
+        num_frames: int = 3000,
+        num_mels: int = 80,
+        position: str | float = 0.0,
+    ) -> None:
+        super().__init__(num_frames, num_mels, position)
+
+    def count(self, waveform: np.ndarray, rate: int) -> int:
+        """Frames of 25 ms, centred every 10 ms."""
+        return max(len(waveform) // round(0.010 * rate), 1)
+
+    def features(
+        self,
+        waveform: np.ndarray,
+        rate: int,
+        first: int = 0,
+        stop: int | None = None,
+    ) -> np.ndarray:
+        """Log10 of mel energies, (stop - first, num_mels)."""
+        size, hop = round(0.025 * rate), round(0.010 * rate)
+        count = self.count(waveform, rate)
+        waveform = np.pad(waveform, (0, size))
+        waveform = np.pad(waveform, (size // 2, 0), mode='reflect')
+        mel = librosa.feature.melspectrogram(
+            y=waveform,
+            sr=rate,
+            n_fft=size,
+            hop_length=hop,
+            center=False,
+            n_mels=self.num_mels,
+        )
+        return np.log10(np.maximum(mel[:, :count], 1e-10))[:, first:stop].T
+
+    def finish(self, window: np.ndarray) -> np.ndarray:
+        """Cut off what is quiet, and normalise."""
+        return (np.maximum(window, window.max() - 8.0) + 4.0) / 4.0
+
+
+@TRANSFORMS.register_module()
+class AudioWaveform(WindowedSpectrogram):
+    """The samples themselves, for speech models such as HuBERT (16 kHz).
+
+    ``audios`` is (num_views, 1, num_samples, 1).  Shorter tracks are padded
+    with 0.
+
+    Args:
+        num_samples: Samples of the window; 160000 are 10 s.
+        position: See the base class.
+        normalize: Whether a track gets mean 0 and variance 1, as models with
+            ``do_normalize`` in their preprocessor's config want it.
+
+    >>> tone = np.sin(np.arange(16000, dtype=np.float32))
+    >>> AudioWaveform().features(tone, 16000).shape
+    (16000, 1)
+    """
+
+    def __init__(
+        self,
+        num_samples: int = 160000,
+        position: str | float = 0.5,
+        normalize: bool = True,
+    ) -> None:
+        super().__init__(num_samples, 1, position)
+        self.normalize = normalize
+
+    def count(self, waveform: np.ndarray, rate: int) -> int:
+        """Samples of the track."""
+        return len(waveform)
+
+    def features(
+        self,
+        waveform: np.ndarray,
+        rate: int,
+        first: int = 0,
+        stop: int | None = None,
+    ) -> np.ndarray:
+        """Samples, (stop - first, 1)."""
+        if self.normalize:
+            deviation = np.sqrt(waveform.var() + 1e-7)
+            waveform = (waveform - waveform.mean()) / deviation
+        return waveform[first:stop, None]

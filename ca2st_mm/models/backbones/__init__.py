@@ -1,4 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+from . import hf_speech  # noqa: F401 - adds its families
 from .ast import ASTExpert
 from .beats import BEATsExpert
 from .clip import CLIPExpert

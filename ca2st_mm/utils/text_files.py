@@ -32,9 +32,11 @@ def read_text(path: str, encoding: str | None = None) -> str:
         encoding: Fallback for a file that is not UTF-8, such as ``'gbk'``.
 
     Raises:
-        ListFileError: If the file is no text, or in another encoding.
+        ListFileError: If it is a folder, no text, or in another encoding.
         FileNotFoundError: If there is no such file.
     """
+    if os.path.isdir(path):
+        raise ListFileError(f"'{path}' is a folder; name the list in it.")
     data = fileio.get(path)
     marked = next((name for m, name in _MARKS if data.startswith(m)), None)
     tries = [marked] if marked else ['utf-8', *([encoding] * bool(encoding))]

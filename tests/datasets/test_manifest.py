@@ -142,6 +142,11 @@ def test_unknown_encodings_are_one_sentence(make, data, kwargs, message):
         make('file,label\na,0\n', 'x.csv', classes='list.csv', **kwargs)
 
 
+def test_a_folder_is_no_list(tmp_path):
+    with pytest.raises(ListFileError, match='is a folder'):
+        read_annotations(str(tmp_path), {})
+
+
 def test_class_lists(make, tmp_path):
     (tmp_path / 'classes.txt').write_text('one\n two\u2028three \n\n')
     data = make('file,label\na.mp4,1\n', classes='classes.txt')

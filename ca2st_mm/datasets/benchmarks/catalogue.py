@@ -48,7 +48,7 @@ def _file_text_label(row: Row, names: Names) -> Clip:
     return Clip(row['file'], (label,), (row['file'],))
 
 
-def _unlabelled(id_column: str) -> Form:
+def _unlabelled(id_column: str, **counts: int) -> Form:
     """The form of test sets whose labels their owners keep."""
 
     def clip(row: Row, names: Names) -> Clip:
@@ -59,8 +59,7 @@ def _unlabelled(id_column: str) -> Form:
         'official times of the test set, without labels',
         with_header(id_column, 'video_id', *_TIMES),
         clip,
-        # EPIC-SOUNDS publishes how many there are.
-        dict(test=5_131) if id_column == 'annotation_id' else {},
+        counts,
     )
 
 
@@ -224,7 +223,7 @@ EPIC_SOUNDS = Benchmark(
             _epic_sound,
             dict(val=8_035),
         ),
-        _unlabelled('annotation_id'),
+        _unlabelled('annotation_id', test=5_131),
     ),
     untrimmed=True,
 )

@@ -74,19 +74,19 @@ def fetch(source: str, offline: bool = False) -> Path:
         ZooError: If no source gives a good file, or it cannot be kept; one
             sentence with the sources tried and what to do.
     """
-    entry = _entry_of(source)
+    entry, name = _entry_of(source), source.removeprefix(SCHEME)
     if not entry.sources:
         raise ZooError(
-            f'no weights of {entry.name} are released; train it with '
+            f'no weights of {name} are released; train it with '
             f'{entry.config}'
         )
     if found := _locate(entry):
         return found
     settings = ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE')
-    values = [os.environ.get(name, '').lower() for name in settings]
+    values = [os.environ.get(key, '').lower() for key in settings]
     if offline or any(v not in ('', '0', 'false', 'no') for v in values):
         raise ZooError(
-            f'the weights of {entry.name} are not on this machine, which is '
+            f'the weights of {name} are not on this machine, which is '
             f'offline: {_advice(entry)}'
         )
     from filelock import FileLock
@@ -96,10 +96,10 @@ def fetch(source: str, offline: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / '.lock'):
             # Another process may have been quicker.
-            return _locate(entry) or _first_good(entry)
+            return _locate(entry) or _first_good(entry, name)
     except OSError as error:
         raise ZooError(
-            f'cannot write the weights of {entry.name} to {folder} '
+            f'cannot write the weights of {name} to {folder} '
             f'({error.strerror or error}); make room or rights there, or '
             'name another folder with CA2ST_MM_HOME'
         ) from error
@@ -190,7 +190,7 @@ def _locate(entry: Entry) -> Path | None:
     return None
 
 
-def _first_good(entry: Entry) -> Path:
+def _first_good(entry: Entry, name: str) -> Path:
     tried = []
     for source in entry.sources:
         logger.info('%s: fetching %s', entry.name, source.url)
@@ -205,7 +205,7 @@ def _first_good(entry: Entry) -> Path:
             tried.append(f'{url} ({why})')
             logger.info('%s', tried[-1])
     raise ZooError(
-        f'no source of {entry.name} gives its weights, tried '
+        f'no source of {name} gives its weights, tried '
         f'{", ".join(dict.fromkeys(tried))}: {_advice(entry)}'
     )
 

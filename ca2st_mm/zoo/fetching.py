@@ -77,8 +77,7 @@ def fetch(source: str, offline: bool = False) -> Path:
     entry, name = _entry_of(source), source.removeprefix(SCHEME)
     if not entry.sources:
         raise ZooError(
-            f'no weights of {name} are released; train it with '
-            f'{entry.config}'
+            f'no weights of {name} are released; train it with {entry.config}'
         )
     if found := _locate(entry):
         return found

@@ -34,6 +34,29 @@ def test_every_tool_has_a_command():
     assert all(len(line.split('  ')[-1].strip()) > 10 for line in shown)
 
 
+HELP = """
+import os, runpy, sys
+for path in sys.argv[1:]:
+    sys.argv, sys.path[0] = [path, '--help'], os.path.dirname(path)
+    try:
+        runpy.run_path(path, run_name='__main__')
+    except SystemExit as stop:
+        assert not stop.code, path
+    assert 'torch' not in sys.modules, path
+"""
+
+
+def test_help_comes_before_torch_is_imported():
+    runs = [path for path in FILES if '__main__' in path.read_text()]
+    # The flags of a benchmark stand in the package.
+    runs = [path for path in runs if path.name != 'prepare.py']
+    done = subprocess.run(
+        [sys.executable, '-c', HELP, *runs], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count('usage: ') == len(runs)
+
+
 def test_a_command_is_its_tool():
     done = ca2st('weights', '--help')
     assert done.stdout.startswith('usage: ca2st weights ')

@@ -15,6 +15,26 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        '--compare',
+        action='store_true',
+        help='train all six toy models and compare them with their upper '
+        'bounds',
+    )
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--fresh', action='store_true', help='train the experts again'
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
 import numpy as np
 
 from ca2st_mm.datasets.audio import read_audio
@@ -48,22 +68,6 @@ UPPER_BOUNDS = {
     'ca2st': 1.0,
     'ca2st, shuffled audio': 1 / len(PITCHES),
 }
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        '--compare',
-        action='store_true',
-        help='train all six toy models and compare them with their upper '
-        'bounds',
-    )
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--fresh', action='store_true', help='train the experts again'
-    )
-    return parser.parse_args()
 
 
 def run(title: str, *command: str) -> None:

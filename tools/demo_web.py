@@ -10,32 +10,6 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from ca2st_mm import Recognizer
-from ca2st_mm.apis.many_files import NO_VIDEO, videos_below
-from ca2st_mm.engine.launch import (
-    UsageError,
-    run_or_explain,
-    usable_device,
-)
-from ca2st_mm.zoo import ZooError
-
-try:
-    import uvicorn
-
-    from ca2st_mm.web.answers import Answers
-    from ca2st_mm.web.server import Page, make_app
-except ModuleNotFoundError as error:
-    raise SystemExit(
-        f'error: the page needs {error.name}; pip install -r '
-        'requirements/web.txt'
-    ) from None
-
-ROOT = Path(__file__).resolve().parents[1]
-TOY_CONFIG = ROOT / 'configs/toy/ca2st_toy.py'
-TOY_RUN = ROOT / 'work_dirs/toy/ca2st_toy'
-TOY_CLIPS = ROOT / 'data/toy/videos'
-MOST_EXAMPLES = 6
-
 
 def parse_args() -> argparse.Namespace:
     """Read the flags."""
@@ -76,6 +50,36 @@ def positive(text: str) -> float:
     if not 0 < (value := float(text)) < math.inf:
         raise argparse.ArgumentTypeError(f'{text} is no number above 0')
     return value
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+from ca2st_mm import Recognizer
+from ca2st_mm.apis.many_files import NO_VIDEO, videos_below
+from ca2st_mm.engine.launch import (
+    UsageError,
+    run_or_explain,
+    usable_device,
+)
+from ca2st_mm.zoo import ZooError
+
+try:
+    import uvicorn
+
+    from ca2st_mm.web.answers import Answers
+    from ca2st_mm.web.server import Page, make_app
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        f'error: the page needs {error.name}; pip install -r '
+        'requirements/web.txt'
+    ) from None
+
+ROOT = Path(__file__).resolve().parents[1]
+TOY_CONFIG = ROOT / 'configs/toy/ca2st_toy.py'
+TOY_RUN = ROOT / 'work_dirs/toy/ca2st_toy'
+TOY_CLIPS = ROOT / 'data/toy/videos'
+MOST_EXAMPLES = 6
 
 
 def load(args: argparse.Namespace) -> tuple[str, Recognizer]:

@@ -5,6 +5,7 @@
 imports the standard library alone, as anything else may be missing.
 """
 
+import argparse
 import importlib
 import sys
 import warnings
@@ -178,6 +179,7 @@ def render(rows: list[Row], color: bool = False) -> str:
 
 def main() -> int:
     """Print the report and return the exit status."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     rows = examine()
     print(render(rows, color=sys.stdout.isatty()))
     return 0 if can_run_demo(rows) else 1

@@ -16,31 +16,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
-from torch import nn
-
-from ca2st_mm import Recognizer
-from ca2st_mm.apis.models import build_model
-from ca2st_mm.apis.prediction import names_of_model
-from ca2st_mm.apis.sources import dataset_of
-from ca2st_mm.engine.launch import run_or_explain, usable_device
-from ca2st_mm.engine.preflight import MissingFileError
-from ca2st_mm.export import (
-    FORMATS,
-    ExportableRecognizer,
-    ExportError,
-    GraphInput,
-    MissingPackageError,
-    check_packages,
-    compare,
-    describe,
-    inputs_of,
-    trace,
-)
-from ca2st_mm.zoo import ZooError
 
 RANDOM = 'random'
+SUFFIXES = dict(onnx='.onnx', torch_export='.pt2')
 # Half precision rounds every step; the numbers of `docs/export.md`.
 TOLERANCES = dict(float32=1e-4, float16=2e-2)
 
@@ -55,7 +34,7 @@ def parse_args() -> argparse.Namespace:
         'checkpoint',
         help=f"its weights; '{RANDOM}' for random ones, to try the export",
     )
-    parser.add_argument('--format', choices=FORMATS, default='onnx')
+    parser.add_argument('--format', choices=SUFFIXES, default='onnx')
     parser.add_argument(
         '--out', type=Path, help='file to write; named after the config'
     )
@@ -93,7 +72,7 @@ def parse_args() -> argparse.Namespace:
     args.batches = args.batches or (1, 2, 5)
     if min(args.batches) < 1:
         parser.error('--batches are numbers of views, at least 1')
-    suffix = FORMATS[args.format].suffix
+    suffix = SUFFIXES[args.format]
     args.out = args.out or Path(Path(args.config).stem + suffix)
     if args.out.suffix != suffix:
         parser.error(
@@ -102,6 +81,33 @@ def parse_args() -> argparse.Namespace:
         )
     args.tolerance = args.tolerance or TOLERANCES[args.dtype]
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+import torch
+from torch import nn
+
+from ca2st_mm import Recognizer
+from ca2st_mm.apis.models import build_model
+from ca2st_mm.apis.prediction import names_of_model
+from ca2st_mm.apis.sources import dataset_of
+from ca2st_mm.engine.launch import run_or_explain, usable_device
+from ca2st_mm.engine.preflight import MissingFileError
+from ca2st_mm.export import (
+    FORMATS,
+    ExportableRecognizer,
+    ExportError,
+    GraphInput,
+    MissingPackageError,
+    check_packages,
+    compare,
+    describe,
+    inputs_of,
+    trace,
+)
+from ca2st_mm.zoo import ZooError
 
 
 def load(

@@ -17,18 +17,6 @@ import sys
 from mmengine.config import Config
 from tqdm import tqdm
 
-from ca2st_mm import Recognizer
-from ca2st_mm.apis.features import (
-    FORMATS,
-    PER,
-    check_layers,
-    clips_of,
-    write_features,
-)
-from ca2st_mm.engine.launch import run_or_explain, usable_device
-from ca2st_mm.utils.hashing import sha256_of_bytes, sha256_of_tensors
-from ca2st_mm.zoo import ZooError
-
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
@@ -41,8 +29,10 @@ def parse_args() -> argparse.Namespace:
         'sources', nargs='+', help='media files, or manifests (.csv, .txt)'
     )
     parser.add_argument('--out', required=True, help='folder to write to')
-    parser.add_argument('--per', choices=PER, default='clip')
-    parser.add_argument('--format', choices=FORMATS, default='npz')
+    parser.add_argument('--per', choices=('clip', 'second'), default='clip')
+    parser.add_argument(
+        '--format', choices=('npz', 'safetensors'), default='npz'
+    )
     parser.add_argument(
         '--layer',
         type=int,
@@ -61,6 +51,20 @@ def parse_args() -> argparse.Namespace:
     if args.batch_size < 1:
         parser.error('--batch-size is at least 1')
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+from ca2st_mm import Recognizer
+from ca2st_mm.apis.features import (
+    check_layers,
+    clips_of,
+    write_features,
+)
+from ca2st_mm.engine.launch import run_or_explain, usable_device
+from ca2st_mm.utils.hashing import sha256_of_bytes, sha256_of_tensors
+from ca2st_mm.zoo import ZooError
 
 
 def main() -> None:

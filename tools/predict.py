@@ -15,36 +15,6 @@ from contextlib import ExitStack
 from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
-from ca2st_mm import Recognizer
-from ca2st_mm.apis.many_files import (
-    count_files,
-    find_jobs,
-    predict_each,
-)
-from ca2st_mm.apis.modality_contributions import parts_of
-from ca2st_mm.apis.prediction import Failure, Prediction
-from ca2st_mm.apis.prediction_tables import (
-    audio_note,
-    csv_table,
-    explanation,
-    json_list,
-    modalities_table,
-    summary,
-)
-from ca2st_mm.apis.recognizer import MISSING_AUDIO
-from ca2st_mm.apis.windows import CAMERA_WINDOW, is_camera
-from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.engine.launch import (
-    UsageError,
-    merge_options,
-    run_or_explain,
-    usable_device,
-)
-from ca2st_mm.visualization.annotated_video import annotate, caption_of
-from ca2st_mm.zoo import ZooError
-
-CONTAINERS = '.mp4', '.mkv', '.mov'
-
 
 def parse_args() -> argparse.Namespace:
     """Read the flags."""
@@ -74,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     answer.add_argument('--top-k', type=whole, default=5)
     answer.add_argument(
         '--missing-audio',
-        choices=MISSING_AUDIO,
+        choices=('raise', 'silence', 'drop'),
         help='what is done about a clip without audio: an error, silence in '
         'its place, or without the audio expert; default: as the config says',
     )
@@ -105,11 +75,7 @@ def parse_args() -> argparse.Namespace:
         type=seconds,
         help='seconds from one window to the next; default: --window',
     )
-    args = parser.parse_args()
-    if args.senses:
-        print('--senses is now called --modalities', file=sys.stderr)
-        args.modalities = True
-    return args
+    return parser.parse_args()
 
 
 def whole(text: str) -> int:
@@ -126,12 +92,48 @@ def seconds(text: str) -> float:
     return value
 
 
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+from ca2st_mm import Recognizer
+from ca2st_mm.apis.many_files import (
+    count_files,
+    find_jobs,
+    predict_each,
+)
+from ca2st_mm.apis.modality_contributions import parts_of
+from ca2st_mm.apis.prediction import Failure, Prediction
+from ca2st_mm.apis.prediction_tables import (
+    audio_note,
+    csv_table,
+    explanation,
+    json_list,
+    modalities_table,
+    summary,
+)
+from ca2st_mm.apis.windows import CAMERA_WINDOW, is_camera
+from ca2st_mm.datasets.faults import MediaError
+from ca2st_mm.engine.launch import (
+    UsageError,
+    merge_options,
+    run_or_explain,
+    usable_device,
+)
+from ca2st_mm.visualization.annotated_video import annotate, caption_of
+from ca2st_mm.zoo import ZooError
+
+CONTAINERS = '.mp4', '.mkv', '.mov'
+
+
 def check(args: argparse.Namespace) -> None:
     """Refuse flags that do not go together, and fill in the rest.
 
     Raises:
         UsageError: Says which, and what to do.
     """
+    if args.senses:
+        print('--senses is now called --modalities', file=sys.stderr)
+        args.modalities = True
     if args.model and (args.config or args.checkpoint):
         raise UsageError(
             '--model is a whole model; leave --config and --checkpoint out'

@@ -3,11 +3,7 @@
 
 import argparse
 
-from mmengine.config import Config
-
-import ca2st_mm  # noqa: F401  (works around faults and registers)
-from ca2st_mm.engine import launch
-from ca2st_mm.engine.preflight import check_classes, check_files
+from mmengine.config import Config, DictAction
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,8 +29,37 @@ def parse_args() -> argparse.Namespace:
         default=2,
         help='seconds that a window stays open',
     )
-    launch.add_common_arguments(parser)
+    parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='changes to the config, as key.subkey=value ...; a list is '
+        'written key="[a,b]", without blanks',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes of a distributed run',
+    )
+    # Old launchers pass the rank as a flag, new ones in the environment.
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
+        help=argparse.SUPPRESS,
+    )
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+import ca2st_mm  # noqa: F401  (works around faults and registers)
+from ca2st_mm.engine import launch
+from ca2st_mm.engine.preflight import check_classes, check_files
 
 
 def apply_flags(cfg: Config, args: argparse.Namespace) -> None:

@@ -4,17 +4,7 @@
 import argparse
 import os.path as osp
 
-from mmengine.config import Config
-from mmengine.dist import all_gather_object
-
-import ca2st_mm  # noqa: F401  (works around faults and registers)
-from ca2st_mm.engine import launch
-from ca2st_mm.engine.learning_rate import (
-    scales_linearly,
-    set_effective_batch_size,
-)
-from ca2st_mm.engine.preflight import check_classes, check_files
-from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
+from mmengine.config import Config, DictAction
 
 
 def parse_args() -> argparse.Namespace:
@@ -62,8 +52,44 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='use deterministic kernels only',
     )
-    launch.add_common_arguments(parser)
+    parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='changes to the config, as key.subkey=value ...; a list is '
+        'written key="[a,b]", without blanks',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes of a distributed run',
+    )
+    # Old launchers pass the rank as a flag, new ones in the environment.
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
+        help=argparse.SUPPRESS,
+    )
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+from mmengine.dist import all_gather_object
+
+import ca2st_mm  # noqa: F401  (works around faults and registers)
+from ca2st_mm.engine import launch
+from ca2st_mm.engine.learning_rate import (
+    scales_linearly,
+    set_effective_batch_size,
+)
+from ca2st_mm.engine.preflight import check_classes, check_files
+from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 
 
 def resume(cfg: Config, checkpoint: str) -> None:

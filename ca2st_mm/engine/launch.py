@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from mmaction.registry import RUNNERS
 from mmengine import dist
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ca2st_mm import zoo
@@ -29,38 +29,12 @@ class UsageError(ValueError):
     """A flag or an option of the config does not fit; the message says why."""
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that training and testing share."""
-    parser.add_argument('--work-dir', help='folder for logs and results')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='changes to the config, as key.subkey=value ...; a list is '
-        'written key="[a,b]", without blanks',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes of a distributed run',
-    )
-    # Old launchers pass the rank as a flag, new ones in the environment.
-    parser.add_argument(
-        '--local_rank',
-        '--local-rank',
-        type=int,
-        default=0,
-        help=argparse.SUPPRESS,
-    )
-
-
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the flags that training and testing share.
 
     Args:
-        args: Parsed flags, those of :func:`add_common_arguments` and
-            ``config`` among them.
+        args: Parsed flags: ``config``, ``work_dir``, ``cfg_options``,
+            ``launcher`` and ``local_rank``.
 
     Raises:
         MissingFileError: If there is no such config file.

@@ -55,13 +55,6 @@ class TorchExportFile:
 
         return run
 
-    def metadata(self, path: Path) -> dict[str, Any]:
-        """What a file says about itself."""
-        extra = {METADATA: ''}
-        with _without_warnings():
-            torch.export.load(path, extra_files=extra)
-        return json.loads(extra[METADATA])
-
 
 class OnnxFile:
     """ONNX, for ONNX Runtime, TensorRT, OpenVINO and others."""
@@ -100,7 +93,18 @@ class OnnxFile:
 
     def read(self, path: Path, device: str) -> Run:
         """Load the file into ONNX Runtime, on a GPU where it has one."""
-        session = _session(path, device)
+        import onnxruntime
+
+        providers = ['CPUExecutionProvider']
+        if device.startswith('cuda'):
+            providers.insert(0, 'CUDAExecutionProvider')
+            if providers[0] not in onnxruntime.get_available_providers():
+                raise MissingPackageError(
+                    'ONNX Runtime here has no CUDA; pip install '
+                    'onnxruntime-gpu in place of onnxruntime, or check with '
+                    '--device cpu'
+                )
+        session = onnxruntime.InferenceSession(str(path), providers=providers)
         names = [entry.name for entry in session.get_inputs()]
         outputs = [entry.name for entry in session.get_outputs()]
 
@@ -111,26 +115,6 @@ class OnnxFile:
             return dict(zip(outputs, tensors, strict=True))
 
         return run
-
-    def metadata(self, path: Path) -> dict[str, Any]:
-        """What a file says about itself."""
-        stored = _session(path, 'cpu').get_modelmeta().custom_metadata_map
-        return {key: json.loads(value) for key, value in stored.items()}
-
-
-def _session(path: Path, device: str) -> Any:
-    import onnxruntime
-
-    wanted = ['CPUExecutionProvider']
-    if device.startswith('cuda'):
-        available = onnxruntime.get_available_providers()
-        if 'CUDAExecutionProvider' not in available:
-            raise MissingPackageError(
-                'ONNX Runtime here has no CUDA; pip install onnxruntime-gpu '
-                'in place of onnxruntime, or check with --device cpu'
-            )
-        wanted.insert(0, 'CUDAExecutionProvider')
-    return onnxruntime.InferenceSession(str(path), providers=wanted)
 
 
 FORMATS: dict[str, TorchExportFile | OnnxFile] = {

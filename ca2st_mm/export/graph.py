@@ -85,30 +85,22 @@ def inputs_of(recognizer: nn.Module, config: Config) -> list[GraphInput]:
         ValueError: If the config has no test pipeline.
     """
     known = {one.name: one for one in backbone_inputs(recognizer.backbone)}
-    packed = _packed_names(dataset_of(config)['pipeline'])
-    if packed is None:
-        packed = [name for name in known if not name.endswith(PRESENT)]
     # Presence is optional: a model without it assumes that all is there.
     needed = [name for name in known if not name.endswith(PRESENT)]
+    steps = dataset_of(config)['pipeline']
+    pack = steps[-1]
+    packed = list(pack.get('collect_keys') or needed)
+    if pack['type'] == 'PackAudioVisual':
+        streams = list(pack.get('streams', ('imgs', 'audios')))
+        packed = streams + [name + TIMES for name in streams]
+        if any(step['type'] == 'LoadAudio' for step in steps):
+            packed.append('audios' + PRESENT)
     if missing := [name for name in needed if name not in packed]:
         raise ExportError(
             f'the model reads {missing}, but the test pipeline packs '
             f'{packed}; end it with PackAudioVisual'
         )
     return [known[name] for name in packed if name in known]
-
-
-def _packed_names(steps: Sequence[Mapping]) -> list[str] | None:
-    """What the last step packs; None if it does not say."""
-    pack = steps[-1]
-    if pack['type'] != 'PackAudioVisual':
-        keys = pack.get('collect_keys')
-        return keys and list(keys)
-    streams = list(pack.get('streams', ('imgs', 'audios')))
-    names = streams + [name + TIMES for name in streams]
-    if any(step['type'] == 'LoadAudio' for step in steps):
-        names.append('audios' + PRESENT)
-    return names
 
 
 def backbone_inputs(backbone: nn.Module) -> list[GraphInput]:
@@ -122,8 +114,7 @@ def backbone_inputs(backbone: nn.Module) -> list[GraphInput]:
             it reads.
     """
     if isinstance(backbone, TransformerExpert):
-        shape = _input_shape(backbone)
-        return [_values('imgs' if len(shape) == 4 else 'audios', shape)]
+        return [_values_of(backbone)]
     if not isinstance(backbone, MultiExpertBackbone):
         raise ExportError(
             f'{type(backbone).__name__} is neither an expert of this package '
@@ -131,7 +122,7 @@ def backbone_inputs(backbone: nn.Module) -> list[GraphInput]:
         )
     streams: dict[str, GraphInput] = {}
     for expert, name in backbone.inputs.items():
-        values = _values(name, _input_shape(backbone.experts[expert]))
+        values = _values_of(backbone.experts[expert])._replace(name=name)
         if streams.setdefault(name, values) != values:
             raise ExportError(
                 f'the experts want {name!r} in the shapes '
@@ -148,18 +139,17 @@ def backbone_inputs(backbone: nn.Module) -> list[GraphInput]:
     return [*streams.values(), *times, *presence]
 
 
-def _input_shape(expert: nn.Module) -> tuple[int, ...]:
+def _values_of(expert: nn.Module) -> GraphInput:
+    """What an expert alone reads."""
     shape = getattr(expert, 'input_shape', None)
     if shape is None:
         raise ExportError(
             f'{type(expert).__name__} does not say the shape of its input; '
             'set self.input_shape to that of one clip, e.g. (3, 16, 224, 224)'
         )
-    return tuple(shape)
-
-
-def _values(name: str, shape: tuple[int, ...]) -> GraphInput:
-    return GraphInput(name, shape, FRAMES if len(shape) == 4 else SPECTROGRAM)
+    if len(shape) == 4:
+        return GraphInput('imgs', tuple(shape), FRAMES)
+    return GraphInput('audios', tuple(shape), SPECTROGRAM)
 
 
 class Normalisation(nn.Module):

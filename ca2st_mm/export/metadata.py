@@ -4,12 +4,12 @@
 import json
 import os.path as osp
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import mmaction
+import torch
 from mmengine.config import Config
-from torch import nn
 
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.utils.hashing import sha256_of, sha256_of_bytes
@@ -18,7 +18,6 @@ from ca2st_mm.version import __version__
 from .graph import LOGITS, ExportableRecognizer, GraphInput
 
 UNKNOWN = 'unknown'
-PACKAGES = ('torch', 'mmaction2', 'onnx', 'onnxscript')
 # Views that a transform makes of one clip.
 CROPS = {'ThreeCrop': 3, 'TenCrop': 10}
 
@@ -44,6 +43,12 @@ def describe(
         the model itself applies), ``outputs`` with class names, ``views``,
         the test ``pipeline``, ``config``, ``weights`` and ``versions``.
     """
+    to_shares = 'sigmoid' if module.head.multi_class else 'softmax'
+    averages = {'prob': f'{to_shares}, then mean', 'score': 'mean'}
+    pipeline = dataset_of(config)['pipeline']
+    clips = [step['num_clips'] for step in pipeline if 'num_clips' in step]
+    crops = [CROPS[s['type']] for s in pipeline if s['type'] in CROPS]
+    is_file = checkpoint is not None and osp.isfile(checkpoint)
     record = dict(
         inputs=[
             dict(
@@ -65,64 +70,36 @@ def describe(
                 name=LOGITS if task == 'label' else task,
                 shape=['views', len(names)],
                 type='float32',
-                meaning='logits of every view, before '
-                f'{_to_shares(module.head)} and averaging',
+                meaning=f'logits of every view, before {to_shares} and '
+                'averaging',
                 classes=list(names),
             )
             for task, names in class_names.items()
         ],
         dynamic='the number of views; every other size is fixed by the '
         "experts' position tables",
-        views=_views(config, module.head),
-        pipeline=dataset_of(config)['pipeline'],
+        views=dict(
+            clips=clips[0] if clips else 1,
+            crops=crops[0] if crops else 1,
+            order='crop by crop: view v is clip v % clips under crop '
+            'v // clips',
+            average=averages.get(module.head.average_clips, UNKNOWN),
+        ),
+        pipeline=pipeline,
         config=dict(
             name=osp.basename(config.filename or UNKNOWN),
             sha256=sha256_of_bytes(config.pretty_text.encode()),
         ),
-        weights=_weights(module, checkpoint),
-        versions={
-            'ca2st_mm': __version__,
-            **{name: _version(name) for name in PACKAGES},
-        },
+        weights=dict(
+            checkpoint='random' if checkpoint is None else str(checkpoint),
+            sha256=sha256_of(checkpoint) if is_file else UNKNOWN,
+            types=sorted({str(p.dtype)[6:] for p in module.parameters()}),
+        ),
+        versions=dict(
+            ca2st_mm=__version__,
+            torch=torch.__version__,
+            mmaction2=mmaction.__version__,
+        ),
     )
     # As it will be read back: lists for tuples, objects by their repr.
     return json.loads(json.dumps(record, default=repr))
-
-
-def _views(config: Config, head: nn.Module) -> dict[str, Any]:
-    """Views of one sample under the config's test, and their average."""
-    steps = dataset_of(config)['pipeline']
-    clips = [step['num_clips'] for step in steps if 'num_clips' in step]
-    crops = [CROPS[step['type']] for step in steps if step['type'] in CROPS]
-    return dict(
-        clips=clips[0] if clips else 1,
-        crops=crops[0] if crops else 1,
-        order='crop by crop: view v is clip v % clips under crop v // clips',
-        average={
-            'prob': f'{_to_shares(head)}, then mean',
-            'score': 'mean',
-        }.get(head.average_clips, UNKNOWN),
-    )
-
-
-def _to_shares(head: nn.Module) -> str:
-    return 'sigmoid' if head.multi_class else 'softmax'
-
-
-def _weights(
-    module: ExportableRecognizer, checkpoint: str | Path | None
-) -> dict[str, Any]:
-    dtypes = {str(p.dtype).removeprefix('torch.') for p in module.parameters()}
-    known = checkpoint is not None and osp.isfile(checkpoint)
-    return dict(
-        checkpoint='random' if checkpoint is None else str(checkpoint),
-        sha256=sha256_of(checkpoint) if known else UNKNOWN,
-        types=sorted(dtypes),
-    )
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return 'not installed'

@@ -75,25 +75,16 @@ def test_the_tool_fetches_by_any_form_of_a_name(served, monkeypatch):
     assert asked == ['zoo://line', 'zoo://line', url]
 
 
-@pytest.mark.parametrize(
-    'command',
-    [
-        ['weights.py', 'list'],
-        ['weights.py', '--help'],
-        ['convert_checkpoint.py', '--help'],
-        ['publish_model.py', '--help'],
-    ],
-)
-def test_the_tools_are_quick_and_import_no_torch(command):
+def test_the_list_takes_no_second_and_imports_no_torch():
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     code = (
-        'import runpy, sys; sys.argv = sys.argv[1:]\n'
-        'try: runpy.run_path("tools/" + sys.argv[0], run_name="__main__")\n'
+        'import runpy, sys; sys.argv = ["weights.py", "list"]\n'
+        'try: runpy.run_path("tools/weights.py", run_name="__main__")\n'
         'except SystemExit: pass\n'
         'assert "torch" not in sys.modules and "mmengine" not in sys.modules'
     )
     subprocess.run(
-        [sys.executable, '-c', code, *command],
+        [sys.executable, '-c', code],
         check=True,
         capture_output=True,
         cwd=ROOT,

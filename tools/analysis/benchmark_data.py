@@ -24,13 +24,49 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import reports
+from mmengine.config import Config
+
+_ROOT = Path(__file__).resolve().parents[2]
+_DEFAULT = _ROOT / 'configs/ca2st/ca2st_k400.py'
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        'config', nargs='?', type=Path, default=_DEFAULT, help='a data config'
+    )
+    parser.add_argument('--videos', type=Path, help='folder of clips to read')
+    parser.add_argument(
+        '--readers', nargs='+', help="in place of the config's reader"
+    )
+    parser.add_argument('--workers', type=int, nargs='+', default=[1, 2])
+    parser.add_argument('--batch-size', type=int, default=8)
+    parser.add_argument(
+        '--batches', type=int, default=2, help='of a worker and round'
+    )
+    parser.add_argument('--rounds', type=int, default=6)
+    parser.add_argument('--clips', type=int, default=4, help='to write')
+    parser.add_argument('--seconds', type=float, default=10.0)
+    parser.add_argument('--size', type=int, nargs=2, default=(340, 256))
+    parser.add_argument(
+        '--minutes', type=float, help='of one long file that holds the clips'
+    )
+    parser.add_argument('--json', type=Path, help='where to write all numbers')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
 import cv2
 import imageio_ffmpeg
 import numpy as np
-import reports
 import torch
 from mmcv.transforms import Compose
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
@@ -39,8 +75,6 @@ import ca2st_mm  # noqa: F401  (patches and registers)
 from ca2st_mm.apis.many_files import NO_VIDEO, videos_below
 from ca2st_mm.datasets.media_writer import write_clip
 
-_ROOT = Path(__file__).resolve().parents[2]
-_DEFAULT = _ROOT / 'configs/ca2st/ca2st_k400.py'
 _FPS, _RATE = 30, 44100
 
 # Stage of each transform; others change frames.
@@ -353,34 +387,6 @@ def make_clips(folder: Path, args: argparse.Namespace) -> list[dict]:
         dict(filename=long, clip_start=s, clip_end=s + args.seconds, **common)
         for s in starts.round(2).tolist()
     ]
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
-        'config', nargs='?', type=Path, default=_DEFAULT, help='a data config'
-    )
-    parser.add_argument('--videos', type=Path, help='folder of clips to read')
-    parser.add_argument(
-        '--readers', nargs='+', help="in place of the config's reader"
-    )
-    parser.add_argument('--workers', type=int, nargs='+', default=[1, 2])
-    parser.add_argument('--batch-size', type=int, default=8)
-    parser.add_argument(
-        '--batches', type=int, default=2, help='of a worker and round'
-    )
-    parser.add_argument('--rounds', type=int, default=6)
-    parser.add_argument('--clips', type=int, default=4, help='to write')
-    parser.add_argument('--seconds', type=float, default=10.0)
-    parser.add_argument('--size', type=int, nargs=2, default=(340, 256))
-    parser.add_argument(
-        '--minutes', type=float, help='of one long file that holds the clips'
-    )
-    parser.add_argument('--json', type=Path, help='where to write all numbers')
-    return parser.parse_args()
 
 
 def main() -> None:

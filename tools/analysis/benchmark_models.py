@@ -23,12 +23,7 @@ from statistics import median
 from typing import Any
 
 import reports
-import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-SIZE = 224
 MODELS = {
     'cast': ('cast_vit-base_k400', ('clip', 'videomae')),
     'cava': ('cava_vit-base_vggsound', ('clip', 'ast')),
@@ -43,11 +38,6 @@ SWITCHES = {
         activations='recompute', frozen_dtype='bfloat16'
     ),
 }
-MATMUL_SIZE = 2048
-MATMUL_GMAC = MATMUL_SIZE**3 / 1e9
-Call = Callable[[], Any]
-# By subject, `cpu_s` and `wall_s` of every run.
-Runs = dict[str, list[dict[str, float]]]
 
 
 def parse_args() -> argparse.Namespace:
@@ -75,6 +65,22 @@ def parse_args() -> argparse.Namespace:
     # One measurement, in the process that is told so.
     parser.add_argument('--only', type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+SIZE = 224
+MATMUL_SIZE = 2048
+MATMUL_GMAC = MATMUL_SIZE**3 / 1e9
+Call = Callable[[], Any]
+# By subject, `cpu_s` and `wall_s` of every run.
+Runs = dict[str, list[dict[str, float]]]
 
 
 def inputs_of(batch: int, spec_frames: int, device: str) -> dict[str, tuple]:

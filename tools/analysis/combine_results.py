@@ -14,19 +14,28 @@ measures balance over benchmarks::
 import argparse
 from statistics import fmean, harmonic_mean
 
+MEANS = dict(arithmetic=fmean, harmonic=harmonic_mean)
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description='Combine several results.')
+    parser.add_argument('numbers', nargs='+', metavar='FILE:METRIC')
+    parser.add_argument('--mean', choices=MEANS, required=True)
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.records import RecordError, read_number
 
-MEANS = dict(arithmetic=fmean, harmonic=harmonic_mean)
-
 
 def main() -> None:
     """Combine as the arguments say."""
-    parser = argparse.ArgumentParser(description='Combine several results.')
-    parser.add_argument('numbers', nargs='+', metavar='FILE:METRIC')
-    parser.add_argument('--mean', choices=MEANS, required=True)
-    args = parser.parse_args()
+    args = parse_args()
     values = [read_number(text) for text in args.numbers]
     for text, value in zip(args.numbers, values, strict=True):
         print(f'{value:.4f}  {text}')

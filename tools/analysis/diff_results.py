@@ -10,6 +10,20 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description='Print what differs between two results.json.'
+    )
+    parser.add_argument('a', help='results.json of one test')
+    parser.add_argument('b', help='results.json of another test')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.records import RecordError, read_record
@@ -55,12 +69,7 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple]:
 
 def main() -> None:
     """Compare as the arguments say."""
-    parser = argparse.ArgumentParser(
-        description='Print what differs between two results.json.'
-    )
-    parser.add_argument('a', help='results.json of one test')
-    parser.add_argument('b', help='results.json of another test')
-    args = parser.parse_args()
+    args = parse_args()
     different = differences(read_record(args.a), read_record(args.b))
     for key, a, b in different:
         print(f'{key}: {json.dumps(a)} | {json.dumps(b)}')

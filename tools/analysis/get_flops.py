@@ -20,22 +20,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.config import Config, ConfigDict
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
-
-from ca2st_mm.apis.models import build_model
-from ca2st_mm.export.graph import backbone_inputs
-from ca2st_mm.registry import MODELS
 
 SIZES = ('frames', 'size', 'spec')
-# Arguments of experts by the option that sets them.
-OF_VIDEO = dict(frames='num_frames', size='img_size')
-OF_AUDIO = dict(spec='spec_size')
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,10 +39,28 @@ def parse_args() -> argparse.Namespace:
     if not Path(args.config).is_file():
         parser.error(f'there is no config file {args.config}')
     for option in SIZES:
-        value = getattr(args, option)
-        if value is not None and min(np.ravel(value)) < 1:
+        value = getattr(args, option) or []
+        if min(value if isinstance(value, list) else [value], default=1) < 1:
             parser.error(f'--{option} is at least 1, got {value}')
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from ca2st_mm.apis.models import build_model
+from ca2st_mm.export.graph import backbone_inputs
+from ca2st_mm.registry import MODELS
+
+# Arguments of experts by the option that sets them.
+OF_VIDEO = dict(frames='num_frames', size='img_size')
+OF_AUDIO = dict(spec='spec_size')
 
 
 def resize(model: ConfigDict, options: Mapping[str, Any]) -> None:

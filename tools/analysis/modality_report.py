@@ -17,11 +17,53 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from mmengine.config import Config
+from tqdm import tqdm
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('config', help='config of a multi-expert model')
+    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument(
+        '--manifest',
+        nargs='+',
+        help="annotation files in the config's test data folder, each a data "
+        "set of its own; the config's test file if left out",
+    )
+    parser.add_argument(
+        '--max-clips', type=int, help='number of clips, drawn at random'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of the draw and of the shuffle'
+    )
+    parser.add_argument('--batch-size', type=int, default=8)
+    parser.add_argument(
+        '--workers', type=int, default=2, help='processes that read clips'
+    )
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument(
+        '--out',
+        default='modality_report',
+        help='outputs without extension; figures add data set and task',
+    )
+    args = parser.parse_args()
+    for name in ('max_clips', 'batch_size'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f'--{name.replace("_", "-")} is at least 1')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.modality_contributions import (
@@ -274,43 +316,6 @@ def draw(
     right.grid(axis='y', color=GREY, lw=0.5)
     figure.legend(loc='outside lower right', ncols=4, frameon=False)
     save(figure, path)
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument('config', help='config of a multi-expert model')
-    parser.add_argument('checkpoint', help='its weights')
-    parser.add_argument(
-        '--manifest',
-        nargs='+',
-        help="annotation files in the config's test data folder, each a data "
-        "set of its own; the config's test file if left out",
-    )
-    parser.add_argument(
-        '--max-clips', type=int, help='number of clips, drawn at random'
-    )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of the draw and of the shuffle'
-    )
-    parser.add_argument('--batch-size', type=int, default=8)
-    parser.add_argument(
-        '--workers', type=int, default=2, help='processes that read clips'
-    )
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument(
-        '--out',
-        default='modality_report',
-        help='outputs without extension; figures add data set and task',
-    )
-    args = parser.parse_args()
-    for name in ('max_clips', 'batch_size'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f'--{name.replace("_", "-")} is at least 1')
-    return args
 
 
 class ReturnedFaults(Dataset):

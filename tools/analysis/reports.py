@@ -9,8 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 _PACKAGES = ('av', 'ca2st_mm', 'mmaction2', 'numpy', 'opencv-python', 'torch')
 
 
@@ -46,6 +44,8 @@ def write(
     """
     if path is None:
         return
+    import torch
+
     conditions = dict(
         date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
         machine=platform.machine(),

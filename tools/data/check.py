@@ -15,24 +15,6 @@ import warnings
 
 from tqdm import tqdm
 
-import ca2st_mm  # noqa: F401
-from ca2st_mm.datasets.check import (
-    KINDS,
-    Limits,
-    Probe,
-    Report,
-    as_dict,
-    as_html,
-    as_text,
-    check_labels,
-    check_repeats,
-    probe_all,
-    read_samples,
-)
-from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.class_names import read_class_names
-from ca2st_mm.utils.text_files import ListFileError, write_texts
-
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
@@ -69,21 +51,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--encoding', help='of lists that are not UTF-8, such as gbk'
     )
-    limits = Limits()
-    parser.add_argument(
-        '--min-seconds', type=float, default=limits.min_seconds
-    )
-    parser.add_argument(
-        '--sync-seconds', type=float, default=limits.sync_seconds
-    )
+    parser.add_argument('--min-seconds', type=float, default=0.5)
+    parser.add_argument('--sync-seconds', type=float, default=0.5)
     parser.add_argument(
         '--ignore',
         nargs='*',
         default=[],
-        choices=list(KINDS),
         type=_kind,
         metavar='KIND',
-        help=f'kinds of faults to leave out: {", ".join(KINDS)}',
+        help='kinds of faults to leave out, as the report names them',
     )
     parser.add_argument(
         '--out', default='data_check', help='outputs without extension'
@@ -97,6 +73,28 @@ def _kind(name: str) -> str:
         warnings.warn('--ignore no_sound is now no_audio', stacklevel=2)
         return 'no_audio'
     return name
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+import ca2st_mm  # noqa: F401
+from ca2st_mm.datasets.check import (
+    KINDS,
+    Limits,
+    Probe,
+    Report,
+    as_dict,
+    as_html,
+    as_text,
+    check_labels,
+    check_repeats,
+    probe_all,
+    read_samples,
+)
+from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.utils.class_names import read_class_names
+from ca2st_mm.utils.text_files import ListFileError, write_texts
 
 
 def class_sizes(choices: list[str], encoding: str | None) -> dict[str, int]:
@@ -127,6 +125,11 @@ def main(argv: list[str] | None = None) -> int:
         1 if there are faults, else 0.
     """
     args = parse_args(argv)
+    if unknown := set(args.ignore) - set(KINDS):
+        raise ListFileError(
+            f'--ignore knows {", ".join(KINDS)}, but not '
+            f'{", ".join(sorted(unknown))}'
+        )
     limits = Limits(args.min_seconds, args.sync_seconds, args.decode)
     data_root = args.data_root
     if data_root is None:

@@ -11,9 +11,6 @@ import sys
 
 from media_job import JobError, add_common, files_below, run
 
-from ca2st_mm.datasets.transcode import extract_audio
-from ca2st_mm.engine.launch import run_or_explain
-
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
@@ -28,6 +25,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_common(parser)
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+from ca2st_mm.datasets.transcode import extract_audio
+from ca2st_mm.engine.launch import run_or_explain
 
 
 def main(argv: list[str] | None = None) -> int:

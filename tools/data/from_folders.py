@@ -4,9 +4,6 @@
 import argparse
 from pathlib import Path
 
-from ca2st_mm.datasets.folders import FolderError, prepare_folders
-from ca2st_mm.engine.launch import run_or_explain
-
 BASE = Path(__file__).resolve().parents[2] / 'configs/ca2st/ca2st_k400.py'
 
 
@@ -34,6 +31,13 @@ def parse_args() -> argparse.Namespace:
         help='replace the files of an earlier run',
     )
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+from ca2st_mm.datasets.folders import FolderError, prepare_folders
+from ca2st_mm.engine.launch import run_or_explain
 
 
 def main() -> None:

@@ -3,8 +3,6 @@
 
 import argparse
 
-from ca2st_mm.datasets.toy import SPLITS, ToyWorld, write_toy_set
-
 # 180 test clips: shuffled tracks fall evenly on the pitches of every class.
 _SIZES = dict(train=480, val=96, test=180)
 
@@ -13,18 +11,24 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', nargs='?', default='data/toy')
-    for split in SPLITS:
-        parser.add_argument(f'--{split}', type=int, default=_SIZES[split])
-    parser.add_argument('--size', type=int, default=ToyWorld().size)
+    for split, clips in _SIZES.items():
+        parser.add_argument(f'--{split}', type=int, default=clips)
+    parser.add_argument('--size', type=int, default=64)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=2)
     return parser.parse_args()
 
 
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+from ca2st_mm.datasets.toy import ToyWorld, write_toy_set
+
+
 def main() -> None:
     """Write the files and say where."""
     args = parse_args()
-    sizes = {split: getattr(args, split) for split in SPLITS}
+    sizes = {split: getattr(args, split) for split in _SIZES}
     world = ToyWorld(size=args.size)
     write_toy_set(args.folder, sizes, args.seed, world, args.workers)
     print(f'{sum(sizes.values())} clips written to {args.folder}')

@@ -1,5 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """What the tools that make many files share: bar, summary, exit code."""
+# What imports torch is imported by functions, so that --help is quick.
 
 import os
 import sys
@@ -7,10 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
-
-import ca2st_mm  # noqa: F401
-from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
-from ca2st_mm.datasets.file_jobs import make_files
 
 
 class JobError(ValueError):
@@ -37,6 +34,8 @@ def files_below(folder: str, extension: str, out: str) -> dict[str, str]:
         JobError: If there is no video, two differ in their extension alone,
             or one would be its own target.
     """
+    from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
+
     pairs: dict[str, str] = {}
     root, made = Path(folder).resolve(), Path(out).resolve()
     for path in sorted(Path(folder).rglob('*')):
@@ -74,6 +73,8 @@ def run(
     Returns:
         The targets that could not be made.
     """
+    from ca2st_mm.datasets.file_jobs import make_files
+
     failed, skipped = set(), 0
     with tqdm(total=len(targets), unit='file') as bar:
         for done in make_files(targets, make, workers):

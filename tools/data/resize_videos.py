@@ -11,9 +11,6 @@ import sys
 
 from media_job import JobError, add_common, files_below, run
 
-from ca2st_mm.datasets.transcode import Encoding, encode
-from ca2st_mm.engine.launch import run_or_explain
-
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
@@ -21,16 +18,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('folder')
     parser.add_argument('out')
     parser.add_argument('--short-side', type=int, default=256)
-    parser.add_argument('--crf', type=int, default=Encoding().crf)
+    parser.add_argument('--crf', type=int, default=18)
     parser.add_argument(
         '--key-every',
         type=int,
-        default=Encoding().key_every,
+        default=50,
         help='frames between key frames; fewer make jumps faster',
     )
     parser.add_argument('--extension', default='.mp4')
     add_common(parser)
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+from ca2st_mm.datasets.transcode import Encoding, encode
+from ca2st_mm.engine.launch import run_or_explain
 
 
 def main(argv: list[str] | None = None) -> int:

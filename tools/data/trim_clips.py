@@ -16,20 +16,6 @@ from pathlib import PurePath
 
 from media_job import JobError, add_common, run
 
-from ca2st_mm.datasets.faults import SampleFault
-from ca2st_mm.datasets.list_files import ListFile
-from ca2st_mm.datasets.manifest import manifest_text, read_annotations
-from ca2st_mm.datasets.transcode import (
-    Encoding,
-    copy_span,
-    encode,
-    find_copied_span,
-)
-from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.text_files import ListFileError, write_texts
-
-_SPAN_COLUMNS = ('start', 'end', 'audio')
-
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
@@ -45,9 +31,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'and audio files of their own are not taken over',
     )
     parser.add_argument('--short-side', type=int)
-    parser.add_argument('--crf', type=int, default=Encoding().crf)
+    parser.add_argument('--crf', type=int, default=18)
     add_common(parser)
     return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+from ca2st_mm.datasets.faults import SampleFault
+from ca2st_mm.datasets.list_files import ListFile
+from ca2st_mm.datasets.manifest import manifest_text, read_annotations
+from ca2st_mm.datasets.transcode import (
+    Encoding,
+    copy_span,
+    encode,
+    find_copied_span,
+)
+from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.utils.text_files import ListFileError, write_texts
+
+_SPAN_COLUMNS = ('start', 'end', 'audio')
 
 
 def clip_name(row: dict) -> str:

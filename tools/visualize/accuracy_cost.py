@@ -13,10 +13,50 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+# What a point may be placed by: column of the cost table, unit, divisor.
+COSTS = {
+    'per-view': ('macs', 'G multiply-accumulates of one view', 1e9),
+    'total': ('macs', 'G multiply-accumulates of all views', 1e9),
+    'parameters': ('parameters', 'parameters, million', 1e6),
+    'trained': ('trainable', 'trained parameters, million', 1e6),
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        '--model',
+        action='append',
+        default=[],
+        metavar='NAME=RESULTS.json:METRIC,COST.json',
+        help='a model, its accuracy and its cost; may be repeated',
+    )
+    parser.add_argument('--cost', choices=COSTS, default='per-view')
+    parser.add_argument(
+        '--metric', default='top-1 accuracy', help='name of the accuracy'
+    )
+    parser.add_argument(
+        '--published',
+        choices=('verb', 'noun', 'action', 'ssv2', 'k400'),
+        help="draw this column of the CAST authors' table too",
+    )
+    parser.add_argument('--out', default='accuracy_cost.png')
+    args = parser.parse_args()
+    if not args.model and not args.published:
+        parser.error('nothing to draw; give --model or --published')
+    if args.published and args.cost != 'per-view':
+        parser.error('the published costs are per view; use --cost per-view')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from scatter import AUTHORS, COLUMNS, COST, label_points, published
+from scatter import AUTHORS, COST, label_points, published
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
@@ -31,14 +71,6 @@ from ca2st_mm.visualization.style import (
     save,
     tidy,
 )
-
-# What a point may be placed by: column of the cost table, unit, divisor.
-COSTS = {
-    'per-view': ('macs', 'G multiply-accumulates of one view', 1e9),
-    'total': ('macs', 'G multiply-accumulates of all views', 1e9),
-    'parameters': ('parameters', 'parameters, million', 1e6),
-    'trained': ('trainable', 'trained parameters, million', 1e6),
-}
 
 
 def read_point(text: str, kind: str) -> tuple[float, float]:
@@ -124,34 +156,6 @@ def draw_accuracy_cost(
         axes.plot(*point, 'o', ms=9, color=colour_of(number))
     label_points(axes, [name for name, _ in placed], points)
     return figure
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        '--model',
-        action='append',
-        default=[],
-        metavar='NAME=RESULTS.json:METRIC,COST.json',
-        help='a model, its accuracy and its cost; may be repeated',
-    )
-    parser.add_argument('--cost', choices=COSTS, default='per-view')
-    parser.add_argument(
-        '--metric', default='top-1 accuracy', help='name of the accuracy'
-    )
-    parser.add_argument(
-        '--published',
-        choices=COLUMNS,
-        help="draw this column of the CAST authors' table too",
-    )
-    parser.add_argument('--out', default='accuracy_cost.png')
-    args = parser.parse_args()
-    if not args.model and not args.published:
-        parser.error('nothing to draw; give --model or --published')
-    if args.published and args.cost != 'per-view':
-        parser.error('the published costs are per view; use --cost per-view')
-    return args
 
 
 def main() -> None:

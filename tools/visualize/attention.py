@@ -15,38 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-
-import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
-from ca2st_mm.apis import Recognizer
-from ca2st_mm.datasets.faults import SampleFault
-from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.transcode import finished_or_nothing
-from ca2st_mm.engine.launch import run_or_explain, usable_device
-from ca2st_mm.models.layers.tokens import TokenGrid
-from ca2st_mm.visualization.attention import (
-    Point,
-    draw_views,
-    paint,
-    spectrogram_image,
-    spread,
-    strength,
-)
-from ca2st_mm.visualization.attention_maps import (
-    Attention,
-    AttentionMap,
-    ClipView,
-    read_attention,
-)
-from ca2st_mm.visualization.style import FigureInputError, save
-from ca2st_mm.zoo import ZooError
-
-_FPS = 12
-_PANEL = 320, 240  # pixels of a panel of the video: width, height
-_CAPTION = 26
-_BACKGROUND = 24
-
 
 def patch(text: str) -> tuple[int, int]:
     """ROW,COL as two numbers."""
@@ -95,6 +63,42 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--out', type=Path, default=Path('attention'))
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
+from ca2st_mm.apis import Recognizer
+from ca2st_mm.datasets.faults import SampleFault
+from ca2st_mm.datasets.media_writer import write_clip
+from ca2st_mm.datasets.transcode import finished_or_nothing
+from ca2st_mm.engine.launch import run_or_explain, usable_device
+from ca2st_mm.models.layers.tokens import TokenGrid
+from ca2st_mm.visualization.attention import (
+    Point,
+    draw_views,
+    paint,
+    spectrogram_image,
+    spread,
+    strength,
+)
+from ca2st_mm.visualization.attention_maps import (
+    Attention,
+    AttentionMap,
+    ClipView,
+    read_attention,
+)
+from ca2st_mm.visualization.style import FigureInputError, save
+from ca2st_mm.zoo import ZooError
+
+_FPS = 12
+_PANEL = 320, 240  # pixels of a panel of the video: width, height
+_CAPTION = 26
+_BACKGROUND = 24
 
 
 def write_video(attention: Attention, path: str | Path) -> None:

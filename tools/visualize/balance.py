@@ -16,9 +16,43 @@ import argparse
 from collections.abc import Mapping, Sequence
 from statistics import harmonic_mean
 
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        '--model',
+        action='append',
+        default=[],
+        metavar='NAME=FILE:METRIC,FILE:METRIC',
+        help='a model and its number on each axis; may be repeated',
+    )
+    parser.add_argument(
+        '--axes', nargs='+', required=True, help='names of the axes'
+    )
+    parser.add_argument(
+        '--published',
+        nargs='+',
+        choices=('verb', 'noun', 'action', 'ssv2', 'k400'),
+        help="column of each axis in the CAST authors' table: draw it too",
+    )
+    parser.add_argument('--out', default='balance.png')
+    args = parser.parse_args()
+    if not args.model and not args.published:
+        parser.error('nothing to draw; give --model or --published')
+    if args.published and len(args.published) != len(args.axes):
+        parser.error('--published needs one column for each of --axes')
+    if len(args.axes) < 2:
+        parser.error('balance needs two accuracies or more: name two --axes')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
 import numpy as np
 from matplotlib.figure import Figure
-from scatter import AUTHORS, COLUMNS, label_points, published
+from scatter import AUTHORS, label_points, published
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
@@ -109,36 +143,6 @@ def draw_profile(
         title_fontsize=8,
     )
     return figure
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        '--model',
-        action='append',
-        default=[],
-        metavar='NAME=FILE:METRIC,FILE:METRIC',
-        help='a model and its number on each axis; may be repeated',
-    )
-    parser.add_argument(
-        '--axes', nargs='+', required=True, help='names of the axes'
-    )
-    parser.add_argument(
-        '--published',
-        nargs='+',
-        choices=COLUMNS,
-        help="column of each axis in the CAST authors' table: draw it too",
-    )
-    parser.add_argument('--out', default='balance.png')
-    args = parser.parse_args()
-    if not args.model and not args.published:
-        parser.error('nothing to draw; give --model or --published')
-    if args.published and len(args.published) != len(args.axes):
-        parser.error('--published needs one column for each of --axes')
-    if len(args.axes) < 2:
-        parser.error('balance needs two accuracies or more: name two --axes')
-    return args
 
 
 def main() -> None:

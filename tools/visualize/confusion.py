@@ -13,6 +13,36 @@ import argparse
 import csv
 from collections.abc import Sequence
 
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('dump', metavar='NAME=DUMP.pkl')
+    parser.add_argument(
+        '--task',
+        choices=('verb', 'noun', 'action'),
+        help='where there are verbs and nouns',
+    )
+    parser.add_argument(
+        '--classes',
+        action='append',
+        help='file with a name a line, or a shipped list; for actions once '
+        'for verbs and once for nouns',
+    )
+    parser.add_argument('--limit', type=int, default=30, help='most classes')
+    parser.add_argument('--csv', help='also write all counts that are not 0')
+    parser.add_argument('--out', default='confusion.png')
+    args = parser.parse_args()
+    wanted = 2 if args.task == 'action' else 1
+    if args.classes and len(args.classes) != wanted:
+        parser.error(f'give --classes {wanted} times, or leave it out')
+    args.classes = args.classes or [None] * wanted
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
 import numpy as np
 from class_labels import class_labels
 from matplotlib.colors import PowerNorm
@@ -140,32 +170,6 @@ def draw_confusion(
     bar = figure.colorbar(image, ax=axes, shrink=0.7)
     bar.set_label('share of the true class, %')
     return figure
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('dump', metavar='NAME=DUMP.pkl')
-    parser.add_argument(
-        '--task',
-        choices=('verb', 'noun', 'action'),
-        help='where there are verbs and nouns',
-    )
-    parser.add_argument(
-        '--classes',
-        action='append',
-        help='file with a name a line, or a shipped list; for actions once '
-        'for verbs and once for nouns',
-    )
-    parser.add_argument('--limit', type=int, default=30, help='most classes')
-    parser.add_argument('--csv', help='also write all counts that are not 0')
-    parser.add_argument('--out', default='confusion.png')
-    args = parser.parse_args()
-    wanted = 2 if args.task == 'action' else 1
-    if args.classes and len(args.classes) != wanted:
-        parser.error(f'give --classes {wanted} times, or leave it out')
-    args.classes = args.classes or [None] * wanted
-    return args
 
 
 def answers_of(

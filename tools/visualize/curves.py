@@ -14,6 +14,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        'runs',
+        nargs='+',
+        metavar='NAME=FOLDER',
+        help='work folder of a run, or its scalars.json',
+    )
+    parser.add_argument(
+        '--key',
+        action='append',
+        help='what to draw, as it is logged; may be repeated (default: '
+        'loss, top-1 accuracies, learning rate)',
+    )
+    parser.add_argument('--out', default='curves.png')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -202,25 +225,6 @@ def _broken(log: RunLog, key: str) -> np.ndarray:
     steps = np.diff(points[:, 0])
     gaps = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1
     return np.insert(points, gaps, np.nan, axis=0)
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        'runs',
-        nargs='+',
-        metavar='NAME=FOLDER',
-        help='work folder of a run, or its scalars.json',
-    )
-    parser.add_argument(
-        '--key',
-        action='append',
-        help='what to draw, as it is logged; may be repeated (default: '
-        'loss, top-1 accuracies, learning rate)',
-    )
-    parser.add_argument('--out', default='curves.png')
-    return parser.parse_args()
 
 
 def main() -> None:

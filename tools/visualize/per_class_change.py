@@ -12,6 +12,43 @@ import argparse
 import csv
 from collections.abc import Mapping, Sequence
 
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        'dumps',
+        nargs='+',
+        metavar='NAME=DUMP.pkl',
+        help='the model, then the models it is compared with',
+    )
+    parser.add_argument(
+        '--task', choices=('verb', 'noun'), help='where there are both'
+    )
+    parser.add_argument(
+        '--classes', help='file with a name a line, or a shipped list'
+    )
+    parser.add_argument(
+        '--by-category',
+        action='store_true',
+        help='draw super-categories, by default of EPIC-KITCHENS-100',
+    )
+    parser.add_argument(
+        '--categories',
+        metavar='TABLE.csv',
+        help='super-categories of your own: columns class and category',
+    )
+    parser.add_argument(
+        '--limit', type=int, default=10, help='classes at either end'
+    )
+    parser.add_argument('--csv', help='also write the numbers of each class')
+    parser.add_argument('--out', default='per_class_change.png')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
 import numpy as np
 from class_labels import category_of, class_labels
 from matplotlib.axes import Axes
@@ -156,39 +193,6 @@ def _finish(axes: Axes, ours: str, other: str, mean: float) -> None:
     axes.set_axisbelow(True)
     if not axes.yaxis_inverted():
         axes.invert_yaxis()
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        'dumps',
-        nargs='+',
-        metavar='NAME=DUMP.pkl',
-        help='the model, then the models it is compared with',
-    )
-    parser.add_argument(
-        '--task', choices=('verb', 'noun'), help='where there are both'
-    )
-    parser.add_argument(
-        '--classes', help='file with a name a line, or a shipped list'
-    )
-    parser.add_argument(
-        '--by-category',
-        action='store_true',
-        help='draw super-categories, by default of EPIC-KITCHENS-100',
-    )
-    parser.add_argument(
-        '--categories',
-        metavar='TABLE.csv',
-        help='super-categories of your own: columns class and category',
-    )
-    parser.add_argument(
-        '--limit', type=int, default=10, help='classes at either end'
-    )
-    parser.add_argument('--csv', help='also write the numbers of each class')
-    parser.add_argument('--out', default='per_class_change.png')
-    return parser.parse_args()
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ from matplotlib.transforms import Bbox
 
 from ca2st_mm.visualization.style import INK
 
-COLUMNS = ('verb', 'noun', 'action', 'ssv2', 'k400')
 COST = 'gmac_per_view'
 # Every figure that shows published numbers says so.
 AUTHORS = "the CAST authors' numbers"
@@ -40,7 +39,7 @@ def published(columns: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """Methods for which all of the columns are published.
 
     Args:
-        columns: Of ``COLUMNS``, or ``COST``.
+        columns: Of ``published_cast.csv``.
     """
     table = Path(__file__).with_name('published_cast.csv')
     with open(table, newline='', encoding='utf-8') as file:

@@ -14,6 +14,54 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+# Which clips to show: from whether the other models (models, clips) and the
+# last one (clips,) are right.
+PICKS = {
+    'gained': lambda others, ours: ours & ~others.any(axis=0),
+    'lost': lambda others, ours: ~ours & others.any(axis=0),
+    'hard': lambda others, ours: ~ours & ~others.any(axis=0),
+    'easy': lambda others, ours: ours & others.all(axis=0),
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('dumps', nargs='+', metavar='NAME=DUMP.pkl')
+    parser.add_argument(
+        '--classes',
+        action='append',
+        help='file with a name a line, or a shipped list; for verbs and '
+        'nouns once each',
+    )
+    parser.add_argument(
+        '--pick',
+        choices=PICKS,
+        default='gained',
+        help='clips that only the last model gets right (gained), that it '
+        'gets wrong and another right (lost), that none gets right (hard) '
+        'or all (easy)',
+    )
+    parser.add_argument(
+        '--manifest',
+        help='the list of the test: where the clips are and, in untrimmed '
+        'files, from when to when (default: what the dumps say)',
+    )
+    parser.add_argument(
+        '--data-root', default='', help='folder of the files in --manifest'
+    )
+    parser.add_argument('--clips', type=int, default=4, help='how many rows')
+    parser.add_argument('--frames', type=int, default=6, help='of each clip')
+    parser.add_argument('--out', default='sheet.png')
+    args = parser.parse_args()
+    if args.clips < 1 or args.frames < 1:
+        parser.error('--clips and --frames are at least 1')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
 import numpy as np
 from class_labels import class_labels
 from matplotlib.axes import Axes
@@ -37,15 +85,6 @@ from ca2st_mm.visualization.style import (
 )
 
 Span = tuple[float | None, float | None]
-
-# Which clips to show: from whether the other models (models, clips) and the
-# last one (clips,) are right.
-PICKS = {
-    'gained': lambda others, ours: ours & ~others.any(axis=0),
-    'lost': lambda others, ours: ~ours & others.any(axis=0),
-    'hard': lambda others, ours: ~ours & ~others.any(axis=0),
-    'easy': lambda others, ours: ours & others.all(axis=0),
-}
 
 
 class Answer(NamedTuple):
@@ -254,41 +293,6 @@ def clips_of(
         'the dumps do not say which files the clips are (meta_keys of the '
         'config without filename); give --manifest and --data-root'
     )
-
-
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('dumps', nargs='+', metavar='NAME=DUMP.pkl')
-    parser.add_argument(
-        '--classes',
-        action='append',
-        help='file with a name a line, or a shipped list; for verbs and '
-        'nouns once each',
-    )
-    parser.add_argument(
-        '--pick',
-        choices=PICKS,
-        default='gained',
-        help='clips that only the last model gets right (gained), that it '
-        'gets wrong and another right (lost), that none gets right (hard) '
-        'or all (easy)',
-    )
-    parser.add_argument(
-        '--manifest',
-        help='the list of the test: where the clips are and, in untrimmed '
-        'files, from when to when (default: what the dumps say)',
-    )
-    parser.add_argument(
-        '--data-root', default='', help='folder of the files in --manifest'
-    )
-    parser.add_argument('--clips', type=int, default=4, help='how many rows')
-    parser.add_argument('--frames', type=int, default=6, help='of each clip')
-    parser.add_argument('--out', default='sheet.png')
-    args = parser.parse_args()
-    if args.clips < 1 or args.frames < 1:
-        parser.error('--clips and --frames are at least 1')
-    return args
 
 
 def main() -> None:

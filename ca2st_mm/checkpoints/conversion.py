@@ -215,6 +215,11 @@ class Layout(NamedTuple):
             collection of keys; None if they are not there.
         take: Takes everything out of a :class:`Conversion` whose keys have
             that prefix.
+
+    Example:
+        >>> from ca2st_mm.checkpoints import LAYOUTS
+        >>> LAYOUTS['clip_hf'].matches(['visual.class_embedding'])
+        False
     """
 
     name: str

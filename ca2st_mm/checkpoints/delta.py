@@ -58,30 +58,24 @@ def expect_fingerprint(
     wanted = state_dict.pop(prefix + FINGERPRINT, None)
     if wanted is None:
         return
-    name = prefix.rstrip('.') or type(expert).__name__
-    if not torch.equal(fingerprint(expert), wanted.cpu()):
-        if expert.is_init or expert.init_cfg is None:
-            raise CheckpointError(_refusal(expert, name, wanted))
+    found, wanted = fingerprint(expert), wanted.cpu()
+    init_cfg = expert.init_cfg or {}
+    if not torch.equal(found, wanted) and init_cfg and not expert.is_init:
         expert.init_weights()
-        if not torch.equal(fingerprint(expert), wanted.cpu()):
-            raise CheckpointError(_refusal(expert, name, wanted))
+        found = fingerprint(expert)
+    if not torch.equal(found, wanted):
+        source = init_cfg.get('checkpoint')
+        has = f'the weights from {source!r}' if source else 'other weights'
+        hashes = [bytes(x.tolist()).hex()[:12] for x in (wanted, found)]
+        raise CheckpointError(
+            'this checkpoint leaves out the frozen weights of '
+            f'{prefix.rstrip(".") or type(expert).__name__} (sha256 '
+            f'{hashes[0]}...), but the model has {has} ({hashes[1]}...); give '
+            'that expert the init_cfg it was trained with, or load a full '
+            'export (tools/publish_model.py)'
+        )
     for key, value in frozen_parameters(expert).items():
         state_dict.setdefault(prefix + key, value.detach())
-
-
-def _refusal(expert: nn.Module, name: str, wanted: Tensor) -> str:
-    source = (expert.init_cfg or {}).get('checkpoint')
-    has = f'the weights from {source!r}' if source else 'other weights'
-    return (
-        f'this checkpoint leaves out the frozen weights of {name} (sha256 '
-        f'{_hex(wanted)}...), but the model has {has} '
-        f'({_hex(fingerprint(expert))}...); give that expert the init_cfg '
-        'it was trained with, or load a full export (tools/publish_model.py)'
-    )
-
-
-def _hex(value: Tensor) -> str:
-    return bytes(value.cpu().tolist()).hex()[:12]
 
 
 def without_frozen(

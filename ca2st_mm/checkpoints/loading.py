@@ -47,6 +47,11 @@ def open_checkpoint(
         FileNotFoundError: If there is no such file.
         CheckpointError: If it cannot be read.
         ZooError: If it cannot be fetched.
+
+    Example:
+        >>> torch.save({'state_dict': {'a': torch.ones(1)}}, 'epoch_1.pth')
+        >>> open_checkpoint('epoch_1.pth')
+        {'state_dict': {'a': tensor([1.])}}
     """
     source = zoo.canonical(str(source))
     if zoo.is_known(source):

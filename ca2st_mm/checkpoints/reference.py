@@ -298,6 +298,10 @@ def reference_of(keys: Collection[str]) -> Reference:
 
     Raises:
         ValueError: If it is of none of them.
+
+    Example:
+        >>> reference_of(['clip_conv1.weight', 'head_verb.bias'])
+        Reference(family='cast', head='composition')
     """
     if is_reference(keys):
         if any('.s_t_b_cast.' in key for key in keys):

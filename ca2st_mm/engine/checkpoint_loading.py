@@ -73,6 +73,10 @@ class StrictLoadingHook(Hook):
     the config, next to ``load_from``, lets fine-tuning begin from a model with
     another head: what fits is loaded, the rest is listed in the log.  The
     tools for training and testing add this hook to every run.
+
+    Example:
+        >>> HOOKS.build(dict(type='StrictLoadingHook')).priority
+        'VERY_HIGH'
     """
 
     # Before EMAHook (NORMAL), which copies what is loaded.

@@ -28,6 +28,10 @@ class DeltaCheckpointHook(Hook):
     ``init_cfg`` and refuse other weights.  An expert that has no ``init_cfg``
     to come back from is saved whole.  ``meta['frozen_experts']`` says where
     the weights came from.
+
+    Example:
+        >>> HOOKS.build(dict(type='DeltaCheckpointHook')).priority
+        'LOW'
     """
 
     # After EMAHook (NORMAL), which swaps its averages into the checkpoint.

@@ -24,6 +24,11 @@ class AtomicLocalBackend(LocalBackend):
     leaves half of one under its final name.  Here it is written next to it
     and renamed when it lies on the disk.  For ``CheckpointHook``:
     ``backend_args=dict(backend='atomic')``.
+
+    Example:
+        >>> AtomicLocalBackend().put(b'all of it', 'epoch_1.pth')
+        >>> Path('epoch_1.pth').read_bytes()
+        b'all of it'
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
@@ -83,6 +88,11 @@ def is_finite(value: Any) -> bool:
     Args:
         value: A tensor, or mappings and sequences with some; what is none of
             these counts as finite.
+
+    Example:
+        >>> import torch
+        >>> is_finite([torch.zeros(1), dict(a=torch.tensor(float('nan')))])
+        False
     """
     if isinstance(value, Tensor):
         return bool(value.isfinite().all())

@@ -48,6 +48,10 @@ class GraphInput(NamedTuple):
         name: ``<stream>``, ``<stream>_times`` or ``<stream>_present``.
         shape: Of one view; a batch is (views, ...), float32.
         meaning: What the numbers are.
+
+    Example:
+        >>> GraphInput('imgs', (3, 2, 8, 8), FRAMES).draw(4, seed=0).shape
+        torch.Size([4, 3, 2, 8, 8])
     """
 
     name: str

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import cv2
@@ -45,15 +46,16 @@ class Limits(NamedTuple):
     decode: bool = True
 
 
-class Probe(NamedTuple):
+@dataclass
+class Probe:
     """What was found.
 
     Attributes:
         faults: Lists of [kind, detail].
-        seconds: Length of the video; None if unknown.
-        frames: Number of frames; None if unknown.
-        width: Of the video, pixels; None if unknown.
-        height: Of the video, pixels; None if unknown.
+        seconds: Length of the video; this and the next are None if unknown.
+        frames: Number of frames.
+        width: Of the video, pixels.
+        height: Of the video, pixels.
         sample_rate: Of the audio that is read, Hz; None without audio.
         peak: Largest absolute sample of the audio; None without audio or
             decoding.
@@ -63,7 +65,7 @@ class Probe(NamedTuple):
         streams: Which streams are read, if there are several of a kind.
     """
 
-    faults: list
+    faults: list = field(default_factory=list)
     seconds: float | None = None
     frames: int | None = None
     width: int | None = None
@@ -72,7 +74,7 @@ class Probe(NamedTuple):
     peak: float | None = None
     print: str = ''
     thumbnail: str = ''
-    streams: Sequence[str] = ()
+    streams: list[str] = field(default_factory=list)
 
     def of(self, sample: Sample) -> list[Fault]:
         """The faults with the name of the sample."""
@@ -122,7 +124,7 @@ def probe_all(
             }
             for job in as_completed(jobs):
                 key, found = jobs[job], job.result()
-                file.write(json.dumps([key, found._asdict()]) + '\n')
+                file.write(json.dumps([key, vars(found)]) + '\n')
                 file.flush()
                 for number in waiting[key]:
                     yield number, found
@@ -164,19 +166,19 @@ def probe_sample(sample: Sample, limits: Limits) -> Probe:
     for path in filter(None, (sample.path, sample.audio)):
         if not os.path.isfile(path):
             return Probe([['missing', f"'{path}' does not exist"]])
-    found = Probe([], print=fingerprint(sample.path))
+    found = Probe(print=fingerprint(sample.path))
     try:
-        found, span = _probe_video(sample, limits, found)
-        return _probe_audio(sample, limits, found, span)
+        span = _probe_video(sample, limits, found)
+        _probe_audio(sample, limits, found, span)
     except SampleFault as error:
         found.faults.append(['unreadable', error.reason])
-        return found
+    return found
 
 
 def _probe_video(
     sample: Sample, limits: Limits, found: Probe
-) -> tuple[Probe, tuple[float, float]]:
-    """Frames of the clip, and the span in which they are shown."""
+) -> tuple[float, float]:
+    """Look at the frames of the clip; returns when they are shown."""
     span = sample.start, sample.end
     with PyAVReader(sample.path, span=span) as reader:
         low, high = frames_in_span(reader.frame_stamps, span)
@@ -189,34 +191,27 @@ def _probe_video(
             raise MediaError('video', sample.path, why)
         shown = reader.frame_stamps[low:high]
         start, end = float(shown[0]), float(shown[-1] + 1 / reader.avg_fps)
-        found = found._replace(
-            seconds=round(end - start, 4),
-            frames=high - low,
-            streams=header.choices('video'),
-        )
+        found.seconds, found.frames = round(end - start, 4), high - low
+        found.width, found.height = header.video.width, header.video.height
+        found.streams = list(header.choices('video'))
         if limits.decode:
             wanted = [low, (low + high - 1) // 2, high - 1]
             _, middle, _ = reader.read(wanted)
-            height, width = middle.shape[:2]
-            found = found._replace(
-                width=width, height=height, thumbnail=_thumbnail(middle)
-            )
-        else:
-            width, height = header.video.width, header.video.height
-            found = found._replace(width=width, height=height)
+            found.height, found.width = middle.shape[:2]
+            found.thumbnail = _thumbnail(middle)
     if found.seconds < limits.min_seconds:
         detail = f'{found.seconds:.2f} s, less than {limits.min_seconds} s'
         found.faults.append(['too_short', detail])
     if sample.end is not None and sample.end - end > limits.sync_seconds:
         detail = f'up to {sample.end} s of a video of {end:.2f} s'
         found.faults.append(['past_end', detail])
-    return found, (start, end)
+    return start, end
 
 
 def _probe_audio(
     sample: Sample, limits: Limits, found: Probe, span: tuple[float, float]
-) -> Probe:
-    """Audio of the clip, compared with the video."""
+) -> None:
+    """Look at the audio of the clip, and compare it with the video."""
     path = sample.audio or sample.path
     header = probe(path)
     if header.audio is None:
@@ -224,23 +219,22 @@ def _probe_audio(
         if header.audios:
             why = 'FFmpeg has no decoder for the codec of its audio'
         found.faults.append(['no_audio', why])
-        return found
-    found = found._replace(
-        sample_rate=header.audio.sample_rate,
-        streams=[*found.streams, *header.choices('audio')],
-    )
+        return
+    found.sample_rate = header.audio.sample_rate
+    found.streams += header.choices('audio')
     if not limits.decode:
         # A file of its own starts with the video; others are in one header.
         short = sample.audio and header.seconds is not None
         if short and span[1] - header.seconds > limits.sync_seconds:
             detail = f'{header.seconds:.2f} s of audio, {span[1]:.2f} s needed'
             found.faults.append(['out_of_sync', detail])
-        return found
+        return
     audio = read_audio(path, sample.start, sample.end)
     if audio is None:
         found.faults.append(['no_audio', 'no audio in the clip'])
-        return found
+        return
     peak = float(np.abs(audio.waveform).max())
+    found.peak = round(peak, 5)
     if peak < _SILENCE:
         found.faults.append(['silent', f'peak {peak:.1e} of full scale'])
     last = audio.start + len(audio.waveform) / audio.sample_rate
@@ -248,7 +242,6 @@ def _probe_audio(
     if max(starts, ends) > limits.sync_seconds:
         detail = f'starts {starts:.2f} s apart, ends {ends:.2f} s apart'
         found.faults.append(['out_of_sync', detail])
-    return found._replace(peak=round(peak, 5))
 
 
 def _thumbnail(pixels: np.ndarray) -> str:

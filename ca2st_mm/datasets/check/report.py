@@ -127,7 +127,7 @@ def as_dict(report: Report) -> dict:
     Args:
         report: The findings.
     """
-    rows = [s._asdict() | p._asdict() for s, p in report.pairs()]
+    rows = [s._asdict() | vars(p) for s, p in report.pairs()]
     for row in rows:
         del row['thumbnail']
     return dict(

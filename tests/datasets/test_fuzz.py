@@ -27,6 +27,7 @@ NAMES = (
     *('h264_b2_g12.flv', 'h264_b2_g12.avi', 'mpeg4_b2.avi', 'mpeg4_b2.mp4'),
     *('vp8.webm', 'vp9.webm', 'wmv2.wmv', 'av1.mp4', 'theora.ogv'),
     *('anim.gif', 'hevc_open.mp4', 'h264_open.ts', 'prores.mov'),
+    *('fields.mp4', 'packed.avi', 'packed.mkv'),
 )
 AUDIO = ('tone.wav', 'tone.m4a', 'tone.mp3', 'tone.flac', 'tone.ogg')
 
@@ -35,7 +36,7 @@ AUDIO = ('tone.wav', 'tone.m4a', 'tone.mp3', 'tone.flac', 'tone.ogg')
 def seeds(tmp_path_factory):
     """Small whole files of many kinds, as (extension, bytes)."""
     folder = tmp_path_factory.mktemp('seeds')
-    paths = [make(folder / name, CELLS[name], 30) for name in NAMES]
+    paths = [make(folder / name, CELLS.get(name, ()), 30) for name in NAMES]
     pieces = ('-movflags', 'frag_keyframe+empty_moov')
     paths.append(make(folder / 'pieces.mp4', pieces, 30))
     for name in AUDIO:

@@ -88,16 +88,14 @@ class LoadAudio(Transform):
 
     def _audio(self, path: str, results: dict) -> Audio | None:
         """The audio of the clip and of the margin around it."""
+        late = 0.0  # seconds from the clock of the audio to the video's
+        if path != results['filename'] and 'audio' not in results:
+            late = _video_start(results) - probe(path).start
         start, end = results.get('clip_start'), results.get('clip_end')
-        start = None if start is None else start - self.margin
-        end = None if end is None else end + self.margin
+        start = None if start is None else start - self.margin - late
+        end = None if end is None else end + self.margin - late
         if 'audio' in results:
             return crop_audio(results['audio'], start, end)
-        late = 0.0
-        if path != results['filename']:
-            late = _video_start(results) - probe(path).start
-        start = None if start is None else start - late
-        end = None if end is None else end - late
         audio = read_audio(path, start, end)
         return audio and audio._replace(start=audio.start + late)
 
@@ -152,15 +150,14 @@ class CropAudio(Transform):
             )
         times = results['imgs_times'].astype(np.float64)
         times = times + results['time_origin']
-        waveforms, spans = [], []
+        results['waveforms'], spans = [], []
         for view in times:
             start = view.min()
             end = view.max() + 1.0 / results['avg_fps']
             spare = max(self.min_seconds - (end - start), 0.0) / 2
             cut, span = self._cut(results, start - spare, end + spare)
-            waveforms.append(cut)
+            results['waveforms'].append(cut)
             spans.append(span)
-        results['waveforms'] = waveforms
         results['waveform_times'] = np.asarray(spans)
         return results
 

@@ -12,7 +12,7 @@ from ca2st_mm.registry import TRANSFORMS
 
 from ..faults import EmptyClipError, MediaError
 from ..video import open_video, usable_reader
-from ..video_reader import Span, VideoReader, frames_in_span
+from ..video_reader import VideoReader, frames_in_span
 from .base import Transform
 
 
@@ -72,31 +72,34 @@ class OpenVideo(DecordInit):
     def transform(self, results: dict) -> dict:
         """Open ``results['filename']``."""
         span = results.get('clip_start'), results.get('clip_end')
-        reader = results.get('video_reader') or self._open(results, span)
-        first, stop = frames_in_span(reader.frame_stamps, span)
+        reader = results.get('video_reader') or open_video(
+            results['filename'],
+            self.reader,
+            data=self._data(results['filename']),
+            num_threads=self.num_threads,
+            span=span,
+            square_pixels=self.square_pixels,
+        )
+        stamps = reader.frame_stamps
+        first, stop = frames_in_span(stamps, span)
         if stop <= first:
             reader.close()
-            raise _empty(reader.path, span, reader.frame_stamps)
+            raise EmptyClipError(
+                f"The clip from {span[0]} s to {span[1]} s of '{reader.path}' "
+                f'holds no frame: the nearest ones are shown from '
+                f'{stamps[0]:.3f} s to {stamps[-1]:.3f} s. Correct its line '
+                'in the annotation file.',
+                'no frame in the span of the clip',
+            )
         results.update(
             video_reader=reader,
             avg_fps=reader.avg_fps,
-            frame_stamps=reader.frame_stamps,
+            frame_stamps=stamps,
             start_index=first,
             total_frames=stop - first,
             container_start=reader.container_start,
         )
         return results
-
-    def _open(self, results: dict, span: Span) -> VideoReader:
-        path = results['filename']
-        return open_video(
-            path,
-            self.reader,
-            data=self._data(path),
-            num_threads=self.num_threads,
-            span=span,
-            square_pixels=self.square_pixels,
-        )
 
     def _data(self, path: str) -> bytes | None:
         """The bytes of a file in another storage than the disk.
@@ -123,17 +126,6 @@ class OpenVideo(DecordInit):
             f'io_backend={self.io_backend!r}, '
             f'num_threads={self.num_threads})'
         )
-
-
-def _empty(path: str, span: tuple, stamps: np.ndarray) -> EmptyClipError:
-    """The sentence for a clip without frames."""
-    start, end = span
-    return EmptyClipError(
-        f"The clip from {start} s to {end} s of '{path}' holds no frame: the "
-        f'nearest ones are shown from {stamps[0]:.3f} s to {stamps[-1]:.3f} '
-        's. Correct its line in the annotation file.',
-        'no frame in the span of the clip',
-    )
 
 
 @TRANSFORMS.register_module()

@@ -325,11 +325,6 @@ def test_resampling_keeps_length_and_pitch(plain_clip):
     assert abs(int(spectrum.argmax()) - 440) <= 2
 
 
-def test_no_audio_raises_with_the_name(silent_clip):
-    with pytest.raises(ValueError, match='silent.mp4.*has no audio'):
-        LoadAudio()(dict(filename=silent_clip))
-
-
 def test_an_audio_file_that_is_not_there(plain_clip):
     sample = dict(filename=plain_clip, audio_path='/nowhere.wav')
     with pytest.raises(ValueError, match='/nowhere.wav. does not exist'):
@@ -355,13 +350,6 @@ def test_policies(silent_clip, policy, present, audio_path):
 def test_unknown_policy():
     with pytest.raises(ValueError, match="'raise', 'silence' or 'drop'"):
         LoadAudio(missing='ignore')
-
-
-def test_corrupt_audio_names_itself(tmp_path):
-    path = tmp_path / 'noise.wav'
-    path.write_bytes(b'this is not audio' * 50)
-    with pytest.raises(MediaError, match='noise.wav.*Replace the file'):
-        LoadAudio()(dict(filename=str(path)))
 
 
 def cut(waveform, times, rate=100, start=0.0, origin=0.0, **kwargs):

@@ -67,6 +67,8 @@ def test_grid(folder, name):
     rng = np.random.default_rng(0)
     for reader in READERS:
         with open_video(path, reader) as video:
+            if reader != 'pyav' and isinstance(video, PyAVReader):
+                continue  # this was checked first
             stamps = video.frame_stamps
             assert video.num_frames == COUNT
             steps = np.diff(stamps)
@@ -210,8 +212,9 @@ def test_a_span_reads_a_part_of_the_file(base):
 
 
 @pytest.mark.parametrize('turn', [0, 90, 180, 270])
-@pytest.mark.parametrize('flip', [(), ('-display_hflip',)])
-@pytest.mark.parametrize('ratio', ['1', '4/3'])
+@pytest.mark.parametrize(
+    ('flip', 'ratio'), [((), '4/3'), (('-display_hflip',), '1')]
+)
 def test_frames_stand_as_players_show_them(base, tmp_path, turn, flip, ratio):
     made, path = tmp_path / 'made.mp4', tmp_path / 'turned.mp4'
     oblong = ('-vf', f'setsar={ratio}', '-frames:v', '12', '-crf', '10')

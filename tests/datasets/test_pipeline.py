@@ -121,15 +121,14 @@ def test_dropped_audio_is_batched_with_audio(
     assert [s.has_audio for s in out['data_samples']] == [True, False]
 
 
-@pytest.mark.parametrize('num_clips', [1, 2])
-def test_real_clips(shared_file, tmp_path, num_clips):
+def test_real_clips(shared_file, tmp_path):
     clips = shared_file('clips')
-    names = sorted(p for p in clips.iterdir() if 'corrupted' not in p.name)
+    kinds = 'mp3.avi', 'opus.mkv', 'aac.mp4', '1s_noaudio.mp4'
+    names = sorted(p for p in clips.iterdir() if p.name.endswith(kinds))
     text = 'file,label\n' + ''.join(f'{p},{i}\n' for i, p in enumerate(names))
-    steps = pipeline(num_clips, 'CenterCrop', True, 'drop')
-    data = dataset(tmp_path, text, steps)
+    data = dataset(tmp_path, text, pipeline(2, 'CenterCrop', True, 'drop'))
     samples = [data[i] for i in range(len(data))]
-    out = batch(samples, training=num_clips == 1)
+    out = batch(samples, training=False)
     heard = out['inputs']['audios_present'][:, 0].bool().tolist()
     assert heard == ['noaudio' not in p.name for p in names]
     assert heard == [s.has_audio for s in out['data_samples']]

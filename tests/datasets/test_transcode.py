@@ -75,9 +75,8 @@ def pitches_around(path, second):
     'name',
     [
         *('h264_b2_g12.mp4', 'h264_b3_g250.mkv', 'h264_b2_g12.ts'),
-        *('h264_b2_g12.avi', 'h264_b2_g12.flv', 'mpeg4_b2.mp4', 'mpeg2.mpg'),
-        *('mpeg4_b2.avi', 'wmv2.wmv', 'vp8.webm', 'vp9.webm', 'av1.mp4'),
-        *('h264_open.ts', 'hevc_open.mp4', 'theora.ogv', 'anim.gif'),
+        *('h264_b2_g12.flv', 'mpeg2.mpg', 'mpeg4_b2.avi', 'wmv2.wmv'),
+        *('vp8.webm', 'hevc_open.mp4', 'anim.gif'),
     ],
 )
 def test_a_cut_clip_holds_the_frames_of_the_span(sources, tmp_path, name):

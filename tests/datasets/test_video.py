@@ -120,26 +120,6 @@ def test_real_files(shared_file, name, frames):
     assert len(out['imgs']) == 16
 
 
-def test_a_corrupt_video_names_itself(shared_file, tmp_path):
-    path = str(shared_file('clips/corrupted.mp4'))
-    with pytest.raises(MediaError, match='corrupted.mp4.*Replace the file'):
-        out = OpenVideo()(dict(filename=path))
-        DecodeVideo()(SegmentSample(16, test_mode=True)(out))
-
-
-@pytest.mark.parametrize('content', [b'', b'no video at all' * 99])
-def test_no_video_at_all(tmp_path, content):
-    path = tmp_path / 'text.mp4'
-    path.write_bytes(content)
-    with pytest.raises(MediaError, match='text.mp4'):
-        OpenVideo()(dict(filename=str(path)))
-
-
-def test_a_video_that_is_not_there():
-    with pytest.raises(MediaError, match='/nowhere.mp4.*No such file'):
-        OpenVideo()(dict(filename='/nowhere.mp4'))
-
-
 @pytest.mark.parametrize(
     'sampler',
     [
@@ -381,15 +361,14 @@ def resident_megabytes():
 @pytest.mark.skipif(
     not Path('/proc/self/statm').exists(), reason='needs /proc (Linux)'
 )
-@pytest.mark.parametrize('name', ['pyav', 'decord'])
-def test_memory_does_not_grow(plain_clip, name):
+def test_memory_does_not_grow(plain_clip):
     def cycle():
-        out = OpenVideo(reader=name)(dict(filename=plain_clip))
+        out = OpenVideo()(dict(filename=plain_clip))
         DecodeVideo()(SegmentSample(4)(out))
 
     # A leak grows in every round, a cache of the allocator in some.
     sizes = []
-    for _ in range(4):
+    for _ in range(3):
         for _ in range(40):
             cycle()
         sizes.append(resident_megabytes())

@@ -199,11 +199,7 @@ def choose_stream(container: 'av.container.InputContainer', kind: str) -> Any:
 
 
 def start_of(container: 'av.container.InputContainer') -> float:
-    """Second at which the container's clock starts, by its header.
-
-    Args:
-        container: An open file.
-    """
+    """Second at which the container's clock starts, by its header."""
     return (container.start_time or 0) / av.time_base
 
 
@@ -212,9 +208,6 @@ def clock_start(container: 'av.container.InputContainer') -> float:
 
     FFmpeg gives frames of mkv below 0 no time; packets are read up to the
     first that has one, and those before it are counted.
-
-    Args:
-        container: An open file, of which nothing was read.
     """
     start, stream = start_of(container), choose_stream(container, 'video')
     if 'matroska' not in container.format.name or stream is None:
@@ -237,29 +230,21 @@ def stores_times(container: 'av.container.InputContainer') -> bool:
 
     FFmpeg guesses those of avi and of MPEG program streams from what comes
     before.  In joined transport streams a time is there twice.
-
-    Args:
-        container: An open file.
     """
     formats = container.format.name.split(',')
     if 'mpegts' not in formats:
         return not _STORES_TIMES.isdisjoint(formats)
     if container.file is not None:  # in memory
-        return not _clock_jumps_back(container.file.file)
-    return not _file_jumps_back(
-        container.name,
-        os.stat(container.name.removeprefix('file:')).st_mtime_ns,
-    )
+        data = container.file.file.getvalue()
+        return not _clock_jumps_back.__wrapped__(data)
+    path = container.name.removeprefix('file:')
+    return not _clock_jumps_back(container.name, os.stat(path).st_mtime_ns)
 
 
 def is_restart(time: float, last: float) -> bool:
     """Whether a clock starts again, as where recordings were joined.
 
-    Args:
-        time: Second of a frame.
-        last: Second of the frame before it.
-
-    >>> is_restart(1.4, 60.0), is_restart(59.9, 60.0)
+    >>> is_restart(time=1.4, last=60.0), is_restart(time=59.9, last=60.0)
     (True, False)
     """
     return time < last - _RESTART
@@ -268,14 +253,8 @@ def is_restart(time: float, last: float) -> bool:
 def missing_stream(
     container: 'av.container.InputContainer', kind: str, path: str
 ) -> MediaError:
-    """The error for a file in which ``choose_stream`` finds nothing.
-
-    Args:
-        container: An open file.
-        kind: ``'video'`` or ``'audio'``.
-        path: The file.
-    """
-    if any(True for _ in _streams(container, kind)):
+    """The error for a file in which ``choose_stream`` finds nothing."""
+    if list(_streams(container, kind)):
         why = f'FFmpeg has no decoder for the codec of its {kind}'
         return MediaError(kind, path, why, _CONVERT)
     return MediaError(kind, path, f'it has no {kind} stream', _CORRECT_PATH)
@@ -313,10 +292,6 @@ def packets_of(
     container: 'av.container.InputContainer', stream: Any
 ) -> Iterator[av.Packet]:
     """The packets of a stream from here on; the last one is empty.
-
-    Args:
-        container: An open file.
-        stream: The stream.
 
     Raises:
         RefusedError: If they cannot be decoded without a key.
@@ -360,17 +335,13 @@ def decode(
 
 
 @functools.lru_cache(maxsize=4096)
-def _file_jumps_back(name: str, changed: int) -> bool:
-    """As below, once for each file as it is now."""
-    del changed  # a part of the key
-    return _clock_jumps_back(name)
+def _clock_jumps_back(file: str | bytes, changed: int = 0) -> bool:
+    """Whether times of a transport stream go back, as where it is joined.
 
-
-def _clock_jumps_back(file: Any) -> bool:
-    """Whether times of a transport stream go back, as where it is joined."""
-    if not isinstance(file, str):
-        file = io.BytesIO(file.getbuffer())
-    with av.open(file, metadata_errors='replace') as container:
+    All of it is read, once as it is now: ``changed`` is a part of the key.
+    """
+    source = io.BytesIO(file) if isinstance(file, bytes) else file
+    with av.open(source, metadata_errors='replace') as container:
         last: dict[int, float] = {}
         for packet in container.demux():
             if packet.dts is None:

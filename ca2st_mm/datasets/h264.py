@@ -5,10 +5,10 @@ _HIGH_PROFILES = 100, 110, 122, 244, 44, 83, 86, 118, 128
 
 
 def has_idr(packet: memoryview, prefix: int) -> bool:
-    """Whether a packet of H.264 in mp4 has a slice that resets the decoder.
+    """Whether a packet in mp4 has a slice that resets the decoder.
 
     Args:
-        packet: Units (ITU-T H.264, 7.3.1), each after its length.
+        packet: Units (7.3.1), each after its length.
         prefix: Bytes of a length.
     """
     at = 0
@@ -20,11 +20,11 @@ def has_idr(packet: memoryview, prefix: int) -> bool:
 
 
 def may_hold_fields(header: bytes | None) -> bool:
-    """Whether a packet of H.264 may be one field, half of a frame.
+    """Whether a packet may be one field, half of a frame.
 
     Args:
-        header: As in mp4 and mkv; its parameters (ITU-T H.264, 7.3.2.1.1)
-            say whether all pictures are whole frames.
+        header: As in mp4 and mkv; its first unit (7.3.2.1.1) says whether
+            all pictures are whole frames.
     """
     if not header or header[0] != 1:
         return True

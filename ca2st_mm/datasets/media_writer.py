@@ -43,26 +43,21 @@ def write_clip(
         }
         # PyAV sets the number of threads itself: an option has no effect.
         video.codec_context.thread_count = 1
-        streams = [(video, _video_frames(frames, fps, starts[0]))]
+        audio = None
         if waveform is not None:
             audio = container.add_stream('aac', rate=sample_rate)
             audio.layout = 'mono'
             audio.bit_rate = 64000
-            pieces = audio_pieces(waveform, sample_rate, starts[1])
-            streams.append((audio, pieces))
-        for stream, pieces in streams:
-            for piece in pieces:
-                container.mux(stream.encode(piece))
-            container.mux(stream.encode())
-
-
-def _video_frames(frames: np.ndarray, fps: int, start: float):
-    """Frames with their time stamps."""
-    for number, pixels in enumerate(frames):
-        frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
-        frame.pts = number + round(start * fps)
-        frame.time_base = Fraction(1, fps)
-        yield frame
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
+            frame.pts = number + round(starts[0] * fps)
+            frame.time_base = Fraction(1, fps)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        if audio is not None:
+            for piece in audio_pieces(waveform, sample_rate, starts[1]):
+                container.mux(audio.encode(piece))
+            container.mux(audio.encode())
 
 
 def audio_pieces(waveform: np.ndarray, rate: int, start: float):

@@ -213,9 +213,7 @@ class PyAVReader(VideoReader):
     ) -> np.ndarray | None:
         """Seconds of the frames, by the packets; None if in doubt.
 
-        Args:
-            start: Frames from the key frame before this second are counted.
-            end: And frames before this one.
+        From the key frame before ``start`` to the last frame before ``end``.
         """
         codec = self._stream.codec_context
         if (
@@ -305,15 +303,9 @@ class PyAVReader(VideoReader):
     def _decode_span(
         self, end: float | None, before: float | None = None
     ) -> np.ndarray | None:
-        """Decode from ``_origin`` on.
+        """Seconds of the frames from ``_origin`` to ``end``.
 
-        Args:
-            end: Second at which to stop.
-            before: The first frame is shown at or before this second; None
-                for any.
-
-        Returns:
-            Seconds of the frames; None if the first one is too late.
+        None if the first one is not shown at or before ``before``.
         """
         times, self._kept, size = [], [], 0
         if end is not None and not stores_times(self._container):
@@ -345,11 +337,7 @@ class PyAVReader(VideoReader):
     def _stamps_of(
         self, times_of_frames: list[tuple[int | None, int | None]]
     ) -> np.ndarray:
-        """Seconds of decoded frames; missing ones by the rate of frames.
-
-        Args:
-            times_of_frames: Presentation and decoding time of each.
-        """
+        """Seconds of frames, by their presentation and decoding times."""
         pts, dts = np.array(times_of_frames, float).reshape(-1, 2).T
         # FFmpeg's rule: whichever goes back less often.
         back = [np.count_nonzero(np.diff(times) <= 0) for times in (pts, dts)]
@@ -464,16 +452,11 @@ class PyAVReader(VideoReader):
             yield from frames
 
     def shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
-        """Width and height before the display matrix is applied.
-
-        Args:
-            frame: One of this file.
-        """
+        """Width and height of a frame before the display matrix is applied."""
         ratio = self._stream.sample_aspect_ratio
-        if not self._square_pixels or not ratio or ratio == 1:
-            return frame.width, frame.height
-        if not 0.1 < ratio < 10:  # a damaged header
-            return frame.width, frame.height
+        # Beyond these limits the header is damaged.
+        if not self._square_pixels or not ratio or not 0.1 < ratio < 10:
+            ratio = 1
         return max(round(frame.width * ratio), 1), frame.height
 
     def _undecodable(self, number: int) -> MediaError:

@@ -354,9 +354,7 @@ def _frames_of(reader: PyAVReader, span: Span) -> tuple[int, int]:
 def _trim_audio(span: Span, shift: float = 0.0) -> str:
     """FFmpeg's filters that cut audio to a span, filled from its start on.
 
-    Args:
-        span: First and last second, by the video's clock.
-        shift: Seconds from the clock of the audio to that of the video.
+    ``shift`` is from the clock of the audio to that of the video, seconds.
     """
     start, end = span[0] or 0.0, span[1]
     trim = f'atrim=start={start - shift:.6f}'
@@ -381,14 +379,7 @@ def _run(
     advice: str | None = None,
     write: Callable[[BinaryIO], None] | None = None,
 ) -> None:
-    """Let FFmpeg's program write a file.
-
-    Args:
-        arguments: Of the program, without the file.
-        part: The file.
-        source: What messages name.
-        advice: What to do if it does not succeed.
-        write: Writes to the program's standard input.
+    """Let FFmpeg's program write a file; ``write`` feeds its input.
 
     Raises:
         MediaError: If it does not; with FFmpeg's own words.

@@ -16,6 +16,7 @@ from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.transforms import (
+    CropAudio,
     DecodeVideo,
     DenseSample,
     FrameTimes,
@@ -167,11 +168,6 @@ def test_crops_multiply_times():
     )
 
 
-def test_times_need_stamps():
-    with pytest.raises(KeyError, match='OpenVideo'):
-        FrameTimes()(dict())
-
-
 @pytest.mark.parametrize('name', ['pyav', 'decord'])
 def test_bytes_and_path_give_the_same(plain_clip, name):
     data = Path(plain_clip).read_bytes()
@@ -312,6 +308,19 @@ def test_decode_closes_the_reader(plain_clip):
             reader.read([0])
 
 
+@pytest.mark.parametrize(
+    ('step', 'sample', 'needed'),
+    [
+        (FrameTimes(), {}, 'OpenVideo'),
+        (CropAudio(), {}, 'FrameTimes'),
+        (DecodeVideo(), dict(video_reader=object()), 'OpenVideo'),
+    ],
+)
+def test_a_step_names_the_one_it_needs(step, sample, needed):
+    with pytest.raises((KeyError, TypeError), match=needed):
+        step(sample)
+
+
 def test_the_end_of_the_pipeline_closes_the_reader(plain_clip, tmp_path):
     (tmp_path / 'list.csv').write_text(f'file,label\n{plain_clip},0\n')
     seen = []
@@ -331,11 +340,6 @@ def test_the_end_of_the_pipeline_closes_the_reader(plain_clip, tmp_path):
     for reader in seen:
         with pytest.raises(RuntimeError, match='is closed'):
             reader.read([0])
-
-
-def test_the_reader_of_another_transform():
-    with pytest.raises(TypeError, match='OpenVideo'):
-        DecodeVideo()(dict(video_reader=object(), frame_inds=[0]))
 
 
 def test_a_reader_that_is_not_installed_is_replaced(plain_clip, monkeypatch):

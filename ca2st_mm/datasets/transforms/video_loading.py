@@ -164,9 +164,6 @@ class DecodeVideo(DecordDecode):
         """The step of ``DecordDecode`` that touches the decoder."""
         return list(container.read(frame_inds))
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
-
 
 @TRANSFORMS.register_module()
 class FrameTimes(Transform):

@@ -108,9 +108,6 @@ def test_an_expert_without_input_is_not_a_number(recognizer, clip, silent):
         lost = np.isnan(value).reshape(3, -1).all(1).tolist()
         assert lost == [False, name.startswith('audio'), False], name
     assert not np.isnan(found['fused']).any()
-
-
-def test_layers_that_are_not_there_are_named(recognizer, samples):
     with pytest.raises(ValueError, match=r'layers 0 to 1, got \[3\]'):
         extract(recognizer, samples, layers=[0, 3])
 
@@ -147,7 +144,7 @@ def test_safetensors_holds_the_same(recognizer, clips, tmp_path):
         assert stored.get_tensor('start').tolist() == [0.25]
 
 
-def test_clips_of_a_manifest(tmp_path):
+def test_clips_of_a_manifest_have_files_of_their_own(tmp_path):
     path = tmp_path / 'list.csv'
     path.write_text(
         'file,audio,start,end,label,id\n'
@@ -160,39 +157,25 @@ def test_clips_of_a_manifest(tmp_path):
     assert first == Clip('a/b_1.5_3.0', video, audio, 1.5, 3.0)
     assert second == Clip('a/b_3_end', video, None, 3.0, None)
     assert third == Clip('x7', str(tmp_path / 'c.mp4'))
-
-
-def test_two_clips_never_share_a_file():
     with pytest.raises(ValueError, match="'a/x.mp4' and 'b/x.mp4' would both"):
         clips_of(['a/x.mp4', 'b/x.mp4'])
 
 
-@pytest.fixture
-def command(saved, capsys):
-    """Run the command line; its exit status and what it printed."""
+def test_the_command_names_bad_files_and_continues(
+    saved, clips, tmp_path, capsys
+):
+    def command(*arguments):
+        model = ('extract_features.py', *saved['ca2st'])
+        return run_tool(*model, *arguments, '--out', out), capsys.readouterr()
 
-    def run(*arguments):
-        status = run_tool('extract_features.py', *saved['ca2st'], *arguments)
-        return status, capsys.readouterr()
-
-    return run
-
-
-def test_the_command_names_bad_files_and_continues(command, clips, tmp_path):
     bad, out = tmp_path / 'bad.mp4', tmp_path / 'out'
     bad.write_text('no video')
-    status, printed = command(bad, clips[0], 'gone.mp4', '--out', out)
+    status, printed = command(bad, clips[0], 'gone.mp4')
     assert status == 1
     assert '1 made, 0 there before, 2 failed' in printed.out
     assert str(bad) in printed.err and "'gone.mp4'" in printed.err
     shutil.copy(clips[1], bad)
-    status, printed = command(bad, clips[0], '--out', out)
+    status, printed = command(bad, clips[0])
     assert status == 0 and '1 made, 1 there before' in printed.out
-
-
-def test_features_made_otherwise_are_not_mixed(command, clips, tmp_path):
-    assert command(clips[0], '--out', tmp_path / 'out')[0] == 0
-    status, printed = command(
-        clips[1], '--out', tmp_path / 'out', '--per', 'second'
-    )
+    status, printed = command(clips[1], '--per', 'second')
     assert status == 2 and 'features of another per' in printed.err

@@ -1,15 +1,18 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Files, folders and URLs that a user names, one after the other."""
+"""Files, folders, URLs, windows and cameras, one after the other."""
 
 import functools
 import os
 import threading
+import tracemalloc
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+from toy_recognizer import FPS, write_noise
 
-from ca2st_mm.apis import many_files
+from ca2st_mm.apis import many_files, windows
 from ca2st_mm.apis.many_files import (
     InputError,
     count_files,
@@ -18,37 +21,34 @@ from ca2st_mm.apis.many_files import (
     predict_each,
 )
 from ca2st_mm.apis.prediction import Failure, Prediction
+from ca2st_mm.apis.windows import Windows, camera_jobs, extent_of
+from ca2st_mm.datasets.faults import MediaError
+from ca2st_mm.datasets.media_writer import write_clip
+
+SECONDS = 7.5  # of the silent clip
 
 
-class Quiet(SimpleHTTPRequestHandler):
+class Handler(SimpleHTTPRequestHandler):
+    with_length = True
+
+    def send_header(self, keyword, value):
+        if self.with_length or keyword != 'Content-Length':
+            super().send_header(keyword, value)
+
     def log_message(self, *args):
         """Say nothing."""
 
 
-class WithoutLength(Quiet):
-    def send_header(self, keyword, value):
-        if keyword != 'Content-Length':
-            super().send_header(keyword, value)
-
-
 @pytest.fixture
-def serve(tmp_path):
-    """Start a server of a folder; returns its URL."""
-    servers = []
-
-    def start(handler=Quiet):
-        handler = functools.partial(handler, directory=str(tmp_path))
-        server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
-        servers.append(server)
-        threading.Thread(
-            target=server.serve_forever, kwargs=dict(poll_interval=0.01)
-        ).start()
-        return f'http://127.0.0.1:{server.server_port}'
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+def url(tmp_path):
+    """Where the files of the folder are served."""
+    handler = functools.partial(Handler, directory=str(tmp_path))
+    server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    interval = dict(poll_interval=0.01)
+    threading.Thread(target=server.serve_forever, kwargs=interval).start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture
@@ -59,36 +59,30 @@ def fetched(tmp_path):
     return folder
 
 
-def test_folders_are_listed_by_name_at_any_depth(tmp_path):
-    (tmp_path / 'sub').mkdir()
+def test_names_are_files_and_folders_and_a_wrong_one_stops_none(tmp_path):
+    for folder in ('full/sub', 'empty'):
+        (tmp_path / folder).mkdir(parents=True)
     for name in ('b.mp4', 'sub/a.MKV', 'notes.txt'):
-        (tmp_path / name).write_bytes(b'')
-    found = [job.source for job in find_jobs([str(tmp_path)], '')]
-    assert [Path(path).name for path in found] == ['b.mp4', 'a.MKV']
-
-
-def test_what_is_not_there_stops_no_other(tmp_path):
-    empty = tmp_path / 'empty'
-    empty.mkdir()
-    file = tmp_path / 'a.mp4'
-    file.write_bytes(b'')
-    gone, nothing, there = find_jobs(
-        [str(tmp_path / 'gone.mp4'), str(empty), str(file)], ''
-    )
-    assert count_files([str(tmp_path), str(file)]) == 2
+        (tmp_path / 'full' / name).write_bytes(b'')
+    there = ('gone.mp4', 'empty', 'full', 'full/b.mp4')
+    names = [str(tmp_path / name) for name in there]
+    gone, nothing, *found = find_jobs(names, '')
     assert isinstance(gone, Failure) and 'no such file' in gone.reason
     assert isinstance(nothing, Failure) and 'no video' in nothing.reason
-    assert there.source == there.shown['source'] == str(file)
+    assert all(job.source == job.shown['source'] for job in found)
+    files = [Path(job.source).name for job in found]
+    assert files == ['b.mp4', 'a.MKV', 'b.mp4']  # a folder's by name
+    assert count_files(names) == 5
 
 
-def test_a_url_is_fetched_when_its_turn_comes(serve, tmp_path, fetched):
+def test_a_url_is_fetched_when_its_turn_comes(url, tmp_path, fetched):
     for name in ('a.mp4', 'b.mp4'):
         (tmp_path / name).write_bytes(name.encode())
-    urls = [f'{serve()}/a.mp4?token=1', f'{serve()}/b.mp4']
+    urls = [f'{url}/a.mp4?token=1', f'{url}/b.mp4']
     jobs = find_jobs(urls, str(fetched))
-    for url, content in zip(urls, (b'a.mp4', b'b.mp4'), strict=True):
+    for name, content in zip(urls, (b'a.mp4', b'b.mp4'), strict=True):
         job = next(jobs)
-        assert job.shown['source'] == url and job.source.endswith('.mp4')
+        assert job.shown['source'] == name and job.source.endswith('.mp4')
         assert os.listdir(fetched) == [os.path.basename(job.source)]
         assert Path(job.source).read_bytes() == content
 
@@ -96,7 +90,7 @@ def test_a_url_is_fetched_when_its_turn_comes(serve, tmp_path, fetched):
 def test_windows_open_a_file_when_its_turn_comes(clips, monkeypatch):
     opened = []
 
-    class Watched(many_files.Windows):
+    class Watched(Windows):
         def __init__(self, path, *args):
             opened.append(path)
             super().__init__(path, *args)
@@ -107,38 +101,130 @@ def test_windows_open_a_file_when_its_turn_comes(clips, monkeypatch):
 
 
 def test_fetched_clips_are_predicted_in_batches(
-    serve, recognizer, clips, tmp_path, fetched
+    url, recognizer, clips, tmp_path, fetched
 ):
     for name, path in zip('ab', clips, strict=False):
         (tmp_path / f'{name}.mp4').write_bytes(Path(path).read_bytes())
-    urls = [f'{serve()}/{name}.mp4' for name in 'axb']
-    found = list(
-        predict_each(recognizer, find_jobs(urls, str(fetched)), batch_size=2)
-    )
+    urls = [f'{url}/{name}.mp4' for name in 'axb']
+    jobs = find_jobs(urls, str(fetched))
+    found = list(predict_each(recognizer, jobs, batch_size=2))
     assert [answer.source for answer in found] == [urls[n] for n in (1, 0, 2)]
-    assert [type(answer) for answer in found] == [
-        Failure,
-        Prediction,
-        Prediction,
-    ]
+    kinds = [type(answer) for answer in found]
+    assert kinds == [Failure, Prediction, Prediction]
     assert os.listdir(fetched) == []
 
 
-@pytest.mark.parametrize('handler', [Quiet, WithoutLength])
+@pytest.mark.parametrize('with_length', [True, False])
 def test_a_file_that_is_too_large_is_refused(
-    serve, tmp_path, fetched, handler
+    url, tmp_path, fetched, monkeypatch, with_length
 ):
+    monkeypatch.setattr(Handler, 'with_length', with_length)
     (tmp_path / 'a.mp4').write_bytes(bytes(3000))
-    url = f'{serve(handler)}/a.mp4'
     with pytest.raises(InputError, match='larger than'):
-        fetch(url, str(fetched), max_bytes=2999)
+        fetch(f'{url}/a.mp4', str(fetched), max_bytes=2999)
     assert os.listdir(fetched) == []
-    assert fetch(url, str(fetched), max_bytes=3000)
+    assert fetch(f'{url}/a.mp4', str(fetched), max_bytes=3000)
 
 
-def test_urls_that_fail_say_why(serve, tmp_path, monkeypatch):
+def test_urls_that_fail_say_why(url, fetched, monkeypatch):
     monkeypatch.setattr(many_files, '_TIMEOUT', (2, 2))
-    names = [f'{serve()}/gone.mp4', 'http://127.0.0.1:9/a.mp4', 'http://']
-    reasons = [answer.reason for answer in find_jobs(names, str(tmp_path))]
+    names = [f'{url}/gone.mp4', 'http://127.0.0.1:9/a.mp4', 'http://']
+    reasons = [answer.reason for answer in find_jobs(names, str(fetched))]
     assert '404' in reasons[0]
     assert all('cannot be fetched' in reason for reason in reasons[1:])
+    assert os.listdir(fetched) == []
+
+
+@pytest.mark.parametrize(
+    'window, stride, expected',
+    [
+        (3, 3, [(0, 3), (3, 6), (6, 7.5)]),
+        (3, 1.5, [(0, 3), (1.5, 4.5), (3, 6), (4.5, 7.5)]),
+        (2, 5, [(0, 2), (5, 7)]),
+        (3, 5, [(0, 3), (5, 7.5)]),
+        (7.5, 1, [(0, 7.5)]),
+        # No frame begins in the 0.03 s that are left.
+        (2.49, 2.49, [(0, 2.49), (2.49, 4.98), (4.98, 7.47)]),
+        (100, 100, [(0, 7.5)]),
+    ],
+)
+def test_windows_cover_the_file(silent, window, stride, expected):
+    found = Windows(silent, window, stride)
+    assert len(found) == len(expected)
+    spans = [(job.shown['start'], job.shown['end']) for job in found]
+    np.testing.assert_allclose(spans, expected)
+    first, *_, last = [*found, *found]
+    assert first.start is None  # open towards the file's ends
+    assert (last.end is None) == (expected[-1][1] > SECONDS - 1 / FPS)
+
+
+def test_files_and_lengths_that_cannot_be_are_named(
+    broken, silent, monkeypatch
+):
+    for lengths in ((0, 1), (1, 0), (-1, 1)):
+        with pytest.raises(ValueError, match='above 0'):
+            Windows(silent, *lengths)
+        with pytest.raises(ValueError, match='above 0'):
+            next(camera_jobs(f'camera:{silent}', *lengths))
+    with pytest.raises(MediaError, match=r'broken\.mp4'):
+        Windows(broken, 1, 1)
+    for name in (f'camera:{broken}', 'webcam:99'):
+        with pytest.raises(MediaError, match=name):
+            next(camera_jobs(name, 1, 1))
+    absurd = windows.Extent(0.0, 1e12, 0.04)
+    monkeypatch.setattr(windows, 'extent_of', lambda path: absurd)
+    with pytest.raises(MediaError, match='said to last 1e[+]12 s'):
+        Windows(silent, 2, 2)
+
+
+@pytest.mark.parametrize('suffix', ['mp4', 'mkv', 'avi'])
+def test_the_extent_is_that_of_the_frames(tmp_path, suffix):
+    path = str(tmp_path / f'a.{suffix}')
+    write_noise(path, 3, rate=8000)
+    assert extent_of(path) == pytest.approx((0, 3, 1 / FPS), abs=0.01)
+
+
+@pytest.mark.parametrize('window, stride', [(3, 1.5), (2, 5), (100, 1)])
+def test_a_replayed_camera_sees_what_windows_see(
+    recognizers, silent, window, stride
+):
+    ways = (
+        Windows(silent, window, stride),
+        camera_jobs(f'camera:{silent}', window, stride),
+    )
+    answers = (list(predict_each(recognizers['cast'], way)) for way in ways)
+    for a, b in zip(*answers, strict=True):
+        assert (a.start, a.end) == pytest.approx((b.start, b.end))
+        np.testing.assert_allclose(a.views.seconds, b.views.seconds)
+        np.testing.assert_allclose(
+            a.logits['label'], b.logits['label'], atol=1e-5
+        )
+
+
+def test_a_window_that_fails_stops_none(recognizer, tmp_path):
+    path = str(tmp_path / 'late.mp4')
+    write_noise(path, 6, rate=8000)
+    jobs = list(Windows(path, 2, 2))
+    jobs[1] = jobs[1]._replace(source=str(tmp_path / 'gone.mp4'))
+    found = list(predict_each(recognizer, jobs, batch_size=2))
+    [failure] = [one for one in found if isinstance(one, Failure)]
+    assert (failure.source, failure.start) == (path, 2)
+    assert 'gone.mp4' in failure.reason
+    assert sorted(one.start for one in found) == [0, 2, 4]
+
+
+def test_memory_does_not_grow_with_the_file(recognizer, clip, tmp_path):
+    recognizer.predict(clip, start=0, end=1)  # what is loaded once
+
+    def peak_of(seconds):
+        path = str(tmp_path / f'{seconds}.mp4')
+        frames = np.zeros((seconds, 32, 32, 3), np.uint8)
+        write_clip(path, frames, 1, np.zeros(8000 * seconds), 8000)
+        tracemalloc.start()
+        for answer in predict_each(recognizer, Windows(path, 30, 30)):
+            assert answer.source == path
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    assert peak_of(300) < 1.2 * peak_of(60)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ca2st_mm.models.backbones.expert import TransformerExpert
+from ca2st_mm.models.backbones.foreign import ForeignExpert
 from ca2st_mm.models.layers.transformer import (
     AttentionBlock,
     FeedForwardBlock,
@@ -225,6 +226,11 @@ def _depths(model: nn.Module) -> dict[str, int]:
         if isinstance(module, TransformerExpert)
         for parameter in module.parts()['embed']
     }
+    # Blocks of other libraries have names of their own.
+    foreign = {}
+    for module in backbone.modules():
+        if isinstance(module, ForeignExpert):
+            foreign |= module.layer_of_parameters()
     num_layers = getattr(backbone, 'num_layers', None)
     depths = {}
     for name, parameter in model.named_parameters():
@@ -237,7 +243,9 @@ def _depths(model: nn.Module) -> dict[str, int]:
             elif isinstance(num_layers, int):
                 count = num_layers + 2
                 layer, exists = count - 1, True
-                if match := LAYER.search(name.replace(FSDP_MARK, '')):
+                if id(parameter) in foreign:
+                    layer = foreign[id(parameter)] + 1
+                elif match := LAYER.search(name.replace(FSDP_MARK, '')):
                     layer = int(match.group(1)) + 1
                     exists = layer <= num_layers
                 elif id(parameter) in embeddings:

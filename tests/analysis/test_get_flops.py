@@ -27,7 +27,7 @@ CONFIGS = ROOT / 'configs'
 NAMES = sorted(
     str(path.relative_to(CONFIGS))
     for path in CONFIGS.rglob('*.py')
-    if not {'_base_', 'toy'} & set(path.parts)
+    if not {'_base_', 'beyond', 'toy'} & set(path.parts)
 )
 EXPERT = ('backbone', 'backbone adapters')
 ADAPTED = dict(

@@ -56,6 +56,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.export.graph import backbone_inputs
+from ca2st_mm.models.backbones import TimmExpert, expert_config
 from ca2st_mm.registry import MODELS
 
 # Arguments of experts by the option that sets them.
@@ -77,6 +78,9 @@ def resize(model: ConfigDict, options: Mapping[str, Any]) -> None:
     """
     backbone = model.backbone
     experts = backbone.get('experts', dict(backbone=backbone))
+    for name, expert in experts.items():
+        if isinstance(expert, str):
+            experts[name] = ConfigDict(expert_config(expert))
     for option, value in options.items():
         if value is None:
             continue
@@ -111,6 +115,9 @@ def _resize_expert(
             f'--{option} cannot change {name} ({expert.type}), which has no '
             f'argument {argument}: change the config instead'
         )
+    if option == 'frames' and found is TimmExpert:
+        if 'num_frames' not in expert:  # one per time step of the others
+            return True
     if option == 'frames':  # of the clip; the expert may read a part
         stride = expert.get('frame_stride', 1)
         if value % stride:

@@ -4,7 +4,7 @@ from .ast import ASTExpert
 from .beats import BEATsExpert
 from .clip import CLIPExpert
 from .expert import Expert, TransformerExpert
-from .foreign import Family, ForeignExpert
+from .foreign import Family, ForeignExpert, expert_config
 from .hf_expert import HFExpert
 from .multi_expert import MultiExpertBackbone
 from .timm_expert import TimmExpert
@@ -25,4 +25,5 @@ __all__ = [
     'TimmExpert',
     'TransformerExpert',
     'VideoMAEExpert',
+    'expert_config',
 ]

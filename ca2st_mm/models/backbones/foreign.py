@@ -8,10 +8,12 @@ with its own parameter names, under ``backbone``.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from logging import WARNING
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -149,7 +151,10 @@ class ForeignExpert(TransformerExpert):
             have time steps, and means 8 alone.
         frame_stride: For these, reads the last of every ``frame_stride``
             frames.
-        img_size: Sides of the frames, if the model adapts its positions.
+        img_size: Side of the frames, if the model adapts its positions.
+        input_size: For models that read single frames, the side of the
+            frames in the batch; they are resized, bilinear, to the model's
+            own.  None: the same.
         adapter_ratio: Hidden part of the adapters; None builds none.
         frozen_parts: Parts that get no gradient, of embed, layers, adapters
             and norm (all that follows the last layer).
@@ -171,6 +176,7 @@ class ForeignExpert(TransformerExpert):
         num_frames: int | None = None,
         frame_stride: int = 1,
         img_size: int | None = None,
+        input_size: int | None = None,
         adapter_ratio: float | None = 0.25,
         frozen_parts: Sequence[str] = ('embed', 'layers', 'norm'),
         drop_path_rate: float = 0.0,
@@ -191,13 +197,15 @@ class ForeignExpert(TransformerExpert):
                 f'{start_block} on do not split into layers of '
                 f'{blocks_per_layer}'
             )
+        self.input_size = input_size
         self.frames_open = family.reads == 'frames' and num_frames is None
         if family.reads == 'frames':
             self.read_frames(num_frames or 8, frame_stride)
-        elif num_frames is not None or frame_stride != 1:
+        elif num_frames or frame_stride != 1 or input_size:
             raise ValueError(
                 f'{type(self).__name__} reads all of {self.sizes.shape}: '
-                'num_frames and frame_stride are for models of single frames'
+                'num_frames, frame_stride and input_size are for models of '
+                'single frames'
             )
         else:
             self.input_shape = self.sizes.shape
@@ -237,6 +245,8 @@ class ForeignExpert(TransformerExpert):
         """Choose the frames that an expert of single frames reads."""
         self.num_frames, self.frame_stride = num_frames, frame_stride
         channels, *size = self.sizes.shape
+        if self.input_size is not None:
+            size = [self.input_size] * 2
         self.input_shape = (channels, num_frames * frame_stride, *size)
         self.token_spec = self._spec(num_frames)
 
@@ -251,6 +261,17 @@ class ForeignExpert(TransformerExpert):
         known = {id(p) for part in parts.values() for p in part}
         parts['embed'] = [p for p in self.parameters() if id(p) not in known]
         return parts
+
+    def layer_of_parameters(self) -> dict[int, int]:
+        """Layer by ``id`` of a parameter in it; -1 before the first."""
+        layers = {}
+        blocks = self.family.blocks(self.backbone)
+        for i, both in enumerate(zip(blocks, self.adapters, strict=True)):
+            layer = (i - self.start_block) // self.blocks_per_layer
+            for part in both:
+                for parameter in part.parameters():
+                    layers[id(parameter)] = max(layer, -1)
+        return layers
 
     def train(self, mode: bool = True) -> 'ForeignExpert':
         """Set the mode; a frozen model stays in eval mode."""
@@ -278,6 +299,13 @@ class ForeignExpert(TransformerExpert):
             ValueError: If it does not fit.
         """
         source = (self.init_cfg or {}).get('checkpoint', '')
+        if self.init_cfg is None and not self.is_init:
+            print_log(
+                f'{type(self).__name__}: no weights are named, so the frozen '
+                'ones are random',
+                logger='current',
+                level=WARNING,
+            )
         if not source.startswith((LOCAL, *(f'{n}:' for n in LIBRARIES))):
             super().init_weights()
         elif not self.is_init:
@@ -300,7 +328,8 @@ class ForeignExpert(TransformerExpert):
             self.backbone.load_state_dict(weights)
         except RuntimeError as error:
             raise CheckpointError(
-                f'{source!r} does not fit {type(self).__name__}: {error}'
+                f'{source!r} does not fit {type(self).__name__}: '
+                + ' '.join(str(error).split())
             ) from error
         table = max(weights.values(), key=Tensor.numel).detach()
         kept = [
@@ -357,6 +386,9 @@ class ForeignExpert(TransformerExpert):
             )
         if self.family.reads == 'frames':
             inputs = inputs.transpose(1, 2).flatten(0, 1)
+            if self.input_size is not None:
+                size = self.sizes.shape[1:]
+                inputs = F.interpolate(inputs, size, mode='bilinear')
         tokens = self._spread(self.family.embed(self.backbone, inputs))
         if self.start_block:
             context = self.context(tokens)
@@ -427,12 +459,12 @@ def _unchanged(branch: Tensor) -> Tensor:
     return branch
 
 
-def expert_config(cfg: str | Mapping) -> dict:
+def expert_config(cfg: str | Mapping) -> Mapping:
     """The config of an expert, which may be given by one string.
 
     Args:
         cfg: ``timm:NAME``, ``hf:OWNER/NAME@REVISION``, ``local-dir:PATH``
-            (a folder of either library), or a config, which is copied.
+            (a folder of either library), or a config, which is returned.
 
     Raises:
         FileNotFoundError: If the folder holds no model.
@@ -443,7 +475,7 @@ def expert_config(cfg: str | Mapping) -> dict:
         {'type': 'TimmExpert', 'model': 'timm:vit_base_patch16_224'}
     """
     if not isinstance(cfg, str):
-        return dict(cfg)
+        return cfg
     library, _, name = cfg.partition(':')
     if cfg.startswith(LOCAL):
         library = 'hf' if 'model_type' in read_folder(name) else 'timm'

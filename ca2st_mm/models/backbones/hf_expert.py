@@ -451,7 +451,9 @@ class HFExpert(ForeignExpert):
         except OSError as error:
             raise _absent(source, error) from error
         except RuntimeError as error:
-            raise CheckpointError(f'{source!r}: {error}') from error
+            raise CheckpointError(
+                f'{source!r} does not fit: {" ".join(str(error).split())}'
+            ) from error
         missing = [
             key
             for key in found['missing_keys']
@@ -490,7 +492,7 @@ def _absent(source: str, error: Exception) -> FileNotFoundError:
     return FileNotFoundError(
         f'{source!r} is not on this machine and cannot be fetched; run '
         f'`hf download {name}{pinned}` with a network, or copy its folder '
-        f"here and name it 'local-dir:PATH' ({error})"
+        f"here and name it 'local-dir:PATH' ({' '.join(str(error).split())})"
     )
 
 

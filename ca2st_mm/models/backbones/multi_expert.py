@@ -221,7 +221,8 @@ class MultiExpertBackbone(BaseModule):
         if len(set(depths.values())) != 1:
             raise ValueError(
                 f'experts need equally many layers, got {depths}; a deeper '
-                'expert may present two blocks as one layer'
+                'expert of another library may count two blocks as one layer '
+                '(blocks_per_layer=2) or begin later (start_block=12)'
             )
         self.num_layers = depths[names[0]]
         self.inputs = {name: inputs[name] for name in names}

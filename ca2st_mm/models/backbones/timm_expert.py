@@ -192,12 +192,21 @@ class TimmExpert(ForeignExpert):
                 f'timm has no model {self.model!r}; the nearest are '
                 + ', '.join(_nearest(self.model))
             )
-        return timm.create_model(
-            self.model,
-            pretrained=pretrained,
-            num_classes=0,
-            **self.model_args,
+        if '.' in self.model and ':' not in self.model:
+            tags = timm.list_pretrained(self.model.partition('.')[0])
+            if self.model not in tags:
+                raise ValueError(
+                    f'timm has no weights {self.model!r}; it has '
+                    + ', '.join(tags)
+                )
+        # Weights are loaded with the classifier that they have: timm ignores
+        # missing tensors, without a word, where the number of classes differs.
+        vit = timm.create_model(
+            self.model, pretrained=pretrained, **self.model_args
         )
+        if hasattr(vit, 'reset_classifier'):
+            vit.reset_classifier(0)
+        return vit
 
     def load_published(self) -> None:
         """Fill the model with timm's weights.
@@ -217,7 +226,9 @@ class TimmExpert(ForeignExpert):
                 f"and name it 'local-dir:PATH' ({error})"
             ) from error
         except RuntimeError as error:
-            raise CheckpointError(f'{source!r}: {error}') from error
+            raise CheckpointError(
+                f'{source!r} does not fit: {" ".join(str(error).split())}'
+            ) from error
         self.fill(weights, source)
 
 

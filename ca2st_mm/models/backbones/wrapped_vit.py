@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
@@ -99,8 +100,30 @@ class MMActionViT(Family):
         return model.pos_drop(model.patch_embed(inputs)[0] + model.pos_embed)
 
     def attention(self, block, x, adapt, context):
-        branch = getattr(block, 'gamma_1', 1) * block.attn(block.norm1(x))
+        branch = self.self_attention(block.attn, block.norm1(x))
+        branch = getattr(block, 'gamma_1', 1) * branch
         return x + adapt(block.drop_path(branch))
+
+    @staticmethod
+    def self_attention(attn, x):
+        """What ``attn(x)`` returns, but through ``attn.qkv``.
+
+        Its own forward reads the weight of ``qkv`` only, so that hooks do
+        not fire and LoRA has no effect.
+        """
+        qkv = attn.qkv(x)
+        if hasattr(attn, 'q_bias'):
+            no_bias = torch.zeros_like(attn.v_bias)
+            qkv = qkv + torch.cat((attn.q_bias, no_bias, attn.v_bias))
+        q, k, v = qkv.unflatten(-1, (3, attn.num_heads, -1)).unbind(-3)
+        x = F.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            dropout_p=attn.attn_drop.p if attn.training else 0.0,
+            scale=attn.scale,
+        )
+        return attn.proj_drop(attn.proj(x.transpose(1, 2).flatten(2)))
 
     def ffn(self, block, x, adapt):
         normed = block.norm2(x)

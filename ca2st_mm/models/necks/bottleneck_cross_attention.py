@@ -230,15 +230,19 @@ class GridCrossAttention(nn.Module):
         super().__init__()
         check_axis(axis)
         check_heads(embed_dims, num_heads)
-        if axis == 'time' and query.num_patches != context.num_patches:
-            raise ValueError(
-                "axis 'time' needs equally many patches, got "
-                f'{query.num_patches} and {context.num_patches}'
+        patches = query.num_patches, context.num_patches
+        steps = query.num_steps, context.num_steps
+        fits = dict(time=len(set(patches)) == 1, space=len(set(steps)) == 1)
+        if not fits.get(axis, True):
+            what, numbers = (
+                ('patches', patches)
+                if axis == 'time'
+                else ('time steps', steps)
             )
-        if axis == 'space' and query.num_steps != context.num_steps:
+            fitting = [f"'{name}'" for name in fits if fits[name]] + ["'all'"]
             raise ValueError(
-                "axis 'space' needs equally many time steps, got "
-                f'{query.num_steps} and {context.num_steps}'
+                f"axis '{axis}' needs equally many {what}, got {numbers[0]} "
+                f'and {numbers[1]}; {" and ".join(fitting)} would fit'
             )
         self.axis = axis
         self.query_positions, self.context_positions = (

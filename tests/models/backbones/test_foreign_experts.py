@@ -1,13 +1,17 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Experts by one string: equal to their library, trained only where ours."""
 
+import shutil
+
 import pytest
 import torch
+from get_flops import count_macs
 from mmaction.registry import MODELS
 from tiny_models import difference, randomize
 from torch import nn
 
-from ca2st_mm.models.backbones.foreign import expert_config
+from ca2st_mm.export import FORMATS, ExportableRecognizer, graph, trace
+from ca2st_mm.models.backbones import expert_config
 
 timm = pytest.importorskip('timm')
 transformers = pytest.importorskip('transformers')
@@ -120,32 +124,31 @@ def inputs_of(expert, seed=0):
     return torch.randn(BATCH, *expert.input_shape, generator=generator)
 
 
-def run_theirs(name, model, inputs):
-    """What the library makes of the same inputs."""
-    if name in TIMM or HF[name][1].get('image_size') and inputs.ndim == 4:
-        return model(inputs)
-    if name.startswith('audio'):
-        return model(inputs.squeeze(1))
-    if inputs.ndim == 5:
-        inputs = inputs.transpose(1, 2)
-    return model(inputs)
+def is_image(name):
+    config = {} if name in TIMM else HF[name][1]
+    return not {'num_frames', 'frames_per_clip', 'max_length'} & set(config)
 
 
-def sequences(expert, tokens):
-    """(B, T, P + N, C) as the library lays them out."""
-    return expert._gather(tokens)
+def as_theirs(name, inputs):
+    """Our inputs as the library takes them."""
+    if is_image(name):
+        return inputs.transpose(1, 2).flatten(0, 1)
+    if name == 'audio-spectrogram-transformer':
+        return inputs.squeeze(1)
+    return inputs.transpose(1, 2)
+
+
+def feature_of(output):
+    """The library's own feature of a model without classifier, if any."""
+    return getattr(output, 'pooler_output', None)
 
 
 @every_model
 @torch.no_grad()
-def test_tokens_of_every_layer_equal_the_library_s(name, folder_of):
-    folder = folder_of(name)
-    options = {}
-    if name in TIMM or 'frames' not in str(HF[name][1]):
-        options = {} if name.startswith('audio') else dict(num_frames=STEPS)
-    expert = build(f'local-dir:{folder}', **options)
-    inputs = inputs_of(expert)
-    model, layers = theirs(name, folder)
+def test_tokens_of_every_layer_equal_those_of_the_library(name, folder_of):
+    frames = dict(num_frames=STEPS) if is_image(name) else {}
+    expert = build(f'local-dir:{folder_of(name)}', **frames)
+    model, layers = theirs(name, folder_of(name))
     found = []
     for layer in layers:
         layer.register_forward_hook(
@@ -153,20 +156,292 @@ def test_tokens_of_every_layer_equal_the_library_s(name, folder_of):
                 args[-1][0] if isinstance(args[-1], tuple) else args[-1]
             )
         )
-    frames = inputs.transpose(1, 2).flatten(0, 1) if options else inputs
-    feature = run_theirs(name, model, frames)
+    inputs = inputs_of(expert)
+    output = model(as_theirs(name, inputs))
     tokens = expert.embed(inputs)
     context = expert.context(tokens)
     for layer in range(DEPTH):
         tokens = expert.forward_attn(tokens, layer, context=context)
         tokens = expert.forward_ffn(tokens, layer)
-        assert difference(sequences(expert, tokens), found[layer]) < 1e-5
         assert found[layer].std() > 0.1
-    if name in TIMM:
-        feature = feature.unflatten(0, (BATCH, STEPS)).mean(1)
-    else:
-        feature = None
-    if feature is not None:
-        assert difference(expert(inputs), feature) < 1e-5
-    else:
-        assert expert(inputs).shape == (BATCH, DIMS)
+        assert difference(expert._gather(tokens), found[layer]) < 1e-5
+    feature = expert(inputs)
+    assert feature.shape == (BATCH, DIMS)
+    if is_image(name):
+        # Classifiers of the library hide theirs.
+        expected = output if name in TIMM else feature_of(output)
+        if expected is not None:
+            expected = expected.unflatten(0, (BATCH, STEPS)).mean(1)
+            assert difference(feature, expected) < 1e-5
+    elif name == 'videomae':
+        assert difference(model.classifier(feature), output.logits) < 1e-5
+
+
+PAIRS = [
+    ('vit_small_patch16_dinov3', 'videomae'),
+    ('dinov3_vit', 'vjepa2'),
+    ('vit_base_patch16_rpn_224', 'vivit'),
+]
+
+
+@pytest.fixture(scope='module')
+def pair(folder_of):
+    """A recognizer of two experts by string, weights loaded."""
+
+    def make(spatial, temporal, temporal_options=None, **changes):
+        experts = dict(
+            spatial=f'local-dir:{folder_of(spatial)}',
+            temporal=f'local-dir:{folder_of(temporal)}',
+        )
+        if temporal_options:
+            experts['temporal'] = dict(
+                expert_config(experts['temporal']), **temporal_options
+            )
+        backbone = dict(
+            type='MultiExpertBackbone',
+            experts=experts,
+            inputs=dict(spatial='imgs', temporal='imgs'),
+            links=[
+                dict(
+                    type='BottleneckCrossAttention',
+                    between=('spatial', 'temporal'),
+                    axes=('time', 'space'),
+                    num_heads=2,
+                )
+            ],
+            **changes,
+        )
+        dims = dict(spatial=DIMS, temporal=DIMS)
+        head = dict(type='FusionHead', num_classes=5, in_channels=dims)
+        frames = dict(type='ActionDataPreprocessor', format_shape='NCTHW')
+        model = MODELS.build(
+            dict(
+                type='MultiExpertRecognizer',
+                backbone=backbone,
+                cls_head=head,
+                data_preprocessor=dict(
+                    type='MultiStreamDataPreprocessor',
+                    preprocessors=dict(imgs=frames),
+                ),
+            )
+        )
+        model.init_weights()
+        return model
+
+    return make
+
+
+CLIPS = torch.randn(2, 3, 4, 32, 32, generator=torch.Generator())
+
+
+def logits_of(model, clips=CLIPS):
+    return model(dict(imgs=clips[:, None]), mode='tensor', stage='head')
+
+
+@pytest.mark.parametrize('names', PAIRS)
+@pytest.mark.parametrize('activations', ['store', 'recompute'])
+def test_only_adapters_links_and_head_learn(names, activations, pair):
+    model = pair(*names, activations=activations).train()
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # the zeros of the start hide faults
+            nn.init.normal_(parameter, std=0.1)
+    # One frame per time step of the other expert.
+    spatial = model.backbone.experts['spatial']
+    assert (spatial.num_frames, spatial.frame_stride) == (2, 2)
+    logits = logits_of(model)
+    # Frozen models stay in eval mode: the second pass is the same.
+    assert torch.equal(logits, logits_of(model))
+    logits.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        frozen = '.backbone.' in name.removeprefix('backbone.')
+        assert parameter.requires_grad != frozen, name
+        assert (parameter.grad is None) == frozen, name
+        if frozen:
+            assert torch.equal(parameter, before[name])
+
+
+def test_hooks_fire_and_lora_trains_inside(pair):
+    peft = pytest.importorskip('peft')
+    model = pair(*PAIRS[1]).eval()
+    called = set()
+    inner = {
+        name: module
+        for name, module in model.backbone.experts.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    for name, module in inner.items():
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
+    before = logits_of(model)
+    assert called == set(inner)
+    config = peft.LoraConfig(r=2, target_modules=['q_proj', 'query'])
+    tuned = peft.get_peft_model(model, config)
+    lora = {n: p for n, p in tuned.named_parameters() if 'lora_' in n}
+    assert len(lora) == 2 * DEPTH * 2
+    for parameter in lora.values():
+        nn.init.normal_(parameter)
+    randomize(model.cls_head)
+    logits = logits_of(tuned.base_model.model)
+    logits.square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in lora.values())
+    assert before.shape == logits.shape
+
+
+@pytest.mark.parametrize('names', PAIRS[:2])
+def test_the_state_dict_goes_around(names, pair):
+    model, other = randomize(pair(*names), 0.1).eval(), pair(*names).eval()
+    assert difference(logits_of(model), logits_of(other)) > 1e-3
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(logits_of(model), logits_of(other))
+
+
+def test_export_and_cost(pair, tmp_path):
+    """The graph says the same in ONNX Runtime; all parts are counted."""
+    pytest.importorskip('onnxruntime')
+    model = randomize(pair(*PAIRS[1]), 0.1).eval()
+    [imgs, _] = graph.backbone_inputs(model.backbone)
+    module = ExportableRecognizer(model, [imgs])
+    names = dict(inputs=[dict(name='imgs')], outputs=[dict(name='logits')])
+    path = tmp_path / 'model.onnx'
+    FORMATS['onnx'].write(trace(module, [imgs]), path, names)
+    run = FORMATS['onnx'].read(path, 'cpu')
+    for clips in (CLIPS[:1], torch.cat((CLIPS, CLIPS[:1]))):
+        expected = logits_of(model, clips).detach()
+        assert difference(run([clips])['logits'], expected) < 1e-4
+    macs = count_macs(model, dict(imgs=CLIPS[:1, None]))
+    per_frame = 1 + 4 + 4  # class token, registers, patches
+    tokens = 2 * per_frame
+    weights = 4 * DIMS**2 + 2 * DIMS * 48
+    attention = 2 * 2 * per_frame**2 * DIMS
+    patches = 2 * 4 * 3 * 16**2 * DIMS
+    expected = DEPTH * (tokens * weights + attention) + patches
+    found = macs['expert spatial']
+    # The last layer leaves out the patches, which no feature reads.
+    assert 0.7 * expected < found <= expected
+
+
+@pytest.mark.parametrize('name', ['vit_small_patch16_dinov3', 'vjepa2'])
+def test_two_blocks_as_one_layer_and_a_late_start(name, folder_of):
+    source = f'local-dir:{folder_of(name)}'
+    frames = dict(num_frames=STEPS) if is_image(name) else {}
+    whole = build(source, **frames)
+    inputs = inputs_of(whole)
+    for changes in (dict(blocks_per_layer=2), dict(start_block=1)):
+        expert = build(source, **frames, **changes)
+        assert expert.num_layers == 1
+        assert difference(expert(inputs), whole(inputs)) < 1e-6
+        layers = set(expert.layer_of_parameters().values())
+        assert layers == ({0} if expert.blocks_per_layer == 2 else {-1, 0})
+    with pytest.raises(ValueError, match='2 blocks.*layers of 3'):
+        build(source, blocks_per_layer=3)
+
+
+def test_frames_are_resized_to_the_model_s_own(folder_of):
+    source = f'local-dir:{folder_of("eva02_tiny_patch14_224")}'
+    expert = build(source, num_frames=1, input_size=32)
+    assert expert.input_shape == (3, 1, 32, 32)
+    clip = inputs_of(expert)
+    small = nn.functional.interpolate(clip[:, :, 0], (28, 28), mode='bilinear')
+    assert torch.equal(expert(clip), build(source, num_frames=1)(small))
+
+
+def test_half_precision_in_a_file_is_float32_here_and_said(
+    folder_of, tmp_path, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(
+        'ca2st_mm.models.backbones.foreign.print_log',
+        lambda text, **_: said.append(text),
+    )
+    for name in ('vit_tiny_patch16_224', 'clip_vision_model'):
+        folder = tmp_path / name
+        if name in TIMM:
+            model = timm.create_model(
+                f'local-dir:{folder_of(name)}', pretrained=True
+            )
+            timm.models.save_for_hf(model.half(), str(folder))
+        else:
+            model = transformers.CLIPVisionModel.from_pretrained(
+                folder_of(name)
+            )
+            model.half().save_pretrained(folder)
+        expert = build(f'local-dir:{folder}', num_frames=1)
+        assert {p.dtype for p in expert.parameters()} == {torch.float32}
+        assert 'float16' in said.pop()
+        assert torch.isfinite(expert(inputs_of(expert))).all()
+
+
+def broken(folder, tmp_path, change):
+    """A copy of a folder whose weights are changed."""
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / 'broken'
+    shutil.copytree(folder, copy)
+    for file in copy.glob('*.safetensors'):
+        weights = load_file(file)
+        change(weights)
+        save_file(weights, file, metadata=dict(format='pt'))
+    for file in copy.glob('*.bin'):
+        weights = torch.load(file)
+        change(weights)
+        torch.save(weights, file)
+    return f'local-dir:{copy}'
+
+
+@pytest.mark.parametrize('name', ['vit_tiny_patch16_224', 'dinov2', 'vjepa2'])
+def test_a_missing_or_nan_tensor_is_refused(name, folder_of, tmp_path):
+    def drop(weights):
+        weights.pop(next(k for k in weights if k.endswith('.norm1.weight')))
+
+    def spoil(weights):
+        next(v for k, v in weights.items() if '.norm1.' in k).fill_(torch.nan)
+
+    with pytest.raises(ValueError, match='norm1.weight'):
+        build(broken(folder_of(name), tmp_path, drop))
+    shutil.rmtree(tmp_path / 'broken')
+    with pytest.raises(ValueError, match='norm1.*NaN'):
+        build(broken(folder_of(name), tmp_path, spoil))
+
+
+def test_other_classes_and_other_sizes_of_a_file(folder_of):
+    source = f'local-dir:{folder_of("vit_tiny_patch16_224")}'
+    # The classifier is left out, positions are resized by timm.
+    expert = build(source, num_frames=1, img_size=48)
+    assert expert(inputs_of(expert)).shape == (BATCH, DIMS)
+    assert expert.token_spec.num_patches == 9
+    # transformers' CLIP resizes as well; of VideoMAE they are computed.
+    for name in ('clip_vision_model', 'videomae'):
+        expert = build(f'local-dir:{folder_of(name)}', img_size=48)
+        assert expert(inputs_of(expert)).shape == (BATCH, DIMS)
+        assert expert.token_spec.num_patches == 9
+
+
+@pytest.mark.parametrize(
+    'cfg, kind, message',
+    [
+        ('vit_base', ValueError, "'timm:NAME', 'hf:.*got 'vit_base'"),
+        ('timm:', ValueError, "'timm:NAME'"),
+        ('timm:vit_base_patch16_244', ValueError, 'vit_base_patch16_224'),
+        ('timm:vit_tiny_patch16_224.x', ValueError, 'augreg_in21k'),
+        ('timm:beit_base_patch16_224', TypeError, 'Beit.*docs/experts.md'),
+        ('timm:resnet18', TypeError, 'ResNet of no blocks.*VisionTr'),
+        ('local-dir:nowhere', FileNotFoundError, 'nowhere'),
+        (
+            dict(type='HFExpert', config=dict(model_type='hiera')),
+            TypeError,
+            "'hiera'.*vit.*docs/experts.md",
+        ),
+        ('hf:o/vjepa2@1a', FileNotFoundError, 'hf download o/vjepa2 --rev'),
+    ],
+)
+def test_what_is_not_known_is_said(cfg, kind, message, monkeypatch):
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    with pytest.raises(kind, match=message) as error:
+        with torch.device('meta'):
+            MODELS.build(expert_config(cfg))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_different_grids_are_refused_with_the_axes_that_fit(pair):
+    with pytest.raises(ValueError, match="4 and 9.*'space' and 'all' would"):
+        pair('vit_small_patch16_dinov3', 'videomae', dict(img_size=48))

@@ -78,23 +78,17 @@ def test_checkpoints_of_both_layouts_load(trained, tmp_path, layout):
     assert_same(small(pretrained=path), trained)
 
 
-def test_trained_weights_come_from_the_zoo(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    'pretrained, name',
+    [(True, 'get cast_vit-base_k400'), ('experts', 'get clip_vit-base-p16')],
+)
+def test_missing_weights_are_named_with_the_command_that_fetches_them(
+    pretrained, name, tmp_path, monkeypatch
+):
     monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
     monkeypatch.setenv('CA2ST_MM_OFFLINE', '1')
-    with pytest.raises(zoo.ZooError, match='weights.py get cast_vit'):
-        small(pretrained=True)
-    source = zoo.find(NAME).sources[0]
-    file = tmp_path / NAME / source.file
-    state_dict = to_reference(trained.state_dict())
-    write_checkpoint(file, state_dict)
-    assert_same(small(pretrained=True), trained)
-
-
-def test_experts_come_from_the_zoo(tmp_path, monkeypatch):
-    monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
-    monkeypatch.setenv('CA2ST_MM_OFFLINE', '1')
-    with pytest.raises(zoo.ZooError, match='clip_vit-base-p16_openai'):
-        small(pretrained='experts')
+    with pytest.raises(zoo.ZooError, match=f'weights.py {name}'):
+        small(pretrained=pretrained)
 
 
 def test_unknown_names_and_weights_without_a_config():

@@ -19,7 +19,7 @@ import tiny_models as tiny
 import torch
 from mmengine.config import Config, config
 from mmengine.runner import runner
-from tool_runs import ROOT, run_tool
+from tool_runs import ROOT, run_tool, toy_config
 
 import ca2st_mm
 from ca2st_mm import Recognizer, zoo
@@ -46,7 +46,7 @@ def quick():
 def shared(toy, clips, tmp_path_factory):
     """CAST of the toy with frozen experts, as training and others have it."""
     place = tmp_path_factory.mktemp('shared')
-    cfg = files.cast_config(toy)
+    cfg = toy_config(toy)
     for name, expert in cfg.model.backbone.experts.items():
         source = dict(type='Pretrained', checkpoint=f'{place / name}.pth')
         frozen = ('embed', 'layers')

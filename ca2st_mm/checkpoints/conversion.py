@@ -208,13 +208,14 @@ class Layout(NamedTuple):
     Attributes:
         name: Short name.
         title: Name for messages.
-        model: Whose weights it holds: 'clip', 'videomae' or 'ast' for one
+        model: Whose weights it holds: 'clip', 'videomae', 'ast', ... for one
             expert, 'cast', 'cava' or 'ca2st' for a whole recognizer, 'any'
             for our own names.
         find_prefix: The prefix under which keys of this layout stand in a
             collection of keys; None if they are not there.
         take: Takes everything out of a :class:`Conversion` whose keys have
             that prefix.
+        is_expert: Whether it is of one expert as published.
 
     Example:
         >>> from ca2st_mm.checkpoints import LAYOUTS
@@ -227,6 +228,7 @@ class Layout(NamedTuple):
     model: str
     find_prefix: Callable[[Collection[str]], str | None]
     take: Callable[[Conversion, str], None]
+    is_expert: bool = False
 
     def matches(self, keys: Collection[str]) -> bool:
         """Whether the names are of this layout."""

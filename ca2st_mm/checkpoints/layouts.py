@@ -49,7 +49,7 @@ def _layout_of_expert(
 
     def add(take: Callable[[Conversion, str], None]) -> Callable:
         model = name.partition('_')[0]
-        LAYOUTS[name] = Layout(name, title, model, find_prefix, take)
+        LAYOUTS[name] = Layout(name, title, model, find_prefix, take, True)
         return take
 
     return add

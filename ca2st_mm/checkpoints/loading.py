@@ -23,9 +23,6 @@ from .delta import FINGERPRINT, frozen_parameters
 from .files import CheckpointError, read_checkpoint, unwrap
 from .layouts import OURS, detect_layout
 
-# Published weights of one expert; another expert's are refused by name.
-EXPERT_MODELS = frozenset(('clip', 'videomae', 'ast', 'beats'))
-
 
 def open_checkpoint(
     source: str | Path, map_location: Any = 'cpu'
@@ -128,7 +125,7 @@ def fitting_weights(
             layout = detect_layout(weights)
             conversion = layout.convert(weights)
             weights = conversion.state_dict
-            if layout.model in EXPERT_MODELS:
+            if layout.is_expert:
                 weights = conversion.whole_model()
             lines = [f'read as {layout.title}', *conversion.account()]
             print_log(f'{name}: {"; ".join(lines)}', logger='current')
@@ -196,7 +193,7 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
         weights = conversion.state_dict
         _require_finite(weights, own)
         # Those of a trained recognizer have been fitted already.
-        if layout.model in EXPERT_MODELS or _misfit(weights, own, may_lack):
+        if layout.is_expert or _misfit(weights, own, may_lack):
             expert.fit_state_dict(weights)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{refusal}: {error.args[0]}') from error
@@ -229,7 +226,7 @@ def _convert_expert(
     # Without weights_model the expert's names are its own: no layout's.
     if expert.weights_model is not None:
         layout = detect_layout(inside or weights)
-        if layout.model in EXPERT_MODELS - {expert.weights_model}:
+        if layout.is_expert and layout.model != expert.weights_model:
             raise ValueError(f'it holds {layout.title} ({layout.name})')
     conversion = layout.convert(inside or weights)
     whole = weights if inside else conversion.state_dict

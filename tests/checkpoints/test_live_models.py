@@ -1,264 +1,175 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Converted weights compute what the models they come from compute."""
+"""However a library or a file holds a model, the same expert comes out.
+
+That the expert computes the same is recorded: ``test_golden_experts.py``.
+"""
 
 import pytest
 import torch
-from layouts import (
-    ast_official,
-    clip_openai,
-    run_expert,
-    videomae_official,
-)
+from layouts import DEPTH, DIMS, EXPERTS, HIDDEN, published, run_expert
 from mmaction.registry import MODELS
 from safetensors.torch import load_file
 
 from ca2st_mm.checkpoints import detect_layout, unwrap
 
-DIMS, HEADS, DEPTH, HIDDEN = 32, 4, 2, 48
-SIZE, FRAMES, SPEC = 32, 4, (64, 46)
-ARCH = dict(
-    embed_dims=DIMS,
-    num_layers=DEPTH,
-    num_heads=HEADS,
-    feedforward_channels=HIDDEN,
-    patch_size=16,
-)
-EXPERTS = dict(
-    clip=dict(type='CLIPExpert', arch=ARCH, img_size=SIZE, num_frames=1),
-    videomae=dict(
-        type='VideoMAEExpert', arch=ARCH, img_size=SIZE, num_frames=FRAMES
-    ),
-    ast=dict(
-        type='ASTExpert',
-        arch=dict(ARCH, pretrained_mels=SPEC[1]),
-        spec_size=SPEC,
-    ),
-)
 HF = dict(
     hidden_size=DIMS,
     intermediate_size=HIDDEN,
     num_hidden_layers=DEPTH,
-    num_attention_heads=HEADS,
+    num_attention_heads=2,
 )
-IMAGE = dict(HF, image_size=SIZE, patch_size=16)
+IMAGE = dict(HF, image_size=32, patch_size=16)
 
 
-def random(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+def converted(container, name):
+    weights = unwrap(container)
+    layout = detect_layout(weights)
+    assert layout.name == name
+    return layout.convert(weights).state_dict
 
 
-INPUTS = dict(
-    clip=random(2, 3, SIZE, SIZE),
-    videomae=random(2, 3, FRAMES, SIZE, SIZE),
-    ast=random(2, 1, *SPEC),
-)
-
-
-@pytest.fixture(autouse=True)
-def no_grad():
-    with torch.no_grad():
-        yield
-
-
-@pytest.fixture
-def transformers():
-    return pytest.importorskip(
-        'transformers', reason='transformers is not installed'
-    )
-
-
-def noisy(model):
-    """Fill a model with noise large enough for uneven attention."""
-    generator = torch.Generator().manual_seed(0)
-    for name, value in model.named_parameters():
-        noise = torch.randn(value.shape, generator=generator)
-        is_norm = value.ndim == 1 and name.endswith('weight')
-        value.copy_(1 + 0.1 * noise if is_norm else 0.2 * noise)
-    return model.eval()
-
-
-def on_disk(model, folder):
-    model.save_pretrained(folder)
-    return load_file(folder / 'model.safetensors')
-
-
-def converted(container, source):
-    state_dict = unwrap(container)
-    found = detect_layout(state_dict)
-    assert found.name == source
-    return found.convert(state_dict).state_dict
-
-
-def outputs(model, state_dict):
-    """Last hidden state (B, tokens, C) and feature of our expert."""
-    config = dict(EXPERTS[model], adapter_ratio=None, frozen_parts=())
-    expert = MODELS.build(config).eval()
-    expert.load_state_dict(state_dict, strict=True)
-    out = run_expert(expert, INPUTS[model])
-    return out['last_hidden_state'], out['pooled']
-
-
-def require_close(ours, theirs):
-    for a, b in zip(ours, theirs, strict=True):
-        assert ((a - b).abs().max() / b.abs().max()).item() < 1e-5
+def assert_same(found, expected):
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 def under(prefix, weights):
     return {prefix + key: value for key, value in weights.items()}
 
 
-# Left out: the text tower of OpenAI, and OpenCLIP's own class.
-TEXT_OPENAI = {
-    'positional_embedding': torch.randn(9, DIMS),
-    'text_projection': torch.randn(DIMS, 7),
-    'logit_scale': torch.tensor(4.6),
-    'token_embedding.weight': torch.randn(20, DIMS),
-    'transformer.resblocks.0.ln_1.weight': torch.randn(DIMS),
-    'transformer.resblocks.0.attn.in_proj_weight': torch.randn(3, DIMS),
-    'ln_final.weight': torch.randn(DIMS),
-    'ln_final.bias': torch.randn(DIMS),
-    'input_resolution': torch.tensor(SIZE),
-    'context_length': torch.tensor(9),
-    'vocab_size': torch.tensor(20),
-}
-TEXT_OPENCLIP = {
-    'text.positional_embedding': torch.randn(9, DIMS),
-    'text.transformer.resblocks.0.ln_1.weight': torch.randn(DIMS),
-    'logit_scale': torch.tensor(4.6),
-    'logit_bias': torch.tensor(-10.0),
-}
+def inside(prefix, weights):
+    """What stands under a prefix, without it."""
+    return {
+        key.removeprefix(prefix): value
+        for key, value in weights.items()
+        if key.startswith(prefix)
+    }
 
 
-def test_clip(transformers, tmp_path):
-    text = transformers.CLIPTextConfig(
-        **HF, vocab_size=20, bos_token_id=0, eos_token_id=1
-    )
+def some(*names):
+    return {name: torch.ones(2) for name in names}
+
+
+TEXT_OPENAI = some(
+    'positional_embedding',
+    'text_projection',
+    'logit_scale',
+    'token_embedding.weight',
+    'transformer.resblocks.0.attn.in_proj_weight',
+    'ln_final.bias',
+    'input_resolution',
+    'context_length',
+    'vocab_size',
+)
+TEXT_OPENCLIP = some('text.ln_final.bias', 'logit_scale', 'logit_bias')
+TEXT_HF = some(
+    'text_model.final_layer_norm.bias',
+    'text_projection.weight',
+    'visual_projection.weight',
+    'logit_scale',
+    'vision_model.embeddings.position_ids',
+)
+DECODER = some(
+    'encoder.norm.weight', 'decoder.blocks.0.norm1.weight', 'mask_token'
+)
+CASES = [
+    ('clip_openai', lambda w: inside('visual.', w)),
+    ('clip_openai', lambda w: w | TEXT_OPENCLIP),
+    (
+        'clip_openai',
+        lambda w: dict(epoch=3, state_dict=under('module.', w | TEXT_OPENAI)),
+    ),
+    ('clip_hf', lambda w: inside('vision_model.', w)),
+    ('clip_hf', lambda w: w | TEXT_HF),
+    ('videomae_official', lambda w: dict(module=w | some('head.bias'))),
+    ('videomae_official', lambda w: under('backbone.', w)),
+    # Pre-trained and without a head: their files lack the last norm.
+    (
+        'videomae_official',
+        lambda w: dict(model=under('encoder.', w) | DECODER, epoch=1),
+    ),
+    ('videomae_hf', lambda w: inside('videomae.', w)),
+    ('videomae_mmaction', lambda w: under('backbone.', w)),
+    ('ast_official', lambda w: under('module.', w | some('v.head.weight'))),
+    ('ast_official', lambda w: inside('v.', w)),
+    ('ast_hf', lambda w: under('audio_spectrogram_transformer.', w)),
+]
+
+
+@pytest.mark.parametrize('name, change', CASES)
+def test_what_stands_around_an_expert_changes_nothing(name, change):
+    weights = published(name)
+    if 'decoder.blocks.0.norm1.weight' in unwrap(change(weights)):
+        weights = {k: v for k, v in weights.items() if 'fc_norm' not in k}
+    expected = converted(weights, name)
+    if name == 'videomae_hf':  # its last norm stands outside
+        expected = {k: v for k, v in expected.items() if 'norm.' not in k[:5]}
+    assert_same(converted(change(weights), name), expected)
+
+
+def clip(transformers):
     vision = transformers.CLIPVisionConfig(**IMAGE)
-    config = transformers.CLIPConfig(
-        vision_config=vision.to_dict(), text_config=text.to_dict()
-    )
-    model = noisy(transformers.CLIPModel(config))
-    tower = model.vision_model
-    alone = transformers.CLIPVisionModel(vision)
-    alone.load_state_dict(tower.state_dict())
-    projected = transformers.CLIPVisionModelWithProjection(vision)
-    projected.vision_model.load_state_dict(tower.state_dict())
-    front = under('vision_model.', tower.state_dict())
-    front['vision_model.embeddings.position_ids'] = torch.arange(5)[None]
-    saved = on_disk(model, tmp_path)
-    openai = clip_openai(saved)
-    alone_openai = {k.removeprefix('visual.'): v for k, v in openai.items()}
-    parallel = under('module.', openai | TEXT_OPENAI)
-    expected = model.vision_model(INPUTS['clip'])
-    for source, container in [
-        ('clip_hf', model.state_dict()),
-        ('clip_hf', saved),
-        ('clip_hf', alone.state_dict()),
-        ('clip_hf', projected.state_dict()),
-        ('clip_hf', front),
-        ('clip_openai', openai | TEXT_OPENAI),
-        ('clip_openai', alone_openai),
-        ('clip_openai', dict(epoch=3, state_dict=parallel)),
-        ('clip_openai', openai | TEXT_OPENCLIP),
-    ]:
-        require_close(
-            outputs('clip', converted(container, source)),
-            (expected.last_hidden_state, expected.pooler_output),
+    text = dict(HF, vocab_size=9, bos_token_id=0, eos_token_id=1)
+    return transformers.CLIPModel(
+        transformers.CLIPConfig(
+            vision_config=vision.to_dict(), text_config=text
         )
-
-
-MASKED = {
-    'encoder.norm.weight': torch.randn(DIMS),
-    'encoder.norm.bias': torch.randn(DIMS),
-    'decoder.blocks.0.norm1.weight': torch.randn(8),
-    'encoder_to_decoder.weight': torch.randn(8, DIMS),
-    'mask_token': torch.randn(1, 1, 8),
-}
-
-
-def test_videomae(transformers, tmp_path):
-    config = transformers.VideoMAEConfig(
-        **IMAGE,
-        num_frames=FRAMES,
-        decoder_num_hidden_layers=1,
-        decoder_num_attention_heads=2,
-        decoder_hidden_size=16,
-        decoder_intermediate_size=16,
-        num_labels=5,
     )
-    model = noisy(transformers.VideoMAEForVideoClassification(config))
-    pretraining = transformers.VideoMAEForPreTraining(config)
-    pretraining.videomae.load_state_dict(model.videomae.state_dict())
-    clip = INPUTS['videomae'].transpose(1, 2)
-    hidden, logits = model.videomae(clip).last_hidden_state, model(clip).logits
-    saved = on_disk(model, tmp_path)
-    official = videomae_official(saved)
-    head = {'head.weight': torch.randn(5, DIMS), 'head.bias': torch.randn(5)}
-    encoder = {k: v for k, v in official.items() if 'fc_norm' not in k}
-    masked = under('encoder.', encoder) | MASKED
-    for source, container in [
-        ('videomae_hf', model.state_dict()),
-        ('videomae_hf', saved),
-        ('videomae_official', official | head),
-        ('videomae_official', dict(module=official | head)),
-        ('videomae_official', dict(model=official | head, optimizer={})),
-        ('videomae_official', under('backbone.', official)),
-        # Without the last norm.
-        ('videomae_hf', model.videomae.state_dict()),
-        ('videomae_hf', pretraining.state_dict()),
-        ('videomae_official', dict(model=masked, epoch=1)),
-    ]:
-        state_dict = converted(container, source)
-        has_norm = 'fc_norm.weight' in ' '.join(unwrap(container))
-        assert ('norm.weight' in state_dict) == has_norm
-        norm = under('norm.', model.fc_norm.state_dict())
-        ours, feature = outputs('videomae', {**norm, **state_dict})
-        require_close((ours, model.classifier(feature)), (hidden, logits))
+
+
+def videomae(transformers):
+    return transformers.VideoMAEForVideoClassification(
+        transformers.VideoMAEConfig(**IMAGE, num_frames=4, num_labels=5)
+    )
+
+
+def ast(transformers):
+    return transformers.ASTForAudioClassification(
+        transformers.ASTConfig(
+            **HF, max_length=46, num_mel_bins=46, num_labels=5
+        )
+    )
+
+
+@pytest.mark.parametrize('build', [clip, videomae, ast])
+def test_models_of_transformers_in_memory_and_in_files(build, tmp_path):
+    model = build(pytest.importorskip('transformers'))
+    model.save_pretrained(tmp_path)
+    saved = load_file(tmp_path / 'model.safetensors')
+    name = f'{build.__name__}_hf'
+    # The names that these tests write down are those of files.
+    for key in published(name):
+        assert any(theirs.endswith(key) for theirs in saved), key
+    expected = converted(saved, name)
+    assert len(expected) == len(converted(published(name), name))
+    assert_same(converted(model.state_dict(), name), expected)
 
 
 @pytest.mark.parametrize('front', ['', 'backbone.'])
-def test_videomae_of_mmaction(front):
-    model = noisy(
-        MODELS.build(
-            dict(
-                type='VisionTransformer',
-                img_size=SIZE,
-                embed_dims=DIMS,
-                depth=DEPTH,
-                num_heads=HEADS,
-                mlp_ratio=HIDDEN / DIMS,
-                num_frames=FRAMES,
-            )
+def test_a_model_of_mmaction_computes_the_same(front):
+    model = MODELS.build(
+        dict(
+            type='VisionTransformer',
+            img_size=32,
+            embed_dims=DIMS,
+            depth=DEPTH,
+            num_heads=2,
+            mlp_ratio=HIDDEN / DIMS,
+            num_frames=4,
         )
-    )
+    ).eval()
+    for name, value in model.named_parameters():
+        is_norm = value.ndim == 1 and name.endswith('weight')
+        noise = torch.randn_like(value)
+        value.data = 1 + 0.1 * noise if is_norm else 0.2 * noise
     weights = under(front, model.state_dict())
     if front:
         weights['cls_head.fc_cls.weight'] = torch.randn(5, DIMS)
+    expert = MODELS.build(dict(EXPERTS['videomae'], adapter_ratio=None)).eval()
     container = dict(state_dict=weights, meta=dict(epoch=1))
-    state_dict = converted(container, 'videomae_mmaction')
-    _, feature = outputs('videomae', state_dict)
-    require_close([feature], [model(INPUTS['videomae'])])
-
-
-def test_ast(transformers, tmp_path):
-    # What 'transformers' 5 holds in memory and what files hold differ.
-    config = transformers.ASTConfig(
-        **HF, max_length=SPEC[0], num_mel_bins=SPEC[1], num_labels=5
-    )
-    model = noisy(transformers.ASTForAudioClassification(config))
-    encoder = model.audio_spectrogram_transformer
-    expected = encoder(INPUTS['ast'][:, 0])
-    saved = on_disk(model, tmp_path)
-    image_head = {'v.head.weight': torch.randn(10, DIMS)}
-    official = ast_official(saved) | image_head
-    for source, container in [
-        ('ast_hf', model.state_dict()),
-        ('ast_hf', saved),
-        ('ast_hf', encoder.state_dict()),
-        ('ast_official', official),
-        ('ast_official', under('module.', official)),
-    ]:
-        require_close(
-            outputs('ast', converted(container, source)),
-            (expected.last_hidden_state, expected.pooler_output),
-        )
+    expert.load_state_dict(converted(container, 'videomae_mmaction'))
+    clip = torch.randn(2, 3, 4, 32, 32)
+    with torch.no_grad():
+        expected = model(clip)
+    ours = run_expert(expert, clip)['pooled']
+    assert ((ours - expected).abs().max() / expected.abs().max()) < 1e-5

@@ -95,9 +95,10 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     'name, form',
     [
-        (CA2ST, None),  # the program before it is written
+        (CAVA, None),  # the program before it is written
         (ALONE, 'torch_export'),
         (ALONE, 'onnx'),
+        pytest.param(CA2ST, None, marks=slow),
         pytest.param(CA2ST, 'torch_export', marks=slow),
         pytest.param(CAST, 'torch_export', marks=slow),
         pytest.param(CAVA, 'torch_export', marks=slow),

@@ -272,10 +272,10 @@ def draw(
         path: The file to write.
     """
 
-    def moved(label: int) -> float:
+    def change(label: int) -> float:
         return max(abs(row.change) for row in by_class[label].values())
 
-    shown = sorted(by_class, key=moved, reverse=True)[:_MAX_CLASSES]
+    shown = sorted(by_class, key=change, reverse=True)[:_MAX_CLASSES]
     alone = [part for part in rows if part.endswith(' alone')]
     colours = {WHOLE: INK, SHUFFLED: RED}
     colours |= {part: colour_of(number) for number, part in enumerate(alone)}
@@ -293,8 +293,8 @@ def draw(
     left.set_xlim(0, 130)
     left.set_xticks(range(0, 101, 20))
     tidy(left, 'top-1, % (of so many clips)')
-    of = f'the {len(shown)} most moved of {len(by_class)} classes'
-    tidy(right, f'top-1, %, of {of}').set_xlim(-4, 104)
+    which = f'the {len(shown)} of {len(by_class)} classes that change most'
+    tidy(right, f'top-1, %: {which}').set_xlim(-4, 104)
     # The whole model is drawn last and smallest, so that marks at the same
     # place stay visible.
     for number, part in enumerate(reversed(colours)):

@@ -172,7 +172,8 @@ def draw_class_change(
 
 
 def _panels(count: int, rows: int) -> tuple[Figure, Sequence[Axes]]:
-    figure = new_figure(2.4 + 3.2 * count, 1.4 + _ROW * rows)
+    height = max(1.4 + _ROW * rows, 3.0)  # the label needs that much
+    figure = new_figure(2.4 + 3.2 * count, height)
     panels = figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)
     return figure, panels[0]
 

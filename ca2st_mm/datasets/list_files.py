@@ -109,6 +109,14 @@ class Row:
 class ListFile:
     """A list as text, table, lines ``path label`` or JSON.
 
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile('w', suffix='.txt') as file:
+    ...     _ = file.write('run 1.mp4 3\\n')
+    ...     file.flush()
+    ...     [row] = ListFile(file.name).path_labels()
+    >>> row['file'], row.index('label', 4)
+    ('run 1.mp4', 3)
+
     Args:
         path: The file; anything MMEngine opens.
         encoding: Fallback for a file that is not UTF-8.

@@ -21,7 +21,11 @@ def sha256_of(path: str | Path) -> str:
 
 
 def sha256_of_bytes(data: bytes) -> str:
-    """SHA-256 of bytes as 64 hexadecimal digits."""
+    """SHA-256 of bytes as 64 hexadecimal digits.
+
+    >>> sha256_of_bytes(b'')[:8]
+    'e3b0c442'
+    """
     return hashlib.sha256(data).hexdigest()
 
 

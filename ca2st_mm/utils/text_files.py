@@ -83,6 +83,12 @@ def lines_of(text: str) -> list[str]:
 def write_texts(texts: Mapping[str, str]) -> None:
     """Write text files as UTF-8, all or none.
 
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_texts({f'{folder}/a.txt': 'one', f'{folder}/b.txt': 'two'})
+    ...     read_text(f'{folder}/b.txt')
+    'two'
+
     Args:
         texts: Path -> text.  A file of this name is replaced.
 

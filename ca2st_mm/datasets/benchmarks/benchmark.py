@@ -190,7 +190,7 @@ def class_names(
 
     >>> from ca2st_mm.datasets.benchmarks import BENCHMARKS
     >>> class_names(BENCHMARKS['epic_sounds'])['label'][1]
-    'human'
+    'scrub / scrape / scour / wipe'
 
     Args:
         benchmark: The benchmark.

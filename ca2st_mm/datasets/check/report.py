@@ -113,7 +113,10 @@ class Report(NamedTuple):
 
 
 def rates_text(rates: dict[int, int]) -> str:
-    """Sample rates of a split, for example ``16000 Hz (12), 48000 Hz (3)``.
+    """Sample rates of a split.
+
+    >>> rates_text({16000: 12, 48000: 3})
+    '16000 Hz (12), 48000 Hz (3)'
 
     Args:
         rates: Number of samples by rate.

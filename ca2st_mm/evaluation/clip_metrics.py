@@ -101,10 +101,6 @@ class ClipMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep one result a clip.
 
-        Args:
-            data_batch: Unused.
-            data_samples: Predictions as dicts.
-
         Raises:
             KeyError: If a prediction has no scores of this kind.
             ValueError: If a clip has no label, or one of another kind.
@@ -131,9 +127,6 @@ class ClipMetric(BaseMetric):
 
     def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
         """All numbers from all clips.
-
-        Args:
-            results: What ``process`` kept.
 
         Raises:
             ValueError: If no clip could be read.
@@ -218,10 +211,7 @@ class ClipAccMetric(ClipMetric):
     instances of a video count once, with the span of the last one.  Here
     every instance counts, so the two numbers differ.
 
-    Args:
-        topk: The values of k.
-        collect_device: Where results of several ranks meet.
-        prefix: Prefix of the names of the numbers.
+    Takes the arguments of ``ClipMetric``.
 
     Example:
         >>> import torch
@@ -351,12 +341,7 @@ class ReadableClips(BaseMetric):
         )
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep what the metric keeps of each clip; nothing of a marked one.
-
-        Args:
-            data_batch: Passed on.
-            data_samples: Predictions as dicts.
-        """
+        """Keep what the metric keeps of each clip; nothing of a marked one."""
         self.metric.dataset_meta = self.dataset_meta
         for sample in data_samples:
             self.metric.results = []
@@ -366,9 +351,6 @@ class ReadableClips(BaseMetric):
 
     def compute_metrics(self, results: list[list]) -> dict[str, float]:
         """The numbers of the metric, and how many clips they stand on.
-
-        Args:
-            results: What ``process`` kept.
 
         Raises:
             ValueError: If no clip could be read.

@@ -58,12 +58,7 @@ class _Submission(BaseMetric):
         """What the file says about one clip."""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the entries of some clips.
-
-        Args:
-            data_batch: Unused.
-            data_samples: Predictions.
-        """
+        """Keep the entries of some clips."""
         for sample in data_samples:
             clip = sample.get('clip_id') or PurePath(sample['filename']).stem
             self.results.append(
@@ -72,9 +67,6 @@ class _Submission(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, int]:
         """Write the file.
-
-        Args:
-            results: What ``process`` kept.
 
         Returns:
             ``num_clips`` written, ``num_used`` of ``num_expected`` read.

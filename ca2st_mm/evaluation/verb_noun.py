@@ -31,11 +31,7 @@ class VerbNounMetric(ClipMetric):
     ``gt_label`` [verb, noun].  Reports ``verb_top1``, ``noun_top1``,
     ``action_top1``, the same for each k, and ``num_clips``; with the meta
     key ``has_audio`` also ``with_sound``, the share of clips with audio.
-
-    Args:
-        topk: The values of k.
-        collect_device: Where results of several ranks meet.
-        prefix: Prefix of the names of the numbers.
+    Takes the arguments of ``ClipMetric``.
 
     Example:
         >>> import torch

@@ -23,9 +23,9 @@ from ca2st_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 from .launch import UsageError
 
-# `layers` of our experts, `links` between them, `blocks` and `adapters` of
-# wrapped ones.
-LAYER = re.compile(r'(?:^|\.)(?:layers|links|blocks|adapters)\.(\d+)\.')
+# `layers` of our experts, `links` between them; `blocks`, `layer` and
+# `adapters` of wrapped ones.
+LAYER = re.compile(r'(?:^|\.)(?:layers?|links|blocks|adapters)\.(\d+)\.')
 FSDP_MARK = '_fsdp_wrapped_module.'
 POSITION_TABLES = (r'_table$', r'pos_embed$')
 NORMS = (

@@ -54,9 +54,8 @@ def recognizer(**backbone):
 @pytest.mark.parametrize('kind', tiny.EXPERTS)
 def test_trained_embeddings_learn_below_all_layers(kind):
     expert = tiny.build(tiny.EXPERTS[kind]).requires_grad_(True)
-    rates = {
-        n: lr for n, (lr, _) in build_groups(expert, layer_decay=0.5).items()
-    }
+    found = build_groups(expert, layer_decay=0.5)
+    rates = {name: lr for name, (lr, _) in found.items()}
     assert len(rates) == len(list(expert.named_parameters()))
     parts = expert.parts()
     ids = {part: {id(p) for p in parts[part]} for part in parts}
@@ -82,22 +81,31 @@ def mmaction_vit(depth=2):
     )
 
 
-def test_layer_decay_is_refused_where_layers_are_unknown():
-    """Rates above the full one were the answer before."""
-    with pytest.raises(ValueError, match='VisionTransformer.*layer_depth'):
-        build_groups(mmaction_vit(), layer_decay=0.75)
-    assert set(build_groups(mmaction_vit()).values()) == {
-        (LR, WEIGHT_DECAY),
-        (LR, 0.0),
-    }
-
-
-def test_layer_decay_is_refused_where_a_method_is_not_implemented():
-    """ResNet inherits a get_layer_depth that only raises."""
+def resnet():
+    """It inherits a get_layer_depth that only raises."""
     model = nn.Module()
     model.backbone = MODELS.build(dict(type='mmpretrain.ResNet', depth=18))
-    with pytest.raises(ValueError, match='ResNet.*layer_depth'):
-        build_groups(model, layer_decay=0.75)
+    return model
+
+
+def fewer_layers():
+    model = recognizer()
+    model.backbone.num_layers = 1
+    return model
+
+
+@pytest.mark.parametrize(
+    'make, words',
+    [
+        (mmaction_vit, 'VisionTransformer.*layer_depth'),
+        (resnet, 'ResNet.*layer_depth'),
+        (fewer_layers, 'of 1 layers'),
+    ],
+)
+def test_layer_decay_is_refused_where_layers_are_unknown(make, words):
+    """Learning rates above the full one were the answer before."""
+    with pytest.raises(ValueError, match=words):
+        build_groups(make(), layer_decay=0.75)
 
 
 @pytest.mark.parametrize('stated, right', [(2, True), (1, False)])
@@ -124,17 +132,12 @@ def test_a_backbone_can_say_where_its_layers_are(stated, right):
     assert rates['cls_head.fc_cls.weight'][0] == 1.0
 
 
-def test_an_index_beyond_our_own_layers_is_an_error():
-    model = recognizer()
-    model.backbone.num_layers = 1
-    with pytest.raises(ValueError, match='of 1 layers'):
-        build_groups(model, layer_decay=0.5)
-
-
 @pytest.mark.parametrize('constructor', [OURS, None])
 def test_options_by_part_of_a_name(constructor):
     """With shared bottlenecks, in our constructor and in MMEngine's."""
     model = recognizer(**SHARED)
+    everything = dict(model.named_parameters(remove_duplicate=False))
+    assert len(everything) > len(dict(model.named_parameters()))
     options = dict(
         custom_keys={
             'cls_head': dict(lr_mult=10.0),
@@ -184,16 +187,6 @@ def test_decay_factors_of_norms_biases_and_vectors():
     }
 
 
-def test_nothing_frozen_and_nothing_twice():
-    model = tiny.build(SHARED)
-    found = build_groups(model, layer_decay=0.5)
-    assert set(found) == {
-        n for n, p in model.named_parameters() if p.requires_grad
-    }
-    everything = dict(model.named_parameters(remove_duplicate=False))
-    assert len(everything) > len(dict(model.named_parameters()))
-
-
 def test_optimizer_keeps_nothing_for_frozen_weights():
     model = tiny.build(tiny.CAST)
     wrapper = MultiExpertOptimConstructor(dict(optimizer=ADAMW))(model)
@@ -241,9 +234,6 @@ def test_a_copy_has_the_same_groups_in_the_same_order():
 def test_options_that_cannot_be_are_named(options, kind, words):
     with pytest.raises(kind, match=words):
         build_groups(nn.Sequential(nn.LayerNorm(2)), **options)
-
-
-def test_a_model_without_anything_to_train_is_named():
     with pytest.raises(ValueError, match='frozen_parts'):
         build_groups(nn.Linear(2, 2).requires_grad_(False))
 

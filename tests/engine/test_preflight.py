@@ -97,7 +97,7 @@ def test_all_missing_files_come_at_once(cfg, tmp_path):
 
 
 @pytest.mark.parametrize('path', ['https://x.y/z.pth', 's3://b/z.pth', ''])
-def test_addresses_are_not_looked_up(cfg, path):
+def test_urls_are_not_looked_up(cfg, path):
     cfg.model.backbone.experts.a.init_cfg.checkpoint = path
     check_files(cfg, 'train')
 

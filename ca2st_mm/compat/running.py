@@ -3,6 +3,29 @@
 
 import functools
 import warnings
+from collections.abc import Callable
+from typing import Any
+
+
+def _wrap(owner: Any, name: str) -> Callable:
+    """Put the decorated function, which is given the original, in its place.
+
+    Once: a second time changes nothing.
+    """
+    original = getattr(owner, name)
+
+    def put(around: Callable) -> None:
+        if getattr(original, 'patched_by', None) == 'ca2st_mm':
+            return
+
+        @functools.wraps(original)
+        def call(*args, **kwargs):
+            return around(original, *args, **kwargs)
+
+        call.patched_by = 'ca2st_mm'
+        setattr(owner, name, call)
+
+    return put
 
 
 def silence_known_warnings() -> None:
@@ -84,18 +107,11 @@ def accept_bfloat16_scores() -> None:
     import torch
     from mmaction.models.heads.base import BaseHead
 
-    original = BaseHead.loss_by_feat
-    if getattr(original, 'patched_by', None) == 'ca2st_mm':
-        return
-
-    @functools.wraps(original)
-    def loss_by_feat(self, cls_scores, *args, **kwargs):
+    @_wrap(BaseHead, 'loss_by_feat')
+    def loss_by_feat(original, self, cls_scores, *args, **kwargs):
         if getattr(cls_scores, 'dtype', None) == torch.bfloat16:
             cls_scores = cls_scores.float()
         return original(self, cls_scores, *args, **kwargs)
-
-    loss_by_feat.patched_by = 'ca2st_mm'
-    BaseHead.loss_by_feat = loss_by_feat
 
 
 def accept_lists_of_topk() -> None:
@@ -106,18 +122,11 @@ def accept_lists_of_topk() -> None:
     """
     from mmaction.models.heads.base import BaseHead
 
-    original = BaseHead.__init__
-    if getattr(original, 'patched_by', None) == 'ca2st_mm':
-        return
-
-    @functools.wraps(original)
-    def init(self, *args, **kwargs):
+    @_wrap(BaseHead, '__init__')
+    def init(original, self, *args, **kwargs):
         if isinstance(kwargs.get('topk'), list):
             kwargs['topk'] = tuple(kwargs['topk'])
         original(self, *args, **kwargs)
-
-    init.patched_by = 'ca2st_mm'
-    BaseHead.__init__ = init
 
 
 def distribute_on_cpu() -> None:
@@ -130,12 +139,8 @@ def distribute_on_cpu() -> None:
     import torch
     from mmengine.dist import utils
 
-    original = utils._init_dist_pytorch
-    if getattr(original, 'patched_by', None) == 'ca2st_mm':
-        return
-
-    @functools.wraps(original)
-    def init_dist_pytorch(*args, **kwargs):
+    @_wrap(utils, '_init_dist_pytorch')
+    def init_dist_pytorch(original, *args, **kwargs):
         if torch.cuda.is_available():
             return original(*args, **kwargs)
         set_device = torch.cuda.set_device
@@ -144,9 +149,6 @@ def distribute_on_cpu() -> None:
             return original(*args, **kwargs)
         finally:
             torch.cuda.set_device = set_device
-
-    init_dist_pytorch.patched_by = 'ca2st_mm'
-    utils._init_dist_pytorch = init_dist_pytorch
 
 
 def take_shared_parameters_once() -> None:
@@ -161,12 +163,8 @@ def take_shared_parameters_once() -> None:
     """
     from mmengine.optim import DefaultOptimWrapperConstructor
 
-    original = DefaultOptimWrapperConstructor.__call__
-    if getattr(original, 'patched_by', None) == 'ca2st_mm':
-        return
-
-    @functools.wraps(original)
-    def call(self, model):
+    @_wrap(DefaultOptimWrapperConstructor, '__call__')
+    def call(original, self, model):
         names = [n for n, _ in model.named_parameters(remove_duplicate=False)]
         shared = len(names) > len(list(model.parameters()))
         if self.paramwise_cfg and shared:
@@ -175,6 +173,3 @@ def take_shared_parameters_once() -> None:
                 **self.paramwise_cfg,
             }
         return original(self, model)
-
-    call.patched_by = 'ca2st_mm'
-    DefaultOptimWrapperConstructor.__call__ = call

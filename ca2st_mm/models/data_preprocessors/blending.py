@@ -33,22 +33,14 @@ class MultiStreamBlending:
 
     A batch draws one lambda from Beta(alpha, alpha); the partner of clip i is
     clip B - 1 - i, as in the authors' training.  Frames, spectrogram and label
-    take lambda of the clip and 1 - lambda of its partner:
+    take lambda of the clip and 1 - lambda of its partner: as a weighted sum
+    (mixup), or, for the streams in ``cut``, by a box with 1 - lambda of the
+    area that is filled from the partner (cutmix; the same relative box for
+    all).  Where the border clips the box, lambda is what it leaves over.
 
-    - mixup, the rule: the weighted sum of both;
-    - cutmix, for the streams in ``cut``: a box with 1 - lambda of the area
-      (height and width of a frame, time and mel of a spectrogram) is
-      filled from the partner.  The same relative box serves every such
-      stream.  A box at the border is clipped; lambda is then what the box
-      leaves over, for the mixed streams and the label too.
-
-    Clock times stay those of the clip itself: a sum of two clocks is no
-    time.  Where only one of two clips has a stream, that one's is taken
-    whole, with its times, and the stream is present.  The label is blended
-    all the same.
-
-    Labels become soft: (num_classes,), or verb and noun joined, each with
-    sum 1, as ``VerbNounHead`` takes them.  Label smoothing is the head's.
+    Clock times stay those of the clip.  Where only one of two clips has a
+    stream, that one's is taken whole, with its times.  Labels become soft:
+    (num_classes,), or verb and noun joined, each with sum 1.
 
     Source: Zhang et al., mixup, ICLR 2018; Yun et al., CutMix, ICCV 2019.
 
@@ -142,25 +134,17 @@ class MultiStreamBlending:
             else:
                 values = mixup(stream.values, of_streams)
             blended[name] = _respect_presence(stream, values)
-        self._blend_labels(data_samples, of_label)
+        labels = torch.stack([self._soft(s.gt_label) for s in data_samples])
+        labels = mixup(labels, of_label)
+        for sample, label in zip(data_samples, labels, strict=True):
+            sample.set_gt_label(label)
         return blended, data_samples
 
     def weights(self, lam: float, box: Box) -> tuple[float, float]:
-        """Weight of the clip in mixed streams and in the label.
-
-        Args:
-            lam: The draw.
-            box: The box of the cut streams.
-        """
+        """Weight of the clip in mixed streams and in the label."""
         if self.cut:
             lam = 1.0 - box.area
         return lam, lam
-
-    def _blend_labels(self, data_samples: list, lam: float) -> None:
-        labels = torch.stack([self._soft(s.gt_label) for s in data_samples])
-        labels = mixup(labels, lam)
-        for sample, label in zip(data_samples, labels, strict=True):
-            sample.set_gt_label(label)
 
     def _soft(self, label: Tensor) -> Tensor:
         """One distribution a task, joined."""
@@ -222,29 +206,18 @@ def random_box(lam: float) -> Box:
 
 
 def _respect_presence(stream: Stream, blended: Tensor) -> Stream:
-    """Where only one of two clips has the stream, take that one's whole.
-
-    Args:
-        stream: Before blending.
-        blended: Its values after.
-    """
+    """Where only one of two clips has the stream, take that one's whole."""
     if stream.present is None:
         return stream._replace(values=blended)
-    present = stream.present > 0  # (B, views)
-    only_own = present & ~present.flip(0)
-    only_partner = present.flip(0) & ~present
+    own = stream.present > 0  # (B, views)
+    partner = own.flip(0)
 
     def choose(mixed: Tensor, source: Tensor) -> Tensor:
-        ones = (1,) * (source.ndim - present.ndim)
-        return torch.where(
-            only_own.reshape(*present.shape, *ones),
-            source,
-            torch.where(
-                only_partner.reshape(*present.shape, *ones),
-                source.flip(0),
-                mixed,
-            ),
-        )
+        shape = (*own.shape, *(1,) * (source.ndim - own.ndim))
+        alone = (own & ~partner).reshape(shape)
+        lent = (partner & ~own).reshape(shape)
+        mixed = torch.where(alone, source, mixed)
+        return torch.where(lent, source.flip(0), mixed)
 
     return Stream(
         choose(blended, stream.values),

@@ -86,7 +86,7 @@ class FusionHead(BaseHead):
             in_channels,
             loss_cls=loss_cls,
             label_smooth_eps=label_smooth_eps,
-            topk=topk if isinstance(topk, int) else tuple(topk),
+            topk=topk,
             average_clips=average_clips,
             init_cfg=init_cfg,
         )

@@ -72,7 +72,7 @@ class VerbNounHead(BaseHead):
             0,
             loss_cls=loss_cls,
             label_smooth_eps=label_smooth_eps,
-            topk=topk if isinstance(topk, int) else tuple(topk),
+            topk=topk,
             average_clips=average_clips,
             init_cfg=init_cfg,
         )
@@ -89,16 +89,14 @@ class VerbNounHead(BaseHead):
             {task: ExpertFusion(**own[task]) for task in TASKS if task in own}
         )
         self.sizes = dict(verb=num_verbs, noun=num_nouns)
-        self.fc_verb = linear(self._width('verb'), num_verbs)
-        self.fc_noun = linear(self._width('noun'), num_nouns)
+        for task, size in self.sizes.items():
+            width = self.fusions[self.fusion_of[task]].out_channels
+            setattr(self, f'fc_{task}', linear(width, size))
 
     @property
     def experts(self) -> set[str]:
         """Names of the experts that are fused."""
         return {name for f in self.fusions.values() for name in f.adapters}
-
-    def _width(self, task: str) -> int:
-        return self.fusions[self.fusion_of[task]].out_channels
 
     def forward(self, feats: dict[str, Tensor], **kwargs) -> dict[str, Tensor]:
         """Features {expert: (B, C)} -> logits {verb, noun: (B, classes)}."""
@@ -121,13 +119,8 @@ class VerbNounHead(BaseHead):
                 f'{self.sizes["verb"]} + {self.sizes["noun"]} numbers, got '
                 f'the shape {tuple(labels.shape[1:])}'
             )
-        return dict(
-            zip(
-                TASKS,
-                labels.split(list(self.sizes.values()), dim=-1),
-                strict=True,
-            )
-        )
+        soft = labels.split(list(self.sizes.values()), dim=-1)
+        return dict(zip(TASKS, soft, strict=True))
 
     def loss_by_feat(
         self, cls_scores: dict[str, Tensor], data_samples: list
@@ -160,17 +153,13 @@ class VerbNounHead(BaseHead):
                 )
                 for k, accuracy in zip(self.topk, accuracies, strict=True):
                     losses[f'{task}_top{k}_acc'] = scores.new_tensor(accuracy)
-            label = self._smooth(label, self.sizes[task])
+            if self.label_smooth_eps:
+                size, eps = self.sizes[task], self.label_smooth_eps
+                if label.ndim == 1:
+                    label = F.one_hot(label, size)
+                label = (1 - eps) * label + eps / size
             losses[f'loss_{task}'] = self.loss_cls(scores, label)
         return losses
-
-    def _smooth(self, label: Tensor, num_classes: int) -> Tensor:
-        if self.label_smooth_eps == 0:
-            return label
-        if label.ndim == 1:
-            label = F.one_hot(label, num_classes)
-        eps = self.label_smooth_eps
-        return (1 - eps) * label + eps / num_classes
 
     def predict_by_feat(
         self, cls_scores: dict[str, Tensor], data_samples: list

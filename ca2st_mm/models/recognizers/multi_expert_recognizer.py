@@ -36,21 +36,15 @@ class MultiExpertRecognizer(BaseRecognizer):
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
-        preprocessor = self.data_preprocessor
-        if self.with_cls_head and isinstance(
-            preprocessor, MultiStreamDataPreprocessor
-        ):
-            head = self.cls_head
+        if not self.with_cls_head:
+            return
+        head, preprocessor = self.cls_head, self.data_preprocessor
+        if isinstance(preprocessor, MultiStreamDataPreprocessor):
             sizes = getattr(head, 'sizes', dict(label=head.num_classes))
             preprocessor.set_classes(sizes)
-        self._check_experts()
-
-    def _check_experts(self) -> None:
-        """Raise if the head fuses experts that the backbone has not."""
         known = set(getattr(self.backbone, 'experts', ()))
-        if not (known and self.with_cls_head):
-            return
-        if unknown := getattr(self.cls_head, 'experts', set()) - known:
+        unknown = getattr(head, 'experts', set()) - known
+        if known and unknown:
             raise ValueError(
                 f'in_channels of the head names {sorted(unknown)}, but the '
                 f'experts of the backbone are {sorted(known)}'

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from blocks import ROOT
+from documented_code import ROOT
 from mmaction.registry import MODELS
 from mmengine.config import Config, config
 from mmengine.registry import DefaultScope

@@ -12,18 +12,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from blocks import (
+from documented_code import (
     NEEDS,
     OTHER,
     PAGES,
     ROOT,
     SHELL,
     all_blocks,
+    check_command,
     commands,
     find_blocks,
     inline_commands,
 )
-from command_check import check_command
 from mmengine.config import Config
 from tool_runs import run_tool
 

@@ -1,18 +1,27 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Links lead somewhere, and no page or part is left out of the site."""
+"""Links lead somewhere, nothing is left out, versions are those required."""
 
 import importlib
 import re
+import shlex
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import pytest
-from blocks import FENCE, PAGES, ROOT
+from documented_code import FENCE, PAGES, ROOT
 from mmaction import registry
+from packaging.requirements import Requirement
 
 from ca2st_mm import compat
 
 DOCS = ROOT / 'docs'
 LINK = re.compile(r'\]\((?!https?:|mailto:)([^)\s]+)\)')
-COMMENT = re.compile(r'<!--.*?-->', re.S)
+EXTENSION = DOCS / '_ext'
+REQUIREMENTS = ROOT / 'requirements'
+PINNED = (REQUIREMENTS / 'pinned.txt').read_text()
+PYTHON = re.search(r'Python (\d+\.\d+)', PINNED)[1]
+DOCKERFILES = sorted((ROOT / 'docker').glob('Dockerfile*'))
 
 
 def anchors(text):
@@ -88,3 +97,107 @@ def test_every_fix_of_an_upstream_fault_is_among_the_questions():
     fixes = compat.FIXES
     missing = [fix.__name__ for fix in fixes if fix.__name__ not in text]
     assert missing == []
+
+
+# -- the site -------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def pages():
+    """The extension of the site, which needs no Sphinx to be imported."""
+    sys.path.insert(0, str(EXTENSION))
+    import repository_pages
+
+    yield repository_pages
+    sys.path.remove(str(EXTENSION))
+
+
+@pytest.mark.parametrize(
+    ('link', 'turned'),
+    [
+        ('[a](docs/training.md#resuming)', '[a](training.md#resuming)'),
+        ('[a](CONTRIBUTING.md)', '[a](contributing.md)'),
+        ('[a](README.md#limits)', '[a](index.md#limits)'),
+        ('[a](LICENSE)', '[a](../LICENSE)'),
+        (
+            '[`a`](tools/data/kinetics400)',
+            '[`a`](prepare_data.md#kinetics-400)',
+        ),
+        ('[a](configs/ablations)', 'a'),
+        ('[a](https://a.org/b)', '[a](https://a.org/b)'),
+        ('![a](docs/figures/idea.png)', '![a](figures/idea.png)'),
+    ],
+)
+def test_links_of_the_readme_are_turned(pages, link, turned):
+    assert pages.turn_links(link, '') == turned
+
+
+def test_pages_of_data_sets_become_sections(pages):
+    text = pages.read_page('../tools/data/ucf101/README.md')
+    assert text.startswith('## ')
+    assert '\n# ' not in text
+
+
+@pytest.mark.skipif(
+    find_spec('sphinx') is None or find_spec('myst_parser') is None,
+    reason='Sphinx is not installed; `make docs` installs it and builds',
+)
+def test_site_builds_without_warnings(tmp_path):
+    flags = ('-W', '-q', '-b', 'html', '-d', tmp_path / 'trees')
+    command = [sys.executable, '-m', 'sphinx', *flags]
+    done = subprocess.run(
+        [*command, ROOT / 'docs', tmp_path / 'site'],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    front = (tmp_path / 'site/index.html').read_text()
+    assert 'Cross-Attention in Audio, Space' in front
+
+
+# -- versions -------------------------------------------------------------
+
+
+def specifiers(*names):
+    """The specifier of each package in some lists."""
+    lines = [
+        line.split('#')[0].strip()
+        for name in names
+        for line in (REQUIREMENTS / f'{name}.txt').read_text().splitlines()
+    ]
+    found = [Requirement(line) for line in lines if line]
+    return {item.name: str(item.specifier) for item in found}
+
+
+def test_table_of_supported_versions():
+    ranges = specifiers('core', 'mminstall', 'optional')
+    ranges['Python'] = re.search(
+        r'python_requires = (\S+)', (ROOT / 'setup.cfg').read_text()
+    )[1]
+    tested = dict(specifiers('pinned'), Python=f'=={PYTHON}')
+    page = (ROOT / 'docs/support.md').read_text()
+    rows = re.findall(r'^\| (\S+) \| `(\S+)` \| (\S+) \|$', page, re.M)
+    assert len(rows) > 5
+    for name, required, version in rows:
+        assert set(ranges[name].split(',')) == set(required.split(','))
+        assert tested[name] == f'=={version}'
+
+
+@pytest.mark.parametrize('path', DOCKERFILES, ids=lambda path: path.name)
+def test_dockerfile_installs_the_pinned_set(path):
+    text = path.read_text().replace('\\\n', ' ')
+    steps = [line.split(maxsplit=1) for line in text.splitlines() if line]
+    [image] = [rest for name, rest in steps if name == 'FROM']
+    assert image.startswith(f'python:{PYTHON}-')
+    ignored = (ROOT / '.dockerignore').read_text().split()
+    for name, rest in steps:
+        if name == 'COPY':
+            for source in shlex.split(rest)[:-1]:
+                assert (ROOT / source).exists() and source not in ignored
+    commands = ' && '.join(rest for name, rest in steps if name == 'RUN')
+    installs = re.findall(r'pip install ([^&]+)', commands)
+    assert any('-r requirements/pinned.txt' in rest for rest in installs)
+    # Nothing but pinned lists and this package itself.
+    for rest in installs:
+        assert '-r ' in rest or rest.split()[-2:] == ['-e', '.']
+        assert '-e' not in rest or '--no-deps' in rest

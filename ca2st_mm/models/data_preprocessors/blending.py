@@ -72,6 +72,8 @@ class MultiStreamBlending:
         if isinstance(num_classes, int):
             num_classes = dict(label=num_classes)
         self.sizes = num_classes and dict(num_classes)
+        # On the CPU, also where a model is built on another device.
+        alpha = torch.tensor(float(alpha), device='cpu')
         self.beta = Beta(alpha, alpha)
         self.prob = prob
         self.cut = tuple(cut)
@@ -171,6 +173,11 @@ class ReferenceMultiStreamBlending(MultiStreamBlending):
 
     There the label takes what the clipped box leaves over, but frames are
     mixed with the draw itself.  For an exact retraining only.
+
+    Example:
+        >>> blend = ReferenceMultiStreamBlending(3, cut=['audios'])
+        >>> blend.weights(0.5, Box(top=0, bottom=1, left=0, right=0.25))
+        (0.5, 0.75)
     """
 
     def weights(self, lam: float, box: Box) -> tuple[float, float]:

@@ -32,6 +32,24 @@ class MultiExpertRecognizer(BaseRecognizer):
         ValueError: If the blending has other classes than the head, or the
             head names experts that the backbone has not.
             When views are chunked, if ``max_testing_views`` is below one.
+
+    Example:
+        >>> import torch
+        >>> from mmaction.registry import MODELS
+        >>> size = dict(embed_dims=16, num_layers=2, num_heads=2,
+        ...             feedforward_channels=32)
+        >>> expert = dict(type='VideoMAEExpert', arch=size, img_size=32,
+        ...               num_frames=4)
+        >>> model = MODELS.build(dict(
+        ...     type='MultiExpertRecognizer',
+        ...     backbone=dict(type='MultiExpertBackbone',
+        ...                   experts=dict(temporal=expert),
+        ...                   inputs=dict(temporal='imgs')),
+        ...     cls_head=dict(type='FusionHead', num_classes=5,
+        ...                   in_channels=dict(temporal=16))))
+        >>> views = dict(imgs=torch.zeros(1, 2, 3, 4, 32, 32))
+        >>> model(views, mode='tensor', stage='head').shape
+        torch.Size([2, 5])
     """
 
     def __init__(self, **kwargs) -> None:

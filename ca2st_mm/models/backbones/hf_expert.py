@@ -375,7 +375,8 @@ class HFExpert(ForeignExpert):
             weights.
         config: The architecture, ``dict(model_type=..., ...)``; None for that
             of ``model``.
-        num_frames: Frames of a clip, or of a model of single frames T.
+        num_frames: Frames of a clip, or of a model of single frames T, or
+            samples of a speech model's waveform (160000, 10 s).
         img_size: Side of the frames in pixels; None for the model's own.
         pretrained: False leaves the weights random.
         init_cfg: Weights in a file of yours instead of those of ``model``.

@@ -98,9 +98,9 @@ def get_model(
         FileNotFoundError: If the checkpoint is not there.
 
     Example:
-        >>> model = get_model('clip_vit-base_k400')
+        >>> model = get_model('ca2st.pth')  # or a name of the list
         >>> model.cls_head.num_classes
-        400
+        12
     """
     source = str(name)
     stored = {}

@@ -82,9 +82,8 @@ def save_pretrained(
             those the config loads.
 
     Example:
-        >>> from ca2st_mm import get_model
-        >>> model = get_model('clip_vit-base_k400')
-        >>> sorted(p.name for p in save_pretrained(model, 'mine').iterdir())
+        >>> folder = save_pretrained(recognizer.model, 'mine', licence='CC0')
+        >>> sorted(path.name for path in folder.iterdir())
         ['README.md', 'config.py', 'model.safetensors']
     """
     config = getattr(model, 'cfg', None)

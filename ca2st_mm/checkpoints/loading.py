@@ -50,9 +50,18 @@ def open_checkpoint(
         >>> open_checkpoint('epoch_1.pth')
         {'state_dict': {'a': tensor([1.])}}
     """
-    source = zoo.canonical(str(source))
+    named, source = str(source), zoo.canonical(str(source))
     if zoo.is_known(source):
-        return read_checkpoint(zoo.fetch(source), map_location)
+        try:
+            source = zoo.fetch(source)
+        except zoo.ZooError as error:
+            if '://' in named or not source.startswith(zoo.HUB_SCHEME):
+                raise
+            # A folder whose name is misspelt looks like a repository.
+            raise zoo.ZooError(
+                f'there is no folder {named!r} here, and {error}'
+            ) from error
+        return read_checkpoint(source, map_location)
     if '://' in source:
         return CheckpointLoader.load_checkpoint(source, map_location)
     return read_checkpoint(source, map_location)

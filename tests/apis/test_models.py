@@ -91,6 +91,13 @@ def test_missing_weights_are_named_with_the_command_that_fetches_them(
         small(pretrained=pretrained)
 
 
+def test_a_misspelt_folder_is_named_as_one(tmp_path, monkeypatch):
+    monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
+    monkeypatch.setenv('CA2ST_MM_OFFLINE', '1')
+    with pytest.raises(zoo.ZooError, match="no folder 'work_dirs/cost' here"):
+        ca2st_mm.get_model('work_dirs/cost')
+
+
 def test_unknown_names_and_weights_without_a_config():
     with pytest.raises(ValueError, match=f'did you mean.*{NAME}'):
         ca2st_mm.get_model('cast_k400')

@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ AUDIO_TABLE = re.compile(
     r'backbone\.links\.\d+\.(spatial|temporal)_audio\.'
     r'(a_from_b|b_from_a)\.(query|context)_positions\.'
 )
+_EXPERT_LAYER = re.compile(r'(backbone\.experts\.\w+\.layers)\.(\d+)\.(.+)')
 # Bottlenecks of one expert in two links.
 SAME_EXPERT = (
     ('spatial_audio.bottleneck_a', 'spatial_temporal.bottleneck_a'),
@@ -387,7 +389,23 @@ def _take_reference(theirs: Conversion, _: str) -> None:
     for key in list(theirs.left):
         ours = rename(key, names)
         theirs.take(ours, key, new_axes=NEW_AXES.get(key, 0))
+    _require_all_layers(theirs)
     theirs.notes += _notes_on(reference, theirs.state_dict)
+
+
+def _require_all_layers(conversion: Conversion) -> None:
+    """Raise ``KeyError`` if a layer of an expert lacks what others have."""
+    layers: dict[tuple[str, str], set[int]] = {}
+    for key in conversion.state_dict:
+        if match := _EXPERT_LAYER.fullmatch(key):
+            layers.setdefault((match[1], match[3]), set()).add(int(match[2]))
+    depth = 1 + max(chain.from_iterable(layers.values()), default=-1)
+    for (expert, name), found in layers.items():
+        if lost := set(range(depth)) - found:
+            raise KeyError(
+                f'{conversion.title}: the checkpoint lacks '
+                f"'{expert}.{min(lost)}.{name}'; it is incomplete"
+            )
 
 
 REFERENCES = tuple(

@@ -131,12 +131,24 @@ def test_a_key_bias_cannot_be_written():
 
 
 @pytest.mark.parametrize(
-    'lost', ['blocks.7.attn.q_bias', 'blocks.7.attn.v_bias']
+    'lost, named',
+    [
+        ('blocks.7.attn.q_bias', 'blocks.7.attn.q_bias'),
+        ('blocks.7.attn.v_bias', 'blocks.7.attn.v_bias'),
+        (
+            'blocks.7.clip_mlp.c_fc.bias',
+            'backbone.experts.spatial.layers.7.ffn.fc1.bias',
+        ),
+        (
+            'blocks.11.T_Adapter.D_fc1.weight',
+            'backbone.experts.temporal.layers.11.attention.adapter.down.wei',
+        ),
+    ],
 )
-def test_a_lost_bias_is_named(lost):
+def test_a_lost_tensor_is_named(lost, named):
     theirs = weights_of('cast_single')
     del theirs[lost]
-    with pytest.raises(KeyError, match=f"lacks '{lost}'"):
+    with pytest.raises(KeyError, match=f"lacks '{named}"):
         from_reference(theirs)
 
 

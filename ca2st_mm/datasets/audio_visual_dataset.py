@@ -29,20 +29,14 @@ from .video_reader import VideoReader
 class AudioVisualDataset(BaseActionDataset):
     """Video clips with audio and a label, from one annotation file.
 
-    The annotation file is a CSV manifest whose header names its columns:
-
-    - ``file`` (required): the video, relative to ``data_prefix['video']``;
-    - ``id``: the name of the clip, which submissions to a server use;
-    - ``audio``: a separate audio file, relative to
-      ``data_prefix['audio']``; where empty, audio comes from ``file``;
-    - ``start``, ``end``: the clip inside an untrimmed file, in seconds;
-    - ``label``, or ``verb`` and ``noun``: class indices from 0.  A test
-      set without public labels has none of them: samples then have no
-      ``label``, which suits evaluators that write a submission.
-
-    Other columns are named in a warning.  MMAction2's lists (``path label``
-    on each line, no header) are read as well; which of the two it is shows
-    in the first line.  Rows that repeat a clip are reported.
+    The annotation file is a CSV manifest with a header, or one of
+    MMAction2's lists (``path label`` on each line).  The columns of a
+    manifest are ``file``, and if wanted ``id``, ``audio`` (a separate file),
+    ``start`` and ``end`` (the clip inside an untrimmed file, in seconds),
+    and ``label``, or ``verb`` and ``noun``: class indices from 0.  A test
+    set without public labels has none of them: samples then have no
+    ``label``, which suits evaluators that write a submission.  Rows that
+    repeat a clip are reported.
 
     Each sample holds ``clip_id`` (or None), ``filename``, ``audio_path``
     (None: same file), ``clip_start`` and ``clip_end`` (seconds or None) and

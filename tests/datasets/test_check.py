@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The data checker finds every kind of fault, and only those."""
 
+import html
 import json
 import re
 import runpy
@@ -53,7 +54,7 @@ def folder(tmp_path_factory):
     good = (folder / 'wrong_duration.mp4').read_bytes()
     (folder / 'copy.mp4').write_bytes(good)
     rows = [f'{name}.mp4,{i % 5},\n' for i, name in enumerate(EXPECTED)]
-    rows += ['nowhere.mp4,2,\n', 'wrong_duration.mp4,8,\n']
+    rows += ['<b>nowhere.mp4,2,\n', 'wrong_duration.mp4,8,\n']
     rows += ['wrong_duration.mp4,2,\n', 'wrong_duration.mp4,2,99\n']
     (folder / 'train.csv').write_text('file,label,end\n' + ''.join(rows))
     (folder / 'val.csv').write_text('file,label\ncopy.mp4,1\n')
@@ -129,6 +130,8 @@ def assert_self_contained(page, found):
     links.feed(page)
     assert len(links.sources) > 10  # plots and thumbnails
     assert all(re.match(r'data:image/(png|jpeg);', s) for s in links.sources)
+    assert '<b>' not in page
+    page = html.unescape(page)
     for fault in found['faults']:
         assert fault['kind'] in page and Path(fault['path']).name in page
 
@@ -181,13 +184,13 @@ def test_a_second_run_reads_only_what_changed(
     assert check(folder / 'train.csv', *options) == first
     assert 0 < len(probed) < 15
     probed.clear()
-    path = folder / 'nowhere.mp4'
+    path = folder / '<b>nowhere.mp4'
     odd_media.silent(path)
     try:
         check(folder / 'train.csv', *options)
     finally:
         path.unlink()
-    assert probed == ['nowhere.mp4']
+    assert probed == ['<b>nowhere.mp4']
 
 
 def sample(split, path, start=None, end=None, label=0):

@@ -277,6 +277,14 @@ class BFloat16OptimWrapper(OptimWrapper):
     bfloat16 has the exponent range of float32, so no loss scaling is needed
     and ``torch.autocast`` alone does the work, on the CPU as well.  Takes
     the arguments of ``OptimWrapper``.
+
+    Example:
+        >>> model = nn.Linear(4, 2)
+        >>> wrapper = BFloat16OptimWrapper(torch.optim.SGD(
+        ...     model.parameters(), lr=0.1))
+        >>> with wrapper.optim_context(model):
+        ...     model(torch.zeros(1, 4)).dtype
+        torch.bfloat16
     """
 
     @contextmanager
@@ -308,5 +316,9 @@ def wrap_blocks(
         module: The module FSDP has come to.
         recurse: Whether it asks to look inside, else whether to wrap.
         nonwrapped_numel: Parameters not yet in a unit; they do not matter.
+
+    Example:
+        >>> wrapper = dict(type='MMFullyShardedDataParallel',
+        ...                auto_wrap_policy=dict(type='wrap_blocks'))
     """
     return recurse or isinstance(module, (AttentionBlock, FeedForwardBlock))

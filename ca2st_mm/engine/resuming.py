@@ -138,6 +138,11 @@ def seed_worker(worker_id: int) -> None:
 
     Args:
         worker_id: Number of the worker; torch has counted it in already.
+
+    Example:
+        >>> train_dataloader = dict(
+        ...     worker_init_fn=dict(type='seed_worker'),
+        ...     persistent_workers=False)
     """
     rank = int(os.environ.get('RANK', 0))
     # Ranks share a seed unless told otherwise; no two may draw the same.

@@ -35,67 +35,55 @@ def submit(tmp_path):
     return run
 
 
-def parts(done):
-    """Port, options of srun, and the command that srun starts."""
-    assert done.returncode == 0, done.stderr
-    port, *given = done.stdout.splitlines()
-    start = next(i for i, arg in enumerate(given) if not arg.startswith('--'))
-    return int(port), given[:start], given[start:]
-
-
-def flags_of(tool, command, monkeypatch):
-    """What the tool reads from its command line."""
-    monkeypatch.setattr('sys.argv', command)
-    return runpy.run_path(str(TOOLS / tool))['parse_args']()
-
-
-def test_training_fills_nodes_of_eight(submit, monkeypatch):
-    done = submit('slurm_train.sh', 'gpu', 'a job', 'c.py', '--amp', GPUS='16')
-    port, options, command = parts(done)
-    assert 12000 <= port < 32000
-    assert options == [
-        '--partition=gpu',
-        '--job-name=a job',
-        '--gres=gpu:8',
-        '--ntasks=16',
-        '--ntasks-per-node=8',
-        '--cpus-per-task=5',
+JOBS = [
+    (
+        ('slurm_train.sh', 'gpu', 'a job', 'c.py', '--amp'),
+        dict(GPUS='16'),
+        '--gres=gpu:8 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=5 '
         '--kill-on-bad-exit=1',
-    ]
-    assert command[:3] == ['python', '-u', str(TOOLS / 'train.py')]
-    flags = flags_of('train.py', command[2:], monkeypatch)
-    assert (flags.config, flags.amp, flags.launcher) == ('c.py', True, 'slurm')
+        dict(config='c.py', amp=True),
+    ),
+    (  # No whole node for a small job.
+        ('slurm_test.sh', 'gpu', 'a job', 'c', 'a b.pth', '--dump', 'p.pkl'),
+        dict(
+            GPUS='2',
+            CPUS_PER_TASK='9',
+            SRUN_ARGS='--time=10 --exclude=node1',
+            PYTHON='/env/bin/python',
+        ),
+        '--gres=gpu:2 --ntasks=2 --ntasks-per-node=2 --cpus-per-task=9 '
+        '--kill-on-bad-exit=1 --time=10 --exclude=node1',
+        dict(config='c', checkpoint='a b.pth', dump='p.pkl'),
+    ),
+]
 
 
-def test_a_small_job_asks_for_no_whole_node(submit, monkeypatch):
-    done = submit(
-        *('slurm_test.sh', 'gpu', 'job', 'c.py', 'a b.pth', '--dump', 'p.pkl'),
-        GPUS='2',
-        CPUS_PER_TASK='9',
-        SRUN_ARGS='--time=10 --exclude=node1',
-        MASTER_PORT='12345',
-        PYTHON='/env/bin/python',
+@pytest.mark.parametrize('given, settings, options, flags', JOBS)
+def test_srun_gets_the_job_and_the_tool_its_flags(
+    submit, monkeypatch, given, settings, options, flags
+):
+    done = submit(*given, **settings)
+    assert done.returncode == 0, done.stderr
+    port, *printed = done.stdout.splitlines()
+    assert 12000 <= int(port) < 32000
+    named = ['--partition=gpu', '--job-name=a job', *options.split()]
+    assert printed[: len(named)] == named
+    python, unbuffered, tool, *rest = printed[len(named) :]
+    assert (python, unbuffered) == (settings.get('PYTHON', 'python'), '-u')
+    assert tool == str(TOOLS / given[0].removeprefix('slurm_')).replace(
+        '.sh', '.py'
     )
-    port, options, command = parts(done)
-    assert port == 12345
-    assert {'--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2'} < set(options)
-    assert '--cpus-per-task=9' in options
-    assert options[-2:] == ['--time=10', '--exclude=node1']
-    assert command[0] == '/env/bin/python'
-    flags = flags_of('test.py', command[2:], monkeypatch)
-    assert (flags.checkpoint, flags.dump) == ('a b.pth', 'p.pkl')
-    assert flags.launcher == 'slurm'
+    monkeypatch.setattr('sys.argv', [tool, *rest])
+    found = vars(runpy.run_path(tool)['parse_args']())
+    assert found.items() >= dict(flags, launcher='slurm').items()
 
 
 @pytest.mark.parametrize(
-    'script, given',
-    [
-        ('slurm_train.sh', ['gpu', 'job']),
-        ('slurm_test.sh', ['gpu', 'job', 'c']),
-    ],
+    'given',
+    [('slurm_train.sh', 'gpu', 'job'), ('slurm_test.sh', 'gpu', 'job', 'c')],
 )
-def test_too_few_arguments_show_the_usage(submit, script, given):
-    done = submit(script, *given)
+def test_too_few_arguments_show_the_usage(submit, given):
+    done = submit(*given)
     assert done.returncode == 2
     assert 'PARTITION JOB_NAME CONFIG' in done.stderr
     assert done.stdout == ''  # nothing was submitted

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from datetime import timedelta
-from operator import length_hint
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -132,7 +131,7 @@ class StallWatchHook(Hook):
         self._enter('saving a checkpoint')
 
     def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
-        self._enter(f'before {_batch(runner, mode, 0)}')
+        self._enter(f'before {MODES[mode]} batch 1')
 
     def _before_iter(
         self,
@@ -141,7 +140,7 @@ class StallWatchHook(Hook):
         data_batch: Any = None,
         mode: str = 'train',
     ) -> None:
-        self._enter(f'in {_batch(runner, mode, batch_idx)}')
+        self._enter(f'in {MODES[mode]} batch {batch_idx + 1}')
 
     def _after_iter(
         self,
@@ -151,21 +150,10 @@ class StallWatchHook(Hook):
         outputs: Any = None,
         mode: str = 'train',
     ) -> None:
-        self._enter(f'after {_batch(runner, mode, batch_idx)}')
+        self._enter(f'after {MODES[mode]} batch {batch_idx + 1}')
 
     def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
         self._enter(f'after the end of {MODES[mode]}')
-
-
-def _batch(runner: Runner, mode: str, batch_idx: int) -> str:
-    """For example 'training batch 3 of 10 of epoch 2'."""
-    total = length_hint(getattr(runner, f'{mode}_dataloader'), 0)
-    text = f'{MODES[mode]} batch {batch_idx + 1}'
-    if total > batch_idx:  # loops that count iterations go on
-        text += f' of {total}'
-        if mode == 'train':
-            text += f' of epoch {runner.epoch + 1}'
-    return text
 
 
 def _warn(logger: logging.Logger, text: str) -> None:

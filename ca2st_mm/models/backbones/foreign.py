@@ -211,7 +211,18 @@ class ForeignExpert(TransformerExpert):
             self.input_shape = self.sizes.shape
             self.token_spec = self._spec(self.sizes.num_steps)
         rows, columns = self.sizes.grid
-        stride = self.sizes.stride or self.sizes.patch
+        patch = self.sizes.patch
+        stride = self.sizes.stride or patch
+        frames, *size = self.sizes.shape[1:]
+        if family.reads == 'clip' and (
+            frames % self.sizes.num_steps
+            or size != [rows * patch, columns * patch]
+        ):
+            raise ValueError(
+                f'{type(self).__name__}: {self.sizes.num_steps} steps of '
+                f'{rows} x {columns} patches of {patch} px leave out a part '
+                f'of clips {self.sizes.shape}'
+            )
         self.token_grid = TokenGrid(
             rows,
             columns,

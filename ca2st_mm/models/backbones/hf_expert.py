@@ -418,6 +418,11 @@ class HFExpert(ForeignExpert):
         for argument, entry in family.settings.items():
             if asked[argument] is not None:
                 setattr(self.config, entry, asked[argument])
+        if family.reads == 'audio' and any(asked.values()):
+            raise ValueError(
+                f'num_frames and img_size are not of {self.config.model_type}'
+                ', which reads audio; its config says what it reads'
+            )
         self.model_class = getattr(_library(), family.model_class)
         whole = self.model_class(self.config, **family.options)
         if family.reads == 'frames':
@@ -471,11 +476,16 @@ class HFExpert(ForeignExpert):
 def _library() -> Any:
     try:
         import transformers
-    except ImportError as error:
+
+        found = transformers.__version__
+    except ImportError:
+        found = '0.0'
+    # Before, parts had other names, and VideoMAE lost biases at loading.
+    if tuple(map(int, found.split('.')[:2])) < (5, 23):
         raise ImportError(
             "an expert 'hf:...' needs transformers: "
             'pip install "transformers>=5.23"'
-        ) from error
+        )
     return transformers
 
 
@@ -489,6 +499,8 @@ def _name_and_revision(source: str) -> tuple[str, str | None]:
 
 def _absent(source: str, error: Exception) -> FileNotFoundError:
     name, revision = _name_and_revision(source)
+    if source.startswith(LOCAL):
+        return FileNotFoundError(f'{source!r}: {" ".join(str(error).split())}')
     pinned = f' --revision {revision}' if revision else ''
     return FileNotFoundError(
         f'{source!r} is not on this machine and cannot be fetched; run '
@@ -514,7 +526,11 @@ def _read_config(model: str | None, config: Mapping[str, Any] | None) -> Any:
     except OSError as error:
         raise _absent(model, error) from error
     except ValueError as error:  # the library knows no such model_type
-        raise _unknown(model, None) from error
+        raise TypeError(
+            f'transformers cannot tell the architecture of {model!r} (a model '
+            "of timm is 'timm:hf-hub:OWNER/NAME@REVISION'): "
+            + str(error).splitlines()[0]
+        ) from error
     # Of CLIP and SigLIP with their text encoders, the part for images.
     if found.model_type not in FAMILIES:
         found = getattr(found, 'vision_config', found)
@@ -524,7 +540,7 @@ def _read_config(model: str | None, config: Mapping[str, Any] | None) -> Any:
 
 
 def _unknown(model: str, kind: str | None) -> TypeError:
-    near = difflib.get_close_matches(str(kind), FAMILIES, n=3, cutoff=0.0)
+    near = difflib.get_close_matches(kind or '', FAMILIES, n=3, cutoff=0.0)
     return TypeError(
         f'{model!r} is of the architecture {kind!r}, and where its halves are '
         f'is not known; the nearest known are {", ".join(near)}, all are '

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ca2st_mm.registry import MODELS
 
 from ..layers.position import resize_square_positions
+from .expert import TransformerExpert
 from .foreign import Family, ForeignExpert, Sizes
 
 
@@ -220,7 +221,7 @@ class MMPretrainViTExpert(ForeignExpert):
         """Start the backbone its own way, then load ``init_cfg``."""
         if not self.is_init:
             self.backbone.init_weights()
-        super().init_weights()
+        TransformerExpert.init_weights(self)
 
     def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         """Take bare names, and resize the position grid."""
@@ -299,7 +300,7 @@ class MMActionViTExpert(ForeignExpert):
         """Start the backbone its own way, then load ``init_cfg``."""
         if not self.is_init:
             self.backbone.init_weights()
-        super().init_weights()
+        TransformerExpert.init_weights(self)
 
     def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         """Take bare names, and our sinusoid table where it is a constant."""

@@ -10,6 +10,7 @@ from mmaction.registry import MODELS
 from tiny_models import difference, randomize
 from torch import nn
 
+from ca2st_mm.engine import MultiExpertOptimConstructor
 from ca2st_mm.export import FORMATS, ExportableRecognizer, graph, trace
 from ca2st_mm.models.backbones import expert_config
 
@@ -332,6 +333,17 @@ def test_two_blocks_as_one_layer_and_a_late_start(name, folder_of):
         assert difference(expert(inputs), whole(inputs)) < 1e-6
         layers = set(expert.layer_of_parameters().values())
         assert layers == ({0} if expert.blocks_per_layer == 2 else {-1, 0})
+    # `expert` begins late: its first block learns like the embedding.
+    constructor = MultiExpertOptimConstructor(
+        dict(optimizer=dict(type='AdamW', lr=1.0)), dict(layer_decay=0.5)
+    )
+    rates = {
+        id(parameter): group['lr']
+        for group in constructor(expert).optimizer.param_groups
+        for parameter in group['params']
+    }
+    blocks = [layer['ffn'].up.weight for layer in expert.adapters]
+    assert [rates[id(weight)] for weight in blocks] == [0.25, 0.5]
     with pytest.raises(ValueError, match='2 blocks.*layers of 3'):
         build(source, blocks_per_layer=3)
 
@@ -343,6 +355,17 @@ def test_frames_are_resized_to_the_model_s_own(folder_of):
     clip = inputs_of(expert)
     small = nn.functional.interpolate(clip[:, :, 0], (28, 28), mode='bilinear')
     assert torch.equal(expert(clip), build(source, num_frames=1)(small))
+
+
+def test_random_weights_are_said(folder_of, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'ca2st_mm.models.backbones.foreign.print_log',
+        lambda text, **_: said.append(text),
+    )
+    for name in ('vit_tiny_patch16_224', 'dinov2'):
+        build(f'local-dir:{folder_of(name)}', pretrained=False)
+        assert 'random' in said.pop() and not said
 
 
 def test_half_precision_in_a_file_is_float32_here_and_said(
@@ -430,6 +453,13 @@ def test_other_classes_and_other_sizes_of_a_file(folder_of):
             dict(type='HFExpert', config=dict(model_type='hiera')),
             TypeError,
             "'hiera'.*vit.*docs/experts.md",
+        ),
+        (
+            dict(
+                type='HFExpert', config=dict(model_type='vjepa2'), num_frames=5
+            ),
+            ValueError,
+            r'2 steps.*leave out.*\(3, 5, 256, 256\)',
         ),
         ('hf:o/vjepa2@1a', FileNotFoundError, 'hf download o/vjepa2 --rev'),
     ],

@@ -415,14 +415,14 @@ class HFExpert(ForeignExpert):
         self.model, self.config = model, _read_config(model, config)
         family = FAMILIES[self.config.model_type]()
         asked = dict(num_frames=num_frames, img_size=img_size)
-        for argument, entry in family.settings.items():
-            if asked[argument] is not None:
-                setattr(self.config, entry, asked[argument])
-        if family.reads == 'audio' and any(asked.values()):
-            raise ValueError(
-                f'num_frames and img_size are not of {self.config.model_type}'
-                ', which reads audio; its config says what it reads'
-            )
+        for argument, value in asked.items():
+            if value is not None and argument in family.settings:
+                setattr(self.config, family.settings[argument], value)
+            elif value is not None and family.reads == 'audio':
+                raise ValueError(
+                    f'{argument} is not of {self.config.model_type}, which '
+                    'reads audio; its config says what it reads'
+                )
         self.model_class = getattr(_library(), family.model_class)
         whole = self.model_class(self.config, **family.options)
         if family.reads == 'frames':

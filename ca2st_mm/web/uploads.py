@@ -21,6 +21,11 @@ from ca2st_mm.datasets.containers import MAX_PIXELS, probe
 MP4, MATROSKA, AVI, MPEG = '.mp4', '.mkv', '.avi', '.mpg'
 CONTAINERS = 'mp4, mov, mkv, webm, avi or mpg'
 HEAD = 12  # bytes
+# FFmpeg's names of these containers: a second opinion.
+_FORMATS = 'mov', 'matroska', 'avi', 'mpeg'
+_NO_CONTAINER = (
+    f'it is no video that this page reads; convert it to {CONTAINERS}'
+)
 # Other sites can make a browser post forms, but not this type.
 BODY = 'application/octet-stream'
 _LONGEST_NAME = 80
@@ -105,9 +110,7 @@ def suffix_of(head: bytes) -> str:
         return AVI
     if head.startswith(b'\x00\x00\x01\xba'):
         return MPEG
-    raise ClipError(
-        f'it is no video that this page reads; convert it to {CONTAINERS}'
-    )
+    raise ClipError(_NO_CONTAINER)
 
 
 def check_clip(path: str, max_seconds: float) -> Extent:
@@ -117,7 +120,10 @@ def check_clip(path: str, max_seconds: float) -> Extent:
         ClipError: If it has no video, is too large or too long.
         MediaError: If it cannot be read.
     """
-    video = probe(path).video
+    info = probe(path)
+    video = info.video
+    if info.format.split(',')[0] not in _FORMATS:
+        raise ClipError(_NO_CONTAINER)
     if video is None:
         raise ClipError(
             'it has no video stream that can be decoded; upload a video'

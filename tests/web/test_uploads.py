@@ -90,3 +90,11 @@ def test_no_reader_follows_a_playlist(tmp_path, media):
         assert followed.streams.video[0].width == 32
     with pytest.raises(MediaError):
         check_clip(str(path), 60)
+    with av.open(str(tmp_path / 'a.gif'), 'w') as container:
+        stream = container.add_stream('gif', rate=5, width=16, height=16)
+        stream.pix_fmt = 'rgb8'
+        pixels = np.zeros((16, 16, 3), np.uint8)
+        frame = av.VideoFrame.from_ndarray(pixels).reformat(format='rgb8')
+        container.mux([*stream.encode(frame), *stream.encode()])
+    with pytest.raises(ClipError, match='no video that this page reads'):
+        check_clip(str(tmp_path / 'a.gif'), 60)

@@ -297,7 +297,8 @@ def packets_of(
         RefusedError: If they cannot be decoded without a key.
     """
     for packet in container.demux(stream):
-        if packet.has_sidedata('encryption_info'):
+        # What is encrypted begins with a key frame.
+        if packet.is_keyframe and packet.has_sidedata('encryption_info'):
             raise RefusedError('it is encrypted', 'Decrypt it first.')
         yield packet
 

@@ -97,12 +97,15 @@ class PyAVReader(VideoReader):
         try:
             with decoder_errors('video', path):
                 self._restart()
-                clock = clock_start(self._container)
-                if 'matroska' in self._formats:  # packets were read
-                    self._restart()
                 stamps = self._index_packets(start, end)
                 if stamps is None:
                     stamps = self._index_frames(start, end)
+                clock = start_of(self._container)
+                if 'matroska' in self._formats and (
+                    start is not None or self._pts is None
+                ):
+                    with open_container(path, data) as container:
+                        clock = clock_start(container)
                 if span is not None and not len(stamps):
                     raise EmptyClipError(
                         f"The clip from {start} s to {end} s of '{path}' "

@@ -267,26 +267,6 @@ def test_frames_and_audio_far_apart_are_a_fault(base):
         CropAudio()(sample)
 
 
-@pytest.mark.parametrize(
-    ('name', 'rate', 'seconds'),
-    [
-        ('flute_guitar_aac.mp4', 44100, 10.0),
-        ('flipping_pancake_opus.mkv', 48000, 10.38),
-        ('applying_makeup_mp3.avi', 44100, 6.56),
-    ],
-)
-def test_containers(shared_file, name, rate, seconds):
-    path = str(shared_file(f'clips/{name}'))
-    out = LoadAudio()(dict(filename=path))
-    assert out['has_audio'] and not out['audio_dropped']
-    assert out['sample_rate'] == rate
-    assert out['waveform'].dtype == np.float32
-    assert out['waveform'].ndim == 1
-    assert len(out['waveform']) / rate == pytest.approx(seconds, abs=0.05)
-    assert 0.001 < np.abs(out['waveform']).max() <= 1.5
-    assert out['audio_start'] == pytest.approx(0, abs=0.05)
-
-
 def test_a_wav_next_to_the_video_wins(plain_clip, tmp_path):
     path = str(tmp_path / 'other.wav')
     stereo = np.stack([np.full(800, 0.5), np.full(800, -0.25)], axis=1)
@@ -316,11 +296,6 @@ def test_policies(silent_clip, policy, present, audio_path):
     out = MaskSpectrogram()(LogMelSpectrogram(64, 32)(out))
     assert out['audios_present'].tolist() == [present]
     assert out['audios'].any() == bool(present)
-
-
-def test_unknown_policy():
-    with pytest.raises(ValueError, match="'raise', 'silence' or 'drop'"):
-        LoadAudio(missing='ignore')
 
 
 def cut(waveform, times, rate=100, start=0.0, origin=0.0, **kwargs):

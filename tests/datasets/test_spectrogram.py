@@ -179,12 +179,6 @@ def test_random_position_is_drawn_once_a_sample():
     assert 0 <= min(starts) and max(starts) < 10.1
 
 
-@pytest.mark.parametrize('position', ['centre', 1.5, -0.1])
-def test_wrong_position(position):
-    with pytest.raises(ValueError, match='position'):
-        LogMelSpectrogram(position=position)
-
-
 def test_masks_hide_cells_and_nothing_else():
     np.random.seed(1)
     out = LogMelSpectrogram(400)(sample(wave('noise', 16000)))

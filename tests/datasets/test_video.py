@@ -21,7 +21,9 @@ from ca2st_mm.datasets.transforms import (
     DenseSample,
     FrameTimes,
     LoadAudio,
+    LogMelSpectrogram,
     OpenVideo,
+    RandAugmentFrames,
     SegmentSample,
 )
 from ca2st_mm.datasets.video import open_video
@@ -78,9 +80,22 @@ def test_dense_spacing_and_views():
     assert views[1][0] == 4 * int(1 * (75 - 16) / 4)
 
 
-def test_several_clips_are_for_testing():
-    with pytest.raises(ValueError, match='test_mode'):
-        SegmentSample(16, num_clips=2)
+@pytest.mark.parametrize(
+    ('step', 'arguments', 'message'),
+    [
+        (SegmentSample, dict(clip_len=16, num_clips=2), 'test_mode'),
+        (SegmentSample, dict(clip_len=16, rule='odd'), "'even' or 'ref"),
+        (LoadAudio, dict(missing='ignore'), "'raise', 'silence' or 'drop'"),
+        (FrameTimes, dict(origin='end'), "'file' or 'clip'"),
+        (LogMelSpectrogram, dict(position='centre'), 'position is'),
+        (LogMelSpectrogram, dict(position=1.5), 'position is'),
+        (RandAugmentFrames, dict(magnitude=31), '0 to 30'),
+        (OpenVideo, dict(reader='cv2'), 'pyav'),
+    ],
+)
+def test_wrong_arguments_are_named(step, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        step(**arguments)
 
 
 @pytest.mark.parametrize('ext', ['mp4', 'mkv'])
@@ -102,23 +117,25 @@ def test_times_honour_a_late_video(tmp_path, ext, start):
 
 
 @pytest.mark.parametrize(
-    ('name', 'frames'),
+    ('name', 'frames', 'rate', 'seconds'),
     [
-        ('flute_guitar_aac.mp4', 125),
-        ('flipping_pancake_opus.mkv', 310),
-        ('applying_makeup_mp3.avi', 164),
-        ('short_1s_noaudio.mp4', 32),
+        ('flute_guitar_aac.mp4', 125, 44100, 10.0),
+        ('flipping_pancake_opus.mkv', 310, 48000, 10.38),
+        ('applying_makeup_mp3.avi', 164, 44100, 6.56),
     ],
 )
-def test_real_files(shared_file, name, frames):
+def test_real_files(shared_file, name, frames, rate, seconds):
     path = str(shared_file(f'clips/{name}'))
-    out = OpenVideo()(dict(filename=path))
+    out = LoadAudio()(OpenVideo()(dict(filename=path)))
     stamps = out['frame_stamps']
     assert len(stamps) == out['total_frames'] == frames
-    assert stamps[0] == 0
-    assert np.all(np.diff(stamps) > 0)
-    out = DecodeVideo()(SegmentSample(16)(out))
-    assert len(out['imgs']) == 16
+    assert stamps[0] == 0 and np.all(np.diff(stamps) > 0)
+    assert out['has_audio'] and out['sample_rate'] == rate
+    waveform = out['waveform']
+    assert waveform.dtype == np.float32 and waveform.ndim == 1
+    assert len(waveform) / rate == pytest.approx(seconds, abs=0.05)
+    assert 0.001 < np.abs(waveform).max() <= 1.5
+    assert out['audio_start'] == pytest.approx(0, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -343,8 +360,6 @@ def test_the_end_of_the_pipeline_closes_the_reader(plain_clip, tmp_path):
 
 
 def test_a_reader_that_is_not_installed_is_replaced(plain_clip, monkeypatch):
-    with pytest.raises(ValueError, match='pyav'):
-        OpenVideo(reader='cv2')
     with pytest.warns(FutureWarning, match='pyav'):
         assert OpenVideo(reader='auto').reader == 'pyav'
     lines = []

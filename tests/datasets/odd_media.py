@@ -129,28 +129,9 @@ def wrong_duration(path):
     Path(path).write_bytes(bytes(data))
 
 
-def without_rate(path):
-    """As browsers record: uneven moments, and no rate in the header (mkv)."""
-    steps = np.random.default_rng(0).integers(20, 70, 50)
-    write_frames(path, numbered(), moments=np.cumsum(steps) - steps[0])
-    data = Path(path).read_bytes()
-    at = data.index(b'\x23\xe3\x83\x84')  # DefaultDuration, four bytes
-    nothing = b'\xec\x86' + bytes(6)  # Void
-    Path(path).write_bytes(data[:at] + nothing + data[at + 8 :])
-
-
-FILES = dict(
-    zero_bytes=zero_bytes,
-    truncated=truncated,
-    truncated_frames=truncated_frames,
-    audio_only=audio_only,
-    one_frame=one_frame,
-    variable_rate=variable_rate,
-    rotated=rotated,
-    ten_bit=ten_bit,
-    odd_size=odd_size,
-    short_audio=short_audio,
-    silent=silent,
-    no_audio=no_audio,
-    wrong_duration=wrong_duration,
+_KINDS = (
+    *(zero_bytes, truncated, truncated_frames, audio_only, one_frame),
+    *(variable_rate, rotated, ten_bit, odd_size, short_audio, silent),
+    *(no_audio, wrong_duration),
 )
+FILES = {kind.__name__: kind for kind in _KINDS}

@@ -128,7 +128,8 @@ class Answers:
         try:
             parts_of(self._recognizer.model)
         except ValueError as error:
-            return dict(note=f'{error}.'.capitalize())
+            first, *rest = str(error)
+            return dict(note=f'{first.upper()}{"".join(rest)}.')
         with self._lock:
             sample = self._recognizer.prepare(
                 path, missing_audio=self._missing_audio

@@ -44,7 +44,7 @@ _NARRATIONS = [
 _HORN = '--g-f_I2yQ_000001.mp4 aaaaaaaaaaa_000110.mp4'
 _UCF = 'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi YoYo/v_YoYo_g25_c05.avi'
 
-# (benchmark, split, file): text, words in the title of its form, its clips.
+# (benchmark, split, file): text and clips.
 FILES = {
     ('epic_kitchens_100', 'val', 'EPIC_100_validation.csv'): (
         EPIC_HEADER
@@ -52,7 +52,6 @@ FILES = {
         'take plate,take,0,plate,2,"[\'plate\', \'cup\']","[2, 13]"\n'
         'P01_11_1,P01,P01_11,01:00:01.7,01:00:01.56,01:00:02.45,93,147,'
         "put,put-down,1,plate,2,['plate'],[2]\n",
-        'official CSV',
         [
             _NARRATIONS[0]._replace(start=0, end=1.89),
             _NARRATIONS[1]._replace(start=3601.56, end=3602.45),
@@ -60,20 +59,17 @@ FILES = {
     ),
     ('epic_kitchens_100', 'val', 'val.csv'): (
         'P01_11_0,0,2\nP01_11_1,1,2\n',
-        "'id,verb,noun'",
         _NARRATIONS,
     ),
     ('epic_kitchens_100', 'val', 'epic100_val_gpt2_xl.csv'): (
         'a,b,c,d,e,f,g,h,i,j,k,l,m,n,o\n'
         'P01_11_0,0,2,5,take,plate,,,,"[\'x\']",,,1,113,\n'
         'P01_11_1,1,2,6,put,plate,,,,"[\'x, y\']",,,93,147,\n',
-        'gpt2',
         _NARRATIONS,
     ),
     ('epic_kitchens_100', 'test', 'EPIC_100_test_timestamps.csv'): (
         EPIC_TEST_HEADER
         + 'P01_103_0,P01,P01_103,00:00:00.84,00:00:00.00,00:00:01.84,1,92\n',
-        'without labels',
         [clip('P01_103_0', (), video=('P01_103',), start=0, end=1.84)],
     ),
     ('something_something_v2', 'val', 'validation.json'): (
@@ -83,19 +79,16 @@ FILES = {
                 dict(id='116154', label='x', template='Holding [something]'),
             ]
         ),
-        'official JSON',
         clips('74225 116154', (5,), (16,)),
     ),
     ('something_something_v2', 'val', 'val.csv'): (
         '74225.mp4 5\n116154.mp4 16\n',
-        "'file label'",
         clips('74225.mp4 116154.mp4', (5,), (16,)),
     ),
     ('kinetics400', 'val', 'val.csv'): (
         'label,youtube_id,time_start,time_end,split,is_cc\n'
         'zumba,-5o_ES_I,6,16,val,0\n'
         'tai chi,abcdefghijk,106,116,val,0\n',
-        'official CSV',
         # With and without the times, as downloaders call them.
         [
             clip(name, (label,), (name, name[:-14]))
@@ -107,23 +100,19 @@ FILES = {
     ),
     ('kinetics400', 'val', 'kinetics_val.csv'): (
         '-5o_ES_I.mp4 399\nabcdefghijk.mp4 346\n',
-        "'file label'",
         clips('-5o_ES_I.mp4 abcdefghijk.mp4', (399,), (346,)),
     ),
     ('kinetics_sound', 'test', 'my_test.txt'): (
         'id1,playing drums,30\nid2,bowling,0\n',
-        "'id,text,label'",
         clips('id1 id2', (30,), (0,)),
     ),
     ('kinetics_sound', 'test', 'val.csv'): (
         'label,youtube_id,time_start,time_end,split\n'
         'playing drums,id1,6,16,val\nzumba,id3,1,11,val\n',
-        'official CSV of Kinetics-400',
         [clip('id1_000006_000016', (30,), ('id1_000006_000016', 'id1'))],
     ),
     ('kinetics_sound', 'test', 'kinetics_val.csv'): (
         'id1.mp4 230\nid3.mp4 399\nid2.mp4 31\n',
-        "'file label' of Kinetics-400",
         clips('id1.mp4 id2.mp4', (30,), (0,)),
     ),
     ('activitynet', 'val', 'activity_net.v1-3.min.json'): (
@@ -145,13 +134,11 @@ FILES = {
                 )
             )
         ),
-        'official JSON',
         _INSTANCES,
     ),
     ('activitynet', 'val', 'val.csv'): (
         'video_id,t_start,t_end,video_duration,label\n'
         'v_a1,1.5,2.5,10,17\nv_a1,3,4,10,BMX\n',
-        't_start and t_end',
         _INSTANCES,
     ),
     ('hd_epic', 'test', 'HD_EPIC_Narrations.json'): (
@@ -164,7 +151,6 @@ FILES = {
         )
         + '\n'
         + narration('P01-6', [[96, 299]]),
-        'narrations',
         [
             clip('P01-1', (3, 4), video=('P01-2024',), start=1.5, end=2.25),
             clip('P01-6', (96, 299)),
@@ -175,7 +161,6 @@ FILES = {
         'start_sample,stop_sample,class,class_id\n'
         'P01,P01-2024,x,x,48000,72000,click,16\n'
         'P01,P01-2024,x,x,0,0,beep,15\n',
-        'official CSV',
         [
             clip(f'P01-2024-{edges}', (label,), None, ('P01-2024',), *span)
             for edges, label, *span in [
@@ -187,48 +172,40 @@ FILES = {
     ('epic_sounds', 'train', 'EPIC_Sounds_train.csv'): (
         SOUNDS_HEADER
         + 'P01_03_21,P01,P01_03,00:01:01.5,00:01:02.25,1,2,x,click,16\n',
-        'official CSV',
         [clip('P01_03_21', (16,), None, ('P01_03',), 61.5, 62.25)],
     ),
     ('epic_sounds', 'test', 'EPIC_Sounds_recognition_test_timestamps.csv'): (
         SOUNDS_TEST_HEADER
         + 'P02_106_0,P02,P02_106,00:00:03.855,00:00:04.142,92520,99408\n',
-        'without labels',
         [clip('P02_106_0', (), None, ('P02_106',), 3.855, 4.142)],
     ),
     ('vggsound', 'test', 'vggsound.csv'): (
         '--g-f_I2yQ,1,"bird chirping, tweeting",test\n'
         'zzzzzzzzzzz,2,air horn,train\n'
         'aaaaaaaaaaa,110,air horn,test\n',
-        "'vggsound.csv'",
         clips(_HORN.replace('.mp4', ''), (17,), (1,)),
     ),
     ('vggsound', 'test', 'test.csv'): (
         '--g-f_I2yQ_000001.mp4,"bird chirping, tweeting"\n'
         'aaaaaaaaaaa_000110.mp4,air horn\n',
-        "'file,class'",
         clips(_HORN, (17,), (1,)),
     ),
     ('vggsound', 'test', 'test_sel.csv'): (
         'name,text,id\n'
         '--g-f_I2yQ_000001.mp4,"bird chirping, tweeting",17\n'
         'aaaaaaaaaaa_000110.mp4,air horn,1\n',
-        "'file,text,label'",
         clips(_HORN, (17,), (1,)),
     ),
     ('ucf101', 'train_split1', 'trainlist01.txt'): (
         ' 1\n'.join(_UCF.split()) + ' 101\n',
-        "official list 'class/file'",
         clips(_UCF, (0,), (100,)),
     ),
     ('ucf101', 'train_split1', 'trainlist01_audio.txt'): (
         ' 0\n'.join(_UCF.split()) + ' 100\n',
-        'clips with audio',
         clips(_UCF, (0,), (100,)),
     ),
     ('ucf101', 'test_split2', 'testlist02.txt'): (
         _UCF.replace(' ', '\n'),
-        "official list 'class/file'",
         clips(_UCF, (0,), (100,)),
     ),
 }

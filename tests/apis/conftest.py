@@ -14,8 +14,9 @@ from toy_recognizer import write_noise
 
 from ca2st_mm import Recognizer
 
-# The report on modalities is a script.
-sys.path.append(str(Path(__file__).resolve().parents[2] / 'tools/analysis'))
+# The code of these tests that stands in scripts.
+for folder in ('tools', 'tools/analysis'):
+    sys.path.append(str(Path(__file__).resolve().parents[2] / folder))
 
 
 @pytest.fixture(scope='session')

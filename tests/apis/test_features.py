@@ -7,16 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from extract_features import Clip, clips_of, spans_of, write_features
 from safetensors import safe_open
 from tool_runs import run_tool
 
-from ca2st_mm.apis.features import (
-    Clip,
-    clips_of,
-    extract,
-    spans_of,
-    write_features,
-)
+from ca2st_mm.apis.features import extract
 from ca2st_mm.structures import Stream, as_streams
 
 

@@ -126,7 +126,6 @@ def save_pretrained(
 def push_to_hub(model: nn.Module, repo_id: str, **options: Any) -> str:
     """Put a model into a repository of the Hugging Face Hub.
 
-    ``repo_id`` is then a source as the folder of :func:`save_pretrained` is.
     The token is that of ``huggingface_hub`` (``hf auth login``).
 
     Args:
@@ -135,14 +134,16 @@ def push_to_hub(model: nn.Module, repo_id: str, **options: Any) -> str:
         **options: Those of :func:`save_pretrained`.
 
     Returns:
-        The address of the commit.
+        ``owner/name@revision``, a source as the folder of
+        :func:`save_pretrained` is.
     """
     from huggingface_hub import HfApi
 
     with TemporaryDirectory() as folder:
         save_pretrained(model, folder, **{'name': repo_id, **options})
         HfApi().create_repo(repo_id, exist_ok=True)
-        return HfApi().upload_folder(repo_id=repo_id, folder_path=folder)
+        commit = HfApi().upload_folder(repo_id=repo_id, folder_path=folder)
+    return f'{repo_id}@{commit.oid}'
 
 
 def publish(

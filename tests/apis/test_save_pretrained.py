@@ -8,7 +8,6 @@ import runpy
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -255,23 +254,35 @@ def test_the_card_names_the_licence_of_every_expert(tmp_path):
         assert licence in line
 
 
-def test_pushing(shared, monkeypatch):
-    made, pushed = [], {}
+def test_what_is_pushed_comes_back_by_the_name_of_its_revision(
+    shared, tmp_path, monkeypatch
+):
+    def create(self, name, exist_ok):
+        (tmp_path / name).mkdir(parents=True)
 
     def upload(self, repo_id, folder_path):
-        for path in Path(folder_path).iterdir():
-            pushed[path.name] = path.read_bytes()
-        return f'https://huggingface.co/{repo_id}/commit/1'
+        place = tmp_path / repo_id / 'f00d'
+        shutil.copytree(folder_path, place)
+        return SimpleNamespace(oid=place.name)
 
-    def create(self, name, exist_ok):
-        made.append(name)
+    def download(repo_id, filename, revision, **_):
+        return str(tmp_path / repo_id / revision / filename)
 
-    monkeypatch.setattr(huggingface_hub.HfApi, 'create_repo', create)
-    monkeypatch.setattr(huggingface_hub.HfApi, 'upload_folder', upload)
-    address = shared.recognizer.push_to_hub('me/cast', delta=True)
-    assert made == ['me/cast'] and address.endswith('me/cast/commit/1')
-    assert set(pushed) == {p.name for p in shared.folder.iterdir()}
-    assert b"from_pretrained('me/cast')" in pushed['README.md']
+    told = SimpleNamespace(size=None, etag=None)
+    for owner, name, played in (
+        (huggingface_hub.HfApi, 'create_repo', create),
+        (huggingface_hub.HfApi, 'upload_folder', upload),
+        (huggingface_hub, 'hf_hub_download', download),
+        (huggingface_hub, 'get_hf_file_metadata', lambda *_, **__: told),
+    ):
+        monkeypatch.setattr(owner, name, played)
+    monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path / 'home'))
+    source = shared.recognizer.push_to_hub('me/cast', delta=True)
+    assert source == 'me/cast@f00d'
+    card = (tmp_path / 'me/cast/f00d/README.md').read_text()
+    assert "from_pretrained('me/cast')" in card
+    found = ca2st_mm.get_model(source).state_dict()
+    assert sha256_of_tensors(found) == sha256_of_tensors(shared.weights)
 
 
 def test_a_model_without_a_config_is_refused(tmp_path):

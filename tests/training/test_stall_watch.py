@@ -3,6 +3,7 @@
 
 import os
 import re
+import sys
 import threading
 import time
 from pathlib import Path
@@ -118,6 +119,26 @@ def test_the_watch_ends_with_a_run_that_raises(tmp_path, kill_at):
     assert threads() == []
     assert not list(tmp_path.rglob('stall_*'))  # there was nothing to say
     del raised  # held the frames of the run until here
+
+
+def test_a_frame_without_a_caller_does_not_end_the_watch(
+    tmp_path, monkeypatch
+):
+    """A generator that has yielded has none; the run was taken for ended."""
+    generator = (letter for letter in 'ab')
+    next(generator)
+    frames = {threading.get_ident(): generator.gi_frame}
+    alive = []
+
+    class Look(Losses):
+        def after_train_iter(self, runner, *args, **kwargs):
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, '_current_frames', lambda: frames)
+                time.sleep(WAIT)
+            alive.append(len(threads()))
+
+    train(stalling_run(tmp_path, PATIENCE), Look())
+    assert min(alive) == max(alive) > 0
 
 
 def test_minutes_must_be_positive():

@@ -47,6 +47,10 @@ class Sizes(NamedTuple):
         num_prefix_tokens: Prefix tokens P.
         stride: From patch to patch; None for patches side by side.
         pools_patches: False if the feature is made of prefix tokens alone.
+
+    Example:
+        >>> Sizes(768, (3, 16, 224, 224), (14, 14), 16, num_steps=8).grid
+        (14, 14)
     """
 
     embed_dims: int
@@ -67,6 +71,15 @@ class Family:
     In both halves ``adapt`` takes the branch as the block adds it to its
     input, and returns it with our adapter.  Where the norms stand, before
     (as here), behind or after the sum, is up to the half.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> block = nn.ModuleDict(dict(norm1=nn.Identity(),
+        ...                            attn=nn.Identity()))
+        >>> x = torch.ones(1, 1, 2)
+        >>> Family().attention(block, x, lambda branch: 3 * branch, None)
+        tensor([[[4., 4.]]])
     """
 
     reads = 'frames'  # or 'clip', 'audio'
@@ -167,6 +180,13 @@ class ForeignExpert(TransformerExpert):
     Raises:
         ValueError: If the blocks do not split into layers, or a part is
             unknown.
+
+    Example:
+        >>> from ca2st_mm.models.backbones import TimmExpert
+        >>> expert = TimmExpert('vit_tiny_patch16_224', pretrained=False,
+        ...                     blocks_per_layer=2)
+        >>> len(expert.backbone.blocks), expert.num_layers
+        (12, 6)
     """
 
     def __init__(

@@ -30,6 +30,10 @@ class HFFamily(Family):
         options: What its constructor takes beside the config.
         settings: Entry of the config by the argument that sets it.
         optional: Beginnings of names that a file may lack.
+
+    Example:
+        >>> FAMILIES['vjepa2'].model_class
+        'VJEPA2Model'
     """
 
     model_class: str

@@ -10,6 +10,7 @@ from mmaction.registry import MODELS
 from tiny_models import difference, randomize
 from torch import nn
 
+from ca2st_mm.checkpoints.delta import fingerprint, without_frozen
 from ca2st_mm.engine import MultiExpertOptimConstructor
 from ca2st_mm.export import FORMATS, ExportableRecognizer, graph, trace
 from ca2st_mm.models.backbones import expert_config
@@ -290,10 +291,37 @@ def test_hooks_fire_and_lora_trains_inside(pair):
 
 @pytest.mark.parametrize('names', PAIRS[:2])
 def test_the_state_dict_goes_around(names, pair):
-    model, other = randomize(pair(*names), 0.1).eval(), pair(*names).eval()
+    model, other, third = (pair(*names).eval() for _ in range(3))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter, std=0.1)
     assert difference(logits_of(model), logits_of(other)) > 1e-3
     other.load_state_dict(model.state_dict())
     assert torch.equal(logits_of(model), logits_of(other))
+    # Without the frozen weights, which come back from the folders.
+    prints = {
+        f'backbone.experts.{name}': fingerprint(expert)
+        for name, expert in model.backbone.experts.items()
+    }
+    delta = without_frozen(model, model.state_dict(), prints)
+    assert not any('.backbone.' in k[9:] for k in delta)
+    third.load_state_dict(delta)
+    assert torch.equal(logits_of(model), logits_of(third))
+
+
+@pytest.mark.parametrize('kind', ['clip', 'siglip'])
+def test_of_a_model_with_a_text_encoder_the_other_half_is_taken(
+    kind, folder_of, tmp_path
+):
+    config = transformers.AutoConfig.for_model(
+        kind, vision_config=IMAGE, text_config=dict(SIZE, vocab_size=9)
+    )
+    whole = transformers.AutoModel.from_config(config).eval()
+    randomize(whole, 0.1).save_pretrained(tmp_path)
+    expert = build(f'local-dir:{tmp_path}', num_frames=1)
+    frames = inputs_of(expert)
+    expected = whole.vision_model(frames[:, :, 0]).pooler_output
+    assert difference(expert(frames), expected) < 1e-5
 
 
 def test_export_and_cost(pair, tmp_path):

@@ -16,6 +16,7 @@ import pytest
 import recognizer_files as files
 import tiny_models as tiny
 import torch
+from extract_features import SETTINGS
 from mmengine.config import Config, config
 from mmengine.runner import runner
 from tool_runs import ROOT, run_tool, toy_config
@@ -23,7 +24,6 @@ from tool_runs import ROOT, run_tool, toy_config
 import ca2st_mm
 from ca2st_mm import Recognizer, zoo
 from ca2st_mm.apis import save_pretrained
-from ca2st_mm.apis.features import SETTINGS
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.preflight import check_files
 from ca2st_mm.utils.hashing import sha256_of_tensors

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""DeepSpeed accumulates by itself; rate and losses stay those of a step.
+"""DeepSpeed accumulates by itself; learning rates and losses stay the same.
 
 On the CPU, in float32 and one process, which this file is started as.
 """

@@ -29,7 +29,7 @@ def test_a_strategy_joins_any_recipe(path, tmp_path):
         assert FUNCTIONS.get(wrapper.auto_wrap_policy) is not None
 
 
-def test_every_half_is_a_unit_of_fsdp():
+def test_every_block_is_a_unit_of_fsdp():
     model = tiny.build(tiny.CA2ST)
     units = []
 

@@ -124,7 +124,7 @@ def config_of(rule):
     )
     return dict(
         config,
-        param_scheduler=[plateau],  # the rate shows each validation
+        param_scheduler=[plateau],  # the learning rate shows each validation
         custom_hooks=[],
         val_evaluator=[MeanScore()],
         checkpoint=dict(save_best='score', rule=rule),

@@ -99,7 +99,7 @@ def test_the_same_metrics_whatever_the_padding(found, run):
 
 def test_one_process_can_be_without_audio(found):
     """That nobody waits for it is in the tests above."""
-    one, first, second = (set(results['one']['heard']) for results in found)
+    one, first, second = (set(results['one']['present']) for results in found)
     assert (one, first, second) == ({0.0, 1.0}, {1.0}, {0.0})
 
 

@@ -117,7 +117,7 @@ def learns(folder, name):
             if key.startswith('val/') and 'time' not in key
         },
         weights=sum_of(bare),
-        heard=[present[i].item() for i in runner.train_dataloader.sampler],
+        present=[present[i].item() for i in runner.train_dataloader.sampler],
     )
 
 
@@ -228,7 +228,7 @@ def with_a_nan(folder, name, broken, micro=1):
 def stalled(folder):
     """The second process takes long to read a batch of an awkward epoch.
 
-    Experts are frozen, every second clip is silent, nine clips are no whole
+    Experts are frozen, every second clip has no audio, nine clips are no whole
     number of steps, and the last batch is smaller.
     """
     # In order, rank 1 reads clips 1, 3, then 5, 7, then 0 to have as many.

@@ -181,15 +181,14 @@ def publish(
         state_dict = (
             trained_weights(model, config) if delta else model.state_dict()
         )
-    known = stored.get('meta') or {}
+    known = dict(stored.get('meta') or {}, classes=stored_classes(stored))
+    for key in ('classes', 'frozen_experts'):
+        if known.get(key) and not isinstance(known[key], str):
+            known[key] = json.dumps(known[key])
+    if 'cfg' in known:
+        known['config'] = known.pop('cfg')
     # Publishing again keeps what is known already.
     facts = {k: v for k, v in known.items() if isinstance(v, str)}
-    if 'cfg' in facts:
-        facts['config'] = facts.pop('cfg')
-    if classes := stored_classes(stored):
-        facts['classes'] = json.dumps(classes)
-    if 'frozen_experts' in known:
-        facts['frozen_experts'] = json.dumps(known['frozen_experts'])
     facts.update(ca2st_mm=__version__, source_sha256=sha256_of(checkpoint))
     # Not under its own name, which may be that of another file, or the source.
     part = out.with_name(f'.{out.stem}.part{out.suffix}')

@@ -14,6 +14,8 @@ from ca2st_mm.checkpoints.files import read_checkpoint
 from ca2st_mm.registry import MODELS
 from ca2st_mm.utils.hashing import sha256_of
 
+FROZEN = dict(spatial='clip.pth')
+
 
 @pytest.fixture
 def config(tmp_path):
@@ -44,7 +46,9 @@ def trained(config, tmp_path):
                 parameter.normal_()
     path = tmp_path / 'epoch_1.pth'
     text = f'model = {config.model.to_dict()!r}'
-    meta = dict(cfg=text, dataset_meta=dict(classes=['a', 'b']))
+    meta = dict(
+        cfg=text, dataset_meta=dict(classes=['a', 'b']), frozen_experts=FROZEN
+    )
     weights = model.state_dict()
     torch.save(
         dict(meta=meta, state_dict=weights, optimizer=dict(state=weights)),
@@ -89,7 +93,9 @@ def test_delta_and_back(trained, tmp_path, config):
     assert small.stat().st_size < whole.stat().st_size
     back = publish(small, tmp_path / 'back.safetensors', config)
     assert_same(read_checkpoint(back)['state_dict'], weights)
-    assert json.loads(read_checkpoint(back)['meta']['classes']) == ['a', 'b']
+    meta = read_checkpoint(back)['meta']
+    assert json.loads(meta['classes']) == ['a', 'b']
+    assert json.loads(meta['frozen_experts']) == FROZEN
 
 
 def test_the_config_in_the_checkpoint_is_enough(trained, tmp_path):

@@ -77,8 +77,8 @@ def parts_of(model):
 @pytest.mark.parametrize('activations', ['store', 'recompute'])
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('name', BACKBONES)
-@pytest.mark.parametrize('verbs', [True, False])
-def test_a_hook_fires_on_every_submodule(name, verbs, training, activations):
+def test_a_hook_fires_on_every_submodule(name, training, activations):
+    verbs = name == 'cava'  # the head of verbs and nouns
     model = recognizer(name, verbs, activations=activations).train(training)
     called = set()
     expected = dict(parts_of(model))

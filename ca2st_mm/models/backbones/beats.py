@@ -24,7 +24,6 @@ from ..layers.transformer import (
     from_sequences,
     fused_attention,
     linear,
-    merge_heads,
     split_heads,
     to_sequences,
 )
@@ -109,7 +108,10 @@ class GatedSelfAttention(SelfAttention):
         gates = self.gate(q).unflatten(-1, (2, 4)).sum(-1).sigmoid()
         update, reset = gates.chunk(2, dim=-1)  # (B, heads, L, 1)
         weight = 2 + update * (self.gate_scale * reset - 1)
-        return self.proj(merge_heads(attend(q, k, v, weight * bias)))
+        read = attend(q, k, v, weight * bias)
+        # Not a view: kernels with a bias differ in the layout of the result,
+        # which the export to ONNX would take for granted.
+        return self.proj(torch.cat(read.unbind(1), dim=-1))
 
 
 class PostNormAttentionBlock(nn.Module):

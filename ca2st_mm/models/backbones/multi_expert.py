@@ -21,6 +21,7 @@ from ca2st_mm.structures import Stream, as_streams
 from ..layers.fusion import at_least_one
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import (
+    BOTH_FUSED,
     AttentionFn,
     RecordingAttention,
     drop_path_rates,
@@ -61,10 +62,7 @@ class Link(Protocol):
         time_a: Tensor | None,
         time_b: Tensor | None,
         update_patches: tuple[bool, bool] = (True, True),
-        attend: tuple[AttentionFn, AttentionFn] = (
-            fused_attention,
-            fused_attention,
-        ),
+        attend: tuple[AttentionFn, AttentionFn] = BOTH_FUSED,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Residual updates of a and b, or None for no update.
 
@@ -77,8 +75,8 @@ class AttentionWeights(NamedTuple):
     """Weights of one attention module.
 
     Attributes:
-        axis: Axis along which the query reads the context: 'time' (the same
-            patch), 'space' (the same time step) or 'all'.
+        axis: Axis along which the query reads the context: 'time', 'space'
+            or 'all'.
         weights: (B, sequences, L, M), float32; each row sums to one.  There
             is a sequence for each of the P + N tokens of a step ('time'),
             for each of the T steps ('space'), or one ('all').  Links read
@@ -252,13 +250,7 @@ class MultiExpertBackbone(BaseModule):
     ) -> dict[str, Tensor] | BackboneOutput:
         """Features of the experts.
 
-        ``backbone(**streams)`` gives all features,
-        ``backbone(**streams, experts=['spatial'])`` those of some experts,
-        ``backbone(**streams, return_tokens=[11]).tokens['audio', 11]`` the
-        tokens after a layer, and
-        ``backbone(**streams, return_attention=True).attention`` all
-        attention.  These arguments change nothing of the model, so threads
-        may share it.
+        No argument changes the model, so threads may share it.
 
         Args:
             imgs: Input stream 'imgs', as MMAction2 names it.
@@ -418,11 +410,10 @@ class MultiExpertBackbone(BaseModule):
         """Tokens after the links of a layer, without patches not needed.
 
         Args:
-            tokens: Tokens of the experts that run.
+            tokens: Tokens of the experts that run; time codes and presence
+                (B, 1, 1, 1) are by expert, too.
             layer: The layer.
             all_needed: Whether all is needed, as in every layer but the last.
-            time_codes: By expert.
-            present: By expert, (B, 1, 1, 1), 0 for samples without its input.
             attention_for: Attention function by query expert, context expert,
                 layer and axis.
         """
@@ -460,11 +451,6 @@ class MultiExpertBackbone(BaseModule):
         CLIP and AST pool their prefix tokens only, and these never read
         through a link.  So in the last layer whole directions of links, and
         what happens to those patches afterwards, reach no feature.
-
-        Args:
-            names: The experts that run.
-            links: The links of the layer, in their order.
-            all_needed: Whether all is needed, as in every layer but the last.
 
         Returns:
             By expert, whether its patches are needed before the links, and

@@ -21,6 +21,7 @@ AXES = ('time', 'space', 'all')
 AttentionFn = Callable[..., Tensor]
 # Softmax scale dims ** -0.5, no dropout; keeps no weights.
 fused_attention: AttentionFn = F.scaled_dot_product_attention
+BOTH_FUSED = (fused_attention, fused_attention)  # of both ends of a link
 
 
 def linear(in_dims: int, out_dims: int) -> nn.Linear:
@@ -398,9 +399,9 @@ class AttentionBlock(nn.Module):
 
     Example:
         >>> import torch
-        >>> options = LayerOptions(768, 12, feedforward_channels=3072)
-        >>> AttentionBlock(options)(torch.randn(1, 8, 196, 768)).shape
-        torch.Size([1, 8, 196, 768])
+        >>> options = LayerOptions(96, 12, feedforward_channels=384)
+        >>> AttentionBlock(options)(torch.randn(1, 8, 49, 96)).shape
+        torch.Size([1, 8, 49, 96])
     """
 
     def __init__(
@@ -438,9 +439,9 @@ class FeedForwardBlock(nn.Module):
 
     Example:
         >>> import torch
-        >>> options = LayerOptions(768, 12, feedforward_channels=3072)
-        >>> FeedForwardBlock(options)(torch.randn(1, 8, 196, 768)).shape
-        torch.Size([1, 8, 196, 768])
+        >>> options = LayerOptions(96, 12, feedforward_channels=384)
+        >>> FeedForwardBlock(options)(torch.randn(1, 8, 49, 96)).shape
+        torch.Size([1, 8, 49, 96])
     """
 
     def __init__(

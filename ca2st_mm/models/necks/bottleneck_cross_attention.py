@@ -12,6 +12,7 @@ from ca2st_mm.registry import MODELS
 
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import (
+    BOTH_FUSED,
     AttentionFn,
     CrossAttention,
     DropPath,
@@ -78,10 +79,7 @@ class BottleneckCrossAttention(nn.Module):
         position: str | list[str] | None = 'learned',
         drop_path_rate: float = 0.0,
         drop_path_units: tuple[str, str] = ('sample', 'sample'),
-        bottlenecks: tuple[nn.ModuleDict | None, nn.ModuleDict | None] = (
-            None,
-            None,
-        ),
+        bottlenecks: tuple[nn.ModuleDict | None, ...] = (None, None),
     ) -> None:
         super().__init__()
         (spec_a, spec_b), (axis_a, axis_b) = specs, axes
@@ -124,10 +122,7 @@ class BottleneckCrossAttention(nn.Module):
         time_a: Tensor | None = None,
         time_b: Tensor | None = None,
         update_patches: tuple[bool, bool] = (True, True),
-        attend: tuple[AttentionFn, AttentionFn] = (
-            fused_attention,
-            fused_attention,
-        ),
+        attend: tuple[AttentionFn, AttentionFn] = BOTH_FUSED,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Exchange between two experts.
 

@@ -231,13 +231,16 @@ def _convert_expert(
     """
     prefix = prefix.rstrip('.') + '.' if prefix else ''
     inside = _under(prefix, weights)
-    layout = OURS
-    # Without weights_model the expert's names are its own: no layout's.
-    if expert.weights_model is not None:
+    if expert.weights_model is None:
+        # The names of a model of another library are in no layout.
+        layout, conversion = OURS, Conversion(inside or weights, OURS.title)
+        OURS.take(conversion, '')
+        conversion.finish()
+    else:
         layout = detect_layout(inside or weights)
         if layout.is_expert and layout.model != expert.weights_model:
             raise ValueError(f'it holds {layout.title} ({layout.name})')
-    conversion = layout.convert(inside or weights)
+        conversion = layout.convert(inside or weights)
     whole = weights if inside else conversion.state_dict
     if not inside:
         conversion.state_dict = _under(prefix, whole)

@@ -251,3 +251,15 @@ def test_steps_span_the_frames_of_their_patches():
     edges = 1 + torch.arange(COLUMNS + 1) * PATCH / frames
     torch.testing.assert_close(spans[0, :, 0, 0], edges[:-1])
     torch.testing.assert_close(spans[0, :, 0, 1], edges[1:])
+
+
+def test_the_graph_says_the_same_in_onnx_runtime(tmp_path):
+    runtime = pytest.importorskip('onnxruntime')
+    expert = tiny.randomize(tiny.build(tiny.BEATS), 0.2)
+    inputs, path = tiny.audio(1), str(tmp_path / 'beats.onnx')
+    torch.onnx.export(expert, (inputs,), path, dynamo=True, verbose=False)
+    session = runtime.InferenceSession(path)
+    [name] = [entry.name for entry in session.get_inputs()]
+    [found] = session.run(None, {name: inputs.numpy()})
+    found = torch.from_numpy(found)
+    assert tiny.difference(found, expert(inputs)) < 1e-4

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Both heads and the fusion of experts against their formulas."""
+"""Heads and the fusion of experts against their formulas."""
 
 import math
 
@@ -319,3 +319,36 @@ def test_views_of_each_task_are_averaged(how, views, task):
         torch.testing.assert_close(found, scores)
         best = sample.get(f'pred_{task}_label').flatten().tolist()
         assert best == scores.reshape(-1, SIZES[task]).argmax(-1).tolist()
+
+
+# -- classes that do not exclude each other ---------------------------------
+
+
+@VIEWS
+@AVERAGES
+def test_each_class_has_a_probability_of_its_own(how, views):
+    head = head_of(
+        dict(type='MultiLabelHead', num_classes=CLASSES, in_channels=8),
+        average_clips=how,
+    )
+    feats = torch.randn(2 * views, 8)
+    normed = F.layer_norm(feats, (8,), head.norm.weight, head.norm.bias)
+    scores = normed @ head.fc_cls.weight.T + head.fc_cls.bias
+    torch.testing.assert_close(head(feats), scores)
+    by_class = 1 / (1 + torch.exp(-scores)) if how == 'prob' else scores
+    expected = by_class.unflatten(0, (2, views))
+    if how is not None:
+        expected = expected.mean(1)
+    torch.testing.assert_close(head.average_clip(scores, views), expected)
+
+
+def test_its_loss_takes_every_class_by_itself():
+    head = head_of(
+        dict(type='MultiLabelHead', num_classes=CLASSES, in_channels=8)
+    )
+    scores = torch.randn(3, CLASSES)
+    labels = (torch.rand(3, CLASSES) > 0.5).float()
+    p = 1 / (1 + torch.exp(-scores))
+    expected = -(labels * p.log() + (1 - labels) * (1 - p).log()).mean()
+    found = loss_of(head, scores, list(labels))
+    torch.testing.assert_close(found['loss_cls'], expected)

@@ -2,6 +2,7 @@
 """Preparers: from the files of ten benchmarks to our manifests."""
 
 from .benchmark import (
+    BENCHMARKS,
     CLASS_FOLDER,
     Benchmark,
     Clip,
@@ -10,7 +11,6 @@ from .benchmark import (
     class_names,
     shipped_names,
 )
-from .catalogue import BENCHMARKS
 from .preparing import Request, main, prepare, read_list
 
 __all__ = [

@@ -1,18 +1,24 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What a benchmark is: its clips, the forms of its lists, its classes."""
+"""What a benchmark is; ``benchmarks.yml`` describes ten of them."""
 
 import os.path as osp
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
+
+import yaml
 
 from ca2st_mm.utils.class_names import read_class_names
 from ca2st_mm.utils.text_files import ListFileError
 
 from ..list_files import ListFile, Row, is_index
+from .row_readers import CONVERTERS, READERS
 
 CLASS_FOLDER = osp.join(osp.dirname(__file__), 'classes')
+# The class names of each label column.
+Names = Mapping[str, Sequence[str]]
 
 
 class Clip(NamedTuple):
@@ -44,20 +50,34 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-# The class names of each label column.
-Names = Mapping[str, Sequence[str]]
-
-
 @dataclass(frozen=True)
 class Form:
     """One form in which the annotations of a benchmark come.
 
+    Names are formats over the cells of a row, such as ``'{id}_{start}'``.
+
     Attributes:
         title: For the log.
-        rows: The rows of a list of this form, told by its content; None or
-            nothing if the list has another form.
-        clip: From a row and the class names to the clip; None for a clip of
-            another benchmark.
+        id: The name of a clip.
+        labels: Label column -> column of the class, as index or name; none
+            in a test set without public labels.
+        header: A table whose first line names (at least) these columns.
+        columns: A table without such names: ours of its (first) columns.
+        indices: Which of them hold whole numbers, from 0.
+        skip: Lines above such a table.
+        more: Whether further columns may follow.
+        keys: JSON objects, the first of which has (at least) these keys.
+        reader: Other lists: a name in ``row_readers.READERS``.
+        converter: Changes rows: a name in ``row_readers.CONVERTERS``.
+        files: What the file of a clip may be called; ``id`` if left out.
+        video: What the untrimmed video may be called.
+        start: Column of the first second.
+        end: Column of the last second.
+        class_name: Column of a class name that the class must agree with.
+        subset_of: List of all classes in the rows, in ``classes/``, of which
+            the benchmark has some; the rows of others are not read.
+        other_classes: Why clips of other classes are left out.
+        left_out: Clip -> why it is left out.
         counts: Rows of each split as published for this form; a split that
             is not here has a count unknown to us.
         split_column: Where the split of a row stands, if one list holds
@@ -65,10 +85,109 @@ class Form:
     """
 
     title: str
-    rows: Callable[[ListFile], Iterable[Row] | None]
-    clip: Callable[[Row, Names], Clip | LeftOut | None]
+    id: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    header: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    indices: Sequence[int] = ()
+    skip: int = 0
+    more: bool = False
+    keys: Sequence[str] = ()
+    reader: str | None = None
+    converter: str | None = None
+    files: Sequence[str] = ()
+    video: Sequence[str] = ()
+    start: str = ''
+    end: str = ''
+    class_name: str | None = None
+    subset_of: str | None = None
+    other_classes: str | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     split_column: str | None = None
+
+    def rows(self, source: ListFile) -> Iterable[Row] | None:
+        """The rows of a list of this form; None if it has another."""
+        rows = self._rows(source)
+        if rows is not None and self.converter:
+            rows = CONVERTERS[self.converter](rows)
+        return rows
+
+    def _rows(self, source: ListFile) -> Iterable[Row] | None:
+        if self.reader:
+            return READERS[self.reader](source)
+        if self.keys:
+            first = source.records[0].cells if source.records else ()
+            return source.records if set(self.keys) <= set(first) else None
+        first = source.head(self.skip + 1)[self.skip :]
+        if not first:
+            return None
+        if self.header:
+            return (
+                source.table() if set(self.header) <= set(first[0]) else None
+            )
+        cells = dict(enumerate(first[0]))
+        found = self.more or len(cells) == len(self.columns)
+        if found and all(is_index(cells.get(i, '')) for i in self.indices):
+            return source.table(self.columns, self.skip)
+        return None
+
+    def clip(self, row: Row, names: Names) -> Clip | LeftOut | None:
+        """The clip of a row; None if it belongs to another benchmark.
+
+        Args:
+            row: The row.
+            names: Class names by label column.
+
+        Raises:
+            ListFileError: If a cell is empty or wrong.
+        """
+        name = self.id.format_map(row)
+        labels = [
+            self._label(row, cell, names[column])
+            for column, cell in self.labels.items()
+        ]
+        if name in self.left_out:
+            return LeftOut(name, self.left_out[name])
+        if None in labels:
+            return self.other_classes and LeftOut(name, self.other_classes)
+        files, video = (
+            tuple(text.format_map(row) for text in formats)
+            for formats in (self.files or (self.id,), self.video)
+        )
+        times = row.seconds(self.start), row.seconds(self.end)
+        return Clip(name, tuple(labels), files, video, *times)
+
+    def _label(self, row: Row, cell: str, names: Sequence[str]) -> int | None:
+        """The class index; None for a class that is none of the names."""
+        known, text = names, row.get(cell)
+        if self.subset_of:
+            known = shipped_names(self.subset_of)
+            unknown = [name for name in names if name not in known]
+            if unknown:
+                raise ListFileError(
+                    f"'{self.subset_of}' has no class {unknown[0]!r}; correct "
+                    'the name in the list of --classes.'
+                )
+        if self.other_classes and (
+            not text or (is_index(text) and int(text) >= len(known))
+        ):
+            return None
+        if is_index(row[cell]):
+            label = row.index(cell, len(known))
+        else:
+            label = row.class_of(cell, known)
+        if self.class_name and known[label] != row[self.class_name]:
+            raise ListFileError(
+                f'{row.where}: class {label} is called '
+                f'{row[self.class_name]!r}, but {known[label]!r} in our list; '
+                'give the class names in the order of your file with '
+                '--classes.'
+            )
+        if self.subset_of:
+            name = known[label]
+            return names.index(name) if name in names else None
+        return label
 
 
 @dataclass(frozen=True)
@@ -78,99 +197,34 @@ class Benchmark:
     Attributes:
         name: As in ``tools/data/<name>``.
         title: As its authors write it.
+        folder: Where our configs expect it below ``data/``.
         classes: Label column -> file of class names in ``classes/``.
         lists: Split -> file names to look for, best first.
         forms: Known forms, tried in this order.
         untrimmed: Whether clips are parts of longer videos, so that one has
             to say which of the two one has.
-        folder: Where our configs expect it below ``data/``; its name if left
-            out.
     """
 
     name: str
     title: str
+    folder: str
     classes: Mapping[str, str]
-    lists: Mapping[str, tuple[str, ...]]
-    forms: tuple[Form, ...]
+    lists: Mapping[str, Sequence[str]]
+    forms: Sequence[Form]
     untrimmed: bool = False
-    folder: str = ''
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, 'folder', self.folder or self.name)
 
 
-def with_header(*columns: str) -> Callable:
-    """Rows of a table whose first line names (at least) these columns."""
-
-    def rows(source: ListFile) -> Iterable[Row] | None:
-        head = source.head()
-        found = head and set(columns) <= set(head[0])
-        return source.table() if found else None
-
-    return rows
-
-
-def without_header(
-    *columns: str, indices: Sequence[int], skip: int = 0, more: bool = False
-) -> Callable:
-    """Rows of a table whose columns have no names, or others than ours.
-
-    Args:
-        *columns: Our names of the first columns.
-        indices: The columns that hold whole numbers, from 0.
-        skip: Header lines.
-        more: Whether further columns may follow.
-    """
-
-    def rows(source: ListFile) -> Iterable[Row] | None:
-        first = source.head(skip + 1)[skip:]
-        if not first or not (more or len(first[0]) == len(columns)):
-            return None
-        cells = dict(enumerate(first[0]))
-        if all(is_index(cells.get(column, '')) for column in indices):
-            return source.table(columns, skip)
-        return None
-
-    return rows
+def _read_benchmarks() -> dict[str, Benchmark]:
+    text = Path(__file__).with_name('benchmarks.yml').read_text('utf-8')
+    found = {}
+    for name, facts in yaml.safe_load(text).items():
+        forms = [Form(**form) for form in facts.pop('forms')]
+        facts = dict(name=name, folder=name) | facts
+        found[name] = Benchmark(forms=forms, **facts)
+    return found
 
 
-def json_objects(*keys: str) -> Callable:
-    """JSON objects, the first with (at least) these keys."""
-
-    def rows(source: ListFile) -> Iterable[Row] | None:
-        records = source.records
-        found = records and set(keys) <= set(records[0].cells)
-        return records if found else None
-
-    return rows
-
-
-def path_labels(source: ListFile) -> Iterable[Row] | None:
-    """Lines ``path label``, as MMAction2 and the CA2ST authors write."""
-    return source.path_labels() if source.has_path_labels() else None
-
-
-def checked_class(row: Row, index: str, name: str, names: Names) -> int:
-    """A class index that must agree with a class name next to it.
-
-    Args:
-        row: The row.
-        index: Column of the index.
-        name: Column of the name.
-        names: Class names; those of ``label`` are compared.
-
-    Raises:
-        ListFileError: If the two contradict each other.
-    """
-    label = row.index(index, len(names['label']))
-    known = names['label'][label]
-    if known != row[name]:
-        raise ListFileError(
-            f'{row.where}: class {label} is called {row[name]!r}, but '
-            f'{known!r} in our list; give the class names in the order of '
-            'your file with --classes.'
-        )
-    return label
+BENCHMARKS = _read_benchmarks()
 
 
 @lru_cache
@@ -188,7 +242,6 @@ def class_names(
 ) -> Names:
     """Class names by label column.
 
-    >>> from ca2st_mm.datasets.benchmarks import BENCHMARKS
     >>> class_names(BENCHMARKS['epic_sounds'])['label'][1]
     'scrub / scrape / scour / wipe'
 

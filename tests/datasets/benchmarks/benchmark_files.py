@@ -37,10 +37,7 @@ _INSTANCES = [
     clip(f'a1_{n}', (label,), (f'v_a1_{n}', f'a1_{n}'), ('v_a1', 'a1'), *span)
     for n, label, *span in [(0, 17, 1.5, 2.5), (1, 3, 3.0, 4.0)]
 ]
-_NARRATIONS = [
-    clip('P01_11_0', (0, 2), video=('P01_11',)),
-    clip('P01_11_1', (1, 2), video=('P01_11',)),
-]
+_NARRATIONS = clips('P01_11_0 P01_11_1', (0, 2), (1, 2))
 _HORN = '--g-f_I2yQ_000001.mp4 aaaaaaaaaaa_000110.mp4'
 _UCF = 'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi YoYo/v_YoYo_g25_c05.avi'
 
@@ -53,8 +50,8 @@ FILES = {
         'P01_11_1,P01,P01_11,01:00:01.7,01:00:01.56,01:00:02.45,93,147,'
         "put,put-down,1,plate,2,['plate'],[2]\n",
         [
-            _NARRATIONS[0]._replace(start=0, end=1.89),
-            _NARRATIONS[1]._replace(start=3601.56, end=3602.45),
+            clip('P01_11_0', (0, 2), None, ('P01_11',), 0, 1.89),
+            clip('P01_11_1', (1, 2), None, ('P01_11',), 3601.56, 3602.45),
         ],
     ),
     ('epic_kitchens_100', 'val', 'val.csv'): (
@@ -153,7 +150,7 @@ FILES = {
         + narration('P01-6', [[96, 299]]),
         [
             clip('P01-1', (3, 4), video=('P01-2024',), start=1.5, end=2.25),
-            clip('P01-6', (96, 299)),
+            clip('P01-6', (96, 299), video=('P01',)),
         ],
     ),
     ('hd_epic_sounds', 'test', 'HD_EPIC_Sounds.csv'): (

@@ -195,6 +195,8 @@ def _first_good(entry: Entry, name: str) -> Path:
         logger.info('%s: fetching %s', entry.name, source.url)
         try:
             return _download(entry, source)
+        except ZooError:  # says what to do
+            raise
         except Exception as error:  # each library has its own kinds
             if getattr(error, 'errno', None) in OF_THIS_MACHINE:
                 raise
@@ -247,8 +249,9 @@ def _download(entry: Entry, source: Source) -> Path:
             try:
                 import gdown
             except ImportError as error:
-                raise ValueError(
-                    'files on Google Drive need gdown: pip install gdown'
+                raise ZooError(
+                    f'the weights of {entry.name} are on Google Drive, which '
+                    'needs gdown: pip install gdown'
                 ) from error
             file_id = DRIVE_URL.fullmatch(source.url)[1]
             gdown.download(id=file_id, output=str(part), quiet=not seen)

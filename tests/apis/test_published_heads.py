@@ -113,6 +113,7 @@ LAYOUTS = dict(
         ),
     ),
     ast_hf=(AST, dict),
+    ast_hf_bin=(AST, dict),
     ast_official=(
         AST,
         lambda w: {

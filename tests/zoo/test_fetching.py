@@ -211,7 +211,7 @@ def test_the_hub_without_a_network(tiny, hub):
 def test_a_shared_drive_is_gdown_s(tiny, monkeypatch):
     tiny(source('gdrive://some-id/w.pth'))
     monkeypatch.setitem(sys.modules, 'gdown', None)
-    with pytest.raises(ZooError, match='pip install gdown'):
+    with pytest.raises(ZooError, match='pip install gdown$'):
         zoo.fetch('clip_tiny')
 
     def download(id, output, quiet):

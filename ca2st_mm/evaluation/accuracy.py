@@ -2,18 +2,13 @@
 """Numbers from scores and labels; arrays in, floats out.
 
 Ties go to the class with the lower index, as in a stable sort, so a constant
-score is right for class 0 only.
+score is right for class 0 only.  scikit-learn is imported where it is used:
+it would take a sixth of the start of every command.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import (
-    average_precision_score,
-    confusion_matrix,
-    precision_recall_fscore_support,
-    roc_auc_score,
-)
 
 
 def label_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -91,6 +86,8 @@ def mean_ap_and_auc(
     Returns:
         mAP and mAUC; mAUC is NaN if all clips have one class.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     precisions, areas = [], []
     for index in np.unique(labels):
         truth = labels == index
@@ -118,6 +115,8 @@ def class_table(
     Returns:
         (C, 4), float64: precision, recall, F1 and support.
     """
+    from sklearn.metrics import precision_recall_fscore_support
+
     columns = precision_recall_fscore_support(
         labels, predictions, labels=np.arange(num_classes), zero_division=0
     )
@@ -134,6 +133,8 @@ def count_confusions(
         predictions: Best classes, (num_clips,).
         num_classes: C.
     """
+    from sklearn.metrics import confusion_matrix
+
     return confusion_matrix(labels, predictions, labels=np.arange(num_classes))
 
 

@@ -160,15 +160,9 @@ class Form:
 
     def _label(self, row: Row, cell: str, names: Sequence[str]) -> int | None:
         """The class index; None for a class that is none of the names."""
-        known, text = names, row.get(cell)
+        text, known = row.get(cell), names
         if self.subset_of:
             known = shipped_names(self.subset_of)
-            unknown = [name for name in names if name not in known]
-            if unknown:
-                raise ListFileError(
-                    f"'{self.subset_of}' has no class {unknown[0]!r}; correct "
-                    'the name in the list of --classes.'
-                )
         if self.other_classes and (
             not text or (is_index(text) and int(text) >= len(known))
         ):
@@ -185,8 +179,7 @@ class Form:
                 '--classes.'
             )
         if self.subset_of:
-            name = known[label]
-            return names.index(name) if name in names else None
+            return _indices_in(self.subset_of, tuple(names)).get(label)
         return label
 
 
@@ -235,6 +228,19 @@ def shipped_names(name: str) -> list[str]:
     ['ApplyEyeMakeup', 'ApplyLipstick']
     """
     return read_class_names(osp.join(CLASS_FOLDER, name))
+
+
+@lru_cache
+def _indices_in(file: str, names: tuple[str, ...]) -> dict[int, int]:
+    """Index in a list of ``classes/`` -> index in names of some of it."""
+    known = shipped_names(file)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ListFileError(
+            f"'{file}' has no class {unknown[0]!r}; correct the name in the "
+            'list of --classes.'
+        )
+    return {known.index(name): index for index, name in enumerate(names)}
 
 
 def class_names(

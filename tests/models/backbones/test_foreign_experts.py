@@ -324,19 +324,27 @@ def test_of_a_model_with_a_text_encoder_the_other_half_is_taken(
     assert difference(expert(frames), expected) < 1e-5
 
 
-def test_export_and_cost(pair, tmp_path):
-    """The graph says the same in ONNX Runtime; all parts are counted."""
-    pytest.importorskip('onnxruntime')
-    model = randomize(pair(*PAIRS[1]), 0.1).eval()
+@pytest.mark.parametrize(
+    'form', ['torch_export', pytest.param('onnx', marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize('names', PAIRS[1:2])
+def test_the_exported_graph_says_the_same(names, form, pair, tmp_path):
+    if form == 'onnx':
+        pytest.importorskip('onnxruntime')
+    model = randomize(pair(*names), 0.1).eval()
     [imgs, _] = graph.backbone_inputs(model.backbone)
     module = ExportableRecognizer(model, [imgs])
-    names = dict(inputs=[dict(name='imgs')], outputs=[dict(name='logits')])
-    path = tmp_path / 'model.onnx'
-    FORMATS['onnx'].write(trace(module, [imgs]), path, names)
-    run = FORMATS['onnx'].read(path, 'cpu')
+    about = dict(inputs=[dict(name='imgs')], outputs=[dict(name='logits')])
+    path = tmp_path / f'model{FORMATS[form].suffix}'
+    FORMATS[form].write(trace(module, [imgs]), path, about)
+    run = FORMATS[form].read(path, 'cpu')
     for clips in (CLIPS[:1], torch.cat((CLIPS, CLIPS[:1]))):
         expected = logits_of(model, clips).detach()
         assert difference(run([clips])['logits'], expected) < 1e-4
+
+
+def test_all_parts_are_counted(pair):
+    model = pair(*PAIRS[1]).eval()
     macs = count_macs(model, dict(imgs=CLIPS[:1, None]))
     per_frame = 1 + 4 + 4  # class token, registers, patches
     tokens = 2 * per_frame

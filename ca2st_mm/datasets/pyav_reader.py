@@ -92,6 +92,7 @@ class PyAVReader(VideoReader):
         # Indexed by decoding: the second from which on (None: the start of
         # the file) and the frames themselves while they are few.
         self._origin, self._kept = None, None
+        self._is_no_guide = False  # its clock, to where a frame is
         self.is_joined = False  # of recordings: its clock starts again
         start, end = span or (None, None)
         try:
@@ -181,13 +182,15 @@ class PyAVReader(VideoReader):
             raise missing_stream(self._container, 'video', self.path)
         context = stream.codec_context
         width, height = context.width, context.height
-        if not 0 < width * height <= MAX_PIXELS:
+        if width * height <= 0:
+            why = 'the size of its frames is unknown'
+            raise MediaError('video', self.path, why)
+        if width * height > MAX_PIXELS:
             raise MediaError(
                 'video',
                 self.path,
-                f'frames of {width or "unknown"} x {height or "unknown"} '
-                f'pixels are beyond the limit of {MAX_PIXELS // 1_000_000} '
-                'million',
+                f'frames of {width} x {height} pixels are beyond the limit '
+                f'of {MAX_PIXELS // 1_000_000} million',
                 'Make them smaller with tools/data/resize_videos.py.',
             )
         context.options = dict(max_pixels=str(MAX_PIXELS))
@@ -240,6 +243,10 @@ class PyAVReader(VideoReader):
             # Some indexes are coarse, and file key frames by decoding time.
         if not pts:
             return np.zeros(0)
+        if self._stream.codec_context.has_b_frames and (
+            np.all(np.diff(pts) > 0) and self._is_misdated()
+        ):
+            return None
         if not jumped and min(pts) < pts[0]:
             # Frames before the first key frame: the decoder may drop them.
             return None
@@ -250,6 +257,14 @@ class PyAVReader(VideoReader):
             return None
         self._pts, self._keys = times, np.unique(keys)
         return times * self._seconds
+
+    def _is_misdated(self) -> bool:
+        """Whether times of decoding stand in place of those of showing."""
+        self._restart()
+        frames = itertools.islice(self._frames(), 4 * MAX_DISORDER)
+        times = np.array([frame.pts for frame in frames], float)
+        self._is_no_guide = bool(np.any(np.diff(times) <= 0))
+        return self._is_no_guide
 
     def _times_of_packets(
         self, end: float | None, jumped: bool
@@ -284,7 +299,7 @@ class PyAVReader(VideoReader):
     ) -> np.ndarray:
         """Seconds of the frames, by decoding them."""
         header = self._stream.codec_context.extradata or b''
-        if re.search(rb'DivX\d+(b|Build)\d+p', header):
+        if self._is_no_guide or re.search(rb'DivX\d+(b|Build)\d+p', header):
             # DivX and XviD in avi: packets of two frames.  In other
             # containers their times are guessed; all of them tell how.
             start = end = None

@@ -112,6 +112,11 @@ def uneven(base, path):
     ffmpeg('-i', base, *('-vf', jitter), *('-enc_time_base', '1/1000'), path)
 
 
+def misdated(base, path):
+    """Times of decoding stand in place of those of showing."""
+    ffmpeg('-i', base, '-c', 'copy', '-an', '-bsf:v', 'setts=pts=DTS', path)
+
+
 def starts_late(base, path):
     late = ('-c', 'copy', '-output_ts_offset', '100')
     ffmpeg('-i', base, *late, path)
@@ -133,6 +138,7 @@ def hidden_references(base, path):
         *((starts_late, ext) for ext in ('mkv', 'mp4', 'ts')),
         *((cut_anywhere, 'ts'), (joined, 'ts'), (hidden_references, 'webm')),
         *((uneven, 'mp4'), (uneven, 'mkv')),
+        *((misdated, 'mp4'), (misdated, 'mkv')),
     ],
 )
 def test_odd_clocks(base, tmp_path, change, extension):
@@ -302,6 +308,15 @@ def test_large_frames_are_reduced_or_refused(base, monkeypatch):
     monkeypatch.setattr(pyav_reader, 'MAX_PIXELS', HEIGHT * WIDTH - 1)
     with pytest.raises(MediaError, match='base.mkv.*128 x 32.*limit'):
         open_video(str(base))
+
+
+def test_frames_of_unknown_size(base, tmp_path):
+    """What tells the size of the frames is lost."""
+    path = tmp_path / 'nameless.ts'
+    ffmpeg('-i', base, '-c', 'copy', '-an', path)
+    path.write_bytes(path.read_bytes().replace(b'\0\0\1\x67', b'\0\0\1\x6c'))
+    with pytest.raises(MediaError, match='nameless.ts.*size .* unknown'):
+        open_video(str(path))
 
 
 def test_the_size_may_change_inside_a_file(base, tmp_path):

@@ -35,6 +35,9 @@ MAX_GAP = 600.0  # seconds without audio inside a track
 _JITTER = 0.05
 # A decoder that starts in mid-stream needs some packets to settle.
 _PREROLL = 0.5
+# Each sample of these is made of all before it, and FFmpeg loses count of
+# those in wav.
+_FROM_START = ('adpcm', 'g722', 'g726')
 
 
 class Audio(NamedTuple):
@@ -137,7 +140,12 @@ def _decode_audio(
     end: float | None,
 ) -> Iterator[tuple[Audio, bool]]:
     """Decoded pieces in order until ``end``, and if one was lost before."""
-    if start is not None and stores_times(container):
+    name = stream.codec_context.name
+    if (
+        start is not None
+        and not name.startswith(_FROM_START)
+        and stores_times(container)
+    ):
         target = start - _PREROLL
         if target > start_of(container):
             container.seek(round(target / stream.time_base), stream=stream)

@@ -91,6 +91,14 @@ def test_a_span_holds_the_audio_of_its_seconds(base, tmp_path, name):
     assert [round(p, -1) for p in pitches(part, seconds[1:3])] == TRUE[1:3]
 
 
+@pytest.mark.parametrize('codec', ['g722', 'adpcm_swf', 'adpcm_yamaha'])
+def test_a_span_of_codecs_that_remember(base, tmp_path, codec):
+    rate = 22050 if codec == 'adpcm_swf' else 16000
+    path = tmp_path / 'a.wav'
+    ffmpeg('-i', base, '-vn', '-c:a', codec, '-ar', rate, path)
+    assert heard(path, (1.2, 2.8), (1.5, 2.5)) == TRUE[1:3]
+
+
 @pytest.mark.parametrize('extension', ['ts', 'mpg'])
 def test_time_goes_on_where_recordings_were_joined(base, tmp_path, extension):
     path, more = (tmp_path / f'{name}.{extension}' for name in 'ab')

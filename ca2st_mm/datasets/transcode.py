@@ -223,12 +223,14 @@ def _write_frames(
     with av.open(pipe, 'w', format='nut') as writer:
         video = writer.add_stream('rawvideo')
         video.pix_fmt, video.codec_context.time_base = 'yuv420p', _TICK
+        last = -1
         for place, pixels in frames:
             video.height, video.width = pixels.shape[:2]
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(pixels), 'rgb24'
             ).reformat(format='yuv420p', threads=1)
-            frame.pts = max(round(stamps[place] / _TICK), 0)
+            # No two frames may have one time, though some files have such.
+            frame.pts = last = max(round(stamps[place] / _TICK), last + 1)
             frame.time_base = _TICK
             writer.mux(video.encode(frame))
 
@@ -286,15 +288,18 @@ def find_copied_span(source: str, clip: str, span: Span) -> Span:
         first, stop = _frames_of(reader, span)
         truth = reader.read([first, stop - 1])
         count, half = stop - first, 0.5 / reader.avg_fps
-    with PyAVReader(clip) as made:
-        stamps = made.frame_stamps
-        for first in range(len(stamps) - count + 1):
-            last = first + count - 1
-            if np.array_equal(made.read([first, last]), truth):
-                start = float(max(stamps[first] - half, 0.0))
-                end = float(stamps[last] + half)
-                return start, None if span[1] is None else end
     why = 'the frames of the span are not in the copied clip'
+    try:
+        with PyAVReader(clip) as made:
+            stamps = made.frame_stamps
+            for first in range(len(stamps) - count + 1):
+                last = first + count - 1
+                if np.array_equal(made.read([first, last]), truth):
+                    start = float(max(stamps[first] - half, 0.0))
+                    end = float(stamps[last] + half)
+                    return start, None if span[1] is None else end
+    except MediaError as error:
+        raise MediaError('or copy', source, why, _RECODE) from error
     raise MediaError('or copy', source, why, _RECODE)
 
 
@@ -402,6 +407,7 @@ def _run(
             # Of a program that has ended we learn below.
             if not isinstance(error.__cause__, BrokenPipeError):
                 process.kill()
+                process.communicate()  # which puts up with the closed pipe
                 raise
         process.communicate()
         words.seek(0)

@@ -227,6 +227,25 @@ def test_below_zero_clips_are_exact(sources, tmp_path, audio):
         encode(str(path), target, Encoding())
 
 
+def test_frames_of_one_time_are_kept_apart(tmp_path):
+    jitter = "setpts='(N+0.4*mod(N,3))/25/TB'"
+    odd = ('-vf', jitter, '-fps_mode', 'passthrough')
+    options = (*CELLS['h264_b2_g12.flv'], *odd, '-enc_time_base', '1/1000')
+    source = str(make(tmp_path / 'odd.flv', options, COUNT))
+    target = str(tmp_path / 'new.mp4')
+    encode(source, target, Encoding())
+    (true, seconds), (made, times) = shown(source), shown(target)
+    assert np.diff(seconds).min() == 0 and made == true
+    np.testing.assert_allclose(times, seconds, atol=5e-3)
+
+
+def test_a_copy_that_no_reader_opens(tmp_path):
+    made = make(tmp_path / 'a.h264', CELLS['h264_b2_g12.mp4'], COUNT, None)
+    target = str(tmp_path / 'new.mkv')
+    with pytest.raises(MediaError, match='a.h264.*Cut it without --copy'):
+        copy_span(str(made), target, (1.0, 2.0))
+
+
 def test_all_or_nothing(sources, tmp_path, monkeypatch):
     source, span = sources('h264_b2_g12.mp4')
     broken, target = str(tmp_path / 'broken.mp4'), tmp_path / 'out' / 'a.mp4'

@@ -37,7 +37,7 @@ MAX_PIXELS = 36_000_000
 # A frame may leave the decoder this many frames late.
 MAX_DISORDER = 16
 
-_CONVERT = (
+CONVERT = (
     "Convert it with FFmpeg ('ffmpeg -i FILE NEW.mp4'), or take its line out "
     'of the annotation file.'
 )
@@ -256,7 +256,7 @@ def missing_stream(
     """The error for a file in which ``choose_stream`` finds nothing."""
     if list(_streams(container, kind)):
         why = f'FFmpeg has no decoder for the codec of its {kind}'
-        return MediaError(kind, path, why, _CONVERT)
+        return MediaError(kind, path, why, CONVERT)
     return MediaError(kind, path, f'it has no {kind} stream', _CORRECT_PATH)
 
 

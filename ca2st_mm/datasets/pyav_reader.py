@@ -18,6 +18,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from .containers import (
+    CONVERT,
     MAX_DISORDER,
     MAX_PIXELS,
     choose_stream,
@@ -183,8 +184,14 @@ class PyAVReader(VideoReader):
         context = stream.codec_context
         width, height = context.width, context.height
         if width * height <= 0:
-            why = 'the size of its frames is unknown'
-            raise MediaError('video', self.path, why)
+            # FFmpeg does not tell which of the two it is.
+            raise MediaError(
+                'video',
+                self.path,
+                'the size of its frames is unknown or beyond the limit of '
+                f'{MAX_PIXELS // 1_000_000} million pixels',
+                CONVERT,
+            )
         if width * height > MAX_PIXELS:
             raise MediaError(
                 'video',

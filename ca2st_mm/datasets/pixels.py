@@ -1,6 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Decoded frames to upright RGB pixels, within a limit of memory."""
 
+import gc
+
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
@@ -11,6 +13,9 @@ from .faults import RefusedError
 # All frames of one ``read``; larger ones are made smaller. 43 frames of
 # 1920 x 1080 fit.
 MAX_BYTES = 256 << 20
+
+# Bytes of decoded frames that only the garbage collector frees.
+_garbage = 0
 
 
 class FrameBatch:
@@ -105,6 +110,12 @@ def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
     Raises:
         RefusedError: If it turns the frame by an angle that is not right.
     """
+    # PyAV ties a frame to its side data in a circle.
+    global _garbage
+    _garbage += 3 * frame.width * frame.height
+    if _garbage > MAX_BYTES:
+        gc.collect()
+        _garbage = 0
     side_data = frame.side_data.get(SideData.DISPLAYMATRIX)
     if side_data is None or len(bytes(side_data)) != 36:
         return None

@@ -1,8 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Frames are those of a sequential decode, whichever way they are read."""
 
+import gc
 import subprocess
 
+import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -308,6 +310,20 @@ def test_large_frames_are_reduced_or_refused(base, monkeypatch):
     monkeypatch.setattr(pyav_reader, 'MAX_PIXELS', HEIGHT * WIDTH - 1)
     with pytest.raises(MediaError, match='base.mkv.*128 x 32.*limit'):
         open_video(str(base))
+
+
+def test_decoded_frames_are_freed(base, monkeypatch):
+    """Also those that wait for the garbage collector."""
+    monkeypatch.setattr(pixels, 'MAX_BYTES', 30 * HEIGHT * WIDTH)
+    gc.collect()
+    gc.disable()
+    try:
+        with open_video(str(base)) as video:
+            video.read(range(100))
+            held = [type(thing) for thing in gc.get_objects()]
+            assert held.count(av.VideoFrame) < 30
+    finally:
+        gc.enable()
 
 
 def test_frames_of_unknown_size(base, tmp_path):

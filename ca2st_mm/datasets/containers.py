@@ -32,6 +32,12 @@ _STORES_TIMES = {'mov', 'matroska', 'mpegts', 'flv', 'asf', 'wav', 'flac'}
 # A clock that goes back by more seconds than this has started again.
 _RESTART = 1.0
 _LISTS = ('hls', 'dash', 'concat', 'imf')
+# Tags are not read, whatever their encoding; PyAV 19 asks no more.
+_ANY_TAGS = (
+    {}
+    if int(av.__version__.split('.')[0]) >= 19
+    else {'metadata_errors': 'replace'}
+)
 # The largest frame: 8K (8192 x 4320) passes.
 MAX_PIXELS = 36_000_000
 # A frame may leave the decoder this many frames late.
@@ -170,8 +176,7 @@ def open_container(
         options=dict(
             max_pixels=str(MAX_PIXELS), protocol_whitelist='file,crypto,data'
         ),
-        # Tags are not read, whatever their encoding.
-        metadata_errors='replace',
+        **_ANY_TAGS,
     )
     if container.format.name in _LISTS:
         container.close()
@@ -342,7 +347,7 @@ def _clock_jumps_back(file: str | bytes, changed: int = 0) -> bool:
     All of it is read, once as it is now: ``changed`` is a part of the key.
     """
     source = io.BytesIO(file) if isinstance(file, bytes) else file
-    with av.open(source, metadata_errors='replace') as container:
+    with av.open(source, **_ANY_TAGS) as container:
         last: dict[int, float] = {}
         for packet in container.demux():
             if packet.dts is None:

@@ -337,7 +337,7 @@ def _read_split(
         if not request.allow_partial:
             raise ListFileError(
                 f"{split}: '{path}' has {rows:,} rows, {than} than the "
-                f'{published:,} published for this form; take the complete '
+                f'{published:,} published for this form; take the published '
                 'file, or pass --allow-partial to use this one.'
             )
         say(f'{split}: {rows:,} rows, {than} than the {published:,} published')

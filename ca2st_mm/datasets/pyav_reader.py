@@ -365,8 +365,17 @@ class PyAVReader(VideoReader):
         """Seconds of frames, by their presentation and decoding times."""
         pts, dts = np.array(times_of_frames, float).reshape(-1, 2).T
         # FFmpeg's rule: whichever goes back less often.
-        back = [np.count_nonzero(np.diff(times) <= 0) for times in (pts, dts)]
-        times = (pts if back[0] <= back[1] else dts) * self._seconds
+        back = [
+            np.cumsum(np.diff(times, prepend=-np.inf) <= 0)
+            for times in (pts, dts)
+        ]
+        if 'mpegts' in self._formats:
+            # Packets may have been lost: what counts is the past of a frame.
+            take_pts = (back[0] <= back[1]) & ~np.isnan(pts) | np.isnan(dts)
+            times = np.where(take_pts, pts, dts)
+        else:
+            times = pts if sum(back[0][-1:]) <= sum(back[1][-1:]) else dts
+        times = times * self._seconds
         number = np.arange(len(times))
         step = 1 / float(self._stream.average_rate or 25)
         known = np.flatnonzero(~np.isnan(times))

@@ -162,6 +162,24 @@ def test_odd_clocks(base, tmp_path, change, extension):
         )
 
 
+@pytest.mark.parametrize('lost', [(0.3, 0.45), (0.42, 0.6), (0.55, 0.6)])
+def test_lost_packets(base, tmp_path, lost):
+    """Times are FFmpeg's, also where a recording misses packets."""
+    whole, path = tmp_path / 'whole.ts', tmp_path / 'lost.ts'
+    ffmpeg('-i', base, '-c', 'copy', '-an', whole)
+    data, packet = whole.read_bytes(), 188
+    first, stop = (int(len(data) / packet * part) for part in lost)
+    path.write_bytes(data[: first * packet] + data[stop * packet :])
+    log = tmp_path / 'times.txt'
+    options = ('-fps_mode', 'passthrough', '-enc_time_base', '1:90000')
+    ffmpeg('-copyts', '-i', path, *options, '-f', 'framecrc', log)
+    rows = [r for r in log.read_text().splitlines() if not r.startswith('#')]
+    true = [int(row.split(',')[2]) / 90000 for row in rows]
+    with open_video(str(path)) as video:
+        np.testing.assert_allclose(video.frame_stamps, true, atol=1e-4)
+    assert np.diff(true).max() > 0.1
+
+
 @pytest.mark.parametrize('audio', [(), ('-an',)])
 def test_a_clock_below_zero(base, tmp_path, audio):
     path = tmp_path / 'below.mkv'

@@ -101,6 +101,14 @@ def test_unknown_commands_are_named():
     assert ca2st('data', 'nope').stdout.count('data ') > 10
 
 
+def test_a_reader_may_stop_early():
+    command = f'"{sys.executable}" "{TOOLS}/ca2st" weights list | head -1'
+    done = subprocess.run(
+        ['bash', '-c', command], capture_output=True, text=True
+    )
+    assert done.stdout.count('\n') == 1 and done.stderr == ''
+
+
 def test_completion_knows_commands_and_flags():
     script = (
         ca2st('completion').stdout

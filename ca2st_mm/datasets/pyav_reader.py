@@ -46,6 +46,8 @@ _EXACT_CODECS = {
 }
 # Seconds before a clip where a key frame is looked for, one after the other.
 _STEPS_BACK = (0.0, 2.0, 8.0, 32.0)
+# Seconds between the two clocks of a frame that tell of lost packets.
+_APART = 0.5
 # Decoded frames that are kept where frames are counted by decoding.
 _KEPT_BYTES = 128 << 20
 
@@ -94,6 +96,7 @@ class PyAVReader(VideoReader):
         # the file) and the frames themselves while they are few.
         self._origin, self._kept = None, None
         self._is_no_guide = False  # its clock, to where a frame is
+        self._has_lost_packets = False
         self.is_joined = False  # of recordings: its clock starts again
         start, end = span or (None, None)
         try:
@@ -318,7 +321,7 @@ class PyAVReader(VideoReader):
                 stamps = self._decode_span(end, start - SLACK)
                 if stamps is None:
                     continue
-                if np.all(np.diff(stamps) > 0):
+                if np.all(np.diff(stamps) > 0) and not self._has_lost_packets:
                     return stamps
                 end = None  # this clock is no guide
                 break
@@ -373,6 +376,8 @@ class PyAVReader(VideoReader):
             # Packets may have been lost: what counts is the past of a frame.
             take_pts = (back[0] <= back[1]) & ~np.isnan(pts) | np.isnan(dts)
             times = np.where(take_pts, pts, dts)
+            apart = np.abs(pts - dts) * self._seconds
+            self._has_lost_packets = bool(np.any(apart > _APART))
         else:
             times = pts if sum(back[0][-1:]) <= sum(back[1][-1:]) else dts
         times = times * self._seconds

@@ -177,7 +177,16 @@ def test_lost_packets(base, tmp_path, lost):
     true = [int(row.split(',')[2]) / 90000 for row in rows]
     with open_video(str(path)) as video:
         np.testing.assert_allclose(video.frame_stamps, true, atol=1e-4)
-    assert np.diff(true).max() > 0.1
+        shown = numbers(video)
+    hole = int(np.diff(true).argmax())
+    assert true[hole + 1] - true[hole] > 0.1
+    for near in (hole - 5, hole, hole + 3):
+        span = true[near] + 0.01, true[near] + 0.51
+        low, high = frames_in_span(np.array(true), span)
+        with open_video(str(path), span=span) as part:
+            first, stop = frames_in_span(part.frame_stamps, span)
+            found = numbers(part, range(first, stop)) if first < stop else []
+            assert found == shown[low:high]
 
 
 @pytest.mark.parametrize('audio', [(), ('-an',)])

@@ -5,6 +5,7 @@ Every file is opened here, so that all readers, commands and pages choose the
 same streams and name a file that cannot be read in the same way.
 """
 
+import errno
 import functools
 import gc
 import io
@@ -47,6 +48,7 @@ CONVERT = (
     "Convert it with FFmpeg ('ffmpeg -i FILE NEW.mp4'), or take its line out "
     'of the annotation file.'
 )
+_IS_A_LIST = 'it is a list of other files, not a media file'
 _CORRECT_PATH = 'Correct its path in the annotation file.'
 # PyAV raises the types of Python where FFmpeg's error has one, and
 # AttributeError or UnicodeDecodeError (a ValueError) from half-opened files.
@@ -169,19 +171,26 @@ def open_container(
     """
     if data is None and '://' in path:
         data = fileio.get(path)
-    container = av.open(
-        f'file:{path}' if data is None else io.BytesIO(data),
-        # FFmpeg decodes a little while it opens a file, and a playlist could
-        # name files elsewhere.
-        options=dict(
-            max_pixels=str(MAX_PIXELS), protocol_whitelist='file,crypto,data'
-        ),
-        **_ANY_TAGS,
-    )
+    try:
+        container = av.open(
+            f'file:{path}' if data is None else io.BytesIO(data),
+            # FFmpeg decodes a little while it opens a file, and a playlist
+            # could name files elsewhere.
+            options=dict(
+                max_pixels=str(MAX_PIXELS),
+                protocol_whitelist='file,crypto,data',
+            ),
+            **_ANY_TAGS,
+        )
+    except PermissionError as error:
+        # A playlist names what FFmpeg may not open; a file that this process
+        # may not read has another number.
+        if error.errno != errno.EPERM:
+            raise
+        raise RefusedError(_IS_A_LIST, _CORRECT_PATH) from error
     if container.format.name in _LISTS:
         container.close()
-        why = 'it is a list of other files, not a media file'
-        raise RefusedError(why, _CORRECT_PATH)
+        raise RefusedError(_IS_A_LIST, _CORRECT_PATH)
     return container
 
 

@@ -18,6 +18,7 @@ from ca2st_mm.datasets.transforms import (
     OpenVideo,
     SegmentSample,
 )
+from ca2st_mm.datasets.video import open_video
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT.parent / 'shared' / 'cases'
@@ -132,3 +133,10 @@ def test_files_that_were_once_read_wrong(checker, tmp_path, name):
     checker.gather(name, case, tmp_path)
     for span in {None, checker.middle_of(case)}:
         assert not checker.in_process(name, case, None, span, tmp_path)
+
+
+def test_a_list_of_other_files_is_called_so(files, tmp_path):
+    path = tmp_path / 'list.mp4'
+    path.write_text(f'ffconcat version 1.0\nfile {files["rotated"]}\n')
+    with pytest.raises(MediaError, match='list of other files'):
+        open_video(str(path))

@@ -52,7 +52,7 @@ class Expert(Protocol):
         """
 
     def context(self, tokens: Tensor) -> Any:
-        """Optional: what all layers read beside the tokens of a pass.
+        """Optional: what all layers read in addition to the tokens.
 
         If it is there, ``forward_attn`` takes the result as ``context``.
         """

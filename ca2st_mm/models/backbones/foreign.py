@@ -101,7 +101,7 @@ class Family:
         raise NotImplementedError
 
     def context(self, model: nn.Module, tokens: Tensor) -> Any:
-        """What attention reads beside the tokens, such as rotary positions.
+        """What attention reads besides tokens, such as rotary positions.
 
         Computed once per pass, of the shape, type and device of the tokens:
         an entry for each block, or None.
@@ -173,7 +173,7 @@ class ForeignExpert(TransformerExpert):
             and norm (all that follows the last layer).
         drop_path_rate: Stochastic depth of the FFN adapter, last layer.
         blocks_per_layer: Blocks that count as one layer, such as 2 of an
-            expert of 24 blocks beside one of 12.
+            expert of 24 blocks linked with one of 12.
         start_block: Blocks that run before the first layer.
         init_cfg: Pretrained weights; see :class:`TransformerExpert`.
 
@@ -429,7 +429,7 @@ class ForeignExpert(TransformerExpert):
         return tokens
 
     def context(self, tokens: Tensor) -> Any:
-        """What the attention of all layers reads beside the tokens."""
+        """What the attention of all layers reads besides tokens."""
         return self.family.context(self.backbone, tokens)
 
     def forward_attn(

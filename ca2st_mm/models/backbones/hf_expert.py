@@ -27,7 +27,7 @@ class HFFamily(Family):
 
     Attributes:
         model_class: Name of the class in ``transformers``.
-        options: What its constructor takes beside the config.
+        options: What its constructor takes besides the config.
         settings: Entry of the config by the argument that sets it.
         optional: Beginnings of names that a file may lack.
 
@@ -149,7 +149,7 @@ class DINOv2WithRegisters(DINOv2):
 
 
 class DINOv3(DINOv2):
-    """DINOv3's ViTs: rotary positions beside the tokens."""
+    """DINOv3's ViTs: rotary positions go to every attention."""
 
     model_class = 'DINOv3ViTModel'
 

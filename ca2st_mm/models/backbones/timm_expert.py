@@ -64,7 +64,7 @@ class TimmResPostViT(TimmViT):
 
 
 class TimmEva(TimmViT):
-    """``Eva`` with ``EvaBlock``: rotary positions beside the tokens."""
+    """``Eva`` with ``EvaBlock``: rotary positions go to every attention."""
 
     def embed(self, model, inputs):
         x, _ = model._pos_embed(model.patch_embed(inputs))

@@ -38,7 +38,7 @@ def config(tmp_path, monkeypatch):
     cfg = Config.fromfile(ROOT / 'configs/toy/ca2st_toy.py')
     for step in cfg.test_pipeline:
         if step.type == 'LoadAudio':
-            step.missing = 'drop'
+            step.missing_audio = 'drop'
     dataset = dict(
         type='AudioVisualDataset',
         ann_file=str(tmp_path / 'clips.csv'),

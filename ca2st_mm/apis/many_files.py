@@ -93,9 +93,8 @@ def predict_each(
 def _reason(error: Exception) -> str:
     if isinstance(error, NoAudioError):
         return (
-            "it has no audio, which the config refuses (LoadAudio(missing='"
-            "raise')); missing_audio='drop' predicts it without the audio "
-            "expert, 'silence' with silence"
+            "it has no audio; missing_audio='silence' predicts it with "
+            "silence, 'drop' without the audio expert where there are others"
         )
     # A fault's message speaks of annotation files; its reason does not.
     return getattr(error, 'reason', None) or str(error)

@@ -15,6 +15,7 @@ from mmengine.infer import BaseInferencer
 from torch import Tensor, nn
 
 from ca2st_mm.checkpoints import load_weights, open_checkpoint
+from ca2st_mm.datasets.transforms.audio_loading import MISSING_AUDIO
 from ca2st_mm.datasets.transforms.formatting import CANNOT_DROP
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
@@ -26,7 +27,6 @@ from .sources import InferencePipeline, Source, dataset_of
 from .stored_config import stored_config
 
 AUDIO = 'audios'  # the stream of audio
-MISSING_AUDIO = 'raise', 'silence', 'drop'
 
 
 class Recognizer(BaseInferencer):
@@ -55,7 +55,7 @@ class Recognizer(BaseInferencer):
     Raises:
         ValueError: If the checkpoint does not fit the config, carries none
             where none is given, class names and model disagree, or the
-            config says ``LoadAudio(missing='drop')`` and cannot.
+            config says ``LoadAudio(missing_audio='drop')`` and cannot.
         FileNotFoundError: If there is no such checkpoint.
         ZooError: If weights cannot be had; says what to do.
 
@@ -145,7 +145,8 @@ class Recognizer(BaseInferencer):
             missing_audio: What is done if it has no audio: ``'raise'``;
                 ``'silence'``: the model is given silence; ``'drop'``: the
                 experts that read audio are left out.  None for what the
-                config says.
+                config says; where that is ``'raise'``, which suits training,
+                for ``'drop'`` if the model can.
 
         Returns:
             A packed sample: ``inputs`` and ``data_samples``, whose metainfo
@@ -165,6 +166,9 @@ class Recognizer(BaseInferencer):
             )
         if missing_audio == 'drop' and (reason := self.why_not_drop()):
             raise ValueError(reason)
+        refuses = self.pipeline.missing_audio == 'raise'
+        if missing_audio is None and refuses and not self.why_not_drop():
+            missing_audio = 'drop'
         return self.pipeline(source, start, end, missing_audio)
 
     def batch(self, samples: Sequence[Mapping]) -> dict:
@@ -259,8 +263,8 @@ class Recognizer(BaseInferencer):
             return None
         if streams == {AUDIO}:
             return (
-                "LoadAudio(missing='drop') leaves the audio expert out, but "
-                "the model has no other one; use missing='silence'"
+                "missing_audio='drop' leaves the audio expert out, but the "
+                "model has no other one; use missing_audio='silence'"
             )
         return None if self.pipeline.packs_presence else CANNOT_DROP
 

@@ -151,7 +151,7 @@ class InferencePipeline:
 
     Attributes:
         missing_audio: What the config says is done about a clip without
-            audio, ``LoadAudio(missing=...)``; None if audio is not read.
+            audio, ``LoadAudio(missing_audio=...)``; None if audio is not read.
         packs_presence: Whether a packed sample says that it lacks audio.
 
     Example:
@@ -163,7 +163,7 @@ class InferencePipeline:
     def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:
         self.transforms = [TRANSFORMS.build(step) for step in steps]
         loads = [s for s in self.transforms if isinstance(s, LoadAudio)]
-        self.missing_audio = loads[0].missing if loads else None
+        self.missing_audio = loads[0].missing_audio if loads else None
         self.packs_presence = packs_presence(self.transforms[-1])
 
     def __call__(
@@ -180,7 +180,7 @@ class InferencePipeline:
             for transform in transforms:
                 if missing_audio and isinstance(transform, LoadAudio):
                     transform = copy.copy(transform)
-                    transform.missing = missing_audio
+                    transform.missing_audio = missing_audio
                 results = transform(results)
         finally:
             if isinstance(reader := first.get('video_reader'), VideoReader):

@@ -82,7 +82,8 @@ class AudioVisualDataset(BaseActionDataset):
             (names the file, the line and the value).
         ValueError: If there are not ``num_classes`` class names, or a
             single class, or if ``on_error`` is unknown or lacks its
-            quarantine file, or ``LoadAudio(missing='drop')`` has no effect.
+            quarantine file, or ``LoadAudio(missing_audio='drop')`` has no
+            effect.
         TooManyBadSamples: When samples are read, beyond the cap; counts
             them by reason.
     """
@@ -133,8 +134,8 @@ class AudioVisualDataset(BaseActionDataset):
             **kwargs,
         )
         steps = self.pipeline.transforms
-        drops = any(getattr(step, 'missing', None) == 'drop' for step in steps)
-        if drops and not packs_presence(steps[-1]):
+        policies = [getattr(step, 'missing_audio', None) for step in steps]
+        if 'drop' in policies and not packs_presence(steps[-1]):
             raise ValueError(CANNOT_DROP)
         self.quarantine = quarantine and Quarantine(
             quarantine, self.ann_file, max_bad_fraction

@@ -27,7 +27,7 @@ model = dict(
 
 # Some clips of Kinetics have no audio.  The authors leave them out of their
 # lists; here their audio is masked as not present, and the metric counts them.
-load_audio = dict(type='LoadAudio', missing='drop')
+load_audio = dict(type='LoadAudio', missing_audio='drop')
 # As the base, without MaskSpectrogram.
 train_pipeline = [
     *_base_.train_frames,

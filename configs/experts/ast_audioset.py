@@ -23,7 +23,7 @@ model = dict(
 )
 
 test_pipeline = [
-    dict(type='LoadAudio', missing='raise', sample_rate=16000),
+    dict(type='LoadAudio', missing_audio='raise', sample_rate=16000),
     *_base_.test_pipeline[1:],
 ]
 test_dataloader = dict(

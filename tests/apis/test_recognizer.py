@@ -122,7 +122,7 @@ def test_arrays_of_another_kind_are_refused(change, message):
 
 def test_audio_may_be_in_another_file(recognizer, clip, silent):
     with pytest.raises(NoAudioError):
-        recognizer.prepare(silent)
+        recognizer.prepare(silent, missing_audio='raise')
     [prediction] = recognizer.predict(VideoAndAudio(silent, clip))
     assert prediction.views.has_audio
 
@@ -135,10 +135,12 @@ def test_missing_audio_follows_the_config_or_the_argument(
     arrays = ArrayClip(noise(2), FPS, name='mine')
     for source in (path, arrays):
         with pytest.raises(NoAudioError):
-            recognizer.predict(source)
+            recognizer.predict(source, missing_audio='raise')
     with pytest.raises(ValueError, match="not 'mute'"):
         recognizer.predict(path, missing_audio='mute')
     [dropped] = recognizer.predict(path, missing_audio='drop')
+    [by_default] = recognizer.predict(path)  # its config says 'raise'
+    same(by_default.logits, dropped.logits, 0)
     [silence] = recognizer.predict(path, missing_audio='silence')
     assert dropped.left_out == ('audio',) and not silence.left_out
     assert not np.allclose(dropped.logits['label'], silence.logits['label'])
@@ -164,7 +166,7 @@ def pack_without_presence(cfg):
 def drop(cfg):
     for step in cfg.test_dataloader.dataset.pipeline:
         if step['type'] == 'LoadAudio':
-            step['missing'] = 'drop'
+            step['missing_audio'] = 'drop'
 
 
 def test_a_config_that_cannot_drop_audio_is_refused(

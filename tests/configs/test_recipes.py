@@ -223,7 +223,7 @@ def test_audio(name):
             continue
         audio, mel = steps['LoadAudio'], steps['LogMelSpectrogram']
         assert audio.get('sample_rate') == known.rate
-        assert audio['missing'] == known.missing
+        assert audio['missing_audio'] == known.missing
         assert mel['position'] == positions[split]
         size = cfg.model.backbone.experts.audio.spec_size
         assert (mel['num_frames'], 128) == (known.frames, 128) == tuple(size)

@@ -295,7 +295,7 @@ def test_an_audio_file_that_is_not_there(plain_clip):
 def test_policies(silent_clip, policy, present, audio_path):
     sample = dict(filename=silent_clip, audio_path=audio_path)
     out = OpenVideo()(sample)
-    out = LoadAudio(missing=policy)(out)
+    out = LoadAudio(missing_audio=policy)(out)
     for transform in (AddAudioNoise(), RollAudio(), MuteAudio()):
         out = transform(out)
     assert out['has_audio'] is False

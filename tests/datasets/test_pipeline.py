@@ -52,7 +52,7 @@ def pipeline(num_clips, crop, cut, missing='raise'):
         dict(type='Resize', scale=(-1, 32)),
         dict(type=crop, crop_size=32),
         dict(type='FrameTimes'),
-        dict(type='LoadAudio', missing=missing, sample_rate=16000),
+        dict(type='LoadAudio', missing_audio=missing, sample_rate=16000),
         dict(type='CropAudio', min_seconds=1.0) if cut else None,
         dict(type='LogMelSpectrogram', num_frames=250, num_mels=32),
         dict(type='FormatShape', input_format='NCTHW'),

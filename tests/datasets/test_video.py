@@ -85,7 +85,7 @@ def test_dense_spacing_and_views():
     [
         (SegmentSample, dict(clip_len=16, num_clips=2), 'test_mode'),
         (SegmentSample, dict(clip_len=16, rule='odd'), "'even' or 'ref"),
-        (LoadAudio, dict(missing='ignore'), "'raise', 'silence' or 'drop'"),
+        (LoadAudio, dict(missing_audio='ignore'), 'raise, silence, drop'),
         (FrameTimes, dict(origin='end'), "'file' or 'clip'"),
         (LogMelSpectrogram, dict(position='centre'), 'position is'),
         (LogMelSpectrogram, dict(position=1.5), 'position is'),

@@ -117,7 +117,7 @@ def test_the_policy_of_the_config_comes_first(recognizer, media, policy):
     steps = copy.deepcopy(dataset_of(recognizer.cfg)['pipeline'])
     for step in steps:
         if step['type'] == 'LoadAudio':
-            step['missing'] = policy
+            step['missing_audio'] = policy
     configured.pipeline = InferencePipeline(steps)
     found = Answers(configured).names(media['silent'])
     [expected] = recognizer.predict(media['silent'], missing_audio=policy)

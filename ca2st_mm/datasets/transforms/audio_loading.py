@@ -2,6 +2,7 @@
 """Audio from the video's container or a file of its own."""
 
 import os
+import warnings
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from ..containers import probe
 from ..faults import MediaError, NoAudioError
 from .base import Transform
 
+# What may be done about a clip without audio.
+MISSING_AUDIO = 'raise', 'silence', 'drop'
 # Rate of invented silence where no sample_rate is asked for.
 _SILENCE_RATE = 16000
 
@@ -36,8 +39,8 @@ class LoadAudio(Transform):
     ``audio_dropped`` (bool).
 
     Args:
-        missing: What to do with a clip without audio (no stream that can be
-            decoded, an empty one, or no such audio file): ``'raise'``;
+        missing_audio: What to do with a clip without audio (no stream that
+            can be decoded, an empty one, or no such audio file): ``'raise'``;
             ``'silence'``: a track of zeros; ``'drop'``: the sample says
             ``audios_present = 0`` and the model leaves audio out.
             ``has_audio`` records the fact either way.
@@ -48,23 +51,30 @@ class LoadAudio(Transform):
 
     Raises:
         MediaError: If the file is damaged or exceeds a limit; names it.
-        NoAudioError: If there is no audio and ``missing='raise'``.
+        NoAudioError: If there is no audio and ``missing_audio='raise'``.
 
-    >>> LoadAudio(missing='silence', sample_rate=16000)
-    LoadAudio(missing='silence', sample_rate=16000, margin=0.0)
+    >>> LoadAudio(missing_audio='silence', sample_rate=16000)
+    LoadAudio(missing_audio='silence', sample_rate=16000, margin=0.0)
     """
 
     def __init__(
         self,
-        missing: str = 'raise',
+        missing_audio: str = 'raise',
         sample_rate: int | None = None,
         margin: float = 0.0,
+        missing: str | None = None,
     ) -> None:
-        if missing not in ('raise', 'silence', 'drop'):
-            raise ValueError(
-                f"missing is 'raise', 'silence' or 'drop', not {missing!r}."
+        if missing is not None:
+            warnings.warn(
+                'LoadAudio(missing=...) is now missing_audio=...', stacklevel=2
             )
-        self.missing = missing
+            missing_audio = missing
+        if missing_audio not in MISSING_AUDIO:
+            raise ValueError(
+                f'missing_audio is one of {", ".join(MISSING_AUDIO)}, not '
+                f'{missing_audio!r}.'
+            )
+        self.missing_audio = missing_audio
         self.sample_rate = sample_rate
         self.margin = margin
 
@@ -77,7 +87,9 @@ class LoadAudio(Transform):
         else:
             audio, why = None, 'does not exist'
         results['has_audio'] = audio is not None
-        results['audio_dropped'] = audio is None and self.missing == 'drop'
+        results['audio_dropped'] = (
+            audio is None and self.missing_audio == 'drop'
+        )
         if audio is None:
             audio = self._silence(f"'{path}' {why}", results)
         audio = resample_audio(audio, self.sample_rate)
@@ -100,12 +112,12 @@ class LoadAudio(Transform):
         return audio and audio._replace(start=audio.start + late)
 
     def _silence(self, fault: str, results: dict) -> Audio:
-        """Zeros as long as the clip, unless ``missing='raise'``."""
-        if self.missing == 'raise':
+        """Zeros as long as the clip, unless ``missing_audio='raise'``."""
+        if self.missing_audio == 'raise':
             raise NoAudioError(
-                f'{fault}. Take its line out of the '
-                "annotation file, or set LoadAudio(missing='silence') or "
-                "LoadAudio(missing='drop').",
+                f'{fault}. Take its line out of the annotation file, or set '
+                "LoadAudio(missing_audio='drop') or 'silence' in the config "
+                '(commands that predict: --missing-audio drop).',
                 'no audio',
             )
         rate = self.sample_rate or _SILENCE_RATE

@@ -11,9 +11,9 @@ from ca2st_mm.registry import TRANSFORMS
 from ca2st_mm.structures import PRESENT, TIMES, Stream
 
 CANNOT_DROP = (
-    "LoadAudio(missing='drop') has no effect, because the pipeline does not "
-    'pack which clips lack audio; end it with PackAudioVisual, or use '
-    "missing='silence'"
+    "missing_audio='drop' has no effect, because the pipeline does not pack "
+    'which clips lack audio; end it with PackAudioVisual, or use '
+    "missing_audio='silence'"
 )
 
 

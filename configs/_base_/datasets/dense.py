@@ -84,7 +84,7 @@ test_frames = [
 frame_times = dict(type='FrameTimes', origin='clip')
 # At the rate of the file, from the video or the column ``audio``: the authors
 # do not resample, and mel bands reach up to half of the rate.
-load_audio = dict(type='LoadAudio', missing='raise')
+load_audio = dict(type='LoadAudio', missing_audio='raise')
 # AST's log-mel spectrogram.  Training draws its window; each view of a test
 # has its own.
 spectrogram = dict(type='LogMelSpectrogram', num_frames=1024)

@@ -72,7 +72,7 @@ test_frames = [
 frame_times = dict(type='FrameTimes', origin='clip')
 # The authors extracted audio at 24 kHz; other rates are resampled, as mel
 # bands depend on the rate.
-load_audio = dict(type='LoadAudio', missing='raise', sample_rate=24000)
+load_audio = dict(type='LoadAudio', missing_audio='raise', sample_rate=24000)
 # AST's log-mel spectrogram.  Training draws its window; each view of a test
 # has its own.
 spectrogram = dict(type='LogMelSpectrogram', num_frames=400)

@@ -282,8 +282,11 @@ def read_attention(
     maps: dict[str, list[AttentionMap]] = {}
     for (query, key, layer), found in output.attention.items():
         specs = experts[query].token_spec, experts[key].token_spec
-        weights = found.weights[0].cpu()
-        one_map = AttentionMap(layer, query, key, found.axis, *specs, weights)
+        weights, axis = found.weights[0].cpu(), found.axis
+        if axis == 'frames':  # (Tk, Tq * Nq, Nk), of which the mean is taken
+            weights = weights.transpose(0, 1).flatten(1)[None] / len(weights)
+            axis = 'all'
+        one_map = AttentionMap(layer, query, key, axis, *specs, weights)
         maps.setdefault(one_map.name, []).append(one_map)
     grids = {
         name: getattr(expert, 'token_grid', None)

@@ -30,7 +30,19 @@ CAVA = dict(
     links=[dict(tiny.SPACE_AUDIO, **POSITIONS)],
     time_encoders=tiny.ENCODERS,
 )
-BACKBONES = dict(ca2st=CA2ST, cava=CAVA, wrapped=WRAPPED)
+# A layer for each of them.
+OTHER_LINKS = dict(
+    tiny.CAST,
+    experts={
+        name: dict(expert, extra_layers=len(tiny.OTHER_LINKS) - tiny.DEPTH)
+        for name, expert in tiny.CAST['experts'].items()
+    },
+    links=[
+        dict(link, layers=[layer])
+        for layer, link in enumerate(tiny.OTHER_LINKS.values())
+    ],
+)
+BACKBONES = dict(ca2st=CA2ST, cava=CAVA, wrapped=WRAPPED, others=OTHER_LINKS)
 INPUTS = tiny.views()
 LABELS = [0, 1, 2]
 # Directions of links in the last layer that reach no feature.

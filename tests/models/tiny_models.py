@@ -105,6 +105,22 @@ SPACE_TIME = dict(
 )
 SPACE_AUDIO = dict(B_CA, between=('spatial', 'audio'), axes=('all', 'all'))
 TIME_AUDIO = dict(B_CA, between=('temporal', 'audio'), axes=('all', 'all'))
+# Links that B-CA is compared with.
+PAIR = dict(between=('spatial', 'temporal'))
+CROSS = dict(
+    PAIR,
+    type='CrossAttentionLink',
+    axes=('time', 'space'),
+    num_heads=HEADS,
+    positions=('learned', dict(context='learned_joint')),
+)
+OTHER_LINKS = dict(
+    lateral=dict(PAIR, type='LateralLink', axes=('same', 'same')),
+    cross=CROSS,
+    cross_adapter=dict(CROSS, adapter_ratio=0.25),
+    identity=dict(PAIR, type='AdapterLink', axes=('self', 'self')),
+    frames=dict(SPACE_TIME, axes=('frames', 'all')),
+)
 CAST = dict(
     type='MultiExpertBackbone',
     experts=dict(spatial=CLIP, temporal=VIDEOMAE),

@@ -114,6 +114,7 @@ class ASTExpert(TransformerExpert):
         frozen_parts: Parts that get no gradient, of embed, layers, adapters
             and norm.
         drop_path_rate: Stochastic depth of attention and FFN adapter.
+        extra_layers: New layers after those of the checkpoint; trained.
         init_cfg: Pretrained weights; see :class:`TransformerExpert`.
 
     Raises:
@@ -142,6 +143,7 @@ class ASTExpert(TransformerExpert):
         adapter_ratio: float | None = 0.25,
         frozen_parts: Sequence[str] = ('embed', 'layers', 'norm'),
         drop_path_rate: float = 0.0,
+        extra_layers: int = 0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -190,6 +192,7 @@ class ASTExpert(TransformerExpert):
             1e-6,
             attn_drop_path_rate=drop_path_rate,
             ffn_drop_path_rate=drop_path_rate,
+            extra_layers=extra_layers,
         )
         self.freeze(frozen_parts)
 

@@ -47,6 +47,7 @@ class CLIPExpert(TransformerExpert):
         drop_path_rate: Stochastic depth of the FFN adapter, last layer.
         drop_path_unit: 'sample', or 'token' as the authors' code trains it.
         norm_eps: Epsilon of the final norm (the authors' CAVA: 1e-6).
+        extra_layers: New layers after those of the checkpoint; trained.
         init_cfg: Pretrained weights; see :class:`TransformerExpert`.
 
     Raises:
@@ -75,6 +76,7 @@ class CLIPExpert(TransformerExpert):
         drop_path_rate: float = 0.0,
         drop_path_unit: str = 'sample',
         norm_eps: float = 1e-5,
+        extra_layers: int = 0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -104,7 +106,11 @@ class CLIPExpert(TransformerExpert):
             drop_path_unit=drop_path_unit,
         )
         self.build_layers(
-            options, num_layers, norm_eps, ffn_drop_path_rate=drop_path_rate
+            options,
+            num_layers,
+            norm_eps,
+            ffn_drop_path_rate=drop_path_rate,
+            extra_layers=extra_layers,
         )
         self.freeze(frozen_parts)
 

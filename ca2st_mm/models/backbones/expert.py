@@ -2,6 +2,7 @@
 """What an expert is, and the transformer that CLIP, VideoMAE and AST are."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -176,6 +177,7 @@ class TransformerExpert(BaseModule):
     # None takes the expert's own names only.
     weights_model: str | None = None
     pools_patches = True
+    extra_layers = 0
     num_layers: int
     token_spec: TokenSpec
     input_shape: tuple[int, ...]
@@ -191,9 +193,14 @@ class TransformerExpert(BaseModule):
         norm_eps: float,
         attn_drop_path_rate: float = 0.0,
         ffn_drop_path_rate: float = 0.0,
+        extra_layers: int = 0,
     ) -> None:
-        """Build the layers and the final norm."""
-        self.num_layers, self.axis = num_layers, options.axis
+        """Build the layers and the final norm.
+
+        Extra layers follow those of the checkpoint.  They are new, and count
+        as adapters: trained, and the identity at the start.
+        """
+        self.num_layers, self.axis = num_layers + extra_layers, options.axis
         self.layers = nn.ModuleList(
             expert_layer(options, attn_rate, ffn_rate)
             for attn_rate, ffn_rate in zip(
@@ -202,6 +209,12 @@ class TransformerExpert(BaseModule):
                 strict=True,
             )
         )
+        self.extra_layers = extra_layers
+        for _ in range(extra_layers):
+            layer = expert_layer(replace(options, adapter_ratio=None))
+            for last in (layer['attention'].attn.proj, layer['ffn'].fc2):
+                nn.init.zeros_(last.weight)
+            self.layers.append(layer)
         self.norm = nn.LayerNorm(options.embed_dims, eps=norm_eps)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
@@ -213,6 +226,8 @@ class TransformerExpert(BaseModule):
             if block.adapter is not None
             for parameter in block.adapter.parameters()
         ]
+        for layer in self.layers[len(self.layers) - self.extra_layers :]:
+            adapters += layer.parameters()
         parts = dict(
             layers=list(_without(self.layers.parameters(), adapters)),
             adapters=adapters,

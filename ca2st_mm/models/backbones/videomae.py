@@ -34,6 +34,7 @@ class VideoMAEExpert(TransformerExpert):
         frozen_parts: Parts that get no gradient, of embed, layers, adapters
             and norm.
         drop_path_rate: Stochastic depth of the FFN adapter, last layer.
+        extra_layers: New layers after those of the checkpoint; trained.
         init_cfg: Pretrained weights; see :class:`TransformerExpert`.
 
     Raises:
@@ -58,6 +59,7 @@ class VideoMAEExpert(TransformerExpert):
         adapter_ratio: float | None = 0.25,
         frozen_parts: Sequence[str] = ('embed', 'layers'),
         drop_path_rate: float = 0.0,
+        extra_layers: int = 0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -84,7 +86,11 @@ class VideoMAEExpert(TransformerExpert):
         )
         options = LayerOptions(**arch, adapter_ratio=adapter_ratio)
         self.build_layers(
-            options, num_layers, 1e-6, ffn_drop_path_rate=drop_path_rate
+            options,
+            num_layers,
+            1e-6,
+            ffn_drop_path_rate=drop_path_rate,
+            extra_layers=extra_layers,
         )
         self.freeze(frozen_parts)
 

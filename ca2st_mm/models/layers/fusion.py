@@ -27,18 +27,19 @@ def at_least_one(count: int | Tensor) -> int | Tensor:
 
 
 class ExpertFusion(nn.Module):
-    """Sum or mean of one adapter per expert.
+    """Sum, mean or concatenation of one adapter per expert.
 
     Experts that are absent (no such input, or a sample without it) take no
-    part: the sum runs over what is there, in the order of the names.
+    part: the sum runs over what is there, in the order of the names; in a
+    concatenation they are zeros.
 
     Args:
         in_channels: Feature width of each expert that takes part.
         adapters: Adapter config of each expert: type 'Adapter',
             'ResidualAdapter' or 'Identity' and its arguments.
-        reduction: 'sum' or 'mean' over the experts.
+        reduction: 'sum' or 'mean' over the experts, or 'concat'.
         out_channels: Width of the fused feature; needed only if the experts
-            differ in width.
+            differ in width.  A concatenation has the sum of their widths.
 
     Raises:
         ValueError: If names, widths or the reduction do not fit.
@@ -64,24 +65,30 @@ class ExpertFusion(nn.Module):
                 f'adapters name {sorted(unknown)}, which in_channels '
                 f'{sorted(in_channels)} does not; add its width there'
             )
-        if reduction not in ('sum', 'mean'):
-            raise ValueError(f"reduction is 'sum' or 'mean', not {reduction}")
+        if reduction not in ('sum', 'mean', 'concat'):
+            raise ValueError(
+                f"reduction is 'sum', 'mean' or 'concat', not {reduction!r}"
+            )
         widths = set(in_channels.values())
-        if out_channels is None and len(widths) > 1:
+        if reduction == 'concat':
+            out_channels = sum(in_channels.values())
+        elif out_channels is None and len(widths) > 1:
             raise ValueError(
                 f'in_channels {dict(in_channels)} differ; give the width of '
                 'the fused feature as out_channels'
             )
         self.out_channels = out_channels or min(widths)
         self.reduction = reduction
-        self.adapters = nn.ModuleDict(
-            {
-                name: _build_adapter(
-                    adapters.get(name, {}), dims, self.out_channels
-                )
-                for name, dims in sorted(in_channels.items())
-            }
-        )
+        self.adapters = nn.ModuleDict()
+        start = 0
+        for name, dims in sorted(in_channels.items()):
+            width = dims if reduction == 'concat' else self.out_channels
+            adapter = _build_adapter(adapters.get(name, {}), dims, width)
+            if reduction == 'concat':  # a sum of parts side by side
+                rest = self.out_channels - start - dims
+                place = nn.ConstantPad1d((start, rest), 0.0)
+                adapter, start = nn.Sequential(adapter, place), start + dims
+            self.adapters[name] = adapter
 
     def forward(self, feats: dict[str, Tensor]) -> Tensor:
         """Fuse features {expert: (B, C)} to (B, C).

@@ -453,9 +453,11 @@ class FeedForwardBlock(nn.Module):
         self.fc1 = linear(dims, options.feedforward_channels)
         self.act = build_activation(options.activation)
         self.fc2 = linear(options.feedforward_channels, dims)
-        self.adapter = None if ratio is None else Adapter(dims, ratio=ratio)
+        self.adapter = self.drop_path = None
         self.adapter_scale = options.adapter_scale
-        self.drop_path = DropPath(drop_path_rate, options.drop_path_unit)
+        if ratio is not None:
+            self.adapter = Adapter(dims, ratio=ratio)
+            self.drop_path = DropPath(drop_path_rate, options.drop_path_unit)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, T, P + N, C) -> the same shape."""

@@ -4,5 +4,13 @@ from .bottleneck_cross_attention import (
     GridCrossAttention,
     TimeEncoder,
 )
+from .patch_links import AdapterLink, CrossAttentionLink, LateralLink
 
-__all__ = ['BottleneckCrossAttention', 'GridCrossAttention', 'TimeEncoder']
+__all__ = [
+    'AdapterLink',
+    'BottleneckCrossAttention',
+    'CrossAttentionLink',
+    'GridCrossAttention',
+    'LateralLink',
+    'TimeEncoder',
+]

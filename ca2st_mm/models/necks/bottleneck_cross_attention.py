@@ -5,6 +5,9 @@ From the top down: the link, one direction of it, positions, clock times.
 Tokens are (B, T, P + N, C), P prefix tokens and N patches of each time step.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -42,14 +45,18 @@ class BottleneckCrossAttention(nn.Module):
 
     Args:
         specs: Tokens of the two experts a and b.
-        axes: Axis along which a reads b, and b reads a; None for one that
-            reads nothing and gets no update.
+        axes: Axis along which a reads b, and b reads a: 'time', 'space',
+            'all' or 'frames' (:class:`FrameCrossAttention`); None for one
+            that reads nothing and gets no update.
         ratio: Width of the bottleneck, as a fraction of the width of the
             first expert of ``between``.
         num_heads: Attention heads.
         position: Position scheme: 'learned' (tables along the attended axis,
             both for 'all'), 'learned_space_time', 'timestamp', a list of
             these, or None.
+        masked_context: Share of the other's patches that a, and b, cannot
+            read; drawn anew in every call, of tests as well (the papers mask
+            audio tokens so).
         drop_path_rate: Stochastic depth of the updates.
         drop_path_units: 'sample' or 'token' for the update of a and of b.
         bottlenecks: ``bottleneck_a`` or ``bottleneck_b`` of another link of
@@ -77,6 +84,7 @@ class BottleneckCrossAttention(nn.Module):
         ratio: float = 0.5,
         num_heads: int = 12,
         position: str | list[str] | None = 'learned',
+        masked_context: tuple[float, float] = (0.0, 0.0),
         drop_path_rate: float = 0.0,
         drop_path_units: tuple[str, str] = ('sample', 'sample'),
         bottlenecks: tuple[nn.ModuleDict | None, ...] = (None, None),
@@ -89,9 +97,7 @@ class BottleneckCrossAttention(nn.Module):
                 f'ratio {ratio} leaves nothing of the {spec_a.embed_dims} '
                 'channels of the first expert'
             )
-        if axis_a is None and axis_b is None:
-            raise ValueError('one of the two axes of a link may be None')
-        self.axes = (axis_a, axis_b)
+        self.axes = check_axes(axes)
         self.prefix_a, self.prefix_b = (s.num_prefix_tokens for s in specs)
         shared_a, shared_b = bottlenecks
         self.bottleneck_a = _bottleneck(
@@ -104,14 +110,15 @@ class BottleneckCrossAttention(nn.Module):
         self.norm_b = nn.LayerNorm(width, eps=1e-6)
         self.a_from_b = self.b_from_a = None
         unit_a, unit_b = drop_path_units
+        masked_a, masked_b = masked_context
         if axis_a is not None:
-            self.a_from_b = GridCrossAttention(
-                spec_a, spec_b, axis_a, width, num_heads, position
+            self.a_from_b = build_attention(
+                spec_a, spec_b, axis_a, width, num_heads, position, masked_a
             )
             self.drop_path_a = DropPath(drop_path_rate, unit_a)
         if axis_b is not None:
-            self.b_from_a = GridCrossAttention(
-                spec_b, spec_a, axis_b, width, num_heads, position
+            self.b_from_a = build_attention(
+                spec_b, spec_a, axis_b, width, num_heads, position, masked_b
             )
             self.drop_path_b = DropPath(drop_path_rate, unit_b)
 
@@ -186,6 +193,15 @@ def _bottleneck(
     return parts
 
 
+def check_axes(
+    axes: tuple[str | None, str | None],
+) -> tuple[str | None, str | None]:
+    """The axes of a link, of which at most one is None."""
+    if not any(axes):
+        raise ValueError('one of the two axes of a link may be None')
+    return tuple(axes)
+
+
 class GridCrossAttention(nn.Module):
     """One direction of a link: the patches of one expert read another's.
 
@@ -196,7 +212,9 @@ class GridCrossAttention(nn.Module):
             times), 'space' (all patches of the same time step) or 'all'.
         embed_dims: Width of the bottleneck.
         num_heads: Attention heads.
-        position: See :func:`build_positions`.
+        position: See :func:`build_positions`; or a dict of these for 'query'
+            and 'context'.
+        masked_context: Share of the context that is left out.
 
     Raises:
         ValueError: If the two grids do not match along the axis, or the
@@ -220,10 +238,10 @@ class GridCrossAttention(nn.Module):
         axis: str,
         embed_dims: int,
         num_heads: int,
-        position: str | list[str] | None,
+        position: str | list[str] | dict | None,
+        masked_context: float = 0.0,
     ) -> None:
         super().__init__()
-        check_axis(axis)
         check_heads(embed_dims, num_heads)
         patches = query.num_patches, context.num_patches
         steps = query.num_steps, context.num_steps
@@ -240,10 +258,15 @@ class GridCrossAttention(nn.Module):
                 f'and {numbers[1]}; {" and ".join(fitting)} would fit'
             )
         self.axis = axis
+        if not isinstance(position, Mapping):
+            position = dict(query=position, context=position)
         self.query_positions, self.context_positions = (
-            build_positions(position, spec, axis, embed_dims, num_heads)
-            for spec in (query, context)
+            build_positions(
+                position.get(side), spec, axis, embed_dims, num_heads
+            )
+            for side, spec in (('query', query), ('context', context))
         )
+        self.mask = TokenMask(masked_context)
         self.attn = CrossAttention(embed_dims, num_heads)
 
     def forward(
@@ -270,13 +293,83 @@ class GridCrossAttention(nn.Module):
             query = position(query, query_time)
         for position in self.context_positions:
             context = position(context, context_time)
+        return self.read(query, context, attend)
+
+    def read(
+        self, query: Tensor, context: Tensor, attend: AttentionFn
+    ) -> Tensor:
+        """Attention alone; (B, Tq, Nq, C), (B, Tc, Nc, C) -> query's."""
         # The query may be (B, T, 0, C).  'all' gives (B, 0, C), which SDPA
         # accepts; 'time' would give batch 0, which it does not.
         axis = self.axis if query.shape[2] else 'all'
-        sequences = self.attn(
-            to_sequences(query, axis), to_sequences(context, axis), attend
-        )
+        context = self.mask(to_sequences(context, axis))
+        sequences = self.attn(to_sequences(query, axis), context, attend)
         return from_sequences(sequences, axis, query)
+
+
+class FrameCrossAttention(GridCrossAttention):
+    """The axis 'frames': the context is read frame by frame.
+
+    Every patch of the query, of all times, reads each time step of the
+    context for itself; the result is the mean over these steps.  Of a context
+    of one step, such as a spectrogram, this is 'all'.
+
+    Args and errors are those of :class:`GridCrossAttention`.
+    """
+
+    def read(
+        self, query: Tensor, context: Tensor, attend: AttentionFn
+    ) -> Tensor:
+        """Attention alone; (B, Tq, Nq, C), (B, Tc, Nc, C) -> query's."""
+        steps = context.shape[1]
+        context = self.mask(to_sequences(context, 'space'))  # (B * Tc, Nc, C)
+        sequences = to_sequences(query, 'all').repeat_interleave(steps, 0)
+        sequences = self.attn(sequences, context, attend)
+        mean = sequences.unflatten(0, (-1, steps)).mean(dim=1)
+        return from_sequences(mean, 'all', query)
+
+
+def build_attention(
+    query: TokenSpec, context: TokenSpec, axis: str, *options: Any
+) -> GridCrossAttention:
+    """One direction of a link by its axis: one of ``AXES``, or 'frames'.
+
+    Args are those of :class:`GridCrossAttention`.
+    """
+    if axis == 'frames':
+        return FrameCrossAttention(query, context, axis, *options)
+    check_axis(axis)
+    return GridCrossAttention(query, context, axis, *options)
+
+
+class TokenMask(nn.Module):
+    """Leaves out a random share of the tokens, of all samples the same.
+
+    Args:
+        share: In [0, 1); 0 leaves all.
+
+    Example:
+        >>> import torch
+        >>> TokenMask(0.5)(torch.zeros(2, 12, 384)).shape
+        torch.Size([2, 6, 384])
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        if not 0 <= share < 1:
+            raise ValueError(
+                f'a share of masked tokens lies in [0, 1), got {share}'
+            )
+        self.share = share
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, M, C) -> (B, M * (1 - share), C), at least one of them."""
+        if not self.share:
+            return tokens
+        count = tokens.shape[1]
+        kept = max(int(count * (1 - self.share)), min(count, 1))
+        order = torch.randperm(count, device=tokens.device)
+        return tokens[:, order[:kept]]
 
 
 def build_positions(
@@ -289,8 +382,9 @@ def build_positions(
     """Build the named schemes; none for ``None``, several for a list.
 
     Args:
-        names: 'learned' (tables along the attended axis, both for 'all'),
-            'learned_space_time', 'timestamp', a list of these, or None.
+        names: 'learned' (tables along the attended axis, both for 'all' and
+            'frames'), 'learned_space_time', 'learned_joint' (one table over
+            steps and patches), 'timestamp', a list of these, or None.
         spec: Tokens of the expert on this side of the link.
         axis: The attended axis.
         embed_dims: Width of the bottleneck.
@@ -302,7 +396,9 @@ def build_positions(
     names = [names] if isinstance(names, str) else list(names or ())
     both = ('space', 'time')
     tables = dict(
-        learned=both if axis == 'all' else (axis,), learned_space_time=both
+        learned=(axis,) if axis in both else both,
+        learned_space_time=both,
+        learned_joint=('joint',),
     )
     positions = nn.ModuleList()
     for name in names:
@@ -321,11 +417,11 @@ def build_positions(
 
 
 class LearnedPosition(nn.Module):
-    """Adds learned tables over patches ('space') or over steps ('time').
+    """Adds learned tables over patches, over steps, or over both jointly.
 
     Args:
         spec: Tokens of the expert on this side of the link.
-        tables: Which: 'space', 'time' or both.
+        tables: Which of 'space', 'time' and 'joint'.
         embed_dims: Width of the bottleneck.
         num_heads: Heads of the bottleneck; sets the scale at the start.
 
@@ -346,10 +442,11 @@ class LearnedPosition(nn.Module):
     ) -> None:
         super().__init__()
         std = (embed_dims // num_heads) ** -0.5
-        lengths = dict(space=spec.num_patches, time=spec.num_steps)
-        self.space_table = self.time_table = None
+        steps, patches = spec.num_steps, spec.num_patches
+        sizes = dict(space=(patches,), time=(steps,), joint=(steps, patches))
+        self.space_table = self.time_table = self.joint_table = None
         for name in tables:
-            table = std * torch.randn(lengths[name], embed_dims)
+            table = std * torch.randn(*sizes[name], embed_dims)
             setattr(self, f'{name}_table', nn.Parameter(table))
 
     def forward(self, patches: Tensor, time_code: Tensor | None) -> Tensor:
@@ -358,6 +455,8 @@ class LearnedPosition(nn.Module):
             patches = patches + self.space_table[: patches.shape[2]]
         if self.time_table is not None:
             patches = patches + self.time_table[:, None]
+        if self.joint_table is not None:
+            patches = patches + self.joint_table[:, : patches.shape[2]]
         return patches
 
 

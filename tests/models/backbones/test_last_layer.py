@@ -21,6 +21,10 @@ CASES += [
     for links in [*itertools.permutations(LINKS), *ONE_WAY]
 ]
 every_case = pytest.mark.parametrize(('cfg', 'exchange'), CASES)
+OTHERS = [
+    (dict(tiny.CAST, links=[link]), 'sequential')
+    for link in tiny.OTHER_LINKS.values()
+]
 
 
 def models_of(cfg, exchange):
@@ -49,7 +53,7 @@ def loss_of(feats):
     return sum((value * ramp).sum() for value in feats.values())
 
 
-@every_case
+@pytest.mark.parametrize(('cfg', 'exchange'), CASES + OTHERS)
 def test_what_is_left_out_has_no_effect(cfg, exchange):
     model, whole = models_of(cfg, exchange)
     feats, expected = model(**inputs_of(cfg)), whole(**inputs_of(cfg))

@@ -1,0 +1,311 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Links that the papers compare B-CA with (CAST, Table 1b and 1c)."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ca2st_mm.registry import MODELS
+
+from ..layers.tokens import TokenSpec
+from ..layers.transformer import (
+    BOTH_FUSED,
+    Adapter,
+    AttentionFn,
+    DropPath,
+    fused_attention,
+    zero_linear,
+)
+from .bottleneck_cross_attention import build_attention, check_axes
+
+SIDES = (('a_from_b', 0, 1), ('b_from_a', 1, 0))
+
+
+class PatchLink(nn.Module):
+    """A link that updates patches only; prefix tokens stay as they are.
+
+    Subclasses build the two directions, which start at zero.
+
+    Args:
+        specs: Tokens of the two experts a and b.
+        axes: How a reads b, and b reads a; None for one that reads nothing.
+        drop_path_rate: Stochastic depth of the updates.
+        drop_path_units: 'sample' or 'token' for the update of a and of b.
+        **options: Of :meth:`build_direction`.
+
+    Raises:
+        ValueError: If a direction does not fit the two experts.
+    """
+
+    def __init__(
+        self,
+        specs: tuple[TokenSpec, TokenSpec],
+        axes: tuple[str | None, str | None],
+        drop_path_rate: float = 0.0,
+        drop_path_units: tuple[str, str] = ('sample', 'sample'),
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.axes = check_axes(axes)
+        self.prefixes = [spec.num_prefix_tokens for spec in specs]
+        self.directions, self.drop_paths = nn.ModuleDict(), nn.ModuleDict()
+        for name, own, other in SIDES:
+            if axes[own] is not None:
+                self.directions[name] = self.build_direction(
+                    own, specs[own], specs[other], axes[own], **options
+                )
+                self.drop_paths[name] = DropPath(
+                    drop_path_rate, drop_path_units[own]
+                )
+
+    def build_direction(
+        self, side: int, query: TokenSpec, context: TokenSpec, axis: str
+    ) -> nn.Module:
+        """What reads the context; called as :class:`GridCrossAttention`.
+
+        Args:
+            side: 0 if a reads b, 1 if b reads a.
+            query: Tokens of the expert that reads.
+            context: Tokens of the other.
+            axis: Its entry of ``axes``.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self,
+        a: Tensor,
+        b: Tensor,
+        time_a: Tensor | None = None,
+        time_b: Tensor | None = None,
+        update_patches: tuple[bool, bool] = (True, True),
+        attend: tuple[AttentionFn, AttentionFn] = BOTH_FUSED,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """As :meth:`BottleneckCrossAttention.forward`."""
+        prefix_a, prefix_b = self.prefixes
+        patches = a[:, :, prefix_a:], b[:, :, prefix_b:]
+        times = time_a, time_b
+        updates: list[Tensor | None] = [None, None]
+        for name, own, other in SIDES:
+            if name not in self.directions:
+                continue
+            query, context = patches[own], patches[other]
+            if not update_patches[own]:
+                query, context = query[:, :, :0], context[:, :, :0]
+            read = self.directions[name](
+                query, context, times[own], times[other], attend[own]
+            )
+            read = self.drop_paths[name](read)
+            updates[own] = F.pad(read, (0, 0, self.prefixes[own], 0))
+        return tuple(updates)
+
+
+@MODELS.register_module()
+class LateralLink(PatchLink):
+    """Adds a linear map of the same patch at the same time (Table 1b).
+
+    Args:
+        specs: Tokens of the two experts, of one grid.
+        axes: 'same' where an expert reads, or None.
+        **options: See :class:`PatchLink`.
+
+    Raises:
+        ValueError: If the grids differ.
+
+    Example:
+        >>> import torch
+        >>> clip = TokenSpec(768, 8, 196, num_prefix_tokens=1)
+        >>> link = LateralLink((clip, TokenSpec(768, 8, 196)),
+        ...                    axes=('same', 'same'))
+        >>> a, b = torch.randn(1, 8, 197, 768), torch.randn(1, 8, 196, 768)
+        >>> [update.shape[2] for update in link(a, b)]
+        [197, 196]
+    """
+
+    def build_direction(
+        self, side: int, query: TokenSpec, context: TokenSpec, axis: str
+    ) -> nn.Module:
+        """A linear map between the widths."""
+        grids = [(s.num_steps, s.num_patches) for s in (query, context)]
+        if axis != 'same' or grids[0] != grids[1]:
+            raise ValueError(
+                "LateralLink has the axes 'same' or None, of experts with "
+                f'equally many steps and patches; got {axis!r} and '
+                f'{grids[0]} and {grids[1]}'
+            )
+        return _LateralRead(query, context)
+
+
+class _LateralRead(nn.Module):
+    def __init__(self, query: TokenSpec, context: TokenSpec) -> None:
+        super().__init__()
+        self.linear = zero_linear(context.embed_dims, query.embed_dims)
+
+    def forward(self, query: Tensor, context: Tensor, *_: Any) -> Tensor:
+        return self.linear(context)
+
+
+@MODELS.register_module()
+class CrossAttentionLink(PatchLink):
+    """Cross-attention at full width, with or without an adapter (Table 1c).
+
+    Patches of either side are normed, attention is along the axis as in
+    :class:`BottleneckCrossAttention`, and its result is the update, or goes
+    through an adapter first.
+
+    Args:
+        specs: Tokens of the two experts, of one width.
+        axes: Axis along which a reads b, and b reads a; or None.
+        num_heads: Attention heads.
+        positions: For a and for b, the ``position`` of
+            :class:`GridCrossAttention`.
+        adapter_ratio: Hidden part of the adapter that follows the attention;
+            None for none.
+        **options: See :class:`PatchLink`.
+
+    Raises:
+        ValueError: If axes, grids, widths or names do not fit.
+
+    Example:
+        >>> import torch
+        >>> spec = TokenSpec(768, num_steps=8, num_patches=196)
+        >>> link = CrossAttentionLink((spec, spec), ('time', 'space'),
+        ...                           adapter_ratio=0.25)
+        >>> a, b = torch.randn(2, 1, 8, 196, 768)
+        >>> [update.shape[2] for update in link(a, b)]
+        [196, 196]
+    """
+
+    def build_direction(
+        self,
+        side: int,
+        query: TokenSpec,
+        context: TokenSpec,
+        axis: str,
+        num_heads: int = 12,
+        positions: tuple[Any, Any] = ('learned', 'learned'),
+        adapter_ratio: float | None = None,
+    ) -> nn.Module:
+        """Norms, attention and adapter of one direction."""
+        if query.embed_dims != context.embed_dims:
+            raise ValueError(
+                'CrossAttentionLink joins experts of one width, got '
+                f'{query.embed_dims} and {context.embed_dims}; '
+                'BottleneckCrossAttention joins any'
+            )
+        return _FullWidthRead(
+            query, context, axis, num_heads, positions[side], adapter_ratio
+        )
+
+
+class _FullWidthRead(nn.Module):
+    def __init__(
+        self,
+        query: TokenSpec,
+        context: TokenSpec,
+        axis: str,
+        num_heads: int,
+        position: Any,
+        adapter_ratio: float | None,
+    ) -> None:
+        super().__init__()
+        dims = query.embed_dims
+        self.query_norm = nn.LayerNorm(dims, eps=1e-6)
+        self.context_norm = nn.LayerNorm(dims, eps=1e-6)
+        self.attention = build_attention(
+            query, context, axis, dims, num_heads, position
+        )
+        if adapter_ratio is None:
+            self.adapter: nn.Module = nn.Identity()
+            self.attention.attn.proj = zero_linear(dims, dims)
+        else:
+            self.adapter = Adapter(dims, ratio=adapter_ratio)
+
+    def forward(
+        self,
+        query: Tensor,
+        context: Tensor,
+        query_time: Tensor | None = None,
+        context_time: Tensor | None = None,
+        attend: AttentionFn = fused_attention,
+    ) -> Tensor:
+        read = self.attention(
+            self.query_norm(query),
+            self.context_norm(context),
+            query_time,
+            context_time,
+            attend,
+        )
+        return self.adapter(read)
+
+
+@MODELS.register_module()
+class AdapterLink(nn.Module):
+    """No exchange: an adapter of each expert in the place of a link.
+
+    The paper's model without cross-attention (Table 1c, identity) has more
+    parameters than experts with their usual adapters.  Two of half their
+    hidden width make the difference: this is how we read its 18.1 M.
+
+    Args:
+        specs: Tokens of the two experts a and b.
+        axes: 'self' for an expert with an adapter, or None.
+        ratio: Hidden width / channels.
+        drop_path_rate: Stochastic depth of the updates.
+        drop_path_units: 'sample' or 'token' for the update of a and of b.
+
+    Raises:
+        ValueError: If both axes are None, or one is another word.
+
+    Example:
+        >>> import torch
+        >>> spec = TokenSpec(768, num_steps=8, num_patches=196)
+        >>> link = AdapterLink((spec, spec), axes=('self', 'self'))
+        >>> a, b = torch.randn(2, 1, 8, 196, 768)
+        >>> [bool(update.any()) for update in link(a, b)]
+        [False, False]
+    """
+
+    def __init__(
+        self,
+        specs: tuple[TokenSpec, TokenSpec],
+        axes: tuple[str | None, str | None],
+        ratio: float = 0.125,
+        drop_path_rate: float = 0.0,
+        drop_path_units: tuple[str, str] = ('sample', 'sample'),
+    ) -> None:
+        super().__init__()
+        self.axes = check_axes(axes)
+        if wrong := set(axes) - {'self', None}:
+            raise ValueError(
+                f"AdapterLink has the axes 'self' or None, got {wrong.pop()!r}"
+            )
+        self.prefixes = [spec.num_prefix_tokens for spec in specs]
+        self.adapters = nn.ModuleDict()
+        for name, spec, axis, unit in zip(
+            'ab', specs, axes, drop_path_units, strict=True
+        ):
+            if axis is not None:
+                self.adapters[name] = nn.Sequential(
+                    Adapter(spec.embed_dims, ratio=ratio),
+                    DropPath(drop_path_rate, unit),
+                )
+
+    def forward(
+        self,
+        a: Tensor,
+        b: Tensor,
+        time_a: Tensor | None = None,
+        time_b: Tensor | None = None,
+        update_patches: tuple[bool, bool] = (True, True),
+        attend: tuple[AttentionFn, AttentionFn] = BOTH_FUSED,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """As :meth:`BottleneckCrossAttention.forward`."""
+        updates = []
+        for name, tokens, prefix, needed in zip(
+            'ab', (a, b), self.prefixes, update_patches, strict=True
+        ):
+            own = tokens if needed else tokens[:, :, :prefix]
+            adapted = name in self.adapters
+            updates.append(self.adapters[name](own) if adapted else None)
+        return tuple(updates)

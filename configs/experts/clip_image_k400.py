@@ -42,7 +42,7 @@ train_pipeline = [
     dict(type='OpenVideo'),
     dict(type='SampleFrames', clip_len=1, num_clips=8),
     dict(type='DecodeVideo'),
-    *_base_.rand_augment,
+    _base_.rand_augment,
     *_base_.random_crop,
     dict(type='Flip', flip_ratio=0.5),
     image_format,

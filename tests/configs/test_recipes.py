@@ -196,13 +196,19 @@ def test_frames(name):
         window = val['SampleFrames']
         assert (window['clip_len'], window['frame_interval']) == (16, 4)
         assert sampler['interval'] == train[DENSE]['interval'] == 4
-    pipeline = cfg.train_dataloader.dataset.pipeline
-    draws = [step.prob for step in pipeline if step.type == 'RandomApply']
-    assert draws == [0.5] * 4
+    # Section 7.1: rand-m7-n4-mstd0.5-inc1.
+    assert train['RandAugmentFrames'] == dict(
+        type='RandAugmentFrames',
+        num_ops=4,
+        magnitude=7,
+        magnitude_std=0.5,
+        prob=0.5,
+    )
     assert ('Flip' in train) == known.flips
     assert train['RandomResizedCrop']['area_range'] == (0.08, 1.0)
     assert 'CenterCrop' in val and 'ThreeCrop' in test
-    random = {'RandomApply', 'Flip', 'RandomResizedCrop', 'MaskSpectrogram'}
+    random = {'RandAugmentFrames', 'Flip', 'RandomResizedCrop'}
+    random |= {'MaskSpectrogram'}
     for steps in (val, test):
         assert not random & set(steps)
         assert steps['Resize']['scale'] == (-1, 224)

@@ -89,7 +89,7 @@ def test_dense_spacing_and_views():
         (FrameTimes, dict(origin='end'), "'file' or 'clip'"),
         (LogMelSpectrogram, dict(position='centre'), 'position is'),
         (LogMelSpectrogram, dict(position=1.5), 'position is'),
-        (RandAugmentFrames, dict(magnitude=31), '0 to 30'),
+        (RandAugmentFrames, dict(magnitude=21), '0 to 10'),
         (OpenVideo, dict(reader='cv2'), 'pyav'),
     ],
 )

@@ -1,21 +1,19 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""RandAugment for clips: one draw for all frames, on OpenCV.
+"""RandAugment as timm has it, with one draw for all frames, on OpenCV.
 
-Frames are RGB uint8 (height, width, 3).  Values equal those that torchvision
-gives for tensors: bit for bit, but for shear and rotation, whose bilinear
-weights OpenCV rounds otherwise (with OpenCV 5.0 by one step in less than 5 %
-of the values; 4.x is not measured).  What depends on one value alone goes
-through a table of 256 entries, made by torchvision's own operation.
+Frames are RGB uint8 (height, width, 3).  The values are those that timm gives
+for PIL pictures, but for a difference of 1 in at most a pixel of a thousand.
 
 Source: Cubuk et al., RandAugment, CVPR Workshops 2020.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import torch
-from torchvision.transforms import RandAugment, functional
+from torch.nn import functional as F
 
 from ca2st_mm.registry import TRANSFORMS
 
@@ -24,188 +22,263 @@ from .base import Transform
 Frames = list[np.ndarray]
 Operation = Callable[[Frames, float], Frames]
 
-_RAMP = torch.arange(256, dtype=torch.uint8)
-# A frame of three channels that holds every value once.
-_EVERY_VALUE = _RAMP.expand(3, 1, 256)
-_BLUR = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
+_RAMP = np.arange(256)
+_FILL = 128  # where nothing is known
+# PIL cuts off what follows the point, OpenCV rounds.  The rest keeps whole
+# numbers whole where float32 is a little below them.
+_CUT = -0.5 + 1e-4
+# ITU-R BT.601, as PIL rounds it; sums are exact in float32.
+_GREY = np.array([[19595, 38470, 7471]], np.float32) / 65536
+_SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
+_BLOCK = 2**16  # pixels that are rotated at a time
 
 
 def _each(change: Callable[[np.ndarray, float], np.ndarray]) -> Operation:
     """An operation that treats each frame by itself."""
-    return lambda frames, magnitude: [change(f, magnitude) for f in frames]
+    return lambda frames, level: [change(f, level) for f in frames]
 
 
-def _by_value(change: Callable[[torch.Tensor, float], torch.Tensor]):
+def _by_value(table: Callable[[float], np.ndarray]) -> Operation:
     """An operation that looks at single values: one table for all frames."""
 
-    def apply(frames: Frames, magnitude: float) -> Frames:
-        table = change(_EVERY_VALUE, magnitude)[0, 0].numpy()
-        return [cv2.LUT(frame, table) for frame in frames]
+    def apply(frames: Frames, level: float) -> Frames:
+        values = table(level).astype(np.uint8)
+        return [cv2.LUT(frame, values) for frame in frames]
 
     return apply
 
 
-def _shear_x(frame: np.ndarray, slope: float) -> np.ndarray:
-    return _warp(frame, [[1, slope, slope / 2], [0, 1, 0]])
+def _by_histogram(table: Callable[[np.ndarray], np.ndarray]) -> Operation:
+    """An operation whose table follows how often each value occurs."""
+
+    def one(frame: np.ndarray, _: float) -> np.ndarray:
+        tables = []
+        for channel in range(3):
+            counts = cv2.calcHist([frame], [channel], None, [256], [0, 256])
+            tables.append(table(counts.ravel().astype(np.int64)))
+        tables = np.clip(np.stack(tables, -1), 0, 255).astype(np.uint8)
+        return cv2.LUT(frame, tables[None])
+
+    return _each(one)
 
 
-def _shear_y(frame: np.ndarray, slope: float) -> np.ndarray:
-    return _warp(frame, [[1, 0, 0], [slope, 1, slope / 2]])
+def _auto_contrast(counts: np.ndarray) -> np.ndarray:
+    low, high = np.flatnonzero(counts)[[0, -1]]
+    if low == high:
+        return _RAMP
+    scale = 255 / (high - low)
+    return _RAMP * scale - low * scale
 
 
-def _rotate(frame: np.ndarray, degrees: float) -> np.ndarray:
-    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    y, x = (np.array(frame.shape[:2]) - 1) / 2
-    return _warp(
-        frame,
+def _equalize(counts: np.ndarray) -> np.ndarray:
+    step = (counts.sum() - counts[counts > 0][-1]) // 255
+    below = np.cumsum(counts) - counts
+    return (below + step // 2) // step if step else _RAMP
+
+
+def _factor(level: float) -> float:
+    """Share of the frame in a blend, from 0.1 to 1.9."""
+    return max(0.1, 1 + level / 10 * 0.9)
+
+
+def _scaled(values: np.ndarray, zero: int, level: float) -> np.ndarray:
+    """Values at a distance from ``zero`` that is ``_factor`` times theirs."""
+    distance = (values - zero).astype(np.float32)
+    return np.clip(zero + np.float32(_factor(level)) * distance, 0, 255)
+
+
+def _blend(frame: np.ndarray, other: np.ndarray, level: float) -> np.ndarray:
+    factor = _factor(level)
+    return cv2.addWeighted(frame, factor, other, 1 - factor, _CUT)
+
+
+def _color(frame: np.ndarray, level: float) -> np.ndarray:
+    grey = cv2.cvtColor(cv2.transform(frame, _GREY), cv2.COLOR_GRAY2RGB)
+    return _blend(frame, grey, level)
+
+
+def _contrast(frame: np.ndarray, level: float) -> np.ndarray:
+    mean = int(cv2.transform(frame, _GREY).mean() + 0.5)
+    return cv2.LUT(frame, _scaled(_RAMP, mean, level).astype(np.uint8))
+
+
+def _sharpness(frame: np.ndarray, level: float) -> np.ndarray:
+    smooth = frame.copy()  # of the border, too
+    smooth[1:-1, 1:-1] = cv2.filter2D(frame, -1, _SMOOTH)[1:-1, 1:-1]
+    return _blend(frame, smooth, level)
+
+
+def _cubic(fraction: float | np.ndarray) -> np.ndarray:
+    """PIL's cubic weights of the four neighbours, (4, ...)."""
+    d = np.float32(fraction)
+    return np.stack(
         [
-            [cos, -sin, x - cos * x + sin * y],
-            [sin, cos, y - sin * x - cos * y],
-        ],
-    )
-
-
-def _warp(frame: np.ndarray, source: list[list[float]]) -> np.ndarray:
-    """Pixel (x, y) of the result is read at ``source @ (x, y, 1)``."""
-    height, width = frame.shape[:2]
-    return cv2.warpAffine(
-        frame,
-        np.array(source, np.float64),
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-    )
-
-
-def _translate_x(frame: np.ndarray, pixels: float) -> np.ndarray:
-    moved, shift = np.zeros_like(frame), int(pixels)
-    width = frame.shape[1]
-    moved[:, max(shift, 0) : width + min(shift, 0)] = frame[
-        :, max(-shift, 0) : width - max(shift, 0)
-    ]
-    return moved
-
-
-def _translate_y(frame: np.ndarray, pixels: float) -> np.ndarray:
-    return _translate_x(frame.swapaxes(0, 1), pixels).swapaxes(0, 1)
-
-
-def _contrast(frame: np.ndarray, change: float) -> np.ndarray:
-    # torch adds up in an order of its own, and the last bit shows.
-    mean = torch.from_numpy(_grey(frame)).float().mean()
-    mixed = (1 + change) * _RAMP - change * mean
-    return cv2.LUT(frame, mixed.clamp(0, 255).to(torch.uint8).numpy())
-
-
-def _colour(frame: np.ndarray, change: float) -> np.ndarray:
-    return _blend(frame, _grey(frame)[..., None], 1 + change)
-
-
-def _sharpness(frame: np.ndarray, change: float) -> np.ndarray:
-    if min(frame.shape[:2]) <= 2:  # all border
-        return frame
-    blurred = frame.copy()
-    blurred[1:-1, 1:-1] = cv2.filter2D(frame, -1, _BLUR)[1:-1, 1:-1]
-    return _blend(frame, blurred, 1 + change)
-
-
-def _auto_contrast(frames: Frames, _: float) -> Frames:
-    limits = np.array(
-        [
-            [np.flatnonzero(counts)[[0, -1]] for counts in _histograms(frame)]
-            for frame in frames
+            d * (d * (2 - d) - 1),
+            1 + d * d * (d - 2),
+            d * (1 + d * (1 - d)),
+            d * d * (d - 1),
         ]
     )
-    low, high = torch.from_numpy(limits).split(1, dim=-1)
-    # Frames that hold every value between the limits: (frames, 3, 1, 256).
-    ramps = _RAMP.clamp(low, high)[:, :, None].to(torch.uint8)
-    tables = functional.autocontrast(ramps)[:, :, 0].numpy()
-    return [_by_channel(*pair) for pair in zip(frames, tables, strict=True)]
 
 
-def _equalize(frame: np.ndarray, _: float) -> np.ndarray:
-    return _by_channel(frame, [_flat(c) for c in _histograms(frame)])
+def _shift_rows(frames: Frames, shifts: np.ndarray) -> Frames:
+    """Move each row to the left by its number of pixels, (height,)."""
+    height, width = frames[0].shape[:2]
+    rows = np.empty((height, len(frames), width + 1, 3), np.uint8)
+    np.stack(frames, axis=1, out=rows[:, :, 1:])
+    rows[:, :, 0] = rows[:, :, 1]
+    moved = np.full((len(frames), height, width, 3), _FILL, np.uint8)
+    whole = np.floor(shifts)
+    kernels = _cubic(shifts - whole).T[:, None]
+    for y, (shift, left) in enumerate(zip(shifts, whole, strict=True)):
+        # Pixels of the result whose source is a point of the frame.
+        start = max(math.ceil(-shift - 0.5), 0)
+        stop = min(math.ceil(width - shift - 0.5), width)
+        if start < stop:
+            row = cv2.filter2D(
+                rows[y],
+                -1,
+                kernels[y],
+                anchor=(1, 0),
+                delta=_CUT,
+                borderType=cv2.BORDER_REPLICATE,
+            )
+            first = start + int(left) + 1
+            moved[:, y, start:stop] = row[:, first : first + stop - start]
+    return list(moved)
 
 
-def _flat(counts: np.ndarray) -> np.ndarray:
-    """The table that makes a histogram flat."""
-    step = (counts.sum() - counts[counts > 0][-1]) // 255
-    if not step:
-        return _RAMP.numpy()
-    below = np.cumsum(counts) - counts
-    return np.minimum((below + step // 2) // step, 255).astype(np.uint8)
+def _shear_x(frames: Frames, level: float) -> Frames:
+    centres = np.arange(len(frames[0])) + 0.5
+    return _shift_rows(frames, level / 10 * 0.3 * centres)
 
 
-def _histograms(frame: np.ndarray) -> list[np.ndarray]:
-    """How often each value occurs, by channel, int64 (256,)."""
+def _translate_x(frames: Frames, level: float) -> Frames:
+    height, width = frames[0].shape[:2]
+    return _shift_rows(frames, np.full(height, level / 10 * 0.45 * width))
+
+
+def _along_y(operation: Operation) -> Operation:
+    """An operation on columns, by one on rows."""
+
+    def apply(frames: Frames, level: float) -> Frames:
+        frames = operation([cv2.transpose(f) for f in frames], level)
+        return [cv2.transpose(frame) for frame in frames]
+
+    return apply
+
+
+def _rotate(frames: Frames, level: float) -> Frames:
+    """By up to 30 degrees, counterclockwise where ``level`` is positive.
+
+    A pixel is a weighted sum of 16, and these are the same in all frames:
+    rows of a table of (pixels, frames * 3).
+    """
+    height, width = frames[0].shape[:2]
+    if len(frames) > 1 and len(frames) * height * width > 2**22:
+        return [_rotate([frame], level)[0] for frame in frames]
+    angle = math.radians(level / 10 * 30)
+    x, y = np.meshgrid(
+        np.arange(width) + 0.5 - width / 2,
+        np.arange(height) + 0.5 - height / 2,
+    )
+    x, y = (
+        x * math.cos(angle) - y * math.sin(angle) + width / 2,
+        x * math.sin(angle) + y * math.cos(angle) + height / 2,
+    )
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    [known] = np.nonzero(inside.ravel())
+    x, y = x.ravel()[known] - 0.5, y.ravel()[known] - 0.5
+    table = torch.from_numpy(cv2.merge(frames))
+    table = table.view(height * width, -1).float()
+    rotated = np.full(table.shape, _FILL, np.uint8)
+    steps = np.arange(-1, 3, dtype=np.int32)[:, None]
+    for start in range(0, len(known), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        left, top = np.floor(x[block]), np.floor(y[block])
+        columns = np.clip(left.astype(np.int32) + steps, 0, width - 1)
+        rows = np.clip(top.astype(np.int32) + steps, 0, height - 1)
+        pixels = (rows * np.int32(width))[:, None] + columns
+        weights = _cubic(y[block] - top)[:, None] * _cubic(x[block] - left)
+        sums = F.embedding_bag(
+            torch.from_numpy(pixels.reshape(16, -1)).T.contiguous(),
+            table,
+            per_sample_weights=torch.from_numpy(
+                weights.reshape(16, -1)
+            ).T.contiguous(),
+            mode='sum',
+        )
+        sums = cv2.add(sums.numpy(), _CUT, dtype=cv2.CV_8U)
+        rotated[known[block]] = sums
+    # (height, width, 3) of each frame
+    channels = cv2.split(rotated.reshape(height, width, -1))
     return [
-        cv2.calcHist([frame], [channel], None, [256], [0, 256])
-        .ravel()
-        .astype(np.int64)
-        for channel in range(3)
+        cv2.merge(channels[first : first + 3])
+        for first in range(0, len(channels), 3)
     ]
 
 
-def _by_channel(frame: np.ndarray, tables: Sequence[np.ndarray]) -> np.ndarray:
-    return cv2.LUT(frame, np.stack(tables, axis=-1)[None])
-
-
-def _grey(frame: np.ndarray) -> np.ndarray:
-    """Brightness by ITU-R BT.601, cut to whole numbers, (height, width)."""
-    red, green, blue = cv2.split(frame)
-    grey = red * np.float32(0.2989)
-    grey += green * np.float32(0.587)
-    grey += blue * np.float32(0.114)
-    return grey.astype(np.uint8)
-
-
-def _blend(one: np.ndarray, other: np.ndarray, ratio: float) -> np.ndarray:
-    """``ratio`` of one and the rest of the other, cut to whole numbers."""
-    mixed = one * np.float32(ratio)
-    mixed += other * np.float32(1.0 - ratio)
-    return np.clip(mixed, 0, 255, out=mixed).astype(np.uint8)
-
-
+# By the name that timm has for them in its set of increasing strengths.  The
+# level is from 0 to 10; from -10 in those that have a sign.
 OPERATIONS: dict[str, Operation] = dict(
-    Identity=lambda frames, _: frames,
-    ShearX=_each(_shear_x),
-    ShearY=_each(_shear_y),
-    TranslateX=_each(_translate_x),
-    TranslateY=_each(_translate_y),
-    Rotate=_each(_rotate),
-    Brightness=_by_value(
-        lambda values, change: functional.adjust_brightness(values, 1 + change)
+    AutoContrast=_by_histogram(_auto_contrast),
+    Equalize=_by_histogram(_equalize),
+    Invert=_each(lambda frame, _: cv2.bitwise_not(frame)),
+    Rotate=_rotate,
+    PosterizeIncreasing=_by_value(
+        lambda level: _RAMP & -(2 ** (4 + int(level / 10 * 4)))
     ),
-    Color=_each(_colour),
-    Contrast=_each(_contrast),
-    Sharpness=_each(_sharpness),
-    Posterize=_by_value(
-        lambda values, bits: functional.posterize(values, int(bits))
+    SolarizeIncreasing=_by_value(
+        lambda level: np.where(
+            _RAMP < 256 - int(level / 10 * 256), _RAMP, 255 - _RAMP
+        )
     ),
-    Solarize=_by_value(functional.solarize),
-    AutoContrast=_auto_contrast,
-    Equalize=_each(_equalize),
+    SolarizeAdd=_by_value(
+        lambda level: np.where(
+            _RAMP < 128, np.minimum(_RAMP + int(level / 10 * 110), 255), _RAMP
+        )
+    ),
+    ColorIncreasing=_each(_color),
+    ContrastIncreasing=_each(_contrast),
+    BrightnessIncreasing=_by_value(lambda level: _scaled(_RAMP, 0, level)),
+    SharpnessIncreasing=_each(_sharpness),
+    ShearX=_shear_x,
+    ShearY=_along_y(_shear_x),
+    TranslateXRel=_translate_x,
+    TranslateYRel=_along_y(_translate_x),
+)
+SIGNED = (
+    'Rotate',
+    'ColorIncreasing',
+    'ContrastIncreasing',
+    'BrightnessIncreasing',
+    'SharpnessIncreasing',
+    'ShearX',
+    'ShearY',
+    'TranslateXRel',
+    'TranslateYRel',
 )
 
 
 @TRANSFORMS.register_module()
 class RandAugmentFrames(Transform):
-    """torchvision's RandAugment on the frames of a clip, faster.
+    """timm's ``rand-m7-n4-mstd0.5-inc1`` on the frames of a clip, faster.
 
-    The same seed of torch gives the operations and signs that
-    ``TorchVisionWrapper(op='RandAugment')`` draws, with bilinear
-    interpolation and black where nothing is known; the top of this
-    file says how near the values are, ``docs/benchmarks.md`` what it gains.
+    Each of ``num_ops`` operations is drawn with the same chance and applied
+    with ``prob``, at a level that is normal around ``magnitude``.  All
+    frames get the same ones.
 
-    >>> RandAugmentFrames(magnitude=7)
-    RandAugmentFrames(num_ops=2, magnitude=7, num_magnitude_bins=31)
+    >>> RandAugmentFrames(magnitude=9)
+    RandAugmentFrames(num_ops=4, magnitude=9, magnitude_std=0.5, prob=0.5)
 
     Required and changed key: ``imgs``, a list of RGB uint8
     (height, width, 3); the arrays handed in are left alone.
 
     Args:
         num_ops: Operations, one after the other.
-        magnitude: Strength of each, from 0 to ``num_magnitude_bins - 1``.
-        num_magnitude_bins: Number of strengths.
+        magnitude: Mean of the level, from 0 to 10.
+        magnitude_std: Its standard deviation.
+        prob: Probability of each operation.
 
     Raises:
         ValueError: If there is no such magnitude.
@@ -213,35 +286,30 @@ class RandAugmentFrames(Transform):
 
     def __init__(
         self,
-        num_ops: int = 2,
-        magnitude: int = 9,
-        num_magnitude_bins: int = 31,
+        num_ops: int = 4,
+        magnitude: float = 7,
+        magnitude_std: float = 0.5,
+        prob: float = 0.5,
     ) -> None:
-        if not 0 <= magnitude < num_magnitude_bins:
+        if not 0 <= magnitude <= 10:
             raise ValueError(
-                f'magnitude is a number from 0 to {num_magnitude_bins - 1}, '
-                f'not {magnitude}.'
+                f'magnitude is a number from 0 to 10, not {magnitude}.'
             )
         self.num_ops = num_ops
         self.magnitude = magnitude
-        self.num_magnitude_bins = num_magnitude_bins
-        self._original = RandAugment(num_ops, magnitude, num_magnitude_bins)
+        self.magnitude_std = magnitude_std
+        self.prob = prob
 
     def transform(self, results: dict) -> dict:
         """Change ``results['imgs']``."""
         frames = [np.ascontiguousarray(frame) for frame in results['imgs']]
-        # torchvision's own table: its float32 steps show in the last bit.
-        space = self._original._augmentation_space(
-            self.num_magnitude_bins, frames[0].shape[:2]
-        )
-        for _ in range(self.num_ops):
-            name = list(space)[torch.randint(len(space), (1,)).item()]
-            strengths, signed = space[name]
-            strength = strengths.expand(self.num_magnitude_bins)[
-                self.magnitude
-            ].item()
-            if signed and torch.randint(2, (1,)).item():
-                strength = -strength
-            frames = OPERATIONS[name](frames, strength)
+        for name in np.random.choice(list(OPERATIONS), self.num_ops):
+            if np.random.uniform() >= self.prob:
+                continue
+            level = np.random.normal(self.magnitude, self.magnitude_std)
+            level = min(max(level, 0.0), 10.0)
+            if name in SIGNED and np.random.uniform() < 0.5:
+                level = -level
+            frames = OPERATIONS[name](frames, level)
         results['imgs'] = frames
         return results

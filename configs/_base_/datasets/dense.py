@@ -14,16 +14,15 @@ and their colour jitter no effect, so neither is here.  SpecAugment is
 used on VGG-Sound; other recipes leave it out.
 """
 
-# timm's rand-m7-n4-mstd0.5-inc1 in the authors' code: four operations, each
-# with probability 1/2, the same for all frames.  Here with torchvision's
-# operations, at a fixed magnitude (21 of 30 is 7 of 10).
-rand_augment = [
-    dict(
-        type='RandomApply',
-        prob=0.5,
-        transforms=[dict(type='RandAugmentFrames', num_ops=1, magnitude=21)],
-    )
-] * 4
+# timm's rand-m7-n4-mstd0.5-inc1, as the authors: four of 15 operations, each
+# with probability 1/2, the same for all frames.
+rand_augment = dict(
+    type='RandAugmentFrames',
+    num_ops=4,
+    magnitude=7,
+    magnitude_std=0.5,
+    prob=0.5,
+)
 random_crop = [
     dict(
         type='RandomResizedCrop',
@@ -45,7 +44,7 @@ train_frames = [
     dict(type='OpenVideo'),
     dict(type='DenseSample', clip_len=16, interval=4),
     dict(type='DecodeVideo'),
-    *rand_augment,
+    rand_augment,
     *random_crop,
     dict(type='Flip', flip_ratio=0.5),
     dict(type='FormatShape', input_format='NCTHW'),

@@ -101,7 +101,7 @@ from ca2st_mm.apis.many_files import (
     find_jobs,
     predict_each,
 )
-from ca2st_mm.apis.modality_contributions import parts_of
+from ca2st_mm.apis.modality_contributions import modalities_of
 from ca2st_mm.apis.prediction import Failure, Prediction
 from ca2st_mm.apis.prediction_tables import (
     audio_note,
@@ -200,7 +200,7 @@ def load(args: argparse.Namespace) -> Recognizer:
         raise UsageError(f'--missing-audio drop: {why}')
     if args.modalities:
         try:
-            parts_of(recognizer.model)
+            modalities_of(recognizer.model)
         except ValueError as error:
             raise UsageError(f'--modalities: {error}') from error
     return recognizer

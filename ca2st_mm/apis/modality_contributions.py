@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Modality contributions: the same clip with a part of the model alone.
+"""Modality contributions: the same clip with every coalition of experts.
 
 An expert is left out as ``missing_inputs='drop'`` does it: its links are
 skipped and the head sums the others.  The head was trained on all experts,
@@ -9,14 +9,21 @@ trained on that modality could.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ca2st_mm.evaluation.coalitions import (
+    Coalition,
+    coalitions_of,
+    of_groups,
+    shapley_values,
+)
 from ca2st_mm.models.backbones import MultiExpertBackbone
 
 from .prediction import PartAnswer, Prediction
-from .recognizer import AUDIO, Recognizer, head_output, per_sample, unbatched
+from .recognizer import AUDIO, Recognizer, per_sample, unbatched
 
 # A stream with another name is a modality of its own.
 MODALITIES = {'imgs': 'video', AUDIO: 'audio'}
@@ -27,26 +34,45 @@ Scores = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ModalityContributions:
-    """Scores of one clip with the whole model and with parts of it.
+    """Scores of one clip with every coalition of experts.
 
     Attributes:
-        whole: With all experts, by task.
-        parts: With some, by name of the part: 'video alone' and 'audio
-            alone' keep the experts of a modality, 'without <expert>' all but
-            one.
+        answers: By coalition, the scores by task.  The one of no expert is
+            what the head says of no feature at all.
+        modalities: Experts of each modality.
         unknown: The parts that cannot answer, and why.
 
     Example:
-        >>> whole = dict(label=torch.tensor([0.1, 0.9]))
-        >>> audio = {'audio alone': dict(label=torch.tensor([0.5, 0.5]))}
-        >>> round(ModalityContributions(whole, audio, {}).changes()[
-        ...     'audio alone'], 2)
-        -0.4
+        >>> none, a, v, both = coalitions_of(['audio', 'spatial'])
+        >>> scores = {none: 0.25, a: 0.5, v: 0.75, both: 1.0}
+        >>> found = ModalityContributions(
+        ...     {c: dict(label=torch.tensor([s])) for c, s in scores.items()},
+        ...     dict(audio=['audio'], video=['spatial']), {})
+        >>> found.changes()['audio alone'], found.shapley(of='probability')
+        (-0.5, {'audio': 0.25, 'video': 0.5})
     """
 
-    whole: Scores
-    parts: Mapping[str, Scores]
+    answers: Mapping[Coalition, Scores]
+    modalities: Mapping[str, Sequence[str]]
     unknown: Mapping[str, str]
+
+    @property
+    def whole(self) -> Scores:
+        """Scores with all experts, by task."""
+        return self.answers[max(self.answers, key=len)]
+
+    @property
+    def parts(self) -> dict[str, Scores]:
+        """Scores with some experts, by name of the part.
+
+        'video alone' and 'audio alone' keep the experts of a modality,
+        'without <expert>' all but one.
+        """
+        return {
+            part: self.answers[frozenset(experts)]
+            for part, experts in parts_of(self.modalities).items()
+            if part not in self.unknown
+        }
 
     def changes(self, task: str = 'label') -> dict[str, float]:
         """How each part moves the class that the whole model chose.
@@ -64,11 +90,40 @@ class ModalityContributions:
             for part, scores in self.parts.items()
         }
 
+    def shapley(
+        self,
+        task: str = 'label',
+        label: int | None = None,
+        of: str = 'logit',
+        experts: bool = False,
+    ) -> dict[str, float]:
+        """Contributions that add up: Shapley values.
+
+        Their sum is the value of the whole model minus that of no expert.
+
+        Args:
+            task: ``label``, ``verb`` or ``noun``.
+            label: The class; None for the one that the whole model chose.
+            of: 'logit', the logarithm of the probability, or 'probability'.
+            experts: Whether by expert, not by modality.
+        """
+        if label is None:
+            label = int(self.whole[task].argmax())
+        values = {}
+        for coalition, scores in self.answers.items():
+            value = scores[task][label].double()
+            values[coalition] = (
+                value.log() if of == 'logit' else value
+            ).item()
+        if not experts:
+            values = of_groups(values, self.modalities)
+        return shapley_values(values)
+
 
 def modality_contributions(
     recognizer: Recognizer, sample: Mapping
 ) -> ModalityContributions:
-    """Run one clip through every modality alone and without every expert.
+    """Run one clip through every coalition of experts.
 
     Args:
         recognizer: A multi-expert model.
@@ -83,6 +138,8 @@ def modality_contributions(
         >>> found = modality_contributions(recognizer, sample)
         >>> found.parts['audio alone']['label'].shape
         torch.Size([12])
+        >>> sorted(found.shapley())
+        ['audio', 'video']
     """
     return contributions_of(recognizer, [sample])[0]
 
@@ -93,35 +150,60 @@ def contributions_of(
 ) -> list[ModalityContributions]:
     """:func:`modality_contributions` of several clips in one batch."""
     model = recognizer.model
-    parts = parts_of(model)
+    modalities = modalities_of(model)
+    parts = parts_of(modalities)
+    unknown = {
+        part: reason
+        for part, experts in parts.items()
+        if (reason := _why_not(model.cls_head, experts))
+    }
     inputs = recognizer.batch(samples)['inputs']
-
-    def scores(experts: Sequence[str] | None = None) -> list[Scores]:
-        output = head_output(model, inputs, experts)
+    everyone, _ = model.extract_feat(inputs, test_mode=True)
+    answers = {}
+    for coalition in coalitions_of(model.backbone.experts):
+        output = _answer(model, inputs, everyone, coalition)
         found = recognizer.probabilities(per_sample(output, len(samples)))
-        return unbatched({task: value.cpu() for task, value in found.items()})
-
-    by_part, unknown = {}, {}
-    for part, experts in parts.items():
-        if reason := _why_not(model.cls_head, experts):
-            unknown[part] = reason
-        else:
-            by_part[part] = scores(experts)
-    with_audio = set(modalities_of(model).get('audio', ()))
-    audio_only = [
-        p for p, experts in parts.items() if with_audio >= {*experts}
-    ]
-    found = []
-    for number, whole in enumerate(scores()):
-        silent = audio_only if lacks_audio(samples[number]) else ()
-        found.append(
-            ModalityContributions(
-                whole,
-                {p: s[number] for p, s in by_part.items() if p not in silent},
-                unknown | dict.fromkeys(silent, NO_AUDIO),
-            )
+        answers[coalition] = unbatched({t: v.cpu() for t, v in found.items()})
+    with_audio = set(modalities.get('audio', ()))
+    audio_only = [p for p, some in parts.items() if with_audio >= {*some}]
+    return [
+        ModalityContributions(
+            {c: scores[number] for c, scores in answers.items()},
+            modalities,
+            unknown | dict.fromkeys(audio_only, NO_AUDIO)
+            if lacks_audio(sample)
+            else unknown,
         )
-    return found
+        for number, sample in enumerate(samples)
+    ]
+
+
+def _answer(
+    model: nn.Module,
+    inputs: Any,
+    everyone: Mapping[str, Tensor],
+    coalition: Coalition,
+) -> Any:
+    """The head's output from some experts, or none.
+
+    Args:
+        model: A recognizer.
+        inputs: What its data preprocessor gives.
+        everyone: Features of all experts, {expert: (rows, C)}.
+        coalition: The experts that run.
+    """
+    features = {}
+    if coalition:
+        features, _ = model.extract_feat(
+            inputs, test_mode=True, experts=coalition
+        )
+    for name in model.backbone.experts:
+        if name not in coalition:
+            # Of no effect, but the head may read nothing else.
+            features[name] = everyone[name]
+            absent = everyone[name].new_zeros(len(everyone[name]), 1)
+            features[f'{name}_present'] = absent
+    return model.cls_head(features)
 
 
 def classify_with_contributions(
@@ -165,17 +247,12 @@ def modalities_of(model: nn.Module) -> dict[str, list[str]]:
     return modalities
 
 
-def parts_of(model: nn.Module) -> dict[str, list[str]]:
-    """The experts of every part, by name of the part.
-
-    Raises:
-        ValueError: If the model has a single expert.
-    """
-    modalities = modalities_of(model)
-    parts = {f'{name} alone': experts for name, experts in modalities.items()}
-    for name in model.backbone.experts:
-        others = [other for other in model.backbone.experts if other != name]
-        parts[f'without {name}'] = others
+def parts_of(modalities: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The experts of every part, by name of the part."""
+    parts = {f'{name} alone': [*m] for name, m in modalities.items()}
+    experts = [expert for members in modalities.values() for expert in members]
+    for name in experts:
+        parts[f'without {name}'] = [e for e in experts if e != name]
     return parts
 
 

@@ -13,7 +13,7 @@ from ca2st_mm.checkpoints import load_weights, open_checkpoint
 from ca2st_mm.registry import MODELS
 from ca2st_mm.zoo.catalogue import find_index
 
-from .stored_config import stored_classes, stored_config
+from .stored_config import stored_classes, stored_config, stored_temperature
 
 
 def list_models(pattern: str = '*') -> list[str]:
@@ -120,6 +120,7 @@ def get_model(
         model.init_weights()
     model.cfg = cfg
     model.dataset_meta = dict(classes=stored_classes(stored))
+    model.temperature = stored_temperature(stored)
     return model.to(device).eval()
 
 

@@ -99,6 +99,8 @@ def save_pretrained(
     classes = (getattr(model, 'dataset_meta', None) or {}).get('classes')
     if classes:
         facts['classes'] = json.dumps(classes)
+    if temperature := getattr(model, 'temperature', None):
+        facts['temperature'] = json.dumps(temperature)
     weights = trained_weights(model, config) if delta else model.state_dict()
     write_checkpoint(folder / 'model.safetensors', weights, facts)
     about = config.get('about')
@@ -182,7 +184,7 @@ def publish(
             trained_weights(model, config) if delta else model.state_dict()
         )
     known = dict(stored.get('meta') or {}, classes=stored_classes(stored))
-    for key in ('classes', 'frozen_experts'):
+    for key in ('classes', 'frozen_experts', 'temperature'):
         if known.get(key) and not isinstance(known[key], str):
             known[key] = json.dumps(known[key])
     if 'cfg' in known:

@@ -14,14 +14,21 @@ frames.  So the upper bounds of top-1 accuracy are
 - audio alone: 1 / (shapes x directions)
 - unordered frames and audio: 1 / directions
 
+:func:`posterior` gives the exact probabilities of the classes from any of
+the factors, so that what measures a model can be tested against the truth.
+Labels can come from one modality alone, in which case the other tells
+nothing, and a share of the clips can have the audio of another clip
+(:class:`ToyWorld`).
+
 Position, size, colour, background, speed, drift, noise, loudness, harmonics,
 onset and phase vary at random and independently of the class.
 """
 
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -37,32 +44,78 @@ SHAPES = ('disc', 'cross')
 DIRECTIONS = ('left', 'right')
 PITCHES = {'low': 260.0, 'middle': 620.0, 'high': 1480.0}  # Hz
 FACTORS = dict(shape=SHAPES, direction=DIRECTIONS, pitch=tuple(PITCHES))
+# The factors that make the class, by where the labels come from.
+LABEL_FACTORS = dict(
+    both=('shape', 'direction', 'pitch'),
+    video=('shape', 'direction'),
+    audio=('pitch',),
+)
 
 
 class ToyWorld(NamedTuple):
-    """Sizes of the clips.
+    """Sizes of the clips, and how their audio and video belong together.
 
     Attributes:
         size: Height and width, pixels (even; decord cannot read 48).
         num_frames: Frames of a clip.
         fps: Frames a second.
         sample_rate: Samples a second of the audio.
+        labels_from: 'both': the class is shape x direction x pitch;
+            'video': shape x direction; 'audio': pitch.
+        misaligned: Share of the clips that have the audio of a clip drawn
+            at random, from 0 to 1; with labels from both alone.
     """
 
     size: int = 64
     num_frames: int = 16
     fps: int = 12
     sample_rate: int = 16000
+    labels_from: str = 'both'
+    misaligned: float = 0.0
 
 
-def class_names() -> tuple[str, ...]:
+def class_names(labels_from: str = 'both') -> tuple[str, ...]:
     """Names of the classes, in the order of their indices."""
-    return tuple(
-        f'{shape} {direction} {pitch}'
-        for shape in SHAPES
-        for direction in DIRECTIONS
-        for pitch in PITCHES
-    )
+    values = [FACTORS[factor] for factor in LABEL_FACTORS[labels_from]]
+    return tuple(' '.join(names) for names in product(*values))
+
+
+def posterior(
+    known: Mapping[str, Sequence[int]],
+    num_clips: int,
+    world: ToyWorld | None = None,
+) -> np.ndarray:
+    """The exact probability of every class, given some factors of a clip.
+
+    Video tells shape and direction, audio the pitch that is heard, which is
+    that of the class in all but the misaligned clips.
+
+    Args:
+        known: Value of each clip, by the name of the factor; without any,
+            this is the prior.
+        num_clips: How many clips.
+        world: Where the labels come from, and how many are misaligned.
+
+    Returns:
+        (num_clips, num_classes), rows add up to 1.
+
+    Example:
+        >>> posterior(dict(pitch=[2]), 1, ToyWorld(labels_from='audio'))
+        array([[0., 0., 1.]])
+    """
+    world = world or ToyWorld()
+    classes = np.ones((num_clips, 1))
+    for factor in LABEL_FACTORS[world.labels_from]:
+        size = len(FACTORS[factor])
+        values = np.full((num_clips, size), 1 / size)
+        if factor in known:
+            wrong = world.misaligned if factor == 'pitch' else 0
+            exact = np.eye(size)[np.asarray(known[factor])]
+            values = (1 - wrong) * exact + wrong * values
+        classes = (classes[:, :, None] * values[:, None]).reshape(
+            num_clips, -1
+        )
+    return classes
 
 
 def factors_of(label: int) -> tuple[int, int, int]:
@@ -189,7 +242,7 @@ def write_toy_set(
 
     Below ``folder``: ``videos/<split>_<number>.mp4``, ``<split>.csv`` with
     the class, ``<split>_shape.csv``, ``..._direction.csv`` and
-    ``..._pitch.csv`` with one factor as label,
+    ``..._pitch.csv`` with one factor, as it is seen and heard, as label,
     ``<split>_shuffled_sound.csv`` (test only) in which every clip has the
     audio of another one, and ``classes.txt`` and ``classes_<factor>.txt``.
 
@@ -201,33 +254,55 @@ def write_toy_set(
         num_workers: Threads.
 
     Raises:
-        ValueError: If a split is unknown.
+        ValueError: If a split or the source of the labels is unknown, or
+            clips are misaligned while one modality alone is labelled.
     """
     unknown = set(sizes) - set(SPLITS)
     if unknown:
         raise ValueError(f'Unknown splits {sorted(unknown)}, not {SPLITS}.')
+    world = world or ToyWorld()
+    if world.labels_from not in LABEL_FACTORS:
+        raise ValueError(
+            f'labels_from is one of {sorted(LABEL_FACTORS)}, got '
+            f'{world.labels_from!r}'
+        )
+    if world.misaligned and world.labels_from != 'both':
+        raise ValueError(
+            'misaligned clips need labels from both modalities, got '
+            f'labels_from={world.labels_from!r}'
+        )
     jobs: list[tuple[str, int]] = []
-    texts = {'classes.txt': _lines(class_names())}
+    texts = {'classes.txt': _lines(class_names(world.labels_from))}
     for factor, values in FACTORS.items():
         texts[f'classes_{factor}.txt'] = _lines(values)
+    counts = tuple(len(values) for values in FACTORS.values())
     for split, size in sizes.items():
-        labels = balanced_labels(size, _rng(seed, split))
+        events = balanced_labels(size, _rng(seed, split))
+        factors = np.unravel_index(events, counts)
+        seen = dict(zip(FACTORS, factors, strict=True))
         names = [f'{split}_{i:05d}.mp4' for i in range(size)]
-        jobs += zip(names, labels, strict=True)
+        labels = np.zeros(size, int)
+        for factor in LABEL_FACTORS[world.labels_from]:
+            labels = labels * len(FACTORS[factor]) + seen[factor]
+        rng = _rng(seed, split, 'audio')
+        other = rng.integers(len(PITCHES), size=size)
+        wrong = rng.random(size) < world.misaligned
+        seen['pitch'] = np.where(wrong, other, seen['pitch'])
+        drawn = np.ravel_multi_index(tuple(seen.values()), counts)
+        jobs += zip(names, drawn, strict=True)
         texts[f'{split}.csv'] = _manifest(file=names, label=labels)
-        for index, factor in enumerate(FACTORS):
-            values = [factors_of(label)[index] for label in labels]
+        for factor, values in seen.items():
             texts[f'{split}_{factor}.csv'] = _manifest(
                 file=names, label=values
             )
         if split == 'test':
-            order = shuffled_audio(labels, _rng(seed, split, 1))
+            order = shuffled_audio(events, _rng(seed, split, 1))
             texts['test_shuffled_sound.csv'] = _manifest(
                 file=names, audio=[names[i] for i in order], label=labels
             )
     mkdir_or_exist(osp.join(folder, 'videos'))
     write_texts({osp.join(folder, n): text for n, text in texts.items()})
-    work = partial(_write_one, folder, seed, world or ToyWorld())
+    work = partial(_write_one, folder, seed, world)
     # Threads: the encoders and numpy work outside of Python's lock, and new
     # processes would spend longer on imports than on drawing.
     with ThreadPoolExecutor(num_workers) as pool:

@@ -11,7 +11,7 @@ from ca2st_mm.apis import Prediction, Recognizer
 from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.modality_contributions import (
     classify_with_contributions,
-    parts_of,
+    modalities_of,
 )
 from ca2st_mm.apis.prediction import Failure
 from ca2st_mm.apis.prediction_tables import audio_note
@@ -126,7 +126,7 @@ class Answers:
         """
         check_clip(path, self.max_seconds)
         try:
-            parts_of(self._recognizer.model)
+            modalities_of(self._recognizer.model)
         except ValueError as error:
             first, *rest = str(error)
             return dict(note=f'{first.upper()}{"".join(rest)}.')

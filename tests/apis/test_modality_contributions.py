@@ -2,21 +2,14 @@
 """A part of a model answers from its own modalities and from no other."""
 
 import copy
+import csv
 import json
+import pickle
 
+import numpy as np
 import pytest
 import torch
-from modality_report import (
-    SHUFFLED,
-    WHOLE,
-    WITHOUT_AUDIO,
-    Answer,
-    ClipAnswers,
-    survey,
-    table,
-    table_by_class,
-    with_audio_of,
-)
+from modality_report import SHUFFLED, survey, with_audio_of
 from recognizer_files import ca2st_config, save
 from tool_runs import run_tool
 
@@ -26,6 +19,7 @@ from ca2st_mm.apis.modality_contributions import (
     NO_AUDIO,
     classify_with_contributions,
     contributions_of,
+    modalities_of,
     modality_contributions,
     parts_of,
 )
@@ -73,7 +67,7 @@ def silent_of(sample):
 def test_a_part_reads_its_own_modalities_only(
     recognizer, samples, stream, unaffected
 ):
-    assert parts_of(recognizer.model) == {
+    assert parts_of(modalities_of(recognizer.model)) == {
         'video alone': ['spatial', 'temporal'],
         'audio alone': ['audio'],
         'without spatial': ['temporal', 'audio'],
@@ -190,57 +184,53 @@ def test_the_command_prints_and_writes_them(
 
 
 @pytest.mark.parametrize('batch_size', [1, 2, 8])
-def test_shuffled_audio_is_that_of_the_clip_before(
+def test_shuffled_audio_is_that_of_the_clip_with_audio_before(
     recognizer, samples, batch_size
 ):
-    answers = survey(recognizer, samples, batch_size)['label']
-    assert [answer.label for answer in answers] == list(range(CLIPS))
-    pairs = [(own, samples[n - 1]) for n, own in enumerate(samples)]
-    expected = with_audio_of(recognizer, pairs)
-    for number, answer in enumerate(answers):
-        found = answer.by_part[SHUFFLED].probability
-        score = expected[number]['label'][number].item()
-        assert found == pytest.approx(score, abs=1e-6)
-        own = answer.by_part[WHOLE].probability
-        assert found != pytest.approx(own, abs=1e-6)
-
-
-def test_clips_without_audio_take_no_part_in_the_shuffle(recognizer, samples):
     a, b, c, d, e = samples
     mixed = [silent_of(a), b, c, silent_of(d), e]
-    answers = survey(recognizer, mixed, 2)['label']
-    shuffled = [SHUFFLED in answer.by_part for answer in answers]
-    assert shuffled == [False, True, True, False, True]
-    expected = survey(recognizer, [b, c, e], 2)['label']
-    for x, y in zip((answers[n] for n in (1, 2, 4)), expected, strict=True):
-        close = pytest.approx(y.by_part[SHUFFLED].probability, abs=1e-6)
-        assert x.by_part[SHUFFLED].probability == close
-    [single] = survey(recognizer, samples[:1])['label']
-    assert SHUFFLED not in single.by_part
+    answers = survey(recognizer, enumerate(mixed), batch_size)['label']
+    assert answers.labels.tolist() == list(range(CLIPS))
+    assert answers.has_audio.tolist() == [False, True, True, False, True]
+    shuffled = np.exp(answers.shuffled)
+    assert np.isnan(shuffled[[0, 1, 3]]).all()
+    expected = with_audio_of(recognizer, [(c, b), (e, c)])
+    for row, found in zip((2, 4), expected, strict=True):
+        np.testing.assert_allclose(shuffled[row], found['label'], atol=1e-6)
+    whole = answers.logs[frozenset(('spatial', 'temporal', 'audio'))]
+    for row, sample in enumerate(mixed):
+        scores = recognizer.probabilities(recognizer.logits([sample]))
+        np.testing.assert_allclose(
+            np.exp(whole[row]), scores['label'][0], atol=1e-6
+        )
 
 
-def answers_of(label, has_audio, **hits):
-    names = dict(whole=WHOLE, audio='audio alone')
-    return ClipAnswers(
-        label,
-        has_audio,
-        {names[k]: Answer(hit, hit / 2) for k, hit in hits.items()},
-    )
+@pytest.mark.parametrize('of', ['logit', 'probability'])
+@pytest.mark.parametrize('experts', [False, True])
+def test_contributions_add_up(recognizer, samples, of, experts):
+    """To what the whole model says minus what the classifier's bias says."""
+    found = modality_contributions(recognizer, samples[0])
+    bias = recognizer.model.cls_head.fc_cls.bias.detach().softmax(0)
+    for label in range(3):
+        values = found.shapley(label=label, of=of, experts=experts)
+        names = ['audio', 'spatial', 'temporal'] if experts else None
+        assert sorted(values) == (names or ['audio', 'video'])
+        whole, base = found.whole['label'][label], bias[label]
+        if of == 'logit':
+            whole, base = whole.log(), base.log()
+        assert sum(values.values()) == pytest.approx(
+            (whole - base).item(), abs=1e-5
+        )
 
 
-def test_changes_in_a_table_are_on_the_same_clips():
-    clips = [
-        answers_of(0, True, whole=True, audio=True),
-        answers_of(0, True, whole=True, audio=False),
-        answers_of(1, False, whole=False),
-    ]
-    rows = table(clips)
-    assert rows[WHOLE] == (3, pytest.approx(2 / 3), 0, pytest.approx(1 / 3))
-    assert rows['audio alone'] == (2, 0.5, -0.5, 0.25)
-    assert rows[WITHOUT_AUDIO] == (1, 0, 0, 0)
-    by_class = table_by_class(clips)
-    assert by_class[0]['audio alone'] == (2, 0.5, -0.5, 0.25)
-    assert 'audio alone' not in by_class[1]
+def test_absent_audio_contributes_nothing(recognizer, samples):
+    streams = as_streams(samples[0]['inputs'])
+    absent = torch.zeros_like(streams['audios'].present)
+    streams['audios'] = streams['audios']._replace(present=absent)
+    sample = {**samples[0], 'inputs': streams}
+    found = modality_contributions(recognizer, sample)
+    assert found.shapley()['audio'] == pytest.approx(0, abs=1e-5)
+    assert found.shapley(experts=True)['audio'] == pytest.approx(0, abs=1e-5)
 
 
 def test_the_report_names_bad_clips_and_writes_all(
@@ -251,15 +241,63 @@ def test_the_report_names_bad_clips_and_writes_all(
     rows = [*lines[: CLIPS + 1], '../bad.mp4,0']
     (toy / 'some.csv').write_text('\n'.join(rows) + '\n')
     flags = ('--workers=0', '--manifest', 'some.csv', '--device', 'cpu')
-    out = tmp_path / 'a/report'
+    flags += ('--calibrate', 'test.csv', '--out', tmp_path / 'a/report')
     tool = 'analysis/modality_report.py'
-    assert run_tool(tool, *saved['ca2st'], *flags, '--out', out) == 1
+    assert run_tool(tool, *saved['ca2st'], *flags) == 1
     printed = capsys.readouterr()
     assert 'bad.mp4' in printed.err and SHUFFLED in printed.out
     record = json.loads((tmp_path / 'a/report.json').read_text())
     found = record['data_sets']['some.csv']['label']
-    assert found['parts'][WHOLE]['clips'] == CLIPS
-    assert sum(c[WHOLE]['clips'] for c in found['classes'].values()) == CLIPS
+    assert found['clips'] == CLIPS
+    assert sum(c['clips'] for c in found['classes'].values()) == CLIPS
     assert len(record['bad_clips']) == 1
     figure = tmp_path / 'a/report_some_label.png'
     assert figure.read_bytes().startswith(b'\x89PNG')
+    with open(tmp_path / 'a/report_some_label.csv', newline='') as file:
+        clips = list(csv.DictReader(file))
+    assert [clip['file'].endswith('.mp4') for clip in clips] == [True] * CLIPS
+    for clip in clips:
+        parts = float(clip['audio']) + float(clip['video'])
+        gain = float(clip['logit']) - float(clip['base'])
+        assert parts == pytest.approx(gain, abs=1e-3)
+    # The temperature is stored with the model, and predictions use it.
+    [stored] = (tmp_path / 'a').glob('report-*.safetensors')
+    calibrated = Recognizer.from_pretrained(stored)
+    assert calibrated.temperature == record['temperature']
+    assert calibrated.temperature['label'] > 1.1  # its weights are noise
+    plain = Recognizer.from_pretrained(saved['ca2st'][1])
+    sample = plain.prepare(toy / 'videos' / 'test_00000.mp4')
+    logits = plain.logits([sample])['label']
+    hot = {'label': logits / calibrated.temperature['label']}
+    expected = plain.probabilities(hot)['label'][0].max().item()
+    [prediction] = calibrated.classify([sample], top_k=1)
+    assert prediction.best[0][1] == pytest.approx(expected, abs=1e-5)
+    calibrated.save_pretrained(tmp_path / 'again')
+    again = Recognizer.from_pretrained(tmp_path / 'again')
+    assert again.temperature == calibrated.temperature
+
+
+def test_the_report_compares_with_another_model(saved, toy, tmp_path, capsys):
+    flags = ('--workers=0', '--manifest', 'test.csv', '--device', 'cpu')
+    flags += ('--max-clips=7', '--out', tmp_path / 'report')
+    labels = [
+        int(line.split(',')[1])
+        for line in (toy / 'test.csv').read_text().splitlines()[1:]
+    ]
+    right = [
+        dict(pred_score=np.eye(12)[label], gt_label=[label])
+        for label in labels
+    ]
+    dump = tmp_path / 'other.pkl'
+    dump.write_bytes(pickle.dumps(right))
+    tool = 'analysis/modality_report.py'
+    flags += ('--against', dump)
+    assert run_tool(tool, *saved['ca2st'], *flags) == 0
+    record = json.loads((tmp_path / 'report.json').read_text())
+    found = record['data_sets']['test.csv']['label']
+    top1 = found['coalitions']['audio + spatial + temporal']['top1']
+    assert found['against']['difference'] == pytest.approx(top1 - 1)
+    assert found['against']['clips'] == 7
+    dump.write_bytes(pickle.dumps(right[::-1]))
+    assert run_tool(tool, *saved['ca2st'], *flags) == 2
+    assert 'is of other clips' in capsys.readouterr().err

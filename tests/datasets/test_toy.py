@@ -1,12 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The toy world: readable, balanced, repeatable, honest."""
 
+import csv
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from ca2st_mm.datasets import AudioVisualDataset
+from ca2st_mm.datasets import AudioVisualDataset, toy
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.toy import (
     FACTORS,
@@ -17,6 +18,7 @@ from ca2st_mm.datasets.toy import (
     draw_audio,
     draw_frames,
     factors_of,
+    posterior,
     shuffled_audio,
     write_toy_set,
 )
@@ -149,3 +151,54 @@ def test_pitch_is_in_the_audio():
 def test_unknown_split(tmp_path):
     with pytest.raises(ValueError, match='Unknown splits'):
         write_toy_set(str(tmp_path), dict(dev=3))
+
+
+def column(path):
+    with open(path, newline='') as file:
+        return [int(row['label']) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(
+    'world',
+    [
+        ToyWorld(size=32, labels_from='video'),
+        ToyWorld(size=32, labels_from='audio'),
+        ToyWorld(size=32, misaligned=0.48),
+    ],
+)
+def test_labels_follow_the_factors_that_they_come_from(
+    world, tmp_path, monkeypatch
+):
+    drawn = {}
+    monkeypatch.setattr(
+        toy, '_write_one', lambda *job: drawn.update([job[-1]])
+    )
+    write_toy_set(str(tmp_path), dict(test=1200), world=world)
+    names = (tmp_path / 'classes.txt').read_text().splitlines()
+    labels = column(tmp_path / 'test.csv')
+    seen = {f: column(tmp_path / f'test_{f}.csv') for f in FACTORS}
+    # What is drawn is what the lists of the factors say.
+    assert [factors_of(drawn[name]) for name in sorted(drawn)] == [
+        *zip(*seen.values(), strict=True)
+    ]
+    exact = posterior(seen, len(labels), world)
+    true = exact[np.arange(len(labels)), labels]
+    assert len(names) == exact.shape[1] == len(set(labels))
+    if not world.misaligned:
+        assert (true == 1).all()
+        return
+    agree = [FACTORS['pitch'][p] for p in seen['pitch']]
+    agree = np.mean(
+        [names[c].endswith(p) for c, p in zip(labels, agree, strict=True)]
+    )
+    assert agree == pytest.approx(1 - 0.48 * 2 / 3, abs=0.06)
+    assert sorted(set(true.round(6))) == [0.16, 0.68]
+
+
+@pytest.mark.parametrize(
+    'change', [dict(labels_from='sound'), dict(labels_from='video')]
+)
+def test_impossible_worlds_are_refused(change, tmp_path):
+    world = ToyWorld(misaligned=0.5, **change)
+    with pytest.raises(ValueError, match='labels_from'):
+        write_toy_set(str(tmp_path), {}, world=world)

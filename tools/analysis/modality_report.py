@@ -1,23 +1,25 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Modality contributions of a model with parts left out, over a data set.
+"""Does audio help?  Modality contributions of a model over a data set.
 
     python tools/analysis/modality_report.py CONFIG CHECKPOINT
 
-prints for each part of the model (video alone, audio alone, without each
-expert) and for shuffled audio the share of clips that are classified
-correctly, and writes that by class as JSON and as a figure.
-`docs/modality_contributions.md` says what the numbers mean.
+runs every clip with every coalition of experts, and with the audio of
+another clip.  It prints accuracy and calibration of each, contributions that
+add up (Shapley values), and a paired test of whether each modality helps; it
+writes all that, also by class, as JSON, each clip as CSV, and a figure.
+`docs/does_audio_help.md` says what the numbers mean.
 """
 
 import argparse
+import csv
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
 
@@ -35,6 +37,19 @@ def parse_args() -> argparse.Namespace:
         "set of its own; the config's test file if left out",
     )
     parser.add_argument(
+        '--calibrate',
+        metavar='MANIFEST',
+        help='fit the temperature on this annotation file, which is for '
+        'validation, use it, and write the\ncheckpoint with it: '
+        'OUT-<hash>.safetensors, which every command takes',
+    )
+    parser.add_argument(
+        '--against',
+        metavar='DUMP.pkl',
+        help='scores of another model, such as one trained without audio, by '
+        'tools/test.py --dump on the same\nannotation file: test both, too',
+    )
+    parser.add_argument(
         '--max-clips', type=int, help='number of clips, drawn at random'
     )
     parser.add_argument(
@@ -48,44 +63,60 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         default='modality_report',
-        help='outputs without extension; figures add data set and task',
+        help='outputs without extension; figures and tables of clips add '
+        'data set and task',
     )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args()
     for name in ('max_clips', 'batch_size'):
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} is at least 1')
+    if args.against and args.manifest and len(args.manifest) > 1:
+        parser.error('--against takes one --manifest')
     return args
 
 
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ca2st_mm import Recognizer
+from ca2st_mm.apis import publish
 from ca2st_mm.apis.modality_contributions import (
     Scores,
     contributions_of,
     lacks_audio,
     modalities_of,
 )
-from ca2st_mm.apis.prediction import sizes_of
 from ca2st_mm.apis.recognizer import AUDIO, unbatched
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.engine.launch import run_or_explain, usable_device
+from ca2st_mm.evaluation.coalitions import (
+    Coalition,
+    calibration,
+    coalition_name,
+    fit_temperature,
+    modality_report,
+    of_groups,
+    paired_test,
+    shapley_values,
+)
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.hashing import sha256_of_tensors
 from ca2st_mm.utils.records import write_record
 from ca2st_mm.version import __version__
+from ca2st_mm.visualization.scores import read_scores
 from ca2st_mm.visualization.style import (
     GREY,
     INK,
-    RED,
+    FigureInputError,
     colour_of,
     new_figure,
     save,
@@ -93,141 +124,103 @@ from ca2st_mm.visualization.style import (
 )
 from ca2st_mm.zoo import ZooError
 
-WHOLE = 'all experts'
 SHUFFLED = 'audio of another clip'
-WITHOUT_AUDIO = 'all experts, clips without audio'
+WITHOUT_AUDIO = 'clips without audio'
 _MAX_CLASSES = 24  # of the figure
 
 
-class Answer(NamedTuple):
-    """What a part of the model says of one clip.
+class Answers(NamedTuple):
+    """What a model says of the clips of a data set, for one task.
 
     Attributes:
-        hit: Whether its best class is the true one.
-        probability: Of the true class.
+        clips: Number of each clip in the data set, (num_clips,).
+        files: Its file.
+        labels: True classes, (num_clips,).
+        has_audio: Whether each has audio; all, if the model uses none.
+        logs: Logarithms of the probabilities (num_clips, num_classes), by
+            coalition of experts.
+        shuffled: The same of all experts with the audio of another clip; NaN
+            where there is none.
     """
 
-    hit: bool
-    probability: float
-
-
-@dataclass
-class ClipAnswers:
-    """All answers for one clip and one task.
-
-    Attributes:
-        label: The true class.
-        has_audio: Whether it has audio; None if unknown.
-        by_part: Answers by name of the part, :data:`WHOLE` among them.
-    """
-
-    label: int
-    has_audio: bool | None
-    by_part: dict[str, Answer]
-
-
-class Row(NamedTuple):
-    """One part over some clips.
-
-    Attributes:
-        clips: Number of clips that it could be asked.
-        top1: Share of them that it classifies correctly.
-        change: That minus the share of the whole model, on the same clips.
-        probability: Mean probability of the true class.
-    """
-
-    clips: int
-    top1: float
-    change: float
-    probability: float
-
-
-def table(clips: Sequence[ClipAnswers]) -> dict[str, Row]:
-    """A row for each part, the whole first; at least one clip."""
-
-    def row(part: str, clips: Sequence[ClipAnswers]) -> Row:
-        asked = [clip.by_part for clip in clips if part in clip.by_part]
-        top1 = sum(answers[part].hit for answers in asked) / len(asked)
-        whole = sum(answers[WHOLE].hit for answers in asked) / len(asked)
-        sure = sum(answers[part].probability for answers in asked)
-        return Row(len(asked), top1, top1 - whole, sure / len(asked))
-
-    parts = dict.fromkeys(part for clip in clips for part in clip.by_part)
-    rows = {part: row(part, clips) for part in parts}
-    without = [clip for clip in clips if clip.has_audio is False]
-    if without:
-        rows[WITHOUT_AUDIO] = row(WHOLE, without)
-    return rows
-
-
-def table_by_class(clips: Iterable[ClipAnswers]) -> dict[int, dict[str, Row]]:
-    """A table for each class that occurs, by its number."""
-    by_class: dict[int, list[ClipAnswers]] = {}
-    for clip in clips:
-        by_class.setdefault(clip.label, []).append(clip)
-    return {label: table(by_class[label]) for label in sorted(by_class)}
+    clips: np.ndarray
+    files: list[str]
+    labels: np.ndarray
+    has_audio: np.ndarray
+    logs: dict[Coalition, np.ndarray]
+    shuffled: np.ndarray
 
 
 def survey(
-    recognizer: Recognizer, samples: Iterable[Mapping], batch_size: int = 8
-) -> dict[str, list[ClipAnswers]]:
-    """Answers of all parts for every clip, and with shuffled audio.
+    recognizer: Recognizer,
+    samples: Iterable[tuple[int, Mapping]],
+    batch_size: int = 8,
+) -> dict[str, Answers]:
+    """Answers of every coalition for every clip, and with other audio.
 
     Each clip is run once more with the audio of the clip with audio before
-    it, the first with that of the last: a shuffle in which no clip keeps its
-    own, and only a batch is in memory.  Give the clips in random order.
+    it, so that only a batch is in memory; give the clips in random order.
 
     Args:
         recognizer: A multi-expert model.
-        samples: Packed samples with labels.
+        samples: Number in the data set, and packed sample with labels.
         batch_size: How many clips go through the model at once.
 
     Returns:
-        A list with one entry a clip, by task.
+        By task; empty without clips.
 
     Raises:
         ValueError: If the model has a single expert.
     """
     uses_audio = 'audio' in modalities_of(recognizer.model)
-    tasks = sizes_of(recognizer.model.cls_head)
-    answers: dict[str, list[ClipAnswers]] = {task: [] for task in tasks}
-    # (index of the clip, clip): the first one with audio, and the latest
-    first = latest = None
-    count, samples = 0, iter(samples)
-
-    def shuffle(chain: Sequence[tuple[int, Mapping]]) -> None:
-        """Run each clip of a chain with the audio of the one before."""
-        pairs = [(own, other) for (_, other), (_, own) in pairwise(chain)]
-        found = with_audio_of(recognizer, pairs) if pairs else []
-        for (index, _), scores in zip(chain[1:], found, strict=True):
-            for task, clips in answers.items():
-                clip = clips[index]
-                clip.by_part[SHUFFLED] = _answer(scores[task], clip.label)
-
+    samples, previous = iter(samples), None
+    clips, files, labels, has_audio = [], [], [], []
+    answers: list[Mapping[Coalition, Scores]] = []
+    shuffled: list[Scores | None] = []
     while batch := list(islice(samples, batch_size)):
-        contributions = contributions_of(recognizer, batch)
-        for sample, found in zip(batch, contributions, strict=True):
-            has_audio = not lacks_audio(sample) if uses_audio else None
-            labels = sample['data_samples'].gt_label.tolist()
-            parts = {WHOLE: found.whole, **found.parts}
-            for task, label in zip(answers, labels, strict=True):
-                by_part = {
-                    part: _answer(scores[task], label)
-                    for part, scores in parts.items()
-                }
-                answers[task].append(ClipAnswers(label, has_audio, by_part))
-        chain = [
-            (index, sample)
-            for index, sample in enumerate(batch, count)
-            if uses_audio and not lacks_audio(sample)
-        ]
-        count += len(batch)
-        if chain:
-            shuffle([*([latest] if latest else []), *chain])
-            first, latest = first or chain[0], chain[-1]
-    if first is not None and first[0] != latest[0]:
-        shuffle([latest, first])
-    return answers
+        packed = [sample for _, sample in batch]
+        answers += [c.answers for c in contributions_of(recognizer, packed)]
+        pairs, place = [], []
+        for clip, sample in batch:
+            data_sample = sample['data_samples']
+            clips.append(clip)
+            files.append(str(data_sample.get('filename', '')))
+            labels.append(data_sample.gt_label.tolist())
+            has_audio.append(not (uses_audio and lacks_audio(sample)))
+            shuffled.append(None)
+            if uses_audio and has_audio[-1]:
+                if previous is not None:
+                    pairs.append((sample, previous))
+                    place.append(len(shuffled) - 1)
+                previous = sample
+        found = with_audio_of(recognizer, pairs)
+        for n, scores in zip(place, found, strict=True):
+            shuffled[n] = scores
+    found = {}
+    if not clips:
+        return found
+    for column, task in enumerate(recognizer.class_names):
+        logs = {
+            coalition: _logs([answer[coalition][task] for answer in answers])
+            for coalition in answers[0]
+        }
+        missing = torch.full((len(recognizer.class_names[task]),), torch.nan)
+        found[task] = Answers(
+            np.array(clips),
+            files,
+            np.array(labels)[:, column],
+            np.array(has_audio),
+            logs,
+            _logs(
+                [scores[task] if scores else missing for scores in shuffled]
+            ),
+        )
+    return found
+
+
+def _logs(scores: Sequence[Tensor]) -> np.ndarray:
+    probabilities = torch.stack(list(scores)).double().numpy()
+    return np.log(np.maximum(probabilities, np.finfo(float).tiny))
 
 
 def with_audio_of(
@@ -248,78 +241,13 @@ def with_audio_of(
         values = as_streams(other['inputs'])[AUDIO].values
         audio = {AUDIO: streams[AUDIO]._replace(values=values)}
         mixed.append({**own, 'inputs': {**streams, **audio}})
+    if not mixed:
+        return []
     return unbatched(recognizer.probabilities(recognizer.logits(mixed)))
 
 
-def _answer(scores: Tensor, label: int) -> Answer:
-    return Answer(scores.argmax().item() == label, scores[label].item())
-
-
-def draw(
-    title: str,
-    rows: Mapping[str, Row],
-    by_class: Mapping[int, Mapping[str, Row]],
-    names: Sequence[str],
-    path: str,
-) -> None:
-    """Draw the parts of a model next to each other, and class by class.
-
-    Args:
-        title: Of the figure.
-        rows: By part, over all clips.
-        by_class: By true class, the same of its clips.
-        names: Class names.
-        path: The file to write.
-    """
-
-    def change(label: int) -> float:
-        return max(abs(row.change) for row in by_class[label].values())
-
-    shown = sorted(by_class, key=change, reverse=True)[:_MAX_CLASSES]
-    alone = [part for part in rows if part.endswith(' alone')]
-    colours = {WHOLE: INK, SHUFFLED: RED}
-    colours |= {part: colour_of(number) for number, part in enumerate(alone)}
-    figure = new_figure(12, 1.8 + 0.3 * max(len(rows), len(shown)))
-    figure.suptitle(title)
-    left, right = figure.subplots(1, 2)
-    bars = left.barh(
-        list(rows),
-        [100 * row.top1 for row in rows.values()],
-        color=[colours.get(part, GREY) for part in rows],
-    )
-    labels = [f'{100 * r.top1:.1f} % of {r.clips}' for r in rows.values()]
-    left.bar_label(bars, labels, padding=3)
-    left.invert_yaxis()
-    left.set_xlim(0, 130)
-    left.set_xticks(range(0, 101, 20))
-    tidy(left, 'top-1, % (of so many clips)')
-    which = f'the {len(shown)} of {len(by_class)} classes that change most'
-    tidy(right, f'top-1, %: {which}').set_xlim(-4, 104)
-    # The whole model is drawn last and smallest, so that marks at the same
-    # place stay visible.
-    for number, part in enumerate(reversed(colours)):
-        points = [
-            (100 * by_class[label][part].top1, place)
-            for place, label in enumerate(shown)
-            if part in by_class[label]
-        ]
-        if points:
-            right.scatter(
-                *zip(*points, strict=True),
-                20 + 30 * (len(colours) - 1 - number),
-                color=colours[part],
-                label=part,
-                zorder=3,
-            )
-    right.set_yticks(range(len(shown)), [names[label] for label in shown])
-    right.invert_yaxis()
-    right.grid(axis='y', color=GREY, lw=0.5)
-    figure.legend(loc='outside lower right', ncols=4, frameon=False)
-    save(figure, path)
-
-
-class ReturnedFaults(Dataset):
-    """A data set that returns its faults instead of raising them."""
+class NumberedClips(Dataset):
+    """Clips with their numbers, and faults in the place of bad ones."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -327,11 +255,11 @@ class ReturnedFaults(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Mapping | SampleFault:
+    def __getitem__(self, index: int) -> tuple[int, Mapping | SampleFault]:
         try:
-            return self.dataset[index]
+            return index, self.dataset[index]
         except SampleFault as fault:
-            return fault
+            return index, fault
 
 
 def as_it_is(sample: Any) -> Any:
@@ -339,76 +267,321 @@ def as_it_is(sample: Any) -> Any:
     return sample
 
 
-def answers_of(
-    recognizer: Recognizer, manifest: str, args: argparse.Namespace
-) -> tuple[dict[str, list[ClipAnswers]], list[str]]:
-    """Answers for the clips of a manifest by task, and the bad clips."""
+def clips_of(
+    recognizer: Recognizer,
+    manifest: str,
+    args: argparse.Namespace,
+    faults: list[str],
+) -> Iterator[tuple[int, Mapping]]:
+    """Clips of a manifest in random order; bad ones are added to faults."""
     dataset = DATASETS.build(
         dict(dataset_of(recognizer.cfg), ann_file=manifest, test_mode=True)
     )
     generator = torch.Generator().manual_seed(args.seed)
     order = torch.randperm(len(dataset), generator=generator).tolist()
     loader = DataLoader(
-        ReturnedFaults(dataset),
+        NumberedClips(dataset),
         batch_size=None,
         sampler=order[: args.max_clips],
         num_workers=args.workers,
         collate_fn=as_it_is,
     )
-    faults: list[str] = []
+    for clip, sample in tqdm(loader, unit='clip'):
+        if isinstance(sample, SampleFault):
+            faults.append(str(sample))
+        else:
+            yield clip, sample
 
-    def samples() -> Iterator[Mapping]:
-        for sample in tqdm(loader, unit='clip'):
-            if isinstance(sample, SampleFault):
-                faults.append(str(sample))
-            else:
-                yield sample
 
-    return survey(recognizer, samples(), args.batch_size), faults
+def calibrate(
+    recognizer: Recognizer,
+    samples: Iterable[tuple[int, Mapping]],
+    batch_size: int,
+) -> dict[str, float]:
+    """The temperature of each task, fitted on clips for validation."""
+    views: dict[str, list[np.ndarray]] = {}
+    labels, samples = [], iter(samples)
+    while batch := [sample for _, sample in islice(samples, batch_size)]:
+        labels += [s['data_samples'].gt_label.tolist() for s in batch]
+        for task, logits in recognizer.logits(batch).items():
+            views.setdefault(task, []).append(logits.double().cpu().numpy())
+    found = {}
+    for column, (task, batches) in enumerate(views.items()):
+        logits = np.concatenate(batches)
+        if recognizer.model.cls_head.average_clips != 'prob':
+            logits = logits.mean(axis=1, keepdims=True)
+        found[task] = fit_temperature(logits, np.array(labels)[:, column])
+    return found
 
 
 def report(
-    recognizer: Recognizer, manifest: str, task: str, clips: list, out: str
+    recognizer: Recognizer,
+    manifest: str,
+    task: str,
+    answers: Answers,
+    args: argparse.Namespace,
 ) -> dict:
-    """Print and draw one task of one data set; its record."""
+    """Print, draw and write one task of one data set; its record."""
+    modalities = modalities_of(recognizer.model)
     names = recognizer.class_names[task]
-    rows, by_class = table(clips), table_by_class(clips)
+    labels = answers.labels
+    found = modality_report(answers.logs, labels, modalities, names)
+    everyone = max(answers.logs, key=len)
+    rows = {
+        f'{name} ({modality})'
+        if (modality := _modality(name, modalities))
+        else name: row
+        for name, row in found['coalitions'].items()
+    }
+    controls = {
+        SHUFFLED: (answers.shuffled, ~np.isnan(answers.shuffled[:, 0])),
+        WITHOUT_AUDIO: (answers.logs[everyone], ~answers.has_audio),
+    }
+    found['controls'] = {}
+    for name, (logs, chosen) in controls.items():
+        if chosen.any():
+            logs, true = logs[chosen], labels[chosen]
+            found['controls'][name] = dict(
+                clips=int(chosen.sum()),
+                top1=float((logs.argmax(axis=1) == true).mean()),
+                probability=float(np.exp(_at(logs, true)).mean()),
+                calibration=calibration(np.exp(logs), true)._asdict(),
+            )
+    if args.against:
+        found['against'] = against(args.against, answers, task)
     title = f'{Path(recognizer.cfg.filename).stem}, {manifest}, {task}'
-    width = max(map(len, rows))
-    columns = f'{"clips":>8}{"top-1":>9}{"change":>9}{"true class":>12}'
-    print(f'\n{title}\n{"":{width}}{columns}')
-    for part, row in rows.items():
-        print(
-            f'{part:{width}}{row.clips:>8}{row.top1:>9.1%}{row.change:>+9.1%}'
-            f'{row.probability:>12.1%}'
+    print(f'\n{title}, {found["clips"]} clips\n')
+    print_tables({**rows, **found['controls']}, found)
+    stem = f'{args.out}_{Path(manifest).stem}_{task}'
+    draw(title, rows, found, f'{stem}.png')
+    write_clips(answers, modalities, names, f'{stem}.csv')
+    print(f'figure: {stem}.png\nclips: {stem}.csv')
+    return found
+
+
+def _modality(name: str, modalities: Mapping[str, Sequence[str]]) -> str:
+    """The modality whose experts a coalition holds, or an empty text."""
+    known = {coalition_name(frozenset(m)): n for n, m in modalities.items()}
+    return known.get(name, '')
+
+
+def _at(logs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return logs[np.arange(len(labels)), labels]
+
+
+def against(path: str, answers: Answers, task: str) -> dict[str, Any]:
+    """The paired test of all experts against the scores of another model.
+
+    Raises:
+        FigureInputError: If they are of other clips.
+    """
+    scores = read_scores(path)
+    theirs, true = scores.of(task)
+    place = {clip: row for row, clip in enumerate(scores.clips.tolist())}
+    shared = [n for n, c in enumerate(answers.clips.tolist()) if c in place]
+    other = [place[answers.clips[n]] for n in shared]
+    if not shared or (true[other] != answers.labels[shared]).any():
+        raise FigureInputError(
+            f'{path} is of other clips or labels; test that model on the '
+            'same annotation file'
         )
-    figure = f'{out}_{Path(manifest).stem}_{task}.png'
-    draw(title, rows, by_class, names, figure)
-    print(f'figure: {figure}')
-    return dict(
-        parts={part: row._asdict() for part, row in rows.items()},
-        classes={
-            names[label]: {part: row._asdict() for part, row in rows.items()}
-            for label, rows in by_class.items()
-        },
+    logs = answers.logs[max(answers.logs, key=len)]
+    ours = logs.argmax(axis=1)[shared] == answers.labels[shared]
+    test = paired_test(ours, theirs[other].argmax(axis=1) == true[other])
+    return dict(path=path, **test._asdict())
+
+
+def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
+    """Print what is known of all clips."""
+    width = max(map(len, rows))
+    print(f'{"":{width}}{"top-1":>9}{"true class":>12}{"ECE":>8}')
+    for name, row in rows.items():
+        print(
+            f'{name:{width}}{row["top1"]:>9.1%}{row["probability"]:>12.1%}'
+            f'{row["calibration"]["error"]:>8.3f}'
+        )
+    print(f'\n{"contribution":{width}}{"top-1":>9}{"true class":>12}', end='')
+    print(f'{"logit":>8}')
+    for players in ('modalities', 'experts'):
+        values = found['shapley'][players]
+        for name in values['top1']:
+            print(
+                f'{name:{width}}{values["top1"][name]:>+9.1%}'
+                f'{values["probability"][name]:>+12.1%}'
+                f'{values["logit"][name]:>+8.2f}'
+            )
+        sums = {key: sum(of.values()) for key, of in values.items()}
+        print(
+            f'{"sum over " + players:{width}}{sums["top1"]:>+9.1%}'
+            f'{sums["probability"]:>+12.1%}{sums["logit"]:>+8.2f}'
+        )
+    print()
+    tests = {f'{name} helps': test for name, test in found['helps'].items()}
+    if 'against' in found:
+        tests[f'against {found["against"]["path"]}'] = found['against']
+    for name, test in tests.items():
+        print(
+            f'{name}: {100 * test["difference"]:+.1f} points of top-1, 95 % '
+            f'interval {100 * test["low"]:+.1f} to {100 * test["high"]:+.1f}, '
+            f'{test["gained"]} clips gained, {test["lost"]} lost, '
+            f'p = {test["p_value"]:.2g}'
+        )
+    for name in found['helps']:
+        classes = found['classes'].values()
+        tests = [of_class['helps'][name] for of_class in classes]
+        sure = [t['difference'] for t in tests if t['q_value'] < 0.05]
+        print(
+            f'{name}, by class: helps {sum(d > 0 for d in sure)}, harms '
+            f'{sum(d < 0 for d in sure)}, not known of '
+            f'{len(tests) - len(sure)} (false discovery rate 5 %)'
+        )
+    for name, share in found['confusion'].items():
+        print(f'{share:6.1%} {name}')
+
+
+def draw(
+    title: str, rows: Mapping[str, dict], found: Mapping[str, Any], path: str
+) -> None:
+    """Draw accuracy, calibration, contributions and the effect by class.
+
+    Args:
+        title: Of the figure.
+        rows: Coalitions by what the figure calls them.
+        found: The record of :func:`report`.
+        path: The file to write.
+    """
+    modalities = list(found['helps'])
+    colours = {n: colour_of(i) for i, n in enumerate(modalities)}
+    whole = list(rows)[-1]
+
+    def colour(row: str) -> str:
+        names = (n for n in modalities if row.endswith(f'({n})'))
+        return INK if row == whole else colours.get(next(names, ''), GREY)
+
+    name = 'audio' if 'audio' in modalities else modalities[0]
+    tests = {n: c['helps'][name] for n, c in found['classes'].items()}
+    order = sorted(tests, key=lambda n: tests[n]['difference'])
+    if len(order) > _MAX_CLASSES:
+        half = _MAX_CLASSES // 2
+        order = order[:half] + order[-half:]
+    figure = new_figure(13, 5 + 0.25 * max(len(rows), len(order)))
+    figure.suptitle(f'{title}, {found["clips"]} clips')
+    (top, right), (left, bottom) = figure.subplots(2, 2)
+
+    bars = {**rows, **found['controls']}
+    tops = [100 * row['top1'] for row in bars.values()]
+    drawn = top.barh(list(bars), tops, color=[colour(row) for row in bars])
+    top.bar_label(drawn, [f'{value:.1f}' for value in tops], padding=3)
+    top.invert_yaxis()
+    tidy(top, 'top-1, %').set_xlim(0, 112)
+
+    right.plot([0, 1], [0, 1], '--', color=GREY)
+    for row, values in rows.items():
+        if colour(row) != GREY:
+            diagram = values['calibration']
+            right.plot(
+                diagram['confidence'],
+                diagram['accuracy'],
+                'o-',
+                color=colour(row),
+                label=f'{row}: ECE {diagram["error"]:.3f}',
+            )
+    right.legend(frameon=False, fontsize=8)
+    tidy(right, 'mean confidence of the clips in a bin', 'share correct')
+
+    players = found['shapley']['modalities']['top1']
+    start = found['coalitions']['nothing']['top1']
+    left.barh(['nothing'], 100 * start, color=GREY)
+    left.text(100 * start + 1, 0, f'{100 * start:.1f}', va='center')
+    for place, (player, value) in enumerate(players.items(), 1):
+        left.barh(
+            [player], 100 * value, left=100 * start, color=colours[player]
+        )
+        start += value
+        edge = 100 * max(start, start - value) + 1
+        left.text(edge, place, f'{100 * value:+.1f}', va='center')
+    left.barh(['all'], 100 * start, color=INK)
+    left.text(100 * start + 1, len(players) + 1, f'{100 * start:.1f}')
+    left.invert_yaxis()
+    tidy(left, 'contributions to top-1 (Shapley values), points')
+    left.set_xlim(0, 112)
+
+    for place, of_class in enumerate(order):
+        test = tests[of_class]
+        sure = test['q_value'] < 0.05
+        bottom.plot(
+            [100 * test['low'], 100 * test['high']],
+            [place, place],
+            color=colours[name] if sure else GREY,
+        )
+        bottom.plot(100 * test['difference'], place, 'o', color=INK, ms=4)
+    bottom.axvline(0, color=INK, lw=0.8)
+    bottom.set_yticks(range(len(order)), order)
+    tidy(
+        bottom,
+        f'{name} changes top-1 by, points (95 %; colour: false discovery '
+        'rate < 5 %)',
     )
+    save(figure, path)
+
+
+def write_clips(
+    answers: Answers,
+    modalities: Mapping[str, Sequence[str]],
+    names: Sequence[str],
+    path: str,
+) -> None:
+    """Write the contributions to the logit of the true class of each clip."""
+    true = {c: _at(logs, answers.labels) for c, logs in answers.logs.items()}
+    by_modality = shapley_values(of_groups(true, modalities))
+    by_expert = shapley_values(true)
+    *_, whole = answers.logs.values()
+    with open(path, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        columns = 'file', 'has_audio', 'label', 'chosen', 'logit', 'base'
+        writer.writerow([*columns, *by_modality, *by_expert])
+        for n in answers.clips.argsort(kind='stable'):
+            values = [true[max(true, key=len)], true[frozenset()]]
+            values += [*by_modality.values(), *by_expert.values()]
+            writer.writerow(
+                [
+                    answers.files[n],
+                    bool(answers.has_audio[n]),
+                    names[answers.labels[n]],
+                    names[whole[n].argmax()],
+                    *(f'{value[n]:.4f}' for value in values),
+                ]
+            )
 
 
 def main() -> None:
     """Go through every data set; print, draw and write."""
     args = parse_args()
     config = Config.fromfile(args.config)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
     device = usable_device(args.device)
     recognizer = Recognizer.from_config(config, args.checkpoint, device)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     found, bad = {}, []
+    if args.calibrate:
+        recognizer.temperature = {}
+        clips = clips_of(recognizer, args.calibrate, args, bad)
+        recognizer.temperature = calibrate(recognizer, clips, args.batch_size)
+        stored = publish(
+            args.checkpoint,
+            f'{args.out}.safetensors',
+            config,
+            metadata=dict(temperature=json.dumps(recognizer.temperature)),
+        )
+        print(f'temperature: {recognizer.temperature}, stored in {stored}')
     for manifest in args.manifest or [dataset_of(config)['ann_file']]:
-        by_task, faults = answers_of(recognizer, manifest, args)
-        bad += faults
+        clips = clips_of(recognizer, manifest, args, bad)
         found[manifest] = {
-            task: report(recognizer, manifest, task, clips, args.out)
-            for task, clips in by_task.items()
-            if clips
+            task: report(recognizer, manifest, task, answers, args)
+            for task, answers in survey(
+                recognizer, clips, args.batch_size
+            ).items()
         }
     write_record(
         f'{args.out}.json',
@@ -416,6 +589,8 @@ def main() -> None:
             config=args.config,
             checkpoint=args.checkpoint,
             weights_sha256=sha256_of_tensors(recognizer.model.state_dict()),
+            temperature=recognizer.temperature,
+            calibrated_on=args.calibrate,
             ca2st_mm=__version__,
             seed=args.seed,
             max_clips=args.max_clips,
@@ -431,4 +606,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (FileNotFoundError, ValueError, ZooError))
+    run_or_explain(
+        main, (FigureInputError, FileNotFoundError, ValueError, ZooError)
+    )

@@ -14,9 +14,27 @@ def parse_args() -> argparse.Namespace:
     for split, clips in _SIZES.items():
         parser.add_argument(f'--{split}', type=int, default=clips)
     parser.add_argument('--size', type=int, default=64)
+    parser.add_argument(
+        '--labels-from',
+        choices=('both', 'video', 'audio'),
+        default='both',
+        help='the class is shape x direction x pitch (both), shape x '
+        'direction (video) or pitch (audio)',
+    )
+    parser.add_argument(
+        '--misaligned',
+        type=float,
+        default=0.0,
+        help='share of the clips, 0 to 1, that have the audio of another clip',
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=2)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not 0 <= args.misaligned <= 1:
+        parser.error('--misaligned lies between 0 and 1')
+    if args.misaligned and args.labels_from != 'both':
+        parser.error('--misaligned needs labels from both modalities')
+    return args
 
 
 if __name__ == '__main__':
@@ -29,7 +47,11 @@ def main() -> None:
     """Write the files and say where."""
     args = parse_args()
     sizes = {split: getattr(args, split) for split in _SIZES}
-    world = ToyWorld(size=args.size)
+    world = ToyWorld(
+        size=args.size,
+        labels_from=args.labels_from,
+        misaligned=args.misaligned,
+    )
     write_toy_set(args.folder, sizes, args.seed, world, args.workers)
     print(f'{sum(sizes.values())} clips written to {args.folder}')
 

@@ -161,7 +161,7 @@ def test_processes_part_when_all_is_done(
         train=lambda: done.append('train.py'),
         test=lambda: done.append('test.py'),
     )
-    monkeypatch.setattr(launch, 'build_runner', lambda cfg: runner)
+    monkeypatch.setattr(launch, 'build_runner', lambda cfg, precision: runner)
     monkeypatch.setattr(
         launch, 'leave_process_group', lambda: done.append('left')
     )

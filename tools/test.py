@@ -29,6 +29,13 @@ def parse_args() -> argparse.Namespace:
         default=2,
         help='seconds that a window stays open',
     )
+    parser.add_argument(
+        '--precision',
+        choices=['auto', 'float32', 'bfloat16', 'float16'],
+        help='arithmetic of matrix products; auto: bfloat16 where the '
+        'hardware multiplies it, else float32. Default: precision of the '
+        'config (our recipes: auto)',
+    )
     parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(
         '--cfg-options',
@@ -100,7 +107,7 @@ def main() -> None:
     apply_flags(cfg, args)
     check_files(cfg, 'test')
     check_classes(cfg, 'test')
-    launch.build_runner(cfg).test()
+    launch.build_runner(cfg, args.precision).test()
     launch.leave_process_group()
 
 

@@ -19,10 +19,17 @@ def parse_args() -> argparse.Namespace:
         'the work folder if none is given',
     )
     parser.add_argument(
+        '--precision',
+        choices=['auto', 'float32', 'bfloat16', 'float16'],
+        help='arithmetic of matrix products; auto: bfloat16 where the '
+        'hardware multiplies it, else float32. Default: precision of the '
+        'config (our recipes: auto)',
+    )
+    parser.add_argument(
         '--amp',
         action='store_true',
-        help='mixed precision: bfloat16, or float16 with a loss scaler on '
-        'GPUs without it',
+        help='as in MMAction2: --precision bfloat16, or float16 on GPUs '
+        'without it',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -88,6 +95,7 @@ from ca2st_mm.engine.learning_rate import (
     scales_linearly,
     set_effective_batch_size,
 )
+from ca2st_mm.engine.precision import lower_precision
 from ca2st_mm.engine.preflight import check_classes, check_files
 from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 
@@ -158,8 +166,12 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
     """
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp and args.precision:
+        raise launch.UsageError(
+            '--amp and --precision say the same; leave one of them out'
+        )
     if args.amp:
-        launch.enable_amp(cfg)
+        args.precision = lower_precision(cfg)
     if args.target_batch is not None:
         set_effective_batch_size(cfg, args.target_batch)
     if args.resume:
@@ -183,7 +195,7 @@ def main() -> None:
     apply_flags(cfg, args)
     check_files(cfg, 'train')
     check_classes(cfg, 'train')
-    runner = launch.build_runner(cfg)
+    runner = launch.build_runner(cfg, args.precision)
     check_same_start(cfg)
     runner.train()
     del runner  # the process group is left when nothing refers to it

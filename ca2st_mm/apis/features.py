@@ -49,25 +49,28 @@ def extract(
     check_layers(model.backbone, layers)
     inputs, rows = recognizer.batch(samples)['inputs'], len(samples)
     fused, tokens = {}, {}
-    if isinstance(model.backbone, MultiExpertBackbone):
-        output, _ = model.extract_feat(
-            inputs, test_mode=True, return_tokens=tuple(layers)
-        )
-        features = dict(getattr(output, 'features', output))
-        tokens = getattr(output, 'tokens', {})
-        # What each classifier reads.
-        if hasattr(head, 'fusions'):
-            fused = {
-                f'fused_{task}': head.fusions[head.fusion_of[task]](features)
-                for task in head.sizes
-            }
-        elif hasattr(head, 'fusion'):
-            fused = {'fused': head.fusion(features)}
-    else:
-        feature, _ = model.extract_feat(inputs, test_mode=True)
-        features, fused = {ALONE: feature}, {'fused': feature}
-        if layers:
-            tokens = _tokens_of_one(model.backbone, inputs, layers)
+    with recognizer.autocast():
+        if isinstance(model.backbone, MultiExpertBackbone):
+            output, _ = model.extract_feat(
+                inputs, test_mode=True, return_tokens=tuple(layers)
+            )
+            features = dict(getattr(output, 'features', output))
+            tokens = getattr(output, 'tokens', {})
+            # What each classifier reads.
+            if hasattr(head, 'fusions'):
+                fused = {
+                    f'fused_{task}': head.fusions[head.fusion_of[task]](
+                        features
+                    )
+                    for task in head.sizes
+                }
+            elif hasattr(head, 'fusion'):
+                fused = {'fused': head.fusion(features)}
+        else:
+            feature, _ = model.extract_feat(inputs, test_mode=True)
+            features, fused = {ALONE: feature}, {'fused': feature}
+            if layers:
+                tokens = _tokens_of_one(model.backbone, inputs, layers)
     found = {
         name: value.float().reshape(rows, -1, value.shape[-1])
         for name, value in {**features, **fused}.items()

@@ -158,10 +158,12 @@ def contributions_of(
         if (reason := _why_not(model.cls_head, experts))
     }
     inputs = recognizer.batch(samples)['inputs']
-    everyone, _ = model.extract_feat(inputs, test_mode=True)
+    with recognizer.autocast():
+        everyone, _ = model.extract_feat(inputs, test_mode=True)
     answers = {}
     for coalition in coalitions_of(model.backbone.experts):
-        output = _answer(model, inputs, everyone, coalition)
+        with recognizer.autocast():
+            output = _answer(model, inputs, everyone, coalition)
         found = recognizer.probabilities(per_sample(output, len(samples)))
         answers[coalition] = unbatched({t: v.cpu() for t, v in found.items()})
     with_audio = set(modalities.get('audio', ()))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ca2st_mm.checkpoints import load_weights, open_checkpoint
 from ca2st_mm.datasets.transforms.audio_loading import MISSING_AUDIO
 from ca2st_mm.datasets.transforms.formatting import CANNOT_DROP
+from ca2st_mm.engine.precision import autocast, choose_precision
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
 
@@ -43,8 +44,12 @@ class Recognizer(BaseInferencer):
             :func:`ca2st_mm.apis.load_weights` reads.
         device: Where the model runs; None for the best there is.
         show_progress: Whether a call shows a progress bar.
+        precision: 'auto', 'float32', 'bfloat16' or 'float16', see
+            :func:`~ca2st_mm.engine.precision.choose_precision`; None for the
+            ``precision`` of the config, float32 if it has none.
 
     Attributes:
+        precision: 'float32', 'bfloat16' or 'float16'.
         model: The recognizer, in eval mode.
         cfg: Its whole config.
         class_names: Class names by task: ``label``, or ``verb`` and
@@ -83,8 +88,12 @@ class Recognizer(BaseInferencer):
         weights: str,
         device: str | None = None,
         show_progress: bool = False,
+        precision: str | None = None,
     ) -> None:
         super().__init__(model, weights, device, 'mmaction', show_progress)
+        self.precision = choose_precision(
+            precision or self.cfg.get('precision', 'float32'), self.device
+        )
         drops = self.pipeline.missing_audio == 'drop'
         if drops and (reason := self.why_not_drop()):
             raise ValueError(reason)
@@ -95,15 +104,19 @@ class Recognizer(BaseInferencer):
         config: Config | str | Path,
         checkpoint: str | Path,
         device: str | None = None,
+        precision: str | None = None,
     ) -> 'Recognizer':
         """Load a model by its config, or its file, and a checkpoint."""
         if not isinstance(config, Config):
             config = Config.fromfile(config)
-        return cls(config, str(checkpoint), device)
+        return cls(config, str(checkpoint), device, precision=precision)
 
     @classmethod
     def from_pretrained(
-        cls, name_or_file: str | Path, device: str | None = None
+        cls,
+        name_or_file: str | Path,
+        device: str | None = None,
+        precision: str | None = None,
     ) -> 'Recognizer':
         """Load a model by one name.
 
@@ -115,9 +128,20 @@ class Recognizer(BaseInferencer):
                 :meth:`save_pretrained`, or ``owner/name@revision`` on the
                 Hugging Face Hub.
             device: Where the model runs; None for the best there is.
+            precision: As of the class.
         """
         name = str(name_or_file)
-        return cls(get_config(name) if is_listed(name) else None, name, device)
+        config = get_config(name) if is_listed(name) else None
+        return cls(config, name, device, precision=precision)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the model computes in :attr:`precision`."""
+        return autocast(self.precision, self.device)
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
         """Write a folder that :meth:`from_pretrained` takes.
@@ -202,7 +226,8 @@ class Recognizer(BaseInferencer):
             Float (batch, views, num_classes) by task.
         """
         inputs = self.batch(samples)['inputs']
-        output = head_output(self.model, inputs, experts)
+        with self.autocast():
+            output = head_output(self.model, inputs, experts)
         return per_sample(output, len(samples))
 
     def probabilities(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -303,7 +328,8 @@ class Recognizer(BaseInferencer):
     def forward(self, inputs: Sequence[Mapping], top_k: int = 5) -> list:
         """What a test writes into data samples, and predictions, in pairs."""
         data = self.batch(inputs)
-        output = head_output(self.model, data['inputs'])
+        with self.autocast():
+            output = head_output(self.model, data['inputs'])
         head = self.model.cls_head
         tested = head.predict_by_feat(output, data['data_samples'])
         logits = per_sample(output, len(inputs))

@@ -13,10 +13,10 @@ from .non_finite_loss import (
     NonFiniteLossHook,
 )
 from .optimizers import (
-    BFloat16OptimWrapper,
     MultiExpertOptimConstructor,
     wrap_blocks,
 )
+from .precision import BFloat16OptimWrapper, PrecisionError
 from .preflight import (
     ClassCountError,
     MissingFileError,
@@ -43,6 +43,7 @@ __all__ = [
     'MultiExpertOptimConstructor',
     'NonFiniteLossError',
     'NonFiniteLossHook',
+    'PrecisionError',
     'RandomStateHook',
     'ResultRecordHook',
     'ScheduleFromConfigHook',

@@ -20,9 +20,8 @@ from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.utils.text_files import ListFileError
 
 from .non_finite_loss import NonFiniteLossError
+from .precision import PrecisionError, set_precision
 from .preflight import ClassCountError, MissingFileError
-
-AMP_WRAPPERS = ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper')
 
 
 class UsageError(ValueError):
@@ -114,42 +113,16 @@ def merge_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
         raise UsageError(f'--cfg-options: {error}') from error
 
 
-def enable_amp(cfg: Config) -> None:
-    """Switch the config to mixed precision on the device at hand.
-
-    Args:
-        cfg: Changed in place: ``BFloat16OptimWrapper`` on the CPU and on
-            GPUs that compute in bfloat16, ``AmpOptimWrapper`` (float16 and a
-            loss scaler) on older GPUs, and on any GPU if the config names
-            it.
-
-    Raises:
-        UsageError: If the config uses another wrapper.
-    """
-    wrapper = cfg.optim_wrapper
-    kind = wrapper.get('type', 'OptimWrapper')
-    if kind not in AMP_WRAPPERS:
-        raise UsageError(
-            f'--amp replaces OptimWrapper, but the config uses {kind}; '
-            'leave --amp out or change optim_wrapper.type'
-        )
-    if torch.cuda.is_available() and (
-        kind == 'AmpOptimWrapper'
-        or not torch.cuda.is_bf16_supported(including_emulation=False)
-    ):
-        wrapper.type = 'AmpOptimWrapper'
-        wrapper.setdefault('loss_scale', 'dynamic')
-        return
-    wrapper.type = 'BFloat16OptimWrapper'
-    for scaling in ('loss_scale', 'dtype', 'use_fsdp'):
-        wrapper.pop(scaling, None)
-
-
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, precision: str | None = None) -> Runner:
     """Build the runner that the config asks for.
 
     It loads strictly, and follows the config's schedule when it resumes.
+
+    Args:
+        cfg: Changed in place.
+        precision: See :func:`~.precision.set_precision`.
     """
+    chosen = set_precision(cfg, precision)
     always = dict(
         strict_loading=dict(type='StrictLoadingHook'),
         schedule=dict(type='ScheduleFromConfigHook'),
@@ -159,9 +132,10 @@ def build_runner(cfg: Config) -> Runner:
     if isinstance(source, str) and source.startswith(zoo.WEB_SCHEMES):
         # MMEngine would take whatever the server answers for the weights.
         cfg.load_from = str(zoo.fetch(source))
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    runner = build(cfg)
+    runner.logger.info(f'precision: {chosen or "as the config says"}')
+    return runner
 
 
 def leave_process_group() -> None:
@@ -206,6 +180,7 @@ def run_or_explain(
         ListFileError,
         MissingFileError,
         NonFiniteLossError,
+        PrecisionError,
         UsageError,
         zoo.ZooError,
     ),

@@ -1,12 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Parameter groups, mixed precision and FSDP units of multi-expert models."""
+"""Parameter groups and FSDP units of multi-expert models."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import FUNCTIONS, OPTIMIZERS
@@ -267,38 +265,6 @@ def _depths(model: nn.Module) -> dict[str, int]:
             )
         depths[name] = count - 1 - layer
     return depths
-
-
-@OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
-    """An ``OptimWrapper`` that runs the forward pass in bfloat16.
-
-    MMEngine's ``AmpOptimWrapper`` refuses to start without an accelerator.
-    bfloat16 has the exponent range of float32, so no loss scaling is needed
-    and ``torch.autocast`` alone does the work, on the CPU as well.  Takes
-    the arguments of ``OptimWrapper``.
-
-    Example:
-        >>> model = nn.Linear(4, 2)
-        >>> wrapper = BFloat16OptimWrapper(torch.optim.SGD(
-        ...     model.parameters(), lr=0.1))
-        >>> with wrapper.optim_context(model):
-        ...     model(torch.zeros(1, 4)).dtype
-        torch.bfloat16
-    """
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast on the device that holds the model.
-
-        Args:
-            model: The training model; its first parameter tells the device.
-        """
-        first = next(model.parameters(), None)
-        device = 'cpu' if first is None else first.device.type
-        with super().optim_context(model):
-            with torch.autocast(device_type=device, dtype=torch.bfloat16):
-                yield
 
 
 # The first name is that of the first releases.

@@ -1,13 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """How the recipes train: AdamW, cosine schedule, loaders, hooks, environment.
 
-Settings of the authors' CAST.  They trained in half precision (``--amp``),
-without gradient clipping and without averaged weights (add
-``dict(type='EMAHook')`` to ``custom_hooks`` for these).
+Settings of the authors' CAST.  They trained in float16, without
+gradient clipping and without averaged weights (add ``dict(type='EMAHook')``
+to ``custom_hooks`` for these).
 """
 
 custom_imports = dict(imports=['ca2st_mm'], allow_failed_imports=False)
 default_scope = 'mmaction'
+# bfloat16 where the hardware multiplies it, else float32 (docs/training.md).
+precision = 'auto'
 
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -190,6 +190,21 @@ def test_a_config_that_cannot_drop_audio_is_refused(
     assert prediction.left_out == ('audio',)
 
 
+@pytest.mark.parametrize('name', ['ca2st', 'verb_noun', 'alone'])
+def test_lower_precision_gives_the_same_answer(saved, recognizers, clip, name):
+    exact = recognizers[name]
+    assert exact.precision == 'float32'
+    lower = Recognizer.from_config(*saved[name], precision='bfloat16')
+    [expected], [found] = exact.predict(clip), lower.predict(clip)
+    for task, logits in expected.logits.items():
+        a, b = (
+            torch.from_numpy(x).flatten() for x in (logits, found.logits[task])
+        )
+        assert not torch.equal(a, b)
+        assert torch.cosine_similarity(a, b, dim=0) > 0.999
+        assert found.ranked[task][0][0] == expected.ranked[task][0][0]
+
+
 def test_it_is_an_inferencer_of_mmengine(recognizer, clip):
     assert isinstance(recognizer, BaseInferencer)
     answer = recognizer([clip, clip], batch_size=2, top_k=3)

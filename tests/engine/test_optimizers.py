@@ -1,18 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Parameter groups of our constructor and of MMEngine's; mixed precision."""
+"""Parameter groups of our constructor and of MMEngine's."""
 
 import copy
 
 import pytest
 import tiny_models as tiny
-import torch
 from mmaction.registry import MODELS
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from ca2st_mm.engine import MultiExpertOptimConstructor, launch
-from ca2st_mm.registry import OPTIM_WRAPPERS
+from ca2st_mm.engine import MultiExpertOptimConstructor
 
 LR, WEIGHT_DECAY = 1.0, 0.1
 ADAMW = dict(type='AdamW', lr=LR, weight_decay=WEIGHT_DECAY)
@@ -236,54 +233,3 @@ def test_options_that_cannot_be_are_named(options, kind, words):
         build_groups(nn.Sequential(nn.LayerNorm(2)), **options)
     with pytest.raises(ValueError, match='frozen_parts'):
         build_groups(nn.Linear(2, 2).requires_grad_(False))
-
-
-def test_bfloat16_steps_are_those_of_float32():
-    """Two micro-batches, on the CPU, as exact as bfloat16 is."""
-    data = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
-    results = {}
-    for kind in ('OptimWrapper', 'BFloat16OptimWrapper'):
-        torch.manual_seed(1)
-        model = nn.Linear(4, 3)
-        wrapper = OPTIM_WRAPPERS.build(
-            dict(
-                type=kind,
-                accumulative_counts=2,
-                optimizer=torch.optim.SGD(model.parameters(), lr=0.5),
-            )
-        )
-        wrapper.initialize_count_status(model, 0, 2)
-        start = model.weight.detach().clone()
-        for chunk in data.chunk(2):
-            with wrapper.optim_context(model):
-                out = model(chunk)
-            assert (out.dtype == torch.bfloat16) == (kind != 'OptimWrapper')
-            wrapper.update_params(out.float().square().mean())
-        results[kind] = model.weight.detach() - start
-    torch.testing.assert_close(*results.values(), rtol=0.05, atol=1e-2)
-    assert results['OptimWrapper'].abs().max() > 0.05
-
-
-@pytest.mark.parametrize(
-    ('cuda', 'bfloat16', 'named', 'taken'),
-    [
-        (False, False, 'OptimWrapper', 'BFloat16OptimWrapper'),
-        (False, False, 'AmpOptimWrapper', 'BFloat16OptimWrapper'),
-        (True, True, 'OptimWrapper', 'BFloat16OptimWrapper'),
-        (True, True, 'AmpOptimWrapper', 'AmpOptimWrapper'),
-        (True, False, 'OptimWrapper', 'AmpOptimWrapper'),
-        (True, False, 'BFloat16OptimWrapper', 'AmpOptimWrapper'),
-    ],
-)
-def test_amp_takes_bfloat16_where_the_device_computes_in_it(
-    monkeypatch, cuda, bfloat16, named, taken
-):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: cuda)
-    monkeypatch.setattr(
-        torch.cuda, 'is_bf16_supported', lambda including_emulation: bfloat16
-    )
-    cfg = Config(dict(optim_wrapper=dict(type=named)))
-    launch.enable_amp(cfg)
-    assert cfg.optim_wrapper.type == taken
-    scaled = cfg.optim_wrapper.get('loss_scale') == 'dynamic'
-    assert scaled == (taken == 'AmpOptimWrapper')

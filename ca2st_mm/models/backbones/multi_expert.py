@@ -235,6 +235,7 @@ class MultiExpertBackbone(BaseModule):
         )
         self.exchange = exchange
         self.missing_inputs = missing_inputs
+        self.lean = frozen_dtype != 'float32'
         self.run_block = RUN_MODES[activations]
         self.prune_last_layer = prune_last_layer
 
@@ -274,11 +275,13 @@ class MultiExpertBackbone(BaseModule):
 
         Raises:
             KeyError: If an input is missing and may not be.
-            ValueError: If there is no such expert, layer or head.
+            ValueError: If there is no such expert, layer or head, or the
+                frozen weights need autocast and it is off.
         """
         streams = as_streams(
             inputs if imgs is None else dict(imgs=imgs, **inputs)
         )
+        self._check_precision()
         names = self._active_experts(streams, experts)
         token_layers = self._layers(return_tokens)
         attention_layers = self._layers(return_attention)
@@ -344,6 +347,19 @@ class MultiExpertBackbone(BaseModule):
             if recording.weights is not None  # None: direction left out
         }
         return BackboneOutput(features, all_tokens, attention)
+
+    def _check_precision(self) -> None:
+        """Refuse frozen weights of another type where nothing casts them."""
+        kind = next(self.parameters()).device.type
+        if not self.lean or kind == 'meta' or torch.is_autocast_enabled(kind):
+            return
+        if len(found := {p.dtype for p in self.parameters()}) > 1:
+            raise ValueError(
+                f'the weights have the types {sorted(map(str, found))}, as '
+                'frozen_dtype says, and run together under '
+                'torch.autocast(device, torch.bfloat16) only; train and test '
+                'with --precision bfloat16, or convert the whole model'
+            )
 
     def _active_experts(
         self, streams: Mapping[str, Stream], chosen: Collection[str] | None

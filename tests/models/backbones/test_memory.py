@@ -81,6 +81,8 @@ def test_frozen_weights_in_half_precision_change_nothing_under_autocast():
     assert_same_gradients(plain, lean)
     halved = {n: p for n, p in lean.named_parameters() if p.element_size() < 4}
     assert halved and not any(p.requires_grad for p in halved.values())
+    with pytest.raises(ValueError, match='autocast.*--precision'):
+        loss_of(lean)
     saving = sum(2 * parameter.numel() for parameter in halved.values())
     assert bytes_of(plain) - bytes_of(lean) == saving
 

@@ -1,0 +1,193 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""In which precision a model trains and runs.
+
+Matrix products in bfloat16 take a third of the time where the hardware
+multiplies it, and longer than float32 where it does not.  So the recipes say
+``precision = 'auto'``; weights, norms, softmax and loss stay in float32.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmaction.registry import OPTIM_WRAPPERS
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
+# Wrappers of the optimizer that differ in nothing but the precision.
+WRAPPERS = {
+    'float32': 'OptimWrapper',
+    'bfloat16': 'BFloat16OptimWrapper',
+    'float16': 'AmpOptimWrapper',
+}
+
+
+class PrecisionError(ValueError):
+    """A precision that the config or the device cannot have; says why."""
+
+
+def multiplies_bfloat16(device: str | torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 itself.
+
+    True for CUDA devices of compute capability 8.0 and above, and for CPUs
+    with AMX, AVX512-BF16 or the bfloat16 instructions of ARM.
+
+    Example:
+        >>> multiplies_bfloat16('meta')
+        False
+    """
+    kind = torch.device(device).type
+    if kind == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind != 'cpu':
+        return False
+    if hasattr(torch.cpu, 'get_capabilities'):  # newer than torch 2.10
+        known = torch.cpu.get_capabilities()
+        names = ('amx_bf16', 'avx512_bf16', 'bf16')
+        return any(known.get(name) for name in names)
+    return (
+        torch.cpu._is_amx_tile_supported()
+        or torch.cpu._is_avx512_bf16_supported()
+    )
+
+
+def choose_precision(wanted: str, device: str | torch.device) -> str:
+    """The precision on a device: 'float32', 'bfloat16' or 'float16'.
+
+    Args:
+        wanted: One of ``PRECISIONS``. 'auto' is bfloat16 where the hardware
+            multiplies it, else float32.
+        device: Where the model runs.
+
+    Raises:
+        PrecisionError: If there is no such precision, or not on the device.
+
+    Example:
+        >>> choose_precision('float32', 'cpu')
+        'float32'
+    """
+    if wanted not in PRECISIONS:
+        raise PrecisionError(
+            f'precision must be one of {PRECISIONS}, got {wanted!r}'
+        )
+    if wanted == 'auto':
+        return 'bfloat16' if multiplies_bfloat16(device) else 'float32'
+    if wanted == 'float16' and torch.device(device).type == 'cpu':
+        raise PrecisionError(
+            'precision float16 needs a GPU; take bfloat16 or float32 on a CPU'
+        )
+    return wanted
+
+
+def lower_precision(cfg: Config) -> str:
+    """What ``--amp`` takes: 'bfloat16', or 'float16' with a loss scaler.
+
+    float16 on GPUs that do not multiply bfloat16, and on any GPU if the
+    config names ``AmpOptimWrapper``.
+    """
+    device = get_device()
+    if torch.device(device).type == 'cpu':
+        return 'bfloat16'
+    named = (cfg.get('optim_wrapper') or {}).get('type') == WRAPPERS['float16']
+    return (
+        'bfloat16' if multiplies_bfloat16(device) and not named else 'float16'
+    )
+
+
+def autocast(precision: str, device: str | torch.device) -> torch.autocast:
+    """A context in which a model computes in a chosen precision.
+
+    Args:
+        precision: What :func:`choose_precision` returned.
+        device: Where the model runs.
+
+    Example:
+        >>> with autocast('bfloat16', 'cpu'):
+        ...     nn.Linear(4, 2)(torch.zeros(1, 4)).dtype
+        torch.bfloat16
+    """
+    kind = torch.device(device).type
+    if precision == 'float32':
+        return torch.autocast(kind, enabled=False)
+    return torch.autocast(kind, getattr(torch, precision))
+
+
+def set_precision(cfg: Config, wanted: str | None = None) -> str | None:
+    """Have a run train, validate and test in one precision.
+
+    Args:
+        cfg: Changed in place: the optimizer wrapper, and ``fp16`` of the
+            loops, which is MMEngine's name for any lower precision.
+        wanted: One of ``PRECISIONS``; None for what the config says as
+            ``precision``, which gives way to a wrapper or a strategy of the
+            config that has a precision of its own.
+
+    Returns:
+        The precision; None if the config alone decides.
+
+    Raises:
+        PrecisionError: If it does not fit the config or the device.
+    """
+    said = cfg.get('precision') if wanted is None else wanted
+    wrapper = cfg.get('optim_wrapper') or {}
+    kind = wrapper.get('type', 'OptimWrapper')
+    strategy = (cfg.get('strategy') or {}).get('type', 'SingleDeviceStrategy')
+    shards = strategy not in ('SingleDeviceStrategy', 'DDPStrategy')
+    if said is None or (wanted is None and shards):
+        return None
+    if shards or kind not in WRAPPERS.values():
+        if wanted is None:
+            return None
+        raise PrecisionError(
+            f'{strategy if shards else kind} of the config has a precision '
+            f'of its own; leave --precision {wanted} out'
+        )
+    device = get_device()
+    precision = choose_precision(said, device)
+    if wrapper and (wanted is not None or kind == 'OptimWrapper'):
+        wrapper.type = WRAPPERS[precision]
+        for name in ('loss_scale', 'dtype', 'use_fsdp'):
+            if precision != 'float16':
+                wrapper.pop(name, None)
+        if precision == 'float16':
+            wrapper.setdefault('loss_scale', 'dynamic')
+    for name, loop in (('val_cfg', 'ValLoop'), ('test_cfg', 'TestLoop')):
+        if (cfg.get(name) or {}).get('type') == loop:
+            cfg[name].fp16 = precision != 'float32'
+    if precision != 'float32':  # MMEngine's loops take the default type
+        torch.set_autocast_dtype(device, getattr(torch, precision))
+    return precision
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """An ``OptimWrapper`` that runs the forward pass in bfloat16.
+
+    MMEngine's ``AmpOptimWrapper`` refuses to start without an accelerator.
+    bfloat16 has the exponent range of float32, so no loss scaling is needed
+    and ``torch.autocast`` alone does the work, on the CPU as well.  Takes
+    the arguments of ``OptimWrapper``.
+
+    Example:
+        >>> model = nn.Linear(4, 2)
+        >>> wrapper = BFloat16OptimWrapper(torch.optim.SGD(
+        ...     model.parameters(), lr=0.1))
+        >>> with wrapper.optim_context(model):
+        ...     model(torch.zeros(1, 4)).dtype
+        torch.bfloat16
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast on the device that holds the model.
+
+        Args:
+            model: The training model; its first parameter tells the device.
+        """
+        first = next(model.parameters(), None)
+        device = 'cpu' if first is None else first.device
+        with super().optim_context(model), autocast('bfloat16', device):
+            yield

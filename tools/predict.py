@@ -38,6 +38,11 @@ def parse_args() -> argparse.Namespace:
     )
     model.add_argument('--device', help='e.g. cpu, cuda; default: the best')
     model.add_argument(
+        '--precision',
+        choices=['auto', 'float32', 'bfloat16', 'float16'],
+        help='arithmetic of matrix products; default: as the config says',
+    )
+    model.add_argument(
         '--batch-size', type=whole, help='clips at once; default: 1'
     )
     answer = parser.add_argument_group('answer')
@@ -180,11 +185,15 @@ def load(args: argparse.Namespace) -> Recognizer:
         raise UsageError(f'there is no config file {args.config}')
     try:
         if args.model:
-            recognizer = Recognizer.from_pretrained(args.model, device)
+            recognizer = Recognizer.from_pretrained(
+                args.model, device, args.precision
+            )
         else:
             cfg = Config.fromfile(args.config)
             merge_options(cfg, args.cfg_options)
-            recognizer = Recognizer.from_config(cfg, args.checkpoint, device)
+            recognizer = Recognizer.from_config(
+                cfg, args.checkpoint, device, args.precision
+            )
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
     except (AttributeError, KeyError, TypeError) as error:
@@ -203,6 +212,8 @@ def load(args: argparse.Namespace) -> Recognizer:
             modalities_of(recognizer.model)
         except ValueError as error:
             raise UsageError(f'--modalities: {error}') from error
+    if recognizer.precision != 'float32':
+        print(f'precision: {recognizer.precision}', file=sys.stderr)
     return recognizer
 
 

@@ -2,6 +2,8 @@
 """What is in the source is in the wheel, configs and tools for mim too."""
 
 import ast
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -122,18 +124,42 @@ def requirements_in(name):
             yield Requirement(line)
 
 
-@pytest.mark.parametrize(
-    'name',
-    ['core', 'mminstall', 'optional', 'export', 'web', 'tests', 'build'],
-)
-def test_pinned_set_lies_in_every_range(name):
-    pinned = {
-        canonicalize_name(r.name): str(r.specifier).removeprefix('==')
-        for r in requirements_in('pinned.txt')
-    }
-    for requirement in requirements_in(f'{name}.txt'):
+PYTHONS = ['3.10', '3.11', '3.12', '3.13']
+LISTS = ['core', 'optional', 'export', 'web', 'experts', 'tests', 'build']
+
+
+@pytest.mark.parametrize('python', PYTHONS)
+def test_pinned_set_lies_in_every_range(python):
+    """There is one version of everything, for each Python."""
+    environment = dict(
+        python_version=python,
+        python_full_version=f'{python}.9',
+        sys_platform='linux',
+        platform_machine='x86_64',
+    )
+    pinned = {}
+    for pin in requirements_in('pinned.txt'):
+        if pin.marker is None or pin.marker.evaluate(environment):
+            name = canonicalize_name(pin.name)
+            assert name not in pinned
+            pinned[name] = str(pin.specifier).removeprefix('==')
+    for requirement in (
+        r for name in LISTS for r in requirements_in(f'{name}.txt')
+    ):
         version = pinned[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), requirement
+
+
+def test_supported_pythons_are_the_same_everywhere():
+    setup = (ROOT / 'setup.cfg').read_text()
+    classified = re.findall(r'Python :: (\d+\.\d+)', setup)
+    assert classified == PYTHONS
+    first, last = PYTHONS[0], PYTHONS[-1]
+    assert f'python_requires = >={first}\n' in setup
+    for name in ('README.md', 'docs/get_started.md', 'docs/support.md'):
+        assert f'Python {first} to {last}' in (ROOT / name).read_text(), name
+    makefile = (ROOT / 'Makefile').read_text()
+    assert f'--python-version {first} ' in makefile
 
 
 # Names on PyPI that differ from the module's.
@@ -165,7 +191,7 @@ def names_in(*files):
 
 
 def test_what_the_package_imports_is_required():
-    core = names_in('core.txt', 'mminstall.txt')
+    core = names_in('core.txt')
     # The page is an extra of its own: nobody imports it.
     page = core | names_in('web.txt')
     # torchcodec's reader is imported when a config asks for it.
@@ -187,16 +213,25 @@ PLATFORMS = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('python', ['3.10', '3.11', '3.12', '3.13'])
+@pytest.mark.parametrize('python', PYTHONS)
 @pytest.mark.parametrize('platform', PLATFORMS)
-def test_requirements_resolve(python, platform, tmp_path):
-    """Versions exist for every supported machine; nothing is installed."""
-    folder = ROOT / 'requirements'
-    names = ('core', 'mminstall', 'optional', 'export', 'web')
-    command = ['uv', 'pip', 'compile', *(f'{name}.txt' for name in names)]
+@pytest.mark.parametrize('lists', ['highest', 'lowest-direct', 'pinned'])
+def test_requirements_resolve(python, platform, lists, tmp_path):
+    """There are wheels for every supported machine; none is installed."""
+    names, options = LISTS[:5], ['--resolution', lists]
+    if lists == 'pinned':
+        names, options = ['pinned'], ['--no-deps']
+    command = ['uv', 'pip', 'compile', '--no-build', *options]
+    command += [f'requirements/{name}.txt' for name in names]
     command += ['--python-version', python, '--python-platform', platform]
-    command += ['--override', 'override.txt', '-o', str(tmp_path / 'lock')]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    done = subprocess.run(
+        [*command, '-o', str(tmp_path / 'lock')],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,  # where uv reads what pyproject.toml overrides
+        # PyAV has wheels for macOS 14 and later.
+        env=dict(os.environ, MACOSX_DEPLOYMENT_TARGET='14.0'),
+    )
     if 'error sending request' in done.stderr:
         pytest.skip('no package registry answers')
     assert done.returncode == 0, done.stderr

@@ -1,10 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The whole method on generated toy videos: ``python tools/demo.py``.
+"""The whole method on generated toy videos.
 
-Makes the data, trains the three experts on the factor each is meant for,
-freezes them, trains CA2ST on top, tests it, tests it again with shuffled
-audio, and predicts one clip.  ``--compare`` trains all six models and draws
-each with its upper bound.
+Makes the data in ``data/toy``, trains the three experts on the factor each is
+meant for, freezes them, trains CA2ST on top, tests it, tests it again with
+shuffled audio, and predicts one clip.  ``--compare`` trains all six models and
+draws each with its upper bound.
 """
 
 import argparse
@@ -51,6 +51,7 @@ from ca2st_mm.visualization.style import (
     tidy,
 )
 
+# Of tools and configs: a checkout, or the installed package.
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path('data/toy')
 WORK = Path('work_dirs/toy')
@@ -76,14 +77,21 @@ def run(title: str, *command: str) -> None:
     Raises:
         SystemExit: If the tool fails; the end of its log is shown.
     """
-    print(f'\n== {title}\n   python {" ".join(command)}', flush=True)
+    shown = f'python {" ".join(command)}'
+    if ROOT.name == '.mim':  # in the installed package: its command
+        shown = shown.replace('python tools/', 'ca2st ').replace('.py', '', 1)
+        shown = shown.replace('data/make_toy', 'data make-toy')
+    print(f'\n== {title}\n   {shown}', flush=True)
     start, lines = time.perf_counter(), []
+    places = [
+        str(ROOT / word) if word.startswith(('tools/', 'configs/')) else word
+        for word in command
+    ]
     with subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, *places],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=ROOT,
     ) as process:
         for line in process.stdout:
             lines.append(line)
@@ -97,7 +105,7 @@ def run(title: str, *command: str) -> None:
 
 def make_data() -> None:
     """Write the toy clips, unless they are there."""
-    if (ROOT / DATA / 'classes.txt').exists():
+    if (DATA / 'classes.txt').exists():
         print(f'== toy data: {DATA} is there')
         return
     run('make the toy data', 'tools/data/make_toy.py', str(DATA))
@@ -106,7 +114,7 @@ def make_data() -> None:
 def train_experts(seed: int, fresh: bool) -> None:
     """Train every expert on its own factor, unless it is there."""
     for name in EXPERTS:
-        if fresh or not (ROOT / WORK / name / 'expert.pth').exists():
+        if fresh or not (WORK / name / 'expert.pth').exists():
             config = f'configs/toy/experts/{name}.py'
             run(
                 f'train the expert {name}',
@@ -118,7 +126,7 @@ def train_model(name: str, seed: int) -> Path:
     """Train one model on all classes; its last checkpoint."""
     config = f'configs/toy/{name}_toy.py'
     run(f'train {name}', 'tools/train.py', config, '--seed', str(seed))
-    pointer = ROOT / WORK / f'{name}_toy' / 'last_checkpoint'
+    pointer = WORK / f'{name}_toy' / 'last_checkpoint'
     return Path(pointer.read_text().strip())
 
 
@@ -135,7 +143,7 @@ def test_model(name: str, checkpoint: Path, *options: str) -> float:
         *('--dump', str(dump)),
         *arguments,
     )
-    scores, labels = read_scores(ROOT / dump).of(None)
+    scores, labels = read_scores(dump).of(None)
     return float((scores.argmax(axis=1) == labels).mean())
 
 
@@ -144,13 +152,13 @@ def predict(checkpoint: Path) -> Path:
     from ca2st_mm import Recognizer
 
     recognizer = Recognizer.from_pretrained(checkpoint)
-    clip = sorted((ROOT / DATA / 'videos').glob('test_*.mp4'))[0]
+    clip = sorted((DATA / 'videos').glob('test_*.mp4'))[0]
     [prediction] = recognizer.predict(clip)
     ranked = prediction.ranked['label']
-    print(f'\n== predict {clip.relative_to(ROOT)}')
+    print(f'\n== predict {clip}')
     for name, score in ranked:
         print(f'   {score:6.1%}  {name}')
-    figure = ROOT / WORK / 'prediction.png'
+    figure = WORK / 'prediction.png'
     draw_prediction(clip, ranked, figure)
     return figure
 
@@ -230,7 +238,7 @@ def main() -> None:
         'ca2st', checkpoint, SHUFFLED
     )
     prediction = predict(checkpoint)
-    report = ROOT / WORK / ('comparison.json' if args.compare else 'demo.json')
+    report = WORK / ('comparison.json' if args.compare else 'demo.json')
     rows = {
         name: dict(top1=value, upper_bound=UPPER_BOUNDS[name])
         for name, value in results.items()
@@ -245,9 +253,9 @@ def main() -> None:
         ('results', report),
         ('chart', report.with_suffix('.png')),
         ('prediction', prediction),
-        ('logs and checkpoints', ROOT / WORK),
+        ('logs and checkpoints', WORK),
     ):
-        print(f'{what:>22}: {path.relative_to(ROOT)}')
+        print(f'{what:>22}: {path}')
     print(f'{"time":>22}: {time.perf_counter() - start:.0f} s')
 
 

@@ -1,12 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Report what is installed and how to install what is missing.
 
-``python tools/doctor.py`` ends with status 0 only if the demo can run.  It
-imports the standard library alone, as anything else may be missing.
+It ends with status 0 only if the demo can run, and imports the standard
+library alone, as anything else may be missing.
 """
 
 import argparse
 import importlib
+import importlib.metadata
+import platform
 import sys
 import warnings
 from pathlib import Path
@@ -40,32 +42,34 @@ class Row(NamedTuple):
     fix: str = ''
 
 
-TORCH = 'torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0'
+TORCH = 'torch torchvision torchaudio'
+# The oldest driver on Linux for a CUDA that torch is built for.
+DRIVERS = {'12': '525', '13': '580'}
+MMCV = {'mmcv', 'mmcv-lite', 'onedl-mmcv'}
+ROOT = Path(__file__).resolve().parent.parent
+CHECKOUT = (ROOT / 'requirements/pinned.txt').is_file()
+PIP = f'pip install {"-c requirements/pinned.txt " * CHECKOUT}'
 
 PACKAGES = (
     Package('torch', 'torch', TORCH, True, 'framework'),
     Package('torchvision', 'torchvision', TORCH, True, 'framework'),
-    Package('numpy', 'numpy', 'numpy==2.4.6', True, 'framework'),
-    Package('einops', 'einops', 'einops==0.8.2', True, 'framework'),
-    Package('mmengine', 'mmengine', 'mmengine==0.10.7', True, 'OpenMMLab'),
-    Package('mmcv', 'mmcv', 'mmcv-lite==2.1.0', True, 'OpenMMLab'),
-    Package('mmaction2', 'mmaction', 'mmaction2==1.2.0', True, 'OpenMMLab'),
-    Package(
-        'mmpretrain', 'mmpretrain', 'mmpretrain==1.2.0', False, 'OpenMMLab'
-    ),
-    Package('PyAV', 'av', 'av==18.0.0', True, 'video'),
-    Package('decord', 'decord', 'decord==0.6.0', False, 'video'),
+    Package('numpy', 'numpy', 'numpy', True, 'framework'),
+    Package('einops', 'einops', 'einops', True, 'framework'),
+    Package('mmengine', 'mmengine', 'mmengine', True, 'OpenMMLab'),
+    Package('mmcv', 'mmcv', 'mmcv-lite', True, 'OpenMMLab'),
+    Package('mmaction2', 'mmaction', 'mmaction2', True, 'OpenMMLab'),
+    Package('mmpretrain', 'mmpretrain', 'mmpretrain', False, 'OpenMMLab'),
+    Package('PyAV', 'av', 'av', True, 'video'),
+    Package('decord', 'decord', 'decord', False, 'video'),
     Package('torchcodec', 'torchcodec', 'torchcodec', False, 'video'),
-    Package('opencv', 'cv2', 'opencv-python==5.0.0.93', True, 'video'),
+    Package('opencv', 'cv2', 'opencv-python', True, 'video'),
     Package('torchaudio', 'torchaudio', TORCH, True, 'audio'),
-    Package('soundfile', 'soundfile', 'soundfile==0.14.0', False, 'audio'),
-    Package('librosa', 'librosa', 'librosa==0.11.0', True, 'audio'),
-    Package('safetensors', 'safetensors', 'safetensors==0.8.0', True, 'files'),
-    Package('matplotlib', 'matplotlib', 'matplotlib==3.11.2', True, 'report'),
-    Package('scikit-learn', 'sklearn', 'scikit-learn==1.9.1', True, 'report'),
-    Package(
-        'tensorboard', 'tensorboard', 'tensorboard==2.21.0', False, 'report'
-    ),
+    Package('soundfile', 'soundfile', 'soundfile', False, 'audio'),
+    Package('librosa', 'librosa', 'librosa', True, 'audio'),
+    Package('safetensors', 'safetensors', 'safetensors', True, 'files'),
+    Package('matplotlib', 'matplotlib', 'matplotlib', True, 'report'),
+    Package('scikit-learn', 'sklearn', 'scikit-learn', True, 'report'),
+    Package('tensorboard', 'tensorboard', 'tensorboard', True, 'report'),
 )
 
 
@@ -86,26 +90,40 @@ def try_import(module: str) -> tuple[str | None, str]:
 def check_package(package: Package) -> Row:
     """Report on one package."""
     version, problem = try_import(package.module)
+    fix = PIP + package.requirement
     if version is None:
-        force = '' if problem == 'not installed' else '--force-reinstall '
         status = FAIL if package.needed else NOTE
-        fix = f'pip install {force}{package.requirement}'
+        if problem != 'not installed':
+            fix = f'{PIP}--force-reinstall {package.requirement}'
+        elif package.name == 'decord' and (
+            (platform.system(), platform.machine()) != ('Linux', 'x86_64')
+        ):
+            fix = ''
+            problem = 'there is no wheel for this machine'
         return Row(package.role, package.name, problem, status, fix)
-    if package.name == 'mmcv' and version.split('.')[:2] not in (
-        ['2', '0'],
-        ['2', '1'],
-    ):
-        fix = f'pip uninstall -y mmcv && pip install {package.requirement}'
-        return Row(package.role, 'mmcv', version, FAIL, fix)
+    if package.name == 'mmcv':
+        installed = {
+            d.metadata['Name'] for d in importlib.metadata.distributions()
+        }
+        both = sorted(MMCV & installed)
+        if len(both) > 1 or version.startswith(('0.', '1.')):
+            if len(both) > 1:
+                version += f' of {" and ".join(both)}, which share a folder'
+            fix = f'pip uninstall -y {" ".join(both)} && {fix}'
+            return Row(package.role, 'mmcv', version, FAIL, fix)
     return Row(package.role, package.name, version)
 
 
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Row:
     """Report on the interpreter."""
     text = '.'.join(map(str, version))
-    if tuple(version[:2]) >= (3, 10):
+    if (3, 10) <= version[:2] < (3, 14):
         return Row('framework', 'python', text)
-    fix = 'rm -rf .venv && make env PYTHON=python3.11'
+    if version >= (3, 14):
+        return Row('framework', 'python', f'{text}, not tried yet', NOTE)
+    fix = 'an environment of Python 3.10 to 3.13'
+    if CHECKOUT:
+        fix = 'rm -rf .venv && make env PYTHON=python3.12'
     return Row('framework', 'python', text, FAIL, fix)
 
 
@@ -116,7 +134,14 @@ def check_cuda() -> Row:
     import torch
 
     if not torch.cuda.is_available():
-        return Row('framework', 'CUDA', 'none, the CPU is used', NOTE)
+        found, fix = 'none, the CPU is used', ''
+        cuda = torch.version.cuda
+        if cuda and Path('/proc/driver/nvidia/version').exists():
+            least = DRIVERS.get(cuda.split('.')[0], 'a newer one')
+            found = f'torch does not use the GPU; CUDA {cuda} needs its driver'
+            found += f' {least} or newer'
+            fix = 'update the driver, or install torch for an older CUDA'
+        return Row('framework', 'CUDA', found, NOTE, fix)
     name = torch.cuda.get_device_name(0)
     found = f'{torch.version.cuda}, {torch.cuda.device_count()} x {name}'
     return Row('framework', 'CUDA', found)
@@ -124,21 +149,25 @@ def check_cuda() -> Row:
 
 def check_ourselves() -> Row:
     """Report whether our package imports, which registers every part."""
-    # Next to a checkout the package need not be installed.
-    sys.path.append(str(Path(__file__).resolve().parent.parent))
+    if CHECKOUT:  # where the package need not be installed
+        sys.path.append(str(ROOT))
     version, problem = try_import('ca2st_mm')
     if version is not None:
         return Row('OpenMMLab', 'ca2st_mm', version)
-    fix = 'pip install -r requirements/pinned.txt'
-    if problem == 'not installed':
+    fix = 'pip install --no-deps -r requirements/pinned.txt'
+    if not CHECKOUT:
+        fix = 'pip install --force-reinstall ca2st-mm'
+    elif problem == 'not installed':
         fix = 'pip install -e . --no-deps --no-build-isolation'
     return Row('OpenMMLab', 'ca2st_mm', problem, FAIL, fix)
 
 
 def examine() -> list[Row]:
     """Run every check, grouped by role in the order of first appearance."""
+    # First: it lets MMAction2 be imported, where only compat is needed.
+    ourselves = check_ourselves()
     rows = [check_python(), check_cuda(), *map(check_package, PACKAGES)]
-    rows.append(check_ourselves())
+    rows.append(ourselves)
     roles = list(dict.fromkeys(row.role for row in rows))
     return sorted(rows, key=lambda row: roles.index(row.role))
 
@@ -172,7 +201,7 @@ def render(rows: list[Row], color: bool = False) -> str:
     lines.append(
         f'The demo cannot run: {failed} line(s) marked FAIL.'
         if failed
-        else 'The demo can run: make demo'
+        else f'The demo can run: {"make demo" if CHECKOUT else "ca2st demo"}'
     )
     return '\n'.join(lines)
 

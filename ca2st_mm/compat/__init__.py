@@ -9,7 +9,7 @@ ours, so that it can run before anything else.
 
 from .checkpoint_loading import allow_mmengine_checkpoints, load_urls_safely
 from .mmaction_import import (
-    check_mmcv_range,
+    accept_newer_mmcv,
     import_transformers_late,
     supply_missing_drn,
     survive_broken_vindlu,
@@ -28,7 +28,7 @@ FIXES = (
     silence_known_warnings,
     import_transformers_late,
     restore_numpy_names,
-    check_mmcv_range,
+    accept_newer_mmcv,
     supply_missing_drn,
     survive_broken_vindlu,
     allow_mmengine_checkpoints,

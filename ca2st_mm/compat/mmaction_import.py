@@ -17,18 +17,17 @@ logger = logging.getLogger(__name__)
 DRN = 'mmaction.models.localizers.drn'
 VINDLU = 'mmaction.models.multimodal.vindlu'
 VINDLU_MODELS = ('VindLUVQA', 'VindLURetrievalMC', 'VindLURetrieval')
-MMCV_RANGE = ('2.0.0rc4', '2.2.0')
 
 
-def check_mmcv_range() -> None:
-    """Say which mmcv to install before MMAction2 trips over it.
+def accept_newer_mmcv() -> None:
+    """Let MMAction2 be imported next to an mmcv that is newer than itself.
 
-    Fault: MMAction2 1.2.0 refuses mmcv >= 2.2.0 with a bare assertion that
-    does not mention ``mmcv-lite``.
+    Fault: MMAction2 1.2.0 refuses mmcv >= 2.2.0 with an assertion, although
+    it works with it; ``onedl-mmcv``, the maintained fork, is such a one.  It
+    is imported while mmcv gives the newest version that it accepts.
 
     Raises:
-        ImportError: If mmcv is missing or outside the range that MMAction2
-            accepts, and this MMAction2 is one that still checks so.
+        ImportError: If mmcv is missing or older than MMAction2 needs.
     """
     install = 'pip install mmcv-lite==2.1.0'
     try:
@@ -39,17 +38,17 @@ def check_mmcv_range() -> None:
         raise ImportError(f'mmcv is not installed; run: {install}') from error
     from mmengine.utils import digit_version
 
-    low, high = (digit_version(version) for version in MMCV_RANGE)
-    if low <= digit_version(mmcv.__version__) < high:
-        return
-    try:
-        import mmaction  # noqa: F401
-    except AssertionError as error:
+    version = mmcv.__version__
+    if digit_version(version) < digit_version('2.0.0rc4'):
         raise ImportError(
-            f'MMAction2 works with mmcv >= {MMCV_RANGE[0]}, '
-            f'< {MMCV_RANGE[1]}, but mmcv {mmcv.__version__} is installed; '
-            f'run: pip uninstall -y mmcv && {install}'
-        ) from error
+            f'MMAction2 works with mmcv >= 2.0.0rc4, but mmcv {version} is '
+            f'installed; run: pip uninstall -y mmcv && {install}'
+        )
+    try:
+        mmcv.__version__ = min(version, '2.1.0', key=digit_version)
+        import mmaction  # noqa: F401
+    finally:
+        mmcv.__version__ = version
 
 
 class MissingDRN:

@@ -33,7 +33,9 @@ def silence_known_warnings() -> None:
 
     Fault: mmcv-lite warns at every import that it has no compiled
     ``MultiScaleDeformableAttention``, which nothing here uses; MMAction2's
-    VindLU imports timm by a path that timm calls deprecated.
+    VindLU imports timm by a path that timm calls deprecated; from Python
+    3.12 on, strings of MMAction2 1.2.0 and mmpretrain 1.2.0 have escape
+    sequences that Python warns of when it first compiles them.
     """
     known = (
         r'Fail to import ``MultiScaleDeformableAttention``',
@@ -43,6 +45,9 @@ def silence_known_warnings() -> None:
         # `filterwarnings` moves an equal filter to the front instead of
         # adding a second one, so repeating this is free.
         warnings.filterwarnings('ignore', message=message)
+    # The "module" of a warning of the compiler is the path of the file.
+    files = r'.*[\\/]site-packages[\\/](mmaction|mmpretrain)[\\/]'
+    warnings.filterwarnings('ignore', '', SyntaxWarning, module=files)
 
 
 def restore_numpy_names() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from shrunk_models import without_init
 
@@ -57,8 +58,10 @@ def test_config_runs(block, tmp_path, meta_device, pose_expert):
             feats = model.backbone(**inputs)
         else:
             feats = model.backbone(inputs['imgs'])
-        logits = model.cls_head(feats)
-    assert logits.shape == (2, cfg['cls_head']['num_classes'])
+        samples = [ActionDataSample(), ActionDataSample()]
+        model.cls_head.predict(feats, samples)  # as validation does
+    for sample in samples:
+        assert sample.pred_score.shape == (cfg['cls_head']['num_classes'],)
 
 
 def test_explained_config_is_the_real_one(tmp_path):

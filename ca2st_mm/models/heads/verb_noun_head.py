@@ -64,7 +64,7 @@ class VerbNounHead(BaseHead):
         loss_cls: dict = CROSS_ENTROPY,
         label_smooth_eps: float = 0.0,
         topk: int | tuple[int, ...] = (1, 5),
-        average_clips: str | None = None,
+        average_clips: str | None = 'prob',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(

@@ -8,6 +8,7 @@ package registry; each environment takes about 6 GB while it is used.
 
 import argparse
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -104,12 +105,15 @@ def main() -> None:
         run(f'{uv} build -q -o {folder} {ROOT}', environ, here)
         (wheel,) = folder.glob('*.whl')
         override = folder / 'override.txt'
-        absent = [f'{p}; python_version < "3"' for p in args.without]
+        absent = list(args.without)
+        if (platform.system(), platform.machine()) != ('Linux', 'x86_64'):
+            absent.append('decord')  # it has no other wheels
+        override.write_text(
+            '\n'.join(f'{name}; python_version < "3"' for name in absent)
+        )
+        flags = f'--resolution {args.resolution} --override {override}'
         # Else an old release without a wheel would be compiled.
-        flags = f'--no-build --resolution {args.resolution}'
-        if absent:
-            override.write_text('\n'.join(absent))
-            flags += f' --override {override}'
+        flags += ' --no-build' * (not args.also)
         also = ' '.join(f"'{requirement}'" for requirement in args.also)
         run(f'{uv} venv -q --clear -p {args.python} {venv}', environ, here)
         run(

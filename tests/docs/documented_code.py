@@ -165,6 +165,16 @@ def check_tool(path: Path, arguments: list[str]) -> None:
     raise AssertionError(f'{path.name} does not understand {arguments}')
 
 
+def check_ca2st(arguments: list[str]) -> None:
+    commands = runpy.run_path(str(ROOT / 'tools/ca2st'))['find_commands'](
+        ROOT / 'tools'
+    )
+    for depth in (3, 2, 1):
+        if path := commands.get(tuple(arguments[:depth])):
+            return check_tool(path, arguments[depth:])
+    assert arguments == ['--help'], f'ca2st has no command {arguments}'
+
+
 def check_bash(arguments: list[str]) -> None:
     script, config, _gpus, *flags = arguments
     assert (ROOT / script).exists(), f'there is no {script}'
@@ -178,5 +188,7 @@ def check_make(arguments: list[str]) -> None:
             assert f'\n{target}:' in MAKEFILE, f'no target {target}'
 
 
-CHECKS = dict(bash=check_bash, make=check_make, python=check_python)
+CHECKS = dict(
+    bash=check_bash, ca2st=check_ca2st, make=check_make, python=check_python
+)
 SUBCOMMANDS = dict(pip=('install', 'uninstall'), docker=('build', 'run'))

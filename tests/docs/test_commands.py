@@ -131,9 +131,10 @@ WRONG = {
     'a target': '<!-- needs: time -->\n```shell\nmake dmeo\n```',
     'a file': '```shell\npython tools/data/from_folders.py data/me\n```',
     'a name': '```python\nfrom ca2st_mm import Recogniser\n```',
-    'a program': '<!-- needs: time -->\n```shell\nca2st train\n```',
+    'a program': '<!-- needs: time -->\n```shell\ncast2 train\n```',
     'a base': "```python\n_base_ = 'configs/ca2st/k400.py'\n```",
     'a marked name': '<!-- needs: data -->\n```python\nimport ca2st\n```',
+    'a command': '<!-- needs: time -->\n```shell\nca2st trian a.py\n```',
     'weights': (
         '<!-- needs: network -->\n```shell\n'
         'python tools/weights.py get clip\n```'

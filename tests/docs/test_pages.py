@@ -174,7 +174,7 @@ def specifiers(*names):
 
 
 def test_table_of_supported_versions():
-    ranges = specifiers('core', 'optional')
+    ranges = specifiers('core', 'optional', 'experts')
     tested = specifiers('pinned')
     page = (ROOT / 'docs/support.md').read_text()
     rows = re.findall(r'^\| (\S+) \| `(\S+)` \| (\S+) \|$', page, re.M)

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """From a foreign state dict to ours, with an account of every tensor."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,14 +9,8 @@ from torch import Tensor
 
 HALF = (torch.float16, torch.bfloat16)
 HEAD = 'classifier of the training before'
-# What a layer of an expert has next to query, key and value.
-MODULES = dict(
-    norm1='attention.norm',
-    proj='attention.attn.proj',
-    norm2='ffn.norm',
-    fc1='ffn.fc1',
-    fc2='ffn.fc2',
-)
+# Ours have leading axes of size 1, which theirs may not have.
+TOKENS = ('cls_token', 'dist_token', 'pos_embed')
 
 
 class Conversion:
@@ -54,11 +48,7 @@ class Conversion:
         self.notes: list[str] = []
 
     def take(
-        self,
-        ours: str,
-        *theirs: str,
-        optional: str | None = None,
-        new_axes: int = 0,
+        self, ours: str, *theirs: str, optional: str | None = None
     ) -> None:
         """Give a tensor, or several stacked along their first axis, our name.
 
@@ -66,13 +56,10 @@ class Conversion:
             ours: Our name.
             theirs: Their keys, in order.
             optional: The one key that may be absent; it becomes zeros.
-            new_axes: How many leading axes of size 1 are added.
 
         Raises:
             KeyError: If a key is missing or holds integers.
         """
-        if ours in self.origins:
-            raise KeyError(f'{self.title}: {theirs[0]!r} is a second {ours!r}')
         there = tuple(key for key in theirs if key in self.left)
         for key in theirs:
             if key not in there and key != optional:
@@ -80,67 +67,27 @@ class Conversion:
                     f'{self.title}: the checkpoint lacks {key!r}; it is '
                     'incomplete or of another model'
                 )
-        taken = {key: self.left.pop(key) for key in there}
-        for key, value in taken.items():
+        parts = {key: self.left.pop(key) for key in there}
+        for key, part in parts.items():
             # Stacking would turn integers, e.g. an index table, into floats.
-            if not value.is_floating_point():
+            if not part.is_floating_point():
                 raise KeyError(
-                    f'{self.title}: {key!r} holds {value.dtype}, which is no '
+                    f'{self.title}: {key!r} holds {part.dtype}, which is no '
                     'weight'
                 )
-        value = taken[there[0]]
+        value = parts[there[0]]
         if len(theirs) > 1:
-            blank = torch.zeros_like(value)
-            value = torch.cat([taken.get(key, blank) for key in theirs])
-        self.state_dict[ours] = value[(None,) * new_axes]
+            zeros = torch.zeros_like(value)
+            value = torch.cat([parts.get(key, zeros) for key in theirs])
+        if ours.endswith(TOKENS):
+            value = value[(None,) * (3 - value.ndim)]
+        self.state_dict[ours] = value
         self.origins[ours] = there
 
-    def take_module(self, ours: str, theirs: str) -> None:
-        """Take the weight and the bias of a module."""
-        for kind in ('weight', 'bias'):
-            self.take(f'{ours}.{kind}', f'{theirs}.{kind}')
-
-    def take_layers(
-        self,
-        prefix: str,
-        qkv: Iterable[str],
-        biases: tuple[str, str, str] | None = None,
-        **modules: str,
-    ) -> None:
-        """Take the layers of an expert.
-
-        Args:
-            prefix: What their index follows, such as 'blocks.'.
-            qkv: In a layer, the projection to query, key and value, or those
-                to each; ``{}`` stands for 'weight' or 'bias'.
-            biases: The biases of the three, where they have other names.
-                That of the key may be absent: it shifts all logits of a query
-                alike, so that zeros do the same.
-            modules: Their names of :data:`MODULES`.
-        """
-        for i in self.layers(prefix):
-            ours, theirs = f'layers.{i}', f'{prefix}{i}'
-            for kind in ('weight', 'bias'):
-                names = [name.format(kind) for name in qkv]
-                optional = None
-                if kind == 'bias' and biases:
-                    names, optional = biases, f'{theirs}.{biases[1]}'
-                self.take(
-                    f'{ours}.attention.attn.qkv.{kind}',
-                    *(f'{theirs}.{name}' for name in names),
-                    optional=optional,
-                )
-            for name, module in MODULES.items():
-                self.take_module(
-                    f'{ours}.{module}', f'{theirs}.{modules[name]}'
-                )
-
-    def layers(self, prefix: str) -> range:
-        """The indices of layers, which follow a prefix such as 'blocks.'."""
-        rests = (k[len(prefix) :] for k in self.left if k.startswith(prefix))
-        numbers = [rest.partition('.')[0] for rest in rests]
-        last = max((int(n) for n in numbers if n.isdigit()), default=0)
-        return range(last + 1)
+    def take_all(self, _: str = '') -> None:
+        """Take all tensors under the names that they have."""
+        self.state_dict, self.left = self.left, {}
+        self.origins = {key: (key,) for key in self.state_dict}
 
     def leave_out(self, why: str, *names: str) -> None:
         """Ignore keys and modules, where they are there, for a reason."""
@@ -149,19 +96,16 @@ class Conversion:
                 del self.left[key]
                 self.ignored[key] = why
 
-    def leave_head(self, **modules: str) -> None:
-        """Ignore a classifier, if it is there, but keep it apart.
-
-        Args:
-            modules: Their module by ours, e.g. ``fc_cls='classifier'``.
-        """
-        for ours, theirs in modules.items():
+    def leave_head(self, ours: str, *names: str) -> None:
+        """Ignore a classifier of any of these names, but keep it apart."""
+        for name in names:
             for kind in ('weight', 'bias'):
-                if (value := self.left.get(f'{theirs}.{kind}')) is not None:
+                value = self.left.get(f'{name}.{kind}')
+                if value is not None:
                     self.head[f'{ours}.{kind}'] = value.float()
-            self.leave_out(HEAD, theirs)
+            self.leave_out(HEAD, name)
 
-    def finish(self) -> None:
+    def finish(self) -> 'Conversion':
         """Half precision becomes float32; nothing may be left.
 
         Raises:
@@ -181,25 +125,25 @@ class Conversion:
                 'float32'
             )
         self.state_dict |= {key: self.state_dict[key].float() for key in half}
+        return self
 
     def whole_model(self) -> dict[str, Tensor]:
         """An expert and its classifier by the names of a recognizer."""
         ignored = self.ignored.items()
         self.ignored = {key: why for key, why in ignored if why != HEAD}
-        parts = dict(backbone=self.state_dict, cls_head=self.head)
-        return {
-            f'{part}.{key}': value
-            for part, weights in parts.items()
-            for key, value in weights.items()
-        }
+        expert = {f'backbone.{k}': v for k, v in self.state_dict.items()}
+        return expert | {f'cls_head.{k}': v for k, v in self.head.items()}
 
     def account(self) -> list[str]:
         """What a log should say: the keys left out by reason, the notes."""
-        reasons: dict[str, int] = {}
-        for why in self.ignored.values():
-            reasons[why] = reasons.get(why, 0) + 1
-        left_out = [f'ignored {n}: {why}' for why, n in reasons.items()]
-        return left_out + self.notes
+        reasons = list(self.ignored.values())
+        return [
+            *(
+                f'ignored {reasons.count(w)}: {w}'
+                for w in dict.fromkeys(reasons)
+            ),
+            *self.notes,
+        ]
 
 
 class Layout(NamedTuple):
@@ -208,9 +152,6 @@ class Layout(NamedTuple):
     Attributes:
         name: Short name.
         title: Name for messages.
-        model: Whose weights it holds: 'clip', 'videomae', 'ast', ... for one
-            expert, 'cast', 'cava' or 'ca2st' for a whole recognizer, 'any'
-            for our own names.
         find_prefix: The prefix under which keys of this layout stand in a
             collection of keys; None if they are not there.
         take: Takes everything out of a :class:`Conversion` whose keys have
@@ -225,10 +166,14 @@ class Layout(NamedTuple):
 
     name: str
     title: str
-    model: str
     find_prefix: Callable[[Collection[str]], str | None]
     take: Callable[[Conversion, str], None]
     is_expert: bool = False
+
+    @property
+    def model(self) -> str:
+        """Whose weights it holds: 'clip', 'videomae', 'cast', ..."""
+        return self.name.partition('_')[0]
 
     def matches(self, keys: Collection[str]) -> bool:
         """Whether the names are of this layout."""
@@ -250,5 +195,4 @@ class Layout(NamedTuple):
             )
         conversion = Conversion(weights, self.title)
         self.take(conversion, prefix)
-        conversion.finish()
-        return conversion
+        return conversion.finish()

@@ -17,9 +17,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-# Tensors that share memory are stored once; this entry of the metadata, JSON,
-# says which other names they have.
-ALIASES = 'ca2st_mm.aliases'
 # What a folder of weights holds, the preferred first.
 IN_FOLDER = (
     'model.safetensors',
@@ -120,11 +117,8 @@ def write_checkpoint(
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         if path.suffix == '.safetensors':
-            tensors, aliases = _without_aliases(state_dict)
-            if aliases:
-                meta[ALIASES] = json.dumps(aliases)
             # `format` is what transformers looks for.
-            save_file(tensors, part, metadata={'format': 'pt', **meta})
+            save_file(_unshared(state_dict), part, {'format': 'pt', **meta})
         elif path.suffix in ('.pth', '.pt'):
             torch.save(dict(meta=meta, state_dict=dict(state_dict)), part)
         else:
@@ -228,7 +222,7 @@ def _read_file(path: Path, map_location: Any) -> dict[str, Any]:
                 path, map_location=map_location, weights_only=True
             )
     except pickle.UnpicklingError as error:
-        raise _explain_pickle(path, error) from error
+        raise _unsafe(path, error) from error
     except Exception as error:  # a flipped byte can raise any
         if isinstance(error, (MemoryError, RuntimeError)) and any(
             word in str(error) for word in _OF_MACHINE
@@ -256,47 +250,39 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
     with safe_open(path, framework='pt', device=device) as file:
         meta = dict(file.metadata() or {})
         tensors = {key: file.get_tensor(key) for key in file.keys()}
-    for alias, name in json.loads(meta.pop(ALIASES, '{}')).items():
-        tensors[alias] = tensors[name]
     return dict(state_dict=tensors, meta=meta)
 
 
-def _without_aliases(
-    state_dict: Mapping[str, Tensor],
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors that share no memory, and further names of shared ones."""
-    seen: dict[tuple, str] = {}
-    tensors, aliases = {}, {}
+def _unshared(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share no memory, as safetensors stores them."""
+    tensors, seen = {}, set()
     for key, value in state_dict.items():
-        value = value.detach()
-        place = (value.data_ptr(), value.dtype, value.shape, value.stride())
-        if value.numel() and place in seen:
-            aliases[key] = seen[place]
-            continue
-        seen[place] = key
-        own = value.untyped_storage().nbytes() == value.nbytes
+        value = value.detach().contiguous()
+        storage = value.untyped_storage()
         # A view into something larger would drag all of it along.
-        tensors[key] = (value if own else value.clone()).contiguous()
-    return tensors, aliases
+        if storage.data_ptr() in seen or storage.nbytes() != value.nbytes:
+            value = value.clone()
+        seen.add(storage.data_ptr())
+        tensors[key] = value
+    return tensors
 
 
-def _explain_pickle(path: Path, error: Exception) -> CheckpointError:
-    advice = 'so it was not loaded; ask its author for a safetensors file'
-    if match := re.search(r'GLOBAL ([\w.]+)', str(error)):
-        return UnsafeCheckpointError(
-            f'{str(path)!r} asks to run {match[1]!r} while it is read, '
-            f'{advice}'
-        )
+def _unsafe(path: Path, error: Exception) -> CheckpointError:
+    """What the refusal of a pickle means."""
     with open(path, 'rb') as file:
         head = file.read(4)
-    if head[:1] != b'\x80' and head != b'PK\x03\x04':
+    asked = re.search(r'GLOBAL ([\w.]+)', str(error))
+    more = re.search(r'WeightsUnpickler error:\s*(.+)', str(error))
+    if asked:
+        why = f'asks to run {asked[1]!r} while it is read'
+    elif more and (head[:1] == b'\x80' or head == b'PK\x03\x04'):
+        why = f'holds more than tensors and plain values ({more[1]})'
+    else:
         return _damaged(path, error)  # no pickle: a web page, for instance
-    if match := re.search(r'WeightsUnpickler error:\s*(.+)', str(error)):
-        return UnsafeCheckpointError(
-            f'{str(path)!r} holds more than tensors and plain values '
-            f'({match[1]}), {advice}'
-        )
-    return _damaged(path, error)
+    return UnsafeCheckpointError(
+        f'{str(path)!r} {why}, so it was not loaded; ask its author for a '
+        'safetensors file'
+    )
 
 
 def _damaged(path: Path, error: Exception) -> DamagedCheckpointError:

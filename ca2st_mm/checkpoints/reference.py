@@ -3,32 +3,74 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from itertools import chain
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .conversion import Conversion, Layout
 
-# By experts.
-_FAMILIES = {
-    frozenset(('spatial', 'temporal')): 'cast',
-    frozenset(('spatial', 'audio')): 'cava',
-    frozenset(('spatial', 'temporal', 'audio')): 'ca2st',
-}
+TITLES = dict(cast='CAST', cava='CAVA', ca2st='CA2ST')
+# Experts by family: whose they are, and what their adapters begin with.
+EXPERTS = dict(
+    cast=dict(spatial=('clip', 'S'), temporal=('videomae', 'T')),
+    cava=dict(audio=('ast', 'S'), spatial=('clip', 'T')),
+    ca2st=dict(
+        spatial=('clip', 'S'),
+        temporal=('videomae', 'T'),
+        audio=('ast', 'Audio'),
+    ),
+)
+# Ours: theirs.  `{i}` is a layer.
+PARTS = dict(
+    clip={
+        'cls_token': 'clip_class_embedding',
+        'pos_embed': 'clip_positional_embedding',
+        'patch_embed': 'clip_conv1',
+        'pre_norm': 'clip_ln_pre',
+        'norm': 'clip_ln_post',
+        'layers.{i}.attention.norm': 'blocks.{i}.clip_ln_1',
+        'layers.{i}.attention.attn.qkv.weight': (
+            'blocks.{i}.clip_attn.in_proj_weight'
+        ),
+        'layers.{i}.attention.attn.qkv.bias': (
+            'blocks.{i}.clip_attn.in_proj_bias'
+        ),
+        'layers.{i}.attention.attn.proj': 'blocks.{i}.clip_attn.out_proj',
+        'layers.{i}.ffn.norm': 'blocks.{i}.clip_ln_2',
+        'layers.{i}.ffn.fc1': 'blocks.{i}.clip_mlp.c_fc',
+        'layers.{i}.ffn.fc2': 'blocks.{i}.clip_mlp.c_proj',
+    },
+    videomae={
+        'patch_embed': 'patch_embed.proj',
+        'norm': 'vmae_fc_norm',
+        'layers.{i}.attention.norm': 'blocks.{i}.norm1',
+        'layers.{i}.attention.attn': 'blocks.{i}.attn',
+        'layers.{i}.ffn.norm': 'blocks.{i}.norm2',
+        'layers.{i}.ffn': 'blocks.{i}.mlp',
+    },
+    ast={
+        'cls_token': 'ast_cls_token',
+        'dist_token': 'ast_dist_token',
+        'pos_embed': 'ast_pos_embed',
+        'patch_embed': 'ast_patch_embed.proj',
+        'norm': 'ast_norm',
+        'layers.{i}.attention.norm': 'blocks.{i}.ast_norm1',
+        'layers.{i}.attention.attn': 'blocks.{i}.ast_attn',
+        'layers.{i}.ffn.norm': 'blocks.{i}.ast_norm2',
+        'layers.{i}.ffn': 'blocks.{i}.ast_mlp',
+    },
+)
 # A norm that the authors' code owns and never uses.
-UNUSED_NORM = 'audio_ln_post'
-SPATIAL_NORM = 'clip_ln_post'
+UNUSED_NORM, SPATIAL_NORM = 'audio_ln_post', 'clip_ln_post'
 LAST_ADAPTERS = ('noun_last_Adapter', 'verb_last_Adapter')
-# Leading axes of size 1 that ours have and theirs have not.
+# Of theirs, how many leading axes of size 1 ours have more.
 NEW_AXES = {'clip_class_embedding': 2, 'clip_positional_embedding': 1}
-TEMPORAL_BIAS = 'backbone.experts.temporal.layers.{}.attention.attn.qkv.bias'
 AUDIO_TABLE = re.compile(
     r'backbone\.links\.\d+\.(spatial|temporal)_audio\.'
     r'(a_from_b|b_from_a)\.(query|context)_positions\.'
 )
-_EXPERT_LAYER = re.compile(r'(backbone\.experts\.\w+\.layers)\.(\d+)\.(.+)')
 # Bottlenecks of one expert in two links.
 SAME_EXPERT = (
     ('spatial_audio.bottleneck_a', 'spatial_temporal.bottleneck_a'),
@@ -37,144 +79,89 @@ SAME_EXPERT = (
 )
 
 
-class Reference(NamedTuple):
-    """Which model of the authors a state dict is of.
+def names_of(family: str, composition: bool) -> dict[str, str]:
+    """Modules and parameters, ours -> theirs; ``{i}`` is a layer.
 
-    Attributes:
+    Args:
         family: 'cast', 'cava' or 'ca2st'.
-        head: 'single', or 'composition' for verb and noun.
+        composition: Whether the head is of verb and noun.
     """
-
-    family: str
-    head: str
-
-    def names(self) -> dict[str, str]:
-        """Modules and parameters of theirs -> ours; ``{i}`` is a layer."""
-        names = _expert_names(self.family) | _head_names(self)
-        if self.family == 'cast':
-            # The reference calls both output projections t2s_proj.
-            names |= _link_names(
-                'spatial_temporal',
-                'blocks.{i}',
-                ends=('s', 't'),
-                to_a=('t2s_cross', 't2s_q', 't2s_kv', 't2s_proj'),
-                to_b=('s2t_cross', 's2t_q', 's2t_kv', 't2s_proj'),
-                tables=('clip', 'vmae'),
-                time='time',
-            )
-        elif self.family == 'cava':
-            # CAVA reuses CAST's names: s is audio and t spatial, but the
-            # tables named clip are of the queries of t2s, which are audio.
-            names |= _link_names(
+    names = _head_names(family, composition)
+    for expert, (model, letter) in EXPERTS[family].items():
+        front = f'backbone.experts.{expert}.'
+        names |= {front + k: theirs for k, theirs in PARTS[model].items()}
+        layer, block = front + 'layers.{i}', 'blocks.{i}.' + letter
+        names |= _mlp(f'{layer}.attention.adapter', f'{block}_Adapter')
+        names |= _mlp(f'{layer}.ffn.adapter', f'{block}_MLP_Adapter')
+    # The authors call both output projections t2s_proj.
+    t2s = ('t2s_q', 't2s_kv', 't2s_proj')
+    s2t = ('s2t_q', 's2t_kv', 't2s_proj')
+    plain = ('q', 'kv', 'proj')
+    if family == 'cast':
+        names |= _link_names(
+            'spatial_temporal',
+            'blocks.{i}',
+            'st',
+            ('t2s_cross', *t2s),
+            ('s2t_cross', *s2t),
+            ('clip', 'vmae'),
+            'time',
+        )
+    elif family == 'cava':
+        # CAVA has CAST's names: s is audio and t spatial, but the tables
+        # named clip are of the queries of t2s, which are audio.
+        names |= _link_names(
+            'spatial_audio',
+            'blocks.{i}',
+            'ts',
+            ('s2t_cross', *s2t),
+            ('t2s_cross', *t2s),
+            ('vmae', 'clip'),
+        )
+        names |= _time_names(('0', '2.0', '3.0'), '4')
+    else:
+        for link, block, words, tables, time in (
+            ('spatial_temporal', 's_t', (t2s, s2t), ('clip', 'vmae'), 'time'),
+            (
                 'spatial_audio',
-                'blocks.{i}',
-                ends=('t', 's'),
-                to_a=('s2t_cross', 's2t_q', 's2t_kv', 't2s_proj'),
-                to_b=('t2s_cross', 't2s_q', 't2s_kv', 't2s_proj'),
-                tables=('vmae', 'clip'),
-            )
-            names |= _time_names(('0', '2.0', '3.0'), '4')
-        else:
+                's_audio',
+                (plain, plain),
+                ('clip', 'audio'),
+                'temporal',
+            ),
+            (
+                'temporal_audio',
+                't_audio',
+                (plain, plain),
+                ('vmae', 'audio'),
+                'temporal',
+            ),
+        ):
             names |= _link_names(
-                'spatial_temporal',
-                'blocks.{i}.s_t_b_cast',
-                ends=('l', 'r'),
-                to_a=('r2l_cross', 't2s_q', 't2s_kv', 't2s_proj'),
-                to_b=('l2r_cross', 's2t_q', 's2t_kv', 't2s_proj'),
-                tables=('clip', 'vmae'),
-                time='time',
+                link,
+                'blocks.{i}.' + f'{block}_b_cast',
+                'lr',
+                ('r2l_cross', *words[0]),
+                ('l2r_cross', *words[1]),
+                tables,
+                time,
             )
-            for video, letter, table in (
-                ('spatial', 's', 'clip'),
-                ('temporal', 't', 'vmae'),
-            ):
-                names |= _link_names(
-                    f'{video}_audio',
-                    f'blocks.{{i}}.{letter}_audio_b_cast',
-                    ends=('l', 'r'),
-                    to_a=('r2l_cross', 'q', 'kv', 'proj'),
-                    to_b=('l2r_cross', 'q', 'kv', 'proj'),
-                    tables=(table, 'audio'),
-                )
-            names |= _time_names(('0', '2', '4'), '6')
-        return names
-
-
-def _expert_names(family: str) -> dict[str, str]:
-    clip = {
-        'clip_class_embedding': 'cls_token',
-        'clip_positional_embedding': 'pos_embed',
-        'clip_conv1': 'patch_embed',
-        'clip_ln_pre': 'pre_norm',
-        'clip_ln_post': 'norm',
-        'blocks.{i}.clip_ln_1': 'layers.{i}.attention.norm',
-        'blocks.{i}.clip_attn.in_proj_weight': (
-            'layers.{i}.attention.attn.qkv.weight'
-        ),
-        'blocks.{i}.clip_attn.in_proj_bias': (
-            'layers.{i}.attention.attn.qkv.bias'
-        ),
-        'blocks.{i}.clip_attn.out_proj': 'layers.{i}.attention.attn.proj',
-        'blocks.{i}.clip_ln_2': 'layers.{i}.ffn.norm',
-        'blocks.{i}.clip_mlp.c_fc': 'layers.{i}.ffn.fc1',
-        'blocks.{i}.clip_mlp.c_proj': 'layers.{i}.ffn.fc2',
-    }
-    videomae = {
-        'patch_embed.proj': 'patch_embed',
-        'vmae_fc_norm': 'norm',
-        'blocks.{i}.norm1': 'layers.{i}.attention.norm',
-        'blocks.{i}.attn': 'layers.{i}.attention.attn',
-        'blocks.{i}.norm2': 'layers.{i}.ffn.norm',
-        'blocks.{i}.mlp': 'layers.{i}.ffn',
-    }
-    ast = {
-        'ast_cls_token': 'cls_token',
-        'ast_dist_token': 'dist_token',
-        'ast_pos_embed': 'pos_embed',
-        'ast_patch_embed.proj': 'patch_embed',
-        'ast_norm': 'norm',
-        'blocks.{i}.ast_norm1': 'layers.{i}.attention.norm',
-        'blocks.{i}.ast_attn': 'layers.{i}.attention.attn',
-        'blocks.{i}.ast_norm2': 'layers.{i}.ffn.norm',
-        'blocks.{i}.ast_mlp': 'layers.{i}.ffn',
-    }
-    # Expert -> its names and what their adapters begin with.
-    experts = dict(
-        cast=dict(spatial=(clip, 'S'), temporal=(videomae, 'T')),
-        cava=dict(audio=(ast, 'S'), spatial=(clip, 'T')),
-        ca2st=dict(
-            spatial=(clip, 'S'), temporal=(videomae, 'T'), audio=(ast, 'Audio')
-        ),
-    )[family]
-    names = {}
-    for expert, (modules, letter) in experts.items():
-        modules = {
-            **modules,
-            **_mlp(
-                f'blocks.{{i}}.{letter}_Adapter',
-                'layers.{i}.attention.adapter',
-            ),
-            **_mlp(
-                f'blocks.{{i}}.{letter}_MLP_Adapter', 'layers.{i}.ffn.adapter'
-            ),
-        }
-        for theirs, ours in modules.items():
-            names[theirs] = f'backbone.experts.{expert}.{ours}'
+        names |= _time_names(('0', '2', '4'), '6')
     return names
 
 
 def _mlp(
-    theirs: str, ours: str, down: str = 'D_fc1', up: str = 'D_fc2'
+    ours: str, theirs: str, down: str = 'D_fc1', up: str = 'D_fc2'
 ) -> dict[str, str]:
-    return {f'{theirs}.{down}': f'{ours}.down', f'{theirs}.{up}': f'{ours}.up'}
+    return {f'{ours}.down': f'{theirs}.{down}', f'{ours}.up': f'{theirs}.{up}'}
 
 
 def _link_names(
     link: str,
     theirs: str,
-    ends: tuple[str, str],
-    to_a: tuple[str, str, str, str],
-    to_b: tuple[str, str, str, str],
+    ends: str,
+    to_a: tuple[str, ...],
+    to_b: tuple[str, ...],
     tables: tuple[str, str],
     time: str = 'temporal',
 ) -> dict[str, str]:
@@ -190,31 +177,29 @@ def _link_names(
         tables: Their words for position tables of ``a`` and ``b``.
         time: Their word for tables of time.
     """
-    ours = f'backbone.links.{{i}}.{link}'
-    names = {}
+    ours, names = 'backbone.links.{i}.' + link, {}
     for end, letter in zip('ab', ends, strict=True):
         names |= {
-            f'{theirs}.cross_{letter}_down': f'{ours}.bottleneck_{end}.down',
-            f'{theirs}.cross_{letter}_up': f'{ours}.bottleneck_{end}.up',
-            f'{theirs}.ln_{letter}_cross': f'{ours}.norm_{end}',
+            f'{ours}.bottleneck_{end}.down': f'{theirs}.cross_{letter}_down',
+            f'{ours}.bottleneck_{end}.up': f'{theirs}.cross_{letter}_up',
+            f'{ours}.norm_{end}': f'{theirs}.ln_{letter}_cross',
         }
-    for direction, words, (query, context) in (
+    for direction, (module, q, kv, proj), words in (
         ('a_from_b', to_a, tables),
         ('b_from_a', to_b, tables[::-1]),
     ):
-        cross, (module, q, kv, proj) = f'{ours}.{direction}', words
-        module = f'{theirs}.{module}'
+        cross, module = f'{ours}.{direction}', f'{theirs}.{module}'
         names |= {
-            f'{module}.{q}.weight': f'{cross}.attn.q.weight',
-            f'{module}.{q}_bias': f'{cross}.attn.q.bias',
-            f'{module}.{kv}.weight': f'{cross}.attn.kv.weight',
-            f'{module}.{kv}_bias': f'{cross}.attn.kv.bias',
-            f'{module}.{proj}': f'{cross}.attn.proj',
+            f'{cross}.attn.q.weight': f'{module}.{q}.weight',
+            f'{cross}.attn.q.bias': f'{module}.{q}_bias',
+            f'{cross}.attn.kv.weight': f'{module}.{kv}.weight',
+            f'{cross}.attn.kv.bias': f'{module}.{kv}_bias',
+            f'{cross}.attn.proj': f'{module}.{proj}',
         }
-        for side, word in (('query', query), ('context', context)):
+        for side, word in zip(('query', 'context'), words, strict=True):
             positions = f'{cross}.{side}_positions.0'
-            names[f'{module}.{word}_space_pos'] = f'{positions}.space_table'
-            names[f'{module}.{word}_{time}_pos'] = f'{positions}.time_table'
+            names[f'{positions}.space_table'] = f'{module}.{word}_space_pos'
+            names[f'{positions}.time_table'] = f'{module}.{word}_{time}_pos'
     return names
 
 
@@ -223,36 +208,35 @@ def _time_names(linears: tuple[str, str, str], norm: str) -> dict[str, str]:
     names = {}
     for theirs, stream in (('time_mlp', 'imgs'), ('audio_time_mlp', 'audios')):
         ours = f'backbone.time_encoders.{stream}'
-        for linear, index in zip(linears, (0, 2, 4), strict=True):
-            names[f'{theirs}.{linear}'] = f'{ours}.mlp.{index}'
-        names[f'{theirs}.{norm}'] = f'{ours}.norm'
+        for index, linear in zip((0, 2, 4), linears, strict=True):
+            names[f'{ours}.mlp.{index}'] = f'{theirs}.{linear}'
+        names[f'{ours}.norm'] = f'{theirs}.{norm}'
     return names
 
 
-def _head_names(layout: Reference) -> dict[str, str]:
-    single = layout.head == 'single'
-    names = {'head': 'cls_head.fc_cls'}
+def _head_names(family: str, composition: bool) -> dict[str, str]:
+    names = {'cls_head.fc_cls': 'head'}
     noun = verb = 'cls_head.fusion.adapters'
-    if not single:
+    if composition:
         names = {
-            'head_noun': 'cls_head.fc_noun',
-            'head_verb': 'cls_head.fc_verb',
+            'cls_head.fc_noun': 'head_noun',
+            'cls_head.fc_verb': 'head_verb',
         }
         noun = 'cls_head.fusions.noun.adapters'
         verb = 'cls_head.fusions.verb.adapters'
     last_noun, last_verb = LAST_ADAPTERS
-    if layout.family == 'cava':
+    if family == 'cava':
         # Both classifiers of CAVA read one fusion; ours keeps it under 'verb'.
-        names |= _mlp(last_noun, f'{verb}.audio')
-        names |= _mlp(last_verb, f'{verb}.spatial')
-    elif single or layout.family == 'ca2st':
-        names |= _mlp(last_noun, f'{noun}.spatial')
-        names |= _mlp(last_verb, f'{verb}.temporal')
-    if layout.family == 'ca2st':
+        names |= _mlp(f'{verb}.audio', last_noun)
+        names |= _mlp(f'{verb}.spatial', last_verb)
+    elif family == 'ca2st' or not composition:
+        names |= _mlp(f'{noun}.spatial', last_noun)
+        names |= _mlp(f'{verb}.temporal', last_verb)
+    if family == 'ca2st':
         words = ('c_fc', 'c_proj')
-        names |= _mlp(f'audio_{last_verb}', f'{verb}.audio', *words)
-        if not single:
-            names |= _mlp(f'audio_{last_noun}', f'{noun}.audio', *words)
+        names |= _mlp(f'{verb}.audio', f'audio_{last_verb}', *words)
+        if composition:
+            names |= _mlp(f'{noun}.audio', f'audio_{last_noun}', *words)
     return names
 
 
@@ -260,22 +244,20 @@ def rename(key: str, names: Mapping[str, str]) -> str:
     """Translate a key by the longest module or parameter that has a name.
 
     Args:
-        key: A key of theirs, or of ours.
-        names: As :meth:`Layout.names` gives them, or turned round.
+        key: A key of ours, or of theirs.
+        names: As :func:`names_of` gives them, or turned round.
 
     Raises:
         KeyError: If nothing at the start of the key has a name.
 
     Example:
-        >>> rename('head.weight', {'head': 'cls_head.fc_cls'})
-        'cls_head.fc_cls.weight'
+        >>> rename('cls_head.fc_cls.bias', {'cls_head.fc_cls': 'head'})
+        'head.bias'
     """
-    found = re.search(r'\b(?:blocks|layers|links)\.(\d+)\.', key)
-    layer = found[1] if found else ''
-    start = key
-    if found:
-        start = f'{key[: found.start(1)]}{{i}}{key[found.end(1) :]}'
-    end = ''
+    start, end = key, ''
+    layer = re.search(r'\b(?:blocks|layers|links)\.(\d+)\.', key)
+    if layer:
+        start = f'{key[: layer.start(1)]}{{i}}{key[layer.end(1) :]}'
     while start not in names:
         start, dot, last = start.rpartition('.')
         if not dot:
@@ -284,7 +266,7 @@ def rename(key: str, names: Mapping[str, str]) -> str:
                 'another model or a newer layout'
             )
         end = f'.{last}{end}'
-    return names[start].replace('{i}', layer) + end
+    return names[start].replace('{i}', layer[1] if layer else '') + end
 
 
 def is_reference(keys: Iterable[str]) -> bool:
@@ -292,40 +274,41 @@ def is_reference(keys: Iterable[str]) -> bool:
     return any(key.startswith('clip_conv1.') for key in keys)
 
 
-def reference_of(keys: Collection[str]) -> Reference:
+def reference_of(keys: Collection[str]) -> tuple[str, bool]:
     """Which model of the authors a state dict is of, or can be written as.
 
     Args:
         keys: A state dict or its keys, in names of theirs or of ours.
+
+    Returns:
+        'cast', 'cava' or 'ca2st', and whether the head is of verb and noun.
 
     Raises:
         ValueError: If it is of none of them.
 
     Example:
         >>> reference_of(['clip_conv1.weight', 'head_verb.bias'])
-        Reference(family='cast', head='composition')
+        ('cast', True)
     """
+    composition = any(
+        key.startswith(('head_verb', 'cls_head.fc_verb')) for key in keys
+    )
     if is_reference(keys):
         if any('.s_t_b_cast.' in key for key in keys):
-            family = 'ca2st'
-        elif any(key.startswith('ast_') for key in keys):
-            family = 'cava'
-        else:
-            family = 'cast'
-    else:
-        found = (re.match(r'backbone\.experts\.(\w+)\.', k) for k in keys)
-        experts = frozenset(match[1] for match in found if match)
-        if experts not in _FAMILIES:
-            raise ValueError(
-                'a recognizer with the experts '
-                f'{", ".join(sorted(experts)) or "none"} is no CAST, CAVA or '
-                "CA2ST; its keys must begin with 'backbone.experts.spatial.' "
-                "and so on, or with 'clip_conv1.' in the authors' names"
-            )
-        family = _FAMILIES[experts]
-    verbs = ('head_verb', 'cls_head.fc_verb')
-    composition = any(key.startswith(verbs) for key in keys)
-    return Reference(family, 'composition' if composition else 'single')
+            return 'ca2st', composition
+        is_cava = any(key.startswith('ast_') for key in keys)
+        return 'cava' if is_cava else 'cast', composition
+    found = (re.match(r'backbone\.experts\.(\w+)\.', key) for key in keys)
+    experts = {match[1] for match in found if match}
+    for family, known in EXPERTS.items():
+        if experts == set(known):
+            return family, composition
+    raise ValueError(
+        f'a recognizer with the experts {", ".join(sorted(experts)) or "none"}'
+        ' is no CAST, CAVA or CA2ST; its keys must begin with '
+        "'backbone.experts.spatial.' and so on, or with 'clip_conv1.' in the "
+        "authors' names"
+    )
 
 
 def from_reference(
@@ -372,33 +355,38 @@ def from_reference(
 
 
 def _take_reference(theirs: Conversion, _: str) -> None:
-    reference = reference_of(theirs.left)
-    names = reference.names()
+    family, composition = reference_of(theirs.left)
+    names = {v: k for k, v in names_of(family, composition).items()}
     theirs.leave_out('the reference never uses this norm', UNUSED_NORM)
-    if reference == Reference('cast', 'composition'):
+    if family == 'cast' and composition:
         theirs.leave_out(
             'verb and noun classifiers of CAST read features directly',
             *LAST_ADAPTERS,
         )
-    if reference.family != 'cava':
-        # VideoMAE has no key bias; ours is zero there.
-        for i in theirs.layers('blocks.'):
-            parts = [f'blocks.{i}.attn.{letter}_bias' for letter in 'qkv']
-            ours = TEMPORAL_BIAS.format(i)
-            theirs.take(ours, *parts, optional=parts[1])
     for key in list(theirs.left):
         ours = rename(key, names)
-        theirs.take(ours, key, new_axes=NEW_AXES.get(key, 0))
+        if match := re.fullmatch(r'(blocks\.\d+\.attn\.)(q|k|v)_bias', key):
+            ours = ours.replace(f'{match[2]}_bias', 'qkv.bias')
+            if ours not in theirs.state_dict:
+                # VideoMAE has no key bias; ours is zero there.
+                theirs.take(
+                    ours,
+                    *(f'{match[1]}{x}_bias' for x in 'qkv'),
+                    optional=f'{match[1]}k_bias',
+                )
+        else:
+            theirs.take(ours, key)
     _require_all_layers(theirs)
-    theirs.notes += _notes_on(reference, theirs.state_dict)
+    theirs.notes += _notes_on(family, composition, theirs.state_dict)
 
 
 def _require_all_layers(conversion: Conversion) -> None:
     """Raise ``KeyError`` if a layer of an expert lacks what others have."""
     layers: dict[tuple[str, str], set[int]] = {}
     for key in conversion.state_dict:
-        if match := _EXPERT_LAYER.fullmatch(key):
-            layers.setdefault((match[1], match[3]), set()).add(int(match[2]))
+        if match := re.match(r'(backbone\.experts.+?layers)\.(\d+)\.', key):
+            part = match[1], key[match.end() :]
+            layers.setdefault(part, set()).add(int(match[2]))
     depth = 1 + max(chain.from_iterable(layers.values()), default=-1)
     for (expert, name), found in layers.items():
         if lost := set(range(depth)) - found:
@@ -408,19 +396,19 @@ def _require_all_layers(conversion: Conversion) -> None:
             )
 
 
+def _find_family(family: str, keys: Collection[str]) -> str | None:
+    is_theirs = is_reference(keys) and reference_of(keys)[0] == family
+    return '' if is_theirs else None
+
+
 REFERENCES = tuple(
     Layout(
         f'{family}_reference',
         f'{title}, the code of its authors',
-        family,
-        lambda keys, family=family: (
-            ''
-            if is_reference(keys) and reference_of(keys).family == family
-            else None
-        ),
+        partial(_find_family, family),
         _take_reference,
     )
-    for family, title in dict(cast='CAST', cava='CAVA', ca2st='CA2ST').items()
+    for family, title in TITLES.items()
 )
 
 
@@ -443,9 +431,8 @@ def to_reference(
         ValueError: If VideoMAE has a key bias, or it is no CAST, CAVA or
             CA2ST.
     """
-    reference = reference_of(state_dict)
-    names = {ours: theirs for theirs, ours in reference.names().items()}
-    out = {}
+    family, composition = reference_of(state_dict)
+    names, out = names_of(family, composition), {}
     for ours, value in state_dict.items():
         key = rename(ours, names)
         if not re.fullmatch(r'blocks\.\d+\.attn\.qkv\.bias', key):
@@ -457,9 +444,9 @@ def to_reference(
                 f'{key!r} has a key bias, which the reference cannot hold; '
                 'it has no effect, so set it to zero before converting'
             )
-        prefix = key.removesuffix('qkv.bias')
-        out[f'{prefix}q_bias'], out[f'{prefix}v_bias'] = q_bias, v_bias
-    if reference.family != 'cast':
+        attn = key.removesuffix('qkv.bias')
+        out[f'{attn}q_bias'], out[f'{attn}v_bias'] = q_bias, v_bias
+    if family != 'cast':
         for kind in ('weight', 'bias'):
             if f'{SPATIAL_NORM}.{kind}' in out:
                 spatial = out[f'{SPATIAL_NORM}.{kind}']
@@ -474,17 +461,19 @@ _MAYBE_UNUSED = (
 )
 
 
-def _notes_on(reference: Reference, ours: Mapping[str, Tensor]) -> list[str]:
+def _notes_on(
+    family: str, composition: bool, ours: Mapping[str, Tensor]
+) -> list[str]:
     """What names cannot tell, for whoever converts an authors' checkpoint."""
     notes = []
-    if reference == Reference('cast', 'single'):
+    if family == 'cast' and not composition:
         notes.append(
             "names do not tell how the head fuses: the authors' CAST code "
             '(released SSV2 and K400 weights) sums adapters of type '
             "'Adapter', their later code takes reduction='mean' of type "
             "'ResidualAdapter'"
         )
-    if reference.family == 'cava':
+    if family == 'cava':
         notes.append('CAVA needs norm_eps=1e-6 in CLIPExpert')
     pairs = [
         (ours[key], ours[other])

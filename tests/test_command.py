@@ -48,8 +48,6 @@ for path in sys.argv[1:]:
 
 def test_help_comes_before_torch_is_imported():
     runs = [path for path in FILES if '__main__' in path.read_text()]
-    # The flags of a benchmark stand in the package.
-    runs = [path for path in runs if path.name != 'prepare.py']
     done = subprocess.run(
         [sys.executable, '-c', HELP, *runs], capture_output=True, text=True
     )

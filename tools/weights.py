@@ -64,7 +64,7 @@ def show_list(zoo: ModuleType, pattern: str) -> None:
         size, here = '-', '-'
         if entry.sources:
             size = size_of(entry.sources[0])
-            here = 'yes' if zoo.path(entry.name) else 'no'
+            here = 'yes' if zoo.is_here(entry) else 'no'
         licence = entry.licence or 'no weights'
         rows.append((entry.name, entry.role, size, licence, here))
     if len(rows) == 1:
@@ -101,7 +101,7 @@ def show_tables(zoo: ModuleType) -> None:
             sources.append(
                 (
                     f'`{entry.name}`',
-                    f'[`{file}`]({zoo.browser_url(one.url)})',
+                    f'[`{file}`]({one.browser_url})',
                     one.layout,
                     size_of(one),
                     f'`{one.sha256}`' if one.sha256 else 'unknown',
@@ -145,13 +145,7 @@ def run(zoo: ModuleType, args: argparse.Namespace) -> int:
     elif args.command == 'list':
         show_list(zoo, args.pattern)
     elif args.command == 'path':
-        path = zoo.path(args.name)
-        if path is None:
-            raise zoo.ZooError(
-                f'{args.name} is not on this machine; run: python '
-                f'tools/weights.py get {args.name}'
-            )
-        print(path)
+        print(zoo.fetch(zoo.canonical(args.name), offline=True))
     elif args.command == 'get':
         return get(zoo, args)
     else:

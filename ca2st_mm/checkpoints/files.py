@@ -17,13 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-# What a folder of weights holds, the preferred first.
-IN_FOLDER = (
-    'model.safetensors',
-    'model.safetensors.index.json',
-    'pytorch_model.bin',
-    'pytorch_model.bin.index.json',
-)
+from ca2st_mm.zoo import IN_FOLDER
+
 SHARD = re.compile(r'(.+)-\d{5}-of-\d{5}(\.\w+)')
 # Where official code, DeepSpeed, MMEngine and Lightning keep the weights, and
 # what data-parallel training, Lightning and torch.compile put before names.
@@ -55,7 +50,7 @@ def read_checkpoint(
     checkpoints (``*.index.json`` next to its parts).
 
     Args:
-        path: The file, or a folder with one of :data:`IN_FOLDER`.
+        path: The file, or a folder with one of :data:`ca2st_mm.zoo.IN_FOLDER`.
         map_location: Device, as for ``torch.load``.
 
     Returns:

@@ -6,8 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 
-from mmengine import fileio
-
 _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, 'utf-32'),
     (codecs.BOM_UTF32_BE, 'utf-32'),
@@ -37,6 +35,8 @@ def read_text(path: str, encoding: str | None = None) -> str:
     """
     if os.path.isdir(path):
         raise ListFileError(f"'{path}' is a folder; name the list in it.")
+    from mmengine import fileio  # imports torch, seconds
+
     data = fileio.get(path)
     marked = next((name for m, name in _MARKS if data.startswith(m)), None)
     tries = [marked] if marked else ['utf-8', *([encoding] * bool(encoding))]

@@ -13,30 +13,35 @@ from .catalogue import (
     WEB_SCHEMES,
     Entry,
     Source,
-    browser_url,
     canonical,
     entries,
     find,
     is_known,
 )
-from .fetching import ZooError, check, default_home, fetch, path, verify
+from .fetching import (
+    IN_FOLDER,
+    ZooError,
+    check,
+    fetch,
+    is_here,
+    verify,
+)
 
 __all__ = [
     'HUB_SCHEME',
+    'IN_FOLDER',
     'SCHEME',
     'SUFFIXES',
     'WEB_SCHEMES',
     'Entry',
     'Source',
     'ZooError',
-    'browser_url',
     'canonical',
     'check',
-    'default_home',
     'entries',
     'fetch',
     'find',
+    'is_here',
     'is_known',
-    'path',
     'verify',
 ]

@@ -27,7 +27,8 @@ SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt', '.safetensors', '.json')
 
 PACKAGE = Path(__file__).resolve().parents[1]
 HUB_URL = re.compile(
-    r'hf://(?P<repo_id>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<filename>.+)'
+    r'hf://(?P<repo_id>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?'
+    r'(?:/(?P<filename>.+))?'
 )
 DRIVE_URL = re.compile(r'gdrive://([\w-]+)/([^/]+)')
 REPOSITORY = re.compile(r'[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?')
@@ -54,6 +55,41 @@ class Source(NamedTuple):
     sha256: str | None = None
 
     @property
+    def hub(self) -> dict[str, str | None] | None:
+        """What ``huggingface_hub`` calls a file there; None elsewhere.
+
+        Without ``filename`` it is the whole repository.
+        """
+        match = HUB_URL.fullmatch(self.url)
+        return match and match.groupdict()
+
+    @property
+    def browser_url(self) -> str:
+        """The URL as one that a browser opens.
+
+        Raises:
+            ValueError: If it has none of the forms above.
+
+        Example:
+            >>> Source('hf://owner/name@v1/a.bin').browser_url
+            'https://huggingface.co/owner/name/resolve/v1/a.bin'
+        """
+        if self.url.startswith(WEB_SCHEMES):
+            return self.url
+        if hub := self.hub:
+            page = f'https://huggingface.co/{hub["repo_id"]}'
+            revision, file = hub['revision'] or 'main', hub['filename']
+            tree = f'{page}/tree/{revision}'
+            return f'{page}/resolve/{revision}/{file}' if file else tree
+        if match := DRIVE_URL.fullmatch(self.url):
+            return f'https://drive.google.com/uc?id={match[1]}'
+        raise ValueError(
+            f'{self.url!r} is no URL of weights; write https://..., '
+            'hf://owner/name@revision, with or without /file, or '
+            'gdrive://ID/FILE'
+        )
+
+    @property
     def file(self) -> str:
         """Name under which the file is kept: the last part of the URL.
 
@@ -61,7 +97,7 @@ class Source(NamedTuple):
             ValueError: If it is no URL of weights, or its last part is no
                 plain file name, which could lead out of a folder.
         """
-        last = urlsplit(browser_url(self.url)).path
+        last = urlsplit(self.browser_url).path
         if match := DRIVE_URL.fullmatch(self.url):
             last = match[2]
         name = unquote(last.rpartition('/')[2])
@@ -71,12 +107,6 @@ class Source(NamedTuple):
                 'letters, digits and ._+- only'
             )
         return name
-
-    @property
-    def hub(self) -> dict[str, str] | None:
-        """What ``huggingface_hub`` calls a file there; None elsewhere."""
-        match = HUB_URL.fullmatch(self.url)
-        return match and match.groupdict()
 
 
 class Entry(NamedTuple):
@@ -153,8 +183,8 @@ def canonical(source: str) -> str:
 
     Args:
         source: A path; a URL; the name of an entry; or ``owner/name`` or
-            ``owner/name@revision`` on the Hugging Face Hub, which stands for
-            the ``model.safetensors`` there.  A path that exists comes first.
+            ``owner/name@revision`` on the Hugging Face Hub.  A path that
+            exists comes first.
 
     Returns:
         The path or URL; names become ``zoo://NAME`` or ``hf://...``.
@@ -163,41 +193,15 @@ def canonical(source: str) -> str:
         >>> canonical('clip_vit-base-p16_openai')
         'zoo://clip_vit-base-p16_openai'
         >>> canonical('owner/cast@v1')
-        'hf://owner/cast@v1/model.safetensors'
+        'hf://owner/cast@v1'
     """
     if is_known(source) or Path(source).expanduser().exists():
         return source
     if source in _catalogue():
         return SCHEME + source
     if REPOSITORY.fullmatch(source) and not source.endswith(SUFFIXES):
-        return f'{HUB_SCHEME}{source}/model.safetensors'
+        return HUB_SCHEME + source
     return source
-
-
-def browser_url(url: str) -> str:
-    """A URL of the catalogue as one that a browser opens.
-
-    Raises:
-        ValueError: If it has another form than those of :class:`Source`.
-
-    Example:
-        >>> browser_url('hf://owner/name@v1/model.safetensors')
-        'https://huggingface.co/owner/name/resolve/v1/model.safetensors'
-    """
-    if url.startswith(WEB_SCHEMES):
-        return url
-    if match := HUB_URL.fullmatch(url):
-        repository, revision, file = match.groups()
-        return (
-            f'https://huggingface.co/{repository}/resolve/'
-            f'{revision or "main"}/{file}'
-        )
-    if match := DRIVE_URL.fullmatch(url):
-        return f'https://drive.google.com/uc?id={match[1]}'
-    raise ValueError(
-        f'{url!r} is no URL of weights; write https://..., '
-        'hf://owner/name@revision/file or gdrive://ID/FILE'
-    )
 
 
 def find_index() -> Path:
@@ -217,7 +221,6 @@ def find_index() -> Path:
     )
 
 
-@functools.cache
 def listing() -> dict[str, Source]:
     """What hosts list: the files of the catalogue by URL, with size and hash.
 
@@ -242,9 +245,13 @@ def listing() -> dict[str, Source]:
 @functools.cache
 def _catalogue() -> dict[str, Entry]:
     """Entries by name, in the order of the metafiles."""
-    index, found = find_index(), {}
-    for relative in _load(index)['Import']:
-        for model in _load(index.parent / relative)['Models']:
+    index, found, files = find_index(), {}, listing()
+
+    def load(path: Path) -> Any:
+        return yaml.load(path.read_text(), Loader=_Loader)
+
+    for relative in load(index)['Import']:
+        for model in load(index.parent / relative)['Models']:
             zoo = model['Zoo']
             found[model['Name']] = Entry(
                 name=model['Name'],
@@ -252,13 +259,9 @@ def _catalogue() -> dict[str, Entry]:
                 licence=zoo.get('License'),
                 config=model.get('Config'),
                 sources=tuple(
-                    listing()[source['URL']]._replace(layout=source['Layout'])
+                    files[source['URL']]._replace(layout=source['Layout'])
                     for source in zoo['Sources']
                 ),
                 published=tuple(zoo.get('Published', ())),
             )
     return found
-
-
-def _load(path: Path) -> Any:
-    return yaml.load(path.read_text(), Loader=_Loader)

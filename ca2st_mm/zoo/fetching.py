@@ -8,7 +8,9 @@ listed size and hash; one that has not is fetched again.
 """
 
 import errno
+import functools
 import hashlib
+import json
 import logging
 import os
 import re
@@ -21,12 +23,10 @@ from urllib.parse import urlsplit
 from safetensors import SafetensorError, safe_open
 
 from .catalogue import (
-    DRIVE_SCHEME,
     DRIVE_URL,
     SCHEME,
     Entry,
     Source,
-    browser_url,
     entries,
     find,
     is_known,
@@ -38,6 +38,13 @@ TIMEOUT = 30
 NO_CONNECTION = 'no connection'
 # Errors that another source does not help.
 OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# What a folder or a repository of weights holds, the preferred first.
+IN_FOLDER = (
+    'model.safetensors',
+    'model.safetensors.index.json',
+    'pytorch_model.bin',
+    'pytorch_model.bin.index.json',
+)
 
 
 class ZooError(RuntimeError):
@@ -63,17 +70,27 @@ def fetch(source: str, offline: bool = False) -> Path:
 
     Args:
         source: Name of an entry, with or without ``zoo://``; or a URL:
-            ``hf://owner/name@revision/file``, ``https://...`` or
-            ``gdrive://ID/FILE``.  ``#sha256=DIGITS`` after a URL has the file
-            checked.
+            ``hf://owner/name@revision``, with or without ``/file``,
+            ``https://...`` or ``gdrive://ID/FILE``.  ``#sha256=DIGITS`` after
+            a URL has the file checked.
         offline: Use what is here only; ``CA2ST_MM_OFFLINE=1`` and
             ``HF_HUB_OFFLINE=1`` do the same.
+
+    Returns:
+        The file; of a whole repository, the first of :data:`IN_FOLDER` there,
+        next to its parts, if it has several.
 
     Raises:
         ValueError: If the zoo has no such entry, or it is no such URL.
         ZooError: If no source gives a good file, or it cannot be kept; one
             sentence with the sources tried and what to do.
     """
+    settings = ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE')
+    values = [os.environ.get(key, '').lower() for key in settings]
+    offline |= any(v not in ('', '0', 'false', 'no') for v in values)
+    hub = Source(source).hub
+    if hub and (hub['filename'] or 'index.json').endswith('index.json'):
+        return _fetch_repository(offline, **hub)
     entry, name = _entry_of(source), source.removeprefix(SCHEME)
     if not entry.sources:
         raise ZooError(
@@ -81,12 +98,10 @@ def fetch(source: str, offline: bool = False) -> Path:
         )
     if found := _locate(entry):
         return found
-    settings = ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE')
-    values = [os.environ.get(key, '').lower() for key in settings]
-    if offline or any(v not in ('', '0', 'false', 'no') for v in values):
+    if offline:
         raise ZooError(
-            f'the weights of {name} are not on this machine, which is '
-            f'offline: {_advice(entry)}'
+            f'the weights of {name} are not on this machine, and offline '
+            f'nothing is fetched: {_advice(entry)}'
         )
     from filelock import FileLock
 
@@ -104,20 +119,13 @@ def fetch(source: str, offline: bool = False) -> Path:
         ) from error
 
 
-def path(name: str) -> Path | None:
-    """The file of an entry on this machine, None if there is no good one.
-
-    Raises:
-        ValueError: If the zoo has no such entry.
-    """
-    return _locate(_entry_of(name))
+def is_here(entry: Entry) -> bool:
+    """Whether a file of an entry is on this machine, good or not."""
+    return any(place.is_file() for place, _ in _places(entry))
 
 
 def verify(*names: str) -> Iterator[Verdict]:
-    """Hash the files that are on this machine anew.
-
-    Args:
-        names: Entries to check; without names, all.
+    """Check the files on this machine: of some entries, or all.
 
     Yields:
         A verdict for each file, and for each named entry that has none.
@@ -125,31 +133,26 @@ def verify(*names: str) -> Iterator[Verdict]:
     Raises:
         ValueError: If the zoo has no entry of a name.
     """
-    for entry in map(find, names) if names else entries():
-        found = [(p, s) for p, s in _places(entry) if p.is_file()]
-        for place, source in found:
-            problem = _problem(place, source, anew=True)
-            yield Verdict(entry.name, str(place), problem)
-        if names and not found:
+    for entry in map(find, names or [e.name for e in entries()]):
+        for place, source in _places(entry):
+            if place.is_file():
+                yield Verdict(entry.name, str(place), _problem(place, source))
+        if names and not is_here(entry):
             yield Verdict(entry.name, '', 'not on this machine')
 
 
 def check(*names: str) -> Iterator[Verdict]:
-    """Ask every source whether it has the file, without fetching it.
+    """Ask the sources of some entries, or all, whether they have the file.
 
-    Args:
-        names: Entries to check; without names, all.
-
-    Yields:
-        A verdict for each source.
+    Nothing is fetched.
 
     Raises:
         ValueError: If the zoo has no entry of a name.
     """
-    for entry in map(find, names) if names else entries():
+    for entry in map(find, names or [e.name for e in entries()]):
         for source in entry.sources:
             try:
-                problem = _difference(source, *_ask(source))
+                problem = _ask(source)
             except Exception as error:  # each library has its own kinds
                 problem = _in_short(error)
             yield Verdict(entry.name, source.url, problem)
@@ -200,7 +203,7 @@ def _first_good(entry: Entry, name: str) -> Path:
         except Exception as error:  # each library has its own kinds
             if getattr(error, 'errno', None) in OF_THIS_MACHINE:
                 raise
-            url, why = browser_url(source.url), _in_short(error)
+            url, why = source.browser_url, _in_short(error)
             if why == NO_CONNECTION:
                 url = urlsplit(url).hostname
             tried.append(f'{url} ({why})')
@@ -216,7 +219,7 @@ def _advice(entry: Entry) -> str:
     place = default_home() / entry.name
     if entry.name.startswith('web-'):
         [source] = entry.sources
-        return f'put {browser_url(source.url)} at {place / source.file}'
+        return f'put {source.browser_url} at {place / source.file}'
     return (
         f'run `python tools/weights.py get {entry.name}` where there is a '
         f'network, and copy the file into {place}'
@@ -233,7 +236,7 @@ def _download(entry: Entry, source: Source) -> Path:
         from huggingface_hub import hf_hub_download
 
         # At once; without a network, hf_hub_download tries for half a minute.
-        if problem := _difference(source, *_ask(source)):
+        if problem := _ask(source):
             raise ValueError(problem)
         for again in (False, True):
             place = Path(hf_hub_download(**source.hub, force_download=again))
@@ -245,7 +248,7 @@ def _download(entry: Entry, source: Source) -> Path:
     part = place.with_name(f'{place.name}.part')
     seen = sys.stderr.isatty()
     try:
-        if source.url.startswith(DRIVE_SCHEME):
+        if drive := DRIVE_URL.fullmatch(source.url):
             try:
                 import gdown
             except ImportError as error:
@@ -253,8 +256,7 @@ def _download(entry: Entry, source: Source) -> Path:
                     f'the weights of {entry.name} are on Google Drive, which '
                     'needs gdown: pip install gdown'
                 ) from error
-            file_id = DRIVE_URL.fullmatch(source.url)[1]
-            gdown.download(id=file_id, output=str(part), quiet=not seen)
+            gdown.download(id=drive[1], output=str(part), quiet=not seen)
         else:
             from pooch import HTTPDownloader
 
@@ -267,28 +269,75 @@ def _download(entry: Entry, source: Source) -> Path:
         part.unlink(missing_ok=True)
 
 
-def _problem(path: Path, source: Source, anew: bool = False) -> str | None:
+def _fetch_repository(
+    offline: bool, repo_id: str, revision: str | None, filename: str | None
+) -> Path:
+    """Weights of a repository of the Hub, with all of their parts."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    get = functools.partial(snapshot_download, repo_id, revision=revision)
+    names = IN_FOLDER if filename is None else (filename,)
+    try:
+        if found := _whole(get(local_files_only=True), names):
+            return found
+    except FileNotFoundError:  # the Hub's library has nothing of it
+        pass
+    pinned = f' --revision {revision}' if revision else ''
+    advice = (
+        f'run `hf download {repo_id}{pinned}` where there is a network, and '
+        'name the folder that it prints'
+    )
+    if offline:
+        raise ZooError(
+            f'the weights of {repo_id} are not on this machine, and offline '
+            f'nothing is fetched: {advice}'
+        )
+    try:
+        there = HfApi().list_repo_files(repo_id, revision=revision)
+        name = next((name for name in names if name in there), None)
+        if name is None:
+            raise ValueError(f'it holds none of {", ".join(names)}')
+        stem, kind = name.removesuffix('.index.json').rsplit('.', 1)
+        # And the config, whose class names go with the weights.
+        wanted = [name, f'{stem}-*-of-*.{kind}', 'config.json']
+        if found := _whole(get(allow_patterns=wanted), (name,)):
+            return found
+        raise ValueError(f'{name} names parts that it does not hold')
+    except Exception as error:  # the library has many kinds
+        raise ZooError(
+            f'the Hub gives no weights of {repo_id} ({_in_short(error)}): '
+            f'{advice}'
+        ) from error
+
+
+def _whole(folder: str, names: tuple[str, ...]) -> Path | None:
+    """The first of some files that is there, with its parts; None if none."""
+    for place in (Path(folder, name) for name in names):
+        if place.is_file():
+            parts = []
+            if place.name.endswith('.index.json'):
+                parts = json.loads(place.read_text())['weight_map'].values()
+            if all((place.parent / part).is_file() for part in parts):
+                return place
+    return None
+
+
+def _problem(path: Path, source: Source) -> str | None:
     """Why a file cannot be that of a source; None if it can."""
     stat = path.stat()
     problem = _no_checkpoint(path) or _difference(source, stat.st_size)
-    if problem or source.sha256 is None:
-        return problem
-    # Hashing a gigabyte takes seconds, so what was found right is noted.
-    note = default_home() / '.verified' / source.sha256
-    state = f'{path.resolve()} {stat.st_size} {stat.st_mtime_ns}'
-    if not anew and note.is_file() and note.read_text() == state:
-        return None
+    if problem is None and source.sha256:
+        sha256 = _sha256(path, stat.st_size, stat.st_mtime_ns)
+        problem = _difference(source, None, sha256)
+    return problem
+
+
+@functools.cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """The hash of a file, once for each state of it."""
     from pooch import file_hash
 
-    problem = _difference(source, None, file_hash(str(path)))
-    try:
-        note.unlink(missing_ok=True)
-        if problem is None:
-            note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(state)
-    except OSError as error:  # a shared folder may be read-only
-        logger.info('%s is hashed again next time: %s', path, error)
-    return problem
+    return file_hash(str(path))
 
 
 def _no_checkpoint(path: Path) -> str | None:
@@ -322,31 +371,34 @@ def _difference(
     return None
 
 
-def _ask(source: Source) -> tuple[int | None, str | None]:
-    """Size and sha256 of a file, as far as its host tells them."""
+def _ask(source: Source) -> str | None:
+    """Why a host, as far as it tells, has not the file; None if it may."""
     if source.hub:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         told = get_hf_file_metadata(hf_hub_url(**source.hub), timeout=TIMEOUT)
         is_sha256 = re.fullmatch('[0-9a-f]{64}', told.etag or '')
-        return told.size, told.etag if is_sha256 else None
+        return _difference(source, told.size, told.etag if is_sha256 else None)
     import requests
 
     reply = requests.head(
-        browser_url(source.url), allow_redirects=True, timeout=TIMEOUT
+        source.browser_url, allow_redirects=True, timeout=TIMEOUT
     )
     reply.raise_for_status()
+    if 'text/html' in reply.headers.get('Content-Type', ''):
+        # Google Drive asks for a confirmation first, which gdown gives.
+        is_drive = DRIVE_URL.fullmatch(source.url)
+        return None if is_drive else 'a web page in place of weights'
     length = reply.headers.get('Content-Length', '')
-    is_page = 'text/html' in reply.headers.get('Content-Type', '')
-    if is_page and not source.url.startswith(DRIVE_SCHEME):
-        raise ValueError('a web page in place of weights')
-    return int(length) if length.isdigit() and not is_page else None, None
+    return _difference(source, int(length) if length.isdigit() else None)
 
 
 def _in_short(error: Exception) -> str:
     """What went wrong, in a few words."""
     name = type(error).__name__
     if (response := getattr(error, 'response', None)) is not None:
+        if response.status_code == 401:  # as the Hub calls both
+            return 'no such repository, or one that needs `hf auth login`'
         reason = getattr(response, 'reason', '') or ''
         return f'{response.status_code} {reason}'.strip()
     if 'Connect' in name or name == 'LocalEntryNotFoundError':

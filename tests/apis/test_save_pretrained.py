@@ -102,9 +102,15 @@ def source(request, shared, tmp_path, monkeypatch):
         assert asked == ('somebody/cast', 'model.safetensors', 'v1')
         return str(file)
 
+    def snapshot(repo_id, revision, **_):
+        assert (repo_id, revision) == ('somebody/cast', 'v1')
+        return str(shared.folder)
+
     told = SimpleNamespace(size=None, etag=None)
     for name, played in dict(
-        hf_hub_download=download, get_hf_file_metadata=lambda *_, **__: told
+        snapshot_download=snapshot,
+        hf_hub_download=download,
+        get_hf_file_metadata=lambda *_, **__: told,
     ).items():
         monkeypatch.setattr(huggingface_hub, name, played)
     monkeypatch.setattr(pooch.HTTPDownloader, '__call__', get)
@@ -265,15 +271,13 @@ def test_what_is_pushed_comes_back_by_the_name_of_its_revision(
         shutil.copytree(folder_path, place)
         return SimpleNamespace(oid=place.name)
 
-    def download(repo_id, filename, revision, **_):
-        return str(tmp_path / repo_id / revision / filename)
+    def snapshot(repo_id, revision, **_):
+        return str(tmp_path / repo_id / revision)
 
-    told = SimpleNamespace(size=None, etag=None)
     for owner, name, played in (
         (huggingface_hub.HfApi, 'create_repo', create),
         (huggingface_hub.HfApi, 'upload_folder', upload),
-        (huggingface_hub, 'hf_hub_download', download),
-        (huggingface_hub, 'get_hf_file_metadata', lambda *_, **__: told),
+        (huggingface_hub, 'snapshot_download', snapshot),
     ):
         monkeypatch.setattr(owner, name, played)
     monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path / 'home'))

@@ -1,18 +1,22 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Weights are fetched once, checked, and never taken from a wrong file."""
 
+import json
+import shutil
 import sys
 import threading
 import types
+from fnmatch import fnmatch
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 import torch
 from file_server import BODY, PAGE, Served, entry, sha256, source
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 
 from ca2st_mm import zoo
+from ca2st_mm.checkpoints import open_checkpoint
 from ca2st_mm.zoo import ZooError, catalogue
 
 HUB = 'hf://owner/name@abc/folder/model.bin'
@@ -65,7 +69,7 @@ def test_a_file_is_fetched_once_and_kept_under_its_name(tiny, server, home):
         path = zoo.fetch('zoo://clip_tiny')
         assert path == home / 'clip_tiny' / 'w.pth'
         assert path.read_bytes() == BODY
-    assert server.asked == ['/w.pth'] and zoo.path('clip_tiny') == path
+    assert server.asked == ['/w.pth']
 
 
 @pytest.mark.parametrize(
@@ -206,6 +210,80 @@ def test_the_hub_without_a_network(tiny, hub):
     tiny(source(HUB))
     with pytest.raises(ZooError, match=r'tried huggingface.co \(no connecti'):
         zoo.fetch('clip_tiny')
+
+
+@pytest.fixture
+def repository(monkeypatch, tmp_path):
+    """A repository with weights in two parts, and what is here of it."""
+    remote, local = tmp_path / 'remote', tmp_path / 'local'
+    remote.mkdir()
+    weights = {'a': torch.ones(2), 'b': torch.zeros(3)}
+    parts = [f'model-0000{i}-of-00002.safetensors' for i in (1, 2)]
+    for name, key in zip(parts, weights, strict=True):
+        save_file({key: weights[key]}, remote / name)
+    index = json.dumps(dict(weight_map=dict(zip(weights, parts, strict=True))))
+    (remote / 'model.safetensors.index.json').write_text(index)
+    for name in ('config.json', 'README.md', 'pytorch_model.bin'):
+        (remote / name).write_text('{}')
+
+    def files(self, repo_id, revision):
+        assert (repo_id, revision) == ('owner/big', 'v1')
+        return [path.name for path in remote.iterdir()]
+
+    def snapshot(repo_id, revision, allow_patterns=(), local_files_only=False):
+        if local_files_only:
+            if not local.is_dir():
+                raise huggingface_hub.errors.LocalEntryNotFoundError('nothing')
+            return str(local)
+        for path in remote.iterdir():
+            if any(fnmatch(path.name, p) for p in allow_patterns):
+                local.mkdir(exist_ok=True)
+                shutil.copy(path, local)
+        return str(local)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, 'list_repo_files', files)
+    monkeypatch.setattr(huggingface_hub, 'snapshot_download', snapshot)
+    return types.SimpleNamespace(
+        remote=remote, local=local, parts=parts, weights=weights
+    )
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'owner/big@v1',
+        'hf://owner/big@v1',
+        'hf://owner/big@v1/model.safetensors.index.json',
+    ],
+)
+def test_a_repository_of_several_parts_comes_whole(repository, name):
+    def read():
+        return open_checkpoint(name)['state_dict']
+
+    assert read().keys() == repository.weights.keys()
+    there = {path.name for path in repository.local.iterdir()}
+    unwanted = {'README.md', 'pytorch_model.bin'}
+    assert there == {p.name for p in repository.remote.iterdir()} - unwanted
+    shutil.rmtree(repository.remote)
+    assert torch.equal(read()['b'], repository.weights['b'])  # from here
+
+
+def test_half_a_model_is_fetched_again_or_refused(repository):
+    zoo.fetch('hf://owner/big@v1')
+    lost = repository.local / repository.parts[1]
+    lost.unlink()
+    with pytest.raises(ZooError, match='hf download owner/big --revision v1'):
+        zoo.fetch('hf://owner/big@v1', offline=True)
+    assert zoo.fetch('hf://owner/big@v1').parent == lost.parent
+    assert lost.exists()
+    lost.unlink()
+    (repository.remote / lost.name).unlink()
+    with pytest.raises(ZooError, match='names parts that it does not hold'):
+        zoo.fetch('hf://owner/big@v1')
+    for path in repository.remote.glob('*model*'):
+        path.unlink()
+    with pytest.raises(ZooError, match='it holds none of model.safetensors'):
+        zoo.fetch('hf://owner/big@v1')
 
 
 def test_a_shared_drive_is_gdown_s(tiny, monkeypatch):

@@ -71,8 +71,7 @@ def test_the_tool_fetches_by_any_form_of_a_name(served, monkeypatch):
     monkeypatch.setattr(zoo, 'fetch', lambda name, offline: asked.append(name))
     for name in ('line', 'zoo://line', 'owner/cast@v1'):
         assert run_tool('weights.py', 'get', name) == 0
-    url = 'hf://owner/cast@v1/model.safetensors'
-    assert asked == ['zoo://line', 'zoo://line', url]
+    assert asked == ['zoo://line', 'zoo://line', 'hf://owner/cast@v1']
 
 
 def test_the_list_takes_no_second_and_imports_no_torch():

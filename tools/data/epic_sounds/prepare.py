@@ -1,10 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Write the manifests of EPIC-SOUNDS; see its README.md."""
 
-from functools import partial
+import sys
+from pathlib import Path
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, main
-from ca2st_mm.engine.launch import run_or_explain
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from prepare_benchmark import prepare
 
 if __name__ == '__main__':
-    run_or_explain(partial(main, BENCHMARKS['epic_sounds']))
+    sys.exit(prepare('epic_sounds'))

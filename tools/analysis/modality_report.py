@@ -275,7 +275,12 @@ def clips_of(
 ) -> Iterator[tuple[int, Mapping]]:
     """Clips of a manifest in random order; bad ones are added to faults."""
     dataset = DATASETS.build(
-        dict(dataset_of(recognizer.cfg), ann_file=manifest, test_mode=True)
+        dict(
+            dataset_of(recognizer.cfg),
+            ann_file=manifest,
+            test_mode=True,
+            serialize_data=False,
+        )
     )
     generator = torch.Generator().manual_seed(args.seed)
     order = torch.randperm(len(dataset), generator=generator).tolist()
@@ -286,7 +291,7 @@ def clips_of(
         num_workers=args.workers,
         collate_fn=as_it_is,
     )
-    for clip, sample in tqdm(loader, unit='clip'):
+    for clip, sample in tqdm(loader, unit='clip', leave=False):
         if isinstance(sample, SampleFault):
             faults.append(str(sample))
         else:

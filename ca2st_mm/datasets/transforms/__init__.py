@@ -8,6 +8,7 @@ from .audio_augment import (
     RollAudio,
 )
 from .audio_loading import CropAudio, LoadAudio
+from .corruptions import CAUSES, Corrupt, Desynchronise
 from .formatting import PackAudioVisual
 from .frame_sampling import (
     DenseSample,
@@ -32,9 +33,12 @@ __all__ = [
     'WhisperSpectrogram',
     'AddAudioNoise',
     'BEATsSpectrogram',
+    'CAUSES',
+    'Corrupt',
     'CropAudio',
     'DecodeVideo',
     'DenseSample',
+    'Desynchronise',
     'FrameTimes',
     'LibrosaLogMelSpectrogram',
     'LoadAudio',

@@ -1,0 +1,70 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""tools/analysis/robustness.py: each condition, measured on the same clips."""
+
+import json
+
+import numpy as np
+from robustness import hits_of
+from tool_runs import run_tool
+
+
+def test_every_condition_is_measured(saved, toy, tmp_path, capsys):
+    flags = ('--manifest=test.csv', '--max-clips=4', '--workers=0')
+    flags += ('--device=cpu', '--causes', 'wind', '--strengths', 5)
+    flags += ('--desync', 200, '--out', tmp_path / 'report')
+    tool = 'analysis/robustness.py'
+    assert run_tool(tool, *saved['ca2st'], *flags) == 0
+    printed = capsys.readouterr().out
+    record = json.loads((tmp_path / 'report.json').read_text())
+    assert record['seed'] == 0 and record['bad_clips'] == []
+    rows = record['top1']['label']
+    keys = [(r['cause'], r['modality'], r['strength']) for r in rows]
+    assert keys == [
+        ('as they are', '', ''),
+        ('without audio', '', ''),
+        ('without video', '', ''),
+        ('audio of another clip', '', ''),
+        *(
+            ('wind', modality, strength)
+            for modality in ('video', 'audio', 'video + audio')
+            for strength in (5,)
+        ),
+        ('desynchronised', 'audio', 200),
+    ]
+    assert [row['clips'] for row in rows] == [4, 4, 4, 3, *[4] * 4]
+    for row in rows:
+        assert row['cause'] in printed
+        gain = row['gained'] - row['lost']
+        assert row['top1'] == rows[0]['top1'] + gain / 4 or row['clips'] == 3
+    figure = tmp_path / 'report_label.png'
+    assert figure.read_bytes().startswith(b'\x89PNG')
+
+
+def test_a_model_without_audio_is_corrupted_in_video_alone(
+    saved, tmp_path, capsys
+):
+    flags = ('--manifest=test.csv', '--max-clips=2', '--workers=0')
+    flags += ('--device=cpu', '--causes', 'rain', '--strengths=5')
+    tool = 'analysis/robustness.py'
+    out = ('--out', tmp_path / 'report')
+    assert run_tool(tool, *saved['cast'], *flags, *out) == 0
+    record = json.loads((tmp_path / 'report.json').read_text())
+    found = [(r['cause'], r['modality']) for r in record['top1']['label']]
+    assert found == [('as they are', ''), ('rain', 'video')]
+    flags = ('--manifest=test.csv', '--workers=0', '--causes', 'snow')
+    assert run_tool(tool, *saved['ca2st'], *flags, *out) == 2
+    assert 'snow' in capsys.readouterr().err
+
+
+def test_hits_are_those_of_the_chosen_experts(recognizer, clips):
+    samples = [recognizer.prepare(clip) for clip in clips[:3]]
+    logits = recognizer.logits(samples, ['audio'])
+    best = recognizer.probabilities(logits)['label'].argmax(-1).tolist()
+    labels = [best[0], best[1], (best[2] + 1) % 12]
+    for sample, label in zip(samples, labels, strict=True):
+        sample['data_samples'].set_gt_label(label)
+    found = hits_of(recognizer, enumerate(samples), 2, experts=['audio'])
+    assert found['label'] == {0: True, 1: True, 2: False}
+    swapped = hits_of(recognizer, enumerate(samples), 2, swapped=True)
+    assert sorted(swapped['label']) == [1, 2]
+    assert not np.isnan(list(swapped['label'].values())).any()

@@ -65,7 +65,7 @@ from tqdm import tqdm
 
 from ca2st_mm import Recognizer, VideoAndAudio
 from ca2st_mm.apis.features import Features, check_layers, extract
-from ca2st_mm.apis.windows import Extent, count_windows, extent_of
+from ca2st_mm.apis.windows import Spans, extent_of
 from ca2st_mm.datasets.file_jobs import Done, make_files
 from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.transcode import finished_or_nothing
@@ -152,7 +152,7 @@ def spans_of(clip: Clip, per: str) -> list[Span]:
     start, end, tick = extent_of(clip.video)
     start = start if clip.start is None else clip.start
     end = end if clip.end is None else min(end, clip.end)
-    count = count_windows(Extent(start, end, tick), 1, 1)
+    count = Spans(start, 1, 1).count(end - tick)
     return [(start + i, min(start + i + 1, end)) for i in range(count)]
 
 

@@ -1,8 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Predict classes of videos: ``python tools/predict.py VIDEO --model ...``.
 
-Sources are files, folders, URLs (https://...), a webcam (webcam:0), or a file
-read as if it were a camera (camera:FILE).
+Sources are files, folders and URLs (https://...); with --stream one camera
+(webcam:0), pipe (its path or -), network stream (rtsp://...) or growing file.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from mmengine.config import Config, DictAction
@@ -66,14 +67,23 @@ def parse_args() -> argparse.Namespace:
     answer.add_argument(
         '--senses', action='store_true', help=argparse.SUPPRESS
     )
-    answer.add_argument('--json', metavar='OUT', help='write a JSON list')
+    answer.add_argument(
+        '--json',
+        metavar='OUT',
+        help='write a JSON list; of a stream, a record a line',
+    )
     answer.add_argument('--csv', metavar='OUT', help='write a CSV table')
     answer.add_argument(
         '--annotate',
         metavar='OUT.mp4',
         help='write the one video named with its predictions on it',
     )
-    long = parser.add_argument_group('long files and cameras')
+    long = parser.add_argument_group('long files and streams')
+    long.add_argument(
+        '--stream',
+        action='store_true',
+        help='predict the one SOURCE while it comes; windows of 2 s',
+    )
     long.add_argument('--window', type=seconds, help='seconds of a window')
     long.add_argument(
         '--stride',
@@ -112,11 +122,17 @@ from ca2st_mm.apis.prediction_tables import (
     audio_note,
     csv_table,
     explanation,
+    json_lines,
     json_list,
     modalities_table,
     summary,
 )
-from ca2st_mm.apis.windows import CAMERA_WINDOW, is_camera
+from ca2st_mm.apis.streaming import (
+    REPLAYED,
+    WEBCAM,
+    WINDOW,
+    predict_stream,
+)
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.engine.launch import (
     UsageError,
@@ -147,15 +163,18 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError('name either --model, or --config and --checkpoint')
     if args.cfg_options and not args.config:
         raise UsageError('--cfg-options changes a --config; name one')
-    cameras = [name for name in args.sources if is_camera(name)]
-    if cameras and len(args.sources) > 1:
-        raise UsageError(f'{cameras[0]} goes alone; leave the others out')
-    if cameras and args.batch_size not in (None, 1):
-        raise UsageError(
-            'a camera is answered window by window; leave --batch-size out'
-        )
-    if cameras:
-        args.window = args.window or CAMERA_WINDOW
+    cameras = [n for n in args.sources if n.startswith((WEBCAM, REPLAYED))]
+    if cameras or args.stream:
+        args.stream, args.window = True, args.window or WINDOW
+        if len(args.sources) > 1:
+            raise UsageError(
+                f'a stream goes alone; name {args.sources[0]} or another one'
+            )
+        if args.batch_size not in (None, 1) or args.annotate:
+            raise UsageError(
+                'a stream is answered window by window; leave --batch-size '
+                'and --annotate out'
+            )
     if args.stride and not args.window:
         raise UsageError('--stride needs --window')
     alone = len(args.sources) == 1 and os.path.isfile(args.sources[0])
@@ -234,6 +253,26 @@ def show(answer: Prediction | Failure, explain: bool) -> None:
         tqdm.write(explanation(answer))
 
 
+def stream(
+    recognizer: Recognizer, args: argparse.Namespace
+) -> Iterator[Prediction | Failure]:
+    """The answers about the windows of a stream; a failure if it breaks."""
+    [source] = args.sources
+    answers = predict_stream(
+        recognizer,
+        source,
+        args.window,
+        args.stride,
+        args.top_k,
+        args.missing_audio,
+        args.modalities,
+    )
+    try:
+        yield from answers
+    except MediaError as error:
+        yield Failure(source, None, None, error.reason)
+
+
 def main() -> None:
     """Predict as the flags say; status 1 if a source failed."""
     args = parse_args()
@@ -244,28 +283,38 @@ def main() -> None:
     failed, captions = False, []
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        files = (csv_table, args.csv), (json_list, args.json)
+        as_json = json_lines if args.stream else json_list
+        files = (csv_table, args.csv), (as_json, args.json)
         writers = [
             stack.enter_context(make(path)) for make, path in files if path
         ]
-        jobs = find_jobs(args.sources, folder, args.window, args.stride)
-        answers = predict_each(
-            recognizer,
-            jobs,
-            args.top_k,
-            args.batch_size or 1,
-            args.missing_audio,
-            args.modalities,
-        )
+        if args.stream:
+            answers = stream(recognizer, args)
+        else:
+            jobs = find_jobs(args.sources, folder, args.window, args.stride)
+            answers = predict_each(
+                recognizer,
+                jobs,
+                args.top_k,
+                args.batch_size or 1,
+                args.missing_audio,
+                args.modalities,
+            )
         total = None if args.window else count_files(args.sources)
         # The bar shows in a terminal only.
-        for answer in tqdm(answers, total=total, unit='clip', disable=None):
-            show(answer, args.explain)
-            for write in writers:
-                write(answer)
-            failed = failed or isinstance(answer, Failure)
-            if args.annotate:
-                captions.append(caption_of(answer))
+        bar = tqdm(answers, total=total, unit='clip', disable=None)
+        try:
+            for answer in bar:
+                show(answer, args.explain)
+                for write in writers:
+                    write(answer)
+                failed = failed or isinstance(answer, Failure)
+                if args.annotate:
+                    captions.append(caption_of(answer))
+        except KeyboardInterrupt:
+            if not args.stream:
+                raise
+            print('stopped; what was written is complete', file=sys.stderr)
     if args.annotate:
         try:
             annotate(args.sources[0], args.annotate, captions)

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Many files, folders, URLs and cameras, where a bad one stops no other."""
+"""Many files, folders and URLs, where a bad one stops no other."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ from ca2st_mm.datasets.faults import MediaError, NoAudioError, SampleFault
 from .modality_contributions import classify_with_contributions
 from .prediction import Failure, Prediction
 from .recognizer import Recognizer
-from .windows import CAMERA_WINDOW, Job, Windows, camera_jobs, is_camera
+from .windows import Job, Windows
 
 NO_VIDEO = f'the folder holds no video ({", ".join(VIDEO_EXTENSIONS)})'
 MAX_BYTES = 2 << 30
@@ -112,8 +112,8 @@ def find_jobs(
     file is deleted when that of the next name has come.
 
     Args:
-        names: Files, folders (their videos at any depth, by name), URLs of
-            media files, and cameras.
+        names: Files, folders (their videos at any depth, by name), and URLs
+            of media files.
         folder: Where fetched files go.
         window: Seconds of a window; None for one answer a file.
         stride: Seconds from the start of one window to that of the next;
@@ -141,12 +141,7 @@ def find_jobs(
 def _jobs_of(
     name: str, folder: str, window: float | None, stride: float | None
 ) -> Iterator[Job]:
-    if window is None and is_camera(name):
-        window = CAMERA_WINDOW
     stride = window if stride is None else stride
-    if is_camera(name):
-        yield from camera_jobs(name, window, stride)
-        return
     is_url = name.startswith(('http://', 'https://'))
     path = fetch(name, folder) if is_url else name
     if not os.path.isfile(path):

@@ -114,6 +114,8 @@ class Prediction:
         multi_label: Whether classes do not exclude each other, so that their
             probabilities do not add up to 1.
         about: What the config says about the model's answers, if anything.
+        latency: Of a stream: seconds from the arrival of the last of the
+            window to the answer.
 
     Example:
         >>> [prediction] = recognizer.predict('clip.mp4')
@@ -131,6 +133,7 @@ class Prediction:
     modalities: tuple[PartAnswer, ...] = ()
     multi_label: bool = False
     about: str | None = None
+    latency: float | None = None
 
     @property
     def best(self) -> Ranking:
@@ -157,6 +160,7 @@ class Prediction:
             modalities=[dict(vars(answer)) for answer in self.modalities],
             multi_label=self.multi_label,
             about=self.about,
+            latency=self.latency,
         )
 
 

@@ -67,6 +67,22 @@ def json_list(path: str) -> Iterator[Write]:
             file.write('[\n]\n' if separator == '[' else '\n]\n')
 
 
+@contextmanager
+def json_lines(path: str) -> Iterator[Write]:
+    """A file with a JSON record a line; on disk after every answer.
+
+    Yields:
+        A function that adds an answer.
+    """
+    with open(path, 'a', encoding='utf-8') as file:
+
+        def write(answer: Prediction | Failure) -> None:
+            text = json.dumps(answer.as_record(), allow_nan=False)
+            print(text, file=file, flush=True)
+
+        yield write
+
+
 def summary(prediction: Prediction) -> str:
     """Lines of text: the classes with their scores; a span in one line."""
     ranked = prediction.ranked
@@ -81,7 +97,10 @@ def summary(prediction: Prediction) -> str:
         for second in (prediction.start, prediction.end)
     )
     names = ', '.join(f'{n} {s:.1%}' for n, s in prediction.best[:3])
-    return f'{prediction.source}  {start} to {end}  {names}'
+    line = f'{prediction.source}  {start} to {end}  {names}'
+    if prediction.latency is None:
+        return line
+    return f'{line}  after {prediction.latency:.2f} s'
 
 
 def audio_note(prediction: Prediction) -> str | None:

@@ -5,7 +5,7 @@ The pipeline (:mod:`.sources`) and the averaging of views are those of the
 config's test, so every entry point gives the answer of ``tools/test.py``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +289,30 @@ class Recognizer(BaseInferencer):
             for samples in self.preprocess(inputs, batch_size, **options)
             for prediction in self.classify(samples, top_k)
         ]
+
+    def stream(self, source: Any, **options: Any) -> Iterator:
+        """Predict the windows of a stream while it comes.
+
+        Args:
+            source: A camera (``webcam:0``), a pipe (its path, ``-`` for
+                standard input, or an object to ``read`` from), a URL of
+                FFmpeg (``rtsp://...``), a file that grows, or a file as if
+                it were a camera (``camera:FILE``).
+            **options: ``window``, ``stride`` and what else
+                :func:`ca2st_mm.apis.streaming.predict_stream` takes.
+
+        Yields:
+            Predictions with ``start``, ``end`` and ``latency``; a
+            :class:`Failure` for a window without a frame.
+
+        Example:
+            >>> for prediction in recognizer.stream('clip.mp4', window=1.0):
+            ...     print(prediction.start, prediction.best[0])
+            0.0 ('...', ...)
+        """
+        from .streaming import predict_stream
+
+        return predict_stream(self, source, **options)
 
     def why_not_drop(self) -> str | None:
         """Why the experts that read audio cannot be left out, or None."""

@@ -202,7 +202,7 @@ def _first_results(
             f'the span ends at {end} s, which is not after its start at '
             f'{start} s'
         )
-    if isinstance(source, ArrayClip):
+    if hasattr(source, 'as_results'):
         first = source.as_results()
     else:
         video, audio = source, None

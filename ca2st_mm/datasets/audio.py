@@ -6,7 +6,7 @@ keeps its place.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import av
@@ -87,7 +87,7 @@ def read_audio(
         if stream is None:
             return None
         pieces = _decode_audio(path, container, stream, start, end)
-        return crop_audio(_join(path, pieces), start, end)
+        return crop_audio(join_pieces(path, pieces), start, end)
 
 
 def crop_audio(
@@ -167,14 +167,14 @@ def _decode_audio(
                 shift, time = shift + now - time, now
             if end is not None and time > end:
                 return
-            piece = _mono(frame, resamplers)
+            piece = mix_down(frame, resamplers)
             now = time + len(piece) / rate
             if start is None or now > start:
                 yield Audio(piece, rate, time), was_lost
             was_lost = False
 
 
-def _mono(
+def mix_down(
     frame: av.AudioFrame, resamplers: dict[tuple, av.AudioResampler]
 ) -> np.ndarray:
     """The mix of a frame by FFmpeg's rule, float32 (num_samples,).
@@ -196,8 +196,15 @@ def _mono(
     return np.concatenate(mixed).astype(np.float32) / np.float32(1 << 31)
 
 
-def _join(path: str, pieces: Iterator[tuple[Audio, bool]]) -> Audio | None:
-    """Join pieces by their time stamps; holes in the track become zeros."""
+def join_pieces(
+    path: str, pieces: Iterable[tuple[Audio, bool]]
+) -> Audio | None:
+    """Join pieces by their time stamps; holes in the track become zeros.
+
+    Args:
+        path: The file, for messages.
+        pieces: In order, each with whether something was lost before it.
+    """
     first, parts, filled, rate, damaged = 0.0, [], 0, 0, 0
     for piece, was_lost in pieces:
         if not parts:

@@ -160,20 +160,22 @@ def probe(path: str) -> MediaInfo:
 
 
 def open_container(
-    path: str, data: bytes | None = None
+    path: str, data: bytes | Any | None = None
 ) -> 'av.container.InputContainer':
     """Open a file.
 
     Args:
         path: Its name; one with a colon is a file, one with ``://`` is
             fetched by MMEngine's file backends.
-        data: The whole file, for storage that has no local paths.
+        data: The whole file, for storage that has no local paths; or an
+            object to ``read`` from.
     """
     if data is None and '://' in path:
         data = fileio.get(path)
+    source = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
         container = av.open(
-            f'file:{path}' if data is None else io.BytesIO(data),
+            f'file:{path}' if source is None else source,
             # FFmpeg decodes a little while it opens a file, and a playlist
             # could name files elsewhere.
             options=dict(

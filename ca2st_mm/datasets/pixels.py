@@ -2,6 +2,7 @@
 """Decoded frames to upright RGB pixels, within a limit of memory."""
 
 import gc
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -60,6 +61,21 @@ class FrameBatch:
             shape = (self._count, *pixels.shape)
             self.frames = np.empty(shape, np.uint8)
         self.frames[place] = pixels
+
+
+def shown_size(
+    frame: av.VideoFrame, ratio: Fraction | None
+) -> tuple[int, int]:
+    """Width and height at which a frame is shown, before it is turned.
+
+    Args:
+        frame: As decoded.
+        ratio: Width of a pixel by its height; None for square ones.
+    """
+    # Beyond these limits the header is damaged.
+    if not ratio or not 0.1 < ratio < 10:
+        ratio = 1
+    return max(round(frame.width * ratio), 1), frame.height
 
 
 def to_rgb(

@@ -34,7 +34,7 @@ from .containers import (
 )
 from .faults import EmptyClipError, MediaError
 from .h264 import has_idr, may_hold_fields
-from .pixels import FrameBatch, display_matrix
+from .pixels import FrameBatch, display_matrix, shown_size
 from .video_reader import SLACK, Span, VideoReader
 
 # Containers that give every frame its time, with codecs that make one frame
@@ -493,10 +493,7 @@ class PyAVReader(VideoReader):
     def shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
         """Width and height of a frame before the display matrix is applied."""
         ratio = self._stream.sample_aspect_ratio
-        # Beyond these limits the header is damaged.
-        if not self._square_pixels or not ratio or not 0.1 < ratio < 10:
-            ratio = 1
-        return max(round(frame.width * ratio), 1), frame.height
+        return shown_size(frame, ratio if self._square_pixels else None)
 
     def _undecodable(self, number: int) -> MediaError:
         second = self.frame_stamps[number]

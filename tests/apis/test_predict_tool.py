@@ -86,7 +86,7 @@ def test_verbs_nouns_and_actions_are_printed(predict, clip, capsys):
     'arguments, status, said',
     [
         (['gone.mp4', '--missing-audio', 'drop'], 2, 'does not use audio'),
-        (['camera:gone.mp4'], 1, 'camera:gone.mp4: video: No such file'),
+        (['camera:gone.mp4'], 1, 'camera:gone.mp4: stream: No such file'),
     ],
 )
 def test_what_the_model_or_the_machine_lacks_is_named(
@@ -199,7 +199,7 @@ def test_the_annotated_video_keeps_time_and_audio(predict, tmp_path):
             ['webcam:0', '--model', 'x', '--batch-size', 4],
             'leave --batch-size',
         ),
-        (['webcam:0', 'a.mp4', '--model', 'x'], 'webcam:0 goes alone'),
+        (['webcam:0', 'a.mp4', '--model', 'x'], 'a stream goes alone'),
         (['a', 'b', '--model', 'x', '--annotate', 'o.mp4'], 'takes one file'),
         (['a.mp4', '--model', 'x', '--csv', 'no/such/a.csv'], 'no/such/a.csv'),
         (['a.mp4', '--model', 'x', '--device', 'gpu'], 'device gpu cannot'),

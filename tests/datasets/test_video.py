@@ -161,6 +161,22 @@ def test_every_sampler_stays_inside_the_clip(plain_clip, sampler):
     assert len(DecodeVideo()(out)['imgs']) == times.size
 
 
+def test_a_recording_that_starts_late_has_the_times_of_one_that_does_not(
+    tmp_path,
+):
+    frames, times = np.zeros((25, 32, 32, 3), np.uint8), []
+    for start in (0.0, 90_000.0):
+        path = str(tmp_path / f'{start:.0f}.ts')
+        write_clip(path, frames, 25, starts=(start, start))
+        out = OpenVideo()(dict(filename=path))
+        out = SegmentSample(8, test_mode=True)(out)
+        out = FrameTimes(origin='clip')(out)
+        times.append(out['imgs_times'])
+        assert out['time_origin'] == pytest.approx(start, abs=2)
+    np.testing.assert_allclose(*times, atol=0.05)
+    assert times[1].max() < 1
+
+
 def test_a_clip_beyond_the_end(plain_clip):
     sample = dict(filename=plain_clip, clip_start=9.0, clip_end=10.0)
     with pytest.raises(ValueError, match='plain.mp4.*holds no frame'):

@@ -179,8 +179,8 @@ class FrameTimes(Transform):
 
     Args:
         origin: ``'file'``: zero is the container's zero; ``'clip'``: zero
-            is ``clip_start``, so clips cut out of a long file get the
-            same small numbers as trimmed files.
+            is ``clip_start``, or the start of a whole file, so clips cut out
+            of a long file get the same small numbers as trimmed files.
     """
 
     def __init__(self, origin: str = 'file') -> None:
@@ -197,7 +197,9 @@ class FrameTimes(Transform):
             )
         zero = 0.0
         if self.origin == 'clip':
-            zero = results.get('clip_start') or 0.0
+            zero = results.get('clip_start')
+            if zero is None:  # recordings start at any second
+                zero = results.get('container_start', 0.0)
         num_clips, num_crops = count_views(results)
         times = results['frame_stamps'][np.ravel(results['frame_inds'])]
         times = (times - zero).reshape(num_clips, results['clip_len'])

@@ -15,9 +15,11 @@ from mmengine.infer import BaseInferencer
 from torch import Tensor, nn
 
 from ca2st_mm.checkpoints import load_weights, open_checkpoint
+from ca2st_mm.checkpoints.files import IN_FOLDER
 from ca2st_mm.datasets.transforms.audio_loading import MISSING_AUDIO
 from ca2st_mm.datasets.transforms.formatting import CANNOT_DROP
 from ca2st_mm.engine.precision import autocast, choose_precision
+from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
 
@@ -125,12 +127,13 @@ class Recognizer(BaseInferencer):
                 trained weights that the zoo knows for it; or a source that
                 carries its config: a checkpoint of MMEngine or of
                 ``tools/publish_model.py``, a folder of
-                :meth:`save_pretrained`, or ``owner/name@revision`` on the
-                Hugging Face Hub.
+                :meth:`save_pretrained`, the work folder of a training run
+                (its best checkpoint, else its last), or
+                ``owner/name@revision`` on the Hugging Face Hub.
             device: Where the model runs; None for the best there is.
             precision: As of the class.
         """
-        name = str(name_or_file)
+        name = trained_weights(str(name_or_file))
         config = get_config(name) if is_listed(name) else None
         return cls(config, name, device, precision=precision)
 
@@ -425,6 +428,15 @@ class Recognizer(BaseInferencer):
 
     def _inputs_to_list(self, inputs: Any) -> list:
         return list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+
+
+def trained_weights(source: str) -> str:
+    """The best checkpoint in a work folder, else its last; or the source."""
+    folder = Path(source)
+    if not folder.is_dir() or any((folder / n).exists() for n in IN_FOLDER):
+        return source
+    best = sorted(folder.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
+    return str(best[-1]) if best else last_whole_checkpoint(folder) or source
 
 
 def head_output(

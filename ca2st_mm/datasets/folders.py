@@ -3,16 +3,19 @@
 
 import os
 import os.path as osp
-import shlex
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from mmengine.config import Config
+from tqdm import tqdm
 
 from ca2st_mm.utils.text_files import write_texts
 
-from .containers import VIDEO_EXTENSIONS
+from .containers import VIDEO_EXTENSIONS, probe
+from .faults import MediaError
 from .manifest import manifest_text
 
 _SPLIT_NAMES = {'train', 'training', 'val', 'valid', 'validation', 'test'}
@@ -22,36 +25,64 @@ _CONFIG = '''"""Your clips, {count} classes (by tools/data/from_folders.py)."""
 
 _base_ = {base!r}
 
+work_dir = {work_dir!r}
 mine = dict(
     data_root="{{{{ fileDirname }}}}",  # the folder of this file
     data_prefix=dict(video='', audio=''),
     classes='classes.txt',
-    num_classes={count},
+    num_classes={count},{bad_samples}
 )
 model = dict(cls_head=dict(num_classes={count}))
 {pipelines}train_dataloader = dict(
     dataset=dict(mine, ann_file='train.csv'{train}),
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
 )
-val_dataloader = dict(dataset=dict(mine, ann_file='val.csv'{val}))
-test_dataloader = dict(dataset=dict(mine, ann_file='val.csv'{test}))
+val_dataloader = dict(
+    dataset=dict(mine, ann_file='val.csv'{val}),
+)
+test_dataloader = dict(
+    dataset=dict(mine, ann_file='val.csv'{test}),
+)
 # One optimizer step for every batch, however small the set; the learning rate
 # follows the batch size.
 optim_wrapper = dict(accumulative_counts=1)
-work_dir = {work_dir!r}
 '''
+_BAD_SAMPLES = """
+    # Clips that cannot be decoded are left out, up to a quarter of a split.
+    max_bad_fraction=0.25,
+    quarantine=f'{work_dir}/bad_samples.csv',"""
 
 
 class FolderError(ValueError):
     """Folders cannot become a data set; says what is wrong and what to do."""
 
 
+class Prepared(NamedTuple):
+    """What :func:`prepare_folders` has made.
+
+    Attributes:
+        config: Path of the config.
+        work_dir: Where it trains.
+        lines: What was made and what was left out, for the screen.
+    """
+
+    config: str
+    work_dir: str
+    lines: list[str]
+
+
 def prepare_folders(
-    root: str, base: str, val_fraction: float, seed: int, overwrite: bool
-) -> str:
+    root: str,
+    base: str,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    overwrite: bool = False,
+    missing_audio: str | None = None,
+) -> Prepared:
     """Write ``train.csv``, ``val.csv``, ``classes.txt`` and a config.
 
-    All four are written at the end, all or none.
+    Files whose header cannot be read are left out.  All four files are
+    written at the end, all or none.
 
     Args:
         root: Folder of class folders; the files are written into it.
@@ -59,19 +90,24 @@ def prepare_folders(
         val_fraction: Part of each class for validation.
         seed: Seed of the split.
         overwrite: Whether to replace the files of an earlier run.
-
-    Returns:
-        What was made and what was left out, for the screen.
+        missing_audio: What is done about clips without audio, see
+            ``LoadAudio``; None for ``'drop'``, or ``'silence'`` where the
+            model needs its audio expert.
 
     Raises:
-        FolderError: If something is in the way; nothing is written then.
+        FolderError: If something is in the way, or a clip has no audio and
+            ``missing_audio`` is ``'raise'``; nothing is written then.
     """
     videos, left_out = scan_folders(root)
+    cfg = _read_base(base)
+    policy = missing_audio or _possible_policy(cfg)
+    silent = _leave_unreadable_out(root, videos, left_out)
     names = [folder.strip() for folder in videos]
     train, val = split_videos(videos, val_fraction, seed)
     stem = f'{osp.basename(osp.realpath(root))}_{osp.basename(base)[:-3]}'
-    config = osp.join(root, f'{stem}.py')
-    texts = {config: config_text(base, root, len(names), f'work_dirs/{stem}')}
+    config, work_dir = osp.join(root, f'{stem}.py'), f'work_dirs/{stem}'
+    text = _config_text(cfg, base, root, len(names), work_dir, policy)
+    texts = {config: text}
     for split, rows in dict(train=train, val=val).items():
         path = osp.join(root, f'{split}.csv')
         rows = [dict(file=file, label=label) for file, label in rows]
@@ -84,14 +120,21 @@ def prepare_folders(
             f'{", ".join(there)} would be replaced; move them away, or pass '
             '--overwrite.'
         )
-    try:
-        write_texts(texts)
-    except OSError as error:
-        raise FolderError(f"Cannot write into '{root}': {error}.") from error
+    count = len(train) + len(val)
     lines = [
         f'{len(names)} classes, {len(train)} clips to train and {len(val)} '
         f'to validate in {root}'
     ]
+    if policy and silent:
+        if policy == 'raise':
+            raise FolderError(
+                f'{len(silent)} of {count} clips have no audio, such as '
+                f"'{silent[0]}'; --missing-audio drop or silence takes them."
+            )
+        lines.append(
+            f'{len(silent)} of {count} clips have no audio: '
+            f"missing_audio='{policy}' (--missing-audio drop|silence|raise)"
+        )
     lone = [name for name, files in videos.items() if len(files) == 1]
     if lone:
         lines.append(
@@ -102,9 +145,47 @@ def prepare_folders(
         paths = [path for path in paths if path not in written]
         if paths:
             lines.append(f'left out, {why}: {len(paths)}, such as {paths[0]}')
-    lines.append(f'now: python tools/train.py {shlex.quote(config)}')
+    try:
+        write_texts(texts)
+    except OSError as error:
+        raise FolderError(f"Cannot write into '{root}': {error}.") from error
     # Names that are left out may not be UTF-8.
-    return '\n'.join(lines).encode(errors='backslashreplace').decode()
+    lines = [line.encode(errors='backslashreplace').decode() for line in lines]
+    return Prepared(config, work_dir, lines)
+
+
+def _leave_unreadable_out(
+    root: str, videos: dict[str, list[str]], left_out: dict[str, list[str]]
+) -> list[str]:
+    """Read the headers of all files; returns those without audio.
+
+    Raises:
+        FolderError: If no clip of a class can be read.
+    """
+    paths = [path for files in videos.values() for path in files]
+
+    def has_audio(path: str) -> bool | None:
+        try:
+            info = probe(osp.join(root, path))
+        except MediaError:
+            return None
+        return None if info.video is None else info.audio is not None
+
+    with ThreadPoolExecutor() as pool:  # FFmpeg works outside of the lock
+        found = pool.map(has_audio, paths)
+        # The bar shows in a terminal only.
+        bar = tqdm(found, 'opening', len(paths), unit='clip', disable=None)
+        heard = dict(zip(paths, bar, strict=True))
+    unreadable = [path for path, audio in heard.items() if audio is None]
+    left_out['cannot be opened as a video'] = unreadable
+    for name, files in videos.items():
+        videos[name] = [path for path in files if heard[path] is not None]
+        if not videos[name]:
+            raise FolderError(
+                f"No video of the class folder '{osp.join(root, name)}' can "
+                f"be opened, such as '{files[0]}'; replace or remove them."
+            )
+    return [path for path, audio in heard.items() if audio is False]
 
 
 def scan_folders(root: str) -> tuple[dict[str, list[str]], dict]:
@@ -272,24 +353,8 @@ def split_videos(
     return train, val
 
 
-def config_text(base: str, root: str, count: int, work_dir: str) -> str:
-    """A config that inherits everything but data and classes.
-
-    It names its base by a relative path and the data by its own folder, so
-    that project and data can move together.  Where the base reads audio at
-    the rate of the file, it is resampled to the 16 kHz that published
-    weights of AST were trained at.
-
-    Args:
-        base: The config to inherit from.
-        root: Folder of the data set, into which the config is written.
-        count: Number of classes.
-        work_dir: Folder of logs and checkpoints.
-
-    Raises:
-        FolderError: If the base is not there, or is not a config for one
-            label a clip whose data is an ``AudioVisualDataset``.
-    """
+def _read_base(base: str) -> Config:
+    """The base config; refuses one that is not for class folders."""
     if not (osp.isfile(base) and base.endswith('.py')):
         raise FolderError(f"There is no config '{base}'; see configs/.")
     cfg = Config.fromfile(base)
@@ -300,7 +365,6 @@ def config_text(base: str, root: str, count: int, work_dir: str) -> str:
             'num_classes; choose a config with one label a clip, such as '
             'configs/ca2st/ca2st_k400.py.'
         )
-    pipelines, uses = '', {}
     for split in ('train', 'val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset
         if dataset.type != 'AudioVisualDataset':
@@ -308,23 +372,56 @@ def config_text(base: str, root: str, count: int, work_dir: str) -> str:
                 f"The {split} data of '{base}' is {dataset.type}, which reads "
                 'no class folders; choose a config with AudioVisualDataset.'
             )
-        steps = [step.to_dict() for step in dataset.pipeline]
-        loads = [step for step in steps if step['type'] == 'LoadAudio']
-        resampled = [s for s in loads if s.get('sample_rate') is None]
-        uses[split] = f', pipeline={split}_pipeline' if resampled else ''
-        for step in resampled:
-            step['sample_rate'] = _AUDIO_RATE
-        if resampled:
-            lines = []
-            for step in steps:
-                items = ', '.join(f'{k}={v!r}' for k, v in step.items())
-                lines.append(f'    dict({items}),\n')
-            pipelines += f'{split}_pipeline = [\n{"".join(lines)}]\n'
-    if pipelines:
-        pipelines = (
-            '# As in the base, but for the rate of the audio: weights of AST '
-            f'were\n# trained at 16 kHz.\n{pipelines}'
-        )
+    return cfg
+
+
+def _possible_policy(cfg: Config) -> str | None:
+    """``'drop'`` where the model can do without audio; None if it has none."""
+    steps = cfg.train_dataloader.dataset.pipeline
+    if not any(step.type == 'LoadAudio' for step in steps):
+        return None
+    inputs = set(cfg.model.backbone.get('inputs', {}).values())
+    packs = steps[-1].type == 'PackAudioVisual'
+    return 'drop' if packs and inputs > {'audios'} else 'silence'
+
+
+def _config_text(
+    cfg: Config,
+    base: str,
+    root: str,
+    count: int,
+    work_dir: str,
+    policy: str | None,
+) -> str:
+    """A config that inherits everything but data and classes.
+
+    It names its base by a relative path and the data by its own folder, so
+    that project and data can move together.  Where the base reads audio at
+    the rate of the file, it is resampled to the 16 kHz that published
+    weights of AST were trained at.
+    """
+    splits, audio = dict(train='', val='', test=''), {}
+    text = ''
+    for split in splits:
+        steps: list[Mapping[str, Any]] = cfg[f'{split}_dataloader'].dataset
+        for step in steps['pipeline']:
+            if step['type'] == 'LoadAudio':
+                audio['missing_audio'] = policy
+                if step.get('sample_rate') is None:
+                    audio['sample_rate'] = _AUDIO_RATE
+                splits[split] = f', pipeline={split}_pipeline'
+    for split in filter(splits.get, splits):
+        text += f"""{split}_pipeline = [
+    dict(step, **audio) if step['type'] == 'LoadAudio' else step
+    for step in _base_.{split}_dataloader.dataset.pipeline
+]
+"""
+    if text:
+        options = ', '.join(f'{key}={value!r}' for key, value in audio.items())
+        text = f"""# Of clips without audio: 'drop' the expert, 'silence', or 'raise'.
+audio = dict({options})
+{text}"""
+    quarantined = cfg.train_dataloader.dataset.get('quarantine')
     base, root = osp.realpath(base), osp.realpath(root)
     try:
         base = osp.relpath(base, root)
@@ -333,7 +430,8 @@ def config_text(base: str, root: str, count: int, work_dir: str) -> str:
     return _CONFIG.format(
         base=base.replace(os.sep, '/'),
         count=count,
-        pipelines=pipelines,
+        pipelines=text,
         work_dir=work_dir,
-        **uses,
+        bad_samples=_BAD_SAMPLES if quarantined else '',
+        **splits,
     )

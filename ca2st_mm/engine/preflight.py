@@ -3,6 +3,7 @@
 
 import os.path as osp
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mmengine.fileio import join_path
@@ -22,7 +23,7 @@ HEAD_OPTIONS = dict(label='num_classes', verb='num_verbs', noun='num_nouns')
 
 
 class MissingFileError(FileNotFoundError):
-    """A file named by the config is not there; the message says the fix."""
+    """Files named by the config are not there; the message says the fix."""
 
 
 class ClassCountError(ValueError):
@@ -32,10 +33,10 @@ class ClassCountError(ValueError):
 def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
     """Stop early if a data file or checkpoint of the config is missing.
 
-    Weights of the zoo and of the Hub are fetched once no other file is
-    missing.  In a distributed run the process that comes first fetches them,
-    the others wait for it and find them in the cache.  URLs with another
-    scheme (``https://``, ``s3://``, ...) are not checked.
+    Weights of the zoo and of the Hub are fetched, all at once, if no other
+    file is missing.  In a distributed run the process that comes first
+    fetches them, the others wait for it and find them in the cache.  URLs
+    with another scheme (``https://``, ``s3://``, ...) are not checked.
 
     Args:
         cfg: The complete config, command-line options merged.
@@ -44,39 +45,43 @@ def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
             both check ``load_from``.
 
     Raises:
-        MissingFileError: One sentence that names every missing file, what
-            to fetch and where to put it.
+        MissingFileError: Has a line for every missing file: what to fetch
+            and where to put it.
     """
     needed: dict[str, tuple[str, str]] = {}
     for path, key, what in _needed_files(cfg, mode):
-        if path.startswith(FETCHED) or '://' not in path:
-            needed.setdefault(path, (key, what))
-    for find in (_find, _fetch):  # nothing is fetched in vain
-        missing = [
-            problem
-            for path, (key, what) in needed.items()
-            if (problem := find(path, key, what))
-        ]
-        if missing:
-            count = len(missing)
-            noun = 'a file is' if count == 1 else f'{count} files are'
-            raise MissingFileError(
-                f'Cannot start, {noun} missing: {"; ".join(missing)}'
-            )
+        needed.setdefault(path, (key, what))
+    weights = [path for path in needed if path.startswith(FETCHED)]
+    missing = {
+        path: _advice(path, key, what)
+        for path, (key, what) in needed.items()
+        if '://' not in path and not osp.exists(_place(path))
+    }
+    look = _not_here if missing else _fetch  # nothing is fetched in vain
+    with ThreadPoolExecutor(len(weights) or 1) as pool:
+        for path, problem in zip(
+            weights, pool.map(look, weights), strict=True
+        ):
+            if problem:
+                option = _option(needed[path][0])
+                missing[path] = f'{problem}; or name another file {option}'
+    if missing:
+        count = len(missing)
+        noun = 'a file is' if count == 1 else f'{count} files are'
+        lines = [f'{path}: {advice}' for path, advice in missing.items()]
+        raise MissingFileError(
+            '\n  '.join([f'Cannot start, {noun} missing:', *lines])
+        )
 
 
-def _find(path: str, key: str, what: str) -> str | None:
-    """A missing file and its fix; None if it is there or in the zoo."""
-    if path.startswith(FETCHED):
-        try:
-            if path.startswith(zoo.SCHEME):
-                zoo.find(path)
-        except ValueError as error:
-            return f'{path} ({error})'
-        return None
-    place = osp.abspath(osp.expanduser(path))
-    if osp.exists(place):
-        return None
+def needed_weights(cfg: Mapping[str, Any]) -> list[str]:
+    """Pretrained weights that a config starts from: paths and URLs."""
+    files = _needed_files(cfg, 'train')
+    return list(dict.fromkeys(p for p, key, _ in files if 'init_cfg' in key))
+
+
+def _advice(path: str, key: str, what: str) -> str:
+    """How to get a file that is not there."""
     # Imported here: a run whose files are all there does not need it.
     from ca2st_mm.datasets.benchmarks import BENCHMARKS
 
@@ -88,19 +93,33 @@ def _find(path: str, key: str, what: str) -> str | None:
                 'official lists'
             )
     return (
-        f'{path} ({source}; put it at {place}, or name another place '
-        f'{_option(key)})'
+        f'{source}; put it at {_place(path)}, or name another place '
+        f'{_option(key)}'
     )
 
 
-def _fetch(path: str, key: str, what: str) -> str | None:
-    """Have weights of the zoo in the cache, or say why they are not."""
+def _place(path: str) -> str:
+    return osp.abspath(osp.expanduser(path))
+
+
+def _fetch(path: str) -> str | None:
+    """Have weights in the cache, or say why they are not."""
     try:
-        if path.startswith(FETCHED):
-            zoo.fetch(path)
-    except zoo.ZooError as error:
-        return f'{path} ({error}; or name another file {_option(key)})'
+        zoo.fetch(path)
+    except (zoo.ZooError, ValueError) as error:
+        return str(error)
     return None
+
+
+def _not_here(path: str) -> str | None:
+    """Why weights cannot be used at once, without a look at the network."""
+    try:
+        if zoo.path(path):
+            return None
+    except ValueError as error:
+        return str(error)
+    name = path.removeprefix(zoo.SCHEME)
+    return f'not on this machine yet; run `python tools/weights.py get {name}`'
 
 
 def _option(key: str) -> str:

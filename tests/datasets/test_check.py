@@ -313,3 +313,38 @@ def test_classes_by_file_and_by_column(folder, check, tmp_path):
         ('untrained_class', 'noun 1'),
         ('untrained_class', 'noun 2'),
     ]
+
+
+def test_a_config_says_where_the_data_is_and_where_reports_go(
+    folder, tmp_path, monkeypatch
+):
+    (folder / 'classes.txt').write_text('one\ntwo\nthree\n')
+    for name, rows in dict(train='copy.mp4,0', val='no_audio.mp4,1').items():
+        (folder / f'own_{name}.csv').write_text(f'file,label\n{rows}\n')
+    text = f"""work_dir = 'runs/mine'
+audio = dict(type='LoadAudio', missing_audio='drop')
+data = dict(
+    data_root={str(folder)!r}, classes='classes.txt', pipeline=[audio])
+train_dataloader = dict(dataset=dict(data, ann_file='own_train.csv'))
+val_dataloader = dict(dataset=dict(data, ann_file='own_val.csv'))
+test_dataloader = val_dataloader
+"""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.setattr(report, '_plots', lambda found: {})
+    tool = __import__('check')
+    for policy, kinds in (
+        ('drop', []),
+        ('raise', ['no_audio']),
+    ):
+        (tmp_path / 'own.py').write_text(text.replace('drop', policy))
+        arguments = ['own.py', '--decode', '--train', 'own_train']
+        assert tool.main(arguments) == 1
+        found = json.loads(
+            (tmp_path / 'runs/mine/data_check.json').read_text()
+        )
+        faults = [fault['kind'] for fault in found['faults']]
+        assert faults == [*kinds, *['untrained_class'] * 2]
+        warned = any("missing_audio='drop'" in w for w in found['warnings'])
+        assert warned == (policy == 'drop')
+    assert {p.name for p in tmp_path.iterdir()} == {'own.py', 'runs'}

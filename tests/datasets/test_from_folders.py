@@ -1,8 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Class folders in, a config that trains out."""
 
+import functools
 import os
 import runpy
+import shlex
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +23,21 @@ TOOL = ROOT / 'tools/data/from_folders.py'
 CLIPS = dict(jump=4, run=2, walk=1)
 
 
+@functools.cache
+def smallest():
+    """The bytes of a clip of two frames without audio."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'a.mp4')
+        write_clip(str(path), np.zeros((2, 32, 32, 3), np.uint8), 10)
+        return path.read_bytes()
+
+
 def lay_out(root, clips=CLIPS, deep='deep'):
-    """Empty files are enough for what does not decode."""
     for name, count in clips.items():
-        folder = os.path.join(root, name, deep)
-        os.makedirs(folder)
+        folder = Path(root, name, deep)
+        folder.mkdir(parents=True)
         for number in range(count):
-            open(os.path.join(folder, f'{number}.MP4'), 'x').close()
+            (folder / f'{number}.MP4').write_bytes(smallest())
 
 
 @pytest.fixture
@@ -107,10 +118,12 @@ def test_files_name_every_clip_once(root, run):
         (root / hidden).touch()
     os.mkfifo(root / 'run' / 'pipe.mp4')
     (root / 'run' / 'broken.mp4').symlink_to('nowhere')
+    (root / 'jump' / 'damaged.mp4').write_bytes(smallest()[:60])
     said = run(root)
     assert '3 classes, 5 clips to train and 2 to validate' in said
     assert 'not in the validation set: walk' in said
     assert 'no videos of a class: 2, such as notes.txt' in said
+    assert 'as a video: 1, such as jump/damaged.mp4' in said
     assert 'hidden: 3' in said and 'no regular files: 2' in said
     rows, names = rows_of(root)
     assert names == ('jump', 'run', 'walk')
@@ -179,12 +192,14 @@ def test_names_that_no_list_can_hold(tmp_path, refuse, name, message):
 def test_every_usual_extension_is_taken(root, run):
     more = '.ts .wmv .gif .flv .3gp .mts .m2ts .vob .ogv .MPG .webm'.split()
     for extension in more:
-        (root / 'walk' / f'x{extension}').touch()
+        (root / 'walk' / f'x{extension}').write_bytes(smallest())
     run(root)
     assert len(rows_of(root)[0]) == sum(CLIPS.values()) + len(more)
 
 
-@pytest.mark.parametrize('base', ['ca2st/ca2st_k400', 'toy/ca2st_toy'])
+@pytest.mark.parametrize(
+    'base', ['ca2st/ca2st_k400', 'toy/ca2st_toy', 'toy/ca2st_small']
+)
 def test_written_config(base, root, run):
     run(root, '--base', ROOT / f'configs/{base}.py')
     path = root / f'my clips_{Path(base).name}.py'
@@ -204,11 +219,12 @@ def test_written_config(base, root, run):
         assert dataset.data_prefix == dict(video='', audio='')
         # The rate that the weights of AST expect; the rest as in the base.
         [load] = [s for s in dataset.pipeline if s.type == 'LoadAudio']
-        assert load.sample_rate == 16000
+        assert (load.sample_rate, load.missing_audio) == (16000, 'drop')
         steps = original[f'{split}_dataloader'].dataset.pipeline
         for step in steps:
             if step.type == 'LoadAudio':
                 step.sample_rate = 16000
+                step.missing_audio = 'drop'
         assert steps == dataset.pipeline
     assert lists == dict(train='train.csv', val='val.csv', test='val.csv')
 
@@ -253,6 +269,35 @@ def test_mistakes_are_named(root, refuse, tmp_path):
     assert not list(tmp_path.rglob('*.csv'))
 
 
+def test_clips_without_audio_are_counted_and_follow_the_flag(
+    root, run, refuse
+):
+    assert '7 of 7 clips have no audio, such as' in refuse(
+        root, '--missing-audio', 'raise'
+    )
+    said = run(root, '--missing-audio', 'silence')
+    assert "7 of 7 clips have no audio: missing_audio='silence'" in said
+    cfg = Config.fromfile(next(root.glob('*.py')))
+    for split in ('train', 'val', 'test'):
+        steps = cfg[f'{split}_dataloader'].dataset.pipeline
+        [load] = [step for step in steps if step.type == 'LoadAudio']
+        assert load.missing_audio == 'silence'
+
+
+def test_the_commands_that_it_prints_are_understood(root, run, monkeypatch):
+    lines = [
+        shlex.split(line)
+        for line in run(root).splitlines()
+        if line.startswith('  python tools/')
+    ]
+    tools = [Path(words[1]).stem for words in lines]
+    assert tools[:3] == ['check', 'train', 'predict']
+    assert Config.fromfile(lines[1][2]).work_dir == lines[2][-1]
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    run(root, '--overwrite')
+    assert (root / 'my clips_ca2st_k400.py').is_file()
+
+
 def test_written_config_trains_and_validates(tmp_path, run):
     rng = np.random.default_rng(0)
     for name, shade in dict(dark=20, light=220).items():
@@ -262,7 +307,7 @@ def test_written_config_trains_and_validates(tmp_path, run):
             frames = np.full((20, 48, 64, 3), shade, np.uint8)
             audio = 0.1 * rng.standard_normal(16000).astype(np.float32)
             write_clip(str(folder / f'{number}.mp4'), frames, 10, audio)
-    run(tmp_path / 'mine')
+    run(tmp_path / 'mine', '--base', ROOT / 'configs/ca2st/ca2st_k400.py')
     cfg = load(tmp_path / 'mine' / 'mine_ca2st_k400.py')
     runner = runner_of(cfg, tmp_path / 'work')
     before = runner.model.cls_head.fc_cls.weight.detach().clone()

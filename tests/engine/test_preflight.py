@@ -1,13 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Missing files and other classes stop a run before it starts, in a line."""
+"""Missing files and other classes stop a run before it starts."""
 
 import argparse
 import runpy
+import threading
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
+from ca2st_mm import zoo
 from ca2st_mm.engine.launch import UsageError, load_config, merge_options
 from ca2st_mm.engine.preflight import (
     ClassCountError,
@@ -78,22 +80,60 @@ def test_each_missing_file_is_named_with_its_place(
         check_files(cfg, mode)
     message = str(caught.value)
     assert f'put it at {tmp_path / name}' in message and option in message
-    assert '\n' not in message
+    first, *lines = message.splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f'  {tmp_path / name}: ')
     if other:
         check_files(cfg, other)
 
 
-def test_all_missing_files_come_at_once(cfg, tmp_path):
+def test_all_missing_files_come_at_once(cfg, tmp_path, monkeypatch):
     cfg.model.init_cfg = [
         dict(type='Normal'),
         dict(type='Pretrained', checkpoint='nowhere.pth'),
     ]
     for name in ('train.csv', 'val.csv'):
         (tmp_path / name).unlink()
-    with pytest.raises(MissingFileError, match='3 files are missing') as error:
+    cfg.model.experts = [
+        dict(init_cfg=dict(checkpoint=f'zoo://{name}'))
+        for name in ('clip_vit-base-p16_openai', 'no_such_weights')
+    ]
+    asked = []
+    monkeypatch.setattr(zoo, 'fetch', asked.append)
+    monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path / 'home'))
+    with pytest.raises(MissingFileError, match='5 files are missing') as error:
         check_files(cfg, 'train')
-    for part in ('train.csv', 'val.csv', 'model.init_cfg.1.checkpoint=PATH'):
-        assert part in str(error.value)
+    lines = str(error.value).splitlines()[1:]
+    for line, part in zip(
+        lines,
+        (
+            'model.init_cfg.1.checkpoint=PATH',
+            'train.csv: get the annotation file',
+            'val.csv: ',
+            'clip_vit-base-p16_openai: not on this machine yet',
+            'no_such_weights: The zoo has no',
+        ),
+        strict=True,
+    ):
+        assert part in line
+    assert not asked  # nothing is fetched in vain
+
+
+def test_all_weights_are_asked_for_at_once(cfg, monkeypatch):
+    """One after the other, each would wait for the network to fail."""
+    barrier = threading.Barrier(2)
+
+    def fetch(name):
+        barrier.wait(timeout=5)
+        raise zoo.ZooError(f'no connection for {name}')
+
+    monkeypatch.setattr(zoo, 'fetch', fetch)
+    cfg.model.experts = [
+        dict(init_cfg=dict(checkpoint=f'zoo://{name}'))
+        for name in ('clip_vit-base-p16_openai', 'ast_base_audioset-10-10')
+    ]
+    with pytest.raises(MissingFileError) as error:
+        check_files(cfg, 'train')
+    assert str(error.value).count('\n  zoo://') == 2
 
 
 @pytest.mark.parametrize('path', ['https://x.y/z.pth', 's3://b/z.pth', ''])
@@ -204,7 +244,7 @@ def test_tools_stop_with_one_line(
         runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')
     assert stopped.value.code == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith(f'error: {said}')
+    assert len(lines) <= 2 and lines[0].startswith(f'error: {said}')
     assert not (tmp_path / 'work_dirs').exists()
 
 

@@ -100,14 +100,16 @@ def config(**extra):
 
 def test_a_run_fetches_what_it_needs(served, server, home):
     loader = dict(dataset=dict(ann_file='gone.csv'))
-    with pytest.raises(MissingFileError, match='a file is missing: gone.csv'):
+    with pytest.raises(
+        MissingFileError, match='gone.csv: .*\n.*zoo://line: not'
+    ):
         check_files(config(train_dataloader=loader))
     check_files(config(), 'test')  # initialises nothing
     assert server.asked == []
     check_files(config())
     check_files(config(load_from='zoo://line'), 'test')
     assert server.asked == ['/line.pth']
-    with pytest.raises(MissingFileError, match='zoo://lime .*mean line'):
+    with pytest.raises(MissingFileError, match='zoo://lime: .*mean line'):
         check_files(Config(dict(load_from='zoo://lime')), 'test')
 
 

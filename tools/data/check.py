@@ -1,10 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Check manifests and their files before a run.
+"""Check the data of a config, or manifests, before a run.
 
-``python tools/data/check.py train.csv val.csv --decode --workers 8`` prints
-a summary and writes ``data_check.json`` and ``data_check.html``.  Started
-again it only looks at files that are new or have changed.  Exit code 1 if
-there are faults.
+``python tools/data/check.py CONFIG --decode`` takes lists, folders, classes
+and what is done about clips without audio from the config, and writes
+``data_check.json`` and ``data_check.html`` into its work_dir.  Manifests do as
+well: ``python tools/data/check.py train.csv val.csv --classes classes.txt``.
+Started again it only looks at files that are new or have changed.  Exit code 1
+if there are faults.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import json
 import os
 import sys
 import warnings
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -22,7 +25,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('manifests', nargs='+', help='one for each split')
+    parser.add_argument(
+        'sources', nargs='+', help='a config, or one manifest for each split'
+    )
     parser.add_argument(
         '--data-root',
         help='folder of videos; that of the first manifest if left out',
@@ -62,7 +67,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='kinds of faults to leave out, as the report names them',
     )
     parser.add_argument(
-        '--out', default='data_check', help='outputs without extension'
+        '--out',
+        help='outputs without extension; default: data_check in the work_dir '
+        'of the config, or in work_dirs/NAME_OF_THE_DATA',
     )
     return parser.parse_args(argv)
 
@@ -77,6 +84,9 @@ def _kind(name: str) -> str:
 
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
+
+from mmengine.config import Config
+from mmengine.utils import is_abs
 
 import ca2st_mm  # noqa: F401
 from ca2st_mm.datasets.check import (
@@ -93,7 +103,11 @@ from ca2st_mm.datasets.check import (
     read_samples,
 )
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.class_names import read_class_names
+from ca2st_mm.utils.class_names import (
+    read_class_names,
+    resolve_class_names,
+    sizes_by_column,
+)
 from ca2st_mm.utils.text_files import ListFileError, write_texts
 
 
@@ -115,6 +129,90 @@ def class_sizes(choices: list[str], encoding: str | None) -> dict[str, int]:
     return sizes
 
 
+class Sources(NamedTuple):
+    """What is to be checked.
+
+    Attributes:
+        manifests: One for each split.
+        data_root: Folder of the videos.
+        audio_root: Folder of the audio files.
+        sizes: Number of classes by label column.
+        missing_audio: What is done about clips without audio, ``'unread'``
+            for a model without audio; None if that is unknown.
+        resampled: Whether all audio is brought to one rate.
+        out: Outputs without extension.
+    """
+
+    manifests: list[str]
+    data_root: str
+    audio_root: str
+    sizes: dict[str, int]
+    missing_audio: str | None
+    resampled: bool
+    out: str
+
+
+def sources_of_flags(args: argparse.Namespace) -> Sources:
+    """The manifests that are named."""
+    root = args.data_root
+    if root is None:
+        root = os.path.dirname(args.sources[0])
+    name = os.path.basename(os.path.abspath(root))
+    return Sources(
+        args.sources,
+        root,
+        args.audio_root or root,
+        class_sizes(args.classes, args.encoding),
+        None,
+        False,
+        args.out or os.path.join('work_dirs', name, 'data_check'),
+    )
+
+
+def sources_of_config(args: argparse.Namespace) -> Sources:
+    """The lists of training, validation and test of a config.
+
+    Raises:
+        ListFileError: If it names no lists, or those of several folders.
+    """
+    cfg = Config.fromfile(args.sources[0])
+    found, loads = {}, []
+    for split in ('train', 'val', 'test'):
+        data = cfg.get(f'{split}_dataloader') or {}
+        while 'dataset' in data:
+            data = data['dataset']
+        if 'ann_file' in data:
+            found.setdefault(data['ann_file'], data)
+            steps = data.get('pipeline', ())
+            loads += [s for s in steps if s['type'] == 'LoadAudio']
+    folders = {
+        (d.get('data_root') or '', *(d.get('data_prefix') or {}).items())
+        for d in found.values()
+    }
+    if len(folders) != 1:
+        raise ListFileError(
+            f'{args.sources[0]} has lists of {len(folders)} data sets; name '
+            'the manifests of one'
+        )
+    data = next(iter(found.values()))
+    policies = {load.get('missing_audio', 'raise') for load in loads}
+    root, prefix = data.get('data_root') or '', data.get('data_prefix') or {}
+    classes = data.get('classes')
+    if classes is not None:
+        classes = resolve_class_names(classes, root, data.get('encoding'))
+    return Sources(
+        [p if is_abs(p) else os.path.join(root, p) for p in found],
+        args.data_root or os.path.join(root, prefix.get('video', '')),
+        args.audio_root or os.path.join(root, prefix.get('audio', '')),
+        class_sizes(args.classes, args.encoding)
+        or sizes_by_column(data.get('num_classes'), classes),
+        'raise' if 'raise' in policies else min(policies, default='unread'),
+        len({load.get('sample_rate') for load in loads} - {None}) == 1,
+        args.out
+        or os.path.join(cfg.get('work_dir') or 'work_dirs', 'data_check'),
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Check, write and print.
 
@@ -130,36 +228,46 @@ def main(argv: list[str] | None = None) -> int:
             f'--ignore knows {", ".join(KINDS)}, but not '
             f'{", ".join(sorted(unknown))}'
         )
+    is_config = args.sources[0].endswith('.py')
+    sources = (sources_of_config if is_config else sources_of_flags)(args)
+    ignored = set(args.ignore)
+    if sources.missing_audio in ('drop', 'silence', 'unread'):
+        ignored.add('no_audio')
+    if sources.missing_audio == 'unread':
+        ignored |= {'silent', 'out_of_sync'}
     limits = Limits(args.min_seconds, args.sync_seconds, args.decode)
-    data_root = args.data_root
-    if data_root is None:
-        data_root = os.path.dirname(args.manifests[0])
-    audio_root = args.audio_root or data_root
-    sizes = class_sizes(args.classes, args.encoding)
     samples = read_samples(
-        args.manifests, data_root, audio_root, args.encoding
+        sources.manifests, sources.data_root, sources.audio_root, args.encoding
     )
     train = args.train if args.train in {s.split for s in samples} else None
-    if train is None and sizes:
+    if train is None and sources.sizes:
         print(
             f"No manifest is called '{args.train}.csv': classes without a "
             'training sample are not looked for (see --train).'
         )
     probes: dict[int, Probe] = {}
-    notes = f'{args.out}.notes.jsonl'
+    os.makedirs(os.path.dirname(sources.out) or '.', exist_ok=True)
+    notes = f'{sources.out}.notes.jsonl'
     with tqdm(total=len(samples), unit='clip', desc='checking') as bar:
         for number, probe in probe_all(samples, limits, args.workers, notes):
             probes[number] = probe
             bar.update()
     pairs = [(sample, probes[i]) for i, sample in enumerate(samples)]
     faults = [fault for sample, probe in pairs for fault in probe.of(sample)]
-    faults += check_labels(samples, sizes, train)
+    faults += check_labels(samples, sources.sizes, train)
     faults += check_repeats(samples, {s.path: p.print for s, p in pairs})
-    faults = [fault for fault in faults if fault.kind not in args.ignore]
-    report = Report(samples, [probe for _, probe in pairs], faults, limits)
+    faults = [fault for fault in faults if fault.kind not in ignored]
+    report = Report(
+        samples,
+        [probe for _, probe in pairs],
+        faults,
+        limits,
+        sources.missing_audio,
+        sources.resampled,
+    )
     outputs = {
-        f'{args.out}.json': json.dumps(as_dict(report), indent=1),
-        f'{args.out}.html': as_html(report),
+        f'{sources.out}.json': json.dumps(as_dict(report), indent=1),
+        f'{sources.out}.html': as_html(report),
     }
     write_texts(outputs)
     print(as_text(report))

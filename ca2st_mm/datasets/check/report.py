@@ -29,12 +29,16 @@ class Report(NamedTuple):
         probes: What was found in each, in the same order.
         faults: All faults, those of whole sets included.
         limits: What was tolerated.
+        missing_audio: What the config does about clips without audio.
+        resampled: Whether it brings all audio to one rate.
     """
 
     samples: Sequence[Sample]
     probes: Sequence[Probe]
     faults: Sequence[Fault]
     limits: Limits
+    missing_audio: str | None = None
+    resampled: bool = False
 
     def pairs(self) -> list[tuple[Sample, Probe]]:
         """Each row with what was found in it."""
@@ -71,8 +75,16 @@ class Report(NamedTuple):
     def warnings(self) -> list[str]:
         """What is no fault of a sample, but worth a look."""
         found = []
+        lacking = sum(
+            kind == 'no_audio' for p in self.probes for kind, _ in p.faults
+        )
+        if lacking and self.missing_audio in ('drop', 'silence'):
+            found.append(
+                f'{lacking} of {len(self.samples)} clips have no audio; the '
+                f"config says missing_audio='{self.missing_audio}'"
+            )
         rates = {p.sample_rate for p in self.probes if p.sample_rate}
-        if len(rates) > 1:
+        if len(rates) > 1 and not self.resampled:
             found.append(
                 f'audio has {len(rates)} sample rates, from {min(rates)} to '
                 f'{max(rates)} Hz: resample it with LoadAudio(sample_rate='

@@ -418,9 +418,10 @@ def _config_text(
 """
     if text:
         options = ', '.join(f'{key}={value!r}' for key, value in audio.items())
-        text = f"""# Of clips without audio: 'drop' the expert, 'silence', or 'raise'.
-audio = dict({options})
-{text}"""
+        text = (
+            "# Of clips without audio: 'drop' the expert, 'silence', or "
+            f"'raise'.\naudio = dict({options})\n{text}"
+        )
     quarantined = cfg.train_dataloader.dataset.get('quarantine')
     base, root = osp.realpath(base), osp.realpath(root)
     try:

@@ -62,6 +62,8 @@ def shrink_loader(loader):
             )
         if 'crop_size' in step:
             step['crop_size'] = SIDE
+        if step['type'] == 'ShortSideCrops':
+            step['size'] = SIDE
         if step['type'] in ('LogMelSpectrogram', 'BEATsSpectrogram'):
             step.update(num_frames=SPEC[0], num_mels=SPEC[1])
     return loader

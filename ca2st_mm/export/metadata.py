@@ -47,7 +47,8 @@ def describe(
     averages = {'prob': f'{to_shares}, then mean', 'score': 'mean'}
     pipeline = dataset_of(config)['pipeline']
     clips = [step['num_clips'] for step in pipeline if 'num_clips' in step]
-    crops = [CROPS[s['type']] for s in pipeline if s['type'] in CROPS]
+    crops = [s.get('num_crops') or CROPS.get(s['type']) for s in pipeline]
+    crops = [crop for crop in crops if crop]
     is_file = checkpoint is not None and osp.isfile(checkpoint)
     record = dict(
         inputs=[

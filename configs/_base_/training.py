@@ -22,9 +22,9 @@ optim_wrapper = dict(
     ),
     paramwise_cfg=dict(
         layer_decay=0.75,
-        # Besides vectors and biases, all position tables; the authors' code
-        # decays some tables of its audio links, which only CAVA and CA2ST
-        # with position='learned_space_time' have.
+        # Besides vectors and biases, all position tables.  The authors' code
+        # decays those over time of its audio links, which only CAVA and CA2ST
+        # with position='learned_space_time' have: r'space_table$' for them.
         not_decayed=(r'_table$', r'pos_embed$'),
     ),
 )

@@ -40,20 +40,17 @@ model = dict(
 )
 
 # 256 px instead of 224.
-larger = dict(
-    Resize=dict(scale=(-1, 256)),
-    CenterCrop=dict(crop_size=256),
-    ThreeCrop=dict(crop_size=256),
-)
 train_pipeline = [
     dict(step, scale=(256, 256)) if step['type'] == 'Resize' else step
     for step in _base_.train_pipeline
 ]
 val_pipeline = [
-    dict(step, **larger.get(step['type'], {})) for step in _base_.val_pipeline
+    dict(step, size=256) if step['type'] == 'ShortSideCrops' else step
+    for step in _base_.val_pipeline
 ]
 test_pipeline = [
-    dict(step, **larger.get(step['type'], {})) for step in _base_.test_pipeline
+    dict(step, size=256) if step['type'] == 'ShortSideCrops' else step
+    for step in _base_.test_pipeline
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

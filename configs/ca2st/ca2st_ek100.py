@@ -48,6 +48,7 @@ model = dict(
     ),
     data_preprocessor=dict(
         # Our choice, as CAVA; the authors' is unknown.
+        # One share for all; the authors mix frames more (docs/training.md).
         blending=dict(
             type='MultiStreamBlending',
             alpha=0.8,

@@ -22,6 +22,7 @@ model = dict(
     cls_head=dict(num_classes=44),
     data_preprocessor=dict(
         # Our choice, as CAVA; the authors' is unknown.
+        # One share for all; the authors mix frames more (docs/training.md).
         blending=dict(
             type='MultiStreamBlending',
             alpha=0.8,

@@ -16,6 +16,7 @@ model = dict(
     data_preprocessor=dict(
         # Our choice: alpha and probability as CAST, the box in the spectrogram
         # as CAVA; the authors' are unknown.
+        # One share for all; the authors mix frames more (docs/training.md).
         blending=dict(
             type='MultiStreamBlending',
             alpha=0.8,

@@ -20,6 +20,7 @@ model = dict(
     cls_head=dict(num_classes=309),
     data_preprocessor=dict(
         # Our choice, as CAVA; the authors' is unknown.
+        # One share for all; the authors mix frames more (docs/training.md).
         blending=dict(
             type='MultiStreamBlending',
             alpha=0.8,

@@ -38,6 +38,7 @@ model = dict(
     data_preprocessor=dict(
         # Frames are mixed, spectrograms get a box of the other clip.  Our
         # choice, as on EPIC-SOUNDS; the authors' is unknown.
+        # One share for all; the authors mix frames more (docs/training.md).
         blending=dict(
             type='MultiStreamBlending',
             alpha=0.8,

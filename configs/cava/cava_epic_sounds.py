@@ -17,6 +17,7 @@ model = dict(
     cls_head=dict(num_classes=44),
     data_preprocessor=dict(
         # Frames are mixed, spectrograms get a box of the other clip.
+        # One share for all; the authors mix frames more (docs/training.md).
         blending=dict(
             type='MultiStreamBlending',
             alpha=0.8,

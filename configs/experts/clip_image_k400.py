@@ -52,7 +52,7 @@ val_pipeline = [
     dict(type='OpenVideo'),
     dict(type='UniformSample', clip_len=8, num_clips=1, test_mode=True),
     dict(type='DecodeVideo'),
-    *_base_.centre_crop,
+    _base_.centre_crop,
     image_format,
     pack,
 ]
@@ -60,7 +60,7 @@ test_pipeline = [
     dict(type='OpenVideo'),
     dict(type='SegmentSample', clip_len=8, num_clips=1, test_mode=True),
     dict(type='DecodeVideo'),
-    *_base_.three_crops,
+    _base_.three_crops,
     image_format,
     pack,
 ]

@@ -17,6 +17,13 @@ from test_configs import NAMES, PUBLISHED, load
 
 from ca2st_mm.datasets.toy import write_toy_set
 
+# Of those with the authors' switches one a family.
+RUN = [
+    name
+    for name in PUBLISHED
+    if not name.endswith('_as_released')
+    or name.endswith(('ssv2_as_released', 'vggsound_as_released'))
+]
 TOYS = [name for name in NAMES if name.startswith('toy/')]
 TOY_CLIPS = 4
 EPIC = {'acc/verb_top1', 'acc/action_top5', 'acc/action_product_top5'}
@@ -35,7 +42,7 @@ def world(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize('name', PUBLISHED)
+@pytest.mark.parametrize('name', RUN)
 def test_a_recipe_trains_and_tests(name, world, tmp_path, monkeypatch):
     monkeypatch.chdir(world)
     tiny.quiet()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from mmaction.datasets.transforms import SampleFrames, ThreeCrop, UniformSample
@@ -25,6 +26,7 @@ from ca2st_mm.datasets.transforms import (
     OpenVideo,
     RandAugmentFrames,
     SegmentSample,
+    ShortSideCrops,
 )
 from ca2st_mm.datasets.video import open_video
 from ca2st_mm.datasets.video_reader import ArrayReader
@@ -96,6 +98,25 @@ def test_dense_spacing_and_views():
 def test_wrong_arguments_are_named(step, arguments, message):
     with pytest.raises(ValueError, match=message):
         step(**arguments)
+
+
+@pytest.mark.parametrize('portrait', [False, True])
+def test_crops_are_those_of_the_authors(portrait):
+    """340 x 256 becomes 297 x 224, not 298; crops begin at 0, 36 and 73."""
+    rng = np.random.default_rng(0)
+    frames = list(rng.integers(0, 256, (2, 256, 340, 3), np.uint8))
+    if portrait:
+        frames = [cv2.transpose(frame) for frame in frames]
+        whole = [cv2.resize(frame, (224, 297)) for frame in frames]
+        expected = [f[s : s + 224] for s in (0, 73, 36) for f in whole]
+    else:
+        whole = [cv2.resize(frame, (297, 224)) for frame in frames]
+        expected = [f[:, s : s + 224] for s in (0, 73, 36) for f in whole]
+    three = ShortSideCrops(224, num_crops=3)(dict(imgs=frames))
+    np.testing.assert_array_equal(three['imgs'], expected)
+    assert three['img_shape'] == (224, 224)
+    one = ShortSideCrops(224)(dict(imgs=frames))
+    np.testing.assert_array_equal(one['imgs'], expected[4:])
 
 
 @pytest.mark.parametrize('ext', ['mp4', 'mkv'])

@@ -13,6 +13,7 @@ from .formatting import PackAudioVisual
 from .frame_sampling import (
     DenseSample,
     SegmentSample,
+    ShortSideCrops,
 )
 from .rand_augment import RandAugmentFrames
 from .spectrogram import (
@@ -50,4 +51,5 @@ __all__ = [
     'RandAugmentFrames',
     'RollAudio',
     'SegmentSample',
+    'ShortSideCrops',
 ]

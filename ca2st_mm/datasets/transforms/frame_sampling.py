@@ -1,10 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The two ways the authors' code samples frames (segments, dense windows).
+"""The views of the authors' code: which frames, and which squares of them.
 
-MMAction2's ``UniformSample`` and ``SampleFrames`` work too; these two
-exist because published numbers depend on the exact indices.
+MMAction2's ``UniformSample``, ``SampleFrames``, ``Resize`` and crops work
+too; these exist because published numbers depend on the exact indices.
 """
 
+import cv2
 import numpy as np
 
 from ca2st_mm.registry import TRANSFORMS
@@ -143,3 +144,49 @@ class DenseSample(_Sampler):
         room = (len(thin) - self.clip_len) / max(self.num_clips - 1, 1)
         starts = (np.arange(self.num_clips) * room).astype(int)
         return thin[starts[:, None] + np.arange(self.clip_len)]
+
+
+@TRANSFORMS.register_module()
+class ShortSideCrops(Transform):
+    """Resize the short side to ``size``, then cut squares along the long one.
+
+    A part of a pixel of the long side is cut off, as by torchvision and the
+    authors' code; MMAction2's ``Resize`` rounds, which moves its crops by up
+    to one pixel.
+
+    Required and changed keys: ``imgs`` (crop by crop), ``img_shape``.
+
+    Args:
+        size: Pixels of a side.
+        num_crops: 1, the middle one; or 3 in the order of MMAction2's
+            ``ThreeCrop``: first, last, middle.
+
+    >>> crops = ShortSideCrops(size=4, num_crops=3)
+    >>> len(crops(dict(imgs=[np.zeros((8, 12, 3), np.uint8)]))['imgs'])
+    3
+    """
+
+    def __init__(self, size: int, num_crops: int = 1) -> None:
+        if num_crops not in (1, 3):
+            raise ValueError(f'num_crops is 1 or 3, not {num_crops!r}.')
+        self.size = size
+        self.num_crops = num_crops
+
+    def transform(self, results: dict) -> dict:
+        """Crop ``results['imgs']``."""
+        height, width = results['imgs'][0].shape[:2]
+        long = self.size * max(height, width) // min(height, width)
+        flat = width > height
+        shape = (long, self.size) if flat else (self.size, long)
+        frames = [cv2.resize(frame, shape) for frame in results['imgs']]
+        last = long - self.size
+        starts = [last // 2] if self.num_crops == 1 else [0, last, last // 2]
+        results['imgs'] = [
+            frame[:, start : start + self.size]
+            if flat
+            else frame[start : start + self.size]
+            for start in starts
+            for frame in frames
+        ]
+        results['img_shape'] = (self.size, self.size)
+        return results

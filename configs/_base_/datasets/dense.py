@@ -31,14 +31,8 @@ random_crop = [
     ),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
 ]
-centre_crop = [
-    dict(type='Resize', scale=(-1, 224)),  # short side
-    dict(type='CenterCrop', crop_size=224),
-]
-three_crops = [
-    dict(type='Resize', scale=(-1, 224)),
-    dict(type='ThreeCrop', crop_size=224),
-]
+centre_crop = dict(type='ShortSideCrops', size=224, num_crops=1)
+three_crops = dict(type='ShortSideCrops', size=224, num_crops=3)
 
 train_frames = [
     dict(type='OpenVideo'),
@@ -61,7 +55,7 @@ val_frames = [
         test_mode=True,
     ),
     dict(type='DecodeVideo'),
-    *centre_crop,
+    centre_crop,
     dict(type='FormatShape', input_format='NCTHW'),
 ]
 # Two clips times three crops.
@@ -75,7 +69,7 @@ test_frames = [
         test_mode=True,
     ),
     dict(type='DecodeVideo'),
-    *three_crops,
+    three_crops,
     dict(type='FormatShape', input_format='NCTHW'),
 ]
 

@@ -31,18 +31,14 @@ random_crop = [
     ),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
 ]
-centre_crop = [
-    dict(type='Resize', scale=(-1, 224)),  # short side
-    dict(type='CenterCrop', crop_size=224),
-]
-three_crops = [
-    dict(type='Resize', scale=(-1, 224)),
-    dict(type='ThreeCrop', crop_size=224),
-]
+centre_crop = dict(type='ShortSideCrops', size=224, num_crops=1)
+three_crops = dict(type='ShortSideCrops', size=224, num_crops=3)
 
 train_frames = [
     dict(type='OpenVideo'),
-    dict(type='SegmentSample', clip_len=16),
+    # Segments cover the clip; the authors' leave out up to 15 last frames
+    # (rule='reference').
+    dict(type='SegmentSample', clip_len=16, rule='even'),
     dict(type='DecodeVideo'),
     rand_augment,
     *random_crop,
@@ -55,7 +51,7 @@ val_frames = [
     # segments, so that the choice of the best checkpoint is not random.
     dict(type='UniformSample', clip_len=16, num_clips=1, test_mode=True),
     dict(type='DecodeVideo'),
-    *centre_crop,
+    centre_crop,
     dict(type='FormatShape', input_format='NCTHW'),
 ]
 # Two clips, starts and centres of the segments, times three crops.
@@ -63,7 +59,7 @@ test_frames = [
     dict(type='OpenVideo'),
     dict(type='SegmentSample', clip_len=16, num_clips=2, test_mode=True),
     dict(type='DecodeVideo'),
-    *three_crops,
+    three_crops,
     dict(type='FormatShape', input_format='NCTHW'),
 ]
 

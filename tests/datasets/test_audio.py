@@ -31,6 +31,8 @@ from ca2st_mm.datasets.containers import probe
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.transforms import (
     AddAudioNoise,
+    AddPeakedNoise,
+    AddPinkNoise,
     CropAudio,
     DecodeVideo,
     FrameTimes,
@@ -347,24 +349,72 @@ def test_cut_widens_and_fills_with_zeros():
     assert not wide[350:].any()
 
 
-def test_noise_has_the_asked_ratio():
-    np.random.seed(0)
+NOISES = (AddAudioNoise, AddPinkNoise, AddPeakedNoise)
+
+
+def waveform_sample(waveform, rate):
+    return dict(
+        waveform=waveform, sample_rate=rate, has_audio=True, filename='a.mp4'
+    )
+
+
+@pytest.mark.parametrize('kind', NOISES)
+def test_noise_has_the_asked_ratio(kind):
     clean = np.sin(np.arange(16000) / 10).astype(np.float32)
-    for exponent in (0.0, 1.0):
-        sample = dict(waveform=clean, sample_rate=16000, has_audio=True)
-        transform = AddAudioNoise(snr=(10, 10), exponent=exponent)
-        noise = transform(sample)['waveform'] - clean
+    for arguments, asked in ((dict(snr=(7, 7)), 7), (dict(strength=3), 10)):
+        sample = waveform_sample(clean, 16000)
+        noise = kind(**arguments)(sample)['waveform'] - clean
         ratio = np.mean(clean**2) / np.mean(noise**2)
-        assert 10 * np.log10(ratio) == pytest.approx(10, abs=0.1)
+        assert 10 * np.log10(ratio) == pytest.approx(asked, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'low', 'high'),
+    [
+        # Percent of the power below 100 Hz and above 3 kHz, at 24 kHz.
+        (AddAudioNoise, 100 / 120, 75),
+        # The authors', measured on their code.
+        (AddPeakedNoise, 0.64, 55.7),
+        (AddPinkNoise, 58, 12),
+    ],
+)
+def test_colour_of_the_noise(kind, low, high):
+    rate = 24000
+    noise = kind().noise(10 * rate, rate, np.random.default_rng(0))
+    power = np.abs(np.fft.rfft(noise)) ** 2
+    power *= 100 / power.sum()
+    hertz = np.fft.rfftfreq(len(noise), 1 / rate)
+    assert power[hertz < 100].sum() == pytest.approx(low, rel=0.1)
+    assert power[hertz > 3000].sum() == pytest.approx(high, rel=0.05)
+
+
+@pytest.mark.parametrize('kind', [*NOISES, RollAudio, MuteAudio])
+def test_strengths(kind):
+    clean = np.sin(np.arange(32000) / 10 + 1).astype(np.float32)
+    assert clean.all()
+
+    def change(**arguments):
+        out = kind(**arguments)(waveform_sample(clean, 16000))
+        return (out['waveform'] - clean).tolist()
+
+    assert not any(change(strength=0, seed=0))
+    # The same clip at every reading, another one for another seed.
+    first = change(strength=2, seed=1)
+    assert change(strength=2, seed=1) == first != change(strength=2, seed=2)
+    assert change() != change()
+    if kind is not RollAudio:  # a sine comes back to itself
+        by_strength = [change(strength=k, seed=0) for k in range(6)]
+        powers = [np.mean(np.square(one)) for one in by_strength]
+        assert powers == sorted(powers) and len(set(powers)) == 6
 
 
 def test_roll_and_mute():
-    np.random.seed(0)
     ramp = np.arange(1, 101, dtype=np.float32)
-    sample = dict(waveform=ramp, sample_rate=10, has_audio=True)
-    rolled = RollAudio(seconds=2)(dict(sample))['waveform']
+    rolled = RollAudio(seconds=2)(waveform_sample(ramp, 10))['waveform']
     assert sorted(rolled) == sorted(ramp)
-    muted = MuteAudio(share=0.2)(dict(sample))['waveform']
+    muted = MuteAudio(share=0.2)(waveform_sample(ramp, 10))['waveform']
     gone = np.flatnonzero(muted == 0)
     assert len(gone) == 20 and np.all(np.diff(gone) == 1)
+    muted = MuteAudio(strength=5)(waveform_sample(ramp, 10))['waveform']
+    assert not muted.any()
     assert ramp.all()

@@ -3,6 +3,8 @@
 
 from .audio_augment import (
     AddAudioNoise,
+    AddPeakedNoise,
+    AddPinkNoise,
     MaskSpectrogram,
     MuteAudio,
     RollAudio,
@@ -33,6 +35,8 @@ __all__ = [
     'AudioWaveform',
     'WhisperSpectrogram',
     'AddAudioNoise',
+    'AddPeakedNoise',
+    'AddPinkNoise',
     'BEATsSpectrogram',
     'CAUSES',
     'Corrupt',

@@ -2,12 +2,16 @@
 """Augmentations and corruptions of audio.
 
 Waveform transforms stand between ``LoadAudio`` and ``CropAudio``;
-:class:`MaskSpectrogram` stands after the spectrogram.
+:class:`MaskSpectrogram` stands after the spectrogram.  Those of the papers'
+robustness tables also take a ``strength`` from 0, which changes nothing, to 5.
 """
 
 from abc import abstractmethod
+from pathlib import PurePath
 
 import numpy as np
+import torch
+from torchaudio.functional import equalizer_biquad, mask_along_axis
 
 from ca2st_mm.registry import TRANSFORMS
 
@@ -19,55 +23,106 @@ class _WaveformTransform(Transform):
 
     Args:
         prob: Probability of applying the change.
+        seed: What is drawn depends on it and the name of the file alone;
+            None draws anew every time.
     """
 
-    def __init__(self, prob: float) -> None:
+    def __init__(self, prob: float, seed: int | None) -> None:
         self.prob = prob
+        self.seed = seed
 
     @abstractmethod
-    def change(self, waveform: np.ndarray, rate: int) -> np.ndarray:
+    def change(
+        self, waveform: np.ndarray, rate: int, rng: np.random.Generator
+    ) -> np.ndarray:
         """The changed waveform, (num_samples,)."""
 
     def transform(self, results: dict) -> dict:
         """Change ``results['waveform']``."""
-        if results['has_audio'] and np.random.uniform() < self.prob:
-            changed = self.change(results['waveform'], results['sample_rate'])
+        if self.seed is None:
+            rng = np.random.default_rng(np.random.randint(2**31))
+        else:
+            name = PurePath(results['filename']).name
+            rng = np.random.default_rng([self.seed, *name.encode()])
+        if results['has_audio'] and rng.uniform() < self.prob:
+            waveform, rate = results['waveform'], results['sample_rate']
+            changed = self.change(waveform, rate, rng)
             results['waveform'] = changed.astype(np.float32)
         return results
 
 
 @TRANSFORMS.register_module()
 class AddAudioNoise(_WaveformTransform):
-    """Add noise at a random signal-to-noise ratio.
+    """Add white noise at a random signal-to-noise ratio.
 
     Args:
         snr: Range of the ratio, decibel.
-        exponent: Power falls as 1 / f**exponent: 0 is white, 1 pink.
         prob: Probability of adding it.
+        strength: 1 to 5 for a ratio of 20, 15, 10, 5 or 0 decibel instead.
+        seed: See the base class.
+
+    >>> AddAudioNoise(strength=5, seed=0)
+    AddAudioNoise(prob=1.0, seed=0, snr=(0, 0))
     """
 
     def __init__(
         self,
         snr: tuple[float, float] = (0.0, 20.0),
-        exponent: float = 0.0,
         prob: float = 1.0,
+        strength: int | None = None,
+        seed: int | None = None,
     ) -> None:
-        super().__init__(prob)
+        if strength is not None:
+            snr = (25 - 5 * strength,) * 2
+            prob = float(strength > 0)
+        super().__init__(prob, seed)
         self.snr = snr
-        self.exponent = exponent
 
-    def change(self, waveform: np.ndarray, rate: int) -> np.ndarray:
+    def noise(
+        self, length: int, rate: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Noise of any power, (length,)."""
+        return rng.standard_normal(length)
+
+    def change(
+        self, waveform: np.ndarray, rate: int, rng: np.random.Generator
+    ) -> np.ndarray:
         """Waveform plus noise."""
-        noise = np.random.standard_normal(len(waveform))
-        if self.exponent:
-            spectrum = np.fft.rfft(noise)
-            bins = np.maximum(np.arange(len(spectrum)), 1)
-            spectrum = spectrum / bins ** (self.exponent / 2)
-            noise = np.fft.irfft(spectrum, n=len(waveform))
-        ratio = 10 ** (np.random.uniform(*self.snr) / 10)
+        noise = self.noise(len(waveform), rate, rng)
+        ratio = 10 ** (rng.uniform(*self.snr) / 10)
         power = np.mean(np.square(noise)) * ratio
         scale = np.sqrt(np.mean(np.square(waveform)) / max(power, 1e-12))
         return waveform + scale * noise
+
+
+@TRANSFORMS.register_module()
+class AddPinkNoise(AddAudioNoise):
+    """Add noise whose power falls as 1 / frequency."""
+
+    def noise(
+        self, length: int, rate: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Pink noise of any power, (length,)."""
+        spectrum = np.fft.rfft(super().noise(length, rate, rng))
+        spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1))
+        return np.fft.irfft(spectrum, n=length)
+
+
+@TRANSFORMS.register_module()
+class AddPeakedNoise(AddAudioNoise):
+    """Add what the authors' code calls pink noise.
+
+    It is white with 10 decibel more around 500 Hz, clipped at one standard
+    deviation: at 24 kHz, 0.6 % of its power lies below 100 Hz and 56 % above
+    3 kHz.
+    """
+
+    def noise(
+        self, length: int, rate: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The noise, (length,)."""
+        white = torch.from_numpy(super().noise(length, rate, rng)).float()
+        return equalizer_biquad(white, rate, 500.0, gain=10.0, Q=0.7).numpy()
 
 
 @TRANSFORMS.register_module()
@@ -77,15 +132,25 @@ class RollAudio(_WaveformTransform):
     Args:
         seconds: The largest shift either way.
         prob: Probability of shifting.
+        strength: 0 to 5 for 0.4 seconds times that instead.
+        seed: See the base class.
     """
 
-    def __init__(self, seconds: float = 2.0, prob: float = 1.0) -> None:
-        super().__init__(prob)
-        self.seconds = seconds
+    def __init__(
+        self,
+        seconds: float = 2.0,
+        prob: float = 1.0,
+        strength: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(prob, seed)
+        self.seconds = seconds if strength is None else 0.4 * strength
 
-    def change(self, waveform: np.ndarray, rate: int) -> np.ndarray:
+    def change(
+        self, waveform: np.ndarray, rate: int, rng: np.random.Generator
+    ) -> np.ndarray:
         """The rolled waveform."""
-        shift = np.random.uniform(-self.seconds, self.seconds)
+        shift = rng.uniform(-self.seconds, self.seconds)
         return np.roll(waveform, round(shift * rate))
 
 
@@ -96,16 +161,26 @@ class MuteAudio(_WaveformTransform):
     Args:
         share: Part of the length that is muted, 0 to 1.
         prob: Probability of muting.
+        strength: 0 to 5 for a share of 0.2 times that instead.
+        seed: See the base class.
     """
 
-    def __init__(self, share: float = 0.2, prob: float = 1.0) -> None:
-        super().__init__(prob)
-        self.share = share
+    def __init__(
+        self,
+        share: float = 0.2,
+        prob: float = 1.0,
+        strength: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(prob, seed)
+        self.share = share if strength is None else 0.2 * strength
 
-    def change(self, waveform: np.ndarray, rate: int) -> np.ndarray:
+    def change(
+        self, waveform: np.ndarray, rate: int, rng: np.random.Generator
+    ) -> np.ndarray:
         """The waveform with a hole."""
         length = round(self.share * len(waveform))
-        start = np.random.randint(len(waveform) - length + 1)
+        start = rng.integers(len(waveform) - length + 1)
         waveform = waveform.copy()
         waveform[start : start + length] = 0.0
         return waveform
@@ -142,15 +217,10 @@ class MaskSpectrogram(Transform):
         if results.get('audio_dropped', False):
             return results
         for view in results['audios']:
-            _, frames, mels = view.shape
+            masked = torch.from_numpy(view)
             for _ in range(self.num_masks):
-                view[:, _stretch(frames, self.time)] = self.fill
-                view[:, :, _stretch(mels, self.freq)] = self.fill
+                for axis, widest in ((1, self.time), (2, self.freq)):
+                    widest = min(widest, view.shape[axis])
+                    masked = mask_along_axis(masked, widest, self.fill, axis)
+            view[:] = masked.numpy()
         return results
-
-
-def _stretch(size: int, widest: int) -> slice:
-    """A random stretch of at most ``widest`` of ``size`` cells."""
-    width = min(int(np.random.uniform(0, widest)), size)
-    start = np.random.randint(size - width + 1)
-    return slice(start, start + width)

@@ -398,7 +398,7 @@ class ForeignExpert(TransformerExpert):
         return torch.cat((copies, patches), dim=2)
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """Inputs (B, *input_shape) -> tokens (B, T, P + N, C).
+        """Inputs ``(B, *input_shape)`` -> tokens (B, T, P + N, C).
 
         Images (B, 3, H, W) are clips of one frame.
 

@@ -531,7 +531,8 @@ def exchange_sequentially(
         )
         for name, other, update in zip((a, b), (b, a), updates, strict=True):
             if update is not None:
-                update = update * present.get(other, 1)
+                if other in present:
+                    update = update * present[other]
                 tokens[name] = _add(tokens[name], update)
     return tokens
 
@@ -566,7 +567,10 @@ def exchange_additively(
 
 def _add(tokens: Tensor, update: Tensor) -> Tensor:
     # An update of prefix tokens alone says that the patches are not needed.
-    return tokens[:, :, : update.shape[2]] + update
+    # A slice of all would cost zeros and a copy in the backward pass.
+    if update.shape[2] < tokens.shape[2]:
+        tokens = tokens[:, :, : update.shape[2]]
+    return tokens + update
 
 
 EXCHANGES = {

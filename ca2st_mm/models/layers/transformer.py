@@ -12,6 +12,7 @@ distillation) and patches of one step, channels.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -106,7 +107,8 @@ class QuickGELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply element by element; any shape."""
-        return F.silu(1.702 * x) / 1.702
+        # In place: SiLU's gradient needs its input only.
+        return F.silu(1.702 * x).div_(1.702)
 
 
 ACTIVATIONS = {'gelu': nn.GELU, 'quick_gelu': QuickGELU}
@@ -464,9 +466,8 @@ class FeedForwardBlock(nn.Module):
         normed = self.norm(tokens)
         out = tokens + self.fc2(self.act(self.fc1(normed)))
         if self.adapter is not None:
-            out = out + self.adapter_scale * self.drop_path(
-                self.adapter(normed)
-            )
+            branch = self.drop_path(self.adapter(normed))
+            out = torch.add(out, branch, alpha=self.adapter_scale)
         return out
 
 

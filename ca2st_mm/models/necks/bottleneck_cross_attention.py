@@ -150,8 +150,8 @@ class BottleneckCrossAttention(nn.Module):
         """
         a = self.norm_a(self.bottleneck_a['down'](a))  # (B, Ta, Pa+Na, width)
         b = self.norm_b(self.bottleneck_b['down'](b))  # (B, Tb, Pb+Nb, width)
-        prefix_a, grid_a = a[:, :, : self.prefix_a], a[:, :, self.prefix_a :]
-        prefix_b, grid_b = b[:, :, : self.prefix_b], b[:, :, self.prefix_b :]
+        prefix_a, grid_a = _split(a, self.prefix_a)
+        prefix_b, grid_b = _split(b, self.prefix_b)
         update_a = update_b = None
         if self.a_from_b is not None:
             query, context = grid_a, grid_b
@@ -170,6 +170,14 @@ class BottleneckCrossAttention(nn.Module):
             update_b = self.bottleneck_b['act'](update_b)
             update_b = self.drop_path_b(self.bottleneck_b['up'](update_b))
         return update_a, update_b
+
+
+def _split(tokens: Tensor, num_prefix_tokens: int) -> tuple[Tensor, Tensor]:
+    """Prefix tokens (B, T, P, C) and patches (B, T, N, C)."""
+    # The gradients of two slices would be two tensors filled with zeros.
+    sizes = num_prefix_tokens, tokens.shape[2] - num_prefix_tokens
+    prefix, patches = tokens.split(sizes, dim=2)
+    return prefix, patches
 
 
 def _bottleneck(

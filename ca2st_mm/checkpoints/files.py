@@ -56,7 +56,8 @@ def read_checkpoint(
     Returns:
         What the file holds.  For safetensors, TorchScript and sharded
         checkpoints a dict of ``state_dict`` and ``meta``, the text entries
-        stored next to it.
+        stored next to it.  ``meta`` has the ``classes`` that a
+        ``config.json`` of transformers next to the file names.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -80,9 +81,14 @@ def read_checkpoint(
             f'{str(path)!r} is one part of a checkpoint; name '
             f'{match[1]}{match[2]}.index.json, with all parts next to it'
         )
-    if path.name.endswith('.index.json'):
-        return _read_shards(path, map_location)
-    return _read_file(path, map_location)
+    is_index = path.name.endswith('.index.json')
+    found = (_read_shards if is_index else _read_file)(path, map_location)
+    if names := _class_names(path.with_name('config.json')):
+        if 'state_dict' not in found:
+            found = dict(state_dict=found)
+        own = found.get('meta') or {}
+        found['meta'] = dict(classes=json.dumps(names)) | own
+    return found
 
 
 def write_checkpoint(
@@ -174,6 +180,17 @@ def unwrap(container: Mapping[str, Any]) -> dict[str, Tensor]:
     ):
         weights = {k.removeprefix(prefix): v for k, v in weights.items()}
     return weights
+
+
+def _class_names(config: Path) -> list[str] | None:
+    """Names of the classes by a config of transformers, if it has any."""
+    try:
+        labels = json.loads(config.read_text())['id2label']
+        names = [labels[str(i)] for i in range(len(labels))]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    # Without names, transformers numbers them.
+    return names if names and names[0] != 'LABEL_0' else None
 
 
 def _read_shards(path: Path, map_location: Any) -> dict[str, Any]:

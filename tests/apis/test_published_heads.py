@@ -155,7 +155,7 @@ def test_the_answer_is_that_of_the_publisher(
         save_file(weights, first)
     else:
         torch.save(write(weights), second)
-    recognizer = Recognizer.from_pretrained(name, 'cpu')
+    recognizer = Recognizer.from_pretrained(name, 'cpu', 'float32')
     [prediction] = recognizer.predict(clip, top_k=600)
     with torch.no_grad():
         inputs = recognizer.batch([recognizer.prepare(clip)])['inputs']
@@ -169,6 +169,31 @@ def test_the_answer_is_that_of_the_publisher(
     assert prediction.multi_label == (name == AST)
     # Softmax adds up to 1, sigmoids of noise are about a half each.
     assert (ours.sum() > 100) == (name == AST)
+
+
+def test_class_names_of_the_publisher_come_before_ours(zoo_entry, tmp_path):
+    cfg, _ = zoo_entry(VIDEOMAE)
+    model = live_model(VIDEOMAE)
+    shipped = shipped_names('kinetics400.txt')
+
+    def names(folder, labels):
+        model.config.id2label = dict(enumerate(labels))
+        model.save_pretrained(folder)
+        weights = load_file(folder / 'model.safetensors')
+        torch.save(weights, folder / 'w.pth')
+        whole, bare = (
+            Recognizer.from_config(cfg, source, 'cpu').class_names['label']
+            for source in (folder, folder / 'w.pth')
+        )
+        assert whole == bare
+        return list(whole)
+
+    theirs = [f'action {number}' for number in range(400)]
+    assert names(tmp_path / 'a', theirs) == theirs
+    numbered = [f'LABEL_{number}' for number in range(400)]
+    assert names(tmp_path / 'b', numbered) == shipped
+    with pytest.raises(ValueError, match='has 400 classes.*names for 3'):
+        names(tmp_path / 'c', theirs[:3])
 
 
 @pytest.mark.parametrize('is_video', [True, False])

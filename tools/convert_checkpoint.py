@@ -99,13 +99,13 @@ def check(path: Path, config: str | None, model: str) -> str:
     """
     from mmengine.config import Config
 
-    from ca2st_mm.apis.models import build_model
     from ca2st_mm.checkpoints import (
         detect_layout,
         load_weights,
         read_checkpoint,
         unwrap,
     )
+    from ca2st_mm.checkpoints.sharing import build_model
     from ca2st_mm.registry import MODELS
 
     if config:

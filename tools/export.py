@@ -90,9 +90,9 @@ import torch
 from torch import nn
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.models import build_model
 from ca2st_mm.apis.prediction import names_of_model
 from ca2st_mm.apis.sources import dataset_of
+from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.engine.launch import run_or_explain, usable_device
 from ca2st_mm.engine.preflight import MissingFileError
 from ca2st_mm.export import (

@@ -5,13 +5,15 @@
 model in ``recognizer``, and ranks the classes in ``prediction``.
 """
 
+from ca2st_mm.checkpoints.sharing import push_to_hub, save_pretrained
+
 from .modality_contributions import (
     ModalityContributions,
     modality_contributions,
 )
 from .models import get_config, get_model, list_models, load_weights
 from .prediction import Prediction, Views
-from .publishing import is_delta, publish, push_to_hub, save_pretrained
+from .publishing import is_delta, publish
 from .recognizer import Recognizer
 from .sources import ArrayClip, VideoAndAudio
 

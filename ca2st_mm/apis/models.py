@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import nn
 
 from ca2st_mm import zoo
 from ca2st_mm.checkpoints import load_weights, open_checkpoint
-from ca2st_mm.registry import MODELS
+from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.zoo.catalogue import find_index
 
 from .stored_config import stored_classes, stored_config, stored_temperature
@@ -78,7 +77,7 @@ def get_model(
     Args:
         name: One of :func:`list_models`; or a source with a config inside,
             whose weights are loaded: a checkpoint file, a folder of
-            :func:`save_pretrained`, or ``owner/name@revision`` on the
+            ``save_pretrained``, or ``owner/name@revision`` on the
             Hugging Face Hub.
         pretrained: For a model of the list.  False for random weights;
             ``'experts'`` for the published weights of its experts, the rest
@@ -122,10 +121,3 @@ def get_model(
     model.dataset_meta = dict(classes=stored_classes(stored))
     model.temperature = stored_temperature(stored)
     return model.to(device).eval()
-
-
-def build_model(cfg: Config) -> nn.Module:
-    """Build the model of a config, outside of any runner."""
-    # MMEngine's base classes look their parts up in the scope of the run.
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
-    return MODELS.build(cfg.model)

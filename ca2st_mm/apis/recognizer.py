@@ -15,17 +15,21 @@ from mmengine.infer import BaseInferencer
 from torch import Tensor, nn
 
 from ca2st_mm.checkpoints import load_weights, open_checkpoint
-from ca2st_mm.checkpoints.files import IN_FOLDER
+from ca2st_mm.checkpoints.sharing import (
+    build_model,
+    push_to_hub,
+    save_pretrained,
+)
 from ca2st_mm.datasets.transforms.audio_loading import MISSING_AUDIO
 from ca2st_mm.datasets.transforms.formatting import CANNOT_DROP
 from ca2st_mm.engine.precision import autocast, choose_precision
 from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
+from ca2st_mm.zoo import IN_FOLDER
 
-from .models import build_model, get_config, is_listed
+from .models import get_config, is_listed
 from .prediction import Names, Prediction, names_of_model, rank
-from .publishing import push_to_hub, save_pretrained
 from .sources import InferencePipeline, Source, dataset_of
 from .stored_config import stored_config, stored_temperature
 

@@ -91,9 +91,9 @@ def load_weights(
         ZooError: If it cannot be fetched.
 
     Example:
-        >>> from ca2st_mm import get_model
-        >>> model = get_model('clip_vit-base_k400')
-        >>> load_weights(model, model.state_dict())
+        >>> model = nn.Linear(2, 1)
+        >>> load_weights(model, {'weight': torch.ones(1, 2),
+        ...                      'bias': torch.ones(1)})
     """
     if not isinstance(source, Mapping):
         name, source = name or str(source), open_checkpoint(source)

@@ -8,7 +8,7 @@ from shrunk_models import without_init
 from tiny_models import randomize
 from tool_runs import ARCH, ROOT
 
-from ca2st_mm.apis.models import build_model
+from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.datasets.toy import class_names
 
 

@@ -19,8 +19,8 @@ from tiny_models import randomize
 from tool_runs import ROOT, run_tool
 
 from ca2st_mm import Recognizer, zoo
-from ca2st_mm.apis.models import build_model
 from ca2st_mm.checkpoints import to_reference, write_checkpoint
+from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.datasets.benchmarks import shipped_names
 from ca2st_mm.zoo import catalogue
 

@@ -24,6 +24,7 @@ from tool_runs import ROOT, run_tool, toy_config
 import ca2st_mm
 from ca2st_mm import Recognizer, zoo
 from ca2st_mm.apis import save_pretrained
+from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.preflight import check_files
 from ca2st_mm.utils.hashing import sha256_of_tensors
@@ -237,7 +238,7 @@ def test_what_a_folder_holds(shared, tmp_path):
 def test_class_names_survive_every_way_of_saving(shared, tmp_path):
     names = shared.recognizer.class_names
     model = ca2st_mm.get_model(shared.folder)
-    again = save_pretrained(model, tmp_path / 'again')
+    again = model.save_pretrained(tmp_path / 'again')
     assert Recognizer.from_pretrained(again, 'cpu').class_names == names
 
 
@@ -287,6 +288,16 @@ def test_what_is_pushed_comes_back_by_the_name_of_its_revision(
     assert "from_pretrained('me/cast')" in card
     found = ca2st_mm.get_model(source).state_dict()
     assert sha256_of_tensors(found) == sha256_of_tensors(shared.weights)
+
+
+def test_what_a_recipe_builds_is_shared_with_its_config(shared, tmp_path):
+    cfg = Config.fromfile(shared.config)
+    model = build_model(cfg)
+    with pytest.raises(ValueError, match='no config.*give config='):
+        model.save_pretrained(tmp_path / 'a')
+    folder = model.save_pretrained(tmp_path / 'a', config=cfg)
+    found = ca2st_mm.get_model(folder).state_dict()
+    assert sha256_of_tensors(found) == sha256_of_tensors(model.state_dict())
 
 
 def test_a_model_without_a_config_is_refused(tmp_path):

@@ -12,8 +12,8 @@ from tool_runs import run_tool, toy_config, write_data
 
 import ca2st_mm  # noqa: F401
 from ca2st_mm.apis import load_weights
-from ca2st_mm.apis.models import build_model
 from ca2st_mm.checkpoints import CheckpointError
+from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.engine import launch
 
 HEAD = 'cls_head.fc_cls.weight'

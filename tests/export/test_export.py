@@ -16,8 +16,8 @@ from mmengine.config import Config
 from shrunk_models import SPEC, shrink, without_init
 from tool_runs import run_tool
 
-from ca2st_mm.apis.models import build_model
 from ca2st_mm.apis.prediction import sizes_of
+from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.export import (
     FORMATS,
     Comparison,

@@ -54,7 +54,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ca2st_mm.apis.models import build_model
+from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.export.graph import backbone_inputs
 from ca2st_mm.models.backbones import TimmExpert, expert_config
 from ca2st_mm.registry import MODELS

@@ -8,6 +8,7 @@ import torch
 from mmaction.models.recognizers import BaseRecognizer
 from torch import Tensor
 
+from ca2st_mm.checkpoints.sharing import Shareable
 from ca2st_mm.registry import MODELS
 from ca2st_mm.structures import Stream, as_streams
 
@@ -16,14 +17,14 @@ from ..data_preprocessors import MultiStreamDataPreprocessor
 
 
 @MODELS.register_module()
-class MultiExpertRecognizer(BaseRecognizer):
+class MultiExpertRecognizer(Shareable, BaseRecognizer):
     """Joins views and batch of every stream and runs the backbone.
 
     MMAction2's ``MMRecognizer3D`` does the same without
     ``test_cfg=dict(max_testing_views=...)``, which bounds the memory of
     multi-view testing: views go through the backbone in chunks.  A
     ``MultiStreamDataPreprocessor`` learns the number of classes from the
-    head.
+    head.  It has ``save_pretrained`` and ``push_to_hub`` as methods.
 
     Args:
         **kwargs: Arguments of ``BaseRecognizer``.

@@ -1,0 +1,201 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Models to share: one folder, or one repository of the Hub."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from ca2st_mm import zoo
+from ca2st_mm.registry import MODELS
+from ca2st_mm.version import __version__
+
+from .delta import fingerprint, without_frozen
+from .files import write_checkpoint
+from .loading import load_weights
+
+CARD = """\
+---
+license: other
+library_name: ca2st_mm
+tags: [video-classification, ca2st_mm]
+---
+# {name}
+
+```python
+import ca2st_mm
+recognizer = ca2st_mm.Recognizer.from_pretrained({name!r})
+recognizer.predict('clip.mp4')
+```
+
+{about}Licence of these weights: {licence}. {kind}
+
+Weights that the experts begin with, under terms of their own:
+
+{experts}
+
+Numbers: {numbers}
+"""
+
+
+def save_pretrained(
+    model: nn.Module,
+    folder: str | Path,
+    delta: bool = False,
+    licence: str = 'unknown',
+    numbers: str = 'none were measured.',
+    name: str | None = None,
+    config: Config | None = None,
+) -> Path:
+    """Write a model as a folder that loads by its name alone.
+
+    It holds ``model.safetensors`` (with config and class names inside),
+    ``config.py`` to read, and ``README.md``, a model card.  It is a source
+    for ``get_model``, ``Recognizer.from_pretrained``, ``load_from``
+    and the tools.
+
+    Args:
+        model: What ``get_model`` returns: a recognizer with its config as
+            ``cfg`` and, if classes have names, ``dataset_meta``.  Recognizers
+            of ours have this as a method.
+        folder: Where to write.
+        delta: Whether to leave out the frozen weights of the experts; they
+            come back from the experts' ``init_cfg``.
+        licence: Terms of these weights.
+        numbers: Results and who measured them, for the card.
+        name: What the card calls the model; the folder if left out.
+        config: The whole config of a model that has none as ``cfg``, such as
+            one that a runner has built.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the model has no config, or the frozen weights are not
+            those the config loads.
+
+    Example:
+        >>> model, cfg = nn.Linear(2, 1), Config(dict(model={}))
+        >>> folder = save_pretrained(model, 'mine', licence='CC0', config=cfg)
+        >>> sorted(path.name for path in folder.iterdir())
+        ['README.md', 'config.py', 'model.safetensors']
+    """
+    config = config or getattr(model, 'cfg', None)
+    if isinstance(config, dict):
+        config = Config(config)
+    if not isinstance(config, Config):
+        raise ValueError(
+            'the model has no config; build it with get_model, or give '
+            'config=Config.fromfile(...), what it was built from'
+        )
+    folder, text = Path(folder), config.pretty_text
+    facts = dict(ca2st_mm=__version__, config=text, licence=licence)
+    classes = (getattr(model, 'dataset_meta', None) or {}).get('classes')
+    if classes:
+        facts['classes'] = json.dumps(classes)
+    if temperature := getattr(model, 'temperature', None):
+        facts['temperature'] = json.dumps(temperature)
+    weights = trained_weights(model, config) if delta else model.state_dict()
+    write_checkpoint(folder / 'model.safetensors', weights, facts)
+    about = config.get('about')
+    card = CARD.format(
+        name=name or str(folder),
+        about=f'{about}\n\n' if about else '',
+        licence=licence,
+        kind='The file holds what was trained; the rest is fetched.'
+        if delta
+        else 'The file holds all weights.',
+        experts='\n'.join(
+            f'- {name.split(".")[-1]}: `{source}`, {_licence_of(source)}'
+            for name, expert in _pretrained_experts(model).items()
+            for source in [expert.init_cfg['checkpoint']]
+        )
+        or '- none',
+        numbers=numbers,
+    )
+    for file, content in {'config.py': text, 'README.md': card}.items():
+        (folder / file).write_text(content)
+        (folder / file).chmod(0o644)
+    return folder
+
+
+def push_to_hub(model: nn.Module, repo_id: str, **options: Any) -> str:
+    """Put a model into a repository of the Hugging Face Hub.
+
+    The token is that of ``huggingface_hub`` (``hf auth login``).
+
+    Args:
+        model: As for :func:`save_pretrained`.
+        repo_id: ``owner/name``; made if it is not there.
+        **options: Those of :func:`save_pretrained`.
+
+    Returns:
+        ``owner/name@revision``, a source as the folder of
+        :func:`save_pretrained` is.
+    """
+    from huggingface_hub import HfApi
+
+    with TemporaryDirectory() as folder:
+        save_pretrained(model, folder, **{'name': repo_id, **options})
+        HfApi().create_repo(repo_id, exist_ok=True)
+        commit = HfApi().upload_folder(repo_id=repo_id, folder_path=folder)
+    return f'{repo_id}@{commit.oid}'
+
+
+class Shareable:
+    """Gives a recognizer :func:`save_pretrained` and :func:`push_to_hub`."""
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
+        """Write the model as a folder that loads by its name alone.
+
+        The options are those of :func:`save_pretrained`.
+        """
+        return save_pretrained(self, folder, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Put the model into a repository of the Hugging Face Hub.
+
+        The options are those of :func:`push_to_hub`.
+        """
+        return push_to_hub(self, repo_id, **options)
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Build the model of a config, outside of any runner."""
+    # MMEngine's base classes look their parts up in the scope of the run.
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    return MODELS.build(cfg.model)
+
+
+def trained_weights(model: nn.Module, config: Config) -> dict[str, Tensor]:
+    """A delta of a model, which its config is known to complete.
+
+    Raises:
+        ValueError: If ``init_cfg`` brings other frozen weights.
+    """
+    prints = {
+        name: fingerprint(expert)
+        for name, expert in _pretrained_experts(model).items()
+    }
+    delta = without_frozen(model, model.state_dict(), prints)
+    load_weights(build_model(config), delta)
+    return delta
+
+
+def _pretrained_experts(model: nn.Module) -> dict[str, nn.Module]:
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if hasattr(module, 'frozen_parts') and module.init_cfg
+    }
+
+
+def _licence_of(source: str) -> str:
+    source = zoo.canonical(source)
+    if source.startswith(zoo.SCHEME):
+        return zoo.find(source).licence
+    return 'terms of its owners'

@@ -360,7 +360,13 @@ def report(
     stem = f'{args.out}_{Path(manifest).stem}_{task}'
     draw(title, rows, found, f'{stem}.png')
     write_clips(answers, modalities, names, f'{stem}.csv')
-    print(f'figure: {stem}.png\nclips: {stem}.csv')
+    alone = {
+        name: answers.logs[frozenset(m)] for name, m in modalities.items()
+    }
+    np.savez(
+        f'{stem}.npz', files=answers.files, all=answers.logs[everyone], **alone
+    )
+    print(f'figure: {stem}.png\nclips: {stem}.csv\nscores: {stem}.npz')
     return found
 
 

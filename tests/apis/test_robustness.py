@@ -4,13 +4,16 @@
 import json
 
 import numpy as np
+import robustness
 from robustness import hits_of
 from tool_runs import run_tool
+
+from ca2st_mm import Recognizer
 
 
 def test_every_condition_is_measured(saved, toy, tmp_path, capsys):
     flags = ('--manifest=test.csv', '--max-clips=4', '--workers=0')
-    flags += ('--device=cpu', '--causes', 'wind', '--strengths', 5)
+    flags += ('--device=cpu', '--causes', 'wind', 'papers', '--strengths', 5)
     flags += ('--desync', 200, '--out', tmp_path / 'report')
     tool = 'analysis/robustness.py'
     assert run_tool(tool, *saved['ca2st'], *flags) == 0
@@ -29,9 +32,11 @@ def test_every_condition_is_measured(saved, toy, tmp_path, capsys):
             for modality in ('video', 'audio', 'video + audio')
             for strength in (5,)
         ),
+        *((cause, 'audio', 5) for cause in robustness.PAPERS),
         ('desynchronised', 'audio', 200),
+        (robustness.MASKED, 'audio', 5),
     ]
-    assert [row['clips'] for row in rows] == [4, 4, 4, 3, *[4] * 4]
+    assert [row['clips'] for row in rows] == [4, 4, 4, 3, *[4] * 10]
     for row in rows:
         assert row['cause'] in printed
         gain = row['gained'] - row['lost']
@@ -54,6 +59,22 @@ def test_a_model_without_audio_is_corrupted_in_video_alone(
     flags = ('--manifest=test.csv', '--workers=0', '--causes', 'snow')
     assert run_tool(tool, *saved['ca2st'], *flags, *out) == 2
     assert 'snow' in capsys.readouterr().err
+
+
+def test_masked_tokens_are_those_that_others_read_of_audio(saved):
+    config, checkpoint = saved['ca2st']
+    recognizer = Recognizer.from_config(config, checkpoint, 'cpu')
+    masked = robustness.with_masked_tokens(recognizer, checkpoint, 2)
+    shares = {
+        name: module.share
+        for name, module in masked.model.backbone.links.named_modules()
+        if name.endswith('.mask')
+    }
+    for name, share in shares.items():
+        # Of spatial (a) or temporal (a) and audio (b), what a reads.
+        reads_audio = 'audio.a_from_b' in name
+        assert share == (0.4 if reads_audio else 0)
+    assert 0.4 in shares.values()
 
 
 def test_hits_are_those_of_the_chosen_experts(recognizer, clips):

@@ -22,8 +22,8 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = sorted(
     str(path.relative_to(CONFIGS).with_suffix(''))
     for path in CONFIGS.rglob('*.py')
-    # Those beyond the papers: test_beyond.py.
-    if not {'_base_', 'beyond'} & set(path.parts)
+    # Those beyond the papers: test_beyond.py; robustness: test_recipes.py.
+    if not {'_base_', 'beyond', 'robustness'} & set(path.parts)
     and path.stem != 'ast_audioset'  # no recipe: it predicts only
 )
 PUBLISHED = [name for name in NAMES if not name.startswith('toy/')]

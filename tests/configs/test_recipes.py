@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from mmaction.registry import PARAM_SCHEDULERS
+from mmaction.registry import PARAM_SCHEDULERS, TRANSFORMS
 from test_configs import CONFIGS, PUBLISHED, load
 
 RELEASED = [n for n in PUBLISHED if n.endswith('_as_released')]
@@ -20,6 +20,7 @@ RECIPES = [
     for name in PUBLISHED
     if name.split('/')[0] in ('cast', 'cava', 'ca2st') and name not in RELEASED
 ]
+ROBUSTNESS = sorted(path.stem for path in CONFIGS.glob('robustness/*.py'))
 SPLITS = ('train', 'val', 'test')
 STEPS = 10  # of an epoch, to see the schedule
 
@@ -261,6 +262,25 @@ def test_every_benchmark_that_is_trained_on_has_its_as_released():
     assert {name.removesuffix('_as_released') for name in RELEASED} == {
         name for name in RECIPES if not name.endswith(inherited)
     }
+
+
+@pytest.mark.parametrize('name', ROBUSTNESS)
+def test_robustness_is_the_recipe_with_a_corruption_in_its_test(name):
+    cfg = load(f'robustness/{name}')
+    benchmark = name.split('_')[1].replace('epic', 'epic_sounds')
+    recipe = load(f'cava/cava_{benchmark}')
+    ours, plain = (c.test_dataloader.dataset.pipeline for c in (cfg, recipe))
+    if 'masked' in name:
+        [link] = cfg.model.backbone.links
+        # a, the spatial expert, reads half of the audio.
+        assert link.between[0] == 'spatial'
+        assert link.pop('masked_context') == (0.5, 0.0)
+    else:
+        [corruption] = [step for step in ours if step not in plain]
+        assert ours[ours.index(corruption) - 1].type == 'LoadAudio'
+        assert TRANSFORMS.build(corruption).seed == 0
+        ours.remove(corruption)
+    assert (ours, cfg.model) == (plain, recipe.model)
 
 
 @pytest.mark.parametrize('name', RECIPES)

@@ -10,6 +10,7 @@ clip.  It prints a table and writes all as JSON and a figure.
 """
 
 import argparse
+import copy
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -17,6 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+
+# Transforms for the papers' tables of robustness, and their titles.
+PAPERS = dict(
+    AddAudioNoise='white noise, 20 to 0 dB',
+    AddPeakedNoise="the authors' pink noise, 20 to 0 dB",
+    AddPinkNoise='1/f noise, 20 to 0 dB',
+    RollAudio='rolled by up to 0.4 to 2 s',
+    MuteAudio='20 to 100 % missing',
+)
+# Audio tokens that the other experts cannot read, and their shares.
+MASKED, SHARES = 'masked tokens', (0.2, 0.4, 0.6, 0.8, 0.95)
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,8 +41,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--causes',
         nargs='*',
-        help='causes of Corrupt, or types of other transforms of audio that '
-        'take strength and seed;\nall causes if left out',
+        help="causes of Corrupt; 'papers' for the noises, shift, missing "
+        'audio and masked audio\ntokens of the papers; or types of other '
+        'transforms of audio that take strength\nand seed; all of Corrupt if '
+        'left out',
     )
     parser.add_argument(
         '--strengths', nargs='+', type=int, default=[1, 2, 3, 4, 5]
@@ -66,6 +80,9 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not set(args.strengths) <= set(range(1, 6)):
         parser.error('--strengths are 1 to 5')
+    if args.causes and 'papers' in args.causes:
+        at = args.causes.index('papers')
+        args.causes[at : at + 1] = [*PAPERS, MASKED]
     return args
 
 
@@ -73,6 +90,7 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import numpy as np
+import torch
 from modality_report import clips_of, with_audio_of
 from reports import table
 
@@ -132,6 +150,8 @@ def conditions(
     there = [modality for modality, known in has.items() if known]
     chosen = CAUSES if args.causes is None else args.causes
     for cause in chosen:
+        if cause == MASKED:
+            continue
         ways = [[one] for one in there if cause in CAUSES or one == 'audio']
         if cause in CAUSES and len(there) == 2:
             ways.append(there)
@@ -151,6 +171,22 @@ def conditions(
             step = dict(type='Desynchronise', milliseconds=late)
             key = LATE, 'audio', late
             yield key, with_step(pipeline, step, 'audio')
+
+
+def with_masked_tokens(
+    recognizer: Recognizer, checkpoint: str, strength: int
+) -> Recognizer:
+    """The model with links that do not read a share of the audio."""
+    config, share = copy.deepcopy(recognizer.cfg), SHARES[strength - 1]
+    backbone = config.model.backbone
+    for link in backbone.links:
+        # An expert reads the other one.
+        link.masked_context = tuple(
+            share if backbone.inputs[other] == AUDIO else 0.0
+            for other in reversed(link.between)
+        )
+    device = next(recognizer.model.parameters()).device
+    return Recognizer.from_config(config, checkpoint, str(device))
 
 
 def hits_of(
@@ -214,10 +250,15 @@ def measure(
     pipeline, manifest = dataset['pipeline'], args.manifest
     manifest = manifest or dataset['ann_file']
 
-    def test(changed: Sequence[Mapping], faults: list, **how: Any) -> Hits:
+    def test(
+        changed: Sequence[Mapping],
+        faults: list,
+        model: Recognizer = recognizer,
+        **how: Any,
+    ) -> Hits:
         dataset['pipeline'] = changed
         clips = clips_of(recognizer, manifest, args, faults)
-        return hits_of(recognizer, clips, args.batch_size, **how)
+        return hits_of(model, clips, args.batch_size, **how)
 
     clean = test(pipeline, bad)
     found = {(CLEAN, '', ''): clean}
@@ -234,6 +275,11 @@ def measure(
         print(*key, file=sys.stderr)
         found[key] = test(changed, [])
     dataset['pipeline'] = pipeline
+    if MASKED in (args.causes or ()) and getattr(backbone, 'links', ()):
+        for strength in args.strengths:
+            masked = with_masked_tokens(recognizer, args.checkpoint, strength)
+            torch.manual_seed(args.seed)
+            found[MASKED, 'audio', strength] = test(pipeline, [], masked)
     names = 'cause', 'modality', 'strength'
     return {
         task: [
@@ -302,7 +348,8 @@ def draw(title: str, rows: Sequence[Mapping[str, Any]], path: str) -> None:
             )
         x = 'audio later by, ms' if cause == LATE else 'strength'
         tidy(axes, x, 'top-1, %').set_ylim(0, 103)
-        axes.set_title(cause.replace('_', ' '), fontsize=10)
+        title = PAPERS.get(cause, cause.replace('_', ' '))
+        axes.set_title(title, fontsize=10)
     labels: dict[str, Any] = {}
     for axes in panels.flat:
         handles, texts = axes.get_legend_handles_labels()
@@ -324,7 +371,8 @@ def main() -> None:
     if args.cfg_options:
         config.merge_from_dict(args.cfg_options)
     for cause in args.causes or ():
-        if cause not in CAUSES and TRANSFORMS.get(cause) is None:
+        known = cause in CAUSES or cause == MASKED
+        if not known and TRANSFORMS.get(cause) is None:
             raise ValueError(
                 f'--causes: {cause!r} is neither one of {[*CAUSES]} nor a '
                 'registered transform'

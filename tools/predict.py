@@ -1,11 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Predict classes of videos: ``python tools/predict.py VIDEO --model ...``.
 
-Sources are files, folders and URLs (https://...); with --stream one camera
-(webcam:0), pipe (its path or -), network stream (rtsp://...) or growing file.
+Sources are files, folders, lists (.csv, .txt) and URLs (https://...); with
+--stream one camera (webcam:0), pipe (its path or -), network stream
+(rtsp://...) or growing file.  A file of answers that is there is continued.
 """
 
 import argparse
+import csv
 import math
 import os
 import sys
@@ -49,10 +51,19 @@ def parse_args() -> argparse.Namespace:
     answer = parser.add_argument_group('answer')
     answer.add_argument('--top-k', type=whole, default=5)
     answer.add_argument(
+        '--threshold',
+        type=float,
+        default=0.0,
+        metavar='P',
+        help='leave classes of less probability out; a clip without any is '
+        '"unknown"',
+    )
+    answer.add_argument(
         '--missing-audio',
         choices=('raise', 'silence', 'drop'),
         help='what is done about a clip without audio: an error, silence in '
-        'its place, or without the audio expert; default: as the config says',
+        'its place, or without the audio expert; default: as the config says, '
+        'and drop where that is raise',
     )
     answer.add_argument(
         '--explain',
@@ -70,9 +81,26 @@ def parse_args() -> argparse.Namespace:
     answer.add_argument(
         '--json',
         metavar='OUT',
-        help='write a JSON list; of a stream, a record a line',
+        help='write a JSON list; .jsonl and of a stream, a record a line',
     )
     answer.add_argument('--csv', metavar='OUT', help='write a CSV table')
+    answer.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='begin files of answers anew instead of continuing them',
+    )
+    answer.add_argument(
+        '--errors',
+        choices=('return', 'raise'),
+        default='return',
+        help='a file that cannot be used is named and the others go on, or '
+        'it ends the run; default: return',
+    )
+    answer.add_argument(
+        '--data-root',
+        help='folder that paths in lists are relative to; default: that of '
+        'the list',
+    )
     answer.add_argument(
         '--annotate',
         metavar='OUT.mp4',
@@ -89,6 +117,12 @@ def parse_args() -> argparse.Namespace:
         '--stride',
         type=seconds,
         help='seconds from one window to the next; default: --window',
+    )
+    long.add_argument(
+        '--events',
+        metavar='OUT.csv',
+        help='write stretches of windows with the same class: source, start, '
+        'end, label, score',
     )
     return parser.parse_args()
 
@@ -112,18 +146,20 @@ if __name__ == '__main__':
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.many_files import (
-    count_files,
+    Media,
     find_jobs,
+    find_media,
     predict_each,
 )
 from ca2st_mm.apis.modality_contributions import modalities_of
 from ca2st_mm.apis.prediction import Failure, Prediction
 from ca2st_mm.apis.prediction_tables import (
+    AnswerFile,
+    AnswerFileError,
+    Event,
     audio_note,
-    csv_table,
     explanation,
-    json_lines,
-    json_list,
+    merge_windows,
     modalities_table,
     summary,
 )
@@ -140,6 +176,7 @@ from ca2st_mm.engine.launch import (
     run_or_explain,
     usable_device,
 )
+from ca2st_mm.utils.text_files import ListFileError
 from ca2st_mm.visualization.annotated_video import annotate, caption_of
 from ca2st_mm.zoo import ZooError
 
@@ -175,15 +212,24 @@ def check(args: argparse.Namespace) -> None:
                 'a stream is answered window by window; leave --batch-size '
                 'and --annotate out'
             )
-    if args.stride and not args.window:
-        raise UsageError('--stride needs --window')
+    for flag in ('stride', 'events'):
+        if getattr(args, flag) and not args.window:
+            raise UsageError(f'--{flag} needs --window')
+    if not 0 <= args.threshold <= 1:
+        raise UsageError('--threshold is a probability, from 0 to 1')
+    for path in filter(None, (args.annotate, args.events)):
+        # Events of answers that are continued are those of all answers.
+        continued = path == args.events and (args.csv or args.json)
+        if os.path.exists(path) and not (args.overwrite or continued):
+            raise UsageError(f'{path} is there already; pass --overwrite')
     alone = len(args.sources) == 1 and os.path.isfile(args.sources[0])
     if args.annotate and not alone:
         raise UsageError('--annotate takes one file; name one that is there')
     if args.annotate and not args.annotate.endswith(CONTAINERS):
         raise UsageError(f'--annotate writes {" or ".join(CONTAINERS)}')
     taken = {os.path.abspath(name) for name in args.sources}
-    for path in filter(None, (args.csv, args.json, args.annotate)):
+    outputs = args.csv, args.json, args.annotate, args.events
+    for path in filter(None, outputs):
         if not os.path.isdir(os.path.dirname(path) or '.'):
             raise UsageError(f'there is no folder for {path}; make it')
         if os.path.isdir(path):
@@ -273,6 +319,32 @@ def stream(
         yield Failure(source, None, None, error.reason)
 
 
+def jobs_of(
+    args: argparse.Namespace, folder: str, files: list[AnswerFile]
+) -> tuple[Iterator, int | None]:
+    """What is left to predict, and how many answers that makes."""
+    media = list(find_media(args.sources, args.data_root))
+    done = set.intersection(*[set(f.rankings) for f in files] or [set()])
+    if done:
+        print(
+            f'{len(done)} answers are there already and kept; --overwrite '
+            'predicts them again',
+            file=sys.stderr,
+        )
+    jobs = find_jobs(media, folder, args.window, args.stride, done)
+    keys = [(m.path, m.start, m.end) for m in media if isinstance(m, Media)]
+    total = len(media) - sum(key in done for key in keys)
+    return jobs, None if args.window else total
+
+
+def write_events(path: str, events: list[Event]) -> None:
+    """Write events as CSV."""
+    with open(path, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(Event._fields)
+        writer.writerows(events)
+
+
 def main() -> None:
     """Predict as the flags say; status 1 if a source failed."""
     args = parse_args()
@@ -280,18 +352,22 @@ def main() -> None:
     recognizer = load(args)
     if recognizer.about:
         print(recognizer.about)
-    failed, captions = False, []
+    failed, rankings = False, {}
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        as_json = json_lines if args.stream else json_list
-        files = (csv_table, args.csv), (as_json, args.json)
-        writers = [
-            stack.enter_context(make(path)) for make, path in files if path
+        name = args.model or args.checkpoint
+        files = [
+            stack.enter_context(
+                AnswerFile(path, name, args.overwrite, args.stream)
+            )
+            for path in filter(None, (args.csv, args.json))
         ]
+        for file in files:
+            rankings.update(file.rankings)
         if args.stream:
-            answers = stream(recognizer, args)
+            answers, total = stream(recognizer, args), None
         else:
-            jobs = find_jobs(args.sources, folder, args.window, args.stride)
+            jobs, total = jobs_of(args, folder, files)
             answers = predict_each(
                 recognizer,
                 jobs,
@@ -300,22 +376,34 @@ def main() -> None:
                 args.missing_audio,
                 args.modalities,
             )
-        total = None if args.window else count_files(args.sources)
         # The bar shows in a terminal only.
         bar = tqdm(answers, total=total, unit='clip', disable=None)
         try:
             for answer in bar:
+                bad = isinstance(answer, Failure)
+                if args.threshold and not bad:
+                    answer = answer.above(args.threshold)
                 show(answer, args.explain)
-                for write in writers:
-                    write(answer)
-                failed = failed or isinstance(answer, Failure)
-                if args.annotate:
-                    captions.append(caption_of(answer))
+                key = answer.source, answer.start, answer.end
+                for file in files:
+                    if args.stream or key not in file.rankings:
+                        file.write(answer)
+                rankings[key] = () if bad else answer.best
+                failed = failed or bad
+                if bad and args.errors == 'raise':
+                    raise UsageError('stopped at this file (--errors raise)')
         except KeyboardInterrupt:
             if not args.stream:
                 raise
             print('stopped; what was written is complete', file=sys.stderr)
+    if args.events:
+        several = recognizer.model.cls_head.multi_class
+        write_events(args.events, merge_windows(rankings, several))
     if args.annotate:
+        captions = [
+            caption_of(start, end, ranking)
+            for (_, start, end), ranking in rankings.items()
+        ]
         try:
             annotate(args.sources[0], args.annotate, captions)
         except MediaError as error:
@@ -324,4 +412,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (UsageError, ZooError))
+    run_or_explain(
+        main,
+        (UsageError, ZooError, AnswerFileError, ListFileError),
+    )

@@ -1,23 +1,28 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Many files, folders and URLs, where a bad one stops no other."""
+"""Many files, folders, lists and URLs, where a bad one stops no other."""
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import requests
 
 from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
 from ca2st_mm.datasets.faults import MediaError, NoAudioError, SampleFault
+from ca2st_mm.datasets.list_files import ListFile
+from ca2st_mm.datasets.manifest import read_annotations
 
 from .modality_contributions import classify_with_contributions
 from .prediction import Failure, Prediction
 from .recognizer import Recognizer
-from .windows import Job, Windows
+from .sources import VideoAndAudio
+from .windows import Job, Key, Windows
 
+LISTS = '.csv', '.txt'
 NO_VIDEO = f'the folder holds no video ({", ".join(VIDEO_EXTENSIONS)})'
 MAX_BYTES = 2 << 30
 _TIMEOUT = 10, 60  # seconds to connect, and between two pieces
@@ -28,6 +33,25 @@ class InputError(ValueError):
     """A source cannot be found or fetched; the message says why."""
 
 
+class Media(NamedTuple):
+    """A file that a name stands for, or a span of it.
+
+    Attributes:
+        path: The file, or its URL.
+        name: What it may be called in a folder of results: its path below
+            the folder or list that named it without extension, or its id.
+        audio: The file of its audio, if that is another one.
+        start: First second; None for the beginning.
+        end: Last second; None for the end.
+    """
+
+    path: str
+    name: str
+    audio: str | None = None
+    start: float | None = None
+    end: float | None = None
+
+
 def predict_each(
     recognizer: Recognizer,
     jobs: Iterable[Job | Failure],
@@ -35,6 +59,7 @@ def predict_each(
     batch_size: int = 1,
     missing_audio: str | None = None,
     modalities: bool = False,
+    errors: str = 'return',
 ) -> Iterator[Prediction | Failure]:
     """Predict jobs as they come; no more than a batch is in memory.
 
@@ -46,48 +71,58 @@ def predict_each(
         batch_size: How many go through the model at once.
         missing_audio: See :meth:`Recognizer.prepare`.
         modalities: Whether parts of the model are to answer alone, too.
+        errors: What a job that cannot be predicted does: ``'return'``, it
+            is answered by a failure; ``'raise'``, it stops all.
 
     Yields:
-        One answer a job; predictions in the order of their jobs, a failure
-        as soon as it is known.
+        One answer a job, in their order.
 
     Raises:
-        ValueError: If ``modalities`` is set for a model with one expert.
+        ValueError: If ``modalities`` is set for a model with one expert, or
+            ``errors`` is something else.
 
     Example:
         >>> jobs = find_jobs(['clip.mp4', 'gone.mp4'], folder='.')
         >>> for answer in predict_each(recognizer, jobs, batch_size=8):
         ...     print(type(answer).__name__, answer.source)
-        Failure gone.mp4
         Prediction clip.mp4
+        Failure gone.mp4
     """
+    if errors not in ('raise', 'return'):
+        raise ValueError(f"errors is 'raise' or 'return', not {errors!r}")
     classify = Recognizer.classify
     if modalities:
         classify = classify_with_contributions
-    waiting: list[tuple[Job, dict]] = []
+    waiting: list[tuple[Job, dict] | Failure] = []
 
-    def answers() -> Iterator[Prediction]:
-        samples = [sample for _, sample in waiting]
-        predictions = classify(recognizer, samples, top_k)
-        for (job, _), found in zip(waiting, predictions, strict=True):
-            yield replace(found, **job.shown)
+    def answers() -> Iterator[Prediction | Failure]:
+        samples = [one[1] for one in waiting if not isinstance(one, Failure)]
+        found = iter(classify(recognizer, samples, top_k) if samples else ())
+        for one in waiting:
+            if isinstance(one, Failure):
+                yield one
+            else:
+                yield replace(next(found), **one[0].shown)
         waiting.clear()
 
+    size = 0
     for job in jobs:
         if isinstance(job, Failure):
-            yield job
-            continue
-        span = job.start, job.end
-        try:
-            sample = recognizer.prepare(job.source, *span, missing_audio)
-        except (SampleFault, FileNotFoundError) as error:
-            yield Failure(**job.shown, reason=_reason(error))
-            continue
-        waiting.append((job, sample))
-        if len(waiting) == batch_size:
+            waiting.append(job)
+        else:
+            span = job.start, job.end
+            try:
+                sample = recognizer.prepare(job.source, *span, missing_audio)
+                waiting.append((job, sample))
+                size += 1
+            except (SampleFault, FileNotFoundError) as error:
+                if errors == 'raise':
+                    raise
+                waiting.append(Failure(**job.shown, reason=_reason(error)))
+        if size in (0, batch_size):
             yield from answers()
-    if waiting:
-        yield from answers()
+            size = 0
+    yield from answers()
 
 
 def _reason(error: Exception) -> str:
@@ -100,70 +135,34 @@ def _reason(error: Exception) -> str:
     return getattr(error, 'reason', None) or str(error)
 
 
-def find_jobs(
-    names: Sequence[str],
-    folder: str,
-    window: float | None = None,
-    stride: float | None = None,
-) -> Iterator[Job | Failure]:
-    """Find the files that names mean, and cut them into windows.
-
-    Lazy: a file is opened, and a URL fetched, when its turn comes; a fetched
-    file is deleted when that of the next name has come.
+def find_media(
+    names: Sequence[str], root: str | None = None
+) -> Iterator[Media | Failure]:
+    """Find the files that names mean.
 
     Args:
-        names: Files, folders (their videos at any depth, by name), and URLs
-            of media files.
-        folder: Where fetched files go.
-        window: Seconds of a window; None for one answer a file.
-        stride: Seconds from the start of one window to that of the next;
-            None for those of a window.
-
-    Yields:
-        What is to be predicted, or why a name cannot be.
+        names: Files, folders (their videos at any depth, by name), URLs of
+            media files, and lists: manifests (.csv), or text files with one
+            path a line, with or without a label.
+        root: Folder that paths in lists are relative to; None for that of
+            each list.
 
     Raises:
-        ValueError: If a length is not positive.
+        ListFileError: If a list is not understood.
+        FileNotFoundError: If there is no such list.
     """
     for name in names:
-        files = [name]
         if os.path.isdir(name):
-            files = videos_below(name)
-            if not files:
+            below = videos_below(name)
+            if not below:
                 yield Failure(name, None, None, NO_VIDEO)
-        for file in files:
-            try:
-                yield from _jobs_of(file, folder, window, stride)
-            except (InputError, MediaError) as error:
-                yield Failure(file, None, None, _reason(error))
-
-
-def _jobs_of(
-    name: str, folder: str, window: float | None, stride: float | None
-) -> Iterator[Job]:
-    stride = window if stride is None else stride
-    is_url = name.startswith(('http://', 'https://'))
-    path = fetch(name, folder) if is_url else name
-    if not os.path.isfile(path):
-        raise InputError('there is no such file or folder')
-    try:
-        if window is None:
-            shown = dict(source=name, start=None, end=None)
-            yield Job(path, None, None, shown)
+            for path in below:
+                inner = Path(path).relative_to(name).with_suffix('')
+                yield Media(path, str(inner))
+        elif name.endswith(LISTS):
+            yield from _listed(name, root)
         else:
-            yield from Windows(path, window, stride, name)
-    finally:
-        if is_url:
-            os.remove(path)
-
-
-def count_files(names: Sequence[str]) -> int:
-    """How many answers :func:`find_jobs` leads to, without windows."""
-    # A folder without videos has one answer, too: that it has none.
-    return sum(
-        max(len(videos_below(name)), 1) if os.path.isdir(name) else 1
-        for name in names
-    )
+            yield Media(name, Path(urlsplit(name).path).stem)
 
 
 def videos_below(folder: str) -> list[str]:
@@ -173,6 +172,90 @@ def videos_below(folder: str) -> list[str]:
         for path in sorted(Path(folder).rglob('*'))
         if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file()
     ]
+
+
+def _listed(path: str, root: str | None) -> Iterator[Media]:
+    folder = Path(path).parent if root is None else Path(root)
+    first = ListFile(path)
+    has_columns = 'file' in (first.head() or [[]])[0]
+    if path.endswith('.txt') and not (has_columns or first.has_path_labels()):
+        for _, line in first.lines:
+            file = line.strip()
+            yield Media(str(folder / file), str(Path(file).with_suffix('')))
+        return
+    for row in read_annotations(path, {}):
+        name = row['id'] or str(Path(row['file']).with_suffix(''))
+        if row['id'] is None and (row['start'], row['end']) != (None, None):
+            name = f'{name}_{row["start"] or 0:g}_{row["end"] or "end"}'
+        audio = row['audio'] and str(folder / row['audio'])
+        video = str(folder / row['file'])
+        yield Media(video, name, audio, row['start'], row['end'])
+
+
+def find_jobs(
+    names: Iterable[str | Media | Failure],
+    folder: str,
+    window: float | None = None,
+    stride: float | None = None,
+    done: Collection[Key] = (),
+) -> Iterator[Job | Failure]:
+    """Cut what is to be predicted into jobs.
+
+    Lazy: a file is opened, and a URL fetched, when its turn comes; a fetched
+    file is deleted when that of the next name has come.
+
+    Args:
+        names: What :func:`find_media` gives, or names for it.
+        folder: Where fetched files go.
+        window: Seconds of a window; None for one answer a file.
+        stride: Seconds from the start of one window to that of the next;
+            None for those of a window.
+        done: ``source``, ``start`` and ``end`` of answers that are there
+            already; they are left out.
+
+    Yields:
+        What is to be predicted, or why a name cannot be.
+
+    Raises:
+        ValueError: If a length is not positive.
+    """
+    for name in names:
+        found = find_media([name]) if isinstance(name, str) else [name]
+        for media in found:
+            if isinstance(media, Failure):
+                yield media
+                continue
+            key = media.path, media.start, media.end
+            if window is None and key in done:
+                continue
+            try:
+                for job in _jobs_of(media, folder, window, stride):
+                    if tuple(job.shown.values()) not in done:
+                        yield job
+            except (InputError, MediaError) as error:
+                yield Failure(*key, _reason(error))
+
+
+def _jobs_of(
+    media: Media, folder: str, window: float | None, stride: float | None
+) -> Iterator[Job]:
+    is_url = media.path.startswith(('http://', 'https://'))
+    path = fetch(media.path, folder) if is_url else media.path
+    if not os.path.isfile(path):
+        raise InputError('there is no such file or folder')
+    source = path if media.audio is None else VideoAndAudio(path, media.audio)
+    span = media.start, media.end
+    try:
+        if window is None:
+            shown = dict(source=media.path, start=span[0], end=span[1])
+            yield Job(source, *span, shown)
+        else:
+            stride = window if stride is None else stride
+            for job in Windows(path, window, stride, media.path, span):
+                yield job._replace(source=source)
+    finally:
+        if is_url:
+            os.remove(path)
 
 
 def fetch(url: str, folder: str, max_bytes: int = MAX_BYTES) -> str:

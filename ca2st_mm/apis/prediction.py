@@ -3,7 +3,7 @@
 
 import os.path as osp
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from ca2st_mm.utils.class_names import resolve_class_names
 
 from .stored_config import stored_classes
 
+# The class of a prediction below a threshold.
+UNKNOWN = 'unknown'
 # (name, probability), best first.
 Ranking = tuple[tuple[str, float], ...]
 # Class names by task: 'label', or 'verb' and 'noun'.
@@ -139,6 +141,23 @@ class Prediction:
     def best(self) -> Ranking:
         """The ranking of actions if there is one, else of the only task."""
         return list(self.ranked.values())[-1]
+
+    def above(self, threshold: float) -> 'Prediction':
+        """The same without classes below a probability.
+
+        Where none is left the class is ``unknown``, next to the probability
+        of the best one.
+
+        Example:
+            >>> [prediction] = recognizer.predict('clip.mp4', top_k=1)
+            >>> prediction.above(1.0).best[0][0]
+            'unknown'
+        """
+        ranked = {}
+        for task, ranking in self.ranked.items():
+            kept = tuple(pair for pair in ranking if pair[1] >= threshold)
+            ranked[task] = kept or ((UNKNOWN, ranking[0][1]),)
+        return replace(self, ranked=ranked)
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for JSON; all but the logits."""

@@ -1,86 +1,268 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Predictions as text, CSV and JSON, written as they come."""
+"""Predictions as text, and as CSV and JSON files that grow."""
 
 import csv
+import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ca2st_mm.datasets.containers import probe
+from ca2st_mm.utils.percent import percent
 
-from .prediction import Failure, PartAnswer, Prediction
+from .prediction import UNKNOWN, Failure, PartAnswer, Prediction, Ranking
+from .windows import Key
 
 COLUMNS = ('source', 'start', 'end', 'task', 'rank', 'label', 'score')
-COLUMNS += ('audio', 'error')
+COLUMNS += ('audio', 'error', 'model')
 _AUDIO = {True: 'yes', False: 'no', None: ''}
-# Adds an answer to a file.
-Write = Callable[[Prediction | Failure], None]
 
 
-@contextmanager
-def csv_table(path: str) -> Iterator[Write]:
-    """A CSV file with a line for each class; on disk after every answer.
+class AnswerFileError(ValueError):
+    """A file of answers cannot be continued; says why and what to do."""
 
-    Yields:
-        A function that adds an answer.
+
+class AnswerFile:
+    """A CSV or JSON file of answers, on disk after every one.
+
+    One that is there already is continued: its answers are kept, all but
+    failures, which are tried again, and a line that a crash has cut off.
+
+    Args:
+        path: ``.csv``: a line for each class; ``.json``: a list of records;
+            any other ending: a JSON record a line.
+        model: What the model is called; answers of another one are not
+            continued.
+        overwrite: Whether to begin anew.
+        lines: Whether ``.json`` is a record a line, too.
+
+    Attributes:
+        rankings: The best task of each answer in the file, by its source,
+            start and end; empty for a failure.
+
+    Raises:
+        AnswerFileError: If the file holds something else.
+
+    Example:
+        >>> with AnswerFile('out.csv', 'ca2st.pth') as file:
+        ...     for answer in recognizer.predict(['clip.mp4'], top_k=2):
+        ...         file.write(answer)
+        >>> len(AnswerFile('out.csv', 'ca2st.pth').rankings)
+        1
     """
-    with open(path, 'w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
-        writer.writeheader()
 
-        def write(answer: Prediction | Failure) -> None:
-            # An open end stays empty.
-            row = {k: getattr(answer, k) for k in ('source', 'start', 'end')}
-            if isinstance(answer, Failure):
-                writer.writerow(dict(row, error=answer.reason))
-            else:
-                row['audio'] = _AUDIO[answer.views.has_audio]
-                for task, ranking in answer.ranked.items():
-                    for rank, (label, score) in enumerate(ranking, 1):
-                        named = dict(task=task, rank=rank, label=label)
-                        writer.writerow(dict(row, **named, score=score))
-            file.flush()
+    def __init__(
+        self,
+        path: str,
+        model: str,
+        overwrite: bool = False,
+        lines: bool = False,
+    ) -> None:
+        self.path, self.model = path, model
+        self.rankings: dict[Key, Ranking] = {}
+        ending = os.path.splitext(path)[1].lower()
+        self._is_csv = ending == '.csv'
+        self._is_list = ending == '.json' and not lines
+        kept = [] if overwrite else list(self._read())
+        # Written anew, so that a cut line does not stay.
+        part = f'{path}.part'
+        self._file = open(part, 'w', encoding='utf-8', newline='')
+        if self._is_csv:
+            self._file.write(_csv_line(COLUMNS))
+        self._first = True
+        for record in kept:
+            self._add(record)
+        self._file.flush()
+        os.replace(part, path)
 
-        yield write
+    def __enter__(self) -> 'AnswerFile':
+        return self
 
+    def __exit__(self, *error: object) -> None:
+        if self._is_list:
+            self._file.write('[\n]\n' if self._first else '\n]\n')
+        self._file.close()
 
-@contextmanager
-def json_list(path: str) -> Iterator[Write]:
-    """A JSON file with a list of records; complete when it is closed.
+    def write(self, answer: Prediction | Failure) -> None:
+        """Add an answer."""
+        record = dict(answer.as_record(), model=self.model)
+        self._add(_csv_rows(answer, self.model) if self._is_csv else record)
+        key = answer.source, answer.start, answer.end
+        self.rankings[key] = getattr(answer, 'best', ())
+        self._file.flush()
 
-    Yields:
-        A function that adds an answer.
-    """
-    with open(path, 'w', encoding='utf-8') as file:
-        separator = '['
+    def _add(self, record: Any) -> None:
+        if self._is_csv:
+            self._file.write(''.join(map(_csv_line, record)))
+            return
+        text = json.dumps(record, allow_nan=False)
+        if self._is_list:
+            text = f'{"[" if self._first else ","}\n{text}'
+            self._first = False
+        else:
+            text += '\n'
+        self._file.write(text)
 
-        def write(answer: Prediction | Failure) -> None:
-            nonlocal separator
-            text = json.dumps(answer.as_record(), allow_nan=False)
-            file.write(f'{separator}\n{text}')
-            separator = ','
-
+    def _read(self) -> Iterator[Any]:
+        """Answers that are kept: records, or rows of the table."""
+        if not os.path.exists(self.path):
+            return
         try:
-            yield write
-        finally:
-            file.write('[\n]\n' if separator == '[' else '\n]\n')
+            text = Path(self.path).read_text(encoding='utf-8')
+            read = self._read_csv if self._is_csv else self._read_json
+            yield from read(text)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, AnswerFileError):
+                raise
+            raise AnswerFileError(
+                f'{self.path} is there and holds no answers that can be '
+                'continued; name another file, or pass --overwrite'
+            ) from error
+
+    def _read_csv(self, text: str) -> Iterator[list[tuple]]:
+        whole = text[: text.rfind('\n') + 1]
+        rows = list(csv.reader(io.StringIO(whole, newline='')))
+        if text and tuple(rows[:1][0] if rows else ()) != COLUMNS:
+            raise ValueError('another header')
+        named = [dict(zip(COLUMNS, row, strict=True)) for row in rows[1:]]
+        # Of an answer that was cut off nothing stays.
+        cut = _key_of(named[-1]) if named and whole != text else None
+        for key, found in groupby(named, key=_key_of):
+            found = list(found)
+            self._check_model(found[0]['model'])
+            if key != cut and not found[0]['error']:
+                last = found[-1]['task']
+                self.rankings[key] = tuple(
+                    (row['label'], float(row['score']))
+                    for row in found
+                    if row['task'] == last
+                )
+                yield [tuple(row.values()) for row in found]
+
+    def _read_json(self, text: str) -> Iterator[dict]:
+        lines = text.split('\n')
+        for number, line in enumerate(lines, 1):
+            line = line.strip().removesuffix(',')
+            if line in ('', '[', ']'):
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                if number < len(lines):
+                    raise
+                return  # cut off
+            self._check_model(record['model'])
+            if 'ranked' in record:
+                ranked = list(record['ranked'].values())[-1]
+                key = record['source'], record['start'], record['end']
+                self.rankings[key] = tuple(
+                    (pair['label'], pair['score']) for pair in ranked
+                )
+                yield record
+
+    def _check_model(self, model: str) -> None:
+        if model != self.model:
+            raise AnswerFileError(
+                f'{self.path} holds answers of {model}; name another file '
+                'for those of this model, or pass --overwrite'
+            )
 
 
-@contextmanager
-def json_lines(path: str) -> Iterator[Write]:
-    """A file with a JSON record a line; on disk after every answer.
+def _key_of(row: dict[str, str]) -> Key:
+    start, end = (float(row[k]) if row[k] else None for k in ('start', 'end'))
+    return row['source'], start, end
 
-    Yields:
-        A function that adds an answer.
+
+def _csv_rows(answer: Prediction | Failure, model: str) -> list[tuple]:
+    # An open end stays empty.
+    span = answer.source, answer.start, answer.end
+    if isinstance(answer, Failure):
+        return [(*span, None, None, None, None, None, answer.reason, model)]
+    audio = _AUDIO[answer.views.has_audio]
+    return [
+        (*span, task, rank, label, score, audio, None, model)
+        for task, ranking in answer.ranked.items()
+        for rank, (label, score) in enumerate(ranking, 1)
+    ]
+
+
+def _csv_line(cells: Sequence[Any]) -> str:
+    buffer = io.StringIO(newline='')
+    csv.writer(buffer, lineterminator='\n').writerow(cells)
+    return buffer.getvalue()
+
+
+class Event(NamedTuple):
+    """A stretch of a file in which windows give the same class.
+
+    Attributes:
+        source: The file.
+        start: First second.
+        end: Last second.
+        label: The class.
+        score: Mean of its probability in these windows.
     """
-    with open(path, 'a', encoding='utf-8') as file:
 
-        def write(answer: Prediction | Failure) -> None:
-            text = json.dumps(answer.as_record(), allow_nan=False)
-            print(text, file=file, flush=True)
+    source: str
+    start: float
+    end: float
+    label: str
+    score: float
 
-        yield write
+
+def merge_windows(
+    rankings: dict[Key, Ranking], multi_label: bool = False
+) -> list[Event]:
+    """Join windows that follow each other and give the same class.
+
+    Windows that overlap share what they have in common, half each.  Windows
+    that are unknown are no event.
+
+    Args:
+        rankings: Classes of each window; of one without them, as a failure
+            has it, nothing is known.
+        multi_label: Whether all of its classes are meant, or the best alone.
+
+    Example:
+        >>> run, walk = (('run', 0.75),), (('walk', 0.5),)
+        >>> spans = ('a', 0.0, 2.0), ('a', 1.0, 3.0), ('a', 2.0, 4.0)
+        >>> for event in merge_windows(dict(zip(spans, (run, run, walk)))):
+        ...     print(*event)
+        a 0.0 2.5 run 0.75
+        a 2.5 4.0 walk 0.5
+    """
+    events: list[Event] = []
+    counts: list[int] = []
+    by_source: dict[str, list[Key]] = {}
+    for key in rankings:
+        if None not in key:
+            by_source.setdefault(key[0], []).append(key)
+    for source, keys in by_source.items():
+        keys = sorted(keys)
+        bounds = [[start, end] for _, start, end in keys]
+        for left, right in pairwise(bounds):
+            if left[1] > right[0]:
+                left[1] = right[0] = (left[1] + right[0]) / 2
+        latest: dict[str, int] = {}
+        for key, (start, end) in zip(keys, bounds, strict=True):
+            ranking = rankings[key]
+            for label, score in ranking if multi_label else ranking[:1]:
+                if label == UNKNOWN:
+                    continue
+                place = latest.get(label)
+                if place is not None and events[place].end > start - 1e-6:
+                    event, count = events[place], counts[place]
+                    mean = (event.score * count + score) / (count + 1)
+                    events[place] = event._replace(end=end, score=mean)
+                    counts[place] += 1
+                else:
+                    latest[label] = len(events)
+                    events.append(Event(source, start, end, label, score))
+                    counts.append(1)
+    return events
 
 
 def summary(prediction: Prediction) -> str:
@@ -90,13 +272,15 @@ def summary(prediction: Prediction) -> str:
         lines = [prediction.source]
         for task, ranking in ranked.items():
             lines += [f'  {task}'] if len(ranked) > 1 else []
-            lines += [f'  {score:8.2%}  {name}' for name, score in ranking]
+            lines += [
+                f'  {percent(score):>8}  {name}' for name, score in ranking
+            ]
         return '\n'.join(lines)
     start, end = (
         'open' if second is None else f'{second:.2f} s'
         for second in (prediction.start, prediction.end)
     )
-    names = ', '.join(f'{n} {s:.1%}' for n, s in prediction.best[:3])
+    names = ', '.join(f'{n} {percent(s)}' for n, s in prediction.best[:3])
     line = f'{prediction.source}  {start} to {end}  {names}'
     if prediction.latency is None:
         return line
@@ -145,8 +329,8 @@ def modalities_table(answers: Sequence[PartAnswer]) -> str:
         said = f'does not know: {answer.unknown}'
         if not answer.unknown:
             said = (
-                f'{answer.label} {answer.score:.1%} '
-                f'(the answer above: {answer.change:+.1%})'
+                f'{answer.label} {percent(answer.score)} (the answer above: '
+                f'{percent(answer.change, sign=True)})'
             )
         lines.append(f'  {part}: {said}')
     return '\n'.join(lines)

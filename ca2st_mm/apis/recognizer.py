@@ -29,9 +29,10 @@ from ca2st_mm.structures import as_streams
 from ca2st_mm.zoo import IN_FOLDER
 
 from .models import get_config, is_listed
-from .prediction import Names, Prediction, names_of_model, rank
-from .sources import InferencePipeline, Source, dataset_of
+from .prediction import Failure, Names, Prediction, names_of_model, rank
+from .sources import InferencePipeline, Source, dataset_of, name_of
 from .stored_config import stored_config, stored_temperature
+from .windows import Job
 
 AUDIO = 'audios'  # the stream of audio
 
@@ -271,7 +272,8 @@ class Recognizer(BaseInferencer):
         top_k: int = 5,
         batch_size: int = 1,
         missing_audio: str | None = None,
-    ) -> list[Prediction]:
+        errors: str = 'raise',
+    ) -> list[Prediction | Failure]:
         """Predict one source or several.
 
         Args:
@@ -281,6 +283,8 @@ class Recognizer(BaseInferencer):
             top_k: How many classes to give.
             batch_size: How many go through the model at once.
             missing_audio: See :meth:`prepare`.
+            errors: What a source that cannot be used does: ``'raise'``;
+                ``'return'``: a :class:`Failure` in its place.
 
         Returns:
             One prediction for each source.
@@ -289,13 +293,15 @@ class Recognizer(BaseInferencer):
             FileNotFoundError: If there is no such file.
             SampleFault: If a source cannot be used.
         """
-        inputs = self._inputs_to_list(sources)
-        options = dict(start=start, end=end, missing_audio=missing_audio)
-        return [
-            prediction
-            for samples in self.preprocess(inputs, batch_size, **options)
-            for prediction in self.classify(samples, top_k)
+        from .many_files import predict_each
+
+        span = dict(start=start, end=end)
+        jobs = [
+            Job(source, start, end, dict(source=name_of(source), **span))
+            for source in self._inputs_to_list(sources)
         ]
+        options = dict(missing_audio=missing_audio, errors=errors)
+        return list(predict_each(self, jobs, top_k, batch_size, **options))
 
     def stream(self, source: Any, **options: Any) -> Iterator:
         """Predict the windows of a stream while it comes.

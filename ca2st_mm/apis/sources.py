@@ -118,6 +118,13 @@ def _to_numpy(values: Any) -> np.ndarray:
 Source = str | Path | VideoAndAudio | ArrayClip
 
 
+def name_of(source: Source) -> str:
+    """What predictions call a source."""
+    if isinstance(source, VideoAndAudio):
+        return str(source.video)
+    return source.name if hasattr(source, 'as_results') else str(source)
+
+
 def dataset_of(cfg: Config) -> Mapping[str, Any]:
     """The data set that a config tests on, out of its wrappers.
 

@@ -46,6 +46,10 @@ class Job(NamedTuple):
     shown: Mapping[str, Any]
 
 
+# Source, start and end of an answer.
+Key = tuple[str, float | None, float | None]
+
+
 class Extent(NamedTuple):
     """When a file begins and ends.
 
@@ -121,6 +125,8 @@ class Windows:
         window: Seconds of a window.
         stride: Seconds from the start of one to that of the next.
         name: What answers call the file; None for its path.
+        span: First and last second of the part that is cut; None for the
+            ends of the file.
 
     Raises:
         MediaError: If the file cannot be read, or claims an absurd length.
@@ -133,10 +139,20 @@ class Windows:
     """
 
     def __init__(
-        self, path: str, window: float, stride: float, name: str | None = None
+        self,
+        path: str,
+        window: float,
+        stride: float,
+        name: str | None = None,
+        span: tuple[float | None, float | None] = (None, None),
     ) -> None:
-        self.path, self.name = path, name or path
-        self.extent = extent_of(path)
+        self.path, self.name, self._span = path, name or path, span
+        start, end, tick = extent_of(path)
+        if span[0] is not None:
+            start = max(start, span[0])
+        if span[1] is not None:
+            end = min(end, span[1])
+        self.extent = Extent(start, end, tick)
         self.spans = Spans(self.extent.start, window, stride)
         self._last = self.extent.end - self.extent.tick
         self._count = self.spans.count(self._last)
@@ -158,8 +174,10 @@ class Windows:
             shown = min(end, self.extent.end)
             yield Job(
                 self.path,
-                start if number else None,
-                None if self.spans.is_open(number, self._last) else end,
+                start if number else self._span[0],
+                self._span[1]
+                if self.spans.is_open(number, self._last)
+                else end,
                 dict(source=self.name, start=start, end=shown),
             )
 

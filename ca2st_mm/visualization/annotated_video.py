@@ -3,12 +3,13 @@
 
 from bisect import bisect
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ca2st_mm.datasets.transcode import Encoding, encode
+from ca2st_mm.utils.percent import percent
 
 _MARGIN = 0.4  # of a line's height
 _BAND = 0, 0, 0, 160
@@ -27,24 +28,25 @@ class Caption(NamedTuple):
     lines: tuple[str, ...]
 
 
-def caption_of(answer: Any) -> Caption:
-    """The caption of a prediction, or of a failure, which shows as '?'.
+def caption_of(
+    start: float | None,
+    end: float | None,
+    ranking: Sequence[tuple[str, float]],
+) -> Caption:
+    """The caption of a window, or of the whole video without a span.
 
     Args:
-        answer: What ``predict_each`` gives; without a span it is for the
-            whole video.
+        start: First second of the window.
+        end: Last second of the window.
+        ranking: Classes with their probabilities; without any it is '?'.
 
     Example:
-        >>> from ca2st_mm.apis.prediction import Failure
-        >>> caption_of(Failure('a.mp4', 2.0, 4.0, 'no audio'))
-        Caption(centre=3.0, lines=('?',))
+        >>> caption_of(2.0, 4.0, [('run', 0.75)])
+        Caption(centre=3.0, lines=('75.0 % run',))
     """
-    span = answer.start, answer.end
-    centre = 0.0 if None in span else sum(span) / 2
-    if not hasattr(answer, 'best'):
-        return Caption(centre, ('?',))
-    best = answer.best[:_LINES]
-    return Caption(centre, tuple(f'{s:.0%} {name}' for name, s in best))
+    centre = 0.0 if None in (start, end) else (start + end) / 2
+    lines = [f'{percent(score)} {name}' for name, score in ranking[:_LINES]]
+    return Caption(centre, tuple(lines) or ('?',))
 
 
 def annotate(source: str, target: str, captions: Sequence[Caption]) -> None:

@@ -4,6 +4,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 from tool_runs import read_dump, run_tool
 from toy_recognizer import write_noise
 
+from ca2st_mm import Recognizer
 from ca2st_mm.apis.many_files import predict_each
+from ca2st_mm.apis.prediction_tables import AnswerFile, merge_windows
 from ca2st_mm.apis.windows import Windows
 from ca2st_mm.datasets.toy import class_names
 
@@ -136,15 +139,121 @@ def test_what_is_reported_of_missing_audio_is_what_ran(
     flags = (*by_config, '--device', 'cpu', '--json', out)
     option = ('--cfg-options', option)
     assert run_tool('predict.py', silent, *flags, *option) == 0
-    configured = json.loads(out.read_text())
+    [configured] = json.loads(out.read_text())
     assert f'\n  {said}\n' in capsys.readouterr().out
-    flags = ('--missing-audio', policy)
+    flags = ('--missing-audio', policy, '--overwrite')
     assert predict(silent, *flags, '--json', out) == 0
     assert f'\n  {said}\n' in capsys.readouterr().out
-    assert json.loads(out.read_text()) == configured == [expected.as_record()]
+    [by_flag] = json.loads(out.read_text())
+    assert by_flag.pop('model') == configured.pop('model') == checkpoint
+    assert by_flag == configured == expected.as_record()
     if policy == 'drop':  # the config refuses, nobody said otherwise
         [prediction] = recognizer.predict(silent)
         assert prediction.as_record() == expected.as_record()
+
+
+@pytest.mark.parametrize('ending', ['csv', 'json', 'jsonl'])
+def test_a_list_is_continued_and_nothing_is_lost(
+    predict, saved, clips, broken, tmp_path, capsys, monkeypatch, ending
+):
+    folder, out = tmp_path / 'clips', tmp_path / f'out.{ending}'
+    folder.mkdir()
+    for name, path in dict(a=clips[0], b=broken, c=clips[1]).items():
+        shutil.copy(path, folder / f'{name}.mp4')
+    flags = (f'--{ending[:4]}', out, '--top-k', 2)
+    assert predict(folder, *flags) == 1
+    whole = out.read_text()
+    # Killed in the middle of the last answer; the bad clip is mended.
+    out.write_text(whole[: whole.rindex('c.mp4') + 30])
+    shutil.copy(clips[2], folder / 'b.mp4')
+    predicted = []
+    prepare = Recognizer.prepare
+
+    def watch(self, source, *options):
+        predicted.append(Path(source).name)
+        return prepare(self, source, *options)
+
+    monkeypatch.setattr(Recognizer, 'prepare', watch)
+    for _ in range(2):
+        assert predict(folder, *flags) == 0
+        assert predicted == ['b.mp4', 'c.mp4']
+    with AnswerFile(str(out), saved['ca2st'][1]) as file:
+        names = [Path(source).name for source, *_ in file.rankings]
+        assert names == ['a.mp4', 'b.mp4', 'c.mp4']
+        assert {len(ranking) for ranking in file.rankings.values()} == {2}
+    assert 'answers are there already' in capsys.readouterr().err
+    assert predict(folder, *flags, model='cast') == 2
+    assert f'{out} holds answers of ' in capsys.readouterr().err
+    out.write_text('my notes\nof today\n')
+    assert predict(folder, *flags) == 2
+    assert 'holds no answers that can be' in capsys.readouterr().err
+    assert out.read_text() == 'my notes\nof today\n'
+
+
+def test_lists_name_clips_with_their_spans(predict, clips, tmp_path):
+    rows = [f'{clips[0]},,0.25,1', f'{clips[1]},{clips[0]},,']
+    manifest, plain = tmp_path / 'list.csv', tmp_path / 'list.txt'
+    manifest.write_text('\n'.join(['file,audio,start,end', *rows]) + '\n')
+    shutil.copy(clips[2], tmp_path / 'my clip 1 über.mp4')
+    plain.write_text('my clip 1 über.mp4\n')
+    out = tmp_path / 'out.json'
+    assert predict(manifest, plain, '--json', out, '--batch-size', 2) == 0
+    spans = [
+        (r['source'], r['start'], r['end'])
+        for r in json.loads(out.read_text())
+    ]
+    named = str(tmp_path / 'my clip 1 über.mp4')
+    assert spans == [
+        (clips[0], 0.25, 1.0),
+        (clips[1], None, None),
+        (named, None, None),
+    ]
+
+
+def test_a_threshold_makes_unknown_and_events_leave_it_out(
+    predict, tmp_path, recognizer
+):
+    long, events = tmp_path / 'long.mp4', tmp_path / 'events.csv'
+    write_noise(str(long), 4, rate=8000)
+    found = list(predict_each(recognizer, Windows(str(long), 1, 1)))
+    best = [prediction.best[0] for prediction in found]
+    threshold = max(score for _, score in best)
+    out = tmp_path / 'out.csv'
+    flags = ('--window', 1, '--csv', out, '--events', events)
+    assert predict(long, *flags, '--threshold', threshold - 1e-6) == 0
+    rows = list(csv.DictReader(out.open()))
+    unknown = [row['label'] == 'unknown' for row in rows]
+    assert sum(unknown) == sum(s < threshold - 1e-6 for _, s in best)
+    [event] = csv.DictReader(events.open())
+    place = [score for _, score in best].index(threshold)
+    assert (event['label'], float(event['start'])) == (best[place][0], place)
+    # Of the answers on disk, predicted now or not.
+    assert predict(long, *flags) == 0
+    assert [*csv.DictReader(events.open())] == [event]
+    assert predict(long, '--window', 1, '--events', events) == 2
+
+
+def test_windows_that_follow_each_other_are_one_event():
+    a, b, unknown = (('a', 0.8),), (('b', 0.4),), (('unknown', 0.3),)
+    rankings = {
+        ('x', 0.0, 2.0): a,
+        ('x', 1.0, 3.0): (('a', 0.6), ('b', 0.3)),
+        ('x', 2.0, 4.0): b,
+        ('x', 3.0, 5.0): unknown,
+        ('x', 9.0, 11.0): b,
+        ('y', 0.0, 2.0): (),
+        ('y', 2.0, 4.0): a,
+        ('z', None, None): a,
+    }
+    events = merge_windows(rankings)
+    assert [(*event[:4], round(event[4], 3)) for event in events] == [
+        ('x', 0.0, 2.5, 'a', 0.7),
+        ('x', 2.5, 3.5, 'b', 0.4),
+        ('x', 9.0, 11.0, 'b', 0.4),
+        ('y', 2.0, 4.0, 'a', 0.8),
+    ]
+    several = merge_windows(rankings, multi_label=True)
+    assert several[1][:4] == ('x', 1.5, 3.5, 'b')
 
 
 def test_windows_make_a_table_of_times(predict, tmp_path):
@@ -157,6 +266,7 @@ def test_windows_make_a_table_of_times(predict, tmp_path):
     spans = [(float(row['start']), float(row['end'])) for row in rows]
     assert spans == [(0, 2), (1, 3), (2, 4), (3, 5)]
     assert {row['audio'] for row in rows} == {'yes'}
+    out.unlink()
     camera = f'camera:{long}'
     assert predict(camera, '--csv', out, '--top-k', 1, model='cast') == 0
     with open(out, newline='') as file:

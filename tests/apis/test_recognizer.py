@@ -227,6 +227,19 @@ def test_files_that_cannot_be_used_are_named(recognizer, broken):
         recognizer.prepare(broken, start=2, end=2)
 
 
+def test_a_bad_source_may_be_returned_in_its_place(recognizer, broken, clip):
+    sources = [clip, broken, 'gone.mp4', clip]
+    found = recognizer.predict(sources, batch_size=2, errors='return')
+    kinds = [type(answer).__name__ for answer in found]
+    assert kinds == ['Prediction', 'Failure', 'Failure', 'Prediction']
+    assert [answer.source for answer in found] == sources
+    assert 'no file' in found[2].reason
+    with pytest.raises(MediaError, match=r'broken\.mp4'):
+        recognizer.predict(sources)
+    with pytest.raises(ValueError, match="'raise' or 'return'"):
+        recognizer.predict(clip, errors='ignore')
+
+
 def test_every_way_to_load_gives_the_same_model(
     saved, recognizer, clip, monkeypatch
 ):

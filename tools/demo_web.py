@@ -32,6 +32,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--max-megabytes', type=positive, default=200.0)
     parser.add_argument('--max-seconds', type=positive, default=600.0)
     parser.add_argument(
+        '--upload-seconds',
+        type=positive,
+        default=60.0,
+        help='how long sending a clip may take',
+    )
+    parser.add_argument(
+        '--at-once',
+        type=int,
+        choices=range(1, 65),
+        metavar='N',
+        default=2,
+        help='questions that the model answers at the same time',
+    )
+    parser.add_argument(
         '--window',
         type=positive,
         default=2.0,
@@ -40,7 +54,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--examples',
         metavar='FOLDER',
-        help='videos that the page offers; default: those of the toy',
+        help='up to 24 videos that the page offers; default: of the toy',
     )
     return parser.parse_args()
 
@@ -79,7 +93,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOY_CONFIG = ROOT / 'configs/toy/ca2st_toy.py'
 TOY_RUN = ROOT / 'work_dirs/toy/ca2st_toy'
 TOY_CLIPS = ROOT / 'data/toy/videos'
-MOST_EXAMPLES = 6
+MOST_EXAMPLES, MOST_OWN_EXAMPLES = 6, 24
 
 
 def load(args: argparse.Namespace) -> tuple[str, Recognizer]:
@@ -137,7 +151,7 @@ def find_examples(folder: str | None) -> list[Path]:
     examples = [Path(path) for path in videos_below(folder)]
     if not examples:
         raise UsageError(f'--examples {folder}: {NO_VIDEO}')
-    return examples
+    return examples[:MOST_OWN_EXAMPLES]
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -162,7 +176,13 @@ def main() -> None:
     with listen(args.host, args.port) as port:
         title, recognizer = load(args)
         answers = Answers(recognizer, args.max_seconds, args.window)
-        page = Page(title, round(args.max_megabytes * 1e6), examples)
+        page = Page(
+            title,
+            round(args.max_megabytes * 1e6),
+            examples,
+            args.upload_seconds,
+            args.at_once,
+        )
         app = make_app(answers, page, args.host)
         print(
             f'open http://{args.host}:{port.getsockname()[1]} in a browser; '

@@ -35,9 +35,7 @@ class Answers:
     """One model that answers questions about clips.
 
     Every method takes the path of a clip and raises ``ClipError`` or
-    ``SampleFault`` if it cannot be used.  Someone who tries a clip without
-    audio wants an answer: where the config refuses such clips, the experts
-    that read audio are left out, and a note says so.
+    ``SampleFault`` if it cannot be used.  Several threads may ask at once.
 
     Args:
         recognizer: The model.
@@ -56,25 +54,24 @@ class Answers:
         self.max_seconds = max_seconds
         self._recognizer, self._top_k = recognizer, top_k
         self._window = window
-        self._missing_audio = None
-        refused = recognizer.pipeline.missing_audio == 'raise'
-        if refused and not recognizer.why_not_drop():
-            self._missing_audio = 'drop'
-        # One question at a time: the memory of one clip, not of many.
-        self._lock = threading.Lock()
+        # matplotlib shares its fonts.
+        self._drawing = threading.Lock()
 
-    def names(self, path: str) -> dict[str, Any]:
+    def names(self, path: str, top_k: int | None = None) -> dict[str, Any]:
         """The best classes, and the frames and seconds that were used.
+
+        Args:
+            path: The clip.
+            top_k: How many classes; None for the usual number.
 
         Returns:
             ``ranked`` and ``views`` as ``Prediction.as_record`` has them,
             ``start`` and ``end`` of the file, and ``notes``.
         """
         extent = check_clip(path, self.max_seconds)
-        with self._lock:
-            [prediction] = self._recognizer.predict(
-                path, top_k=self._top_k, missing_audio=self._missing_audio
-            )
+        [prediction] = self._recognizer.predict(
+            path, top_k=top_k or self._top_k
+        )
         record = prediction.as_record()
         notes = [prediction.about] if prediction.about else []
         if note := audio_note(prediction):
@@ -87,8 +84,15 @@ class Answers:
             notes=notes,
         )
 
-    def timeline(self, path: str) -> dict[str, Any]:
+    def timeline(
+        self, path: str, window: float | None = None
+    ) -> dict[str, Any]:
         """The best class in each window of the clip.
+
+        Args:
+            path: The clip.
+            window: Seconds of a window; None for the usual length.  They are
+                longer where there would be more than 30.
 
         Returns:
             ``window`` in seconds, and ``spans``: ``start``, ``end``, and
@@ -96,22 +100,19 @@ class Answers:
         """
         extent = check_clip(path, self.max_seconds)
         seconds = extent.end - extent.start
-        window = max(self._window, seconds / _MOST_WINDOWS)
+        window = max(window or self._window, seconds / _MOST_WINDOWS)
         windows = Windows(path, window, window)
         if len(windows) == 1:
             note = f'The clip is one window: {window:g} s or less.'
             return dict(note=note)
         spans = []
-        with self._lock:
-            for answer in predict_each(
-                self._recognizer, windows, missing_audio=self._missing_audio
-            ):
-                span = dict(start=float(answer.start), end=float(answer.end))
-                if isinstance(answer, Failure):
-                    span['reason'] = answer.reason
-                else:
-                    span['label'], span['score'] = answer.best[0]
-                spans.append(span)
+        for answer in predict_each(self._recognizer, windows):
+            span = dict(start=float(answer.start), end=float(answer.end))
+            if isinstance(answer, Failure):
+                span['reason'] = answer.reason
+            else:
+                span['label'], span['score'] = answer.best[0]
+            spans.append(span)
         return dict(window=window, spans=spans)
 
     def modalities(self, path: str) -> dict[str, Any]:
@@ -130,13 +131,10 @@ class Answers:
         except ValueError as error:
             first, *rest = str(error)
             return dict(note=f'{first.upper()}{"".join(rest)}.')
-        with self._lock:
-            sample = self._recognizer.prepare(
-                path, missing_audio=self._missing_audio
-            )
-            if self._recognizer.left_out(sample):
-                return dict(note='The clip has no audio: only video counts.')
-            [found] = classify_with_contributions(self._recognizer, [sample])
+        sample = self._recognizer.prepare(path)
+        if self._recognizer.left_out(sample):
+            return dict(note='The clip has no audio: only video counts.')
+        [found] = classify_with_contributions(self._recognizer, [sample])
         return contribution_bars(found)
 
     def attention(
@@ -162,14 +160,12 @@ class Answers:
         check_clip(path, self.max_seconds)
         if not hasattr(self._recognizer.model.backbone, 'pairs'):
             return dict(note='The model has no links between experts.')
-        with self._lock:
-            found = read_attention(
-                self._recognizer, path, missing_audio=self._missing_audio
-            )
-            # Links first: they are what is particular to these models.
-            names = sorted(found.maps, key=lambda name: name.endswith(_SELF))
-            shown = _find(found, names, name, layer)
-            figure, png = draw_attention([shown], found, Query()), io.BytesIO()
+        found = read_attention(self._recognizer, path)
+        # Links first: they are what is particular to these models.
+        names = sorted(found.maps, key=lambda name: name.endswith(_SELF))
+        shown, png = _find(found, names, name, layer), io.BytesIO()
+        with self._drawing:
+            figure = draw_attention([shown], found, Query())
             figure.savefig(png, dpi=_DPI, format='png')
         data = base64.b64encode(png.getvalue()).decode()
         return dict(

@@ -1,24 +1,33 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The page and its answers over HTTP.
+"""The page and its answers over HTTP; ``page/openapi.json`` describes them.
 
 A clip is the body of a request and lives as long as that request; nothing
 that a browser sends names a file here.
 """
 
-import re
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import anyio
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import MutableHeaders, QueryParams
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,7 +38,6 @@ from ca2st_mm.visualization.style import FigureInputError
 from .answers import Answers
 from .uploads import CONTAINERS, ClipError, Refused, received, shown_name
 
-_NUMBER = re.compile('[0-9]{1,3}')
 _LOCAL = 'localhost', '127.0.0.1'
 _EVERYWHERE = '0.0.0.0', '::'
 # The page loads nothing from elsewhere and runs no script but its own.
@@ -48,34 +56,47 @@ _UNREADABLE = (
     'does not know); see whether it plays, and export it again'
 )
 _NO_AUDIO = 'it has no audio and the model uses audio; upload one with audio'
+_EXPLAINED = (
+    *(Refused, ClipError, ClientDisconnect, FigureInputError, SampleFault),
+)
 _UNEXPECTED = (
     'it cannot be answered because of an error in the program; the terminal '
     'of the server shows it'
 )
 
 
+# Questions and what their queries may hold, besides the name of the clip.
+_QUESTIONS: dict[str, dict[str, type]] = {
+    'names': dict(top_k=int),
+    'timeline': dict(window=float),
+    'modalities': {},
+    'attention': dict(map=str, layer=int),
+}
+_MOST_WAITING = 16  # questions; more are refused
+
+
 @dataclass(frozen=True)
 class Page:
-    """What the page is about.
+    """What the page is about, and its limits.
 
     Attributes:
         title: Name of the model.
         max_bytes: The largest clip.
         examples: Clips that the page offers.
+        upload_seconds: The longest that sending a clip may take.
+        at_once: How many questions the model answers at the same time; each
+            takes the memory of a clip.
     """
 
     title: str
     max_bytes: int
     examples: Sequence[Path] = ()
+    upload_seconds: float = 60.0
+    at_once: int = 2
 
 
 def make_app(answers: Answers, page: Page, host: str) -> Starlette:
-    """The server, ready for ``uvicorn``.
-
-    ``GET /about`` says what the page shows; ``GET /examples/N`` is a clip;
-    ``POST /ask/WHAT`` with a clip as its body answers ``names``,
-    ``timeline``, ``modalities`` or ``attention`` in JSON, or ``error``, one
-    sentence.
+    """The server, ready for ``uvicorn``; see ``/api.html`` for what it does.
 
     Args:
         answers: The questions and their answers.
@@ -83,23 +104,36 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
         host: Where it listens; names of other hosts are refused,
             as a page that points its own name here would send.
     """
-    questions = dict(
-        names=answers.names,
-        timeline=answers.timeline,
-        modalities=answers.modalities,
-        attention=answers.attention,
-    )
     examples = {str(n): path for n, path in enumerate(page.examples)}
+    metrics = CollectorRegistry()
+    requests = Counter(
+        'ca2st_requests', 'Answered', ['question', 'status'], registry=metrics
+    )
+    seconds = Histogram(
+        'ca2st_answer_seconds', 'Of the model', ['question'], registry=metrics
+    )
+    limiter = anyio.CapacityLimiter(page.at_once)
 
     def about(request: Request) -> JSONResponse:
         found = dict(
             title=page.title,
             max_bytes=page.max_bytes,
             max_seconds=answers.max_seconds,
+            upload_seconds=page.upload_seconds,
             containers=CONTAINERS,
             examples=[path.name for path in page.examples],
         )
         return JSONResponse(found)
+
+    def health(request: Request) -> JSONResponse:
+        waiting = limiter.statistics().tasks_waiting
+        return JSONResponse(
+            dict(status='ok', model=page.title, waiting=waiting)
+        )
+
+    def count(request: Request) -> Response:
+        text = generate_latest(metrics)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     def example(request: Request) -> FileResponse:
         number = request.path_params['number']
@@ -108,20 +142,25 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
         return FileResponse(examples[number])
 
     async def ask(request: Request) -> JSONResponse:
-        what, query = request.path_params['what'], request.query_params
-        if what not in questions:
-            raise Refused(404, f'there is no question {what!r}')
-        options: dict[str, Any] = {}
-        if what == 'attention':
-            layer = query.get('layer')
-            if layer is not None and not _NUMBER.fullmatch(layer):
-                raise Refused(
-                    400, f'a layer is a number from 0, not {layer!r}'
-                )
-            number = None if layer is None else int(layer)
-            options = dict(name=query.get('map'), layer=number)
-        async with received(request, page.max_bytes) as path:
-            found = await run_in_threadpool(questions[what], path, **options)
+        what = request.path_params['what']
+        if request.method != 'POST':
+            raise Refused(405, 'send it by POST')
+        if what not in _QUESTIONS:
+            known = ', '.join(_QUESTIONS)
+            raise Refused(404, f'there is no question {what!r}, but {known}')
+        options = _read(request.query_params, _QUESTIONS[what])
+        if limiter.statistics().tasks_waiting >= _MOST_WAITING:
+            raise Refused(503, 'too many questions wait; ask again later')
+
+        def answer(path: str) -> dict[str, Any]:
+            with seconds.labels(what).time():
+                return getattr(answers, what)(path, **options)
+
+        limits = page.max_bytes, page.upload_seconds
+        async with received(request, *limits) as path:
+            found = await anyio.to_thread.run_sync(
+                answer, path, limiter=limiter
+            )
         return JSONResponse(found)
 
     page_files = str(files('ca2st_mm.web') / 'page')
@@ -129,19 +168,44 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
     return Starlette(
         routes=[
             Route('/about', about),
+            Route('/health', health),
+            Route('/metrics', count),
             Route('/examples/{number}', example),
-            Route('/ask/{what}', ask, methods=['POST']),
+            Route('/ask/{what}', ask, methods=['GET', 'POST']),
             Mount('/', StaticFiles(directory=page_files, html=True)),
         ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
-            Middleware(SafeHeaders),
+            Middleware(Guard, requests=requests),
         ],
         exception_handlers=dict.fromkeys(
-            (Refused, ClipError, FigureInputError, SampleFault, Exception),
-            explain,
+            (*_EXPLAINED, HTTPException, Exception), explain
         ),
     )
+
+
+def _read(query: QueryParams, known: dict[str, type]) -> dict[str, Any]:
+    """Arguments of a question.
+
+    Raises:
+        Refused: If there is no such option, or it is something else.
+    """
+    found = {}
+    for key, text in query.items():
+        if key == 'name':  # of the clip, for messages
+            continue
+        if key not in known:
+            raise Refused(400, f'there is no option {key[:40]!r} here')
+        try:
+            value = known[key](text)
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise ValueError
+        except ValueError:
+            raise Refused(
+                400, f'{key} is a number from 0, not {text[:40]!r}'
+            ) from None
+        found['name' if key == 'map' else key] = value
+    return found
 
 
 def explain(request: Request, error: Exception) -> JSONResponse:
@@ -150,7 +214,8 @@ def explain(request: Request, error: Exception) -> JSONResponse:
     Never with the path of the clip.  What a reader said of a file is the
     ``detail``.
     """
-    more, status = {}, 422
+    more, status, headers = {}, 422, dict(_HEADERS)
+    name = shown_name(request)
     if isinstance(error, MediaError):
         reason, more = _UNREADABLE, dict(detail=error.reason)
     elif isinstance(error, NoAudioError):
@@ -160,26 +225,59 @@ def explain(request: Request, error: Exception) -> JSONResponse:
         reason = getattr(error, 'reason', None) or str(error)
     elif isinstance(error, Refused):
         reason, status = str(error), error.status
+        if status == 503:
+            headers['Retry-After'] = '5'
+        # Whoever still sends is not listened to.
+        headers['Connection'] = 'close'
+    elif isinstance(error, ClientDisconnect):
+        reason, status = 'it was not sent to its end', 400
+    elif isinstance(error, HTTPException):
+        name = f'{request.method} {request.url.path[:80]}'
+        reason, status = error.detail.lower(), error.status_code
+        headers.update(error.headers or {})
     else:
         reason, status = _UNEXPECTED, 500
-    sentence = f'{shown_name(request)}: {reason}.'
-    return JSONResponse(dict(error=sentence, **more), status, _HEADERS)
+    sentence = f'{name}: {reason}.'
+    return JSONResponse(dict(error=sentence, **more), status, headers)
 
 
-class SafeHeaders:
-    """Middleware that tells browsers what to refuse."""
+class Guard:
+    """Middleware: other sites are refused, browsers warned, all counted.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    Args:
+        app: What answers.
+        requests: Counts by path and status.
+    """
+
+    def __init__(self, app: ASGIApp, requests: Counter) -> None:
+        self.app, self._requests = app, requests
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Pass a request on, and add the headers to its answer."""
 
+        if scope['type'] != 'http':
+            await self.app(scope, receive, send)
+            return
+        status = 500
+
         async def send_with(message: Message) -> None:
+            nonlocal status
             if message['type'] == 'http.response.start':
                 MutableHeaders(scope=message).update(_HEADERS)
+                status = message['status']
             await send(message)
 
-        await self.app(scope, receive, send_with)
+        request, app = Request(scope), self.app
+        origin = request.headers.get('origin')
+        if origin and urlsplit(origin).netloc != request.headers.get('host'):
+            refused = Refused(403, 'pages of other sites may not ask')
+            app = explain(request, refused)
+        try:
+            await app(scope, receive, send_with)
+        finally:
+            # Of other paths there are as many as somebody types.
+            what = scope.get('path_params', {}).get('what')
+            question = what if what in _QUESTIONS else ''
+            self._requests.labels(question, status).inc()

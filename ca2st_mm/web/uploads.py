@@ -51,7 +51,9 @@ class ClipError(ValueError):
 
 
 @asynccontextmanager
-async def received(request: Request, max_bytes: int) -> AsyncIterator[str]:
+async def received(
+    request: Request, max_bytes: int, max_seconds: float
+) -> AsyncIterator[str]:
     """The body of a request as a file, as long as the context lasts.
 
     The file's name is ours; what the browser calls it is text to show.
@@ -60,11 +62,15 @@ async def received(request: Request, max_bytes: int) -> AsyncIterator[str]:
         Path of the file.
 
     Raises:
-        Refused: If it is too large, empty, or not sent by the page.
+        Refused: If it is too large or too slow, or sent as something else.
         ClipError: If it is no video.
     """
     if request.headers.get('content-type') != BODY:
-        raise Refused(415, f'send the clip itself, as {BODY}')
+        raise Refused(
+            415,
+            'send the clip itself, not a form: curl -H "Content-Type: '
+            f'{BODY}" --data-binary @clip.mp4 URL',
+        )
     too_large = Refused(
         413,
         f'it is larger than {max_bytes / 1e6:g} MB, the most that this page '
@@ -75,13 +81,22 @@ async def received(request: Request, max_bytes: int) -> AsyncIterator[str]:
         raise too_large
     with TemporaryDirectory(prefix='ca2st_') as folder:
         path, size, head = os.path.join(folder, 'clip'), 0, b''
-        async with await anyio.open_file(path, 'wb') as file:
-            async for piece in request.stream():
-                size += len(piece)
-                if size > max_bytes:
-                    raise too_large
-                head += piece[: HEAD - len(head)]
-                await file.write(piece)
+        try:
+            with anyio.fail_after(max_seconds):
+                async with await anyio.open_file(path, 'wb') as file:
+                    async for piece in request.stream():
+                        size += len(piece)
+                        if size > max_bytes:
+                            raise too_large
+                        head += piece[: HEAD - len(head)]
+                        await file.write(piece)
+        except TimeoutError:
+            raise Refused(
+                408,
+                f'it takes more than {max_seconds:g} s to come; send a '
+                'smaller one, or start the page with a larger '
+                '--upload-seconds',
+            ) from None
         if not size:
             raise ClipError('it is empty; upload it again')
         named = path + suffix_of(head)

@@ -4,6 +4,8 @@
     python tools/demo_web.py --window 0.5 &
     python docs/figures/draw_web_page.py http://127.0.0.1:7860
 
+(a phone: `... http://127.0.0.1:7860 phone.png 390`)
+
 needs `pip install playwright` and Chromium.
 """
 
@@ -19,12 +21,13 @@ OUT = Path(__file__).with_name('web_page.png')
 
 def main() -> None:
     """Open the page, choose the first example, wait for all answers."""
-    [url, out] = [*sys.argv[1:], str(OUT)][:2]
+    url, *rest = sys.argv[1:]
+    out, width = [*rest, *[str(OUT), '1120'][len(rest) :]]
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which('chromium'), args=['--no-sandbox']
         )
-        page = browser.new_page(viewport=dict(width=1120, height=900))
+        page = browser.new_page(viewport=dict(width=int(width), height=900))
         page.set_default_timeout(300_000)  # milliseconds
         page.goto(url)
         page.click('#examples button')

@@ -137,3 +137,23 @@ def test_a_recording_is_answered(page):
     answered(page)
     assert page.locator('#clip').inner_text() == 'recording'
     assert page.locator('#names .strip i').count() >= 8
+
+
+def test_on_a_phone_the_answer_comes_first_and_fits(page):
+    page.set_viewport_size(dict(width=390, height=800))
+    page.click('#examples button')
+    answered(page)
+    names, player, figure = (
+        page.locator(where).bounding_box()
+        for where in ('#names', '#player', '#attention img')
+    )
+    assert 0 < names['y'] < 200 < names['height'] + names['y'] < player['y']
+    assert 0 < figure['x'] and figure['x'] + figure['width'] < 390
+    assert page.evaluate('document.body.scrollWidth') <= 390
+
+
+def test_the_description_is_shown(page, address):
+    page.goto(f'{address}/api.html')
+    page.wait_for_selector('#paths article')
+    assert page.locator('#paths article').count() == 8
+    assert page.locator('pre').first.inner_text().startswith('curl -H "Cont')

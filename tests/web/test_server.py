@@ -2,8 +2,13 @@
 """What the server gives, refuses, and leaves behind."""
 
 import http.client
+import json
 import os
 import re
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +18,7 @@ import requests
 from page_server import MAX_BYTES, served
 
 from ca2st_mm import web
+from ca2st_mm.web import server
 from ca2st_mm.web.server import Page, make_app
 
 SHARED = Path(__file__).resolve().parents[3] / 'shared'
@@ -169,6 +175,14 @@ def test_other_sites_cannot_ask(ask, address, media):
     for kind in ('text/plain', 'multipart/form-data; boundary=x'):
         answer = ask(media['short'], headers={'Content-Type': kind})
         assert answer.status_code == 415
+    for origin in ('http://evil.example', 'null', address + '0'):
+        answer = ask(media['short'], headers=dict(BODY, Origin=origin))
+        assert answer.status_code == 403
+        assert 'other sites' in answer.json()['error']
+        status, _ = raw(address, 'GET', '/about', dict(Origin=origin))
+        assert status == 403
+    own = dict(BODY, Origin=address)
+    assert ask(media['short'], headers=own).status_code == 200
     status, _ = raw(address, 'GET', '/about', dict(Host='evil.example'))
     assert status == 400
     status, _ = raw(address, 'GET', '/about', dict(Host='localhost:1'))
@@ -236,3 +250,164 @@ def test_an_error_of_the_program_is_one_sentence_and_not_the_end(
     assert 'secret' not in answer.text and 'Traceback' not in answer.text
     assert 'Content-Security-Policy' in answer.headers
     assert ask(media['short']).status_code == 200
+
+
+def test_all_that_can_be_asked_is_described(address, ask, media):
+    """The description names every path, and what it says comes."""
+    api = requests.get(f'{address}/openapi.json', timeout=10).json()
+    app = make_app(None, Page('toy', 1), '127.0.0.1')
+    routes = {route.path for route in app.routes if route.path}
+    routes.remove('/ask/{what}')
+    assert set(api['paths']) == routes | {
+        f'/ask/{what}' for what in server._QUESTIONS
+    }
+    for path, methods in api['paths'].items():
+        [(method, call)] = methods.items()
+        options = [
+            one.get('name', 'name') for one in call.get('parameters', [])
+        ]
+        if method == 'post':
+            what = path.removeprefix('/ask/')
+            assert set(options) == {'name', *server._QUESTIONS[what]}
+            found = ask(media['long'], what)
+        else:
+            url = address + path.format(number=0)
+            found = requests.get(url, timeout=10)
+        assert found.status_code == 200
+        [(kind, content)] = call['responses']['200']['content'].items()
+        said = found.headers['Content-Type']
+        assert said.startswith(kind.rstrip('*'))
+        if 'schema' in content:
+            [schema, *_] = content['schema'].get('oneOf', [content['schema']])
+            name = schema['$ref'].rpartition('/')[2]
+            schema = api['components']['schemas'][name]
+            keys = set(found.json())
+            assert set(schema['required']) <= keys
+            assert keys <= set(schema['properties'])
+
+
+def test_options_are_read_or_refused(ask, media):
+    answer = ask(media['short'], 'names', top_k='2', name='a')
+    assert len(answer.json()['ranked']['label']) == 2
+    answer = ask(media['long'], 'timeline', window='1')
+    assert answer.json()['window'] == 1 and len(answer.json()['spans']) == 5
+    for what, key, value in (
+        ('names', 'topk', '2'),
+        ('names', 'top_k', 'two'),
+        ('names', 'window', '2'),
+        ('timeline', 'window', 'nan'),
+        ('timeline', 'window', '-1'),
+    ):
+        answer = ask(media['short'], what, **{key: value})
+        assert answer.status_code == 400
+        assert key in answer.json()['error']
+
+
+def test_wrong_requests_are_one_sentence(address, ask, media):
+    assert raw(address, 'GET', '/ask/names')[0] == 405
+    for path, status in (('/ask', 404), ('/x', 404)):
+        answer = requests.get(address + path, timeout=10)
+        assert answer.status_code == status
+        assert answer.json()['error'].startswith(f'GET {path}: ')
+    assert ask(media['short'], 'colours').status_code == 404
+    form = requests.post(
+        f'{address}/ask/names', files=dict(file=b'x'), timeout=10
+    )
+    assert form.status_code == 415
+    assert '--data-binary @clip.mp4' in form.json()['error']
+
+
+def send_slowly(address, path, hang_up=False):
+    """Send the first bytes of a clip, now and then one; the answer."""
+    host, port = urlsplit(address).netloc.split(':')
+    with socket.create_connection((host, int(port))) as client:
+        head = f'POST {path} HTTP/1.1\r\nHost: {host}\r\n'
+        head += f'Content-Type: {BODY["Content-Type"]}\r\n'
+        client.sendall(f'{head}Content-Length: 9999\r\n\r\n'.encode())
+        client.settimeout(0.1)
+        for _ in range(3 if hang_up else 300):
+            client.sendall(b'x')
+            try:
+                said = client.recv(4096)
+            except TimeoutError:
+                continue
+            client.settimeout(10)
+            while more := client.recv(4096):
+                said += more
+            return said
+    return b''
+
+
+def test_an_upload_has_a_time_limit(answers, temporary, caplog):
+    page = Page('toy', MAX_BYTES, upload_seconds=1.0)
+    with served(make_app(answers, page, '127.0.0.1')) as address:
+        started = time.monotonic()
+        said = send_slowly(address, '/ask/names?name=a.mp4')
+        assert time.monotonic() - started < 20
+        assert said.startswith(b'HTTP/1.1 408')
+        assert b'a.mp4: it takes more than 1 s to come' in said
+        # Who hangs up leaves nothing, and no error in the terminal.
+        send_slowly(address, '/ask/names', hang_up=True)
+        for _ in range(100):
+            if not os.listdir(temporary):
+                break
+            time.sleep(0.1)
+    assert os.listdir(temporary) == []
+    assert not [r for r in caplog.records if r.levelname == 'ERROR']
+
+
+def test_when_too_many_wait_more_are_refused(answers, media, monkeypatch):
+    go, names = threading.Event(), answers.names
+
+    def held(path):
+        go.wait(timeout=60)
+        return names(path)
+
+    monkeypatch.setattr(answers, 'names', held)
+    monkeypatch.setattr(server, '_MOST_WAITING', 2)
+    content = Path(media['short']).read_bytes()
+    page = Page('toy', MAX_BYTES, at_once=1)
+    with served(make_app(answers, page, '127.0.0.1')) as address:
+
+        def post():
+            url = f'{address}/ask/names'
+            return requests.post(url, content, headers=BODY, timeout=60)
+
+        with ThreadPoolExecutor(4) as pool:
+            first = [pool.submit(post) for _ in range(3)]
+            health = {}
+            for _ in range(100):
+                health = requests.get(f'{address}/health', timeout=10).json()
+                if health['waiting'] == 2:
+                    break
+                time.sleep(0.1)
+            refused = post()
+            go.set()
+            answered = [one.result() for one in first]
+    assert health['waiting'] == 2
+    assert refused.status_code == 503 and refused.headers['Retry-After']
+    assert [answer.status_code for answer in answered] == [200] * 3
+
+
+def test_eight_threads_have_the_answers_of_one(answers, media):
+    page = Page('toy', MAX_BYTES, at_once=8)
+    clips = dict(timeline='long')
+    kinds = [(what, clips.get(what, 'short')) for what in server._QUESTIONS]
+    alone = [getattr(answers, what)(media[clip]) for what, clip in kinds]
+    with served(make_app(answers, page, '127.0.0.1')) as address:
+
+        def post(kind):
+            content = Path(media[kind[1]]).read_bytes()
+            url = f'{address}/ask/{kind[0]}'
+            answer = requests.post(url, content, headers=BODY, timeout=60)
+            return answer.json()
+
+        with ThreadPoolExecutor(8) as pool:
+            asked = [*kinds, *kinds[:3], kinds[0]]
+            together = list(pool.map(post, asked))
+        said = requests.get(f'{address}/metrics', timeout=10).text
+    for a, b in zip([*alone, *alone[:3], alone[0]], together, strict=True):
+        assert json.dumps(a) == json.dumps(b)
+    line = 'ca2st_requests_total{question="names",status="200"} 3.0'
+    assert line in said
+    assert 'ca2st_answer_seconds_count{question="attention"} 1.0' in said

@@ -52,6 +52,7 @@ const parts = {
   modalities: (found) => drawModalities(room('modalities'), found),
   timeline: (found) => drawTimeline(room('timeline'), found, (second) => {
     at('player').currentTime = second;
+    at('player').scrollIntoView({ block: 'nearest' });
   }),
   attention: (found) => {
     offer(found);
@@ -68,6 +69,9 @@ async function take(blob, name) {
   at('error').textContent = '';
   at('cards').hidden = at('attention').hidden = false;
   at('clip').textContent = name;
+  // On a phone the answer comes above the video.
+  document.querySelector('main').classList.add('answered');
+  scrollTo(0, 0);
   document.querySelector('.choice').hidden = true;
   for (const part in parts) {
     room(part).replaceChildren(text('p', 'one moment …', 'wait'));
@@ -135,6 +139,7 @@ function drawAttention(found) {
   const figure = document.createElement('img');
   figure.src = found.figure;
   figure.alt = `${found.name}, layer ${found.layer}`;
+  figure.onclick = () => figure.classList.toggle('full');
   room('attention').replaceChildren(figure, text('p',
     'Bright: more attention than the mean; “up to 2×” is the brightest '
     + 'place, 1× uniform attention. The least uniform link is shown first.',

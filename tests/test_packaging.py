@@ -138,14 +138,18 @@ def test_pinned_set_lies_in_every_range(python):
         platform_machine='x86_64',
     )
     pinned = {}
-    for pin in requirements_in('pinned.txt'):
-        if pin.marker is None or pin.marker.evaluate(environment):
-            name = canonicalize_name(pin.name)
-            assert name not in pinned
-            pinned[name] = str(pin.specifier).removeprefix('==')
-    for requirement in (
-        r for name in LISTS for r in requirements_in(f'{name}.txt')
-    ):
+
+    def wanted(*names):
+        for requirement in (r for n in names for r in requirements_in(n)):
+            marker = requirement.marker
+            if marker is None or marker.evaluate(environment):
+                yield requirement
+
+    for pin in wanted('pinned.txt'):
+        name = canonicalize_name(pin.name)
+        assert name not in pinned
+        pinned[name] = str(pin.specifier).removeprefix('==')
+    for requirement in wanted(*(f'{name}.txt' for name in LISTS)):
         version = pinned[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), requirement
 

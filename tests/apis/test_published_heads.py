@@ -68,7 +68,7 @@ def zoo_entry(tmp_path, monkeypatch):
 
 def live_model(name):
     """A random model of transformers, as it publishes this one."""
-    transformers = pytest.importorskip('transformers')
+    transformers = pytest.importorskip('transformers', minversion='5.23')
     if name == VIDEOMAE:
         config = transformers.VideoMAEConfig(
             **SIZES, image_size=SIDE, num_frames=16, num_labels=400

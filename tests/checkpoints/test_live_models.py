@@ -133,7 +133,7 @@ def ast(transformers):
 
 @pytest.mark.parametrize('build', [clip, videomae, ast])
 def test_models_of_transformers_in_memory_and_in_files(build, tmp_path):
-    model = build(pytest.importorskip('transformers'))
+    model = build(pytest.importorskip('transformers', minversion='5.23'))
     model.save_pretrained(tmp_path)
     saved = load_file(tmp_path / 'model.safetensors')
     name = f'{build.__name__}_hf'

@@ -26,7 +26,7 @@ def test_the_table_has_every_config():
 @pytest.mark.parametrize('name', NAMES)
 def test_the_model_is_built_and_costs_what_the_table_says(name):
     pytest.importorskip('timm')
-    pytest.importorskip('transformers')
+    pytest.importorskip('transformers', minversion='5.23')
     config = Config.fromfile(CONFIGS / 'beyond' / f'{name}.py')
     for split in ('train', 'val', 'test'):
         for step in config[f'{split}_dataloader'].dataset.pipeline:

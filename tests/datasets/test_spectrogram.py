@@ -216,7 +216,7 @@ def test_kaldi_features_are_torchaudios(rate, beats):
 @pytest.mark.parametrize('seconds', [5, 30])
 @pytest.mark.parametrize('mels', [80, 128])
 def test_features_of_whisper_are_those_of_transformers(seconds, mels):
-    transformers = pytest.importorskip('transformers')
+    transformers = pytest.importorskip('transformers', minversion='5.23')
     track = np.random.default_rng(0).normal(0, 0.1, seconds * 16000)
     track = (track * np.linspace(0.001, 1, len(track))).astype(np.float32)
     theirs = transformers.WhisperFeatureExtractor(feature_size=mels)
@@ -229,7 +229,7 @@ def test_features_of_whisper_are_those_of_transformers(seconds, mels):
 
 
 def test_the_waveform_is_that_of_the_feature_extractor_of_transformers():
-    transformers = pytest.importorskip('transformers')
+    transformers = pytest.importorskip('transformers', minversion='5.23')
     track = wave('noise', 16000)[:16000]
     theirs = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)
     expected = theirs(track, sampling_rate=16000).input_values[0]

@@ -16,7 +16,7 @@ from ca2st_mm.export import FORMATS, ExportableRecognizer, graph, trace
 from ca2st_mm.models.backbones import expert_config
 
 timm = pytest.importorskip('timm')
-transformers = pytest.importorskip('transformers')
+transformers = pytest.importorskip('transformers', minversion='5.23')
 
 BATCH, DIMS, DEPTH, STEPS = 2, 24, 2, 3
 SMALL = dict(embed_dim=DIMS, depth=DEPTH, num_heads=2, img_size=32)

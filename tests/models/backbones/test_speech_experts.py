@@ -5,7 +5,7 @@ import pytest
 import tiny_models as tiny
 import torch
 
-transformers = pytest.importorskip('transformers')
+transformers = pytest.importorskip('transformers', minversion='5.23')
 
 SAMPLES = 200
 SPEECH = dict(

@@ -9,7 +9,12 @@ from .files import (
     write_checkpoint,
 )
 from .layouts import LAYOUTS, OURS, detect_layout
-from .loading import load_expert, load_weights, open_checkpoint
+from .loading import (
+    load_classifier,
+    load_expert,
+    load_weights,
+    open_checkpoint,
+)
 from .reference import from_reference, to_reference
 
 __all__ = [
@@ -20,6 +25,7 @@ __all__ = [
     'OURS',
     'detect_layout',
     'from_reference',
+    'load_classifier',
     'load_expert',
     'load_weights',
     'open_checkpoint',

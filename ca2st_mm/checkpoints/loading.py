@@ -171,7 +171,8 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
             :func:`open_checkpoint`) and optionally ``prefix``: 'backbone.'
             for a checkpoint of a recognizer that was trained with this
             expert alone, 'backbone.experts.spatial.' for one of a
-            multi-expert model, ours or its authors'.
+            multi-expert model, ours or its authors'; ``norm=False`` leaves
+            the final norm as it is.
 
     Raises:
         FileNotFoundError: If the file is not there.
@@ -200,6 +201,10 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
             expert, weights, init_cfg.get('prefix')
         )
         weights = conversion.state_dict
+        if not init_cfg.get('norm', True):
+            weights = {
+                k: v for k, v in weights.items() if not k.startswith('norm.')
+            }
         _require_finite(weights, own)
         # Those of a trained recognizer have been fitted already.
         if layout.is_expert or _misfit(weights, own, may_lack):
@@ -219,6 +224,30 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
         *conversion.account(),
     ]
     print_log('; '.join(lines), logger='current')
+
+
+def load_classifier(classifier: nn.Linear, checkpoint: str | Path) -> None:
+    """Start a classifier from that of a published expert.
+
+    Args:
+        classifier: What to fill.
+        checkpoint: As for :func:`open_checkpoint`.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        CheckpointError: If it has no classifier, or one of another shape.
+    """
+    weights = unwrap(open_checkpoint(checkpoint))
+    try:
+        published = detect_layout(weights).convert(weights).head
+        weights = {k: published[f'fc_cls.{k}'] for k in ('weight', 'bias')}
+        classifier.load_state_dict(weights)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f'{str(checkpoint)!r} holds no classifier of '
+            f'{classifier.out_features} classes that reads '
+            f'{classifier.in_features} values: {error.args[0]}'
+        ) from error
 
 
 def _convert_expert(

@@ -19,10 +19,13 @@ model = dict(
     backbone=dict(
         experts=dict(
             spatial=dict(drop_path_unit='token'),
+            temporal=dict(init_cfg=dict(norm=False)),
             audio=dict(clock='transposed', position_fit='squeeze'),
         ),
         links=links,
     ),
+    # The classifier of VideoMAE.
+    cls_head=dict(init_cfg=_base_.model.backbone.experts.temporal.init_cfg),
     data_preprocessor=dict(blending=dict(type='ReferenceMultiStreamBlending')),
 )
 

@@ -12,7 +12,11 @@ link = dict(
 )
 model = dict(
     backbone=dict(
-        experts=dict(spatial=dict(drop_path_unit='token')), links=[link]
+        experts=dict(
+            spatial=dict(drop_path_unit='token'),
+            temporal=dict(init_cfg=dict(norm=False)),
+        ),
+        links=[link],
     ),
 )
 

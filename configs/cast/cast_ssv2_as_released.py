@@ -12,8 +12,14 @@ link = dict(
 )
 model = dict(
     backbone=dict(
-        experts=dict(spatial=dict(drop_path_unit='token')), links=[link]
+        experts=dict(
+            spatial=dict(drop_path_unit='token'),
+            temporal=dict(init_cfg=dict(norm=False)),
+        ),
+        links=[link],
     ),
+    # The classifier of VideoMAE.
+    cls_head=dict(init_cfg=_base_.model.backbone.experts.temporal.init_cfg),
 )
 
 sampling = dict(type='SegmentSample', clip_len=16, rule='reference')

@@ -19,9 +19,15 @@ from tiny_models import randomize
 from tool_runs import ROOT, run_tool
 
 from ca2st_mm import Recognizer, zoo
-from ca2st_mm.checkpoints import to_reference, write_checkpoint
+from ca2st_mm.checkpoints import (
+    CheckpointError,
+    to_reference,
+    write_checkpoint,
+)
 from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.datasets.benchmarks import shipped_names
+from ca2st_mm.models.backbones import VideoMAEExpert
+from ca2st_mm.models.heads import FusionHead
 from ca2st_mm.zoo import catalogue
 
 VIDEOMAE, AST, CAST = (
@@ -169,6 +175,27 @@ def test_the_answer_is_that_of_the_publisher(
     assert prediction.multi_label == (name == AST)
     # Softmax adds up to 1, sigmoids of noise are about a half each.
     assert (ours.sum() > 100) == (name == AST)
+
+
+def test_a_model_starts_from_a_classifier_without_the_final_norm(tmp_path):
+    """As the authors' CAST does; see ``*_as_released.py``."""
+    weights = live_model(VIDEOMAE).state_dict()
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'))
+    torch.save(weights, init_cfg['checkpoint'])
+    head = FusionHead(400, dict(temporal=24), init_cfg=init_cfg)
+    head.init_weights()
+    torch.testing.assert_close(
+        head.fc_cls.weight, weights['classifier.weight']
+    )
+    head = FusionHead(12, dict(temporal=24), init_cfg=init_cfg)
+    with pytest.raises(CheckpointError, match='no classifier of 12 classes'):
+        head.init_weights()
+    for norm, expected in ((True, weights['fc_norm.weight']), (False, 1.0)):
+        expert = VideoMAEExpert(
+            arch=TINY, img_size=SIDE, init_cfg=dict(init_cfg, norm=norm)
+        )
+        expert.init_weights()
+        assert (expert.norm.weight == expected).all()
 
 
 def test_class_names_of_the_publisher_come_before_ours(zoo_entry, tmp_path):

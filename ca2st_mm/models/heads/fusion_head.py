@@ -5,6 +5,7 @@ import torch
 from mmaction.models.heads import BaseHead
 from torch import Tensor
 
+from ca2st_mm.checkpoints.loading import load_classifier
 from ca2st_mm.registry import MODELS
 
 from ..layers.fusion import ExpertFusion
@@ -58,7 +59,8 @@ class FusionHead(BaseHead):
         label_smooth_eps: Label smoothing, of hard and of soft labels.
         topk: Accuracies shown while training.
         average_clips: 'prob', 'score' or None: how views are averaged.
-        init_cfg: Initialization config.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` starts the
+            classifier from that of a published expert.
 
     Example:
         >>> import torch
@@ -94,6 +96,12 @@ class FusionHead(BaseHead):
             in_channels, adapters, reduction, out_channels
         )
         self.fc_cls = linear(self.fusion.out_channels, num_classes)
+
+    def init_weights(self) -> None:
+        """Load the classifier that ``init_cfg`` names, if any."""
+        if self.init_cfg is not None and not self.is_init:
+            load_classifier(self.fc_cls, self.init_cfg['checkpoint'])
+        self._is_init = True
 
     @property
     def experts(self) -> set[str]:

@@ -82,6 +82,7 @@ if __name__ == '__main__':
 
 import numpy as np
 import torch
+from reports import table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -332,12 +333,11 @@ def report(
     labels = answers.labels
     found = modality_report(answers.logs, labels, modalities, names)
     everyone = max(answers.logs, key=len)
-    rows = {
-        f'{name} ({modality})'
-        if (modality := _modality(name, modalities))
-        else name: row
-        for name, row in found['coalitions'].items()
-    }
+    known = {coalition_name(frozenset(m)): n for n, m in modalities.items()}
+    rows = {}
+    for name, row in found['coalitions'].items():
+        modality = known.get(name, name)
+        rows[name if modality == name else f'{name} ({modality})'] = row
     controls = {
         SHUFFLED: (answers.shuffled, ~np.isnan(answers.shuffled[:, 0])),
         WITHOUT_AUDIO: (answers.logs[everyone], ~answers.has_audio),
@@ -370,12 +370,6 @@ def report(
     return found
 
 
-def _modality(name: str, modalities: Mapping[str, Sequence[str]]) -> str:
-    """The modality whose experts a coalition holds, or an empty text."""
-    known = {coalition_name(frozenset(m)): n for n, m in modalities.items()}
-    return known.get(name, '')
-
-
 def _at(logs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logs[np.arange(len(labels)), labels]
 
@@ -404,50 +398,71 @@ def against(path: str, answers: Answers, task: str) -> dict[str, Any]:
 
 def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
     """Print what is known of all clips."""
-    width = max(map(len, rows))
-    print(f'{"":{width}}{"top-1":>9}{"true class":>12}{"ECE":>8}')
-    for name, row in rows.items():
-        print(
-            f'{name:{width}}{row["top1"]:>9.1%}{row["probability"]:>12.1%}'
-            f'{row["calibration"]["error"]:>8.3f}'
-        )
-    print(f'\n{"contribution":{width}}{"top-1":>9}{"true class":>12}', end='')
-    print(f'{"logit":>8}')
+
+    def percent(value: float, sign: str = '') -> str:
+        return f'{100 * value:{sign}.1f}'
+
+    tables = [
+        [
+            {
+                '': name,
+                'top-1, %': percent(row['top1']),
+                'true class, %': percent(row['probability']),
+                'ECE': f'{row["calibration"]["error"]:.3f}',
+            }
+            for name, row in rows.items()
+        ]
+    ]
     for players in ('modalities', 'experts'):
         values = found['shapley'][players]
-        for name in values['top1']:
-            print(
-                f'{name:{width}}{values["top1"][name]:>+9.1%}'
-                f'{values["probability"][name]:>+12.1%}'
-                f'{values["logit"][name]:>+8.2f}'
-            )
         sums = {key: sum(of.values()) for key, of in values.items()}
-        print(
-            f'{"sum over " + players:{width}}{sums["top1"]:>+9.1%}'
-            f'{sums["probability"]:>+12.1%}{sums["logit"]:>+8.2f}'
+        columns = {
+            name: {key: of[name] for key, of in values.items()}
+            for name in values['top1']
+        }
+        tables.append(
+            [
+                {
+                    'contribution': name,
+                    'top-1, points': percent(value['top1'], '+'),
+                    'true class, points': percent(value['probability'], '+'),
+                    'logit': f'{value["logit"]:+.2f}',
+                }
+                for name, value in [*columns.items(), ('sum', sums)]
+            ]
         )
-    print()
     tests = {f'{name} helps': test for name, test in found['helps'].items()}
     if 'against' in found:
         tests[f'against {found["against"]["path"]}'] = found['against']
-    for name, test in tests.items():
-        print(
-            f'{name}: {100 * test["difference"]:+.1f} points of top-1, 95 % '
-            f'interval {100 * test["low"]:+.1f} to {100 * test["high"]:+.1f}, '
-            f'{test["gained"]} clips gained, {test["lost"]} lost, '
-            f'p = {test["p_value"]:.2g}'
-        )
+    tables.append(
+        [
+            {
+                '': name,
+                'points': percent(test['difference'], '+'),
+                '95 %': f'{percent(test["low"], "+")} to '
+                f'{percent(test["high"], "+")}',
+                'gained': test['gained'],
+                'lost': test['lost'],
+                'p': f'{test["p_value"]:.2g}',
+            }
+            for name, test in tests.items()
+        ]
+    )
+    tables.append(
+        [
+            {'%': percent(share), 'of the clips': name}
+            for name, share in found['confusion'].items()
+        ]
+    )
+    print('\n\n'.join(map(table, tables)))
     for name in found['helps']:
-        classes = found['classes'].values()
-        tests = [of_class['helps'][name] for of_class in classes]
+        tests = [c['helps'][name] for c in found['classes'].values()]
         sure = [t['difference'] for t in tests if t['q_value'] < 0.05]
         print(
-            f'{name}, by class: helps {sum(d > 0 for d in sure)}, harms '
-            f'{sum(d < 0 for d in sure)}, not known of '
-            f'{len(tests) - len(sure)} (false discovery rate 5 %)'
+            f'{name}: helps {sum(d > 0 for d in sure)} classes, harms '
+            f'{sum(d < 0 for d in sure)}, of {len(tests) - len(sure)} it is '
+            'not known (false discovery rate 5 %)'
         )
-    for name, share in found['confusion'].items():
-        print(f'{share:6.1%} {name}')
 
 
 def draw(
@@ -466,7 +481,7 @@ def draw(
     whole = list(rows)[-1]
 
     def colour(row: str) -> str:
-        names = (n for n in modalities if row.endswith(f'({n})'))
+        names = (n for n in modalities if row == n or row.endswith(f'({n})'))
         return INK if row == whole else colours.get(next(names, ''), GREY)
 
     name = 'audio' if 'audio' in modalities else modalities[0]
@@ -528,11 +543,7 @@ def draw(
         bottom.plot(100 * test['difference'], place, 'o', color=INK, ms=4)
     bottom.axvline(0, color=INK, lw=0.8)
     bottom.set_yticks(range(len(order)), order)
-    tidy(
-        bottom,
-        f'{name} changes top-1 by, points (95 %; colour: false discovery '
-        'rate < 5 %)',
-    )
+    tidy(bottom, f'{name} changes top-1 by, points (95 % interval)')
     save(figure, path)
 
 

@@ -28,6 +28,7 @@ NAMES = sorted(
     str(path.relative_to(CONFIGS))
     for path in CONFIGS.rglob('*.py')
     if not {'_base_', 'beyond', 'toy'} & set(path.parts)
+    and path.parent.parent.name != 'ablations'
 )
 EXPERT = ('backbone', 'backbone adapters')
 ADAPTED = dict(

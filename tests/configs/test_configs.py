@@ -24,6 +24,8 @@ NAMES = sorted(
     for path in CONFIGS.rglob('*.py')
     # Those beyond the papers: test_beyond.py; robustness: test_recipes.py.
     if not {'_base_', 'beyond', 'robustness'} & set(path.parts)
+    # Rows of tables: test_ablations.py.
+    and path.parent.parent.name != 'ablations'
     and path.stem != 'ast_audioset'  # no recipe: it predicts only
 )
 PUBLISHED = [name for name in NAMES if not name.startswith('toy/')]

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
     path
     for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.parts
+    if '_base_' not in path.parts and path.parent.parent.name != 'ablations'
 )
 
 

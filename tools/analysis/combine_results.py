@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""One number of several results: the mean over splits, or the balance.
+"""One result of several: a mean of numbers, or of the scores of clips.
 
 The mean over UCF-101's splits, and the harmonic mean by which the CAST paper
 measures balance over benchmarks::
@@ -9,9 +9,17 @@ measures balance over benchmarks::
     python tools/analysis/combine_results.py --mean harmonic \\
         ek100/results.json:acc/verb_top1 ek100/results.json:acc/noun_top1 \\
         ssv2/results.json:acc/top1 k400/results.json:acc/top1
+
+A test-time ensemble, of dumps of ``tools/test.py --dump`` for the same
+clips; the file it writes is such a dump, too::
+
+    python tools/analysis/combine_results.py --scores ensemble.pkl \\
+        clip.pkl videomae.pkl
 """
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean, harmonic_mean
 
 MEANS = dict(arithmetic=fmean, harmonic=harmonic_mean)
@@ -20,27 +28,87 @@ MEANS = dict(arithmetic=fmean, harmonic=harmonic_mean)
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description='Combine several results.')
-    parser.add_argument('numbers', nargs='+', metavar='FILE:METRIC')
-    parser.add_argument('--mean', choices=MEANS, required=True)
+    parser.add_argument('inputs', nargs='+', metavar='FILE:METRIC or DUMP.pkl')
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument('--mean', choices=MEANS)
+    how.add_argument(
+        '--scores',
+        type=Path,
+        metavar='AVERAGED.pkl',
+        help='average the scores of each clip',
+    )
     return parser.parse_args()
 
 
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
+import numpy as np
+import torch
+from mmengine.fileio import dump, load
+
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
 from ca2st_mm.utils.records import RecordError, read_number
+from ca2st_mm.visualization.scores import KEYS, read_comparable, read_scores
+from ca2st_mm.visualization.style import FigureInputError
+
+
+def average_scores(dumps: Sequence[str | Path], path: str | Path) -> None:
+    """Average the scores of each clip over models, and write a dump.
+
+    Clips that one of the models could not read are left out.
+
+    Args:
+        dumps: Of each model.
+        path: The .pkl to write.
+
+    Raises:
+        FigureInputError: If they are not of the same clips and classes.
+    """
+    read_comparable([f'{i}={name}' for i, name in enumerate(dumps)])
+    averaged = []
+    for samples in zip(*(load(str(name)) for name in dumps), strict=True):
+        if not all(map(is_readable, samples)):
+            continue
+        mean = dict(samples[0])
+        for key in set(KEYS.values()) & set(mean):
+            scores = np.mean([scores_of(s, key) for s in samples], axis=0)
+            mean[key] = torch.from_numpy(scores)
+        averaged.append(mean)
+    dump(averaged, str(path))
+
+
+def top1_of(path: str | Path) -> dict[str, float]:
+    """Top-1 accuracy in a dump: 'top1', or 'verb', 'noun' and 'action'."""
+    found = read_scores(path)
+    right = {
+        task: scores.argmax(axis=1) == found.labels[task]
+        for task, scores in found.scores.items()
+    }
+    if 'label' in right:
+        right['top1'] = right.pop('label')
+    else:
+        right['action'] = np.logical_and(*right.values())
+    return {task: float(hits.mean()) for task, hits in right.items()}
 
 
 def main() -> None:
     """Combine as the arguments say."""
     args = parse_args()
-    values = [read_number(text) for text in args.numbers]
-    for text, value in zip(args.numbers, values, strict=True):
+    if args.scores:
+        average_scores(args.inputs, args.scores)
+        for path in (*args.inputs, args.scores):
+            numbers = top1_of(path).items()
+            text = ', '.join(f'{task} {value:.4f}' for task, value in numbers)
+            print(f'{text}  {path}')
+        return
+    values = [read_number(text) for text in args.inputs]
+    for text, value in zip(args.inputs, values, strict=True):
         print(f'{value:.4f}  {text}')
     print(f'{MEANS[args.mean](values):.4f}  {args.mean} mean')
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (RecordError,))
+    run_or_explain(main, (FigureInputError, RecordError))

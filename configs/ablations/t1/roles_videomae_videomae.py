@@ -1,0 +1,11 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""CAST, Table 1h: VideoMAE is spatial, VideoMAE temporal."""
+
+_base_ = './b_cast.py'
+
+known = _base_.model.backbone.experts
+experts = dict(
+    spatial=dict(known.temporal, _delete_=True),
+    temporal=dict(known.temporal, _delete_=True),
+)
+model = dict(backbone=dict(experts=experts))

@@ -1,0 +1,7 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""CAST, Table 1e: windows space-time and space-time."""
+
+_base_ = './b_cast.py'
+
+link = dict(_base_.model.backbone.links[0], axes=('all', 'all'))
+model = dict(backbone=dict(links=[link]))

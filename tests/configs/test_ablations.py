@@ -1,0 +1,96 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The rows of the papers' tables: sizes, published numbers, gradients."""
+
+import copy
+import functools
+
+import get_flops
+import paper
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from paper_toy import toy_model
+from test_configs import CONFIGS, bases_of, random_batch
+
+ROWS = paper.read_rows()
+NAMES = sorted({name for row in ROWS for name in row.configs})
+FILES = sorted(
+    str(path.relative_to(CONFIGS / 'ablations').with_suffix(''))
+    for path in (CONFIGS / 'ablations').glob('*/*.py')
+)
+# Trained parameters in millions: CAST, Table 1, and what follows from the
+# shapes of the authors' code (`reference/numbers.md`, `reference/facts.md`).
+TRAINED = {
+    't1/b_cast': 44.8,
+    't1/identity': 18.1,
+    't1/cross_attention': 85.9,
+    't1/cross_attention_adapter': 93.0,
+    't1/independent_adapters': 14.5,
+    't1/independent_full': 172.3,
+    't1/ratio_8': 19.4,
+    't1/ratio_4': 26.1,
+    't1/ratio_1': 103.3,
+    'ca2st/all_layers': 89.2,
+    'ca2st/all_links_10_12': 39.8,
+    'ca2st/own_bottlenecks': 67.9,
+}
+
+
+@functools.cache
+def load(name):
+    return Config.fromfile(CONFIGS / 'ablations' / f'{name}.py')
+
+
+def test_every_config_is_a_row_and_every_row_has_a_config():
+    others = [name for name in NAMES if name.startswith('..')]
+    assert FILES == [name for name in NAMES if name not in others]
+    for name in others:
+        assert (CONFIGS / 'ablations' / f'{name}.py').exists()
+    for row in ROWS:
+        published = set(row.published)
+        assert published in (set(), {'verb', 'noun', 'action'})
+        if row.trained:
+            assert TRAINED[row.configs[0]] == row.trained
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_row_is_at_most_six_files_four_deep(name):
+    path = (CONFIGS / 'ablations' / f'{name}.py').resolve()
+    found, level, depth = {path}, {path}, 0
+    while level:
+        depth += 1
+        level = {base for one in level for base in bases_of(one)}
+        found |= level
+    assert depth <= 4 and len(found) <= 6
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_row_has_its_size_and_learns(name, monkeypatch):
+    cfg = load(name)
+    model = cfg.model.to_dict()
+    del model['data_preprocessor']
+    with monkeypatch.context() as patch:
+        # On meta tensors it takes seconds and does nothing.
+        patch.setattr(torch.nn.init, 'trunc_normal_', lambda x, **_: x)
+        with torch.device('meta'), get_flops.LinspaceOnCpu():
+            full = MODELS.build(model)
+    trained = sum(p.numel() for p in full.parameters() if p.requires_grad)
+    if name in TRAINED:
+        assert trained / 1e6 == pytest.approx(TRAINED[name], abs=0.06)
+    if name.startswith('t1/'):  # the recipe of the ablations
+        wrapper = cfg.optim_wrapper
+        clips = cfg.train_dataloader.sampler.clips_per_step
+        assert (wrapper.accumulative_counts, clips) == (2, 12)
+        assert wrapper.paramwise_cfg.layer_decay == 0.8
+    if name.split('/')[0] in paper.WITHOUT_TOY:
+        return
+    small = toy_model(cfg.model.to_dict())
+    torch.manual_seed(0)
+    model = MODELS.build(copy.deepcopy(small))
+    data = model.data_preprocessor(random_batch(small, 1), training=True)
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    parameters = list(model.parameters())
+    assert all((p.grad is not None) == p.requires_grad for p in parameters)
+    assert torch.isfinite(loss)

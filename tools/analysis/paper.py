@@ -1,0 +1,384 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The tables of the papers: what is published and what is measured here.
+
+``list`` and ``show`` print rows, configs, costs and what is measured;
+``run`` trains and tests what is missing, and resumes where it was stopped;
+``table`` prints ours next to the published::
+
+    python tools/analysis/paper.py list
+    python tools/analysis/paper.py run t1 --world toy --seeds 0 1 2
+    python tools/analysis/paper.py table t1 --world toy --format md
+
+t1 and t5 to t8 are tables of CAST; cava and ca2st are variants that the
+authors' code has, whose numbers are not published.  The world 'benchmark'
+trains the configs as they are; 'toy' trains each row on the toy data set
+(``tools/data/make_toy.py``), small enough for a laptop.
+"""
+
+import argparse
+import csv
+import gc
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+CONFIGS = HERE.parents[1] / 'configs'
+WORLDS = ('benchmark', 'toy')
+FORMATS = ('md', 'tex', 'png')
+# By the columns of paper_rows.csv, the names of the metrics.
+METRICS = dict(
+    verb='acc/verb_top1',
+    noun='acc/noun_top1',
+    action='acc/action_top1',
+    top1='acc/top1',
+)
+# These differ in what experts were trained on, which the toy world has not.
+WITHOUT_TOY = ('t5', 't6', 't7')
+EXPERTS = ('clip_shape', 'videomae_direction', 'ast_pitch')
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        table: Its table.
+        part: Letter of the part of the table, or nothing.
+        name: What varies.
+        configs: Below ``configs/ablations``; of several the scores of clips
+            are averaged.
+        published: Per cent by metric; empty if the paper has no such row.
+        trained: Trained parameters in millions as published, or None.
+    """
+
+    table: str
+    part: str
+    name: str
+    configs: tuple[str, ...]
+    published: dict[str, float]
+    trained: float | None
+
+
+def read_rows() -> list[Row]:
+    """All rows of all tables."""
+    with open(HERE / 'paper_rows.csv', newline='') as file:
+        return [
+            Row(
+                line['table'],
+                line['part'],
+                line['name'],
+                tuple(line['config'].split(' + ')),
+                {m: float(line[m]) for m in METRICS if line.get(m)},
+                float(line['trained_m']) if line['trained_m'] else None,
+            )
+            for line in csv.DictReader(file)
+        ]
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    tables = list(dict.fromkeys(row.table for row in read_rows()))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    actions = parser.add_subparsers(dest='action', required=True)
+    for name, what in dict(
+        list='all rows of all tables',
+        show='the rows of one table',
+        run='train and test what is missing',
+        table='print a table, or draw it',
+    ).items():
+        action = actions.add_parser(name, help=what)
+        if name != 'list':
+            action.add_argument('table', choices=tables)
+        action.add_argument('--world', choices=WORLDS, default='benchmark')
+        action.add_argument(
+            '--out', type=Path, default=Path('work_dirs/paper')
+        )
+        if name == 'run':
+            action.add_argument(
+                '--rows',
+                nargs='+',
+                metavar='CONFIG',
+                help='some configs, as `show` names them',
+            )
+            action.add_argument('--seeds', nargs='+', type=int, default=[0])
+            action.add_argument(
+                '--data', type=Path, default='data/toy', help='toy data set'
+            )
+        if name == 'table':
+            action.add_argument('--format', choices=FORMATS, default='md')
+            action.add_argument('--file', type=Path, help='where to write')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+import get_flops
+from combine_results import average_scores, top1_of
+from mmengine.config import Config
+from paper_toy import expert_config, toy_config
+
+import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
+from ca2st_mm.engine import launch
+from ca2st_mm.engine.launch import UsageError, run_or_explain
+from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
+from ca2st_mm.utils.records import read_record, write_record
+
+
+def cost_of(name: str, out: Path) -> dict[str, float]:
+    """Parameters, trained parameters and GMAC of a config, in millions.
+
+    Counting takes a second, so it is kept in ``costs.json``.
+    """
+    cfg = Config.fromfile(CONFIGS / 'ablations' / f'{name}.py')
+    model = repr(cfg.model.to_dict()).encode()
+    key = hashlib.sha256(model).hexdigest()[:16]
+    path = out / 'costs.json'
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if key not in known:
+        total = get_flops.count(cfg)[-1]
+        known[key] = dict(
+            parameters=total['parameters'] / 1e6,
+            trained=total['trainable'] / 1e6,
+            gmac=total['macs'] / 1e9,
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(known, indent=2))
+    return known[key]
+
+
+def folder_of(
+    configs: Sequence[str], world: str, out: Path, seed: int
+) -> Path:
+    """Where a seed of a row is trained."""
+    name = '+'.join(c.replace('/', '_').strip('._') for c in configs)
+    return out / world / name / f'seed{seed}'
+
+
+def measured(row: Row, world: str, out: Path) -> dict[str, list[float]]:
+    """Per cent by metric, of all seeds that have been measured."""
+    parent = folder_of(row.configs, world, out, 0).parent
+    records = [
+        read_record(p) for p in sorted(parent.glob('seed*/results.json'))
+    ]
+    return {
+        metric: [100 * r['metrics'][key] for r in records]
+        for metric, key in METRICS.items()
+        if records and key in records[0]['metrics']
+    }
+
+
+def train_and_test(cfg: Config, folder: Path, seed: int) -> None:
+    """Train a model, test the last checkpoint, and keep record and scores."""
+    cfg.work_dir = str(folder)
+    cfg.randomness = dict(cfg.randomness, seed=seed)
+    cfg.load_from = last_whole_checkpoint(cfg.work_dir)
+    cfg.resume = cfg.load_from is not None
+    dump = dict(type='DumpResults', out_file_path=str(folder / 'scores.pkl'))
+    cfg.test_evaluator = [cfg.test_evaluator, dump]
+    runner = launch.build_runner(cfg)
+    runner.train()
+    runner.test()
+    record = Path(runner.log_dir) / 'results.json'
+    shutil.copy(record, folder / 'results.json')
+    del runner
+    gc.collect()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure what is missing of a table."""
+    rows = [row for row in read_rows() if row.table == args.table]
+    if args.world == 'toy' and args.table in WITHOUT_TOY:
+        raise UsageError(
+            f'{args.table} varies what experts were trained on before, which '
+            'the toy world has not; use --world benchmark'
+        )
+    known = {' + '.join(row.configs): row.configs for row in rows}
+    if unknown := set(args.rows or ()) - set(known):
+        raise UsageError(
+            f'{args.table} has no row {min(unknown)!r}; it has '
+            + ', '.join(known)
+        )
+    chosen = [known[name] for name in args.rows or known]
+    experts = args.out / 'toy/experts'
+    if args.world == 'toy':
+        if not (args.data / 'classes.txt').exists():
+            raise UsageError(
+                f'there is no toy data set in {args.data}; python '
+                f'tools/data/make_toy.py {args.data} writes it'
+            )
+        for name in EXPERTS:
+            if not (experts / name / 'expert.pth').exists():
+                cfg = expert_config(name, args.data)
+                train_and_test(cfg, experts / name, 0)
+    for seed in args.seeds:
+        for configs in chosen:
+            for name in configs:
+                folder = folder_of([name], args.world, args.out, seed)
+                if (folder / 'results.json').exists():
+                    continue
+                cfg = Config.fromfile(CONFIGS / 'ablations' / f'{name}.py')
+                if args.world == 'toy':
+                    cfg = toy_config(cfg, args.data, experts)
+                print(f'{name}, seed {seed}: {folder}', flush=True)
+                train_and_test(cfg, folder, seed)
+            if len(configs) > 1:
+                average(configs, args.world, args.out, seed)
+
+
+def average(configs: Sequence[str], world: str, out: Path, seed: int) -> None:
+    """The ensemble of several models: scores of clips are averaged."""
+    folder = folder_of(configs, world, out, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [folder_of([c], world, out, seed) / 'scores.pkl' for c in configs]
+    average_scores(parts, folder / 'scores.pkl')
+    metrics = {
+        METRICS[task]: value
+        for task, value in top1_of(folder / 'scores.pkl').items()
+    }
+    write_record(folder / 'results.json', dict(metrics=metrics))
+
+
+def cells_of(values: Sequence[float]) -> str:
+    """Mean and, of several seeds, standard deviation."""
+    if len(values) < 2:
+        return f'{values[0]:.1f}' if values else ''
+    return f'{fmean(values):.1f} ± {stdev(values):.1f}'
+
+
+def lines_of(
+    rows: Iterable[Row], world: str, out: Path, costs: bool
+) -> list[dict[str, str]]:
+    """What is printed of each row, by column."""
+    lines = []
+    for row in rows:
+        ours = measured(row, world, out)
+        line = {'': f'{row.table}{row.part}', 'row': row.name}
+        if costs:
+            line['config'] = ' + '.join(row.configs)
+            found = [cost_of(name, out) for name in row.configs]
+            line['trained, M'] = f'{sum(c["trained"] for c in found):.1f}'
+            line['GMAC'] = f'{sum(c["gmac"] for c in found):.0f}'
+        line['trained, M (paper)'] = f'{row.trained or ""}'
+        for metric in METRICS:
+            if metric in row.published or metric in ours:
+                published = row.published.get(metric)
+                line[f'{metric} (paper)'] = f'{published or ""}'
+                line[f'{metric} ({world})'] = cells_of(ours.get(metric, ()))
+        seeds = max(map(len, ours.values()), default=0)
+        line[f'seeds ({world})'] = str(seeds) if seeds else 'not measured'
+        lines.append(line)
+    columns = dict.fromkeys(key for line in lines for key in line)
+    return [
+        {c: line.get(c, '') for c in columns if any(x.get(c) for x in lines)}
+        for line in lines
+    ]
+
+
+def caption_of(world: str) -> str:
+    """Whose the numbers are."""
+    ours = dict(
+        toy='measured with this package on generated toy clips, not on a '
+        'benchmark',
+        benchmark='measured with this package',
+    )[world]
+    return (
+        '"paper": the authors\' numbers, top-1 in per cent, of '
+        f'EPIC-KITCHENS-100 (arXiv 2311.18825). "{world}": {ours}; mean and '
+        'standard deviation over seeds.'
+    )
+
+
+def as_markdown(lines: Sequence[Mapping[str, str]], caption: str) -> str:
+    """A Markdown table."""
+    columns = list(lines[0])
+    rows = [columns, ['---'] * len(columns), *(x.values() for x in lines)]
+    text = '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
+    return f'{text}\n\n{caption}\n'
+
+
+def as_latex(lines: Sequence[Mapping[str, str]], caption: str) -> str:
+    """A table of LaTeX, with the package booktabs."""
+
+    def line(cells: Iterable[str]) -> str:
+        escaped = [
+            cell.replace('%', r'\%').replace('_', r'\_').replace('±', r'$\pm$')
+            for cell in cells
+        ]
+        return ' & '.join(escaped) + r' \\'
+
+    return '\n'.join(
+        [
+            r'\begin{table}',
+            rf'\begin{{tabular}}{{{"l" * len(lines[0])}}}',
+            r'\toprule',
+            line(lines[0]),
+            r'\midrule',
+            *(line(x.values()) for x in lines),
+            r'\bottomrule',
+            r'\end{tabular}',
+            rf'\caption{{{caption}}}',
+            r'\end{table}',
+            '',
+        ]
+    )
+
+
+def draw(lines: Sequence[Mapping[str, str]], caption: str, path: Path) -> None:
+    """The table as a picture."""
+    from ca2st_mm.visualization.style import new_figure, save
+
+    columns = list(lines[0])
+    texts = [columns, *(list(x.values()) for x in lines)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    figure = new_figure(0.085 * sum(widths) + 1, 0.26 * len(texts) + 1)
+    axes = figure.subplots()
+    axes.axis('off')
+    table = axes.table(
+        texts[1:],
+        colLabels=columns,
+        colWidths=[w / sum(widths) for w in widths],
+        cellLoc='left',
+        loc='center',
+    )
+    table.auto_set_font_size(False)
+    table.set_fontsize(8)
+    figure.text(0.02, 0.01, caption, fontsize=7, wrap=True)
+    save(figure, path)
+
+
+def main() -> None:
+    """Do what the command line says."""
+    args = parse_args()
+    if args.action == 'run':
+        run(args)
+        return
+    rows = [
+        row
+        for row in read_rows()
+        if args.action == 'list' or row.table == args.table
+    ]
+    lines = lines_of(rows, args.world, args.out, args.action != 'table')
+    caption = caption_of(args.world)
+    if args.action == 'table' and args.format == 'png':
+        path = args.file or Path(f'{args.table}_{args.world}.png')
+        draw(lines, caption, path)
+        print(path)
+        return
+    latex = args.action == 'table' and args.format == 'tex'
+    text = (as_latex if latex else as_markdown)(lines, caption)
+    if args.action == 'table' and args.file:
+        args.file.write_text(text)
+        print(args.file)
+    else:
+        print(text, end='')
+
+
+if __name__ == '__main__':
+    run_or_explain(main)

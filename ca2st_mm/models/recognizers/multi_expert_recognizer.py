@@ -116,7 +116,9 @@ class MultiExpertRecognizer(Shareable, BaseRecognizer):
             for part, value in stream._asdict().items()
             if value is not None
         }
-        if len(set(shapes.values())) != 1:
+        # Not by a set: hashes would compile the model for one batch size.
+        first, *others = shapes.values()
+        if any(other != first for other in others):
             raise ValueError(
                 f'all streams need the same (batch, views), got {shapes}'
             )

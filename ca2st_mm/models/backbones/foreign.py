@@ -16,15 +16,18 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ca2st_mm.checkpoints.files import CheckpointError
 
 from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import (
     Adapter,
+    AttentionFn,
     DropPath,
     ResidualAdapter,
     drop_path_rates,
+    fused_attention,
 )
 from .expert import TransformerExpert, frame_spans, select_frames
 
@@ -150,6 +153,30 @@ def window_spans(times: Tensor, parts: int) -> Tensor:
     return torch.stack((left, left + length), dim=-1)
 
 
+class AttentionBy(TorchFunctionMode):
+    """Has other libraries compute attention by a function of ours.
+
+    They call PyTorch's ``scaled_dot_product_attention``; only calls of this
+    thread inside of the context are taken.
+    """
+
+    def __init__(self, attend: AttentionFn) -> None:
+        super().__init__()
+        self.attend = attend
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        names = ('query', 'key', 'value', 'attn_mask')
+        given = dict(zip(names, args, strict=False)) | kwargs
+        query = given['query']
+        if given.get('scale') is not None:
+            query = query * given['scale'] * query.shape[-1] ** 0.5
+        bias = given.get('attn_mask')
+        return self.attend(query, given['key'], given['value'], bias)
+
+
 class ForeignExpert(TransformerExpert):
     """A model of another library, frozen, with adapters of ours.
 
@@ -230,6 +257,9 @@ class ForeignExpert(TransformerExpert):
         else:
             self.input_shape = self.sizes.shape
             self.token_spec = self._spec(self.sizes.num_steps)
+        self.axis = 'space' if family.reads == 'frames' else 'all'
+        if family.reads == 'clip' and self.sizes.num_prefix_tokens:
+            self.axis = None  # one prefix for all steps is in no record
         rows, columns = self.sizes.grid
         patch = self.sizes.patch
         stride = self.sizes.stride or patch
@@ -433,16 +463,26 @@ class ForeignExpert(TransformerExpert):
         return self.family.context(self.backbone, tokens)
 
     def forward_attn(
-        self, tokens: Tensor, layer: int, context: Any = None
+        self,
+        tokens: Tensor,
+        layer: int,
+        attend: AttentionFn = fused_attention,
+        context: Any = None,
     ) -> Tensor:
-        """All of a layer but its last half; (B, T, P + N, C) -> same."""
+        """All of a layer but its last half; (B, T, P + N, C) -> same.
+
+        ``attend`` computes the attention of the last block.
+        """
         if context is None:
             context = self.context(tokens)
         last = self.start_block + (layer + 1) * self.blocks_per_layer - 1
         for block in range(last - self.blocks_per_layer + 1, last):
             tokens = self._attention(tokens, block, context)
             tokens = self._ffn(tokens, block)
-        return self._attention(tokens, last, context)
+        if attend is fused_attention:
+            return self._attention(tokens, last, context)
+        with AttentionBy(attend):
+            return self._attention(tokens, last, context)
 
     def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
         """Last half of a layer; (B, T, P + N, C) -> same."""

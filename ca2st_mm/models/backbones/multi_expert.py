@@ -260,8 +260,9 @@ class MultiExpertBackbone(BaseModule):
             return_tokens: Layers, from 0, after which the tokens of all
                 experts are returned; True for all layers.
             return_attention: Layers of which the attention of experts and
-                links is returned; True for all layers. Experts that compute
-                attention in their own way (foreign models) have none.
+                links is returned; True for all layers. WavLM and ViViT have
+                none: it is computed in another way, or has one class token
+                for all steps.
             attention_head: The head whose attention is returned; None for
                 the mean over heads.
             inputs: The other streams by name; as
@@ -310,8 +311,7 @@ class MultiExpertBackbone(BaseModule):
                 expert, options = self.experts[name], {}
                 if name in contexts:
                     options['context'] = contexts[name]
-                # Foreign models have no axis: they compute attention in
-                # their own way, and it is not recorded.
+                # Without an axis, attention is not recorded.
                 if axis := getattr(expert, 'axis', None):
                     options['attend'] = attention_for(name, name, layer, axis)
                 tokens[name] = self.run_block(

@@ -2,6 +2,8 @@
 """Experts by one string: equal to their library, trained only where ours."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ timm = pytest.importorskip('timm')
 transformers = pytest.importorskip('transformers', minversion='5.23')
 
 BATCH, DIMS, DEPTH, STEPS = 2, 24, 2, 3
+TINY = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 SMALL = dict(embed_dim=DIMS, depth=DEPTH, num_heads=2, img_size=32)
 # timm's name and the side of the frames.
 TIMM = {
@@ -179,6 +182,50 @@ def test_tokens_of_every_layer_equal_those_of_the_library(name, folder_of):
         assert difference(model.classifier(feature), output.logits) < 1e-5
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        'vit_tiny_patch16_224',
+        'vit_small_patch16_dinov3',
+        'dinov3_vit',
+        'clip_vision_model',
+        'videomae',
+        'vjepa2',
+        'audio-spectrogram-transformer',
+    ],
+)
+@torch.no_grad()
+def test_attention_is_recorded_as_the_library_computes_it(name, folder_of):
+    frames = dict(num_frames=STEPS) if is_image(name) else {}
+    expert = build(f'local-dir:{folder_of(name)}', **frames)
+    model, layers = theirs(name, folder_of(name))
+    inputs, found = inputs_of(expert), []
+    if name in TIMM:
+        attention = layers[-1].attn
+        attention.fused_attn = False
+        attention.attn_drop.register_forward_hook(
+            lambda *args: found.append(args[-1])
+        )
+    else:
+        model.set_attn_implementation('eager')
+        attention = getattr(layers[-1], 'self_attn', None)
+        attention = attention or layers[-1].attention
+        getattr(attention, 'attention', attention).register_forward_hook(
+            lambda *args: found.append(args[-1][1])
+        )
+    model(as_theirs(name, inputs))
+    source = dict(expert_config(f'local-dir:{folder_of(name)}'), **frames)
+    backbone = dict(type='MultiExpertBackbone', experts=dict(a=source))
+    model = MODELS.build(dict(backbone, inputs=dict(a='imgs'))).eval()
+    model.init_weights()
+    plain = model(inputs)['a']
+    output = model(inputs, return_attention=[DEPTH - 1])
+    axis, weights = output.attention['a', 'a', DEPTH - 1]
+    assert axis == ('space' if is_image(name) else 'all')
+    assert difference(weights.flatten(0, 1), found[-1].mean(1)) < 1e-5
+    assert difference(output.features['a'], plain) < 1e-5
+
+
 PAIRS = [
     ('vit_small_patch16_dinov3', 'videomae'),
     ('dinov3_vit', 'vjepa2'),
@@ -261,6 +308,42 @@ def test_only_adapters_links_and_head_learn(names, activations, pair):
         assert (parameter.grad is None) == frozen, name
         if frozen:
             assert torch.equal(parameter, before[name])
+
+
+@torch.no_grad()
+def test_eight_threads_get_the_answers_of_one(pair):
+    backbone = randomize(pair(*PAIRS[0]).backbone, 0.3).eval()
+
+    def features(clip, **options):
+        output = backbone(clip, **options)
+        return getattr(output, 'features', output)
+
+    def recorded(clip):
+        output = backbone(clip, return_attention=True)
+        weights = [w for _, w in output.attention.values()]
+        return dict(output.features, weights=torch.cat(weights[:1]))
+
+    calls = [
+        features,
+        recorded,
+        partial(features, return_tokens=True),
+        partial(features, experts=['spatial']),
+        lambda clip: dict(alone=backbone.experts['temporal'](clip)),
+    ]
+    clips = torch.randn(4, 1, 3, 4, 32, 32)
+    tasks = [(call, clip) for clip in clips for call in calls] * 2
+    expected = [call(clip) for call, clip in tasks]
+
+    def run(task):
+        with torch.no_grad():
+            return task[0](task[1])
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(run, tasks))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            assert torch.equal(value, theirs[key]), key
 
 
 def test_hooks_fire_and_lora_trains_inside(pair):

@@ -18,6 +18,7 @@ from .video_loading import count_views
 # crops left, middle, right, and the crop's number moves the audio window.
 _CROP_NUMBER = {1: (0,), 3: (0, 2, 1)}
 _BLOCK = 128  # frames: their spectra fit into the processor's cache
+ALL = slice(None)
 
 
 class WindowedSpectrogram(Transform):
@@ -68,19 +69,14 @@ class WindowedSpectrogram(Transform):
 
     @abstractmethod
     def features(
-        self,
-        waveform: np.ndarray,
-        rate: int,
-        first: int = 0,
-        stop: int | None = None,
+        self, waveform: np.ndarray, rate: int, frames: slice = ALL
     ) -> np.ndarray:
-        """Log-mel features of some frames, (stop - first, num_mels).
+        """Log-mel features of some frames, (frames, num_mels).
 
         Args:
             waveform: float32 (num_samples,).
             rate: Samples per second.
-            first: First frame.
-            stop: One after the last frame; None for all that follow.
+            frames: Which frames.
         """
 
     def finish(self, window: np.ndarray) -> np.ndarray:
@@ -134,7 +130,8 @@ class WindowedSpectrogram(Transform):
         }
         # What no view hears is not computed.
         first, last = min(starts.values()), max(starts.values())
-        features = self.features(waveform, rate, first, min(last + want, have))
+        frames = slice(first, min(last + want, have))
+        features = self.features(waveform, rate, frames)
         features = np.pad(features, ((0, missing), (0, 0)), **self._padding)
         zero = span[0] - results.get('time_origin', 0.0)
         seconds = (span[1] - span[0]) / have
@@ -202,32 +199,27 @@ class LogMelSpectrogram(WindowedSpectrogram):
         return 1 + max(len(waveform) - window, 0) // shift
 
     def features(
-        self,
-        waveform: np.ndarray,
-        rate: int,
-        first: int = 0,
-        stop: int | None = None,
+        self, waveform: np.ndarray, rate: int, frames: slice = ALL
     ) -> np.ndarray:
-        """Kaldi log-mel energies, (stop - first, num_mels)."""
-        return self._kaldi(waveform - waveform.mean(), rate, first, stop)
+        """Kaldi log-mel energies, (frames, num_mels)."""
+        return self._kaldi(waveform - waveform.mean(), rate, frames)
 
     def _kaldi(
         self,
         waveform: np.ndarray,
         rate: int,
-        first: int,
-        stop: int | None,
+        frames: slice,
         window_type: str = 'hanning',
     ) -> np.ndarray:
         window, shift = _window_and_shift(rate)
         # A single Kaldi window needs 25 ms; a shorter track gets silence.
         waveform = np.pad(waveform, (0, max(window - len(waveform), 0)))
         waveform = torch.from_numpy(waveform.astype(np.float32))
-        frames = waveform.unfold(0, window, shift)[first:stop]
+        blocks = waveform.unfold(0, window, shift)[frames].split(_BLOCK)
         return torch.cat(
             [
                 _log_mel(block, rate, self.num_mels, window_type)
-                for block in frames.split(_BLOCK)
+                for block in blocks
             ]
         ).numpy()
 
@@ -266,14 +258,10 @@ class BEATsSpectrogram(LogMelSpectrogram):
         super().__init__(num_frames, num_mels, position)
 
     def features(
-        self,
-        waveform: np.ndarray,
-        rate: int,
-        first: int = 0,
-        stop: int | None = None,
+        self, waveform: np.ndarray, rate: int, frames: slice = ALL
     ) -> np.ndarray:
-        """Kaldi log-mel energies, (stop - first, num_mels)."""
-        return self._kaldi(waveform * 2.0**15, rate, first, stop, 'povey')
+        """Kaldi log-mel energies, (frames, num_mels)."""
+        return self._kaldi(waveform * 2.0**15, rate, frames, 'povey')
 
 
 def _window_and_shift(rate: int) -> tuple[int, int]:
@@ -353,13 +341,9 @@ class LibrosaLogMelSpectrogram(WindowedSpectrogram):
         return 1 + len(waveform) // round(0.005 * rate)
 
     def features(
-        self,
-        waveform: np.ndarray,
-        rate: int,
-        first: int = 0,
-        stop: int | None = None,
+        self, waveform: np.ndarray, rate: int, frames: slice = ALL
     ) -> np.ndarray:
-        """Log-mel magnitudes, (stop - first, num_mels)."""
+        """Log-mel magnitudes, (frames, num_mels)."""
         mel = librosa.feature.melspectrogram(
             y=waveform,
             sr=rate,
@@ -374,7 +358,7 @@ class LibrosaLogMelSpectrogram(WindowedSpectrogram):
             htk=True,
             norm=None,
         )
-        return np.log(mel[:, first:stop] + 1e-6).T
+        return np.log(mel[:, frames] + 1e-6).T
 
 
 @TRANSFORMS.register_module()
@@ -412,13 +396,9 @@ class WhisperSpectrogram(WindowedSpectrogram):
         return max(len(waveform) // round(0.010 * rate), 1)
 
     def features(
-        self,
-        waveform: np.ndarray,
-        rate: int,
-        first: int = 0,
-        stop: int | None = None,
+        self, waveform: np.ndarray, rate: int, frames: slice = ALL
     ) -> np.ndarray:
-        """Log10 of mel energies, (stop - first, num_mels)."""
+        """Log10 of mel energies, (frames, num_mels)."""
         size, hop = round(0.025 * rate), round(0.010 * rate)
         count = self.count(waveform, rate)
         waveform = np.pad(waveform, (0, size))
@@ -431,7 +411,7 @@ class WhisperSpectrogram(WindowedSpectrogram):
             center=False,
             n_mels=self.num_mels,
         )
-        return np.log10(np.maximum(mel[:, :count], 1e-10))[:, first:stop].T
+        return np.log10(np.maximum(mel[:, :count], 1e-10))[:, frames].T
 
     def finish(self, window: np.ndarray) -> np.ndarray:
         """Cut off what is quiet, and normalise."""
@@ -470,14 +450,10 @@ class AudioWaveform(WindowedSpectrogram):
         return len(waveform)
 
     def features(
-        self,
-        waveform: np.ndarray,
-        rate: int,
-        first: int = 0,
-        stop: int | None = None,
+        self, waveform: np.ndarray, rate: int, frames: slice = ALL
     ) -> np.ndarray:
-        """Samples, (stop - first, 1)."""
+        """Samples, (frames, 1)."""
         if self.normalize:
             deviation = np.sqrt(waveform.var() + 1e-7)
             waveform = (waveform - waveform.mean()) / deviation
-        return waveform[first:stop, None]
+        return waveform[frames, None]

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CA2ST on Kinetics-400 exactly as the authors' code trains it.
+"""CA2ST on Kinetics-400 as the authors' code trains it.
 
-docs/training.md says what each change does.
+docs/training.md says what each change does, and what is still ours.
 """
 
 _base_ = './ca2st_k400.py'

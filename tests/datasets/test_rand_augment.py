@@ -112,8 +112,12 @@ def test_all_frames_get_the_same():
         assert all(np.array_equal(first, other) for other in others)
 
 
-def test_large_frames_are_rotated_in_blocks(monkeypatch):
+def test_large_and_many_frames_are_rotated_in_parts(monkeypatch):
     frames = make_frames()
     whole = OPERATIONS['Rotate'](frames, 7.0)
+    # OpenCV has up to 128 channels, 42 frames.
+    many = OPERATIONS['Rotate'](frames * 12, 7.0)
+    np.testing.assert_array_equal(many, whole * 12)
+    monkeypatch.setattr(rand_augment, '_MOST', 30 * 42)
     monkeypatch.setattr(rand_augment, '_BLOCK', 100)
     np.testing.assert_array_equal(OPERATIONS['Rotate'](frames, 7.0), whole)

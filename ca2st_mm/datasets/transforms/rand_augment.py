@@ -30,7 +30,8 @@ _CUT = -0.5 + 1e-4
 # ITU-R BT.601, as PIL rounds it; sums are exact in float32.
 _GREY = np.array([[19595, 38470, 7471]], np.float32) / 65536
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
-_BLOCK = 2**16  # pixels that are rotated at a time
+# Pixels of all frames, and of the result, that are rotated at a time.
+_MOST, _BLOCK = 2**24, 2**16
 
 
 def _each(change: Callable[[np.ndarray, float], np.ndarray]) -> Operation:
@@ -175,8 +176,9 @@ def _rotate(frames: Frames, level: float) -> Frames:
     rows of a table of (pixels, frames * 3).
     """
     height, width = frames[0].shape[:2]
-    if len(frames) > 1 and len(frames) * height * width > 2**22:
-        return [_rotate([frame], level)[0] for frame in frames]
+    half = len(frames) // 2
+    if half and (half > 16 or len(frames) * height * width > _MOST):
+        return _rotate(frames[:half], level) + _rotate(frames[half:], level)
     angle = math.radians(level / 10 * 30)
     x, y = np.meshgrid(
         np.arange(width) + 0.5 - width / 2,

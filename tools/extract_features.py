@@ -3,10 +3,11 @@
 
     python tools/extract_features.py CONFIG CHECKPOINT clips/*.mp4 \
         --per second --out features
-    python tools/extract_features.py CONFIG CHECKPOINT data/mine/val.csv \
-        --layer 5 11 --format safetensors --out features
+    python tools/extract_features.py CONFIG CHECKPOINT data/mine \
+        --layer 6 12 --format safetensors --out features
 
-Each clip becomes one file with a row for the clip or for each of its
+A folder gives its videos at any depth, a list (.csv, .txt) its clips.  Each
+clip becomes one file with a row for the clip or for each of its
 seconds.  A clip whose file is there already is skipped; a bad one is named
 at the end, and the exit status is 1.
 """
@@ -17,7 +18,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 PER, FORMATS = ('clip', 'second'), ('npz', 'safetensors')
 
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config of the model')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument(
-        'sources', nargs='+', help='media files, or manifests (.csv, .txt)'
+        'sources', nargs='+', help='media files, folders, or lists of clips'
     )
     parser.add_argument('--out', required=True, help='folder to write to')
     parser.add_argument('--per', choices=PER, default='clip')
@@ -40,12 +40,18 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs='+',
         default=(),
-        help='layers, from 0, whose tokens are stored as well',
+        help='layers, from 1, whose tokens are stored as well',
+    )
+    parser.add_argument(
+        '--missing-audio',
+        choices=('drop', 'silence', 'raise'),
+        help='what is done about a clip without audio; default: as the config '
+        'says, and drop where that is raise',
     )
     parser.add_argument(
         '--data-root',
-        help='folder that the files in a manifest are relative to; that of '
-        'the manifest if left out',
+        help='folder that paths in lists are relative to; default: that of '
+        'the list',
     )
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument('--device', default='cpu')
@@ -65,9 +71,10 @@ from tqdm import tqdm
 
 from ca2st_mm import Recognizer, VideoAndAudio
 from ca2st_mm.apis.features import Features, check_layers, extract
-from ca2st_mm.apis.windows import Spans, extent_of
+from ca2st_mm.apis.many_files import Media, find_media
+from ca2st_mm.apis.prediction import Failure
+from ca2st_mm.apis.windows import Windows, extent_of
 from ca2st_mm.datasets.file_jobs import Done, make_files
-from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.transcode import finished_or_nothing
 from ca2st_mm.engine.launch import run_or_explain, usable_device
 from ca2st_mm.utils.hashing import sha256_of_bytes, sha256_of_tensors
@@ -75,96 +82,63 @@ from ca2st_mm.utils.records import read_record, write_record
 from ca2st_mm.zoo import ZooError
 
 SETTINGS = 'features.json'
-LISTS = ('.csv', '.txt')
 
 Span = tuple[float | None, float | None]
 
 
-class Clip(NamedTuple):
-    """What one file of features is made of.
-
-    Attributes:
-        name: Of the file to write, without extension.
-        video: The media file.
-        audio: The file of its audio, if that is another one.
-        start: First second; None for the beginning.
-        end: Last second; None for the end.
-    """
-
-    name: str
-    video: str
-    audio: str | None = None
-    start: float | None = None
-    end: float | None = None
-
-
-def clips_of(names: Sequence[str], root: str | None = None) -> list[Clip]:
-    """The clips of media files and annotation files.
+def clips_of(
+    names: Sequence[str], root: str | None = None
+) -> tuple[list[Media], list[Failure]]:
+    """The clips of files, folders and lists, and names that mean none.
 
     Args:
-        names: Media files, or manifests (``.csv``, ``.txt``).
-        root: Folder that the names in manifests are relative to; None for
-            that of each manifest.
+        names: See :func:`find_media`.
+        root: Folder that the paths in lists are relative to; None for that
+            of each list.
 
     Raises:
-        ValueError: If a manifest is not understood, or two clips would be
+        ValueError: If a list is not understood, or two clips would be
             written to one file; names them.
-        FileNotFoundError: If a manifest is not there.
+        FileNotFoundError: If a list is not there.
     """
-    clips: list[Clip] = []
-    for name in names:
-        if name.endswith(LISTS):
-            folder = Path(name).parent if root is None else Path(root)
-            clips += _listed(name, folder)
-        else:
-            clips.append(Clip(Path(name).stem, name))
-    seen: dict[str, Clip] = {}
+    found = list(find_media(names, root))
+    clips = [media for media in found if isinstance(media, Media)]
+    seen: dict[str, Media] = {}
     for clip in clips:
         other = seen.setdefault(clip.name, clip)
         if other is not clip:
             raise ValueError(
-                f"the features of '{other.video}' and '{clip.video}' would "
+                f"the features of '{other.path}' and '{clip.path}' would "
                 f"both be called '{clip.name}'; give them to two runs with "
                 "different --out, or a manifest with a column 'id'"
             )
-    return clips
+    return clips, [one for one in found if isinstance(one, Failure)]
 
 
-def _listed(path: str, folder: Path) -> Iterator[Clip]:
-    for row in read_annotations(path, {}):
-        name = row['id'] or str(Path(row['file']).with_suffix(''))
-        if row['id'] is None and (row['start'], row['end']) != (None, None):
-            name = f'{name}_{row["start"] or 0:g}_{row["end"] or "end"}'
-        audio = row['audio'] and str(folder / row['audio'])
-        video = str(folder / row['file'])
-        yield Clip(name, video, audio, row['start'], row['end'])
-
-
-def spans_of(clip: Clip, per: str) -> list[Span]:
+def spans_of(clip: Media, per: str) -> list[Span]:
     """The spans that the rows of a file stand for.
 
     Args:
         clip: The clip.
         per: 'clip': one row; 'second': one for each, the last one shorter.
     """
+    span = clip.start, clip.end
     if per == 'clip':
-        return [(clip.start, clip.end)]
-    start, end, tick = extent_of(clip.video)
-    start = start if clip.start is None else clip.start
-    end = end if clip.end is None else min(end, clip.end)
-    count = Spans(start, 1, 1).count(end - tick)
-    return [(start + i, min(start + i + 1, end)) for i in range(count)]
+        return [span]
+    windows = Windows(clip.path, 1, 1, span=span)
+    return [(job.shown['start'], job.shown['end']) for job in windows]
 
 
 def write_features(
     recognizer: Recognizer,
-    clips: Sequence[Clip],
+    clips: Sequence[Media],
     folder: str | Path,
     per: str = 'clip',
     form: str = 'npz',
     layers: Sequence[int] = (),
     batch_size: int = 8,
     model: Mapping[str, str] | None = None,
+    missing_audio: str | None = None,
 ) -> Iterator[Done]:
     """Write a file of features for each clip, but for those there already.
 
@@ -178,9 +152,10 @@ def write_features(
         folder: Where the files go.
         per: 'clip' or 'second': what a row is.
         form: 'npz' or 'safetensors'.
-        layers: Layers whose tokens are wanted.
+        layers: Layers whose tokens are wanted, from 1.
         batch_size: How many rows go through the model at once.
         model: What identifies the model, e.g. hashes.
+        missing_audio: See :meth:`Recognizer.prepare`.
 
     Yields:
         A report for each clip; a bad file is a fault that names it.
@@ -189,7 +164,9 @@ def write_features(
         ValueError: If the folder holds features made another way.
     """
     folder = Path(folder)
-    settings = dict(per=per, layers=list(layers), **(model or {}))
+    settings = dict(per=per, layers_from_1=list(layers), **(model or {}))
+    if missing_audio:
+        settings['missing_audio'] = missing_audio
     if (note := folder / SETTINGS).is_file():
         found = read_record(note)
         if other := [k for k in settings if found.get(k) != settings[k]]:
@@ -204,11 +181,13 @@ def write_features(
 
     def make(target: str) -> None:
         clip = by_target[target]
-        if not os.path.isfile(clip.video):
-            raise FileNotFoundError(f"there is no file '{clip.video}'")
+        if not os.path.isfile(clip.path):
+            raise FileNotFoundError(f"there is no file '{clip.path}'")
         spans = spans_of(clip, per)
-        tensors = _rows_of(recognizer, clip, spans, layers, batch_size)
-        about = dict(source=clip.video)
+        tensors = _rows_of(
+            recognizer, clip, spans, layers, batch_size, missing_audio
+        )
+        about = dict(source=clip.path)
         with finished_or_nothing(target) as part:
             if form == 'safetensors':
                 save_file(tensors, part, metadata=about)
@@ -222,19 +201,20 @@ def write_features(
 
 def _rows_of(
     recognizer: Recognizer,
-    clip: Clip,
+    clip: Media,
     spans: Sequence[Span],
     layers: Sequence[int],
     batch_size: int,
+    missing_audio: str | None,
 ) -> Features:
     """Features of a clip, with a row for each span."""
-    source = clip.video
+    source = clip.path
     if clip.audio is not None:
-        source = VideoAndAudio(clip.video, clip.audio)
+        source = VideoAndAudio(clip.path, clip.audio)
     parts, has_audio = [], []
     for first in range(0, len(spans), batch_size):
         samples = [
-            recognizer.prepare(source, *span)
+            recognizer.prepare(source, *span, missing_audio)
             for span in spans[first : first + batch_size]
         ]
         parts.append(extract(recognizer, samples, layers))
@@ -244,7 +224,7 @@ def _rows_of(
         for name in parts[0]
     }
     # Open ends are those of the file.
-    extent = extent_of(clip.video)
+    extent = extent_of(clip.path)
     starts = [extent.start if start is None else start for start, _ in spans]
     ends = [extent.end if end is None else end for _, end in spans]
     rows['start'] = np.array(starts, float)
@@ -258,7 +238,7 @@ def main() -> None:
     """Write all features, then say what went wrong."""
     args = parse_args()
     device = usable_device(args.device)
-    clips = clips_of(args.sources, args.data_root)
+    clips, failures = clips_of(args.sources, args.data_root)
     config = Config.fromfile(args.config)
     recognizer = Recognizer.from_config(config, args.checkpoint, device)
     check_layers(recognizer.model.backbone, args.layer)
@@ -274,13 +254,14 @@ def main() -> None:
             config=sha256_of_bytes(config.pretty_text.encode()),
             weights=sha256_of_tensors(recognizer.model.state_dict()),
         ),
+        args.missing_audio,
     )
-    faults, skipped = [], 0
+    faults, skipped = [f'{f.source}: {f.reason}' for f in failures], 0
     for done in tqdm(reports, total=len(clips), unit='clip'):
         skipped += done.skipped
         if done.fault:
             faults.append(done.fault)
-    made = len(clips) - skipped - len(faults)
+    made = len(clips) + len(failures) - skipped - len(faults)
     print(f'{made} made, {skipped} there before, {len(faults)} failed')
     for fault in faults:
         print(fault, file=sys.stderr)

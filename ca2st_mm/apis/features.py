@@ -27,7 +27,7 @@ def extract(
     Args:
         recognizer: The model.
         samples: What :meth:`Recognizer.prepare` returns.
-        layers: Layers whose tokens are wanted, from 0.
+        layers: Layers whose tokens are wanted, counted from 1.
 
     Returns:
         By name, float32, a row for each sample: the pooled feature of each
@@ -52,7 +52,9 @@ def extract(
     with recognizer.autocast():
         if isinstance(model.backbone, MultiExpertBackbone):
             output, _ = model.extract_feat(
-                inputs, test_mode=True, return_tokens=tuple(layers)
+                inputs,
+                test_mode=True,
+                return_tokens=tuple(layer - 1 for layer in layers),
             )
             features = dict(getattr(output, 'features', output))
             tokens = getattr(output, 'tokens', {})
@@ -76,7 +78,7 @@ def extract(
         for name, value in {**features, **fused}.items()
     }
     found |= {
-        f'{name}.layer{layer}': value.float().unflatten(0, (rows, -1))
+        f'{name}.layer{layer + 1}': value.float().unflatten(0, (rows, -1))
         for (name, layer), value in tokens.items()
     }
     # NaN for what was computed from the placeholder of a missing input.
@@ -93,12 +95,10 @@ def extract(
 
 
 def check_layers(backbone: nn.Module, layers: Sequence[int]) -> None:
-    """Raise ``ValueError`` unless a backbone has these layers."""
+    """Raise ``ValueError`` unless a backbone has these layers, from 1."""
     depth = backbone.num_layers
-    if wrong := [layer for layer in layers if not 0 <= layer < depth]:
-        raise ValueError(
-            f'the model has the layers 0 to {depth - 1}, got {wrong}'
-        )
+    if wrong := [layer for layer in layers if not 1 <= layer <= depth]:
+        raise ValueError(f'the model has the layers 1 to {depth}, got {wrong}')
 
 
 def _tokens_of_one(
@@ -107,9 +107,9 @@ def _tokens_of_one(
     """Tokens of a lone expert after layers, (batch * views, T, P + N, C)."""
     found = {}
     tokens = expert.embed(inputs.flatten(0, 1))
-    for layer in range(max(layers) + 1):
+    for layer in range(max(layers)):
         tokens = expert.forward_attn(tokens, layer)
         tokens = expert.forward_ffn(tokens, layer)
-        if layer in layers:
+        if layer + 1 in layers:
             found[ALONE, layer] = tokens
     return found

@@ -7,11 +7,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from extract_features import Clip, clips_of, spans_of, write_features
+from extract_features import clips_of, spans_of, write_features
 from safetensors import safe_open
 from tool_runs import run_tool
 
 from ca2st_mm.apis.features import extract
+from ca2st_mm.apis.many_files import Media
 from ca2st_mm.structures import Stream, as_streams
 
 
@@ -51,15 +52,15 @@ def test_tokens_of_the_last_layer_pool_to_the_feature(
 ):
     recognizer = recognizers[name]
     samples = [recognizer.prepare(clip) for clip in clips[:2]]
-    found = extract(recognizer, samples, layers=[0, 1])
+    found = extract(recognizer, samples, layers=[1, 2])
     backbone = recognizer.model.backbone
     experts = dict(getattr(backbone, 'experts', {'expert': backbone}))
     for name, expert in experts.items():
-        tokens = torch.from_numpy(found[f'{name}.layer1'])
+        tokens = torch.from_numpy(found[f'{name}.layer2'])
         with torch.no_grad():
             pooled = expert.pool(tokens.flatten(0, 1))
         close(pooled.unflatten(0, (2, -1)).mean(1), found[name])
-        assert not np.array_equal(tokens, found[f'{name}.layer0'])
+        assert not np.array_equal(tokens, found[f'{name}.layer1'])
 
 
 def test_views_in_chunks_give_the_same(recognizer, samples, monkeypatch):
@@ -98,17 +99,17 @@ def test_an_expert_without_input_is_not_a_number(recognizer, clip, silent):
         recognizer.prepare(path, missing_audio='drop')
         for path in (clip, silent, clip)
     ]
-    found = extract(recognizer, samples, layers=[0])
+    found = extract(recognizer, samples, layers=[1])
     for name, value in found.items():
         lost = np.isnan(value).reshape(3, -1).all(1).tolist()
         assert lost == [False, name.startswith('audio'), False], name
     assert not np.isnan(found['fused']).any()
-    with pytest.raises(ValueError, match=r'layers 0 to 1, got \[3\]'):
-        extract(recognizer, samples, layers=[0, 3])
+    with pytest.raises(ValueError, match=r'layers 1 to 2, got \[0\]'):
+        extract(recognizer, samples, layers=[0, 2])
 
 
 def test_every_second_is_its_own_row(recognizer, clips, tmp_path):
-    clip = Clip('a', clips[0])
+    clip = Media(clips[0], 'a')
     list(write_features(recognizer, [clip], tmp_path, 'second', batch_size=1))
     stored = np.load(tmp_path / 'a.npz')
     assert len(stored['start']) == 2
@@ -122,13 +123,13 @@ def test_every_second_is_its_own_row(recognizer, clips, tmp_path):
     about = json.loads(str(stored['metadata']))
     assert about['source'] == clips[0]
     # No frame begins in the last 0.03 s, so they are no row.
-    rows = spans_of(Clip('a', clips[0], None, 0.0, 1.03), 'second')
+    rows = spans_of(Media(clips[0], 'a', None, 0.0, 1.03), 'second')
     assert rows == [(0.0, 1.0)]
 
 
 def test_safetensors_holds_the_same(recognizer, clips, tmp_path):
     for form in ('npz', 'safetensors'):
-        clip = Clip('a', clips[0], None, 0.25, 1.0)
+        clip = Media(clips[0], 'a', None, 0.25, 1.0)
         list(write_features(recognizer, [clip], tmp_path, form=form))
     expected = np.load(tmp_path / 'a.npz')
     with safe_open(tmp_path / 'a.safetensors', 'numpy') as stored:
@@ -147,11 +148,11 @@ def test_clips_of_a_manifest_have_files_of_their_own(tmp_path):
         'a/b.mp4,,3,,0,\n'
         'c.mp4,,,,0,x7\n'
     )
-    first, second, third = clips_of([str(path)])
+    (first, second, third), _ = clips_of([str(path)])
     video, audio = str(tmp_path / 'a/b.mp4'), str(tmp_path / 'b.wav')
-    assert first == Clip('a/b_1.5_3.0', video, audio, 1.5, 3.0)
-    assert second == Clip('a/b_3_end', video, None, 3.0, None)
-    assert third == Clip('x7', str(tmp_path / 'c.mp4'))
+    assert first == Media(video, 'a/b_1.5_3.0', audio, 1.5, 3.0)
+    assert second == Media(video, 'a/b_3_end', None, 3.0, None)
+    assert third == Media(str(tmp_path / 'c.mp4'), 'x7')
     with pytest.raises(ValueError, match="'a/x.mp4' and 'b/x.mp4' would both"):
         clips_of(['a/x.mp4', 'b/x.mp4'])
 
@@ -172,5 +173,10 @@ def test_the_command_names_bad_files_and_continues(
     shutil.copy(clips[1], bad)
     status, printed = command(bad, clips[0])
     assert status == 0 and '1 made, 1 there before' in printed.out
+    folder = tmp_path / 'my clips/deep'
+    folder.mkdir(parents=True)
+    shutil.copy(clips[1], folder / 'Ä.MP4')
+    status, printed = command(tmp_path / 'my clips')
+    assert status == 0 and (out / 'deep/Ä.npz').is_file()
     status, printed = command(clips[1], '--per', 'second')
     assert status == 2 and 'features of another per' in printed.err

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
 from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
 
@@ -23,10 +23,19 @@ _AXES = dict(
     all='any patch at any time',
 )
 _SHOWN = 8  # most time steps side by side
-# Attention of this many times uniform is drawn at full strength, or the
+# Attention of this many times uniform is drawn at full strength, or nearly the
 # largest, whichever is more, so that next to nothing does not glow.
-_STRONG = 2.0
-_OPAQUE = 0.8
+_STRONG = 1.25
+_LARGEST = 99.5  # percentile; single patches would leave the others dark
+# Below 1: weaker attention is seen next to the strongest.
+_GAMMA = 0.6
+_OPAQUE = 0.9
+_LEGEND = (
+    'even (1×) or less',
+    'more',
+    'much more',
+    'largest of the row (1.25× or more)',
+)
 
 
 class Point(NamedTuple):
@@ -177,7 +186,8 @@ def draw_attention(
 
     The first row is the input, then a row for each layer; colour is
     attention, from uniform to ``strength`` times that (the largest number is
-    next to the row).  At the right, which time step attends to which.
+    next to the row, what the colours mean below).  At the right, which time
+    step attends to which.
 
     Args:
         maps: Of one name, by layer.
@@ -197,7 +207,7 @@ def draw_attention(
     heights = [1.3] * (len(maps) + bool(grid)) + [0.7] * wave
     widths = [7.0 if spectrogram or not grid else 1.3 * len(steps)]
     widths += [1.7] * (matrices[0] is not None)
-    figure = new_figure(sum(widths) + 1.0, sum(heights) + 1.0)
+    figure = new_figure(sum(widths) + 1.0, sum(heights) + 1.4)
     cells = figure.add_gridspec(
         len(heights), len(widths), height_ratios=heights, width_ratios=widths
     )
@@ -213,8 +223,7 @@ def draw_attention(
                 va='center',
             )
         if grid is None:
-            options = dict(aspect='auto', cmap=HEAT, vmin=1)
-            axes.imshow(heat, vmax=strength(heat), **options)
+            axes.imshow(painted_rows(heat), aspect='auto')
             axes.set_xlabel('patch', fontsize=8)
         elif spectrogram:
             _draw_spectrogram(axes, view, heat, grid)
@@ -229,6 +238,15 @@ def draw_attention(
             _draw_matrix(figure.add_subplot(cells[number, -1]), rows)
     if wave:
         _draw_wave(figure.add_subplot(cells[-1, 0]), view)
+    colours = painted_rows(np.linspace(1, 2, len(_LEGEND))[None])[0] / 255
+    figure.legend(
+        [Patch(color=colour) for colour in colours],
+        _LEGEND,
+        loc='outside lower center',
+        ncols=len(_LEGEND),
+        fontsize=8,
+        frameon=False,
+    )
     title = query.text
     if first.prefix and query == Query():
         title = 'queries: the class tokens'
@@ -309,9 +327,7 @@ def _draw_spectrogram(
 
 
 def _draw_matrix(axes: Axes, rows: np.ndarray) -> None:
-    uniform = rows * rows.shape[1]
-    strong = strength(uniform)
-    axes.imshow(uniform, aspect='auto', cmap=HEAT, vmin=1, vmax=strong)
+    axes.imshow(painted_rows(rows * rows.shape[1]), aspect='auto')
     axes.set(xticks=[], yticks=[])
     axes.set_xlabel('key time →', fontsize=7)
     axes.set_ylabel('← query time', fontsize=7)
@@ -351,7 +367,7 @@ def spread(heat: np.ndarray, grid: TokenGrid, shape: tuple) -> np.ndarray:
 
 def strength(heat: np.ndarray) -> float:
     """The heat that is drawn at full strength."""
-    return max(_STRONG, float(np.max(heat)))
+    return max(_STRONG, float(np.percentile(heat, _LARGEST)))
 
 
 def paint(image: np.ndarray, heat: np.ndarray, strong: float) -> np.ndarray:
@@ -365,14 +381,19 @@ def paint(image: np.ndarray, heat: np.ndarray, strong: float) -> np.ndarray:
     Returns:
         RGB uint8, (height, width, 3).
     """
-    level = np.clip((heat - 1) / (strong - 1), 0, 1)[..., None]
+    level = np.clip((heat - 1) / (strong - 1), 0, 1)[..., None] ** _GAMMA
     # The dark end of the scale would look like shadow.
-    colour = 255 * colormaps[HEAT](0.4 + 0.6 * level[..., 0])[..., :3]
-    # Mixed with grey, so that a coloured scene does not look like heat.
-    grey = image.mean(axis=2, keepdims=True)
-    base = 0.35 * image + 0.35 * grey
+    colour = 255 * colormaps[HEAT](0.35 + 0.65 * level[..., 0])[..., :3]
+    # In grey, so that a coloured scene does not look like heat.
+    base = 0.65 * image.mean(axis=2, keepdims=True)
     mixed = base * (1 - _OPAQUE * level) + colour * _OPAQUE * level
     return mixed.round().astype(np.uint8)
+
+
+def painted_rows(heat: np.ndarray) -> np.ndarray:
+    """A table of heat in the colours of :func:`paint`, RGB uint8."""
+    image = np.full((*heat.shape, 3), 110, np.uint8)
+    return paint(image, heat, strength(heat))
 
 
 def spectrogram_image(mels: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ class AttentionMap:
     """The weights of one attention in one layer, for one clip.
 
     Attributes:
-        layer: From 0.
+        layer: From 1.
         query: Name of the expert that attends.
         key: Name of the expert attended to; the same in self-attention.
         axis: Along which: 'time', 'space' or 'all'.
@@ -38,7 +38,7 @@ class AttentionMap:
 
     >>> spec = TokenSpec(embed_dims=8, num_steps=2, num_patches=3)
     >>> uniform = torch.full((2, 3, 3), 1 / 3)
-    >>> AttentionMap(0, 'a', 'a', 'space', spec, spec, uniform).heat()
+    >>> AttentionMap(1, 'a', 'a', 'space', spec, spec, uniform).heat()
     tensor([[1., 1., 1.],
             [1., 1., 1.]])
     """
@@ -231,7 +231,7 @@ def read_attention(
         file: The clip.
         view: Which view of the test, from 0; None for the middle crop of
             the clip in the middle, or of the one nearest to ``near``.
-        layers: Which layers, from 0; None for all.
+        layers: Which layers, from 1; None for all.
         head: Which head; None for the mean over heads.
         span: First and last second of the clip.
         near: A moment that the view should show, in seconds.
@@ -256,6 +256,9 @@ def read_attention(
             'the model does not consist of experts with links; take a config '
             'whose backbone is MultiExpertBackbone'
         )
+    depth = model.backbone.num_layers
+    if wrong := [n for n in layers or () if not 1 <= n <= depth]:
+        raise FigureInputError(f'the layers are 1 to {depth}, not {wrong[0]}')
     sample = recognizer.prepare(file, *span, missing_audio)
     left_out = recognizer.left_out(sample)
     streams = as_streams(recognizer.batch([sample])['inputs'])
@@ -273,7 +276,7 @@ def read_attention(
             output, _ = model.extract_feat(
                 one,
                 test_mode=True,
-                return_attention=layers or True,
+                return_attention=[n - 1 for n in layers or ()] or True,
                 attention_head=head,
                 experts=[name for name in experts if name not in left_out],
             )
@@ -286,7 +289,7 @@ def read_attention(
         if axis == 'frames':  # (Tk, Tq * Nq, Nk), of which the mean is taken
             weights = weights.transpose(0, 1).flatten(1)[None] / len(weights)
             axis = 'all'
-        one_map = AttentionMap(layer, query, key, axis, *specs, weights)
+        one_map = AttentionMap(layer + 1, query, key, axis, *specs, weights)
         maps.setdefault(one_map.name, []).append(one_map)
     grids = {
         name: getattr(expert, 'token_grid', None)

@@ -184,7 +184,7 @@ def test_all_attention_of_a_clip_is_read(recognizer, toy):
     for name, maps in found.maps.items():
         # The links of the toy with its audio expert start at layer 1.
         late = 'audio' in name and not name.endswith('_self')
-        assert [one.layer for one in maps] == list(range(late, 3))
+        assert [one.layer for one in maps] == list(range(1 + late, 4))
         for one in maps:
             spec = one.key_spec
             assert one.heat().shape == (spec.num_steps, spec.num_patches)
@@ -198,7 +198,7 @@ def test_all_attention_of_a_clip_is_read(recognizer, toy):
 
 
 def test_the_view_is_what_the_model_read(recognizer, toy):
-    view = read_attention(recognizer, toy[2], layers=[0]).view
+    view = read_attention(recognizer, toy[2], layers=[1]).view
     assert view.frames.shape == (16, 32, 32, 3)
     assert view.seconds == pytest.approx(np.arange(16) / 12)
     assert view.mels.shape == (128, 64)
@@ -207,20 +207,20 @@ def test_the_view_is_what_the_model_read(recognizer, toy):
 
 def test_views_are_figures_by_name(recognizer, toy):
     point = Point(0.5, (1, 1))
-    figures = attention_views(recognizer, toy[2], point, layers=[1])
+    figures = attention_views(recognizer, toy[2], point, layers=[2])
     assert len(figures) == 9
     title = figures['temporal_self'].get_suptitle()
     assert 'patch 1,1 at 0.58 s' in title or 'patch 1,1 at 0.42 s' in title
     labels = [a.get_ylabel() for a in figures['spatial_from_audio'].axes]
     layers = [label.split('\n')[0] for label in labels if '×' in label]
-    assert layers == ['layer 1']
+    assert layers == ['layer 2']
 
 
 def test_command_writes_figures_and_a_video_with_audio(
     toy, recognizer, tmp_path
 ):
     names = ['audio_from_spatial', 'spatial_from_audio']
-    out = ['--out', tmp_path, '--layers', 1, '--video', '--only', *names]
+    out = ['--out', tmp_path, '--layers', 2, '--video', '--only', *names]
     assert not run_figure('attention', *toy, *out)
     assert sorted(path.stem for path in tmp_path.glob('*.png')) == names
     assert is_png(tmp_path / 'audio_from_spatial.png')
@@ -240,7 +240,7 @@ def test_command_writes_figures_and_a_video_with_audio(
 @pytest.mark.parametrize(
     ('choice', 'said'),
     [
-        (dict(layers=[5]), 'layers 0 to 2'),
+        (dict(layers=[0]), 'layers are 1 to 3, not 0'),
         (dict(head=9), 'head'),
         (dict(view=3), 'the views are 0 to 0, not 3'),
         (dict(point=Point(30)), '30 s is outside'),
@@ -252,7 +252,7 @@ def test_what_is_not_there_is_named(recognizer, toy, choice, said):
 
 
 def test_bad_choices_end_in_one_sentence(toy, recognizer, capsys):
-    assert run_figure('attention', *toy, '--only', 'x', '--layers', 0) == 2
+    assert run_figure('attention', *toy, '--only', 'x', '--layers', 1) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: there is no 'x'; the model has spatial_s")
 

@@ -133,8 +133,8 @@ def test_any_link_and_layer_can_be_drawn(answers, recognizer, media):
         assert {f'{a}_from_{b}', f'{b}_from_{a}'} < set(choices)
     assert not first['name'].endswith('_self')
     assert choices['audio_from_spatial']['text'] == 'audio attends to spatial'
-    asked = answers.attention(media['short'], 'audio_self', 0)
-    assert (asked['name'], asked['layer']) == ('audio_self', 0)
+    asked = answers.attention(media['short'], 'audio_self', 1)
+    assert (asked['name'], asked['layer']) == ('audio_self', 1)
     figures = []
     for found in (first, asked):
         kind, data = found['figure'].split(',')
@@ -149,7 +149,7 @@ def test_any_link_and_layer_can_be_drawn(answers, recognizer, media):
     'name, layer, message',
     [
         ('audio_from_moon', None, "no attention 'audio_from_moon'"),
-        ('audio_from_spatial', 0, 'no layer 0; the layers are 1, 2'),
+        ('audio_from_spatial', 0, 'no layer 0; the layers are 2, 3'),
         (None, 99, 'no layer 99'),
     ],
 )

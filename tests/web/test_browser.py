@@ -99,9 +99,9 @@ def test_another_link_and_layer_draw_another_figure(page):
     answered(page)
     before = page.get_attribute('#attention img', 'src')
     page.select_option('#map', 'audio_from_spatial')
+    page.wait_for_selector('#attention img[alt="audio_from_spatial, layer 3"]')
+    page.select_option('#layer', '2')
     page.wait_for_selector('#attention img[alt="audio_from_spatial, layer 2"]')
-    page.select_option('#layer', '1')
-    page.wait_for_selector('#attention img[alt="audio_from_spatial, layer 1"]')
     assert page.get_attribute('#attention img', 'src') != before
 
 

@@ -7,7 +7,7 @@ layer with the audio of the clip::
     python tools/visualize/attention.py CONFIG CHECKPOINT clip.mp4 \\
         --out attention --video
     python tools/visualize/attention.py CONFIG CHECKPOINT clip.mp4 \\
-        --at 1.5 --patch 6,7 --layers 9 10 11
+        --at 1.5 --patch 6,7 --layers 10 11 12
 """
 
 import argparse
@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
         metavar='ROW,COL',
         help='patch of the queries in frames (default: mean over all)',
     )
-    parser.add_argument('--layers', type=int, nargs='+', help='from 0')
+    parser.add_argument('--layers', type=int, nargs='+', help='from 1')
     parser.add_argument(
         '--head', type=int, help='from 0 (default: mean over heads)'
     )

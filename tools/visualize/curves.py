@@ -40,6 +40,7 @@ if __name__ == '__main__':
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
@@ -213,6 +214,8 @@ def _panel(axes: Axes, key: str, runs: Mapping[str, RunLog]) -> None:
     axes.set_xlim(left=0)
     axes.grid(color=GREY, lw=0.5)
     axes.xaxis.get_major_locator().set_params(integer=True)
+    if 'acc' in key:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, None, ' %'))
     if key == 'lr':
         axes.ticklabel_format(axis='y', scilimits=(-2, 3))
 

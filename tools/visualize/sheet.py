@@ -72,6 +72,7 @@ from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.video import open_video
 from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.utils.percent import percent
 from ca2st_mm.utils.text_files import ListFileError
 from ca2st_mm.visualization.scores import Scores, read_comparable
 from ca2st_mm.visualization.style import (
@@ -251,7 +252,7 @@ def _write(axes: Axes, row: Row) -> None:
             0.01,
             line,
             f'{sign} {answer.model}: {_short(answer.text)} '
-            f'({answer.score:.0%})',
+            f'({percent(answer.score)})',
             fontsize=9,
             color=TEAL if answer.right else RED,
             va='center',

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import benchmark_data
+import benchmark_gpu
 import benchmark_models
 import numpy as np
 import pytest
@@ -126,3 +127,37 @@ def test_models_are_measured(tmp_path, mode, switch):
     assert (row['model'], row['mode'], row['switch']) == ('cava', mode, switch)
     assert ('to_experts' in row) == (mode == 'forward')
     assert all(v > 0 for v in row.values() if isinstance(v, float))
+
+
+def test_a_run_on_a_gpu_is_proven_on_the_cpu(tmp_path):
+    report = tmp_path / 'gpu.json'
+    command = (
+        ROOT / 'configs/toy/cast_toy.py',
+        *'--device cpu --batches 1 2 --compile off --repeats 1'.split(),
+        *('--precision', 'float32', '--json', report),
+    )
+    assert not run_tool('analysis/benchmark_gpu.py', *command)
+    found = json.loads(report.read_text())
+    rows = found['measured']
+    assert [(r['batch'], r['mode']) for r in rows] == [
+        (batch, mode) for batch in (1, 2) for mode in ('test', 'train')
+    ]
+    for row in rows:
+        assert row['clips_s'] > 0
+    by_mode = {
+        m: [r['tflops'] / r['clips_s'] for r in rows if r['mode'] == m]
+        for m in ('test', 'train')
+    }
+    for per_clip in by_mode.values():  # the arithmetic is that of each clip
+        assert per_clip[0] == pytest.approx(per_clip[1])
+    assert by_mode['train'][0] > 1.5 * by_mode['test'][0]
+    kernels = found['conditions']['kernels']
+    assert any('attention' in row['kernel'] for row in kernels)
+    assert sum(row['share'] for row in kernels[:10]) <= 1 + 1e-9
+
+
+def test_a_loader_without_its_data_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    cfg = Config.fromfile(ROOT / 'configs/toy/cast_toy.py')
+    with pytest.raises(SystemExit, match='--loader needs the training data'):
+        benchmark_gpu.loader_rate(cfg)

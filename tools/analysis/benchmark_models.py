@@ -33,6 +33,7 @@ MODES = ('forward', 'train')
 SWITCHES = {
     'plain': {},
     'recompute': dict(activations='recompute'),
+    'autocast': dict(frozen_dtype='float32'),
     'bfloat16': dict(frozen_dtype='bfloat16'),
     'recompute_bfloat16': dict(
         activations='recompute', frozen_dtype='bfloat16'

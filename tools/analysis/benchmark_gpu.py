@@ -1,0 +1,269 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Throughput of a model on a GPU, in one run of at most some minutes.
+
+Random weights and inputs, bfloat16 where the hardware multiplies it.  For
+every batch size, testing and training, eager and compiled: clips per second,
+peak memory, and the arithmetic as a share of what a plain matrix product of
+the same precision reaches in the same run.  Then the kernels of one training
+step, those of attention by name, and, with --loader, how many samples per
+second the train dataloader of the config delivers::
+
+    python tools/analysis/benchmark_gpu.py configs/ca2st/ca2st_k400.py \\
+        --batches 1 4 16 --json gpu.json
+
+A batch that does not fit is said to; so is what the time did not allow.
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import reports
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        'config',
+        nargs='?',
+        type=Path,
+        default=Path(__file__).parents[2] / 'configs/ca2st/ca2st_k400.py',
+    )
+    parser.add_argument('--batches', nargs='+', type=int, default=[1, 4, 16])
+    parser.add_argument(
+        '--compile', nargs='+', choices=['off', 'on'], default=['off', 'on']
+    )
+    parser.add_argument(
+        '--precision',
+        choices=['auto', 'float32', 'bfloat16', 'float16'],
+        default='auto',
+    )
+    parser.add_argument('--device', help='cuda or cpu; default: the best')
+    parser.add_argument('--repeats', type=int, default=10)
+    parser.add_argument(
+        '--minutes', type=float, default=8.0, help='begin nothing after them'
+    )
+    parser.add_argument(
+        '--loader',
+        action='store_true',
+        help="measure the config's train dataloader too; needs its data",
+    )
+    parser.add_argument('--json', type=Path, help='where to write all numbers')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from ca2st_mm.apis.models import build_model
+from ca2st_mm.engine.precision import autocast, choose_precision
+from ca2st_mm.export.graph import backbone_inputs
+from ca2st_mm.structures import as_streams
+
+MATMUL_SIZE = dict(cuda=8192, cpu=1024)
+ATTENTION = ('flash', 'fmha', 'attention', 'sdp')  # parts of kernel names
+LOADER_BATCHES = 20
+Call = Callable[[], Any]
+
+
+class Classifier(nn.Module):
+    """Backbone and head of a recognizer: streams -> logits by task."""
+
+    def __init__(self, recognizer: nn.Module) -> None:
+        super().__init__()
+        self.backbone = recognizer.backbone
+        self.head = recognizer.cls_head
+
+    def forward(self, inputs: Mapping[str, Any] | Tensor) -> list[Tensor]:
+        """Logits (B, num_classes) of every task."""
+        if isinstance(inputs, Mapping):
+            scores = self.head(self.backbone(**inputs))
+        else:
+            scores = self.head(self.backbone(inputs))
+        return (
+            list(scores.values()) if isinstance(scores, Mapping) else [scores]
+        )
+
+
+def inputs_of(backbone: nn.Module, batch: int, device: str) -> Any:
+    """Random clips: streams of a multi-expert backbone, or one tensor."""
+    found = {
+        one.name: torch.rand(batch, *one.shape, device=device)
+        for one in backbone_inputs(backbone)
+        if not one.name.endswith('_present')
+    }
+    if hasattr(backbone, 'experts'):
+        return as_streams(found)
+    [alone] = found.values()
+    return alone
+
+
+def step_of(model: nn.Module, inputs: Any, mode: str, context: Any) -> Call:
+    """A test step without gradients, or a step forward and backward."""
+
+    def test() -> None:
+        with torch.no_grad(), context:
+            model(inputs)
+
+    def train() -> None:
+        model.zero_grad(set_to_none=True)
+        with context:
+            scores = model(inputs)
+        sum(s.float().square().mean() for s in scores).backward()
+
+    return dict(test=test, train=train)[mode]
+
+
+def seconds_of(step: Call, repeats: int, device: str) -> float:
+    """Median wall seconds of a call, after two to warm up."""
+    wait = torch.cuda.synchronize if device == 'cuda' else lambda: None
+    found = []
+    for number in range(-2, repeats):
+        start = time.perf_counter()
+        step()
+        wait()
+        if number >= 0:
+            found.append(time.perf_counter() - start)
+    return median(found)
+
+
+def matmul_tflops(precision: str, repeats: int, device: str) -> float:
+    """10^12 operations per second of a large square matrix product."""
+    size = MATMUL_SIZE[device]
+    dtype = getattr(torch, precision)
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    seconds = seconds_of(lambda: a @ a, repeats, device)
+    return 2 * size**3 / seconds / 1e12
+
+
+def count_tflop(step: Call) -> float:
+    """10^12 operations of a step; attention counted, elementwise not."""
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        step()
+    return counter.get_total_flops() / 1e12
+
+
+def measure(
+    model: nn.Module,
+    inputs: Any,
+    context: Any,
+    peak_tflops: float,
+    args: argparse.Namespace,
+    **row: Any,
+) -> dict[str, Any]:
+    """One row of the table: speed, memory and share of the arithmetic."""
+    device = args.device
+    model.train(row['mode'] == 'train')
+    torch._dynamo.reset()
+    step = step_of(model, inputs, row['mode'], context)
+    flop = count_tflop(step)
+    if row['compile'] == 'on':
+        compiled = torch.compile(model, fullgraph=row['mode'] == 'test')
+        step = step_of(compiled, inputs, row['mode'], context)
+    if device == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+    seconds = seconds_of(step, args.repeats, device)
+    row.update(clips_s=row['batch'] / seconds, tflops=flop / seconds)
+    row['share_of_matmul'] = row['tflops'] / peak_tflops
+    if device == 'cuda':
+        row['peak_gib'] = torch.cuda.max_memory_allocated() / 2**30
+    return row
+
+
+def kernels_of(step: Call, device: str, count: int = 10) -> list[dict]:
+    """The kernels that take most time, and all of attention."""
+    activities = [ProfilerActivity.CPU]
+    if device == 'cuda':
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as found:
+        step()
+    key = f'self_{"device" if device == "cuda" else "cpu"}_time_total'
+    rows = [(event.key, getattr(event, key)) for event in found.key_averages()]
+    rows = sorted((row for row in rows if row[1]), key=lambda row: -row[1])
+    total = sum(time for _, time in rows)
+    return [
+        dict(kernel=name, share=time / total)
+        for place, (name, time) in enumerate(rows)
+        if place < count or any(part in name.lower() for part in ATTENTION)
+    ]
+
+
+def loader_rate(cfg: Config) -> float:
+    """Samples per second of the train dataloader, after its first batch."""
+    try:
+        loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    except FileNotFoundError as error:
+        raise SystemExit(
+            f'--loader needs the training data of the config: {error}'
+        ) from error
+    batches = iter(loader)
+    next(batches)
+    start = time.perf_counter()
+    sizes = [
+        len(batch['data_samples'])
+        for batch in itertools.islice(batches, LOADER_BATCHES)
+    ]
+    return sum(sizes) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    args = parse_args()
+    end = time.monotonic() + 60 * args.minutes
+    args.device = args.device or get_device()
+    precision = choose_precision(args.precision, args.device)
+    context = autocast(precision, args.device)
+    cfg = Config.fromfile(args.config)
+    model = Classifier(build_model(cfg)).to(args.device)
+    name = 'CPU'
+    if args.device == 'cuda':
+        name = torch.cuda.get_device_name()
+    peak = matmul_tflops(precision, args.repeats, args.device)
+    print(f'{args.config.stem} in {precision} on {name}')
+    print(f'plain matrix product: {peak:.3g} TFLOP/s')
+    facts = dict(config=args.config.stem, device=name, precision=precision)
+    if args.loader:
+        facts['loader_samples_s'] = loader_rate(cfg)
+        print(f'train dataloader: {facts["loader_samples_s"]:.3g} samples/s')
+    rows = []
+    for batch, mode, compiled in itertools.product(
+        args.batches, ('test', 'train'), args.compile
+    ):
+        row = dict(batch=batch, mode=mode, compile=compiled)
+        if time.monotonic() > end:
+            rows.append(dict(row, note='no time left'))
+            continue
+        try:
+            inputs = inputs_of(model.backbone, batch, args.device)
+            rows.append(measure(model, inputs, context, peak, args, **row))
+        except torch.OutOfMemoryError:
+            rows.append(dict(row, note='out of memory'))
+            torch.cuda.empty_cache()
+    print(reports.table(rows))
+    inputs = inputs_of(model.backbone, args.batches[0], args.device)
+    step = step_of(model.train(), inputs, 'train', context)
+    kernels = kernels_of(step, args.device)
+    print(reports.table(kernels))
+    facts.update(matmul_tflops=peak, kernels=kernels)
+    reports.write(args.json, rows, **facts)
+
+
+if __name__ == '__main__':
+    main()

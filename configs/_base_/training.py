@@ -24,7 +24,7 @@ optim_wrapper = dict(
         layer_decay=0.75,
         # Besides vectors and biases, all position tables.  The authors' code
         # decays those over time of its audio links, which only CAVA and CA2ST
-        # with position='learned_space_time' have: r'space_table$' for them.
+        # with position='learned_space_time' have (docs/training.md).
         not_decayed=(r'_table$', r'pos_embed$'),
     ),
 )

@@ -29,6 +29,13 @@ NAMES = sorted(
     and path.stem != 'ast_audioset'  # no recipe: it predicts only
 )
 PUBLISHED = [name for name in NAMES if not name.startswith('toy/')]
+# Of those with the authors' switches one a family.
+BUILT = [
+    name
+    for name in NAMES
+    if not name.endswith('_as_released')
+    or name.endswith(('ssv2_as_released', 'vggsound_as_released'))
+]
 
 # Nothing reads the patches of a class-token expert after its last exchange,
 # so these attentions of the last layer cannot learn.
@@ -121,7 +128,7 @@ def without_effect(cfg, model):
     return [f'backbone.links.{last}.{part}.' for part in parts]
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', BUILT)
 def test_every_trained_parameter_learns(name):
     torch.manual_seed(0)
     cfg = model_cfg(name)

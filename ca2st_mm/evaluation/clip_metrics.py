@@ -6,19 +6,25 @@ are left out (:func:`is_readable`), what the scores of a clip are
 (:func:`scores_of`), and that a clip is listed once.
 """
 
+import csv
 import logging
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.fileio import get_text
 from mmengine.logging import print_log
 from torch import Tensor
 
 from ca2st_mm.registry import METRICS
 
 from .accuracy import label_ranks, mean_ap_and_auc, mean_class_accuracy, top_k
+
+Listed = str | Sequence | None
 
 
 def is_readable(sample: Mapping[str, Any]) -> bool:
@@ -63,6 +69,58 @@ def scores_of(
         scores = scores.detach().double().cpu().numpy()
     scores = np.asarray(scores, dtype=np.float64)
     return scores.reshape(-1, scores.shape[-1]).mean(axis=0)
+
+
+def participant_of(filename: str) -> str:
+    """The participant in the name of a clip or video, such as 'P01'.
+
+    Args:
+        filename: Path whose last part begins with it.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    name = PurePath(filename).name
+    found = re.match(r'(P\d+)[_-]', name)
+    if not found:
+        raise ValueError(
+            f"The file name '{name}' does not begin with a participant such "
+            "as 'P01_'; name clips by their narration id, or leave out "
+            'unseen_participants.'
+        )
+    return found[1]
+
+
+def read_list(listed: Listed, column: str) -> set[str] | None:
+    """The values as text, from a sequence or a column of a CSV.
+
+    Args:
+        listed: The sequence, or the path of the CSV; None for no list.
+        column: Its column.
+
+    Raises:
+        FileNotFoundError: If the CSV is not there.
+        ValueError: If it has no such column.
+    """
+    if listed is None:
+        return None
+    if not isinstance(listed, str):
+        return {str(value) for value in listed}
+    try:
+        lines = get_text(listed).splitlines()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"There is no list '{listed}' of the metric's subset: it is part "
+            'of the annotations of EPIC-KITCHENS-100; put it there, or set '
+            'the entry of the evaluator to None to do without the numbers.'
+        ) from error
+    rows = list(csv.DictReader(lines))
+    if not rows or column not in rows[0]:
+        raise ValueError(
+            f"The list '{listed}' has no column '{column}'; take the file "
+            'from the annotations of EPIC-KITCHENS-100.'
+        )
+    return {row[column].strip() for row in rows}
 
 
 class ClipMetric(BaseMetric):
@@ -285,18 +343,52 @@ class SoundEventMetric(AudioVisualAccMetric):
 
     To those of ``AudioVisualAccMetric`` (``mean1`` is EPIC-SOUNDS' mean
     per class accuracy) it adds ``mAP`` and ``mAUC``, each averaged over the
-    classes that occur; see :func:`mean_ap_and_auc`.
+    classes that occur; see :func:`mean_ap_and_auc`.  With a list of
+    participants also ``unseen_top1``, ``unseen_mean1`` and
+    ``unseen_num_clips`` of their clips.
 
     Source: Huh et al., EPIC-SOUNDS, ICASSP 2023.
 
+    Args:
+        unseen_participants: Ids, or a CSV with the column
+            ``participant_id``, such as that of EPIC-KITCHENS-100; needs the
+            meta key ``filename``, names begin with the participant.
+        **kwargs: Of ``ClipMetric``.
+
+    Raises:
+        FileNotFoundError: If the list is not there.
+        ValueError: If it has no such column.
+
     Example:
-        >>> test_evaluator = dict(type='SoundEventMetric', topk=(1, 5))
+        >>> metric = SoundEventMetric(unseen_participants=['P18', 'P32'])
     """
 
+    def __init__(
+        self, unseen_participants: Listed = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.unseen = read_list(unseen_participants, 'participant_id')
+
+    def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
+        """Scores, label and whether the participant is listed."""
+        result = super().keep(sample, label)
+        if self.unseen is not None:
+            name = participant_of(sample['filename'])
+            result['unseen'] = name in self.unseen
+        return result
+
     def numbers(self, results: list[dict]) -> dict[str, float]:
-        """Those of ``AudioVisualAccMetric``, mAP and mAUC."""
+        """Those of ``AudioVisualAccMetric``, mAP and mAUC, and of some."""
         metrics = super().numbers(results)
         metrics['mAP'], metrics['mAUC'] = mean_ap_and_auc(*_arrays(results))
+        if self.unseen is not None:
+            some = [r for r in results if r['unseen']]
+            metrics['unseen_num_clips'] = len(some)
+            if some:
+                scores, labels = _arrays(some)
+                ranks = label_ranks(scores, labels)
+                metrics['unseen_top1'] = top_k(ranks, 1)
+                metrics['unseen_mean1'] = mean_class_accuracy(ranks, labels)
         return metrics
 
 

@@ -1,23 +1,24 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Verbs, nouns and actions: the numbers of EPIC-KITCHENS-100."""
 
-import csv
-import re
 from collections.abc import Sequence
-from pathlib import PurePath
 from statistics import harmonic_mean
 from typing import Any
 
 import numpy as np
-from mmengine.fileio import get_text
 from torch import Tensor
 
 from ca2st_mm.registry import METRICS
 
 from .accuracy import label_ranks, top_k
-from .clip_metrics import ClipMetric, scores_of
+from .clip_metrics import (
+    ClipMetric,
+    Listed,
+    participant_of,
+    read_list,
+    scores_of,
+)
 
-Listed = str | Sequence | None
 TASKS = ('verb', 'noun', 'action')
 
 
@@ -128,10 +129,10 @@ class EpicKitchensMetric(VerbNounMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(topk, collect_device, prefix)
-        self.unseen = _read_list(unseen_participants, 'participant_id')
+        self.unseen = read_list(unseen_participants, 'participant_id')
         self.tail = dict(
-            verb=_read_list(tail_verbs, 'verb'),
-            noun=_read_list(tail_nouns, 'noun'),
+            verb=read_list(tail_verbs, 'verb'),
+            noun=read_list(tail_nouns, 'noun'),
         )
 
     def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
@@ -176,26 +177,6 @@ class EpicKitchensMetric(VerbNounMetric):
         return metrics
 
 
-def participant_of(filename: str) -> str:
-    """The participant in the name of a clip or video, such as 'P01'.
-
-    Args:
-        filename: Path whose last part begins with it.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    name = PurePath(filename).name
-    found = re.match(r'(P\d+)[_-]', name)
-    if not found:
-        raise ValueError(
-            f"The file name '{name}' does not begin with a participant such "
-            "as 'P01_'; name clips by their narration id, or leave out "
-            'unseen_participants.'
-        )
-    return found[1]
-
-
 def _product_rank(
     verb: np.ndarray, noun: np.ndarray, label: Sequence[int]
 ) -> int:
@@ -213,26 +194,3 @@ def _product_rank(
     pairs = np.outer(verb, noun).reshape(1, -1)
     number = np.array([label[0] * len(noun) + label[1]])
     return int(label_ranks(pairs, number)[0])
-
-
-def _read_list(listed: Listed, column: str) -> set[str] | None:
-    """The values as text, from a sequence or a column of a CSV."""
-    if listed is None:
-        return None
-    if not isinstance(listed, str):
-        return {str(value) for value in listed}
-    try:
-        lines = get_text(listed).splitlines()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"There is no list '{listed}' of the metric's subset: it is part "
-            'of the annotations of EPIC-KITCHENS-100; put it there, or set '
-            'the entry of the evaluator to None to do without the numbers.'
-        ) from error
-    rows = list(csv.DictReader(lines))
-    if not rows or column not in rows[0]:
-        raise ValueError(
-            f"The list '{listed}' has no column '{column}'; take the file "
-            'from the annotations of EPIC-KITCHENS-100.'
-        )
-    return {row[column].strip() for row in rows}

@@ -165,6 +165,10 @@ def test_the_command_writes_a_table_or_one_sentence(tmp_path, capsys):
     parts = [row['part'] for row in json.loads(table.read_text())]
     assert parts == ['backbone', 'head', 'all']
     assert 'backbone' in capsys.readouterr().out
+    both = [config, CONFIGS / 'toy/videomae_toy.py']
+    assert not run_tool('analysis/get_flops.py', *both)
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == [str(path) for path in both]
     stopped = run_tool('analysis/get_flops.py', config, '--size', 30)
     why = 'patches of 8 px do not tile a frame of 30 px'
     assert stopped == f'{config}: {why}'

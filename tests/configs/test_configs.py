@@ -47,11 +47,6 @@ WITHOUT_EFFECT = {
         'temporal_audio.b_from_a',
     ],
 }
-# Added up, no link of the last layer sees what another one wrote.
-WITHOUT_EFFECT_ADDITIVE = [
-    'spatial_temporal.a_from_b',
-    'spatial_audio.b_from_a',
-]
 
 
 @functools.cache
@@ -121,11 +116,8 @@ def without_effect(cfg, model):
     ):
         return []
     names = tuple('_'.join(link['between']) for link in links)
-    parts = list(WITHOUT_EFFECT[names])
-    if cfg['backbone'].get('exchange') == 'additive':
-        parts += WITHOUT_EFFECT_ADDITIVE
     last = model.backbone.num_layers - 1
-    return [f'backbone.links.{last}.{part}.' for part in parts]
+    return [f'backbone.links.{last}.{part}.' for part in WITHOUT_EFFECT[names]]
 
 
 @pytest.mark.parametrize('name', BUILT)

@@ -113,6 +113,26 @@ def test_sound_events():
     assert result['acc/mean1'] == result['acc/with_sound'] == 1.0
 
 
+def test_sound_events_of_some_participants():
+    """As if there were no other clips."""
+    metric = SoundEventMetric(unseen_participants=['P18'])
+    some = SoundEventMetric()
+    for name, label, best in [
+        ('P18_1.mp4', 1, 1),
+        ('P18-2.mp4', 2, 1),
+        ('P01_18.mp4', 1, 2),
+    ]:
+        sample = dict(clip(label, best, True), filename=f'a/{name}')
+        metric.process(None, [sample])
+        if 'P18' in name:
+            some.process(None, [sample])
+    result, expected = metric.evaluate(3), some.evaluate(2)
+    assert result['acc/unseen_num_clips'] == 2
+    assert result['acc/top1'] != expected['acc/top1']
+    for name in ('top1', 'mean1'):
+        assert result[f'acc/unseen_{name}'] == expected[f'acc/{name}']
+
+
 METRICS = [ClipAccMetric, AudioVisualAccMetric, SoundEventMetric]
 
 

@@ -17,6 +17,7 @@ from figure_inputs import (
 from per_class_change import (
     draw_category_change,
     f1_changes,
+    summary_of,
 )
 from sheet import answers_to, pick_clips
 
@@ -54,6 +55,17 @@ def test_class_table_by_hand():
         [0, 0, 0, 0],
     ]
     assert table == pytest.approx(np.array(expected))
+
+
+def test_gains_of_classes_by_hand():
+    changes, support = np.array([3.0, -1, 0, 2, 50]), np.array([4, 2, 1, 1, 0])
+    lines = summary_of(changes, support, 1.5, list('abcde'), limit=1)
+    assert lines == [
+        'mean over 4 classes +1.00, micro +1.50 points of F1',
+        'classes better 2 (50.0%), worse 1 (25.0%), equal 1 (25.0%)',
+        '1 best, mean +3.00: a +3.0',
+        '1 worst, mean -1.00: b -1.0',
+    ]
 
 
 def test_confusions_by_hand():

@@ -4,8 +4,8 @@
 ``python tools/analysis/get_flops.py configs/cast/cast_k400.py`` builds the
 model without numbers (on PyTorch's meta device), so it takes seconds and no
 memory.  It takes any config of this package, lone experts as well, and counts
-one view (of an image expert: one image).  ``--frames``, ``--size`` and
-``--spec`` change the experts and the clip.
+one view (of an image expert: one image).  Of several configs it prints a line
+each.  ``--frames``, ``--size`` and ``--spec`` change the experts and the clip.
 
 Attention is counted, elementwise work is not.  ``GMAC`` counts the model as
 papers do; ``computed`` leaves out what cannot reach a feature in the last
@@ -28,7 +28,7 @@ SIZES = ('frames', 'size', 'spec')
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of a model')
+    parser.add_argument('configs', nargs='+', help='configs of models')
     parser.add_argument('--frames', type=int, help='frames of a clip')
     parser.add_argument('--size', type=int, help='pixels of a side')
     parser.add_argument(
@@ -36,8 +36,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--json', type=Path, help='where to write the table')
     args = parser.parse_args()
-    if not Path(args.config).is_file():
-        parser.error(f'there is no config file {args.config}')
+    for config in args.configs:
+        if not Path(config).is_file():
+            parser.error(f'there is no config file {config}')
     for option in SIZES:
         value = getattr(args, option) or []
         if min(value if isinstance(value, list) else [value], default=1) < 1:
@@ -267,22 +268,28 @@ def count(config: Config) -> list[dict]:
 def main() -> None:
     """Count and print."""
     args = parse_args()
-    config = Config.fromfile(args.config)
-    if 'backbone' not in config.get('model', {}):
-        raise SystemExit(f'{args.config} has no model with a backbone')
-    try:
-        resize(config.model, {name: getattr(args, name) for name in SIZES})
-        rows = count(config)
-    except ValueError as error:
-        raise SystemExit(f'{args.config}: {error}') from error
+    rows = []
+    for path in args.configs:
+        config = Config.fromfile(path)
+        if 'backbone' not in config.get('model', {}):
+            raise SystemExit(f'{path} has no model with a backbone')
+        try:
+            resize(config.model, {name: getattr(args, name) for name in SIZES})
+            parts = count(config)
+        except ValueError as error:
+            raise SystemExit(f'{path}: {error}') from error
+        if len(args.configs) > 1:
+            parts = [dict(parts[-1], part=path)]
+        rows += parts
+    width = max(28, *(len(row['part']) + 1 for row in rows))
     print(
-        f'{"part":<28}{"parameters, M":>15}{"trained, M":>12}{"GMAC":>9}'
+        f'{"part":<{width}}{"parameters, M":>15}{"trained, M":>12}{"GMAC":>9}'
         f'{"computed":>10}'
     )
     for row in rows:
         millions = row['parameters'] / 1e6, row['trainable'] / 1e6
         print(
-            f'{row["part"]:<28}{millions[0]:>15.2f}{millions[1]:>12.2f}'
+            f'{row["part"]:<{width}}{millions[0]:>15.2f}{millions[1]:>12.2f}'
             f'{row["macs"] / 1e9:>9.2f}{row["macs_computed"] / 1e9:>10.2f}'
         )
     if args.json:

@@ -13,6 +13,10 @@ t1 and t5 to t8 are tables of CAST; cava and ca2st are variants that the
 authors' code has, whose numbers are not published.  The world 'benchmark'
 trains the configs as they are; 'toy' trains each row on the toy data set
 (``tools/data/make_toy.py``), small enough for a laptop.
+
+``table`` also prints comparisons with other methods as they are published:
+t2 (balance, with harmonic means), t9 to t11, vggsound, kinetics_sound and
+epic_sounds; ``--ours NAME=RESULTS.json`` adds results of yours.
 """
 
 import argparse
@@ -23,7 +27,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, harmonic_mean, stdev
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
@@ -39,6 +43,12 @@ METRICS = dict(
 )
 # These differ in what experts were trained on, which the toy world has not.
 WITHOUT_TOY = ('t5', 't6', 't7')
+BALANCE = HERE.parent / 'visualize/published_cast.csv'
+# Computed here from the published accuracies.
+HARMONIC = {
+    'mean of ssv2, k400': ('ssv2', 'k400'),
+    'mean of all four': ('verb', 'noun', 'ssv2', 'k400'),
+}
 EXPERTS = ('clip_shape', 'videomae_direction', 'ast_pitch')
 
 
@@ -79,9 +89,25 @@ def read_rows() -> list[Row]:
         ]
 
 
+def read_peers() -> list[dict[str, str]]:
+    """Published numbers of other methods, a line each."""
+    lines = []
+    with open(BALANCE, newline='') as file:
+        for line in csv.DictReader(file):
+            line = dict(line, source='CAST, Table 2')
+            for name, columns in HARMONIC.items():
+                if all(line[column] for column in columns):
+                    values = [float(line[column]) for column in columns]
+                    line[name] = f'{harmonic_mean(values):.1f}'
+            lines.append(dict(table='t2', **line))
+    with open(HERE / 'paper_peers.csv', newline='') as file:
+        return lines + list(csv.DictReader(file))
+
+
 def parse_args() -> argparse.Namespace:
     """The command line."""
     tables = list(dict.fromkeys(row.table for row in read_rows()))
+    peers = list(dict.fromkeys(line['table'] for line in read_peers()))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -94,7 +120,8 @@ def parse_args() -> argparse.Namespace:
     ).items():
         action = actions.add_parser(name, help=what)
         if name != 'list':
-            action.add_argument('table', choices=tables)
+            known = tables + peers if name == 'table' else tables
+            action.add_argument('table', choices=known)
         action.add_argument('--world', choices=WORLDS, default='benchmark')
         action.add_argument(
             '--out', type=Path, default=Path('work_dirs/paper')
@@ -113,6 +140,13 @@ def parse_args() -> argparse.Namespace:
         if name == 'table':
             action.add_argument('--format', choices=FORMATS, default='md')
             action.add_argument('--file', type=Path, help='where to write')
+            action.add_argument(
+                '--ours',
+                action='append',
+                default=[],
+                metavar='NAME=RESULTS.json',
+                help='in a comparison with other methods; may be repeated',
+            )
     return parser.parse_args()
 
 
@@ -125,10 +159,15 @@ from mmengine.config import Config
 from paper_toy import expert_config, toy_config
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
+from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.launch import UsageError, run_or_explain
 from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
-from ca2st_mm.utils.records import read_record, write_record
+from ca2st_mm.utils.records import RecordError, read_record, write_record
+from ca2st_mm.visualization.scores import named_files
+from ca2st_mm.visualization.style import FigureInputError, new_figure, save
+
+EXPLAINED = (CheckpointError, FigureInputError, RecordError, UsageError)
 
 
 def cost_of(name: str, out: Path) -> dict[str, float]:
@@ -281,6 +320,28 @@ def lines_of(
     ]
 
 
+def comparison(table: str, ours: Sequence[str]) -> list[dict[str, str]]:
+    """Lines of other methods, and of results of ours.
+
+    Args:
+        table: A table of ``paper_peers.csv``.
+        ours: ``NAME=RESULTS.json`` each.
+    """
+    lines = [dict(x) for x in read_peers() if x['table'] == table]
+    for name, path in named_files(ours).items():
+        metrics = read_record(path).get('metrics', {})
+        found = {
+            metric: f'{100 * metrics[key]:.1f}'
+            for metric, key in METRICS.items()
+            if isinstance(metrics.get(key), float)
+        }
+        lines.append(dict(method=name, **found, source='measured here'))
+    columns = [c for c in lines[0] if any(x.get(c) for x in lines)]
+    columns.remove('table')
+    columns.append(columns.pop(columns.index('source')))
+    return [{c: line.get(c) or '' for c in columns} for line in lines]
+
+
 def caption_of(world: str) -> str:
     """Whose the numbers are."""
     ours = dict(
@@ -332,12 +393,10 @@ def as_latex(lines: Sequence[Mapping[str, str]], caption: str) -> str:
 
 def draw(lines: Sequence[Mapping[str, str]], caption: str, path: Path) -> None:
     """The table as a picture."""
-    from ca2st_mm.visualization.style import new_figure, save
-
     columns = list(lines[0])
     texts = [columns, *(list(x.values()) for x in lines)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    figure = new_figure(0.085 * sum(widths) + 1, 0.26 * len(texts) + 1)
+    figure = new_figure(0.08 * sum(widths) + 1, 0.19 * len(texts) + 0.8)
     axes = figure.subplots()
     axes.axis('off')
     table = axes.table(
@@ -345,7 +404,8 @@ def draw(lines: Sequence[Mapping[str, str]], caption: str, path: Path) -> None:
         colLabels=columns,
         colWidths=[w / sum(widths) for w in widths],
         cellLoc='left',
-        loc='center',
+        edges='horizontal',
+        loc='upper center',
     )
     table.auto_set_font_size(False)
     table.set_fontsize(8)
@@ -364,15 +424,23 @@ def main() -> None:
         for row in read_rows()
         if args.action == 'list' or row.table == args.table
     ]
-    lines = lines_of(rows, args.world, args.out, args.action != 'table')
-    caption = caption_of(args.world)
-    if args.action == 'table' and args.format == 'png':
-        path = args.file or Path(f'{args.table}_{args.world}.png')
+    if rows:
+        costs = args.action != 'table'
+        lines = lines_of(rows, args.world, args.out, costs)
+        caption = caption_of(args.world)
+    else:
+        lines = comparison(args.table, args.ours)
+        caption = (
+            'Top-1 in per cent as published, each from its source; harmonic '
+            'means are computed from it.'
+        )
+    how = 'md' if args.action != 'table' else args.format
+    if how == 'png':
+        path = args.file or Path(f'{args.table}.png')
         draw(lines, caption, path)
         print(path)
         return
-    latex = args.action == 'table' and args.format == 'tex'
-    text = (as_latex if latex else as_markdown)(lines, caption)
+    text = dict(md=as_markdown, tex=as_latex)[how](lines, caption)
     if args.action == 'table' and args.file:
         args.file.write_text(text)
         print(args.file)
@@ -381,4 +449,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main)
+    run_or_explain(main, EXPLAINED)

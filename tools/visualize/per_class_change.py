@@ -1,7 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """What a model gains over its experts, class by class.
 
-From dumps of ``tools/test.py --dump``, the model first::
+Draws the change of F1 and prints what the authors' notebooks report: mean
+over classes, micro average, the classes that gain and lose most, and the
+share of classes that improve.  From dumps of ``tools/test.py --dump``, the
+model first::
 
     python tools/visualize/per_class_change.py \\
         CAST=cast.pkl CLIP=clip.pkl VideoMAE=videomae.pkl --task noun \\
@@ -171,6 +174,44 @@ def draw_class_change(
     return figure
 
 
+def summary_of(
+    changes: np.ndarray,
+    support: np.ndarray,
+    micro: float,
+    names: Sequence[str],
+    limit: int = 10,
+) -> list[str]:
+    """Lines about the change of F1 over one other model.
+
+    Args:
+        changes: Of each class in points, (C,).
+        support: Clips of each class, (C,); those without one do not count.
+        micro: Change of the micro average in points: with one class a clip,
+            that of the accuracy.
+        names: Of the classes.
+        limit: How many classes at either end.
+    """
+    seen = np.flatnonzero(support > 0)
+    order = seen[np.argsort(-changes[seen], kind='stable')]
+    total = len(seen)
+    better, worse = (changes[seen] > 0).sum(), (changes[seen] < 0).sum()
+    same = total - better - worse
+    lines = [
+        f'mean over {total} classes {changes[seen].mean():+.2f}, micro '
+        f'{micro:+.2f} points of F1',
+        f'classes better {better} ({better / total:.1%}), worse {worse} '
+        f'({worse / total:.1%}), equal {same} ({same / total:.1%})',
+    ]
+    for what, some in (
+        ('best', order[:limit]),
+        ('worst', order[::-1][:limit]),
+    ):
+        listed = ', '.join(f'{names[i]} {changes[i]:+.1f}' for i in some)
+        mean = changes[some].mean()
+        lines.append(f'{len(some)} {what}, mean {mean:+.2f}: {listed}')
+    return lines
+
+
 def _panels(count: int, rows: int) -> tuple[Figure, Sequence[Axes]]:
     height = max(1.4 + _ROW * rows, 3.0)  # the label needs that much
     figure = new_figure(2.4 + 3.2 * count, height)
@@ -205,6 +246,16 @@ def main() -> None:
     (name, ours), *rest = results.items()
     f1, changes, support = f1_changes(ours, dict(rest), args.task)
     names = class_labels(args.classes, len(f1))
+    right = {
+        model: float(np.mean(scores.argmax(axis=1) == labels))
+        for model, (scores, labels) in (
+            (model, result.of(args.task)) for model, result in results.items()
+        )
+    }
+    for other, change in changes.items():
+        micro = 100 * (right[name] - right[other])
+        lines = summary_of(change, support, micro, names, args.limit)
+        print('\n  '.join([f'{name} over {other}:', *lines]))
     if args.by_category or args.categories:
         groups = category_of(names, args.categories, args.task)
         figure = draw_category_change(name, changes, support, groups)

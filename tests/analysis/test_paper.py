@@ -1,0 +1,150 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""`paper.py`: what is measured once is kept, and never mixed up."""
+
+import json
+
+import get_flops
+import numpy as np
+import paper
+import paper_toy
+import pytest
+from mmengine.config import config
+from mmengine.runner import runner
+from shrunk_models import without_init
+from tool_runs import run_tool
+
+from ca2st_mm.datasets.toy import write_toy_set
+from ca2st_mm.visualization.scores import read_scores
+
+ENSEMBLE = 't1/alone_spatial + t1/alone_temporal'
+PARTS = ENSEMBLE.split(' + ')
+
+
+def call(*arguments):
+    return run_tool('analysis/paper.py', *map(str, arguments))
+
+
+@pytest.fixture
+def tiny_world(tmp_path, monkeypatch):
+    """Four clips, one epoch, experts of random weights."""
+    data = tmp_path / 'data'
+    write_toy_set(str(data), dict.fromkeys(('train', 'val', 'test'), 4))
+
+    def toy_config(*args):
+        cfg = paper_toy.toy_config(*args)
+        cfg.model = without_init(cfg.model.to_dict())
+        return cfg
+
+    monkeypatch.setattr(paper, 'toy_config', toy_config)
+    monkeypatch.setattr(paper, 'EXPERTS', ())
+    monkeypatch.setattr(paper_toy, 'EPOCHS', 2)
+    # MMEngine formats the config several times, a second each.
+    monkeypatch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
+    monkeypatch.setattr(runner, 'collect_env', dict)
+    return data
+
+
+def test_what_is_missing_is_measured_once(tiny_world, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    monkeypatch.setattr(
+        'sys.argv',
+        ['paper.py', 'run', 't1', '--world', 'toy', '--rows', ENSEMBLE]
+        + ['--out', str(out), '--data', str(tiny_world)],
+    )
+    paper.main()
+    files = sorted(out.glob('toy/*/seed0/results.json'))
+    assert len(files) == 3  # both parts and what they are together
+    found = {paper.folder_of([n], 'toy', out, 0): n for n in PARTS}
+    parts = [read_scores(folder / 'scores.pkl') for folder in found]
+    together = read_scores(
+        paper.folder_of(PARTS, 'toy', out, 0) / 'scores.pkl'
+    )
+    for task in ('verb', 'noun'):
+        mean = np.mean([part.scores[task] for part in parts], axis=0)
+        np.testing.assert_allclose(together.scores[task], mean)
+    # What was lost is measured again, and nothing else.
+    trained = []
+    train = paper.train_and_test
+    monkeypatch.setattr(
+        paper, 'train_and_test', lambda *a: (trained.append(a[1]), train(*a))
+    )
+    files[0].unlink()
+    paper.main()
+    assert [folder / 'results.json' for folder in trained] == files[:1]
+    for file in files:
+        numbers = json.loads(file.read_text())['metrics']
+        for metric in ('verb', 'noun', 'action'):
+            share = 4 * numbers[f'acc/{metric}_top1']
+            assert share == round(share)
+
+
+def test_ours_stand_next_to_the_published(tmp_path, capsys):
+    for seed, value in enumerate((0.5, 0.25)):
+        folder = paper.folder_of(['t8/no_positions'], 'toy', tmp_path, seed)
+        folder.mkdir(parents=True)
+        record = dict(metrics={'acc/noun_top1': value})
+        (folder / 'results.json').write_text(json.dumps(record))
+    assert call('table', 't8', '--world', 'toy', '--out', tmp_path) == 0
+    head, _, first, second, *_ = capsys.readouterr().out.splitlines()
+    columns = [cell.strip() for cell in head.split('|')]
+    for line, noun, seeds, published in (
+        (first, '37.5 ± 17.7', '2', '59.7'),
+        (second, '', 'not measured', '60.3'),
+    ):
+        cells = [cell.strip() for cell in line.split('|')]
+        row = dict(zip(columns, cells, strict=True))
+        assert row['noun (toy)'] == noun and row['seeds (toy)'] == seeds
+        assert row['noun (paper)'] == published
+
+
+def test_costs_are_counted_once(tmp_path, capsys, monkeypatch):
+    counted = []
+
+    def count(cfg):
+        counted.append(cfg.filename)
+        return [dict(parameters=3e6, trainable=2e6, macs=len(counted) * 1e9)]
+
+    monkeypatch.setattr(get_flops, 'count', count)
+    for _ in range(2):
+        assert call('show', 't8', '--out', tmp_path) == 0
+        lines = capsys.readouterr().out.splitlines()[2:4]
+        assert '| 2.0 | 1 |' in lines[0] and '| 2.0 | 2 |' in lines[1]
+    assert len(counted) == 2
+
+
+def test_harmonic_means_are_those_of_the_paper(capsys):
+    assert call('table', 't2') == 0
+    [cast] = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith('| CAST |')
+    ]
+    assert '| 77.9 | 71.6 |' in cast
+
+
+@pytest.mark.parametrize('how', paper.FORMATS)
+def test_results_of_ours_join_the_published(how, tmp_path):
+    record = tmp_path / 'results.json'
+    record.write_text(json.dumps(dict(metrics={'acc/top1': 0.5})))
+    path = tmp_path / f'table.{how}'
+    arguments = ['--format', how, '--file', path, '--ours', f'mine={record}']
+    assert call('table', 'epic_sounds', *arguments) == 0
+    if how == 'png':
+        assert path.read_bytes()[:4] == b'\x89PNG'
+    else:
+        text = path.read_text()
+        [mine] = [line for line in text.splitlines() if 'mine' in line]
+        assert '50.0' in mine and 'measured here' in mine
+
+
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (('t5', '--world', 'toy'), 'which the toy world has not'),
+        (('t1', '--rows', 't1/b_cost'), "no row 't1/b_cost'"),
+        (('t1', '--world', 'toy', '--data', 'no/data'), 'make_toy.py no/data'),
+    ],
+)
+def test_what_cannot_run_is_said_in_a_sentence(arguments, words, capsys):
+    assert call('run', *arguments) == 2
+    assert words in capsys.readouterr().err

@@ -8,8 +8,7 @@ import pytest
 import torch
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmengine.config import Config
-from mmengine.config import config as pretty
-from mmengine.runner import Runner, runner
+from mmengine.runner import Runner
 from shrunk_models import without_init
 
 CLIPS = Path(__file__).resolve().parents[2] / 'shared' / 'clips'
@@ -30,9 +29,6 @@ def config(tmp_path, monkeypatch):
     """The toy's CA2ST on these clips, without audio where there is none."""
     if not CLIPS.is_dir():
         pytest.skip(f'real video clips not at {CLIPS}')
-    # Pretty lines and versions of compilers take seconds a run.
-    monkeypatch.setattr(pretty, 'FormatCode', lambda text, **_: (text, True))
-    monkeypatch.setattr(runner, 'collect_env', dict)
     rows = ''.join(f'{name},{label}\n' for label, name in enumerate(NAMES))
     (tmp_path / 'clips.csv').write_text('file,label\n' + rows)
     cfg = Config.fromfile(ROOT / 'configs/toy/ca2st_toy.py')

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config, config
-from mmengine.runner import runner
+from mmengine.config import Config
 from shrunk_models import without_init
 
 from ca2st_mm.datasets.toy import ToyWorld, write_toy_set
@@ -127,10 +126,6 @@ def run_tool(tool, *arguments):
     """Run a command line in this process; its exit status."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('LOCAL_RANK', '0')
-        # MMEngine formats the config six times a run, and asks compilers
-        # for their versions: seconds each time, and nothing of ours.
-        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
-        patch.setattr(runner, 'collect_env', dict)
         patch.setattr(sys, 'argv', [tool, *map(str, arguments)])
         try:
             runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')

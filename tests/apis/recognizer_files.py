@@ -1,9 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Configs and checkpoints for the tests of predictions."""
 
-import pytest
 import torch
-from mmengine.config import Config, config
+from mmengine.config import Config
 from shrunk_models import without_init
 from tiny_models import randomize
 from tool_runs import ARCH, ROOT
@@ -64,10 +63,7 @@ def save(folder, cfg, classes=None):
             verb=[f'verb {n}' for n in range(head.num_verbs)],
             noun=[f'noun {n}' for n in range(head.num_nouns)],
         )
-    with pytest.MonkeyPatch.context() as patch:
-        # Pretty lines take seconds.
-        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
-        text = cfg.pretty_text
+    text = cfg.pretty_text
     path = folder / 'config.py'
     path.write_text('\n'.join(f'{k} = {v!r}' for k, v in plain(cfg).items()))
     checkpoint = folder / 'epoch_1.pth'

@@ -17,8 +17,7 @@ import recognizer_files as files
 import tiny_models as tiny
 import torch
 from extract_features import SETTINGS
-from mmengine.config import Config, config
-from mmengine.runner import runner
+from mmengine.config import Config
 from tool_runs import ROOT, run_tool, toy_config
 
 import ca2st_mm
@@ -31,15 +30,6 @@ from ca2st_mm.utils.hashing import sha256_of_tensors
 from ca2st_mm.zoo import catalogue
 
 WEB = 'https://example.org/cast/model.safetensors'
-
-
-@pytest.fixture(scope='module', autouse=True)
-def quick():
-    """Without what takes MMEngine seconds and is nothing of ours."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
-        patch.setattr(runner, 'collect_env', dict)
-        yield
 
 
 @pytest.fixture(scope='module')

@@ -5,8 +5,7 @@ import math
 
 import pytest
 import torch
-from mmengine.config import Config, config
-from mmengine.runner import runner
+from mmengine.config import Config
 from tiny_models import randomize
 from tool_runs import run_tool, toy_config, write_data
 
@@ -73,15 +72,6 @@ def spoiled(request, toy, tmp_path):
     meta = dict(epoch=1, iter=3, cfg=toy[0].read_text())
     torch.save(dict(meta=meta, state_dict=weights, message_hub={}), path)
     return str(path), message
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick():
-    """Without what takes MMEngine seconds and is nothing of ours."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
-        patch.setattr(runner, 'collect_env', dict)
-        yield
 
 
 def runner_of(toy, name, **changes):

@@ -10,10 +10,9 @@ import numpy as np
 import tiny_models as tiny
 import torch
 from mmaction.registry import MODELS
-from mmengine._strategy import base
-from mmengine.config import Config, config
+from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.runner import Runner, runner
+from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -22,16 +21,6 @@ RATE = 0.4  # for 256 clips; our batches are that much smaller
 CLIPS, BATCH, MICRO, EPOCHS = 9, 2, 2, 3
 PER_EPOCH = 4  # micro-batches; the ninth clip fills no step
 SHAKEN = dict(tiny.CAST, links=[dict(tiny.SPACE_TIME, drop_path_rate=0.5)])
-
-
-def quick_start(patch):
-    """Leave out what is slow at the start of a run and not under test.
-
-    Configs are formatted, compilers asked for their versions: seconds each.
-    """
-    patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
-    for module in (runner, base):
-        patch.setattr(module, 'collect_env', dict)
 
 
 @functools.cache

@@ -114,12 +114,13 @@ def _fetch(path: str) -> str | None:
 def _not_here(path: str) -> str | None:
     """Why weights cannot be used at once, without a look at the network."""
     try:
-        if zoo.path(path):
-            return None
+        zoo.fetch(path, offline=True)
+        return None
     except ValueError as error:
         return str(error)
-    name = path.removeprefix(zoo.SCHEME)
-    return f'not on this machine yet; run `python tools/weights.py get {name}`'
+    except zoo.ZooError:
+        get = f'python tools/weights.py get {path.removeprefix(zoo.SCHEME)}'
+        return f'not on this machine yet; run `{get}`'
 
 
 def _option(key: str) -> str:

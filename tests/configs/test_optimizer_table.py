@@ -15,7 +15,7 @@ from mmaction.registry import MODELS
 from mmengine.optim import build_optim_wrapper
 from test_configs import load, without_init
 
-from ca2st_mm.checkpoints.reference import reference_of, rename
+from ca2st_mm.checkpoints.reference import names_of, reference_of, rename
 
 REFERENCE = Path(__file__).resolve().parents[3] / 'shared' / 'reference'
 UNFROZEN = (
@@ -70,7 +70,8 @@ def reference_table(name, lr, layer_decay):
     if not path.is_file():
         pytest.skip(f'key lists of the reference models not at {REFERENCE}')
     shapes = json.loads(path.read_text())
-    names = reference_of(shapes).names()
+    names = names_of(*reference_of(shapes))
+    names = {theirs: ours for ours, theirs in names.items()}
     table = {}
     for theirs, shape in shapes.items():
         if theirs.startswith('audio_ln_post'):  # they never use it

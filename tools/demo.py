@@ -41,6 +41,7 @@ from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.toy import DIRECTIONS, PITCHES, SHAPES
 from ca2st_mm.datasets.transforms import LogMelSpectrogram
 from ca2st_mm.datasets.video import open_video
+from ca2st_mm.utils.percent import percent
 from ca2st_mm.visualization.scores import read_scores
 from ca2st_mm.visualization.style import (
     GREY,
@@ -157,7 +158,7 @@ def predict(checkpoint: Path) -> Path:
     ranked = prediction.ranked['label']
     print(f'\n== predict {clip}')
     for name, score in ranked:
-        print(f'   {score:6.1%}  {name}')
+        print(f'   {percent(score):>8}  {name}')
     figure = WORK / 'prediction.png'
     draw_prediction(clip, ranked, figure)
     return figure
@@ -198,7 +199,7 @@ def draw_prediction(
     names, scores = zip(*ranked, strict=True)
     colours = [TEAL] + [GREY] * (len(ranked) - 1)
     bars = axes.barh(names, scores, color=colours)
-    axes.bar_label(bars, [f'{s:.1%}' for s in scores], padding=3, fontsize=9)
+    axes.bar_label(bars, list(map(percent, scores)), padding=3, fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.1)
     save(figure, path)
@@ -214,7 +215,7 @@ def draw_comparison(results: Mapping[str, float], path: Path) -> None:
     axes.barh(names, bounds, 0.7, color=GREY, label='upper bound')
     axes.barh(names, values, 0.35, color=TEAL, label='measured')
     for row, (value, bound) in enumerate(zip(values, bounds, strict=True)):
-        text = f'{value:.1%} (upper bound {bound:.1%})'
+        text = f'{percent(value)} (upper bound {percent(bound)})'
         place = max(value, bound) + 0.01
         axes.text(place, row, text, va='center', fontsize=9)
     axes.invert_yaxis()
@@ -247,7 +248,8 @@ def main() -> None:
     draw_comparison(results, report.with_suffix('.png'))
     print(f'\n{"model":<24}{"top-1":>8}{"upper bound":>14}')
     for name, row in rows.items():
-        print(f'{name:<24}{row["top1"]:>8.1%}{row["upper_bound"]:>14.1%}')
+        top1, bound = map(percent, (row['top1'], row['upper_bound']))
+        print(f'{name:<24}{top1:>8}{bound:>14}')
     print()
     for what, path in (
         ('results', report),

@@ -107,6 +107,7 @@ from ca2st_mm.export import (
     inputs_of,
     trace,
 )
+from ca2st_mm.utils.percent import percent
 from ca2st_mm.zoo import ZooError
 
 
@@ -141,7 +142,7 @@ def check(
         passed = passed and row.passes(args.tolerance)
         print(
             f'{row.views:>5}  {row.output:8}{row.difference:>20.2e}'
-            f'{row.agreement:>17.0%}'
+            f'{percent(row.agreement):>17}'
         )
     verdict = 'equal' if passed else 'NOT EQUAL'
     print(f'{verdict} within {args.tolerance:g} of a logit')

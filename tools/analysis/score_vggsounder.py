@@ -61,6 +61,7 @@ import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.datasets.benchmarks import shipped_names
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.class_names import read_class_names
+from ca2st_mm.utils.percent import percent
 from ca2st_mm.utils.records import write_record
 from ca2st_mm.visualization.scores import read_scores
 from ca2st_mm.visualization.style import FigureInputError
@@ -250,7 +251,7 @@ def main() -> None:
             labels.matrix(clips, 'all'), arrays
         )
         for name, share in record['modality_confusion'].items():
-            print(f'mu {name}: {share:.1%}')
+            print(f'mu {name}: {percent(share)}')
     write_record(args.out, record)
     print(f'details: {args.out}')
 

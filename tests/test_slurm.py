@@ -10,15 +10,21 @@ import pytest
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 SIZE = ('GPUS', 'GPUS_PER_NODE', 'CPUS_PER_TASK', 'SRUN_ARGS', 'PYTHON')
-SRUN = '#!/bin/sh\necho "$MASTER_PORT"\nprintf "%s\\n" "$@"\n'
+SIZE += ('SLURM_JOB_ID', 'SLURM_RESTART_COUNT')
+SRUN = """#!/bin/sh
+echo "$MASTER_PORT"
+printf "%s\\n" "$@"
+exit "${STATUS:-0}"
+"""
+SCONTROL = '#!/bin/sh\necho "scontrol $*"\n'
 
 
 @pytest.fixture
 def submit(tmp_path):
     """Run a script where srun prints the port and its arguments."""
-    srun = tmp_path / 'srun'
-    srun.write_text(SRUN)
-    srun.chmod(0o755)
+    for name, text in dict(srun=SRUN, scontrol=SCONTROL).items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
 
     def run(script, *arguments, **settings):
         env = {k: v for k, v in os.environ.items() if k not in SIZE}
@@ -40,7 +46,7 @@ JOBS = [
         ('slurm_train.sh', 'gpu', 'a job', 'c.py', '--amp'),
         dict(GPUS='16'),
         '--gres=gpu:8 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=5 '
-        '--kill-on-bad-exit=1',
+        '--kill-on-bad-exit=1 --signal=USR1@120',
         dict(config='c.py', amp=True),
     ),
     (  # No whole node for a small job.
@@ -76,6 +82,29 @@ def test_srun_gets_the_job_and_the_tool_its_flags(
     monkeypatch.setattr('sys.argv', [tool, *rest])
     found = vars(runpy.run_path(tool)['parse_args']())
     assert found.items() >= dict(flags, launcher='slurm').items()
+
+
+@pytest.mark.parametrize(
+    'status, job, restarts, requeued',
+    [
+        ('138', '7', '0', True),
+        ('138', '7', '2', True),
+        ('138', '', '0', False),  # not within sbatch
+        ('143', '7', '0', False),  # cancelled
+    ],
+)
+def test_a_job_stopped_ahead_of_its_limit_is_queued_again(
+    submit, status, job, restarts, requeued
+):
+    done = submit(
+        *('slurm_train.sh', 'gpu', 'job', 'c.py'),
+        STATUS=status,
+        SLURM_JOB_ID=job,
+        SLURM_RESTART_COUNT=restarts,
+    )
+    assert done.returncode == int(status)
+    assert ('scontrol requeue 7' in done.stdout) == requeued
+    assert ('--resume' in done.stdout.splitlines()) == (restarts != '0')
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ inputs=("$1")
 gpus=$2
 shift 2
 
+# torchrun passes these on, so that training ends after its step, saved.
+export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1
 "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node-rank="${NODE_RANK:-0}" \

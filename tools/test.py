@@ -96,7 +96,10 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
         evaluators = cfg.get('test_evaluator') or []
         if not isinstance(evaluators, (list, tuple)):
             evaluators = [evaluators]
-        dump = dict(type='DumpResults', out_file_path=args.dump)
+        # By messages: machines may share no folder.
+        dump = dict(
+            type='DumpResults', out_file_path=args.dump, collect_device='gpu'
+        )
         cfg.test_evaluator = [*evaluators, dump]
 
 

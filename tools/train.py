@@ -2,7 +2,6 @@
 """Train a model: ``python tools/train.py CONFIG``."""
 
 import argparse
-import os.path as osp
 
 from mmengine.config import Config, DictAction
 
@@ -87,48 +86,19 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
-from mmengine.dist import all_gather_object
+from contextlib import ExitStack
+
+from mmengine.dist import is_main_process
 
 import ca2st_mm  # noqa: F401  (works around faults and registers)
 from ca2st_mm.engine import launch
+from ca2st_mm.engine.interruption import InterruptionHook, only_run_in
 from ca2st_mm.engine.learning_rate import (
     scales_linearly,
     set_effective_batch_size,
 )
 from ca2st_mm.engine.precision import lower_precision
 from ca2st_mm.engine.preflight import check_classes, check_files
-from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
-
-
-def resume(cfg: Config, checkpoint: str) -> None:
-    """Resume from a checkpoint, 'auto': the newest whole one."""
-    if checkpoint == 'auto':
-        checkpoint = last_whole_checkpoint(cfg.work_dir)
-    cfg.resume = checkpoint is not None
-    if cfg.resume:
-        cfg.load_from = checkpoint
-    else:  # MMEngine would take the last one, whole or not
-        print(
-            f'{cfg.work_dir} has no whole checkpoint to resume from; '
-            'training starts from the beginning'
-        )
-
-
-def check_same_start(cfg: Config) -> None:
-    """Make sure that all processes resume from the same checkpoint.
-
-    Raises:
-        launch.UsageError: If not, as on machines that share no disk.
-    """
-    mine = osp.basename(cfg.load_from) if cfg.resume else 'none'
-    found = all_gather_object(mine)
-    if len(set(found)) > 1:
-        ranks = ', '.join(f'rank {i}: {name}' for i, name in enumerate(found))
-        raise launch.UsageError(
-            f'the processes would resume from different checkpoints ({ranks}) '
-            f'of {cfg.work_dir}; put the folder on a disk that all machines '
-            'share, or copy the newest checkpoint to each of them'
-        )
 
 
 def auto_scale_lr(cfg: Config, accumulates: bool) -> None:
@@ -137,23 +107,16 @@ def auto_scale_lr(cfg: Config, accumulates: bool) -> None:
     Raises:
         launch.UsageError: If it cannot, or if it would be the wrong one.
     """
-    if scales_linearly(cfg):
+    if scales_linearly(cfg) or accumulates:
         raise launch.UsageError(
-            'the LinearScalingHook of the config already scales the learning '
-            'rate by the effective batch size; leave --auto-scale-lr out'
-        )
-    if accumulates:
-        raise launch.UsageError(
-            '--auto-scale-lr does not count the micro-batches of '
-            '--target-batch; leave it out and add '
-            "linear_scaling=dict(type='LinearScalingHook', "
-            'base_batch_size=N) to default_hooks'
+            'LinearScalingHook scales the learning rate already, and MMEngine '
+            'does not count the micro-batches of --target-batch; leave '
+            '--auto-scale-lr out'
         )
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise launch.UsageError(
-            '--auto-scale-lr needs auto_scale_lr.base_batch_size in the '
-            'config; add auto_scale_lr=dict(base_batch_size=N). Configs '
-            'with LinearScalingHook scale it without the flag'
+            '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) in '
+            'the config'
         )
     cfg.auto_scale_lr.enable = True
 
@@ -174,8 +137,6 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
         args.precision = lower_precision(cfg)
     if args.target_batch is not None:
         set_effective_batch_size(cfg, args.target_batch)
-    if args.resume:
-        resume(cfg, args.resume)
     if args.auto_scale_lr:
         auto_scale_lr(cfg, args.target_batch is not None)
     randomness = dict(cfg.get('randomness') or {})
@@ -195,10 +156,17 @@ def main() -> None:
     apply_flags(cfg, args)
     check_files(cfg, 'train')
     check_classes(cfg, 'train')
-    runner = launch.build_runner(cfg, args.precision)
-    check_same_start(cfg)
-    runner.train()
-    del runner  # the process group is left when nothing refers to it
+    launch.join_processes(cfg)
+    with ExitStack() as stack:
+        if is_main_process():
+            stack.enter_context(only_run_in(cfg.work_dir))
+        if args.resume:
+            launch.resume(cfg, args.resume)
+        runner = launch.build_runner(cfg, args.precision)
+        interruption = stack.enter_context(InterruptionHook())
+        runner.register_hook(interruption)
+        runner.train()
+        del runner  # the process group is left when nothing refers to it
     launch.leave_process_group()
 
 

@@ -3,6 +3,8 @@
 
 from .checkpoint_loading import StrictLoadingHook
 from .delta_checkpoint_hook import DeltaCheckpointHook
+from .errors import UsageError
+from .fsdp import FSDPStrategy, wrap_blocks
 from .learning_rate import (
     LinearScalingHook,
     ScheduleFromConfigHook,
@@ -14,7 +16,6 @@ from .non_finite_loss import (
 )
 from .optimizers import (
     MultiExpertOptimConstructor,
-    wrap_blocks,
 )
 from .precision import BFloat16OptimWrapper, PrecisionError
 from .preflight import (
@@ -24,7 +25,12 @@ from .preflight import (
     check_files,
 )
 from .result_record import ResultRecordHook
-from .resuming import MissedValidationHook, RandomStateHook, seed_worker
+from .resuming import (
+    EpochBasedTrainLoop,
+    MissedValidationHook,
+    RandomStateHook,
+    seed_worker,
+)
 from .stall_watch import StallWatchHook
 from .visualization_hook import VisualizationHook
 from .whole_checkpoints import (
@@ -37,6 +43,8 @@ __all__ = [
     'BFloat16OptimWrapper',
     'ClassCountError',
     'DeltaCheckpointHook',
+    'EpochBasedTrainLoop',
+    'FSDPStrategy',
     'LinearScalingHook',
     'MissingFileError',
     'MissedValidationHook',
@@ -49,6 +57,7 @@ __all__ = [
     'ScheduleFromConfigHook',
     'StallWatchHook',
     'StrictLoadingHook',
+    'UsageError',
     'VisualizationHook',
     'WarmupCosineLR',
     'check_classes',

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """How MMEngine loads checkpoints: more formats and places, and strictly."""
 
+from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -18,9 +19,12 @@ from ca2st_mm.checkpoints import (
     open_checkpoint,
     unwrap,
 )
+from ca2st_mm.checkpoints.files import DamagedCheckpointError
 from ca2st_mm.checkpoints.loading import fitting_weights
 from ca2st_mm.checkpoints.reference import is_reference
 from ca2st_mm.registry import HOOKS
+
+from .whole_checkpoints import last_whole_checkpoint
 
 
 def load_from_file(filename: str, map_location: Any = None) -> dict[str, Any]:
@@ -33,7 +37,14 @@ def load_from_file(filename: str, map_location: Any = None) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         CheckpointError: If it is damaged or would run code.
     """
-    checkpoint = open_checkpoint(filename, map_location)
+    try:
+        checkpoint = open_checkpoint(filename, map_location)
+    except DamagedCheckpointError as error:
+        if whole := last_whole_checkpoint(Path(filename).parent):
+            raise DamagedCheckpointError(
+                f'{error}; {whole} is whole'
+            ) from error
+        raise
     try:
         weights = unwrap(checkpoint)
     except ValueError:

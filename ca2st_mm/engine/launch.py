@@ -2,11 +2,14 @@
 """What the command lines for training and testing have in common."""
 
 import argparse
+import errno
 import gc
 import os
 import os.path as osp
 import sys
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,18 +17,22 @@ from mmaction.registry import RUNNERS
 from mmengine import dist
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
 
 from ca2st_mm import zoo
 from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.utils.text_files import ListFileError
 
+from .errors import UsageError
+from .interruption import Interrupted
 from .non_finite_loss import NonFiniteLossError
 from .precision import PrecisionError, set_precision
 from .preflight import ClassCountError, MissingFileError
+from .whole_checkpoints import last_whole_checkpoint
 
-
-class UsageError(ValueError):
-    """A flag or an option of the config does not fit; the message says why."""
+# A disk that is full, over a quota, read-only or another's.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+CHUNK = 2**26  # bytes of a checkpoint that are sent at once
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -113,6 +120,84 @@ def merge_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
         raise UsageError(f'--cfg-options: {error}') from error
 
 
+def join_processes(cfg: Config) -> None:
+    """Have the processes of a distributed run know of each other.
+
+    The process of rank 0 decides from here on.  A runner would do this, but
+    only after it has chosen its work folder and checkpoint.
+    """
+    if cfg.launcher != 'none' and not dist.is_distributed():
+        env = cfg.get('env_cfg') or {}
+        set_multi_processing(**env.get('mp_cfg', {}), distributed=True)
+        dist.init_dist(cfg.launcher, **env.get('dist_cfg', {}))
+        folder = [cfg.work_dir]
+        dist.broadcast_object_list(folder)
+        [cfg.work_dir] = folder
+
+
+def resume(cfg: Config, checkpoint: str) -> None:
+    """Resume from a checkpoint that rank 0 chooses and all read.
+
+    Machines that share no disk with it are sent the file, into the same
+    folder.
+
+    Args:
+        cfg: Changed in place.
+        checkpoint: A path; 'auto': the newest whole one of the work folder.
+
+    Raises:
+        UsageError: If there is no such file, or the run uses DeepSpeed.
+    """
+    if (cfg.get('strategy') or {}).get('type') == 'DeepSpeedStrategy':
+        raise UsageError(
+            'DeepSpeed runs the code that its checkpoints name and MMEngine '
+            'would leave out an epoch, so such a run cannot be resumed; '
+            'start it anew, or train with DDP or FSDP'
+        )
+    chosen = [None if checkpoint == 'auto' else checkpoint]
+    if dist.is_main_process():
+        if checkpoint == 'auto':
+            chosen = [last_whole_checkpoint(cfg.work_dir)]
+        elif not osp.isfile(checkpoint):
+            raise UsageError(f'there is no checkpoint {checkpoint} to resume')
+    dist.broadcast_object_list(chosen)
+    [path] = chosen
+    cfg.resume = path is not None
+    if cfg.resume:
+        cfg.load_from = path
+        _share(Path(path))
+    elif dist.is_main_process():
+        # MMEngine would take the last one, whole or not.
+        print(
+            f'{cfg.work_dir} has no whole checkpoint to resume from; '
+            'training starts from the beginning'
+        )
+
+
+def _share(path: Path) -> None:
+    """Send a file of rank 0 to the machines that have another or none."""
+    stat = path.stat() if path.is_file() else None
+    mine = stat and (stat.st_size, stat.st_mtime_ns)
+    found = dist.all_gather_object(mine)
+    if all(other == found[0] for other in found):
+        return
+    size, time = found[0]
+    main = dist.is_main_process()
+    writes = mine != found[0] and os.environ.get('LOCAL_RANK', '0') == '0'
+    part = path.with_name(f'{path.name}.part') if writes else Path(os.devnull)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('rb') if main else part.open('wb') as file:
+        for _ in range(0, size, CHUNK):
+            chunk = [file.read(CHUNK) if main else None]
+            dist.broadcast_object_list(chunk)
+            if not main:
+                file.write(chunk[0])
+    if writes:
+        part.replace(path)
+        os.utime(path, ns=(time, time))
+    dist.barrier()
+
+
 def build_runner(cfg: Config, precision: str | None = None) -> Runner:
     """Build the runner that the config asks for.
 
@@ -185,7 +270,10 @@ def run_or_explain(
         zoo.ZooError,
     ),
 ) -> None:
-    """Run a command line; a bad input ends it in one sentence, status 2.
+    """Run a command line; what a user can mend ends it in one sentence.
+
+    Exit status: 2 for bad input and for a disk that is full or cannot be
+    written, 128 + the number of the signal for an interrupted training.
 
     Args:
         main: What to run.
@@ -193,6 +281,19 @@ def run_or_explain(
     """
     try:
         main()
+        return
+    except Interrupted as stop:
+        text, status = str(stop), 128 + stop.signum
+        traceback.clear_frames(stop.__traceback__)  # they hold the runner
     except explained as error:
-        print(f'error: {error}', file=sys.stderr)
-        raise SystemExit(2) from None
+        text, status = f'error: {error}', 2
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        where, status = error.filename or 'a file of the run', 2
+        text = f'error: {where}: {error.strerror}; checkpoints are whole'
+    if status == 2 or dist.is_main_process():
+        print(text, file=sys.stderr)
+    if status > 2:
+        leave_process_group()
+    raise SystemExit(status)

@@ -8,7 +8,6 @@ process x processes x micro-batches.
 import math
 import os
 import warnings
-from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch.optim import Optimizer
 
 from ca2st_mm.registry import HOOKS, PARAM_SCHEDULERS
 
-from .launch import UsageError
+from .errors import UsageError
 
 # In each parameter group: the factor that LinearScalingHook has applied.
 SCALE = 'batch_scale'
@@ -30,10 +29,10 @@ SCALE = 'batch_scale'
 PROCESSES = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
 )
-# What a scheduler counts, and what it takes from the parameter groups; all
-# else of its state is the config's.
+# What a scheduler counts, and what it takes from the parameter groups or they
+# from hooks; all else of their state is the config's.
 PROGRESS = (
-    *('last_step', '_global_step', '_last_value', 'verbose'),
+    *('last_step', '_global_step', '_last_value', 'verbose', SCALE, 'params'),
     *('best', 'num_bad_epochs', 'cooldown_counter', 'base_values'),
 )
 
@@ -268,14 +267,22 @@ class ScheduleFromConfigHook(Hook):
                 'take the optim_wrapper of the checkpoint, or start anew from '
                 'it with load_from'
             )
-        if len(groups) > made:  # by MMEngine, to log the base learning rate
+        # Of MMEngine, to log the base learning rate; FSDP leaves it out.
+        if 'base_param_settings' in stored:
             held.append(stored['base_param_settings'])
+        groups = groups[: len(held)]
         schedulers = _schedulers(runner)
         states = checkpoint.get('param_schedulers') or []
-        changes = [
-            *_changed_options(groups, held, schedulers),
-            *_changed_schedules(schedulers, states),
-        ]
+        skipped = {*PROGRESS, *(s.param_name for s in schedulers)}
+        changes = _changes(
+            [
+                *zip(groups, map(_for_one_batch_size, held), strict=True),
+                *zip_longest(
+                    [s.state_dict() for s in schedulers], states, fillvalue={}
+                ),
+            ],
+            skipped,
+        )
         if not changes:
             return
         if any(hasattr(s, 'need_val_args') for s in schedulers):
@@ -302,33 +309,22 @@ def _schedulers(runner: Runner) -> list[_ParamScheduler]:
     return [s for s in found if isinstance(s, _ParamScheduler)]
 
 
-def _changed_options(
-    groups: list[dict], held: list[dict], schedulers: list[_ParamScheduler]
-) -> list[str]:
-    """Options of the optimizer that differ, the first group of each."""
-    moving = {'params', *(s.param_name for s in schedulers)}
+def _for_one_batch_size(group: dict) -> dict:
+    """A parameter group before LinearScalingHook came."""
+    rates = {k: group[k] for k in ('lr', 'initial_lr') if k in group}
+    return {**group, **{k: v / group.get(SCALE, 1) for k, v in rates.items()}}
+
+
+def _changes(pairs: list[tuple[dict, dict]], skipped: set[str]) -> list[str]:
+    """Options that differ between new and old ones, once by name."""
     found: dict[str, str] = {}
-    for new, old in zip(groups, held, strict=True):
-        for key in new.keys() - moving:
-            was = old.get(key)
-            if key in ('lr', 'initial_lr') and was is not None:
-                was /= old.get(SCALE, 1)
-            if not _same(new[key], was):
-                found.setdefault(key, f'{key} {was} -> {new[key]}')
-    return sorted(found.values())
-
-
-def _changed_schedules(
-    schedulers: list[_ParamScheduler], states: list[dict]
-) -> Iterator[str]:
-    """What the config sets otherwise than the states of a checkpoint."""
-    if len(schedulers) != len(states):
-        yield f'{len(states)} -> {len(schedulers)} schedulers'
-    for scheduler, old in zip_longest(schedulers, states, fillvalue={}):
-        new = scheduler.state_dict() if scheduler else {}
+    for new, old in pairs:
         for key in {**new, **old}:
-            if key not in PROGRESS and not _same(new.get(key), old.get(key)):
-                yield f'{key} {old.get(key)} -> {new.get(key)}'
+            if key not in skipped and not _same(new.get(key), old.get(key)):
+                found.setdefault(
+                    key, f'{key} {old.get(key)} -> {new.get(key)}'
+                )
+    return sorted(found.values())
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -13,11 +13,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from ca2st_mm.registry import HOOKS
 from ca2st_mm.structures import Stream
 
-from .whole_checkpoints import is_finite, last_finite_checkpoint
+from .whole_checkpoints import is_finite, last_whole_checkpoint
 
 
 class NonFiniteLossError(RuntimeError):
@@ -150,7 +151,7 @@ class NonFiniteLossHook(Hook):
             clips = [bad[rank] for bad in self._row if rank in bad]
             if clips:
                 told.append(f'rank {rank}: {cause}; clips: {", ".join(clips)}')
-        checkpoint = last_finite_checkpoint(runner.work_dir)
+        checkpoint = last_whole_checkpoint(runner.work_dir, finite=True)
         last = runner.iter + 1
         raise NonFiniteLossError(
             f'The loss was not finite in iterations {last - self.patience + 1}'
@@ -218,30 +219,25 @@ def name_clips(batch: Mapping[str, Any]) -> str:
 
 def _first_non_finite_module(wrapped: Any, batch: Any) -> str | None:
     """Run a batch again; the innermost module that spoils finite inputs."""
+    names = {m: name for name, m in _unwrapped(wrapped).named_modules()}
     found: list[str] = []
 
-    def look(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if not found and not is_finite(output) and is_finite(inputs):
+    def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if found or module not in names or is_finite(output):
+            return
+        if is_finite((args, kwargs)):
             # PyTorch names the model itself ''.
-            found.append(f'{name or "the model"} ({type(module).__name__})')
+            name = names[module] or 'the model'
+            found.append(f'{name} ({type(module).__name__})')
 
-    handles = [
-        module.register_forward_hook(
-            lambda m, args, kwargs, out, name=name: look(
-                name, m, (args, kwargs), out
-            ),
-            with_kwargs=True,
-        )
-        for name, module in _unwrapped(wrapped).named_modules()
-    ]
-    try:
-        # A compiled model runs as written meanwhile.
-        with torch.compiler.set_stance('force_eager'), torch.no_grad():
-            # Private, but what all of MMEngine's models and wrappers have.
-            wrapped._run_forward(batch, mode='loss')
-    finally:
-        for handle in handles:
-            handle.remove()
+    # A compiled model runs as written meanwhile.
+    with (
+        register_module_forward_hook(look, with_kwargs=True),
+        torch.compiler.set_stance('force_eager'),
+        torch.no_grad(),
+    ):
+        # Private, but what all of MMEngine's models and wrappers have.
+        wrapped._run_forward(batch, mode='loss')
     return found[0] if found else None
 
 

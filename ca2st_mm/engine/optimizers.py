@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Parameter groups and FSDP units of multi-expert models."""
+"""Parameter groups of multi-expert models."""
 
 import re
 from collections.abc import Mapping
@@ -7,19 +7,15 @@ from typing import Any
 
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.registry import FUNCTIONS, OPTIMIZERS
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.models.backbones.foreign import ForeignExpert
-from ca2st_mm.models.layers.transformer import (
-    AttentionBlock,
-    FeedForwardBlock,
-)
 from ca2st_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
-from .launch import UsageError
+from .errors import UsageError
 
 # `layers` of our experts, `links` between them; `blocks`, `layer` and
 # `adapters` of wrapped ones.
@@ -132,10 +128,12 @@ class MultiExpertOptimConstructor:
             weight_decay: The full weight decay; None: the optimizer's
                 default for what is decayed.
         """
+        # FSDP flattens its shards: there, their number of axes says nothing.
+        sharded = isinstance(model, FullyShardedDataParallel)
         if is_model_wrapper(model):
             model = model.module
         depths = _depths(model) if self.layer_decay != 1 else {}
-        decays = self._decay_factors(model)
+        decays = self._decay_factors(model, sharded)
         unused = set(self.custom_keys)
         groups: dict[str, dict[str, Any]] = {}
         for name, parameter in model.named_parameters():
@@ -181,13 +179,10 @@ class MultiExpertOptimConstructor:
             )
         ]
 
-    def _decay_factors(self, model: nn.Module) -> dict[str, float]:
+    def _decay_factors(
+        self, model: nn.Module, sharded: bool
+    ) -> dict[str, float]:
         """Factors of the weight decay, where they differ from 1."""
-        # FSDP flattens its shards: there, their number of axes says nothing.
-        sharded = any(
-            isinstance(module, FullyShardedDataParallel)
-            for module in model.modules()
-        )
         factors = {}
         for prefix, module in model.named_modules():
             for name, parameter in module.named_parameters(prefix, False):
@@ -265,26 +260,3 @@ def _depths(model: nn.Module) -> dict[str, int]:
             )
         depths[name] = count - 1 - layer
     return depths
-
-
-# The first name is that of the first releases.
-@FUNCTIONS.register_module(name=['wrap_halves', 'wrap_blocks'])
-def wrap_blocks(
-    module: nn.Module, recurse: bool, nonwrapped_numel: int
-) -> bool:
-    """Make an FSDP unit of each block of an expert's layer.
-
-    For ``auto_wrap_policy`` of FSDP.  The attention block and the
-    feed-forward block are called as a whole, which is when FSDP gathers
-    their weights; a layer never is.
-
-    Args:
-        module: The module FSDP has come to.
-        recurse: Whether it asks to look inside, else whether to wrap.
-        nonwrapped_numel: Parameters not yet in a unit; they do not matter.
-
-    Example:
-        >>> wrapper = dict(type='MMFullyShardedDataParallel',
-        ...                auto_wrap_policy=dict(type='wrap_blocks'))
-    """
-    return recurse or isinstance(module, (AttentionBlock, FeedForwardBlock))

@@ -4,6 +4,7 @@
 import os
 import os.path as osp
 import random
+import signal
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,46 @@ import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import FUNCTIONS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner, loops
 from mmengine.utils import apply_to
 
-from ca2st_mm.registry import HOOKS
+from ca2st_mm.registry import HOOKS, LOOPS
 
 KEY = 'random_states'
 State = dict[str, Any]
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(loops.EpochBasedTrainLoop):
+    """MMEngine's, which begins an interrupted epoch where it ended.
+
+    Batches that the epoch has trained on are read again and left out, so
+    that the workers draw what they had drawn; MMEngine's own loop trains on
+    them twice.
+
+    Example:
+        >>> train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=50)
+    """
+
+    def run_epoch(self) -> None:
+        """Iterate one epoch, or what is left of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        if not 0 < done <= len(self.dataloader):  # of another data loader
+            done = 0
+        if done:
+            self.runner.logger.info(
+                f'Epoch {self._epoch + 1} goes on after batch {done}; those '
+                'before are read again'
+            )
+        for index, data_batch in enumerate(self.dataloader):
+            if index >= done:
+                self.run_iter(index, data_batch)
+            elif index == done - 1:
+                self.runner.call_hook('after_rereading')
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
 
 
 @HOOKS.register_module()
@@ -29,10 +63,9 @@ class RandomStateHook(Hook):
     (:class:`MissedValidationHook`), training continues alike.  The sampler of
     a resumed run gets the seed of the first one.
 
-    Exact are checkpoints at the end of an epoch (``EpochBasedTrainLoop``,
-    workers that end with the epoch and are seeded by :func:`seed_worker`) and
-    those in the middle of ``IterBasedTrainLoop`` with a fixed seed and
-    worker processes, which replay what they have drawn.
+    Exact are checkpoints of :class:`EpochBasedTrainLoop`, whose workers end
+    with the epoch and are seeded by :func:`seed_worker`, and those of
+    ``IterBasedTrainLoop`` with a fixed seed.
 
     Example:
         >>> default_hooks = dict(random_state=dict(type='RandomStateHook'))
@@ -43,6 +76,7 @@ class RandomStateHook(Hook):
 
     def __init__(self) -> None:
         self.states: list[State] = []
+        self._interrupted: State = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember the states of the checkpoint."""
@@ -68,7 +102,21 @@ class RandomStateHook(Hook):
                 'draws other random numbers than an unbroken one'
             )
             return
-        set_random_state(held[get_rank()])
+        mine = held[get_rank()]
+        set_random_state(mine)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self._interrupted = mine if mine.get('epoch_start') else {}
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Begin an interrupted epoch as it began, with the same workers."""
+        if self._interrupted:
+            set_random_state(self._interrupted['epoch_start'])
+        self._epoch_start = random_state()
+
+    def after_rereading(self, runner: Runner) -> None:
+        """Go on from where the epoch was interrupted."""
+        if self._interrupted:
+            set_random_state(self._interrupted)
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Gather the states if a checkpoint follows this iteration."""
@@ -77,11 +125,12 @@ class RandomStateHook(Hook):
                 if self.every_n_train_iters(
                     runner, hook.interval
                 ) or self.is_last_train_iter(runner):
-                    self._gather(runner)
+                    self.gather(runner, self._epoch_start)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Gather the states; not all processes take part in saving."""
-        self._gather(runner)
+        self._interrupted = {}
+        self.gather(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add what was gathered."""
@@ -95,10 +144,20 @@ class RandomStateHook(Hook):
         """Go back to it."""
         set_random_state(self.outside)
 
-    def _gather(self, runner: Runner) -> None:
+    def before_interruption(self, runner: Runner) -> None:
+        """Gather the states within an epoch."""
+        self.gather(runner, self._epoch_start)
+
+    def gather(self, runner: Runner, epoch_start: State | None = None) -> None:
+        """Have the states of all processes, which call it together.
+
+        Args:
+            runner: The runner.
+            epoch_start: State that the running epoch began with.
+        """
         seed = getattr(runner.train_dataloader.sampler, 'seed', None)
         self.states = all_gather_object(
-            dict(random_state(), sampler_seed=seed)
+            dict(random_state(), sampler_seed=seed, epoch_start=epoch_start)
         )
 
 
@@ -134,7 +193,8 @@ def seed_worker(worker_id: int) -> None:
 
     For ``worker_init_fn`` of a data loader.  MMEngine's own seeds workers the
     same in every epoch; workers that live for one epoch would then repeat
-    their augmentations.
+    their augmentations.  Signals that end a run after its step do not end the
+    worker: it leaves the group that Ctrl-C and torchrun send them to.
 
     Args:
         worker_id: Number of the worker; torch has counted it in already.
@@ -144,6 +204,9 @@ def seed_worker(worker_id: int) -> None:
         ...     worker_init_fn=dict(type='seed_worker'),
         ...     persistent_workers=False)
     """
+    os.setpgid(0, 0)
+    for signum in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(signum, signal.SIG_IGN)
     rank = int(os.environ.get('RANK', 0))
     # Ranks share a seed unless told otherwise; no two may draw the same.
     sequence = np.random.SeedSequence([torch.initial_seed(), rank])
@@ -208,7 +271,7 @@ class MissedValidationHook(Hook):
                     hook.out_dir, osp.basename(info['last_ckpt'])
                 )
         unit, done, total = 'iter', runner.iter, runner.max_iters
-        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        if isinstance(runner.train_loop, loops.EpochBasedTrainLoop):
             unit, done, total = 'epoch', runner.epoch, runner.max_epochs
         if self.unseen[unit] and runner.val_loop is not None:
             # Intervals may change while training (`dynamic_intervals`).

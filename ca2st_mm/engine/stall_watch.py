@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""A run that stops making progress says which rank waits, and where."""
+"""A run that stops making progress says which rank waits, where, and ends."""
 
 import faulthandler
 import logging
@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from functools import partialmethod
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,22 +24,24 @@ MODES = dict(train='training', val='validation', test='test')
 
 @HOOKS.register_module()
 class StallWatchHook(Hook):
-    """Warn when a process of a run has been in one stage for long.
+    """Warn when a process has been in one stage for long; then end it.
 
     Stages are what comes before a batch, in it and after it, and saving a
     checkpoint.  If one lasts for ``minutes``, each rank that waits logs one
     line with the function it is in (ranks other than 0, whose warnings
-    MMEngine drops, write to stderr), and :mod:`faulthandler` writes the
-    stacks of its threads to ``stall_rank<R>.txt`` next to the log, even if a
-    C extension hangs without releasing the interpreter.  The line comes again
-    when the time has doubled.  Nothing is interrupted, and the device is
-    never waited for.
+    MMEngine drops, write to stderr) and writes the stacks of its threads to
+    ``stall_rank<R>.txt`` next to the log.  After ``end_minutes``
+    :mod:`faulthandler` adds the stacks to that file and ends the process with
+    status 1, even if a C extension hangs without releasing the interpreter;
+    what started the processes then ends the others.  The device is never
+    waited for.
 
     Args:
-        minutes: Longest stage without a warning; 1e6 switches it off.
+        minutes: Longest stage without a warning.
+        end_minutes: Longest stage at all; 1e6 switches it off.
 
     Raises:
-        ValueError: If ``minutes`` is not positive.
+        ValueError: If one is not positive.
 
     Example:
         >>> default_hooks = dict(
@@ -49,13 +52,14 @@ class StallWatchHook(Hook):
     # that they end, and a checkpoint ends with the hook that saved it.
     priority = 'LOWEST'
 
-    def __init__(self, minutes: float = 5) -> None:
-        if not minutes > 0:
+    def __init__(self, minutes: float = 5, end_minutes: float = 60) -> None:
+        if not (minutes > 0 and end_minutes > 0):
             raise ValueError(
-                f'minutes of StallWatchHook are more than 0, got {minutes}; '
-                'with 1e6 it never warns'
+                'minutes and end_minutes of StallWatchHook are more than 0, '
+                f'got {minutes} and {end_minutes}; 1e6 is never reached'
             )
         self.seconds = 60 * minutes
+        self.limit = min(60 * end_minutes, threading.TIMEOUT_MAX)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -85,16 +89,14 @@ class StallWatchHook(Hook):
             self._thread = None
 
     def _enter(self, stage: str) -> None:
-        """Note what begins, and put the dump of the stacks off again."""
+        """Note what begins, and put the end off again."""
         self._stage, self._since = stage, time.monotonic()
         faulthandler.dump_traceback_later(
-            min(self.seconds, threading.TIMEOUT_MAX),
-            repeat=True,
-            file=self._stacks,
+            self.limit, exit=True, file=self._stacks
         )
 
     def _watch(self, runner: Runner, thread: int, run: FrameType) -> None:
-        told, patience = None, self.seconds
+        told = None
         while not self._ended.wait(min(1.0, self.seconds / 4)):
             try:
                 run.clear()
@@ -102,24 +104,23 @@ class StallWatchHook(Hook):
             except RuntimeError:  # refused, as the function still runs
                 pass
             since, stage = self._since, self._stage
-            if since != told:
-                patience = self.seconds
             silence = time.monotonic() - since
-            if silence >= patience:
-                told, patience = since, 2 * silence
-                innermost = sys._current_frames()[thread]
-                code = innermost.f_code
+            if since != told and silence >= self.seconds:
+                told = since
+                frame = sys._current_frames()[thread]
                 _warn(
                     runner.logger,
                     f'Rank {runner.rank} (process {os.getpid()} on '
                     f'{socket.gethostname()}) has been {stage} for '
                     f'{timedelta(seconds=round(silence))}, now in '
-                    f'{code.co_name} ({code.co_filename}:'
-                    f'{innermost.f_lineno}); look at the disk, the data '
-                    'workers and the device, and at a rank in another stage, '
-                    'which holds up the others. Stacks: '
+                    f'{frame.f_code.co_name} ({frame.f_code.co_filename}:'
+                    f'{frame.f_lineno}), and ends after '
+                    f'{timedelta(seconds=round(self.limit))}; look at the '
+                    'disk, the data workers and the device, and at a rank in '
+                    'another stage, which holds up the others. Stacks: '
                     f'{self._stacks.name}',
                 )
+                faulthandler.dump_traceback(self._stacks)
         faulthandler.cancel_dump_traceback_later()
         empty = not os.fstat(self._stacks.fileno()).st_size
         self._stacks.close()
@@ -130,30 +131,21 @@ class StallWatchHook(Hook):
         """What is saved is complete and goes to the disk."""
         self._enter('saving a checkpoint')
 
-    def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
-        self._enter(f'before {MODES[mode]} batch 1')
-
-    def _before_iter(
+    def _at(
         self,
+        words: str,
         runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        mode: str = 'train',
-    ) -> None:
-        self._enter(f'in {MODES[mode]} batch {batch_idx + 1}')
-
-    def _after_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
+        batch_idx: int = 0,
         data_batch: Any = None,
         outputs: Any = None,
         mode: str = 'train',
     ) -> None:
-        self._enter(f'after {MODES[mode]} batch {batch_idx + 1}')
+        self._enter(words.format(MODES[mode], batch_idx + 1))
 
-    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
-        self._enter(f'after the end of {MODES[mode]}')
+    _before_epoch = partialmethod(_at, 'before {} batch 1')
+    _before_iter = partialmethod(_at, 'in {} batch {}')
+    _after_iter = partialmethod(_at, 'after {} batch {}')
+    _after_epoch = partialmethod(_at, 'after the end of {}')
 
 
 def _warn(logger: logging.Logger, text: str) -> None:

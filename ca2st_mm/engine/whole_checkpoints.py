@@ -3,27 +3,35 @@
 
 import os
 import re
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging import print_log
 from torch import Tensor
 
-from ca2st_mm.checkpoints.files import UnsafeCheckpointError, read_checkpoint
+from ca2st_mm.checkpoints.files import (
+    CheckpointError,
+    UnsafeCheckpointError,
+    check_sums,
+    read_checkpoint,
+)
 
-NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+# What a run ended by a signal leaves; the next one takes its place.
+INTERRUPTED = 'interrupted.pth'
+OF_A_RUN = re.compile(rf'(?:epoch|iter)_(\d+)\.pth|{INTERRUPTED}')
 
 
 @register_backend('atomic')
+@register_backend('local', force=True, prefixes='')
 class AtomicLocalBackend(LocalBackend):
-    """Local files that appear all at once.
+    """Local files that appear all at once; takes the place of MMEngine's.
 
-    MMEngine writes a checkpoint in place, so that a run killed meanwhile
-    leaves half of one under its final name.  Here it is written next to it
-    and renamed when it lies on the disk.  For ``CheckpointHook``:
-    ``backend_args=dict(backend='atomic')``.
+    MMEngine writes a checkpoint in place, so that a run killed meanwhile, or
+    a full disk, leaves half of one under its final name.  Here it is written
+    next to it and renamed when it lies on the disk.
 
     Example:
         >>> AtomicLocalBackend().put(b'all of it', 'epoch_1.pth')
@@ -34,51 +42,50 @@ class AtomicLocalBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes; the file is the old or the new one at any moment."""
         path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f'{path.name}.part')
-        with part.open('wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-
-
-def last_whole_checkpoint(work_dir: str | Path) -> str | None:
-    """The newest checkpoint in a work folder that can be read to its end.
-
-    MMEngine's strategies (``FlexibleRunner``) write in place, past
-    :class:`AtomicLocalBackend`, so that a kill can leave part of one.
-
-    Args:
-        work_dir: Folder with ``epoch_N.pth`` or ``iter_N.pth``: files, or
-            folders as DeepSpeed and FSDP with local states write them.
-
-    Returns:
-        Its path, or None if there is none.
-    """
-    return next(_whole_checkpoints(work_dir), None)
-
-
-def last_finite_checkpoint(work_dir: str | Path) -> str | None:
-    """The newest whole checkpoint whose weights are all finite.
-
-    A folder, or a file that names code to run, is not read: it counts if it
-    is whole.
-
-    Args:
-        work_dir: As for :func:`last_whole_checkpoint`.
-
-    Returns:
-        Its path, or None if there is none.
-    """
-    for path in _whole_checkpoints(work_dir):
         try:
-            if Path(path).is_dir() or is_finite(
-                read_checkpoint(path).get('state_dict')
-            ):
-                return path
-        except UnsafeCheckpointError:
-            return path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open('wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            error.filename = str(path)  # a full disk names none
+            raise
+
+
+def last_whole_checkpoint(
+    work_dir: str | Path, finite: bool = False
+) -> str | None:
+    """The newest checkpoint in a work folder whose check sums are right.
+
+    Newer ones that are cut or have changed are named in the log.
+
+    Args:
+        work_dir: Folder with ``epoch_N.pth``, ``iter_N.pth`` or
+            ``interrupted.pth``.
+        finite: Whether all its weights have to be finite.
+
+    Returns:
+        Its path, or None if there is none.
+    """
+    found = []
+    for path in Path(work_dir).glob('*.pth'):
+        if match := OF_A_RUN.fullmatch(path.name):
+            found.append((path.stat().st_mtime, int(match[1] or 0), path))
+    for _, _, path in sorted(found, reverse=True):
+        try:
+            check_sums(path)
+            weights = read_checkpoint(path).get('state_dict') if finite else ()
+            if is_finite(weights):
+                return str(path)
+        except UnsafeCheckpointError:  # not read: of somebody's own hook
+            return str(path)
+        except CheckpointError as error:
+            print_log(f'{error}; it is passed over', logger='current')
     return None
 
 
@@ -99,56 +106,3 @@ def is_finite(value: Any) -> bool:
     if isinstance(value, Mapping):
         value = list(value.values())
     return not isinstance(value, (list, tuple)) or all(map(is_finite, value))
-
-
-def _whole_checkpoints(work_dir: str | Path) -> Iterator[str]:
-    """Checkpoints that can be read to their end, the newest first."""
-    found = []
-    for path in Path(work_dir).glob('*.pth'):
-        if match := NUMBERED.fullmatch(path.name):
-            found.append((path.stat().st_mtime, int(match[1]), path))
-    for _, _, path in sorted(found, reverse=True):
-        if is_whole_folder(path) if path.is_dir() else is_whole(path):
-            yield str(path)
-
-
-def is_whole(path: str | Path) -> bool:
-    """Whether all of a file of ``torch.save`` is there, by its check sums."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except Exception:  # a flipped byte can raise any, UnicodeDecodeError too
-        return False
-
-
-def is_whole_folder(path: Path) -> bool:
-    """Whether a folder of several processes holds a finished checkpoint.
-
-    Nothing in it tells how many files belong to it.  ``CheckpointHook``
-    writes ``last_checkpoint`` next to it when the process of rank 0 is done,
-    which with DeepSpeed is when all are.  So either that file is younger
-    than all that the folder holds and names it, or a checkpoint begun later
-    shows that the run went on.
-
-    Args:
-        path: ``epoch_N.pth`` or ``iter_N.pth``, a folder.
-
-    Returns:
-        False also if a file in it is broken, or if it holds none.
-    """
-    files = [p for p in path.rglob('*') if p.suffix in ('.pt', '.pth')]
-    if not files:
-        return False
-    youngest = max(file.stat().st_mtime for file in files)
-    mark = path.parent / 'last_checkpoint'
-    is_marked = (
-        mark.is_file()
-        and mark.stat().st_mtime >= youngest
-        and Path(mark.read_text().strip()).name == path.name
-    )
-    went_on = any(
-        other.stat().st_mtime > youngest
-        for other in path.parent.glob('*.pth')
-        if other != path and NUMBERED.fullmatch(other.name)
-    )
-    return (is_marked or went_on) and all(map(is_whole, files))

@@ -83,6 +83,7 @@ val_dataloader = dict(
     batch_size=8,
     num_workers=8,
     persistent_workers=True,
+    worker_init_fn=dict(type='seed_worker'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=eval_dataset,
 )
@@ -102,7 +103,6 @@ default_hooks = dict(
         interval=1,
         save_best='acc/top1',
         max_keep_ckpts=3,
-        backend_args=dict(backend='atomic'),  # no half-written checkpoint
     ),
     linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
     # --resume continues the random numbers, and validates an epoch that was
@@ -117,8 +117,8 @@ default_hooks = dict(
     # results.json next to the log of a test: what its numbers depend on.
     result_record=dict(type='ResultRecordHook'),
     # Where every process is when a run hangs; in less than the ten minutes
-    # after which NCCL ends the run.
-    stall_watch=dict(type='StallWatchHook', minutes=5),
+    # after which NCCL ends the run.  A process that hangs by itself is ended.
+    stall_watch=dict(type='StallWatchHook', minutes=5, end_minutes=60),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

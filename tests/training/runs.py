@@ -125,7 +125,7 @@ def recipe(epochs, warmup=1):
         optim_wrapper=cfg.optim_wrapper.to_dict(),
         param_scheduler=[s.to_dict() for s in cfg.param_scheduler],
         custom_hooks=[dict(type='LinearScalingHook')],
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=epochs),
     )
 
 

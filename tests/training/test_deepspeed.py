@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """DeepSpeed accumulates by itself; learning rates and losses stay the same.
 
-On the CPU, in float32 and one process, which this file is started as.
+On the CPU, in float32 and two processes, which this file is started as.
 """
 
 import importlib.util
@@ -23,26 +23,32 @@ def settings(work_dir):
     from runs import Clips, loader, recipe, tiny_model
 
     inputs = dict(imgs=tiny.video(8))
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
     config = dict(
         recipe(2),
         model=tiny_model(tiny.CAST, inputs),
-        train_dataloader=loader(Clips(inputs, [0, 1, 2, 3] * 2), 2),
+        train_dataloader=loader(Clips(inputs, [0, 1, 2, 3] * 2), 1),
         work_dir=str(work_dir),
         randomness=dict(seed=1),
-        checkpoint=dict(interval=99, save_last=False),
+        launcher='pytorch',
+        env_cfg=dict(dist_cfg=dict(backend='gloo')),
+        cfg=dict(model_wrapper_cfg=wrapper),
     )
     config['optim_wrapper']['accumulative_counts'] = MICRO
     return config
 
 
 def with_deepspeed(config):
+    from runs import read_config
+
+    path = '_base_/strategies/deepspeed_zero2.py'
     wrapper = config['optim_wrapper']
     del wrapper['accumulative_counts']
     wrapper['type'] = 'DeepSpeedOptimWrapper'
     return dict(
         config,
-        launcher='pytorch',
-        env_cfg=dict(dist_cfg=dict(backend='gloo')),
+        cfg=dict(),
+        checkpoint=read_config(path).default_hooks.checkpoint.to_dict(),
         strategy=dict(
             type='DeepSpeedStrategy',
             zero_optimization=dict(stage=2),
@@ -52,12 +58,12 @@ def with_deepspeed(config):
 
 
 def main():
-    """Write losses and rates with and without it to FOLDER/found.json."""
+    """Write losses and rates with and without it to FOLDER/RANK.json."""
     from mmengine.registry import init_default_scope
     from mmengine.runner import FlexibleRunner
     from runs import train
 
-    import ca2st_mm  # noqa: F401
+    from ca2st_mm.checkpoints import load_weights
 
     init_default_scope('mmaction')
     folder = Path(sys.argv[1])
@@ -67,7 +73,11 @@ def main():
     config = with_deepspeed(settings(folder / 'deepspeed'))
     _, found['deepspeed'] = train(config, engine=FlexibleRunner)
     text = json.dumps({name: [r.values, r.rates] for name, r in found.items()})
-    (folder / 'found.json').write_text(text)
+    rank = os.environ['RANK']
+    (folder / f'{rank}.json').write_text(text)
+    # Its checkpoints are those of other runs, for tests and fine-tuning.
+    path = folder / 'deepspeed' / 'epoch_2.pth'
+    load_weights(settings(folder)['model'], path)
 
 
 @pytest.mark.skipif(
@@ -81,14 +91,14 @@ def test_the_same_losses_and_rates_as_without_it(tmp_path):
         PYTHONPATH=os.pathsep.join(map(str, paths)),
         DS_ACCELERATOR='cpu',
         CUDA_VISIBLE_DEVICES='',
-        RANK='0',
-        LOCAL_RANK='0',
-        WORLD_SIZE='1',
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT='0',  # any that is free
+        OMP_NUM_THREADS='1',
     )
+    torchrun = ['-m', 'torch.distributed.run', '--standalone']
     run = subprocess.run(
-        [sys.executable, str(HERE), str(tmp_path)],
+        [
+            *[sys.executable, *torchrun, '--nproc-per-node=2'],
+            *[str(HERE), str(tmp_path)],
+        ],
         cwd=tmp_path,
         env=env,
         capture_output=True,
@@ -97,11 +107,12 @@ def test_the_same_losses_and_rates_as_without_it(tmp_path):
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    found = json.loads((tmp_path / 'found.json').read_text())
-    losses, rates = found['plain']
-    assert len(losses) == 8
-    assert found['deepspeed'][0] == pytest.approx(losses, rel=1e-6)
-    assert found['deepspeed'][1] == rates
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f'{rank}.json').read_text())
+        losses, rates = found['plain']
+        assert len(losses) == 8
+        assert found['deepspeed'][0] == pytest.approx(losses, rel=1e-6)
+        assert found['deepspeed'][1] == rates
 
 
 if __name__ == '__main__':

@@ -1,15 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A resumed run follows its config; what the tool resumes from."""
 
-import runpy
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 from runs import (
-    CONFIGS,
     MICRO,
     PER_EPOCH,
     RATE,
@@ -19,10 +18,8 @@ from runs import (
     train,
 )
 
-from ca2st_mm.engine.launch import UsageError
+from ca2st_mm.engine import UsageError, launch
 from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
-
-TOOL = str(CONFIGS.parent / 'tools' / 'train.py')
 
 
 def warmup_cosine(epochs, **changes):
@@ -150,36 +147,32 @@ def test_the_same_schedule_is_not_touched(earlier, tmp_path, engine):
 
 
 @pytest.mark.parametrize(
-    'whole, flag, start',
+    'flag, start',
     [
-        (True, [], 'epoch_1.pth'),
-        (True, ['other.pth'], 'other.pth'),
-        (False, [], None),
+        ('auto', 'epoch_1.pth'),
+        ('epoch_2.pth', 'epoch_2.pth'),  # named, and refused when it is read
+        ('auto', None),
     ],
 )
-def test_the_tool_resumes_from_the_newest_whole_one(
-    tmp_path, whole, flag, start, monkeypatch
-):
+def test_a_run_resumes_from_the_newest_whole_one(tmp_path, flag, start):
     """Without any it starts anew; MMEngine would take a broken one."""
-    tool = runpy.run_path(TOOL)
-    if whole:
+    if start:
         torch.save({}, tmp_path / 'epoch_1.pth')
     (tmp_path / 'epoch_2.pth').write_bytes(b'half')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
-    monkeypatch.setattr('sys.argv', ['train.py', 'any.py', '--resume', *flag])
     cfg = Config(dict(work_dir=str(tmp_path), load_from='experts.pth'))
-    tool['apply_flags'](cfg, tool['parse_args']())
+    launch.resume(cfg, flag if flag == 'auto' else str(tmp_path / flag))
     assert cfg.resume == (start is not None)
-    assert cfg.load_from.rpartition('/')[2] == (start or 'experts.pth')
+    assert Path(cfg.load_from).name == (start or 'experts.pth')
 
 
-@pytest.mark.parametrize('other, ends', [('epoch_2.pth', 0), ('none', 1)])
-def test_processes_resume_from_one_checkpoint_or_end(other, ends):
-    """Without a disk that all machines share, one may have none."""
-    check = runpy.run_path(TOOL)['check_same_start']
-    check.__globals__['all_gather_object'] = lambda mine: [mine, other]
-    cfg = Config(dict(work_dir='w', resume=True, load_from='w/epoch_2.pth'))
-    if not ends:
-        return check(cfg)
-    with pytest.raises(UsageError, match='rank 1: none'):
-        check(cfg)
+@pytest.mark.parametrize(
+    'config, problem',
+    [
+        (dict(), 'there is no checkpoint lost.pth'),
+        (dict(strategy=dict(type='DeepSpeedStrategy')), 'cannot be resumed'),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused(config, problem):
+    with pytest.raises(UsageError, match=problem):
+        launch.resume(Config(dict(config, work_dir='w')), 'lost.pth')

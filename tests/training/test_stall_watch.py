@@ -142,7 +142,8 @@ def test_a_frame_without_a_caller_does_not_end_the_watch(
 
 
 def test_minutes_must_be_positive():
-    StallWatchHook(1e6)
+    StallWatchHook(1e6, 1e6)
     for minutes in (0, -1, float('nan')):
-        with pytest.raises(ValueError, match='more than 0'):
-            StallWatchHook(minutes)
+        for name in ('minutes', 'end_minutes'):
+            with pytest.raises(ValueError, match='more than 0'):
+                StallWatchHook(**{name: minutes})

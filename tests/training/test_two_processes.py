@@ -17,20 +17,21 @@ from two_processes import (
     METRICS,
     UNREADABLE,
     find_all,
+    stalled_for_good,
     threads_of_gloo,
 )
 
 from ca2st_mm.engine.launch import leave_process_group
 
 
-def run_rank(rank, port, folder):
+def run_rank(rank, ports, folder):
     """What a process of two does, after a fork: nothing is imported anew."""
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
         WORLD_SIZE='2',
         MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
+        MASTER_PORT=str(ports[0]),
     )
     sys.stdout = sys.stderr = (folder / f'{rank}.txt').open('w', buffering=1)
     try:
@@ -38,6 +39,8 @@ def run_rank(rank, port, folder):
         leave_process_group()
         text = json.dumps(dict(found, threads=threads_of_gloo()))
         (folder / f'{rank}.json').write_text(text)
+        os.environ['MASTER_PORT'] = str(ports[1])
+        stalled_for_good(folder)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -49,12 +52,13 @@ def run_rank(rank, port, folder):
 def folder(tmp_path_factory):
     """Where two processes wrote what they found, and what they said."""
     folder = tmp_path_factory.mktemp('processes')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(('127.0.0.1', 0))
+        ports = [free.getsockname()[1] for free in (one, other)]
     fork = multiprocessing.get_context('fork')
     pair = [
-        fork.Process(target=run_rank, args=(rank, port, folder))
+        fork.Process(target=run_rank, args=(rank, ports, folder))
         for rank in (0, 1)
     ]
     for process in pair:
@@ -62,6 +66,7 @@ def folder(tmp_path_factory):
     for rank, process in enumerate(pair):
         process.join(timeout=300)  # one that hangs fails
         process.kill()
+        (folder / f'{rank}.code').write_text(str(process.exitcode))
         said = (folder / f'{rank}.txt').read_text()
         assert (folder / f'{rank}.json').exists(), said[-3000:]
     return folder
@@ -114,11 +119,26 @@ def test_the_metrics_of_the_recipes_are_the_same(found, name, unreadable):
     assert first == second == one
 
 
-def test_each_process_goes_on_with_its_own_random_numbers(found):
-    for results in found:
-        whole, after = results['resumed']
-        assert set(after) == {'2', '3'}
+@pytest.mark.parametrize('engine', ['plain', 'ddp', 'fsdp'])
+def test_a_resumed_run_has_the_losses_of_a_whole_one(found, engine):
+    """Of each process, whose random numbers differ; within an epoch."""
+    number = ['plain', 'ddp', 'fsdp'].index(engine)
+    for results in found[1 if number else 0 :]:
+        whole, after, said = results['resumed'][number]
         assert after == {i: whole[i] for i in after}
+        if number:  # sent to one of them in iteration 4, counted from 0
+            assert sorted(after) == ['6', '7']
+            assert 'SIGTERM stopped training after iteration 6' in said
+            assert 'interrupted.pth' in said
+
+
+def test_sharded_or_not_they_train_alike(found):
+    for results in found[1:]:
+        plain, ddp, fsdp = (
+            list(whole.values()) for whole, *_ in results['resumed']
+        )
+        assert plain == ddp
+        assert fsdp == pytest.approx(plain, rel=1e-4)
 
 
 def test_processes_draw_apart_and_start_together(found):
@@ -185,3 +205,12 @@ def test_each_process_says_where_it_waits(found, folder):
         for path in (folder / 'two/stalled').glob('*/stall_rank?.txt')
     }
     assert set(stacks) == {'stall_rank0.txt', 'stall_rank1.txt'}
+
+
+def test_a_process_that_stalls_for_good_ends_them_all(folder):
+    first, second = ((folder / f'{r}.code').read_text() for r in (0, 1))
+    assert first == '0'  # an error in the exchange with the other
+    assert second == '1'
+    assert 'gloo' in (folder / '0.txt').read_text().splitlines()[-1]
+    [stacks] = folder.glob('stalled_for_good/*/stall_rank1.txt')
+    assert 'in __getitem__' in stacks.read_text()

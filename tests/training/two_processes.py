@@ -2,6 +2,7 @@
 """What one process or several of them train and measure, on tiny models."""
 
 import os
+import signal
 from pathlib import Path
 
 import tiny_models as tiny
@@ -9,6 +10,7 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATA_SAMPLERS
+from mmengine.runner import FlexibleRunner, Runner
 from runs import (
     Clips,
     Losses,
@@ -22,6 +24,7 @@ from runs import (
 from stalls import SlowClips, watched
 
 from ca2st_mm.engine import NonFiniteLossError, last_whole_checkpoint
+from ca2st_mm.engine.interruption import InterruptionHook
 from ca2st_mm.models.data_preprocessors import MultiStreamBlending
 from ca2st_mm.models.layers.transformer import DropPath
 
@@ -126,27 +129,65 @@ def sum_of(model):
     return sum(p.detach().double().abs().sum().item() for p in trained)
 
 
-def killed_and_resumed(folder):
+def engine_settings(engine):
+    """A run whose order, clips and paths are drawn; one clip a batch."""
+    config = without_validation(settings([1.0]))
+    config.update(checkpoint={})
+    clips = config['train_dataloader']
+    clips['dataset'].shaken, clips['batch_size'] = True, 1
+    clips['sampler']['clips_per_step'] = 1
+    config['randomness']['diff_rank_seed'] = True
+    wrapper = config.get('cfg', {}).get('model_wrapper_cfg')
+    if engine == 'ddp':
+        config['strategy'] = dict(type='DDPStrategy', model_wrapper=wrapper)
+    if engine == 'fsdp':
+        fsdp = read_config('_base_/strategies/fsdp.py').strategy.to_dict()
+        # Tiny blocks are units, too, next to what stays with the model.
+        fsdp['model_wrapper']['auto_wrap_policy'] = dict(
+            type='wrap_blocks', min_params=500
+        )
+        config['strategy'] = fsdp
+    return config
+
+
+class Stops(Losses):
+    """Ends a run in an iteration: as a kill, or the last rank by a signal."""
+
+    def __init__(self, at, how):
+        super().__init__(kill_at=at if how == 'kill' else None)
+        self.at = at if how == 'signal' else None
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        super().after_train_iter(runner, *args, **kwargs)
+        if runner.iter == self.at and runner.rank == runner.world_size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def resumed(folder, engine, at, how):
     """Losses of a whole run and of a resumed one, each rank's own."""
     found = []
-    for name, kill_at in (('whole', None), ('broken', 3), ('broken', None)):
-        config = without_validation(settings([1.0]))
-        config.update(checkpoint={}, work_dir=str(folder / name))
-        config['train_dataloader']['dataset'].shaken = True
-        config['randomness']['diff_rank_seed'] = True
+    folder = folder / f'{engine}-{how}'
+    kind = Runner if engine == 'plain' else FlexibleRunner
+    for name, stops in (('whole', None), ('broken', at), ('broken', None)):
+        config = dict(engine_settings(engine), work_dir=str(folder / name))
+        interruption = InterruptionHook()
+        config['custom_hooks'] = [*config['custom_hooks'], interruption]
         checkpoint = last_whole_checkpoint(folder / name)
-        losses = Losses(kill_at)
+        losses = Stops(stops, how)
         try:
-            train(
-                config,
-                losses,
-                resume=checkpoint is not None,
-                load_from=checkpoint,
-            )
-        except KeyboardInterrupt:
+            with interruption:
+                train(
+                    config,
+                    losses,
+                    engine=kind,
+                    resume=checkpoint is not None,
+                    load_from=checkpoint,
+                )
+        except KeyboardInterrupt as error:
+            said = str(error)
             continue
         found.append(losses.values)
-    return found
+    return [*found, said]
 
 
 class Draws(Losses):
@@ -245,6 +286,22 @@ def stalled(folder):
     return len(train(config, work_dir=str(folder / 'stalled'))[1].values)
 
 
+def stalled_for_good(folder):
+    """The second process never reads its second batch."""
+    slow = [5] if os.environ['RANK'] == '1' else []
+    config = dict(
+        without_validation(settings([1.0])),
+        param_scheduler=[],
+        train_dataloader=loader(SlowClips(*data(8, [1.0]), slow, 600), 2),
+        work_dir=str(folder / 'stalled_for_good'),
+    )
+    watch = watched(60)
+    if slow:
+        watch['end_minutes'] = 5 / 60
+    config['custom_hooks'] = [*config['custom_hooks'], watch]
+    train(config)
+
+
 def predictions(unreadable):
     """One answer a clip, for one label and for a verb and a noun."""
     source = torch.Generator().manual_seed(4)
@@ -289,7 +346,7 @@ def find_all(folder):
     torch.manual_seed(0)
     found = {name: learns(folder, name) for name in AUDIO}
     found.update(
-        resumed=killed_and_resumed(folder),
+        resumed=[resumed(folder, 'plain', at=5, how='kill')],
         draws=random_draws(folder),
         judged={
             f'{name}-{unreadable}': judge(name, unreadable)
@@ -298,6 +355,10 @@ def find_all(folder):
         },
     )
     if world() > 1:
+        found['resumed'] += [
+            resumed(folder, engine, at=4, how='signal')
+            for engine in ('ddp', 'fsdp')
+        ]
         found.update(
             second=with_a_nan(folder, 'second', [1, 5]),
             in_turn=with_a_nan(folder, 'in_turn', [1, 4]),

@@ -1,10 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Shard weights, gradients and optimizer over the GPUs with PyTorch's FSDP.
+"""Shard what is trained over the GPUs with PyTorch's FSDP.
 
-Not run here: no machine with several GPUs has been tried.  Name this file in
-``_base_`` next to a config and start with ``tools/dist_train.sh``.  Each
-attention or feed-forward block is a unit; links stay with the rest, because
-they may share their bottlenecks.
+Name this file in ``_base_`` next to a recipe and start with
+``tools/dist_train.sh``.  Frozen weights stay whole on every GPU; what is
+trained is sharded, with the recipes in one unit, as their trained parts are
+small (adapters, links, head), and in a unit for each block where whole blocks
+of more than a million parameters are trained.  Precision is that of other
+runs, autocast, not FSDP's own, which would leave frozen weights in another
+type.
+
+Run here on two processes of a CPU, not on several GPUs.
 """
 
 runner_type = 'FlexibleRunner'
@@ -13,14 +18,7 @@ strategy = dict(
     model_wrapper=dict(
         type='MMFullyShardedDataParallel',
         auto_wrap_policy='wrap_blocks',
-        # A unit has trained adapters and frozen weights, and the optimizer
-        # tells parameters by their names.
+        # The optimizer tells parameters by their names.
         use_orig_params=True,
-        mixed_precision=dict(
-            param_dtype='bfloat16',
-            reduce_dtype='bfloat16',
-            buffer_dtype='float32',
-        ),
     ),
-    state_dict_cfg='full',
 )

@@ -1,0 +1,228 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""How training ends early, and one run at a time in a work folder."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.dist import (
+    all_gather_object,
+    barrier,
+    get_comm_device,
+    is_distributed,
+)
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+
+from .errors import UsageError
+from .learning_rate import micro_batches
+from .whole_checkpoints import INTERRUPTED
+
+# Ctrl-C, what schedulers send before they kill, and what Slurm can be asked
+# to send ahead of its time limit.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+LOCK = 'running.json'
+SILENT = 600  # seconds after which a run on another machine counts as dead
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop, and is saved; the message says where."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(message)
+        self.signum = signum
+
+
+class InterruptionHook(Hook):
+    """Ctrl-C, SIGTERM or SIGUSR1 ends training after the step, saved.
+
+    As a context manager it takes the signals; a second Ctrl-C ends at once.
+    All processes stop after the same step of the optimizer, or in validation
+    after the same batch, and write ``interrupted.pth``, from which
+    ``--resume`` goes on with the same losses.
+
+    Raises:
+        Interrupted: In training, in all processes alike.
+    """
+
+    # After all that belongs to the step, checkpoints among it.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.signum = 0
+        self._asked: torch.Tensor | None = None
+        self._progress: dict[str, int] = {}
+
+    def __enter__(self) -> 'InterruptionHook':
+        self._before = {s: signal.signal(s, self._note) for s in SIGNALS}
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signum = signum
+        name = signal.Signals(signum).name
+        # Not by print, which a signal may have interrupted.
+        os.write(
+            2,
+            f'{name}: training stops after this step and saves; Ctrl-C '
+            'again ends it at once\n'.encode(),
+        )
+
+    def _agreed(self) -> int:
+        """The signal of any process; all have the same answer.
+
+        Of several processes it is that of the call before, which no device
+        has to be waited for.
+        """
+        if not is_distributed():
+            return self.signum
+        asked = int(self._asked) if self._asked is not None else 0
+        self._asked = torch.tensor(self.signum, device=get_comm_device())
+        torch.distributed.all_reduce(
+            self._asked, torch.distributed.ReduceOp.MAX
+        )
+        return asked
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, *args, **kwargs
+    ) -> None:
+        """Stop if all gradients of a step are in, and the epoch goes on."""
+        whole = (runner.iter + 1) % micro_batches(runner.optim_wrapper) == 0
+        if whole and not self.end_of_epoch(runner.train_dataloader, batch_idx):
+            if signum := self._agreed():
+                runner.call_hook('before_interruption')
+                self._stop(runner, signum, runner.epoch, runner.iter + 1)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Stop before the validation."""
+        if signum := self._agreed():
+            self._stop(runner, signum, runner.epoch + 1, runner.iter)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """See whether all processes have as many batches."""
+        counts = all_gather_object(len(runner.val_dataloader))
+        self._even = len(set(counts)) == 1
+
+    def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Stop; the validation is repeated when the run resumes."""
+        if self._even and (signum := self._agreed()):
+            # As from before it, for MissedValidationHook.
+            runner.message_hub.update_info('loop_stage', 'train')
+            self._stop(runner, signum, runner.epoch, runner.iter)
+
+    def _stop(
+        self, runner: Runner, signum: int, epoch: int, iteration: int
+    ) -> None:
+        folder, options = runner.work_dir, {}
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook):
+                folder = hook.out_dir
+                options = dict(
+                    save_optimizer=hook.save_optimizer,
+                    backend_args=hook.backend_args,
+                )
+        self._progress = dict(epoch=epoch, iter=iteration)
+        runner.save_checkpoint(folder, INTERRUPTED, by_epoch=False, **options)
+        barrier()  # a process that ends early may take the others with it
+        name = signal.Signals(signum).name
+        raise Interrupted(
+            signum,
+            f'{name} stopped training after iteration {iteration} (epoch '
+            f'{epoch} is done); it is saved in {folder}/{INTERRUPTED}, and '
+            'the same command with --resume goes on from there',
+        )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Say where training is, which runners work out by themselves."""
+        checkpoint['meta'].update(self._progress)
+
+
+@contextmanager
+def only_run_in(work_dir: str | Path) -> Iterator[None]:
+    """Hold a work folder; a second run would write over the first.
+
+    ``running.json`` names machine and process.  It counts for nothing if that
+    process is dead, or a job of the same number that Slurm started again; of
+    another machine, if it has not been touched for ten minutes.
+
+    Args:
+        work_dir: The folder; made if it is not there.
+
+    Raises:
+        UsageError: If another run holds it.
+
+    Example:
+        >>> with only_run_in('work_dirs/cast'):
+        ...     sorted(os.listdir('work_dirs/cast'))
+        ['running.json']
+    """
+    path = Path(work_dir) / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mine = dict(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        job=os.environ.get('SLURM_JOB_ID'),
+        since=time.strftime('%Y-%m-%d %H:%M:%S'),
+    )
+    try:
+        file = path.open('x')
+    except FileExistsError:
+        if holder := _holder(path, mine):
+            raise UsageError(
+                f'{work_dir} is in use by process {holder["pid"]} on '
+                f'{holder["host"]} since {holder["since"]}; end it, name '
+                f'another folder with --work-dir, or delete {path} if it is '
+                'no longer running'
+            ) from None
+        file = path.open('w')
+    with file:
+        json.dump(mine, file)
+    ended = threading.Event()
+
+    def touch() -> None:
+        while not ended.wait(SILENT / 10):
+            with suppress(OSError):  # deleted, or the disk does not answer
+                os.utime(path)
+
+    threading.Thread(target=touch, name='WorkFolder', daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        path.unlink(missing_ok=True)
+
+
+def _holder(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:
+    """The run that holds a folder, if it may be alive."""
+    try:
+        other = json.loads(path.read_text())
+        age = time.time() - path.stat().st_mtime
+    except (ValueError, FileNotFoundError):  # cut, or just given up
+        return None
+    if mine['job'] and other['job'] == mine['job']:
+        return None
+    if other['host'] != mine['host']:
+        return other if age < SILENT else None
+    if other['pid'] == mine['pid']:  # a container that was started again
+        return None
+    try:
+        os.kill(other['pid'], 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:  # of another user
+        pass
+    return other

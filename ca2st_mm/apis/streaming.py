@@ -48,7 +48,8 @@ from .prediction import Failure, Prediction
 from .recognizer import Recognizer
 from .windows import Job, Spans
 
-WEBCAM, REPLAYED = 'webcam:', 'camera:'
+WEBCAM, DEVICE, REPLAYED = 'webcam:', '/dev/video', 'camera:'
+CAMERAS = WEBCAM, DEVICE
 WINDOW = 2.0  # seconds, where no length is given
 # Seconds that one modality is waited for: a fragment of mp4 brings ten seconds
 # of video, with FFmpeg's usual settings, before their audio.
@@ -63,8 +64,9 @@ _PROTOCOLS = 'crypto,data,hls,http,https,rtmp,rtmps,rtp,rtsp,srt,tcp,tls,udp'
 
 def is_live(source: Any) -> bool:
     """Whether a source does not wait: a camera, or ``rtsp://...`` and such."""
-    name = str(source)
-    return name.startswith(WEBCAM) or '://' in name
+    name = '' if hasattr(source, 'read') else str(source)
+    waits = name.startswith(('http://', 'https://'))
+    return name.startswith(CAMERAS) or '://' in name and not waits
 
 
 def predict_stream(
@@ -253,35 +255,35 @@ def _opened(
     source: Any, name: str, idle: float, stopped: Callable[[], bool]
 ) -> Iterator['av.container.InputContainer']:
     text = str(source)
-    with ExitStack() as stack:
-        if text.startswith(WEBCAM):
-            device = f'/dev/video{text.removeprefix(WEBCAM)}'
-            opened = av.open(device, format='v4l2')
-        elif '://' in text:
-            options = dict(
-                protocol_whitelist=_PROTOCOLS,
-                max_pixels=str(MAX_PIXELS),
-                rtsp_transport='tcp',
-            )
-            opened = av.open(text, options=options, timeout=idle)
-        elif text.startswith(REPLAYED):
-            opened = open_container(text.removeprefix(REPLAYED))
-        elif not hasattr(source, 'read') and _is_whole(text, idle):
-            opened = open_container(text)
-        else:
-            file, idles = source, 0.0
-            if not hasattr(source, 'read'):
+    try:
+        with ExitStack() as stack:
+            if hasattr(source, 'read'):
+                opened = open_container(name, _Growing(source, 0.0, stopped))
+            elif text.startswith(CAMERAS):
+                device = text.replace(WEBCAM, DEVICE)
+                opened = av.open(device, format='v4l2')
+            elif '://' in text:
+                options = dict(
+                    protocol_whitelist=_PROTOCOLS,
+                    max_pixels=str(MAX_PIXELS),
+                    rtsp_transport='tcp',
+                )
+                opened = av.open(text, options=options, timeout=idle)
+            elif text.startswith(REPLAYED):
+                opened = open_container(text.removeprefix(REPLAYED))
+            elif _is_whole(text, idle):
+                opened = open_container(text)
+            else:
                 path = 0 if text == '-' else text
                 file = open(path, 'rb', buffering=0, closefd=path != 0)
                 stack.enter_context(file)
-                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    idles = idle
-            opened = open_container(name, _Growing(file, idles, stopped))
-        try:
+                grows = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+                reader = _Growing(file, idle if grows else 0.0, stopped)
+                opened = open_container(name, reader)
             yield stack.enter_context(opened)
-        except av.error.ExitError as error:
-            why = f'nothing has come for {idle:g} s'
-            raise MediaError('stream', name, why, 'Start it again.') from error
+    except av.error.ExitError as error:  # FFmpeg's word for a time limit
+        why = f'nothing has come for {idle:g} s'
+        raise MediaError('stream', name, why, 'Start it again.') from error
 
 
 def _is_whole(path: str, idle: float) -> bool:
@@ -314,7 +316,9 @@ class _Growing:
         """Some bytes; none at the end."""
         waited = 0.0
         while not (found := self._file.read(size)):
-            if waited >= self._idle or self._stopped():
+            # A pipe that does not block says None while it has nothing.
+            ended = found is not None and waited >= self._idle
+            if ended or self._stopped():
                 break
             time.sleep(0.1)
             waited += 0.1
@@ -393,6 +397,7 @@ class _Cutter:
         self._first = math.inf  # second of the first data
         main = next(iter(streams.values()))
         self._fps = float(getattr(main, 'average_rate', None) or 25)
+        self._has_start = main.start_time is not None
         self._begin(float((main.start_time or 0) * main.time_base))
 
     def _begin(self, start: float) -> None:
@@ -402,10 +407,9 @@ class _Cutter:
 
     def _when(self, kind: str, second: float | None, lasts: float) -> float:
         shown = self._clock(kind, second, lasts, self._spans.start)
-        if self._first == math.inf and (
-            abs(shown - self._spans.start) > self._patience
-        ):
-            self._begin(shown)  # what the header says is not so
+        late = abs(shown - self._spans.start) > self._patience
+        if self._first == math.inf and (late or not self._has_start):
+            self._begin(shown)  # the header does not say it, or wrongly
         self._first = min(self._first, shown)
         return shown
 
@@ -425,7 +429,8 @@ class _Cutter:
         shown = self._when('video', second, 1 / self._fps)
         self._last = max(self._last, shown)
         self._end = self._last + 1 / self._fps
-        if self._last >= self._spans.at(self._number)[0] - SLACK:
+        start = self._spans.at(self._number)[0]
+        if self.needs_frames and self._last >= start - SLACK:
             self.frames.append((self._last, frame))
             self.bytes += _bytes_of(frame)
         self._reached['video'] = self._last

@@ -11,6 +11,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import soundfile
 import torch
 from toy_recognizer import noise, write_noise
 
@@ -273,6 +274,23 @@ def test_windows_of_a_live_source_are_skipped_and_said(
     ends, starts = ([getattr(a, k) for a in answers] for k in ('end', 'start'))
     np.testing.assert_allclose(ends[:-1], starts[1:])
     assert ends[-1] - starts[0] == pytest.approx(30, abs=0.1)
+
+
+def test_models_take_what_they_need(recognizers, tmp_path):
+    video_alone = recognizers['alone']
+    assert len(list(video_alone.stream(piped('ts', 4)))) == 2
+    path = str(tmp_path / 'a.wav')
+    soundfile.write(path, np.zeros(5 * RATE), RATE)
+    with open(path, 'rb') as file:
+        stream = list(stream_windows(file, 2, 2, video=False))
+    file = list(Windows(path, 2, 2))
+    assert [job.shown['end'] for job in file] == [2, 4, 5]
+    for a, b in zip(file, stream, strict=True):
+        assert (a.start, a.end) == (b.start, b.end)
+        assert a.shown['end'] == b.shown['end']
+        assert len(b.source.audio.waveform) >= RATE
+    with pytest.raises(MediaError, match='no video'), open(path, 'rb') as file:
+        next(video_alone.stream(file))
 
 
 def test_who_stops_early_leaves_no_thread(recognizer):

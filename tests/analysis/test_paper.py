@@ -2,6 +2,8 @@
 """`paper.py`: what is measured once is kept, and never mixed up."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import get_flops
 import numpy as np
@@ -76,6 +78,36 @@ def test_what_is_missing_is_measured_once(tiny_world, tmp_path, monkeypatch):
         for metric in ('verb', 'noun', 'action'):
             share = 4 * numbers[f'acc/{metric}_top1']
             assert share == round(share)
+
+
+@pytest.mark.parametrize('gpus', [1, 8])
+def test_benchmarks_run_with_the_tools_for_it(gpus, tmp_path, monkeypatch):
+    calls = []
+
+    def run_command(command):
+        calls.append(command)
+        folder = Path(command[command.index('--work-dir') + 1])
+        (folder / 'log').mkdir(parents=True)
+        (folder / 'log/results.json').write_text(f'{{"seed": {len(calls)}}}')
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(paper.subprocess, 'run', run_command)
+    monkeypatch.setattr(paper, 'last_whole_checkpoint', lambda _: 'last.pth')
+    monkeypatch.setattr(
+        'sys.argv',
+        ['paper.py', 'run', 't8', '--out', str(tmp_path), '--gpus', str(gpus)]
+        + ['--rows', 't8/no_positions', '--flags', 'amp', '--seeds', '3'],
+    )
+    paper.main()
+    paper.main()  # all is there
+    train, test = calls
+    for command in calls:
+        assert ('--launcher' in command) == (gpus > 1)
+        assert any(part.endswith('t8/no_positions.py') for part in command)
+    assert {'--amp', '--resume', '3'} <= set(train)
+    assert 'last.pth' in test and '--dump' in test
+    folder = paper.folder_of(['t8/no_positions'], 'benchmark', tmp_path, 3)
+    assert json.loads((folder / 'results.json').read_text()) == dict(seed=2)
 
 
 def test_ours_stand_next_to_the_published(tmp_path, capsys):

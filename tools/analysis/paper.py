@@ -25,6 +25,8 @@ import gc
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, harmonic_mean, stdev
@@ -137,6 +139,15 @@ def parse_args() -> argparse.Namespace:
             action.add_argument(
                 '--data', type=Path, default='data/toy', help='toy data set'
             )
+            action.add_argument('--gpus', type=int, default=1)
+            action.add_argument(
+                '--flags',
+                nargs='+',
+                default=[],
+                metavar='FLAG',
+                help='further flags of tools/train.py without their dashes, '
+                'such as amp, on a benchmark',
+            )
         if name == 'table':
             action.add_argument('--format', choices=FORMATS, default='md')
             action.add_argument('--file', type=Path, help='where to write')
@@ -214,7 +225,11 @@ def measured(row: Row, world: str, out: Path) -> dict[str, list[float]]:
 
 
 def train_and_test(cfg: Config, folder: Path, seed: int) -> None:
-    """Train a model, test the last checkpoint, and keep record and scores."""
+    """Train and test a toy model in this process.
+
+    The last checkpoint is tested, as the authors test theirs; its record and
+    the scores of all clips are kept.
+    """
     cfg.work_dir = str(folder)
     cfg.randomness = dict(cfg.randomness, seed=seed)
     cfg.load_from = last_whole_checkpoint(cfg.work_dir)
@@ -224,10 +239,37 @@ def train_and_test(cfg: Config, folder: Path, seed: int) -> None:
     runner = launch.build_runner(cfg)
     runner.train()
     runner.test()
-    record = Path(runner.log_dir) / 'results.json'
-    shutil.copy(record, folder / 'results.json')
+    shutil.copy(Path(runner.log_dir) / 'results.json', folder)
     del runner
     gc.collect()
+
+
+def train_and_test_benchmark(
+    config: Path, folder: Path, seed: int, gpus: int, flags: Sequence[str]
+) -> None:
+    """Train and test a config as it is, with the tools for that."""
+    start, launcher = [sys.executable], []
+    if gpus > 1:
+        start += ['-m', 'torch.distributed.run', f'--nproc-per-node={gpus}']
+        launcher = ['--launcher', 'pytorch']
+    tools = HERE.parent
+
+    def call(tool: str, *arguments: object) -> None:
+        command = [*start, tools / tool, config, *arguments, *launcher]
+        print(*command, flush=True)
+        if status := subprocess.run([*map(str, command)]).returncode:
+            raise UsageError(f'{tool} ended with status {status}, see above')
+
+    more = [f'--{flag}' for flag in flags]
+    call(
+        'train.py',
+        *('--work-dir', folder, '--seed', seed, '--resume', *more),
+    )
+    checkpoint = last_whole_checkpoint(str(folder))
+    dump = folder / 'scores.pkl'
+    call('test.py', checkpoint, '--work-dir', folder / 'test', '--dump', dump)
+    records = (folder / 'test').glob('*/results.json')
+    shutil.copy(max(records, key=lambda path: path.stat().st_mtime), folder)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -262,11 +304,16 @@ def run(args: argparse.Namespace) -> None:
                 folder = folder_of([name], args.world, args.out, seed)
                 if (folder / 'results.json').exists():
                     continue
-                cfg = Config.fromfile(CONFIGS / 'ablations' / f'{name}.py')
-                if args.world == 'toy':
-                    cfg = toy_config(cfg, args.data, experts)
+                path = CONFIGS / 'ablations' / f'{name}.py'
                 print(f'{name}, seed {seed}: {folder}', flush=True)
-                train_and_test(cfg, folder, seed)
+                if args.world == 'toy':
+                    cfg = Config.fromfile(path)
+                    cfg = toy_config(cfg, args.data, experts)
+                    train_and_test(cfg, folder, seed)
+                else:
+                    train_and_test_benchmark(
+                        path.resolve(), folder, seed, args.gpus, args.flags
+                    )
             if len(configs) > 1:
                 average(configs, args.world, args.out, seed)
 

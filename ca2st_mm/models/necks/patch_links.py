@@ -245,7 +245,8 @@ class AdapterLink(nn.Module):
 
     The paper's model without cross-attention (Table 1c, identity) has more
     parameters than experts with their usual adapters.  Two of half their
-    hidden width make the difference: this is how we read its 18.1 M.
+    hidden width make the difference: this is how we read its 18.1 M.  Like
+    any link it is there only where both experts are.
 
     Args:
         specs: Tokens of the two experts a and b.

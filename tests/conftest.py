@@ -10,17 +10,16 @@ from yapf.yapflib import yapf_api
 # versions: seconds each time, and nothing of ours.
 yapf_api.FormatCode = lambda text, **_: (text, True)
 
+for helpers in (Path(__file__).parent, Path(__file__).parent / 'models'):
+    sys.path.insert(0, str(helpers))
+
+import ca2st_mm  # noqa: E402, F401, I001
+
 from mmengine._strategy import base  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import runner  # noqa: E402
 
 base.collect_env = runner.collect_env = dict
-
-for helpers in (Path(__file__).parent, Path(__file__).parent / 'models'):
-    sys.path.insert(0, str(helpers))
-
-import ca2st_mm  # noqa: E402, F401
-
 # Configs name it (training.py); tests that build parts alone need it too.
 init_default_scope('mmaction')
 

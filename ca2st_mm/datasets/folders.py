@@ -100,12 +100,22 @@ def prepare_folders(
     """
     videos, left_out = scan_folders(root)
     cfg = _read_base(base)
-    policy = missing_audio or _possible_policy(cfg)
+    policy = _possible_policy(cfg)
+    if policy == 'silence' and missing_audio == 'drop':
+        raise FolderError(
+            f"'{base}' cannot do without its audio expert; choose "
+            '--missing-audio silence or raise.'
+        )
+    policy = policy and (missing_audio or policy)
     silent = _leave_unreadable_out(root, videos, left_out)
     names = [folder.strip() for folder in videos]
     train, val = split_videos(videos, val_fraction, seed)
     stem = f'{osp.basename(osp.realpath(root))}_{osp.basename(base)[:-3]}'
     config, work_dir = osp.join(root, f'{stem}.py'), f'work_dirs/{stem}'
+    if osp.exists(work_dir) and not osp.exists(config):
+        # That of another folder of this name.
+        above = osp.basename(osp.dirname(osp.realpath(root)))
+        work_dir = f'work_dirs/{above}_{stem}'
     text = _config_text(cfg, base, root, len(names), work_dir, policy)
     texts = {config: text}
     for split, rows in dict(train=train, val=val).items():

@@ -3,6 +3,7 @@
 
 import functools
 import os
+import re
 import runpy
 import shlex
 import tempfile
@@ -275,13 +276,38 @@ def test_clips_without_audio_are_counted_and_follow_the_flag(
     assert '7 of 7 clips have no audio, such as' in refuse(
         root, '--missing-audio', 'raise'
     )
-    said = run(root, '--missing-audio', 'silence')
+    alone = ROOT / 'configs/toy/clip_toy.py'
+    other = ROOT / 'configs/toy/ca2st_toy.py'
+    text = other.read_text().replace('../_base_', str(ROOT / 'configs/_base_'))
+    plain = root.parent / 'no_presence.py'
+    plain.write_text(
+        text + 'train_dataloader = dict(dataset=dict(pipeline=[\n'
+        "    dict(type='LoadAudio'), dict(type='PackActionInputs')]))\n"
+    )
+    flags = ('--missing-audio', 'drop', '--base')
+    assert 'cannot do without' in refuse(root, *flags, plain)
+    said = run(root, *flags, alone, '--overwrite')
+    assert 'no audio' not in said  # the model does not use it
+    said = run(root, '--missing-audio', 'silence', '--overwrite')
     assert "7 of 7 clips have no audio: missing_audio='silence'" in said
-    cfg = Config.fromfile(next(root.glob('*.py')))
+    cfg = Config.fromfile(root / 'my clips_ca2st_small.py')
     for split in ('train', 'val', 'test'):
         steps = cfg[f'{split}_dataloader'].dataset.pipeline
         [load] = [step for step in steps if step.type == 'LoadAudio']
         assert load.missing_audio == 'silence'
+
+
+def test_folders_of_one_name_have_work_dirs_of_their_own(
+    root, run, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    lay_out(tmp_path / 'other/my clips')
+    said = [run(root)]
+    (tmp_path / 'work_dirs/my clips_ca2st_small').mkdir(parents=True)
+    said += [run(tmp_path / 'other/my clips'), run(root, '--overwrite')]
+    used = [re.search(r"--model '?([^'\n]+)", text)[1] for text in said]
+    assert used[0] == used[2] == 'work_dirs/my clips_ca2st_small'
+    assert used[1] == 'work_dirs/other_my clips_ca2st_small'
 
 
 def test_the_commands_that_it_prints_are_understood(root, run, monkeypatch):

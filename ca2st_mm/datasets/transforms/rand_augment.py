@@ -50,31 +50,40 @@ def _by_value(table: Callable[[float], np.ndarray]) -> Operation:
 
 
 def _by_histogram(table: Callable[[np.ndarray], np.ndarray]) -> Operation:
-    """An operation whose table follows how often each value occurs."""
+    """An operation whose tables (3, 256) follow how often values occur."""
 
     def one(frame: np.ndarray, _: float) -> np.ndarray:
-        tables = []
-        for channel in range(3):
-            counts = cv2.calcHist([frame], [channel], None, [256], [0, 256])
-            tables.append(table(counts.ravel().astype(np.int64)))
-        tables = np.clip(np.stack(tables, -1), 0, 255).astype(np.uint8)
+        counts = [
+            cv2.calcHist([frame], [channel], None, [256], [0, 256])
+            for channel in range(3)
+        ]
+        tables = table(np.reshape(counts, (3, 256)).astype(np.int64))
+        tables = tables.T.clip(0, 255).astype(np.uint8, 'C')
         return cv2.LUT(frame, tables[None])
 
     return _each(one)
 
 
+def _limits(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest value that occur, (3, 1) each."""
+    occur = counts > 0
+    low, high = occur.argmax(1), 255 - occur[:, ::-1].argmax(1)
+    return low[:, None], high[:, None]
+
+
 def _auto_contrast(counts: np.ndarray) -> np.ndarray:
-    low, high = np.flatnonzero(counts)[[0, -1]]
-    if low == high:
-        return _RAMP
-    scale = 255 / (high - low)
-    return _RAMP * scale - low * scale
+    low, high = _limits(counts)
+    scale = 255 / np.maximum(high - low, 1)
+    return np.where(low < high, _RAMP * scale - low * scale, _RAMP)
 
 
 def _equalize(counts: np.ndarray) -> np.ndarray:
-    step = (counts.sum() - counts[counts > 0][-1]) // 255
-    below = np.cumsum(counts) - counts
-    return (below + step // 2) // step if step else _RAMP
+    _, high = _limits(counts)
+    last = np.take_along_axis(counts, high, 1)
+    step = (counts.sum(1, keepdims=True) - last) // 255
+    below = counts.cumsum(1) - counts
+    flat = (below + step // 2) // np.maximum(step, 1)
+    return np.where(step > 0, flat, _RAMP)
 
 
 def _factor(level: float) -> float:
@@ -123,29 +132,34 @@ def _cubic(fraction: float | np.ndarray) -> np.ndarray:
 
 
 def _shift_rows(frames: Frames, shifts: np.ndarray) -> Frames:
-    """Move each row to the left by its number of pixels, (height,)."""
-    height, width = frames[0].shape[:2]
-    rows = np.empty((height, len(frames), width + 1, 3), np.uint8)
+    """Move rows to the left by a number of pixels, one for each or for all."""
+    count, (height, width) = len(frames), frames[0].shape[:2]
+    rows = np.empty((height, count, width + 1, 3), np.uint8)
     np.stack(frames, axis=1, out=rows[:, :, 1:])
     rows[:, :, 0] = rows[:, :, 1]
-    moved = np.full((len(frames), height, width, 3), _FILL, np.uint8)
+    parts = rows.reshape(len(shifts), -1, width + 1, 3)
+    moved = np.full((count, height, width, 3), _FILL, np.uint8)
     whole = np.floor(shifts)
     kernels = _cubic(shifts - whole).T[:, None]
-    for y, (shift, left) in enumerate(zip(shifts, whole, strict=True)):
+    for number, shift in enumerate(shifts):
         # Pixels of the result whose source is a point of the frame.
         start = max(math.ceil(-shift - 0.5), 0)
         stop = min(math.ceil(width - shift - 0.5), width)
         if start < stop:
-            row = cv2.filter2D(
-                rows[y],
+            part = cv2.filter2D(
+                parts[number],
                 -1,
-                kernels[y],
+                kernels[number],
                 anchor=(1, 0),
                 delta=_CUT,
                 borderType=cv2.BORDER_REPLICATE,
             )
-            first = start + int(left) + 1
-            moved[:, y, start:stop] = row[:, first : first + stop - start]
+            first = start + int(whole[number]) + 1
+            part = part.reshape(-1, count, width + 1, 3).swapaxes(0, 1)
+            which = slice(number, number + len(part[0]))
+            moved[:, which, start:stop] = part[
+                :, :, first : first + stop - start
+            ]
     return list(moved)
 
 
@@ -155,8 +169,8 @@ def _shear_x(frames: Frames, level: float) -> Frames:
 
 
 def _translate_x(frames: Frames, level: float) -> Frames:
-    height, width = frames[0].shape[:2]
-    return _shift_rows(frames, np.full(height, level / 10 * 0.45 * width))
+    width = frames[0].shape[1]
+    return _shift_rows(frames, np.array([level / 10 * 0.45 * width]))
 
 
 def _along_y(operation: Operation) -> Operation:
@@ -212,12 +226,10 @@ def _rotate(frames: Frames, level: float) -> Frames:
         )
         sums = cv2.add(sums.numpy(), _CUT, dtype=cv2.CV_8U)
         rotated[known[block]] = sums
-    # (height, width, 3) of each frame
-    channels = cv2.split(rotated.reshape(height, width, -1))
-    return [
-        cv2.merge(channels[first : first + 3])
-        for first in range(0, len(channels), 3)
-    ]
+    apart = [np.empty_like(frame) for frame in frames]
+    channels = np.arange(table.shape[1]).repeat(2).tolist()
+    cv2.mixChannels([rotated.reshape(height, width, -1)], apart, channels)
+    return apart
 
 
 # By the name that timm has for them in its set of increasing strengths.  The

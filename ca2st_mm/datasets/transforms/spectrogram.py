@@ -47,9 +47,9 @@ class WindowedSpectrogram(Transform):
 
     def __init__(
         self,
-        num_frames: int,
-        num_mels: int,
-        position: str | float,
+        num_frames: int = 1024,
+        num_mels: int = 128,
+        position: str | float = 0.5,
     ) -> None:
         known = position in ('random', 'views') or (
             not isinstance(position, str) and 0 <= position <= 1
@@ -184,14 +184,6 @@ class LogMelSpectrogram(WindowedSpectrogram):
     >>> LogMelSpectrogram().features(tone, 16000).shape
     (98, 128)
     """
-
-    def __init__(
-        self,
-        num_frames: int = 1024,
-        num_mels: int = 128,
-        position: str | float = 0.5,
-    ) -> None:
-        super().__init__(num_frames, num_mels, position)
 
     def count(self, waveform: np.ndarray, rate: int) -> int:
         """Frames of 25 ms, one every 10 ms while a whole one fits."""

@@ -37,7 +37,15 @@ def is_listed(source: str) -> bool:
 
     A path that is not there and no repository of the Hub is taken for a
     misspelt name, so that the error names close ones.
+
+    Raises:
+        ValueError: If it is a config.
     """
+    if source.endswith('.py'):
+        raise ValueError(
+            f'{source!r} is a config, which comes with a checkpoint: '
+            'Recognizer.from_config(config, checkpoint), or --config'
+        )
     found = zoo.canonical(source)
     is_path = found.endswith(zoo.SUFFIXES) or Path(found).exists()
     return found.startswith(zoo.SCHEME) or not (is_path or '://' in found)

@@ -64,7 +64,15 @@ def open_checkpoint(
         return read_checkpoint(source, map_location)
     if '://' in source:
         return CheckpointLoader.load_checkpoint(source, map_location)
-    return read_checkpoint(source, map_location)
+    place = Path(source).expanduser()
+    if place.name == source and not place.suffix and not place.exists():
+        try:  # a misspelt name of the zoo
+            zoo.find(source)
+        except ValueError as error:
+            raise FileNotFoundError(
+                f'there is no file or folder {source!r}: {error}'
+            ) from error
+    return read_checkpoint(place, map_location)
 
 
 def load_weights(

@@ -17,12 +17,15 @@ from .catalogue import (
     entries,
     find,
     is_known,
+    is_repository,
 )
 from .fetching import (
     IN_FOLDER,
     ZooError,
+    ask_hub,
     check,
     fetch,
+    in_short,
     is_here,
     verify,
 )
@@ -36,12 +39,15 @@ __all__ = [
     'Entry',
     'Source',
     'ZooError',
+    'ask_hub',
     'canonical',
     'check',
     'entries',
     'fetch',
     'find',
+    'in_short',
     'is_here',
     'is_known',
+    'is_repository',
     'verify',
 ]

@@ -199,9 +199,14 @@ def canonical(source: str) -> str:
         return source
     if source in _catalogue():
         return SCHEME + source
-    if REPOSITORY.fullmatch(source) and not source.endswith(SUFFIXES):
+    if is_repository(source) and not source.endswith(SUFFIXES):
         return HUB_SCHEME + source
     return source
+
+
+def is_repository(name: str) -> bool:
+    """Whether it has the form ``owner/name`` or ``owner/name@revision``."""
+    return bool(REPOSITORY.fullmatch(name))
 
 
 def find_index() -> Path:

@@ -154,7 +154,7 @@ def check(*names: str) -> Iterator[Verdict]:
             try:
                 problem = _ask(source)
             except Exception as error:  # each library has its own kinds
-                problem = _in_short(error)
+                problem = in_short(error)
             yield Verdict(entry.name, source.url, problem)
 
 
@@ -203,7 +203,7 @@ def _first_good(entry: Entry, name: str) -> Path:
         except Exception as error:  # each library has its own kinds
             if getattr(error, 'errno', None) in OF_THIS_MACHINE:
                 raise
-            url, why = source.browser_url, _in_short(error)
+            url, why = source.browser_url, in_short(error)
             if why == NO_CONNECTION:
                 url = urlsplit(url).hostname
             tried.append(f'{url} ({why})')
@@ -235,7 +235,6 @@ def _download(entry: Entry, source: Source) -> Path:
     if source.hub:
         from huggingface_hub import hf_hub_download
 
-        # At once; without a network, hf_hub_download tries for half a minute.
         if problem := _ask(source):
             raise ValueError(problem)
         for again in (False, True):
@@ -293,6 +292,7 @@ def _fetch_repository(
             f'nothing is fetched: {advice}'
         )
     try:
+        ask_hub(repo_id, revision)
         there = HfApi().list_repo_files(repo_id, revision=revision)
         name = next((name for name in names if name in there), None)
         if name is None:
@@ -305,7 +305,7 @@ def _fetch_repository(
         raise ValueError(f'{name} names parts that it does not hold')
     except Exception as error:  # the library has many kinds
         raise ZooError(
-            f'the Hub gives no weights of {repo_id} ({_in_short(error)}): '
+            f'the Hub gives no weights of {repo_id} ({in_short(error)}): '
             f'{advice}'
         ) from error
 
@@ -371,6 +371,21 @@ def _difference(
     return None
 
 
+def ask_hub(repo_id: str, revision: str | None) -> None:
+    """Raise at once if a repository cannot be had from the Hub.
+
+    Its library tries for half a minute to connect.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError
+
+    url = hf_hub_url(repo_id, 'config.json', revision=revision)
+    try:
+        get_hf_file_metadata(url, timeout=TIMEOUT)
+    except EntryNotFoundError:  # but the repository is there
+        pass
+
+
 def _ask(source: Source) -> str | None:
     """Why a host, as far as it tells, has not the file; None if it may."""
     if source.hub:
@@ -393,7 +408,7 @@ def _ask(source: Source) -> str | None:
     return _difference(source, int(length) if length.isdigit() else None)
 
 
-def _in_short(error: Exception) -> str:
+def in_short(error: Exception) -> str:
     """What went wrong, in a few words."""
     name = type(error).__name__
     if (response := getattr(error, 'response', None)) is not None:

@@ -243,6 +243,10 @@ def repository(monkeypatch, tmp_path):
 
     monkeypatch.setattr(huggingface_hub.HfApi, 'list_repo_files', files)
     monkeypatch.setattr(huggingface_hub, 'snapshot_download', snapshot)
+    told = types.SimpleNamespace(size=None, etag=None)
+    monkeypatch.setattr(
+        huggingface_hub, 'get_hf_file_metadata', lambda url, timeout: told
+    )
     return types.SimpleNamespace(
         remote=remote, local=local, parts=parts, weights=weights
     )

@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ca2st_mm import zoo
 from ca2st_mm.checkpoints.files import CheckpointError
 
 from ..layers.tokens import TokenGrid, TokenSpec
@@ -572,13 +573,47 @@ def read_folder(path: str) -> dict:
             f'{LOCAL}{path} needs a folder that timm or transformers wrote; '
             f'there is no file {str(file)!r}'
         )
-    config = json.loads(file.read_text())
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f'{str(file)!r} is no JSON: {error}') from error
     if not {'model_type', 'architecture'} & set(config):
         raise ValueError(
             f'{str(file)!r} names neither a model_type (transformers) nor an '
             'architecture (timm)'
         )
     return config
+
+
+def absent(
+    source: str, repo_id: str, revision: str | None, error: Exception
+) -> FileNotFoundError:
+    """The error that says how to get a model that is not on this machine."""
+    pinned = f' --revision {revision}' if revision else ''
+    return FileNotFoundError(
+        f'{source!r} is not on this machine and cannot be fetched '
+        f'({zoo.in_short(error)}); run `hf download {repo_id}{pinned}` where '
+        'there is a network, copy the folder that it prints here, and name it '
+        "'local-dir:PATH'"
+    )
+
+
+def require_hub(source: str, repo_id: str, revision: str | None) -> None:
+    """Ask the Hub for a repository unless something of it is cached.
+
+    Raises:
+        FileNotFoundError: If it is neither here nor there.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = repo_folder_name(repo_id=repo_id, repo_type='model')
+    if Path(constants.HF_HUB_CACHE, folder, 'snapshots').is_dir():
+        return
+    try:
+        zoo.ask_hub(repo_id, revision)
+    except Exception as error:  # its library has many kinds
+        raise absent(source, repo_id, revision, error) from error
 
 
 def agree_on_frames(

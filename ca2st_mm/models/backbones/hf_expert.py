@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
+from ca2st_mm import zoo
 from ca2st_mm.checkpoints.files import CheckpointError
 from ca2st_mm.registry import MODELS
 
@@ -17,7 +19,9 @@ from .foreign import (
     Family,
     ForeignExpert,
     Sizes,
+    absent,
     read_folder,
+    require_hub,
     window_spans,
 )
 
@@ -448,6 +452,8 @@ class HFExpert(ForeignExpert):
         """
         source = self.init_cfg['checkpoint']
         name, revision = _name_and_revision(source)
+        if not source.startswith(LOCAL):
+            require_hub(source, name, revision)
         try:
             with torch.device('cpu'):
                 whole, found = self.model_class.from_pretrained(
@@ -459,8 +465,10 @@ class HFExpert(ForeignExpert):
                     **self.family.options,
                 )
         except OSError as error:
-            raise _absent(source, error) from error
-        except RuntimeError as error:
+            raise FileNotFoundError(
+                f'{source!r}: {" ".join(str(error).split())}'
+            ) from error
+        except (RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f'{source!r} does not fit: {" ".join(str(error).split())}'
             ) from error
@@ -501,18 +509,6 @@ def _name_and_revision(source: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
-def _absent(source: str, error: Exception) -> FileNotFoundError:
-    name, revision = _name_and_revision(source)
-    if source.startswith(LOCAL):
-        return FileNotFoundError(f'{source!r}: {" ".join(str(error).split())}')
-    pinned = f' --revision {revision}' if revision else ''
-    return FileNotFoundError(
-        f'{source!r} is not on this machine and cannot be fetched; run '
-        f'`hf download {name}{pinned}` with a network, or copy its folder '
-        f"here and name it 'local-dir:PATH' ({' '.join(str(error).split())})"
-    )
-
-
 def _read_config(model: str | None, config: Mapping[str, Any] | None) -> Any:
     """The ``PretrainedConfig`` of a model of a known family."""
     library = _library()
@@ -523,12 +519,19 @@ def _read_config(model: str | None, config: Mapping[str, Any] | None) -> Any:
             raise _unknown(model or 'config', kind)
         return library.AutoConfig.for_model(kind, **given)
     name, revision = _name_and_revision(model)
-    if model.startswith(LOCAL) and 'model_type' not in read_folder(name):
-        raise ValueError(f'{name!r} is a folder of timm; use TimmExpert')
+    if model.startswith(LOCAL):
+        if 'model_type' not in read_folder(name):
+            raise ValueError(f'{name!r} is a folder of timm; use TimmExpert')
+    elif zoo.is_repository(name):
+        require_hub(model, name, revision)
+    else:
+        raise ValueError(
+            f'{model!r} names no repository; write hf:OWNER/NAME@REVISION'
+        )
     try:
         found = library.AutoConfig.from_pretrained(name, revision=revision)
     except OSError as error:
-        raise _absent(model, error) from error
+        raise absent(model, name, revision, error) from error
     except ValueError as error:  # the library knows no such model_type
         raise TypeError(
             f'transformers cannot tell the architecture of {model!r} (a model '
@@ -546,7 +549,7 @@ def _read_config(model: str | None, config: Mapping[str, Any] | None) -> Any:
 def _unknown(model: str, kind: str | None) -> TypeError:
     near = difflib.get_close_matches(kind or '', FAMILIES, n=3, cutoff=0.0)
     return TypeError(
-        f'{model!r} is of the architecture {kind!r}, and where its halves are '
-        f'is not known; the nearest known are {", ".join(near)}, all are '
-        f'{", ".join(FAMILIES)}; add it by the recipe in {RECIPE}'
+        f'{model!r} is of the architecture {kind!r}, which is not known; the '
+        f'nearest known are {", ".join(near)}, all are {", ".join(FAMILIES)}; '
+        f'add it by the recipe in {RECIPE}'
     )

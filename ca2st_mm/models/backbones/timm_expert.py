@@ -6,12 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from ca2st_mm.checkpoints.files import CheckpointError
 from ca2st_mm.registry import MODELS
 
-from .foreign import LOCAL, RECIPE, Family, ForeignExpert, Sizes, read_folder
+from .foreign import (
+    LOCAL,
+    RECIPE,
+    Family,
+    ForeignExpert,
+    Sizes,
+    read_folder,
+    require_hub,
+)
 
 
 class TimmViT(Family):
@@ -163,12 +172,12 @@ class TimmExpert(ForeignExpert):
         kinds = {type(block).__name__ for block in getattr(vit, 'blocks', ())}
         kind = (type(vit).__name__, ' and '.join(sorted(kinds)))
         if kind not in FAMILIES or not type(vit).__module__.startswith('timm'):
+            of = f' of {kind[1]}' if kind[1] else ''
             raise TypeError(
-                f'timm:{self.model} is a {kind[0]} of {kind[1] or "no blocks"}'
-                ', and where its halves are is not known; known are '
-                + ', '.join(f'{m} of {b}' for m, b in FAMILIES)
-                + f' (such as {", ".join(_nearest(self.model))}); add it by '
-                f'the recipe in {RECIPE}'
+                f'timm:{self.model} is a {kind[0]}{of}, which is not known; '
+                f'known are {", ".join(f"{m} of {b}" for m, b in FAMILIES)}, '
+                f'such as {", ".join(_nearest(self.model))}; add it by the '
+                f'recipe in {RECIPE}'
             )
         super().__init__(
             FAMILIES[kind](), vit, num_frames, init_cfg=init_cfg, **options
@@ -199,6 +208,11 @@ class TimmExpert(ForeignExpert):
                     f'timm has no weights {self.model!r}; it has '
                     + ', '.join(tags)
                 )
+        hub = self.model.partition('hf-hub:')[2]
+        if hub:
+            repository, _, revision = hub.partition('@')
+            source = f'timm:{self.model}'
+            require_hub(source, repository, revision or None)
         # Weights are loaded with the classifier that they have: timm ignores
         # missing tensors, without a word, where the number of classes differs.
         vit = timm.create_model(
@@ -215,17 +229,21 @@ class TimmExpert(ForeignExpert):
             CheckpointError: If they do not fit.
             FileNotFoundError: If they are not here and cannot be fetched.
         """
+        import timm
+
         source = self.init_cfg['checkpoint']
+        if ':' not in self.model:
+            published = timm.get_pretrained_cfg(self.model)
+            if published and published.hf_hub_id:
+                require_hub(source, published.hf_hub_id, None)
         try:
             with torch.device('cpu'):
                 weights = self._create(pretrained=True).state_dict()
         except OSError as error:
             raise FileNotFoundError(
-                f'{source!r} is not on this machine and cannot be fetched; '
-                'with a network, fetch it once, or copy a folder of it here '
-                f"and name it 'local-dir:PATH' ({error})"
+                f'{source!r}: {" ".join(str(error).split())}'
             ) from error
-        except RuntimeError as error:
+        except (RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f'{source!r} does not fit: {" ".join(str(error).split())}'
             ) from error
@@ -237,5 +255,6 @@ def _nearest(name: str) -> list[str]:
 
     known = timm.list_models(module='vision_transformer')
     known += timm.list_models(module='eva')
+    known = [name for name in known if not name.startswith('test_')]
     bare = name.rpartition('/')[2].partition('.')[0]
     return difflib.get_close_matches(bare, known, n=3, cutoff=0.0)

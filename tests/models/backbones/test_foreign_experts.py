@@ -5,6 +5,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import huggingface_hub
 import pytest
 import torch
 from get_flops import count_macs
@@ -12,6 +13,7 @@ from mmaction.registry import MODELS
 from tiny_models import difference, randomize
 from torch import nn
 
+from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.checkpoints.delta import fingerprint, without_frozen
 from ca2st_mm.engine import MultiExpertOptimConstructor
 from ca2st_mm.export import FORMATS, ExportableRecognizer, graph, trace
@@ -530,6 +532,40 @@ def broken(folder, tmp_path, change):
     return f'local-dir:{copy}'
 
 
+@pytest.mark.parametrize(
+    'file, content, kind',
+    [
+        ('config.json', '{broken', ValueError),
+        ('model.safetensors', '<html>', CheckpointError),
+        ('model.safetensors', None, FileNotFoundError),
+    ],
+)
+def test_a_folder_that_is_damaged_is_named(
+    file, content, kind, folder_of, tmp_path
+):
+    folder = tmp_path / 'damaged'
+    shutil.copytree(folder_of('dinov2'), folder)
+    (folder / file).unlink()
+    if content:
+        (folder / file).write_text(content)
+    with pytest.raises(kind, match='damaged') as error:
+        build(f'local-dir:{folder}')
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_weights_without_a_network_are_named_at_once(monkeypatch):
+    def asked(url, timeout):
+        raise ConnectionError(f'no way to {url}')
+
+    monkeypatch.setattr(huggingface_hub, 'get_hf_file_metadata', asked)
+    expert = MODELS.build(expert_config('timm:vit_tiny_patch16_224'))
+    with pytest.raises(FileNotFoundError) as error:
+        expert.init_weights()
+    said = str(error.value)
+    repository = 'timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k'
+    assert f'(no connection); run `hf download {repository}`' in said
+
+
 @pytest.mark.parametrize('name', ['vit_tiny_patch16_224', 'dinov2', 'vjepa2'])
 def test_a_missing_or_nan_tensor_is_refused(name, folder_of, tmp_path):
     def drop(weights):
@@ -566,7 +602,11 @@ def test_other_classes_and_other_sizes_of_a_file(folder_of):
         ('timm:vit_base_patch16_244', ValueError, 'vit_base_patch16_224'),
         ('timm:vit_tiny_patch16_224.x', ValueError, 'augreg_in21k'),
         ('timm:beit_base_patch16_224', TypeError, 'Beit.*docs/experts.md'),
-        ('timm:resnet18', TypeError, 'ResNet of no blocks.*VisionTr'),
+        (
+            'timm:resnet18',
+            TypeError,
+            'a ResNet, which .*VisionTr.*such as [^t]',
+        ),
         ('local-dir:nowhere', FileNotFoundError, 'nowhere'),
         (
             dict(type='HFExpert', config=dict(model_type='hiera')),
@@ -581,6 +621,8 @@ def test_other_classes_and_other_sizes_of_a_file(folder_of):
             r'2 steps.*leave out.*\(3, 5, 256, 256\)',
         ),
         ('hf:o/vjepa2@1a', FileNotFoundError, 'hf download o/vjepa2 --rev'),
+        ('hf:bad name', ValueError, 'names no repository; write hf:OWNER'),
+        ('timm:hf-hub:o/n@1', FileNotFoundError, 'hf download o/n --rev'),
     ],
 )
 def test_what_is_not_known_is_said(cfg, kind, message, monkeypatch):

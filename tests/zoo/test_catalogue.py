@@ -22,6 +22,7 @@ CONFIGS = {
     path.stem: path.relative_to(ROOT).as_posix()
     for family in FAMILIES
     for path in sorted((ROOT / 'configs' / family).glob('*.py'))
+    if not path.stem.endswith('_as_released')  # variants of another
 }
 ENTRIES = zoo.entries()
 SOURCES = [s for e in ENTRIES for s in e.sources]

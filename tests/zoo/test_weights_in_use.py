@@ -126,7 +126,8 @@ def test_all_weights_that_are_missing_are_named_at_once(monkeypatch, name):
         check_files(Config(dict(model=cfg.model)))
     message = str(caught.value)
     assert all(f'weights.py get {name}`' in message for name in weights)
-    assert message.startswith('Cannot start, ') and '\n' not in message
+    assert message.startswith('Cannot start, ')
+    assert len(message.splitlines()) == 1 + len(weights)
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

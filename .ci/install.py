@@ -116,8 +116,14 @@ def main() -> None:
         flags += ' --no-build' * (not args.also)
         also = ' '.join(f"'{requirement}'" for requirement in args.also)
         run(f'{uv} venv -q --clear -p {args.python} {venv}', environ, here)
+        # Named directly, as the lowest versions of these alone are taken.
+        lists = ' '.join(
+            f'-r {ROOT}/requirements/{name}.txt'
+            for name in ('core', *args.extras.split(','))
+        )
         run(
-            f"{uv} pip install -q {flags} '{wheel}[{args.extras}]' {also}",
+            f"{uv} pip install -q {flags} '{wheel}[{args.extras}]' {lists} "
+            f'{also}',
             environ,
             here,
         )

@@ -127,6 +127,7 @@ def run_tool(tool, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('LOCAL_RANK', '0')
         patch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        patch.syspath_prepend(str((ROOT / 'tools' / tool).parent))
         try:
             runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
         except SystemExit as stop:

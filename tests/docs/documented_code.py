@@ -108,7 +108,7 @@ def inline_commands() -> list[tuple[str, list[str]]]:
 
 MAKEFILE = (ROOT / 'Makefile').read_text()
 # Programs of others; that their flags are right is not checked.
-OTHERS = ('curl', 'jupyter', 'mkdir', 'source', 'tensorboard')
+OTHERS = ('curl', 'jupyter', 'mkdir', 'printf', 'source', 'tensorboard', 'uv')
 
 
 class Understood(Exception):

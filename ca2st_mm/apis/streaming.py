@@ -486,11 +486,7 @@ class _Cutter:
             for t, frame in self.frames
             if is_open or t < end - SLACK
         )
-        pieces = [
-            (piece, was_lost)
-            for piece, was_lost in self.pieces
-            if is_open or piece.start <= end + self._margin
-        ]
+        audio = join_pieces(self._name, self.pieces)
         span = start if self._number else None, None if is_open else end
         end = min(end, self._end) if is_open else end
         shown = dict(source=self._name, start=start, end=end)
@@ -508,7 +504,7 @@ class _Cutter:
             frames=frames,
             fps=self._fps,
             ratio=video and video.sample_aspect_ratio,
-            audio=join_pieces(self._name, pieces),
+            audio=audio,
             start=round(self._first, 6),  # as FFmpeg says it of files
         )
         return Job(clip, *span, shown)

@@ -694,7 +694,8 @@ def _layers_of(cfg: dict, name: str, num_layers: int) -> Sequence[int]:
         layers = range(0 if start is None else start, num_layers)
     elif start is not None:
         raise ValueError(
-            f'the link {name} has both layers and start_layer; keep one'
+            f'the link {name} has both layers and start_layer; keep one and '
+            'set the other to None'
         )
     if not layers or not set(layers) <= set(range(num_layers)):
         raise ValueError(

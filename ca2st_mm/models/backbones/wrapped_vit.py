@@ -198,7 +198,8 @@ class MMPretrainViTExpert(ForeignExpert):
                 vit,
                 'MMPretrainViTExpert',
                 'it is not a plain mmpretrain.VisionTransformer (another '
-                'forward, e.g. relative position bias or masking)',
+                'forward, e.g. relative position bias or masking); EVA and '
+                "others of timm are experts by one string, 'timm:NAME'",
             )
         plain = module.TransformerEncoderLayer.forward
         for block in vit.layers:

@@ -146,7 +146,7 @@ class Answers:
             path: The clip.
             name: Which attention, e.g. ``spatial_from_audio``; None for the
                 link that attends least evenly.
-            layer: Which layer, from 0; None for the one that attends least
+            layer: Which layer, from 1; None for the one that attends least
                 evenly.
 
         Returns:

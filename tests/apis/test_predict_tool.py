@@ -110,6 +110,11 @@ def test_a_bad_file_in_a_folder_stops_none(
     flags = ('--batch-size', 2, '--missing-audio', 'raise')
     assert predict(folder, '--csv', out, *flags) == 1
     shown = capsys.readouterr()
+    stopped = tmp_path / 'stopped.csv'
+    assert predict(folder, '--csv', stopped, '--errors', 'raise') == 2
+    assert 'a.mp4' in stopped.read_text()
+    assert 'b.mp4' not in stopped.read_text()
+    assert '--errors raise' in capsys.readouterr().err
     assert f'{folder / "a.mp4"}: video: ' in shown.err
     assert f'{folder / "c.mp4"}: it has no audio' in shown.err
     assert str(folder / 'b.mp4') in shown.out

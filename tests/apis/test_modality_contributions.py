@@ -260,6 +260,8 @@ def test_the_report_names_bad_clips_and_writes_all(
         parts = float(clip['audio']) + float(clip['video'])
         gain = float(clip['logit']) - float(clip['base'])
         assert parts == pytest.approx(gain, abs=1e-3)
+        experts = [v for k, v in clip.items() if k.startswith('expert ')]
+        assert sum(map(float, experts)) == pytest.approx(gain, abs=1e-3)
     # The temperature is stored with the model, and predictions use it.
     [stored] = (tmp_path / 'a').glob('report-*.safetensors')
     calibrated = Recognizer.from_pretrained(stored)

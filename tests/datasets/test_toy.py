@@ -192,6 +192,8 @@ def test_labels_follow_the_factors_that_they_come_from(
         [names[c].endswith(p) for c, p in zip(labels, agree, strict=True)]
     )
     assert agree == pytest.approx(1 - 0.48 * 2 / 3, abs=0.06)
+    heard = np.bincount(seen['pitch']) / len(labels)
+    assert heard == pytest.approx([1 / 3] * 3, abs=0.06)
     assert sorted(set(true.round(6))) == [0.16, 0.68]
 
 

@@ -135,14 +135,14 @@ def test_an_overconfident_model_is_found_and_calibrated():
 
 
 def test_bins_of_a_reliability_diagram_hold_their_clips():
-    scores = np.array([0.9, 0.9, 0.55, 0.7, 0.7, 1.0])
+    scores = np.array([0.9, 0.9, 0.55, 0.7, 0.7, 1.0, 0.75])
     probabilities = np.stack([scores, 1 - scores], axis=1)
-    found = calibration(probabilities, np.array([0, 1, 0, 0, 0, 0]))
-    assert found.clips == [1, 2, 2, 1]
-    assert found.confidence == pytest.approx([0.55, 0.7, 0.9, 1.0])
-    assert found.accuracy == pytest.approx([1, 1, 0.5, 1])
-    gaps = 1 * 0.45 + 2 * 0.3 + 2 * 0.4 + 0
-    assert found.error == pytest.approx(gaps / 6)
+    found = calibration(probabilities, np.array([0, 1, 0, 0, 0, 0, 0]))
+    assert found.clips == [1, 2, 1, 2, 1]
+    assert found.confidence == pytest.approx([0.55, 0.7, 0.75, 0.9, 1.0])
+    assert found.accuracy == pytest.approx([1, 1, 1, 0.5, 1])
+    gaps = 1 * 0.45 + 2 * 0.3 + 1 * 0.25 + 2 * 0.4 + 0
+    assert found.error == pytest.approx(gaps / 7)
 
 
 @pytest.mark.parametrize('clips', [10, 200])

@@ -561,7 +561,8 @@ def write_clips(
     with open(path, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator='\n')
         columns = 'file', 'has_audio', 'label', 'chosen', 'logit', 'base'
-        writer.writerow([*columns, *by_modality, *by_expert])
+        experts = (f'expert {name}' for name in by_expert)
+        writer.writerow([*columns, *by_modality, *experts])
         for n in answers.clips.argsort(kind='stable'):
             values = [true[max(true, key=len)], true[frozenset()]]
             values += [*by_modality.values(), *by_expert.values()]
@@ -584,6 +585,10 @@ def main() -> None:
         config.merge_from_dict(args.cfg_options)
     device = usable_device(args.device)
     recognizer = Recognizer.from_config(config, args.checkpoint, device)
+    if recognizer.model.cls_head.multi_class:
+        raise ValueError(
+            'the head has several labels a clip; the report needs one'
+        )
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     found, bad = {}, []
     if args.calibrate:

@@ -33,11 +33,11 @@ class MTEBEncoder:
         max_frames: Longer videos are thinned out evenly to this many frames
             before the pipeline chooses among them, which bounds memory.
 
-    Example:
-        >>> import mteb
-        >>> encoder = MTEBEncoder(recognizer, 'me/ca2st')
-        >>> tasks = mteb.get_tasks(tasks=['AVEDatasetClassification'])
-        >>> mteb.evaluate(encoder, tasks)
+    With MTEB installed::
+
+        encoder = MTEBEncoder(Recognizer.from_pretrained('ca2st.pth'))
+        tasks = mteb.get_tasks(tasks=['AVEDatasetClassification'])
+        mteb.evaluate(encoder, tasks)
     """
 
     def __init__(

@@ -354,14 +354,14 @@ class _Clock:
         elif due is None:
             shown = second + self._latest
         else:
-            fresh = due - second
-            for shift in (self._shift[kind], self._latest, fresh):
+            for shift in (self._shift[kind], self._latest):
                 shown = second + shift
                 if not is_restart(shown, due) and shown < due + MAX_GAP:
                     break
-            self._shift[kind] = shift
-            if shift == fresh:
+            else:
+                shift, shown = due - second, due
                 self._latest = shift
+            self._shift[kind] = shift
         self._shift.setdefault(kind, self._latest)
         self._next[kind] = shown + lasts
         return shown

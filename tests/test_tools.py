@@ -160,6 +160,7 @@ def test_processes_part_when_all_is_done(
     runner = SimpleNamespace(
         train=lambda: done.append('train.py'),
         test=lambda: done.append('test.py'),
+        register_hook=lambda hook: None,
     )
     monkeypatch.setattr(launch, 'build_runner', lambda cfg, precision: runner)
     monkeypatch.setattr(

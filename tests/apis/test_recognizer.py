@@ -290,7 +290,7 @@ def attention(recognizer, path):
 CALLS = (
     lambda recognizer, path: recognizer.predict(path)[0].logits,
     lambda recognizer, path: extract(
-        recognizer, [recognizer.prepare(path)], layers=[0, 1]
+        recognizer, [recognizer.prepare(path)], layers=[1, 2]
     ),
     contributions,
     attention,

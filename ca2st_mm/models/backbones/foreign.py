@@ -87,6 +87,11 @@ class Family:
     """
 
     reads = 'frames'  # or 'clip', 'audio'
+    # Names of modules: in the model, then in a block for each of its halves.
+    layers, ends_with = 'blocks', ('norm',)
+    norms = ('norm1', 'norm2')
+    attn, mlp = 'attn', 'mlp'
+    behind: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     def sizes(self, model: nn.Module, img_size: int | None = None) -> Sizes:
         """What the model reads; ``img_size`` if another one was asked for."""
@@ -94,11 +99,11 @@ class Family:
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
         """The layers."""
-        raise NotImplementedError
+        return model.get_submodule(self.layers)
 
     def ends(self, model: nn.Module) -> Iterable[nn.Module]:
         """What follows the last layer: norms, a pooling head."""
-        return [model.norm]
+        return map(model.get_submodule, self.ends_with)
 
     def embed(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Frames (B * T, 3, H, W) or whole inputs -> x, prefix first."""
@@ -122,7 +127,16 @@ class Family:
 
         ``context`` is the entry of the block.
         """
-        return x + adapt(block.attn(block.norm1(x)))
+        normed = getattr(block, self.norms[0])(x)
+        branch = self.attend(block, normed, context)
+        for name in self.behind[0]:
+            branch = getattr(block, name)(branch)
+        return x + adapt(branch)
+
+    def attend(self, block: nn.Module, x: Tensor, context: Any) -> Tensor:
+        """The attention of a block alone."""
+        out = getattr(block, self.attn)(x)
+        return out[0] if isinstance(out, tuple) else out
 
     def ffn(
         self,
@@ -134,8 +148,11 @@ class Family:
 
         ``adapt`` also takes what the feed-forward network read.
         """
-        normed = block.norm2(x)
-        return x + adapt(block.mlp(normed), normed)
+        normed = getattr(block, self.norms[1])(x)
+        branch = getattr(block, self.mlp)(normed)
+        for name in self.behind[1]:
+            branch = getattr(block, name)(branch)
+        return x + adapt(branch, normed)
 
     def pool(self, model: nn.Module, x: Tensor) -> Tensor:
         """x that left the last layer -> the model's own feature (B, C)."""

@@ -54,6 +54,9 @@ class CLIP(HFFamily):
     """Image encoder of CLIP; resizes its positions to other frames."""
 
     model_class = 'CLIPVisionModel'
+    layers, ends_with = 'encoder.layers', ('post_layernorm',)
+    norms = ('layer_norm1', 'layer_norm2')
+    attn = 'self_attn'
 
     def sizes(self, model, img_size=None):
         config = model.config
@@ -68,12 +71,6 @@ class CLIP(HFFamily):
             pools_patches=False,
         )
 
-    def blocks(self, model):
-        return model.encoder.layers
-
-    def ends(self, model):
-        return [model.post_layernorm]
-
     def embed(self, model, inputs):
         return model.pre_layrnorm(self.embeddings(model, inputs))
 
@@ -83,15 +80,9 @@ class CLIP(HFFamily):
         resized = inputs.shape[-1] != model.config.image_size
         return model.embeddings(inputs, interpolate_pos_encoding=resized)
 
-    def attention(self, block, x, adapt, context):
-        return x + adapt(block.self_attn(block.layer_norm1(x))[0])
-
-    def ffn(self, block, x, adapt):
-        normed = block.layer_norm2(x)
-        return x + adapt(block.mlp(normed), normed)
-
     def pool(self, model, x):
-        return model.post_layernorm(x[:, 0])
+        [norm] = self.ends(model)
+        return norm(x[:, 0])
 
 
 class SigLIP(CLIP):
@@ -118,32 +109,18 @@ class DINOv2(CLIP):
     """DINOv2, with or without registers."""
 
     model_class = 'Dinov2Model'
+    layers, ends_with = 'encoder.layer', ('layernorm',)
+    norms = HFFamily.norms
+    attn = 'attention'
+    behind = ('layer_scale1', 'drop_path'), ('layer_scale2', 'drop_path')
 
     def sizes(self, model, img_size=None):
         registers = getattr(model.config, 'num_register_tokens', 0)
         sizes = super().sizes(model, img_size)
         return sizes._replace(num_prefix_tokens=1 + registers)
 
-    def blocks(self, model):
-        return model.encoder.layer
-
-    def ends(self, model):
-        return [model.layernorm]
-
     def embed(self, model, inputs):
         return model.embeddings(inputs)
-
-    def attention(self, block, x, adapt, context):
-        branch = block.layer_scale1(block.attention(block.norm1(x))[0])
-        return x + adapt(block.drop_path(branch))
-
-    def ffn(self, block, x, adapt):
-        normed = block.norm2(x)
-        branch = block.drop_path(block.layer_scale2(block.mlp(normed)))
-        return x + adapt(branch, normed)
-
-    def pool(self, model, x):
-        return model.layernorm(x[:, 0])
 
 
 class DINOv2WithRegisters(DINOv2):
@@ -156,12 +133,7 @@ class DINOv3(DINOv2):
     """DINOv3's ViTs: rotary positions go to every attention."""
 
     model_class = 'DINOv3ViTModel'
-
-    def blocks(self, model):
-        return model.model.layer
-
-    def ends(self, model):
-        return [model.norm]
+    layers, ends_with = 'model.layer', ('norm',)
 
     def context(self, model, tokens):
         side = round(
@@ -171,14 +143,8 @@ class DINOv3(DINOv2):
         positions = model.rope_embeddings(tokens.new_zeros(1, 3, size, size))
         return [positions] * len(model.model.layer)
 
-    def attention(self, block, x, adapt, context):
-        branch, _ = block.attention(
-            block.norm1(x), position_embeddings=context
-        )
-        return x + adapt(block.drop_path(block.layer_scale1(branch)))
-
-    def pool(self, model, x):
-        return model.norm(x[:, 0])
+    def attend(self, block, x, context):
+        return block.attention(x, position_embeddings=context)[0]
 
 
 class ViT(CLIP):
@@ -186,26 +152,25 @@ class ViT(CLIP):
 
     model_class = 'ViTModel'
     options = dict(add_pooling_layer=False)
-
-    def blocks(self, model):
-        return model.layers
-
-    def ends(self, model):
-        return [model.layernorm]
+    layers, ends_with = 'layers', ('layernorm',)
+    norms = ('layernorm_before', 'layernorm_after')
+    attn = 'attention'
+    behind = ('dropout',), ('dropout',)
 
     def embed(self, model, inputs):
         return self.embeddings(model, inputs)
 
-    def attention(self, block, x, adapt, context):
-        branch, _ = block.attention(block.layernorm_before(x))
-        return x + adapt(block.dropout(branch))
 
-    def ffn(self, block, x, adapt):
-        normed = block.layernorm_after(x)
-        return x + adapt(block.dropout(block.mlp(normed)), normed)
-
-    def pool(self, model, x):
-        return model.layernorm(x[:, 0])
+def clip_sizes(config, frames, size, tubelet, patch) -> Sizes:
+    """What a model of whole clips reads."""
+    side = size // patch
+    return Sizes(
+        config.hidden_size,
+        (3, frames, size, size),
+        (side, side),
+        patch,
+        frames // tubelet,
+    )
 
 
 class ViViT(ViT):
@@ -218,16 +183,10 @@ class ViViT(ViT):
     def sizes(self, model, img_size=None):
         config = model.config
         tubelet, patch, _ = config.tubelet_size
-        side = config.image_size // patch
-        return Sizes(
-            config.hidden_size,
-            (3, config.num_frames, config.image_size, config.image_size),
-            (side, side),
-            patch,
-            config.num_frames // tubelet,
-            num_prefix_tokens=1,
-            pools_patches=False,
+        sizes = clip_sizes(
+            config, config.num_frames, config.image_size, tubelet, patch
         )
+        return sizes._replace(num_prefix_tokens=1, pools_patches=False)
 
     def embed(self, model, inputs):
         return model.embeddings(inputs.transpose(1, 2))
@@ -241,6 +200,8 @@ class VideoMAE(ViT):
     reads = 'clip'
     settings = dict(num_frames='num_frames', img_size='image_size')
     optional = ('fc_norm.', 'classifier.')
+    layers = 'videomae.encoder.layer'
+    behind = (), ()
 
     def part(self, model):
         model.classifier = nn.Identity()
@@ -248,17 +209,13 @@ class VideoMAE(ViT):
 
     def sizes(self, model, img_size=None):
         config = model.config
-        side = config.image_size // config.patch_size
-        return Sizes(
-            config.hidden_size,
-            (3, config.num_frames, config.image_size, config.image_size),
-            (side, side),
+        return clip_sizes(
+            config,
+            config.num_frames,
+            config.image_size,
+            config.tubelet_size,
             config.patch_size,
-            config.num_frames // config.tubelet_size,
         )
-
-    def blocks(self, model):
-        return model.videomae.encoder.layer
 
     def ends(self, model):
         norms = (model.videomae.layernorm, model.fc_norm)
@@ -266,9 +223,6 @@ class VideoMAE(ViT):
 
     def embed(self, model, inputs):
         return model.videomae.embeddings(inputs.transpose(1, 2), None)
-
-    def attention(self, block, x, adapt, context):
-        return x + adapt(block.attention(block.layernorm_before(x)))
 
     def ffn(self, block, x, adapt):
         normed = block.layernorm_after(x)
@@ -288,37 +242,25 @@ class VJEPA2(HFFamily):
     model_class = 'VJEPA2Model'
     reads = 'clip'
     settings = dict(num_frames='frames_per_clip', img_size='crop_size')
+    layers, ends_with = 'layer', ('layernorm',)
+    attn = 'attention'
+    behind = ('drop_path',), ('drop_path',)
 
     def part(self, model):
         return model.encoder  # the rest predicts masked tokens
 
     def sizes(self, model, img_size=None):
         config = model.config
-        side = config.crop_size // config.patch_size
-        return Sizes(
-            config.hidden_size,
-            (3, config.frames_per_clip, config.crop_size, config.crop_size),
-            (side, side),
+        return clip_sizes(
+            config,
+            config.frames_per_clip,
+            config.crop_size,
+            config.tubelet_size,
             config.patch_size,
-            config.frames_per_clip // config.tubelet_size,
         )
-
-    def blocks(self, model):
-        return model.layer
-
-    def ends(self, model):
-        return [model.layernorm]
 
     def embed(self, model, inputs):
         return model.embeddings(inputs.transpose(1, 2))
-
-    def attention(self, block, x, adapt, context):
-        branch, _ = block.attention(block.norm1(x))
-        return x + adapt(block.drop_path(branch))
-
-    def ffn(self, block, x, adapt):
-        normed = block.norm2(x)
-        return x + adapt(block.drop_path(block.mlp(normed)), normed)
 
     def pool(self, model, x):
         return model.layernorm(x).mean(dim=1)

@@ -5,8 +5,6 @@ One token a time step (N = 1).  All but Whisper read waveforms
 (B, 1, samples, 1), which ``AudioWaveform`` makes.
 """
 
-from typing import Any
-
 from torch import nn
 from torch.nn.functional import gelu
 
@@ -20,6 +18,7 @@ class Wav2Vec2(HFFamily):
     model_class = 'Wav2Vec2Model'
     reads = 'audio'
     settings = dict(num_frames='num_samples')
+    layers = 'encoder.layers'
 
     def sizes(self, model, img_size=None):
         config = model.config
@@ -37,9 +36,6 @@ class Wav2Vec2(HFFamily):
             config.hidden_size, (1, samples, 1), (1, 1), 1, num_steps=steps
         )
 
-    def blocks(self, model):
-        return model.encoder.layers
-
     def ends(self, model):
         stable = _norms_first(model.encoder.layers[0])
         return [model.encoder.layer_norm] if stable else []
@@ -54,8 +50,7 @@ class Wav2Vec2(HFFamily):
             x = encoder.layer_norm(x)
         return encoder.dropout(x)
 
-    def attend(self, block: nn.Module, x: Any, context: Any) -> Any:
-        """The branch of the attention half."""
+    def attend(self, block, x, context):
         return block.dropout(block.attention(x)[0])
 
     def attention(self, block, x, adapt, context):
@@ -114,6 +109,8 @@ class Whisper(HFFamily):
 
     model_class = 'WhisperModel'
     reads = 'audio'
+    layers, ends_with = 'layers', ('layer_norm',)
+    norms = ('self_attn_layer_norm', 'final_layer_norm')
 
     def part(self, model):
         return model.encoder
@@ -130,20 +127,13 @@ class Whisper(HFFamily):
             num_steps=steps,
         )
 
-    def blocks(self, model):
-        return model.layers
-
-    def ends(self, model):
-        return [model.layer_norm]
-
     def embed(self, model, inputs):
         x = gelu(model.conv1(inputs[:, 0].transpose(1, 2)))
         x = gelu(model.conv2(x)).transpose(1, 2)
         return x + model.embed_positions.weight
 
-    def attention(self, block, x, adapt, context):
-        normed = block.self_attn_layer_norm(x)
-        return x + adapt(block.self_attn(normed, attention_mask=None)[0])
+    def attend(self, block, x, context):
+        return block.self_attn(x, attention_mask=None)[0]
 
     def ffn(self, block, x, adapt):
         normed = block.final_layer_norm(x)

@@ -26,6 +26,8 @@ from .foreign import (
 class TimmViT(Family):
     """``VisionTransformer`` of timm with ``Block``."""
 
+    behind = ('ls1', 'drop_path1'), ('ls2', 'drop_path2')
+
     def sizes(self, model, img_size=None):
         embed = model.patch_embed
         return Sizes(
@@ -37,9 +39,6 @@ class TimmViT(Family):
             pools_patches=model.global_pool != 'token',
         )
 
-    def blocks(self, model):
-        return model.blocks
-
     def ends(self, model):
         yield from (model.norm, model.fc_norm)
         if model.attn_pool is not None:
@@ -48,15 +47,6 @@ class TimmViT(Family):
     def embed(self, model, inputs):
         x = model._pos_embed(model.patch_embed(inputs))
         return model.norm_pre(model.patch_drop(x))
-
-    def attention(self, block, x, adapt, context):
-        branch = block.ls1(block.attn(block.norm1(x)))
-        return x + adapt(block.drop_path1(branch))
-
-    def ffn(self, block, x, adapt):
-        normed = block.norm2(x)
-        branch = block.drop_path2(block.ls2(block.mlp(normed)))
-        return x + adapt(branch, normed)
 
     def pool(self, model, x):
         return model.forward_head(model.norm(x), pre_logits=True)

@@ -26,6 +26,8 @@ def _refuse(vit: nn.Module, expert: str, why: str) -> NoReturn:
 class MMPretrainViT(Family):
     """mmpretrain's ``VisionTransformer``."""
 
+    layers, norms = 'layers', ('ln1', 'ln2')
+
     def sizes(self, model, img_size=None):
         return Sizes(
             model.embed_dims,
@@ -36,9 +38,6 @@ class MMPretrainViT(Family):
                 0 if model.cls_token is None else model.num_extra_tokens
             ),
         )
-
-    def blocks(self, model):
-        return model.layers
 
     def ends(self, model):
         if model.final_norm:
@@ -52,9 +51,6 @@ class MMPretrainViT(Family):
             special = model.cls_token.expand(tokens.shape[0], -1, -1)
             tokens = torch.cat((special, tokens), dim=1)
         return model.pre_norm(model.drop_after_pos(tokens + model.pos_embed))
-
-    def attention(self, block, x, adapt, context):
-        return x + adapt(block.attn(block.ln1(x)))
 
     def ffn(self, block, x, adapt):
         normed = block.ln2(x)
@@ -88,9 +84,6 @@ class MMActionViT(Family):
             patch,
             steps,
         )
-
-    def blocks(self, model):
-        return model.blocks
 
     def ends(self, model):
         yield model.norm

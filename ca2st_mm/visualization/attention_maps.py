@@ -240,8 +240,8 @@ def read_attention(
 
     Returns:
         Self-attention of each expert and both directions of each link.
-        Experts that compute their attention in their own way (wrapped ViTs)
-        have no self-attention here.
+        Of WavLM and ViViT there is no self-attention; see
+        :meth:`~.MultiExpertBackbone.forward`.
 
     Raises:
         FigureInputError: If the model has no experts, or there is no such

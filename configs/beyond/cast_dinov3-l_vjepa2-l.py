@@ -21,6 +21,7 @@ model = dict(
             temporal=dict(
                 _delete_=True,
                 type='HFExpert',
+                # No revision of it is on record: append @REVISION to pin one.
                 model='facebook/vjepa2-vitl-fpc64-256',
                 # So that building needs no network.
                 config=dict(

@@ -195,7 +195,9 @@ def _answer(
         coalition: The experts that run.
     """
     features = {}
-    if coalition:
+    if len(coalition) == len(model.backbone.experts):
+        features = everyone
+    elif coalition:
         features, _ = model.extract_feat(
             inputs, test_mode=True, experts=coalition
         )

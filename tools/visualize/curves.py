@@ -216,7 +216,7 @@ def _panel(axes: Axes, key: str, runs: Mapping[str, RunLog]) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     if 'acc' in key:
         axes.yaxis.set_major_formatter(PercentFormatter(1, None, ' %'))
-        axes.set_ylim(top=min(axes.get_ylim()[1], 1.02))
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1.008))
     if key == 'lr':
         axes.ticklabel_format(axis='y', scilimits=(-2, 3))
 

@@ -52,7 +52,7 @@ class FusionHead(BaseHead):
         in_channels: Feature width of each expert.
         adapters: Adapter config by expert; plain zero-initialised ones by
             default. See :class:`ExpertFusion`.
-        reduction: 'sum' or 'mean' over the experts.
+        reduction: 'sum' or 'mean' over the experts, or 'concat'.
         out_channels: Width of the fused feature; needed only if the experts
             differ in width.
         loss_cls: Loss config.

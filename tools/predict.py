@@ -388,7 +388,9 @@ def main() -> None:
                 for file in files:
                     if args.stream or key not in file.rankings:
                         file.write(answer)
-                rankings[key] = () if bad else answer.best
+                # A stream may last for days.
+                if args.events or args.annotate:
+                    rankings[key] = () if bad else answer.best
                 failed = failed or bad
                 if bad and args.errors == 'raise':
                     raise UsageError('stopped at this file (--errors raise)')

@@ -291,7 +291,7 @@ def run_or_explain(
         if error.errno not in UNWRITABLE:
             raise
         where, status = error.filename or 'a file of the run', 2
-        text = f'error: {where}: {error.strerror}; checkpoints are whole'
+        text = f'error: {where}: {error.strerror}; what was saved is whole'
     if status == 2 or dist.is_main_process():
         print(text, file=sys.stderr)
     if status > 2:

@@ -1,5 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""`tools/train.py`, killed by the system, resumes as if it had not been."""
+"""`tools/train.py`, killed by the system, resumes as if it had not been.
+
+Once, or as often as the variable KILLS says.
+"""
 
 import json
 import os
@@ -20,7 +23,8 @@ from tool_runs import (
 
 # By default test_resume kills runs in this process.
 pytestmark = pytest.mark.slow
-EPOCHS, TIMEOUT = 8, 300
+KILLS = int(os.environ.get('KILLS', 1))
+EPOCHS, TIMEOUT = 6 + 2 * KILLS, 300
 # What is slow at the start and nothing of ours is left out there.
 START = (
     'import sys, ca2st_mm; from tool_runs import run_tool; '
@@ -57,7 +61,8 @@ def losses_by_step(folder):
 
 def kill_after(config, folder, step, delay):
     """Start the tool and kill it so many seconds after a step is logged."""
-    command = [sys.executable, '-c', START, 'train.py', *flags(config, folder)]
+    tool = ['train.py', *flags(config, folder), '--resume']
+    command = [sys.executable, '-c', START, *tool]
     paths = map(str, [ROOT, ROOT / 'tests', ROOT / 'tests/models'])
     with (folder / 'output.txt').open('w') as output:
         running = subprocess.Popen(
@@ -94,19 +99,24 @@ def test_a_killed_run_ends_with_the_same_losses_and_weights(config, tmp_path):
     [expected] = losses_by_step(whole)
     assert sorted(expected) == list(range(1, EPOCHS * STEPS + 1))
 
-    chance = random.Random(20)
-    # The first step of an epoch comes after the checkpoint of the last one.
-    # Five epochs are left for us to be late in.
-    step = chance.randint(STEPS + 1, 3 * STEPS)
-    kill_after(config, broken, step, delay=chance.uniform(0, 0.1))
+    chance, step = random.Random(20), STEPS
+    for _ in range(KILLS):
+        # The first step of an epoch comes after the checkpoint of the last
+        # one.  Five epochs are left for us to be late in.
+        step = min(
+            max([step, *(s for start in _logged(broken) for s in start)])
+            + chance.randint(1, 2 * STEPS),
+            EPOCHS * STEPS - 5,
+        )
+        kill_after(config, broken, step, delay=chance.uniform(0, 0.1))
     assert not (broken / f'epoch_{EPOCHS}.pth').exists()
     assert run_tool('train.py', *flags(config, broken), '--resume') == 0
 
-    before, after = losses_by_step(broken)
+    *before, after = losses_by_step(broken)
     first = min(after)
     assert first > STEPS and (first - 1) % STEPS == 0  # of a later epoch
     assert sorted(after) == list(range(first, EPOCHS * STEPS + 1))
-    assert after == {step: expected[step] for step in after}
-    assert before == {step: expected[step] for step in before}
+    for start in [*before, after]:
+        assert start == {step: expected[step] for step in start}
     last = f'epoch_{EPOCHS}.pth'
     assert same_weights(whole / last, broken / last)

@@ -96,10 +96,7 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
         evaluators = cfg.get('test_evaluator') or []
         if not isinstance(evaluators, (list, tuple)):
             evaluators = [evaluators]
-        # By messages: machines may share no folder.
-        dump = dict(
-            type='DumpResults', out_file_path=args.dump, collect_device='gpu'
-        )
+        dump = dict(type='DumpResults', out_file_path=args.dump)
         cfg.test_evaluator = [*evaluators, dump]
 
 

@@ -19,6 +19,7 @@ from .running import (
     accept_lists_of_topk,
     balance_wrapped_datasets,
     distribute_on_cpu,
+    gather_metrics_by_messages,
     restore_numpy_names,
     silence_known_warnings,
     take_shared_parameters_once,
@@ -38,6 +39,7 @@ FIXES = (
     accept_bfloat16_scores,
     accept_lists_of_topk,
     take_shared_parameters_once,
+    gather_metrics_by_messages,
 )
 
 

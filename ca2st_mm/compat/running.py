@@ -178,3 +178,19 @@ def take_shared_parameters_once() -> None:
                 **self.paramwise_cfg,
             }
         return original(self, model)
+
+
+def gather_metrics_by_messages() -> None:
+    """Let metrics of machines that share no disk meet.
+
+    Fault: MMEngine's metrics leave their results in a folder below the one
+    that rank 0 was started in, and the first validation fails where another
+    machine cannot write there.  A ``collect_dir`` of the config stays.
+    """
+    from mmengine.evaluator import metric
+
+    @_wrap(metric, 'collect_results')
+    def collect(original, results, size, device='cpu', tmpdir=None):
+        if tmpdir is None and device == 'cpu':
+            device = 'gpu'  # gathers objects, through gloo on a CPU
+        return original(results, size, device, tmpdir)

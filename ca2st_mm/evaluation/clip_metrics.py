@@ -133,8 +133,7 @@ class ClipMetric(BaseMetric):
 
     Args:
         topk: The values of k.
-        collect_device: How results of several ranks meet: 'gpu', by messages
-            (on any device); 'cpu', in a folder that all machines share.
+        collect_device: Where results of several ranks meet.
         prefix: Prefix of the names of the numbers.
     """
 
@@ -143,7 +142,7 @@ class ClipMetric(BaseMetric):
     def __init__(
         self,
         topk: tuple[int, ...] = (1, 5),
-        collect_device: str = 'gpu',
+        collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
@@ -428,7 +427,7 @@ class ReadableClips(BaseMetric):
     def __init__(self, metric: dict) -> None:
         self.metric = METRICS.build(metric)
         super().__init__(
-            collect_device='cpu' if self.metric.collect_dir else 'gpu',
+            collect_device=self.metric.collect_device,
             prefix=self.metric.prefix,
             collect_dir=self.metric.collect_dir,
         )

@@ -37,8 +37,7 @@ class _Submission(BaseMetric):
         header: Entries of the file next to ``results``, such as the
             supervision levels that only you know (``sls_pt``, ``sls_tl``,
             ``sls_td``); they win over the usual ones of the class.
-        collect_device: How results of several ranks meet: 'gpu', by messages
-            (on any device); 'cpu', in a folder that all machines share.
+        collect_device: Where results of several ranks meet.
     """
 
     default_prefix: str | None = 'submission'
@@ -48,7 +47,7 @@ class _Submission(BaseMetric):
         self,
         out_file: str,
         header: Mapping[str, Any],
-        collect_device: str = 'gpu',
+        collect_device: str = 'cpu',
     ) -> None:
         super().__init__(collect_device=collect_device)
         self.out_file = out_file

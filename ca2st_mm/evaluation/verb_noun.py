@@ -107,8 +107,7 @@ class EpicKitchensMetric(VerbNounMetric):
         tail_verbs: Class indices, or the CSV with the column ``verb``.
         tail_nouns: Class indices, or the CSV with the column ``noun``.
         topk: The values of k.
-        collect_device: How results of several ranks meet: 'gpu', by messages
-            (on any device); 'cpu', in a folder that all machines share.
+        collect_device: Where results of several ranks meet.
         prefix: Prefix of the names of the numbers.
 
     Raises:
@@ -126,7 +125,7 @@ class EpicKitchensMetric(VerbNounMetric):
         tail_verbs: Listed = None,
         tail_nouns: Listed = None,
         topk: tuple[int, ...] = (1, 5),
-        collect_device: str = 'gpu',
+        collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(topk, collect_device, prefix)

@@ -22,7 +22,7 @@ from tool_runs import (
 )
 
 # By default test_resume kills runs in this process.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 KILLS = int(os.environ.get('KILLS', 1))
 EPOCHS, TIMEOUT = 6 + 2 * KILLS, 300
 # What is slow at the start and nothing of ours is left out there.

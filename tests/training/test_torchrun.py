@@ -20,7 +20,7 @@ from tool_runs import (
 )
 
 # By default test_two_processes does so without the tool.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 PROCESSES = 2
 
 
@@ -123,7 +123,7 @@ def nodes(tmp_path_factory):
             for node in (0, 1)
         ]
         said = [agent.communicate(timeout=600)[0] for agent in agents]
-        assert [a.returncode for a in agents] == [0, 0], said[0][-3000:]
+        assert [a.returncode for a in agents] == [0, 0], said
 
     two = 'train_cfg.max_epochs=2'
     launch('whole', '--cfg-options', two)

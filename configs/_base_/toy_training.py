@@ -52,7 +52,7 @@ default_hooks = dict(
     non_finite_loss=dict(type='NonFiniteLossHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     result_record=dict(type='ResultRecordHook'),
-    stall_watch=dict(type='StallWatchHook', minutes=5),
+    stall_watch=dict(type='StallWatchHook', minutes=5, end_minutes=60),
 )
 # Of an expert one file is kept: the weights that other models start from.
 expert_checkpoint = dict(

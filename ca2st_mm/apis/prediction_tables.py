@@ -37,7 +37,8 @@ class AnswerFile:
         model: What the model is called; answers of another one are not
             continued.
         overwrite: Whether to begin anew.
-        lines: Whether ``.json`` is a record a line, too.
+        lines: Whether ``.json`` is a record a line, too, as of a stream,
+            whose answers are not kept in ``rankings``.
 
     Attributes:
         rankings: The best task of each answer in the file, by its source,
@@ -61,7 +62,7 @@ class AnswerFile:
         overwrite: bool = False,
         lines: bool = False,
     ) -> None:
-        self.path, self.model = path, model
+        self.path, self.model, self._lines = path, model, lines
         self.rankings: dict[Key, Ranking] = {}
         ending = os.path.splitext(path)[1].lower()
         self._is_csv = ending == '.csv'
@@ -90,8 +91,9 @@ class AnswerFile:
         """Add an answer."""
         record = dict(answer.as_record(), model=self.model)
         self._add(_csv_rows(answer, self.model) if self._is_csv else record)
-        key = answer.source, answer.start, answer.end
-        self.rankings[key] = getattr(answer, 'best', ())
+        if not self._lines:
+            key = answer.source, answer.start, answer.end
+            self.rankings[key] = getattr(answer, 'best', ())
         self._file.flush()
 
     def _add(self, record: Any) -> None:

@@ -17,6 +17,7 @@ from toy_recognizer import noise, write_noise
 
 from ca2st_mm.apis import streaming
 from ca2st_mm.apis.prediction import Failure, Prediction
+from ca2st_mm.apis.prediction_tables import AnswerFile
 from ca2st_mm.apis.streaming import predict_stream, stream_windows
 from ca2st_mm.apis.windows import Job, Windows
 from ca2st_mm.datasets.faults import MediaError
@@ -338,6 +339,14 @@ def test_a_window_that_is_too_large_is_one_sentence(monkeypatch):
     assert all(
         isinstance(job, Job) for job in stream_windows(piped('ts', 8), 1, 1)
     )
+
+
+def test_a_file_of_a_stream_keeps_nothing_in_memory(recognizer, tmp_path):
+    with AnswerFile(str(tmp_path / 'a.json'), 'model', lines=True) as file:
+        for answer in recognizer.stream(piped('ts', 4)):
+            file.write(answer)
+        assert not file.rankings
+    assert len(AnswerFile(file.path, 'model', lines=True).rankings) == 2
 
 
 def test_the_command_writes_a_record_a_line(predict, tmp_path, capsys):

@@ -127,7 +127,9 @@ def main() -> None:
             environ,
             here,
         )
-        for command in WALK:
+        # torch 2.6 refuses the free number of views of the export.
+        lowest = args.resolution == 'lowest-direct'
+        for command in WALK[:-1] if lowest else WALK:
             run(command, environ, here)
 
 

@@ -303,3 +303,6 @@ def test_the_report_compares_with_another_model(saved, toy, tmp_path, capsys):
     dump.write_bytes(pickle.dumps(right[::-1]))
     assert run_tool(tool, *saved['ca2st'], *flags) == 2
     assert 'is of other clips' in capsys.readouterr().err
+    flags = ('--manifest', 'a/test.csv', 'b/test.csv')
+    assert run_tool(tool, *saved['ca2st'], *flags) == 2
+    assert 'names must differ' in capsys.readouterr().err

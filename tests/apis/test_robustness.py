@@ -4,6 +4,7 @@
 import json
 
 import numpy as np
+import pytest
 import robustness
 from robustness import hits_of
 from tool_runs import run_tool
@@ -56,9 +57,26 @@ def test_a_model_without_audio_is_corrupted_in_video_alone(
     record = json.loads((tmp_path / 'report.json').read_text())
     found = [(r['cause'], r['modality']) for r in record['top1']['label']]
     assert found == [('as they are', ''), ('rain', 'video')]
-    flags = ('--manifest=test.csv', '--workers=0', '--causes', 'snow')
-    assert run_tool(tool, *saved['ca2st'], *flags, *out) == 2
-    assert 'snow' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'flags, status, words',
+    [
+        (('--causes', 'snow'), 2, "'snow' is neither"),
+        (('--causes', 'Resize'), 2, 'transform with strength and seed'),
+        (('--max-clips', 0), 2, 'is at least 1'),
+        (('--manifest=bad.csv', '--causes', '--desync'), 1, 'bad.mp4'),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    flags, status, words, saved, toy, tmp_path, capsys
+):
+    (toy / 'bad.mp4').write_text('no video')
+    (toy / 'bad.csv').write_text('file,label\n../bad.mp4,0\n')
+    flags += ('--workers=0', '--device=cpu', '--out', tmp_path / 'a/report')
+    tool = 'analysis/robustness.py'
+    assert run_tool(tool, *saved['ca2st'], *flags) == status
+    assert words in capsys.readouterr().err
 
 
 def test_masked_tokens_are_those_that_others_read_of_audio(saved):

@@ -19,7 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
+from reports import add_clip_options, table
 from tqdm import tqdm
 
 
@@ -49,31 +50,22 @@ def parse_args() -> argparse.Namespace:
         help='scores of another model, such as one trained without audio, by '
         'tools/test.py --dump on the same\nannotation file: test both, too',
     )
-    parser.add_argument(
-        '--max-clips', type=int, help='number of clips, drawn at random'
-    )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of the draw and of the shuffle'
-    )
-    parser.add_argument('--batch-size', type=int, default=8)
-    parser.add_argument(
-        '--workers', type=int, default=2, help='processes that read clips'
-    )
-    parser.add_argument('--device', default='cpu')
+    add_clip_options(parser)
     parser.add_argument(
         '--out',
         default='modality_report',
         help='outputs without extension; figures and tables of clips add '
         'data set and task',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args()
-    for name in ('max_clips', 'batch_size'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f'--{name.replace("_", "-")} is at least 1')
-    if args.against and args.manifest and len(args.manifest) > 1:
+    manifests = args.manifest or ()
+    if args.against and len(manifests) > 1:
         parser.error('--against takes one --manifest')
+    if len({Path(name).stem for name in manifests}) < len(manifests):
+        parser.error(
+            '--manifest: outputs are named after these files, so their names '
+            'must differ'
+        )
     return args
 
 
@@ -82,7 +74,6 @@ if __name__ == '__main__':
 
 import numpy as np
 import torch
-from reports import table
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -304,13 +295,19 @@ def calibrate(
     samples: Iterable[tuple[int, Mapping]],
     batch_size: int,
 ) -> dict[str, float]:
-    """The temperature of each task, fitted on clips for validation."""
+    """The temperature of each task, fitted on clips for validation.
+
+    Raises:
+        ValueError: If there are no clips.
+    """
     views: dict[str, list[np.ndarray]] = {}
     labels, samples = [], iter(samples)
     while batch := [sample for _, sample in islice(samples, batch_size)]:
         labels += [s['data_samples'].gt_label.tolist() for s in batch]
         for task, logits in recognizer.logits(batch).items():
             views.setdefault(task, []).append(logits.double().cpu().numpy())
+    if not views:
+        raise ValueError('--calibrate: none of its clips can be read')
     found = {}
     for column, (task, batches) in enumerate(views.items()):
         logits = np.concatenate(batches)
@@ -577,14 +574,50 @@ def write_clips(
             )
 
 
-def main() -> None:
-    """Go through every data set; print, draw and write."""
-    args = parse_args()
+def recognizer_of(args: argparse.Namespace) -> Recognizer:
+    """The model that the command line names."""
     config = Config.fromfile(args.config)
     if args.cfg_options:
         config.merge_from_dict(args.cfg_options)
     device = usable_device(args.device)
-    recognizer = Recognizer.from_config(config, args.checkpoint, device)
+    return Recognizer.from_config(config, args.checkpoint, device)
+
+
+def write_details(
+    recognizer: Recognizer,
+    args: argparse.Namespace,
+    bad: Sequence[str],
+    **found: Any,
+) -> None:
+    """Write what was found, with what it was found on; name bad clips.
+
+    Raises:
+        SystemExit: If there are bad clips.
+    """
+    record = dict(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        weights_sha256=sha256_of_tensors(recognizer.model.state_dict()),
+        temperature=recognizer.temperature,
+        ca2st_mm=__version__,
+        seed=args.seed,
+        max_clips=args.max_clips,
+        **found,
+        bad_clips=bad,
+    )
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    write_record(f'{args.out}.json', record)
+    print(f'details: {args.out}.json')
+    for fault in bad:
+        print(fault, file=sys.stderr)
+    if bad:
+        sys.exit(1)
+
+
+def main() -> None:
+    """Go through every data set; print, draw and write."""
+    args = parse_args()
+    recognizer = recognizer_of(args)
     if recognizer.model.cls_head.multi_class:
         raise ValueError(
             'the head has several labels a clip; the report needs one'
@@ -598,11 +631,11 @@ def main() -> None:
         stored = publish(
             args.checkpoint,
             f'{args.out}.safetensors',
-            config,
+            recognizer.cfg,
             metadata=dict(temperature=json.dumps(recognizer.temperature)),
         )
         print(f'temperature: {recognizer.temperature}, stored in {stored}')
-    for manifest in args.manifest or [dataset_of(config)['ann_file']]:
+    for manifest in args.manifest or [dataset_of(recognizer.cfg)['ann_file']]:
         clips = clips_of(recognizer, manifest, args, bad)
         found[manifest] = {
             task: report(recognizer, manifest, task, answers, args)
@@ -610,26 +643,13 @@ def main() -> None:
                 recognizer, clips, args.batch_size
             ).items()
         }
-    write_record(
-        f'{args.out}.json',
-        dict(
-            config=args.config,
-            checkpoint=args.checkpoint,
-            weights_sha256=sha256_of_tensors(recognizer.model.state_dict()),
-            temperature=recognizer.temperature,
-            calibrated_on=args.calibrate,
-            ca2st_mm=__version__,
-            seed=args.seed,
-            max_clips=args.max_clips,
-            data_sets=found,
-            bad_clips=bad,
-        ),
+    write_details(
+        recognizer,
+        args,
+        bad,
+        calibrated_on=args.calibrate,
+        data_sets=found,
     )
-    print(f'details: {args.out}.json')
-    for fault in bad:
-        print(fault, file=sys.stderr)
-    if bad:
-        sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""How the benchmarks of this folder print and write what they measure."""
+"""How the tools of this folder are called, and print and write reports."""
 
+import argparse
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,32 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import DictAction
+
 _PACKAGES = ('av', 'ca2st_mm', 'mmaction2', 'numpy', 'opencv-python', 'torch')
+
+
+def positive(text: str) -> int:
+    """A number on the command line, at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f'is at least 1, got {text}')
+    return int(text)
+
+
+def add_clip_options(parser: argparse.ArgumentParser) -> None:
+    """The flags of a report of a model on clips of a data set."""
+    parser.add_argument(
+        '--max-clips', type=positive, help='number of clips, drawn at random'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of all that is random'
+    )
+    parser.add_argument('--batch-size', type=positive, default=8)
+    parser.add_argument(
+        '--workers', type=int, default=2, help='processes that read clips'
+    )
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

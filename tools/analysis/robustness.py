@@ -11,13 +11,14 @@ clip.  It prints a table and writes all as JSON and a figure.
 
 import argparse
 import copy
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from reports import add_clip_options, table
 
 # Transforms for the papers' tables of robustness, and their titles.
 PAPERS = dict(
@@ -62,21 +63,10 @@ def parse_args() -> argparse.Namespace:
         help="annotation file in the config's test data folder; the config's "
         'test file if left out',
     )
-    parser.add_argument(
-        '--max-clips', type=int, help='number of clips, drawn at random'
-    )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of the draw and of the noise'
-    )
-    parser.add_argument('--batch-size', type=int, default=8)
-    parser.add_argument(
-        '--workers', type=int, default=2, help='processes that read clips'
-    )
-    parser.add_argument('--device', default='cpu')
+    add_clip_options(parser)
     parser.add_argument(
         '--out', default='robustness', help='outputs without extension'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args()
     if not set(args.strengths) <= set(range(1, 6)):
         parser.error('--strengths are 1 to 5')
@@ -91,20 +81,21 @@ if __name__ == '__main__':
 
 import numpy as np
 import torch
-from modality_report import clips_of, with_audio_of
-from reports import table
+from modality_report import (
+    clips_of,
+    recognizer_of,
+    with_audio_of,
+    write_details,
+)
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.modality_contributions import MODALITIES, lacks_audio
 from ca2st_mm.apis.recognizer import AUDIO, unbatched
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.transforms import CAUSES
-from ca2st_mm.engine.launch import run_or_explain, usable_device
+from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.coalitions import paired_test
 from ca2st_mm.registry import TRANSFORMS
-from ca2st_mm.utils.hashing import sha256_of_tensors
-from ca2st_mm.utils.records import write_record
-from ca2st_mm.version import __version__
 from ca2st_mm.visualization.style import (
     INK,
     FigureInputError,
@@ -367,44 +358,26 @@ def draw(title: str, rows: Sequence[Mapping[str, Any]], path: str) -> None:
 def main() -> None:
     """Test, print, draw and write."""
     args = parse_args()
-    config = Config.fromfile(args.config)
-    if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
-    for cause in args.causes or ():
-        known = cause in CAUSES or cause == MASKED
-        if not known and TRANSFORMS.get(cause) is None:
+    for cause in set(args.causes or ()) - {*CAUSES, MASKED}:
+        kind = TRANSFORMS.get(cause)
+        takes = inspect.signature(kind).parameters if kind else ()
+        if not {'strength', 'seed'} <= set(takes):
             raise ValueError(
                 f'--causes: {cause!r} is neither one of {[*CAUSES]} nor a '
-                'registered transform'
+                'registered transform with strength and seed'
             )
-    device = usable_device(args.device)
-    recognizer = Recognizer.from_config(config, args.checkpoint, device)
+    recognizer = recognizer_of(args)
     bad: list[str] = []
     found = measure(recognizer, args, bad)
     for task, rows in found.items():
+        if not rows:  # no clip can be read
+            continue
         name = Path(args.config).stem
         title = f'{name}, {task}, {rows[0]["clips"]} clips, seed {args.seed}'
         print(f'\n{title}\n\n{text_table(rows)}\n')
         draw(title, rows, f'{args.out}_{task}.png')
         print(f'figure: {args.out}_{task}.png')
-    write_record(
-        f'{args.out}.json',
-        dict(
-            config=args.config,
-            checkpoint=args.checkpoint,
-            weights_sha256=sha256_of_tensors(recognizer.model.state_dict()),
-            ca2st_mm=__version__,
-            seed=args.seed,
-            max_clips=args.max_clips,
-            top1=found,
-            bad_clips=bad,
-        ),
-    )
-    print(f'details: {args.out}.json')
-    for fault in bad:
-        print(fault, file=sys.stderr)
-    if bad:
-        sys.exit(1)
+    write_details(recognizer, args, bad, manifest=args.manifest, top1=found)
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 """`paper.py`: what is measured once is kept, and never mixed up."""
 
 import json
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from shrunk_models import without_init
 from tool_runs import run_tool
 
 from ca2st_mm.datasets.toy import write_toy_set
+from ca2st_mm.engine.interruption import Interrupted
 from ca2st_mm.visualization.scores import read_scores
 
 ENSEMBLE = 't1/alone_spatial + t1/alone_temporal'
@@ -53,6 +55,17 @@ def test_what_is_missing_is_measured_once(tiny_world, tmp_path, monkeypatch):
         ['paper.py', 'run', 't1', '--world', 'toy', '--rows', ENSEMBLE]
         + ['--out', str(out), '--data', str(tiny_world)],
     )
+    read, stops = paper_toy.ToyClips.__getitem__, iter([signal.SIGINT])
+
+    def read_and_stop(clips, index):
+        for number in stops:
+            signal.raise_signal(number)
+        return read(clips, index)
+
+    monkeypatch.setattr(paper_toy.ToyClips, '__getitem__', read_and_stop)
+    with pytest.raises(Interrupted, match='the same command resumes'):
+        paper.main()
+    assert len([*out.glob('toy/*/seed0/interrupted.pth')]) == 1
     paper.main()
     files = sorted(out.glob('toy/*/seed0/results.json'))
     assert len(files) == 3  # both parts and what they are together
@@ -86,6 +99,7 @@ def test_benchmarks_run_with_the_tools_for_it(gpus, tmp_path, monkeypatch):
 
     def run_command(command):
         calls.append(command)
+        signal.raise_signal(signal.SIGINT)  # is the tool's
         folder = Path(command[command.index('--work-dir') + 1])
         (folder / 'log').mkdir(parents=True)
         (folder / 'log/results.json').write_text(f'{{"seed": {len(calls)}}}')

@@ -23,8 +23,8 @@ import argparse
 import csv
 import gc
 import hashlib
-import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -172,6 +172,7 @@ from paper_toy import expert_config, toy_config
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.engine import launch
+from ca2st_mm.engine.interruption import Interrupted, InterruptionHook
 from ca2st_mm.engine.launch import UsageError, run_or_explain
 from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 from ca2st_mm.utils.records import RecordError, read_record, write_record
@@ -190,8 +191,9 @@ def cost_of(name: str, out: Path) -> dict[str, float]:
     model = repr(cfg.model.to_dict()).encode()
     key = hashlib.sha256(model).hexdigest()[:16]
     path = out / 'costs.json'
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = read_record(path) if path.exists() else {}
     if key not in known:
+        print(f'counting {name}', file=sys.stderr)
         total = get_flops.count(cfg)[-1]
         known[key] = dict(
             parameters=total['parameters'] / 1e6,
@@ -199,7 +201,7 @@ def cost_of(name: str, out: Path) -> dict[str, float]:
             gmac=total['macs'] / 1e9,
         )
         out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(known, indent=2))
+        write_record(path, known)
     return known[key]
 
 
@@ -237,7 +239,14 @@ def train_and_test(cfg: Config, folder: Path, seed: int) -> None:
     dump = dict(type='DumpResults', out_file_path=str(folder / 'scores.pkl'))
     cfg.test_evaluator = [cfg.test_evaluator, dump]
     runner = launch.build_runner(cfg)
-    runner.train()
+    try:
+        with InterruptionHook() as interruption:
+            runner.register_hook(interruption)
+            runner.train()
+    except Interrupted as stop:
+        raise Interrupted(
+            stop.signum, f'stopped; the same command resumes in {folder}'
+        ) from stop
     runner.test()
     shutil.copy(Path(runner.log_dir) / 'results.json', folder)
     del runner
@@ -257,7 +266,11 @@ def train_and_test_benchmark(
     def call(tool: str, *arguments: object) -> None:
         command = [*start, tools / tool, config, *arguments, *launcher]
         print(*command, flush=True)
-        if status := subprocess.run([*map(str, command)]).returncode:
+        # Ctrl-C reaches the tool as well, which has to save before it ends.
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        status = subprocess.run([*map(str, command)]).returncode
+        signal.signal(signal.SIGINT, before)
+        if status:
             raise UsageError(f'{tool} ended with status {status}, see above')
 
     more = [f'--{flag}' for flag in flags]
@@ -389,17 +402,21 @@ def comparison(table: str, ours: Sequence[str]) -> list[dict[str, str]]:
     return [{c: line.get(c) or '' for c in columns} for line in lines]
 
 
-def caption_of(world: str) -> str:
+def caption_of(rows: Iterable[Row], world: str) -> str:
     """Whose the numbers are."""
     ours = dict(
         toy='measured with this package on generated toy clips, not on a '
         'benchmark',
         benchmark='measured with this package',
     )[world]
-    return (
+    paper = (
         '"paper": the authors\' numbers, top-1 in per cent, of '
-        f'EPIC-KITCHENS-100 (arXiv 2311.18825). "{world}": {ours}; mean and '
-        'standard deviation over seeds.'
+        'EPIC-KITCHENS-100 (arXiv 2311.18825).'
+        if any(row.published for row in rows)
+        else "Variants that the authors' code has; no paper has numbers."
+    )
+    return (
+        f'{paper} "{world}": {ours}; mean and standard deviation over seeds.'
     )
 
 
@@ -472,9 +489,14 @@ def main() -> None:
         if args.action == 'list' or row.table == args.table
     ]
     if rows:
+        if args.action == 'table' and args.ours:
+            raise UsageError(
+                f'--ours: {args.table} compares with no other methods; `run` '
+                'measures its rows'
+            )
         costs = args.action != 'table'
         lines = lines_of(rows, args.world, args.out, costs)
-        caption = caption_of(args.world)
+        caption = caption_of(rows, args.world)
     else:
         lines = comparison(args.table, args.ours)
         caption = (
@@ -489,6 +511,7 @@ def main() -> None:
         return
     text = dict(md=as_markdown, tex=as_latex)[how](lines, caption)
     if args.action == 'table' and args.file:
+        args.file.parent.mkdir(parents=True, exist_ok=True)
         args.file.write_text(text)
         print(args.file)
     else:

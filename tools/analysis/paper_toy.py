@@ -160,9 +160,7 @@ def toy_config(cfg: Config, data: Path, experts: Path) -> Config:
     toy.train_cfg.max_epochs = EPOCHS
     rise, fall = toy.param_scheduler
     rise.end, fall.begin, fall.end = WARMUP, WARMUP, EPOCHS
-    toy.default_hooks.checkpoint.update(
-        interval=EPOCHS, save_optimizer=False, max_keep_ckpts=1
-    )
+    toy.default_hooks.checkpoint.update(interval=EPOCHS, max_keep_ckpts=1)
     return Config(toy.to_dict(), filename=cfg.filename)
 
 
@@ -181,7 +179,7 @@ def read_once(cfg: Config, data: Path, **labels: bool) -> None:
         loader.update(num_workers=0, persistent_workers=False)
         loader.dataset.update(type='ToyClips', data_root=str(data), **labels)
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
-    cfg.train_cfg = dict(max_epochs=cfg.max_epochs, by_epoch=True)
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=cfg.max_epochs)
     cfg.default_hooks.checkpoint.save_best = None
     cfg.default_hooks.pop('missed_validation')
     cfg.visualizer = dict(type='ActionVisualizer')

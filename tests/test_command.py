@@ -77,6 +77,7 @@ def test_the_way_of_arguments_and_configs(tmp_path):
     for words, name in (
         (['train'], 'train'),
         (['data', 'make-toy'], 'data/make_toy'),
+        (['data', 'make_toy'], 'data/make_toy'),
     ):
         done = subprocess.run(
             [*command, *words, 'configs/a.py', '--x', '1'],
@@ -85,7 +86,7 @@ def test_the_way_of_arguments_and_configs(tmp_path):
         )
         assert done.returncode == 3
         assert done.stdout.strip().split('|') == [
-            f'ca2st {" ".join(words)}',
+            f'ca2st {" ".join(words)}'.replace('_', '-'),
             str(tmp_path / 'configs/a.py'),
             '--x',
             '1',
@@ -96,7 +97,10 @@ def test_the_way_of_arguments_and_configs(tmp_path):
 def test_unknown_commands_are_named():
     done = ca2st('trian')
     assert done.returncode == 1 and "'trian'" in done.stderr
-    assert ca2st('data', 'nope').stdout.count('data ') > 10
+    done = ca2st('data', 'nope')
+    assert done.returncode == 1 and "'data nope'" in done.stderr
+    assert ca2st('data').stdout.count('data ') > 10
+    assert 'prepare' in ca2st('data', 'prepare', '--help').stdout
 
 
 def test_a_reader_may_stop_early():

@@ -143,7 +143,7 @@ class InterruptionHook(Hook):
             signum,
             f'{name} stopped training after iteration {iteration} (epoch '
             f'{epoch} is done); it is saved in {folder}/{INTERRUPTED}, and '
-            'the same command with --resume goes on from there',
+            'the same command with --resume resumes it',
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

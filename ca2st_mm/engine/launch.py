@@ -270,7 +270,7 @@ def run_or_explain(
         zoo.ZooError,
     ),
 ) -> None:
-    """Run a command line; what a user can mend ends it in one sentence.
+    """Run a command line; what a user can repair ends it in one sentence.
 
     Exit status: 2 for bad input and for a disk that is full or cannot be
     written, 128 + the number of the signal for an interrupted training.

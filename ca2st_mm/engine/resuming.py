@@ -42,7 +42,7 @@ class EpochBasedTrainLoop(loops.EpochBasedTrainLoop):
             done = 0
         if done:
             self.runner.logger.info(
-                f'Epoch {self._epoch + 1} goes on after batch {done}; those '
+                f'Epoch {self._epoch + 1} resumes after batch {done}; those '
                 'before are read again'
             )
         for index, data_batch in enumerate(self.dataloader):

@@ -305,8 +305,8 @@ class AudioVisualAccMetric(ClipAccMetric):
     """``ClipAccMetric`` plus how much of the data has audio.
 
     Where ``PackActionInputs`` packs the meta key ``has_audio``, reports
-    besides ``with_sound``, the share of clips with audio, and
-    ``top1_with_sound`` and ``top1_without_sound`` on the two subsets if
+    besides ``with_audio``, the share of clips with audio, and
+    ``top1_with_audio`` and ``top1_without_audio`` on the two subsets if
     both exist.
 
     Example:
@@ -315,7 +315,7 @@ class AudioVisualAccMetric(ClipAccMetric):
         >>> metric.process(None, [dict(
         ...     pred_score=torch.tensor([0.2, 0.8]),
         ...     gt_label=torch.tensor([1]), has_audio=False)])
-        >>> metric.evaluate(1)['acc/with_sound']
+        >>> metric.evaluate(1)['acc/with_audio']
         0.0
     """
 
@@ -326,10 +326,10 @@ class AudioVisualAccMetric(ClipAccMetric):
         if not known:
             return metrics
         parts = dict(
-            with_sound=[r for r in known if r['has_audio']],
-            without_sound=[r for r in known if not r['has_audio']],
+            with_audio=[r for r in known if r['has_audio']],
+            without_audio=[r for r in known if not r['has_audio']],
         )
-        metrics['with_sound'] = len(parts['with_sound']) / len(known)
+        metrics['with_audio'] = len(parts['with_audio']) / len(known)
         if all(parts.values()):
             for name, part in parts.items():
                 ranks = label_ranks(*_arrays(part))

@@ -31,7 +31,7 @@ class VerbNounMetric(ClipMetric):
     ``pred_verb_score`` (num_verbs,), ``pred_noun_score`` (num_nouns,) and
     ``gt_label`` [verb, noun].  Reports ``verb_top1``, ``noun_top1``,
     ``action_top1``, the same for each k, and ``num_clips``; with the meta
-    key ``has_audio`` also ``with_sound``, the share of clips with audio.
+    key ``has_audio`` also ``with_audio``, the share of clips with audio.
     Takes the arguments of ``ClipMetric``.
 
     Example:
@@ -76,7 +76,7 @@ class VerbNounMetric(ClipMetric):
         }
         audio = [r['has_audio'] for r in results if r['has_audio'] is not None]
         if audio:
-            metrics['with_sound'] = float(np.mean(audio))
+            metrics['with_audio'] = float(np.mean(audio))
         return metrics
 
 

@@ -239,8 +239,9 @@ def _find(
     maps = [m for one in ([name] if name else links) for m in found.maps[one]]
     fitting = [one for one in maps if layer in (None, one.layer)]
     if not fitting:
+        layers = sorted({one.layer for one in maps})
         raise FigureInputError(
             f'there is no layer {layer}; the layers are '
-            f'{", ".join(str(one.layer) for one in maps)}'
+            f'{", ".join(map(str, layers))}'
         )
     return max(fitting, key=lambda one: one.heat().max().item())

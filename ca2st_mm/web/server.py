@@ -149,15 +149,19 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
             known = ', '.join(_QUESTIONS)
             raise Refused(404, f'there is no question {what!r}, but {known}')
         options = _read(request.query_params, _QUESTIONS[what])
-        if limiter.statistics().tasks_waiting >= _MOST_WAITING:
-            raise Refused(503, 'too many questions wait; ask again later')
+
+        def refuse_if_busy() -> None:
+            if limiter.statistics().tasks_waiting >= _MOST_WAITING:
+                raise Refused(503, 'too many questions wait; ask again later')
 
         def answer(path: str) -> dict[str, Any]:
             with seconds.labels(what).time():
                 return getattr(answers, what)(path, **options)
 
         limits = page.max_bytes, page.upload_seconds
+        refuse_if_busy()
         async with received(request, *limits) as path:
+            refuse_if_busy()  # others may have come while this one was sent
             found = await anyio.to_thread.run_sync(
                 answer, path, limiter=limiter
             )
@@ -198,11 +202,11 @@ def _read(query: QueryParams, known: dict[str, type]) -> dict[str, Any]:
             raise Refused(400, f'there is no option {key[:40]!r} here')
         try:
             value = known[key](text)
-            if isinstance(value, int | float) and not 0 <= value < math.inf:
+            if isinstance(value, int | float) and not 0 < value < math.inf:
                 raise ValueError
         except ValueError:
             raise Refused(
-                400, f'{key} is a number from 0, not {text[:40]!r}'
+                400, f'{key} is a number above 0, not {text[:40]!r}'
             ) from None
         found['name' if key == 'map' else key] = value
     return found

@@ -2,7 +2,7 @@
 """AST as its authors trained it on AudioSet, with their head: 527 sounds.
 
 For predictions without training, of audio files as well as of videos.  It
-hears the middle 10.24 seconds; ``--window 10`` hears all of a longer file.
+reads the middle 10.24 seconds; ``--window 10`` reads all of a longer file.
 """
 
 _base_ = './ast_vggsound.py'

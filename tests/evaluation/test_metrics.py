@@ -67,11 +67,11 @@ def test_accuracy_says_how_much_had_sound():
     result = metric.evaluate(4)
     assert result['acc/top1'] == 0.5
     assert result['acc/num_clips'] == 4
-    assert result['acc/with_sound'] == 0.75
-    assert result['acc/top1_with_sound'] == pytest.approx(2 / 3)
-    assert result['acc/top1_without_sound'] == 0.0
+    assert result['acc/with_audio'] == 0.75
+    assert result['acc/top1_with_audio'] == pytest.approx(2 / 3)
+    assert result['acc/top1_without_audio'] == 0.0
     metric.process(None, [clip(1, 1)])  # not recorded
-    assert 'acc/with_sound' not in metric.evaluate(1)
+    assert 'acc/with_audio' not in metric.evaluate(1)
 
 
 def test_classes_without_a_clip_take_no_part_in_the_mean():
@@ -110,7 +110,7 @@ def test_sound_events():
     metric.process(None, [clip(1, 1, True), clip(2, 2, True)])
     result = metric.evaluate(2)
     assert result['acc/mAP'] == result['acc/mAUC'] == 1.0
-    assert result['acc/mean1'] == result['acc/with_sound'] == 1.0
+    assert result['acc/mean1'] == result['acc/with_audio'] == 1.0
 
 
 def test_sound_events_of_some_participants():

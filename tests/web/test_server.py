@@ -297,6 +297,9 @@ def test_options_are_read_or_refused(ask, media):
         ('names', 'window', '2'),
         ('timeline', 'window', 'nan'),
         ('timeline', 'window', '-1'),
+        ('timeline', 'window', '0'),
+        ('names', 'top_k', '0'),
+        ('attention', 'layer', '0'),
     ):
         answer = ask(media['short'], what, **{key: value})
         assert answer.status_code == 400
@@ -357,7 +360,7 @@ def test_an_upload_has_a_time_limit(answers, temporary, caplog):
 
 
 def test_when_too_many_wait_more_are_refused(answers, media, monkeypatch):
-    go, names = threading.Event(), answers.names
+    go, sent, names = threading.Event(), threading.Event(), answers.names
 
     def held(path):
         go.wait(timeout=60)
@@ -369,11 +372,17 @@ def test_when_too_many_wait_more_are_refused(answers, media, monkeypatch):
     page = Page('toy', MAX_BYTES, at_once=1)
     with served(make_app(answers, page, '127.0.0.1')) as address:
 
-        def post():
+        def post(body=content):
             url = f'{address}/ask/names'
-            return requests.post(url, content, headers=BODY, timeout=60)
+            return requests.post(url, body, headers=BODY, timeout=60)
+
+        def slowly():
+            yield content[:9]
+            sent.wait(timeout=60)
+            yield content[9:]
 
         with ThreadPoolExecutor(4) as pool:
+            slow = pool.submit(post, slowly())
             first = [pool.submit(post) for _ in range(3)]
             health = {}
             for _ in range(100):
@@ -381,11 +390,14 @@ def test_when_too_many_wait_more_are_refused(answers, media, monkeypatch):
                 if health['waiting'] == 2:
                     break
                 time.sleep(0.1)
-            refused = post()
+            refused = [post()]
+            sent.set()
+            refused.append(slow.result())
             go.set()
             answered = [one.result() for one in first]
     assert health['waiting'] == 2
-    assert refused.status_code == 503 and refused.headers['Retry-After']
+    for answer in refused:
+        assert answer.status_code == 503 and answer.headers['Retry-After']
     assert [answer.status_code for answer in answered] == [200] * 3
 
 

@@ -299,8 +299,8 @@ def _compression_video(frames, level, rng):
         'x264-params': 'mbtree=0',
     }
     packets = []
-    for number, picture in enumerate(pixels):
-        frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
+    for number, image in enumerate(pixels):
+        frame = av.VideoFrame.from_ndarray(image, format='rgb24')
         frame.pts = number
         packets += encoder.encode(frame)
     decoded = _decoded('h264', [*packets, *encoder.encode()])
@@ -409,7 +409,7 @@ def _motion_audio(wave, rate, level, rng):
 
 
 def _interference_video(frames, level, rng):
-    """Rows jump aside, and bars of noise run through the picture."""
+    """Rows jump aside, and bars of noise run through the frame."""
     count, height, width = frames.shape[:3]
     reach = (0.01, 0.03, 0.06, 0.1, 0.16)[level] * width
     share = (0.05, 0.1, 0.15, 0.25, 0.35)[level]

@@ -2,7 +2,7 @@
 """RandAugment as timm has it, with one draw for all frames, on OpenCV.
 
 Frames are RGB uint8 (height, width, 3).  The values are those that timm gives
-for PIL pictures, but for a difference of 1 in at most a pixel of a thousand.
+for PIL images, but for a difference of 1 in at most a pixel of a thousand.
 
 Source: Cubuk et al., RandAugment, CVPR Workshops 2020.
 """

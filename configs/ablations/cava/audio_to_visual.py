@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CAVA: from audio to the pictures only."""
+"""CAVA: from audio to the frames only."""
 
 _base_ = '../../cava/cava_vggsound.py'
 

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CAVA: audio reads the pictures frame by frame."""
+"""CAVA: audio reads the video frame by frame."""
 
 _base_ = '../../cava/cava_vggsound.py'
 

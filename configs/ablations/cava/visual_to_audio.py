@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CAVA: from the pictures to audio only."""
+"""CAVA: from the frames to audio only."""
 
 _base_ = '../../cava/cava_vggsound.py'
 

@@ -15,10 +15,11 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
     """Write a record, one value a line.
 
     Args:
-        path: The file.
+        path: The file; its folder is made if need be.
         record: Nested values; no NaN.
     """
     text = json.dumps(record, indent=2, allow_nan=False)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(text + '\n')
 
 

@@ -605,7 +605,6 @@ def write_details(
         **found,
         bad_clips=bad,
     )
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     write_record(f'{args.out}.json', record)
     print(f'details: {args.out}.json')
     for fault in bad:

@@ -200,7 +200,6 @@ def cost_of(name: str, out: Path) -> dict[str, float]:
             trained=total['trainable'] / 1e6,
             gmac=total['macs'] / 1e9,
         )
-        out.mkdir(parents=True, exist_ok=True)
         write_record(path, known)
     return known[key]
 

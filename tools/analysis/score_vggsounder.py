@@ -16,6 +16,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
+
+from reports import positive, table
 
 # What the labels of a subset may be: heard (A), seen (V) or both (AV).
 SUBSETS = {
@@ -46,7 +49,7 @@ def parse_args() -> argparse.Namespace:
         help='names of the classes, one a line; those of VGGSound that this '
         'package ships if left out',
     )
-    parser.add_argument('--topk', nargs='+', type=int, default=[1, 5])
+    parser.add_argument('--topk', nargs='+', type=positive, default=[1, 5])
     parser.add_argument('--out', default='vggsounder.json')
     return parser.parse_args()
 
@@ -55,7 +58,6 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import numpy as np
-from reports import table
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.datasets.benchmarks import shipped_names
@@ -121,8 +123,13 @@ def load_scores(texts: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
     for text in texts:
         name, sign, path = text.partition('=')
         if not sign and text.endswith('.npz'):
-            report = np.load(text)
-            clips = [Path(file).stem for file in report['files']]
+            try:
+                report = dict(np.load(text))
+                clips = [Path(file).stem for file in report['files']]
+            except (OSError, ValueError, KeyError, BadZipFile) as error:
+                raise FigureInputError(
+                    f'{text} is no file of modality_report.py: {error}'
+                ) from error
             for key, modality in INPUTS.items():
                 if modality in report:
                     rows = zip(clips, report[modality], strict=True)
@@ -214,11 +221,10 @@ def main() -> None:
         else shipped_names('vggsound.txt')
     )
     if sorted(names) != sorted(labels.classes):
-        missing = sorted(set(labels.classes) - set(names))
+        other = sorted(set(labels.classes) ^ set(names))
         raise FigureInputError(
-            f'{args.classes} lacks {len(missing)} of the '
-            f'{len(labels.classes)} classes of VGGSounder, such as '
-            f'{missing[:1]}'
+            f'{args.classes} has not the {len(labels.classes)} classes of '
+            f'VGGSounder; too many, missing or twice are {other[:3]}'
         )
     order = [names.index(name) for name in labels.classes]
     clips = [
@@ -235,7 +241,13 @@ def main() -> None:
     print(f'{len(clips)} of the {len(labels.by_clip)} clips of VGGSounder\n')
     arrays, rows = {}, []
     for key, scores in by_input.items():
-        arrays[key] = np.stack([scores[clip] for clip in clips])[:, order]
+        stacked = np.stack([scores[clip] for clip in clips])
+        if stacked.shape[1] != len(names):
+            raise FigureInputError(
+                f'the scores of {key} are of {stacked.shape[1]} classes, '
+                f'VGGSounder has {len(names)}'
+            )
+        arrays[key] = stacked[:, order]
         for subset in SUBSETS:
             truth = labels.matrix(clips, subset)
             used = truth.any(axis=1)

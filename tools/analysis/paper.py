@@ -372,7 +372,8 @@ def lines_of(
         seeds = max(map(len, ours.values()), default=0)
         line[f'seeds ({world})'] = str(seeds) if seeds else 'not measured'
         lines.append(line)
-    columns = dict.fromkeys(key for line in lines for key in line)
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    columns.append(columns.pop(columns.index(f'seeds ({world})')))
     return [
         {c: line.get(c, '') for c in columns if any(x.get(c) for x in lines)}
         for line in lines

@@ -121,11 +121,11 @@ def toy_model(model: dict, experts: Path | None = None) -> dict:
         return cfg
 
     model = shrunk(model)
-    streams = ['imgs', 'audios'] if hears(model) else ['imgs']
+    streams = ['imgs', 'audios'] if uses_audio(model) else ['imgs']
     head = model['cls_head']
     head['label_smooth_eps'] = 0.0
     for key in {'num_classes', 'num_verbs', 'num_nouns'} & set(head):
-        head[key] = len(class_names()) // (1 if hears(model) else len(PITCHES))
+        head[key] = len(class_names()) // (1 if uses_audio(model) else len(PITCHES))
     model['data_preprocessor'] = dict(
         type='MultiStreamDataPreprocessor',
         preprocessors={
@@ -135,7 +135,7 @@ def toy_model(model: dict, experts: Path | None = None) -> dict:
     return model
 
 
-def hears(model: Mapping[str, Any]) -> bool:
+def uses_audio(model: Mapping[str, Any]) -> bool:
     """Whether a model has an audio expert."""
     return 'audios' in model['backbone']['inputs'].values()
 
@@ -149,7 +149,7 @@ def toy_config(cfg: Config, data: Path, experts: Path) -> Config:
         experts: Folder of the trained toy experts.
     """
     model = toy_model(cfg.model.to_dict(), experts)
-    audio = hears(model)
+    audio = uses_audio(model)
     base = 'ca2st' if audio else 'cast'
     toy = Config.fromfile(CONFIGS / f'toy/{base}_toy.py')
     toy.model = model

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CAST, Table 1a: the temporal expert alone, a half of the ensemble."""
+"""CAST, Table 1a: the temporal expert alone, a part of the ensemble."""
 
 _base_ = './b_cast.py'
 

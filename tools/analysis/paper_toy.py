@@ -125,7 +125,9 @@ def toy_model(model: dict, experts: Path | None = None) -> dict:
     head = model['cls_head']
     head['label_smooth_eps'] = 0.0
     for key in {'num_classes', 'num_verbs', 'num_nouns'} & set(head):
-        head[key] = len(class_names()) // (1 if uses_audio(model) else len(PITCHES))
+        head[key] = len(class_names()) // (
+            1 if uses_audio(model) else len(PITCHES)
+        )
     model['data_preprocessor'] = dict(
         type='MultiStreamDataPreprocessor',
         preprocessors={

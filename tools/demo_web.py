@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A page to try a model: ``python tools/demo_web.py [CONFIG CHECKPOINT]``.
 
-Without a model it is the one that ``make demo`` has trained.
+Without a model it is the one that ``make demo`` has trained here.
 """
 
 import argparse
@@ -85,14 +85,14 @@ try:
     from ca2st_mm.web.server import Page, make_app
 except ModuleNotFoundError as error:
     raise SystemExit(
-        f'error: the page needs {error.name}; pip install -r '
-        'requirements/web.txt'
+        f'error: the page needs {error.name}; '
+        'pip install anyio prometheus_client starlette uvicorn'
     ) from None
 
-ROOT = Path(__file__).resolve().parents[1]
-TOY_CONFIG = ROOT / 'configs/toy/ca2st_toy.py'
-TOY_RUN = ROOT / 'work_dirs/toy/ca2st_toy'
-TOY_CLIPS = ROOT / 'data/toy/videos'
+# Where tools/demo.py finds and leaves them.
+TOY_CONFIG = Path(__file__).resolve().parents[1] / 'configs/toy/ca2st_toy.py'
+TOY_RUN = Path('work_dirs/toy/ca2st_toy')
+TOY_CLIPS = Path('data/toy/videos')
 MOST_EXAMPLES, MOST_OWN_EXAMPLES = 6, 24
 
 
@@ -131,10 +131,10 @@ def toy_checkpoint() -> Path:
         UsageError: If it has not been trained.
     """
     pointer = TOY_RUN / 'last_checkpoint'
-    path = ROOT / pointer.read_text().strip() if pointer.is_file() else None
+    path = Path(pointer.read_text().strip()) if pointer.is_file() else None
     if path is None or not path.is_file():
         raise UsageError(
-            'there is no toy model yet; run `make demo` first, or name '
+            'there is no toy model here yet; run `ca2st demo` first, or name '
             'CONFIG and CHECKPOINT, or --model'
         )
     return path

@@ -89,7 +89,7 @@ def _advice(path: str, key: str, what: str) -> str:
     for benchmark in BENCHMARKS.values():
         if osp.dirname(path) == f'data/{benchmark.folder}':
             source = (
-                f'tools/data/{benchmark.name}/prepare.py writes it from the '
+                f'`ca2st data prepare {benchmark.name}` writes it from the '
                 'official lists'
             )
     return (
@@ -119,7 +119,7 @@ def _not_here(path: str) -> str | None:
     except ValueError as error:
         return str(error)
     except zoo.ZooError:
-        get = f'python tools/weights.py get {path.removeprefix(zoo.SCHEME)}'
+        get = f'ca2st weights get {path.removeprefix(zoo.SCHEME)}'
         return f'not on this machine yet; run `{get}`'
 
 

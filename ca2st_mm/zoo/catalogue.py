@@ -163,7 +163,7 @@ def find(name: str) -> Entry:
     close = difflib.get_close_matches(name, found, n=3, cutoff=0.4)
     hint = f'did you mean {" or ".join(close)}' if close else 'see the list'
     raise ValueError(
-        f'The zoo has no {name!r}; {hint} (`python tools/weights.py list` '
+        f'The zoo has no {name!r}; {hint} (`ca2st weights list` '
         'shows all names)'
     )
 

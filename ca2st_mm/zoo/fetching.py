@@ -221,7 +221,7 @@ def _advice(entry: Entry) -> str:
         [source] = entry.sources
         return f'put {source.browser_url} at {place / source.file}'
     return (
-        f'run `python tools/weights.py get {entry.name}` where there is a '
+        f'run `ca2st weights get {entry.name}` where there is a '
         f'network, and copy the file into {place}'
     )
 

@@ -170,10 +170,12 @@ def test_a_missing_annotation_file_comes_with_the_tool_that_writes_it(
     for mode in ('train', 'test'):
         with pytest.raises(MissingFileError) as caught:
             check_files(cfg, mode)
-        for part in str(caught.value).split(';'):
-            if '.csv (' in part:
-                [tool] = re.findall(r'tools/data/\w+/prepare.py', part)
-                assert (CONFIGS.parent / tool).exists()
+        lines = [x for x in str(caught.value).splitlines() if '.csv: ' in x]
+        assert lines
+        for line in lines:
+            [tool] = re.findall(r'`ca2st data prepare (\w+)`', line)
+            path = CONFIGS.parent / f'tools/data/{tool}/prepare.py'
+            assert path.exists()
 
 
 def bases_of(path):

@@ -19,11 +19,14 @@ from tool_runs import ROOT, run_tool
 
 @pytest.fixture
 def clone(tmp_path, recognizer, media):
-    """A checkout after ``make demo``; the toy is as small as ours."""
-    for name in ('tools', 'data', 'work_dirs/toy/ca2st_toy'):
+    """After ``ca2st demo``; the toy is as small as ours.
+
+    Tools and configs lie elsewhere, as in an installed package.
+    """
+    for name in ('package/tools', 'data', 'work_dirs/toy/ca2st_toy'):
         (tmp_path / name).mkdir(parents=True)
-    shutil.copy(ROOT / 'tools' / 'demo_web.py', tmp_path / 'tools')
-    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    shutil.copy(ROOT / 'tools' / 'demo_web.py', tmp_path / 'package/tools')
+    (tmp_path / 'package/configs').symlink_to(ROOT / 'configs')
     (tmp_path / 'data' / 'toy').symlink_to(media['folder'])
     run = tmp_path / 'work_dirs' / 'toy' / 'ca2st_toy'
     shutil.copy(media['folder'] / 'ca2st_toy.pth', run / 'epoch_1.pth')
@@ -35,7 +38,7 @@ def clone(tmp_path, recognizer, media):
 def start(folder, *arguments):
     """Start the command of a checkout."""
     return subprocess.Popen(
-        [sys.executable, 'tools/demo_web.py', *arguments],
+        [sys.executable, 'package/tools/demo_web.py', *arguments],
         cwd=folder,
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
         stdout=subprocess.PIPE,
@@ -68,7 +71,7 @@ def test_after_the_demo_it_needs_no_argument(
         [port] = sockets
         started.append((server.config.app, port.getsockname()[0]))
 
-    tool = str(clone / 'tools' / 'demo_web.py')
+    tool = str(clone / 'package/tools/demo_web.py')
     monkeypatch.setattr(uvicorn.Server, 'run', run)
     monkeypatch.chdir(clone)
     monkeypatch.setattr(sys, 'argv', [tool, '--port', '0', '--device', 'cpu'])
@@ -97,7 +100,8 @@ def test_it_runs_until_it_is_stopped(clone, media):
 
 
 def test_before_the_demo_it_says_what_to_run(clone, monkeypatch, capsys):
-    tool = str(clone / 'tools' / 'demo_web.py')
+    tool = str(clone / 'package/tools/demo_web.py')
+    monkeypatch.chdir(clone)
     monkeypatch.setattr(sys, 'argv', [tool, '--port', '0'])
     for missing in ('epoch_1.pth', 'last_checkpoint'):
         (clone / 'work_dirs/toy/ca2st_toy' / missing).unlink()
@@ -105,13 +109,17 @@ def test_before_the_demo_it_says_what_to_run(clone, monkeypatch, capsys):
             runpy.run_path(tool, run_name='__main__')
         assert stop.value.code == 2
         said = capsys.readouterr().err
-        assert said.startswith('error: there is no toy model yet; run `make d')
+        assert said.startswith(
+            'error: there is no toy model here yet; run `ca2st d'
+        )
         assert said.count('\n') == 1
 
 
 def test_without_its_packages_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'uvicorn', None)
-    assert 'pip install -r requirements/web.txt' in run_tool('demo_web.py')
+    assert 'pip install anyio prometheus_client starlette uvicorn' in run_tool(
+        'demo_web.py'
+    )
 
 
 @pytest.mark.parametrize(

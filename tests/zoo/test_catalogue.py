@@ -147,7 +147,7 @@ def test_openmmlab_reads_the_metafiles_and_the_first_source():
 def test_unknown_name_gets_close_ones():
     with pytest.raises(ValueError, match='clip_vit-base-p16_openai'):
         zoo.find('clip_vit-base-p16')
-    with pytest.raises(ValueError, match='weights.py list'):
+    with pytest.raises(ValueError, match='weights list'):
         zoo.find('zzz')
     assert zoo.find('zoo://ast_base_vggsound').name == 'ast_base_vggsound'
 

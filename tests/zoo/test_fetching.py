@@ -91,7 +91,7 @@ def test_a_wrong_file_is_refused_and_locks_nothing_out(
     server.files['/w.pth'] = fault
     with pytest.raises(ZooError, match=f'/w.pth .*{why}') as caught:
         zoo.fetch('clip_tiny')
-    assert 'weights.py get clip_tiny' in str(caught.value)
+    assert 'weights get clip_tiny' in str(caught.value)
     assert '\n' not in str(caught.value)
     assert not [p for p in home.rglob('*') if p.suffix in ('.pth', '.part')]
     server.files['/w.pth'] = Served()
@@ -121,7 +121,7 @@ def test_a_file_put_there_by_hand_is_used_or_named(tiny, server, home, caplog):
 @pytest.mark.parametrize('setting', ['CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE'])
 def test_offline_says_the_one_thing_to_do(tiny, server, monkeypatch, setting):
     monkeypatch.setenv(setting, '1')
-    with pytest.raises(ZooError, match='run `python tools/weights.py get cli'):
+    with pytest.raises(ZooError, match='run `ca2st weights get cli'):
         zoo.fetch('clip_tiny')
     assert server.asked == []
 

@@ -48,7 +48,7 @@ def test_the_tool_lists_fetches_and_checks(served, home, capsys):
     out, err = capsys.readouterr()
     place = home / 'line' / 'line.pth'
     assert out.splitlines() == [str(place)]
-    assert 'error: ' in err and 'weights.py get gone' in err
+    assert 'error: ' in err and 'weights get gone' in err
     assert 'line: licence: MIT' in err
     assert run_tool('weights.py', 'list') == 0
     head, line, gone = capsys.readouterr().out.splitlines()
@@ -125,7 +125,7 @@ def test_all_weights_that_are_missing_are_named_at_once(monkeypatch, name):
     with pytest.raises(MissingFileError) as caught:
         check_files(Config(dict(model=cfg.model)))
     message = str(caught.value)
-    assert all(f'weights.py get {name}`' in message for name in weights)
+    assert all(f'weights get {name}`' in message for name in weights)
     assert message.startswith('Cannot start, ')
     assert len(message.splitlines()) == 1 + len(weights)
 

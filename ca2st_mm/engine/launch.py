@@ -148,7 +148,7 @@ def resume(cfg: Config, checkpoint: str) -> None:
     Raises:
         UsageError: If there is no such file, or the run uses DeepSpeed.
     """
-    if (cfg.get('strategy') or {}).get('type') == 'DeepSpeedStrategy':
+    if is_deepspeed(cfg):
         raise UsageError(
             'DeepSpeed runs the code that its checkpoints name and MMEngine '
             'would leave out an epoch, so such a run cannot be resumed; '
@@ -213,6 +213,8 @@ def build_runner(cfg: Config, precision: str | None = None) -> Runner:
         schedule=dict(type='ScheduleFromConfigHook'),
     )
     cfg.default_hooks = {**always, **(cfg.get('default_hooks') or {})}
+    if is_deepspeed(cfg) and 'checkpoint' in cfg.default_hooks:
+        cfg.default_hooks.checkpoint.save_optimizer = False
     source = cfg.get('load_from')
     if isinstance(source, str) and source.startswith(zoo.WEB_SCHEMES):
         # MMEngine would take whatever the server answers for the weights.
@@ -221,6 +223,11 @@ def build_runner(cfg: Config, precision: str | None = None) -> Runner:
     runner = build(cfg)
     runner.logger.info(f'precision: {chosen or "as the config says"}')
     return runner
+
+
+def is_deepspeed(cfg: Config) -> bool:
+    """Whether the run uses DeepSpeed, whose own checkpoints we never load."""
+    return (cfg.get('strategy') or {}).get('type') == 'DeepSpeedStrategy'
 
 
 def leave_process_group() -> None:

@@ -39,16 +39,13 @@ def settings(work_dir):
 
 
 def with_deepspeed(config):
-    from runs import read_config
-
-    path = '_base_/strategies/deepspeed_zero2.py'
     wrapper = config['optim_wrapper']
     del wrapper['accumulative_counts']
     wrapper['type'] = 'DeepSpeedOptimWrapper'
     return dict(
         config,
         cfg=dict(),
-        checkpoint=read_config(path).default_hooks.checkpoint.to_dict(),
+        checkpoint=dict(save_optimizer=False),  # as launch sets it
         strategy=dict(
             type='DeepSpeedStrategy',
             zero_optimization=dict(stage=2),

@@ -6,9 +6,9 @@ the losses are those of the plain runner.  DeepSpeed is not among our pins:
 0.16.9 works with this MMEngine, 0.19.8 does not
 (``pip install deepspeed==0.16.9``).
 
-Checkpoints hold the weights, as those of other runs do, and can be tested and
-fine-tuned from.  ``--resume`` is refused: DeepSpeed runs the code that its own
-checkpoints name, and MMEngine would leave out an epoch.
+Checkpoints hold the weights alone, as those of other runs do, and can be
+tested and fine-tuned from.  ``--resume`` is refused: DeepSpeed runs the code
+that its own checkpoints name, and MMEngine would leave out an epoch.
 
 Name this file in ``_base_`` next to a config.  DeepSpeed accumulates gradients
 itself, so the number of accumulated batches is set here; the schedule and
@@ -39,4 +39,3 @@ strategy = dict(
     zero_optimization=dict(stage=2, overlap_comm=True),
     gradient_accumulation_steps=1,
 )
-default_hooks = dict(checkpoint=dict(save_optimizer=False))

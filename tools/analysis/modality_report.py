@@ -627,6 +627,14 @@ def main() -> None:
         recognizer.temperature = {}
         clips = clips_of(recognizer, args.calibrate, args, bad)
         recognizer.temperature = calibrate(recognizer, clips, args.batch_size)
+        for task, value in recognizer.temperature.items():
+            if not 0.051 < value < 19.9:
+                print(
+                    f'{task}: a temperature of {value:.2f} is the end of the '
+                    'range: a model that is right on all clips, or hardly '
+                    'better than chance, cannot be calibrated on them',
+                    file=sys.stderr,
+                )
         stored = publish(
             args.checkpoint,
             f'{args.out}.safetensors',

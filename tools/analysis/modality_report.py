@@ -313,7 +313,15 @@ def calibrate(
         logits = np.concatenate(batches)
         if recognizer.model.cls_head.average_clips != 'prob':
             logits = logits.mean(axis=1, keepdims=True)
-        found[task] = fit_temperature(logits, np.array(labels)[:, column])
+        true = np.array(labels)[:, column]
+        if (logits.argmax(axis=-1) == true[:, None]).all():
+            print(
+                f'--calibrate: the model is right on all {len(true)} clips '
+                f'({task}), so no temperature is low enough; take more or '
+                'harder ones',
+                file=sys.stderr,
+            )
+        found[task] = fit_temperature(logits, true)
     return found
 
 
@@ -627,14 +635,6 @@ def main() -> None:
         recognizer.temperature = {}
         clips = clips_of(recognizer, args.calibrate, args, bad)
         recognizer.temperature = calibrate(recognizer, clips, args.batch_size)
-        for task, value in recognizer.temperature.items():
-            if not 0.051 < value < 19.9:
-                print(
-                    f'{task}: a temperature of {value:.2f} is the end of the '
-                    'range: a model that is right on all clips, or hardly '
-                    'better than chance, cannot be calibrated on them',
-                    file=sys.stderr,
-                )
         stored = publish(
             args.checkpoint,
             f'{args.out}.safetensors',

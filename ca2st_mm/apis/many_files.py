@@ -166,10 +166,23 @@ def find_media(
 
 
 def videos_below(folder: str) -> list[str]:
-    """Paths of the videos in a folder, at any depth, by name."""
+    """Paths of the videos in a folder, at any depth, by name.
+
+    Links are followed, each folder is read once; hidden files and folders
+    are left out, such as the ``._clip.mp4`` that macOS writes.
+    """
+    found, seen = [], set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != '.')
+        found += [Path(here, name) for name in names if name[0] != '.']
     return [
         str(path)
-        for path in sorted(Path(folder).rglob('*'))
+        for path in sorted(found)
         if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file()
     ]
 

@@ -62,8 +62,15 @@ def fetched(tmp_path):
 def test_names_are_files_and_folders_and_a_wrong_one_stops_none(tmp_path):
     for folder in ('full/sub', 'empty'):
         (tmp_path / folder).mkdir(parents=True)
-    for name in ('b.mp4', 'sub/a.MKV', 'notes.txt'):
-        (tmp_path / 'full' / name).write_bytes(b'')
+    # macOS leaves files like ._b.mp4 on other disks.
+    for name in ('b.mp4', 'sub/a.MKV', 'notes.txt', '._b.mp4', '.t/c.mp4'):
+        path = tmp_path / 'full' / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b'')
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'd.mp4').write_bytes(b'')
+    (tmp_path / 'full' / 'linked').symlink_to(tmp_path / 'other')
+    (tmp_path / 'other' / 'round').symlink_to(tmp_path / 'full')
     there = ('gone.mp4', 'empty', 'full', 'full/b.mp4')
     names = [str(tmp_path / name) for name in there]
     gone, nothing, *found = find_jobs(names, '')
@@ -71,7 +78,8 @@ def test_names_are_files_and_folders_and_a_wrong_one_stops_none(tmp_path):
     assert isinstance(nothing, Failure) and 'no video' in nothing.reason
     assert all(job.source == job.shown['source'] for job in found)
     files = [Path(job.source).name for job in found]
-    assert files == ['b.mp4', 'a.MKV', 'b.mp4']  # a folder's by name
+    # A folder's by name.
+    assert files == ['b.mp4', 'd.mp4', 'a.MKV', 'b.mp4']
 
 
 def test_a_url_is_fetched_when_its_turn_comes(url, tmp_path, fetched):

@@ -87,7 +87,7 @@ def test_missing_weights_are_named_with_the_command_that_fetches_them(
 ):
     monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path))
     monkeypatch.setenv('CA2ST_MM_OFFLINE', '1')
-    with pytest.raises(zoo.ZooError, match=f'weights.py {name}'):
+    with pytest.raises(zoo.ZooError, match=f'ca2st weights {name}'):
         small(pretrained=pretrained)
 
 

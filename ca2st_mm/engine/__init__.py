@@ -4,7 +4,7 @@
 from .checkpoint_loading import StrictLoadingHook
 from .delta_checkpoint_hook import DeltaCheckpointHook
 from .errors import UsageError
-from .fsdp import FSDPStrategy, wrap_blocks
+from .fsdp import MultiExpertFSDPStrategy, wrap_blocks
 from .learning_rate import (
     LinearScalingHook,
     ScheduleFromConfigHook,
@@ -44,10 +44,10 @@ __all__ = [
     'ClassCountError',
     'DeltaCheckpointHook',
     'EpochBasedTrainLoop',
-    'FSDPStrategy',
     'LinearScalingHook',
     'MissingFileError',
     'MissedValidationHook',
+    'MultiExpertFSDPStrategy',
     'MultiExpertOptimConstructor',
     'NonFiniteLossError',
     'NonFiniteLossHook',

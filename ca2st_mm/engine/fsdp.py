@@ -2,7 +2,7 @@
 """Sharding what is trained over several devices."""
 
 import torch
-from mmengine._strategy import fsdp
+from mmengine._strategy import FSDPStrategy
 from mmengine.device import get_device
 from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import nn
@@ -18,8 +18,8 @@ from ca2st_mm.models.layers.transformer import (
 )
 
 
-@STRATEGIES.register_module(force=True)
-class FSDPStrategy(fsdp.FSDPStrategy):
+@STRATEGIES.register_module()
+class MultiExpertFSDPStrategy(FSDPStrategy):
     """MMEngine's, for models that are mostly frozen and today's PyTorch.
 
     Frozen weights stay whole on every device: they have no gradients and no
@@ -32,7 +32,7 @@ class FSDPStrategy(fsdp.FSDPStrategy):
 
     Example:
         >>> strategy = dict(
-        ...     type='FSDPStrategy',
+        ...     type='MultiExpertFSDPStrategy',
         ...     model_wrapper=dict(
         ...         type='MMFullyShardedDataParallel',
         ...         auto_wrap_policy='wrap_blocks'))

@@ -28,7 +28,7 @@ from .interruption import Interrupted
 from .non_finite_loss import NonFiniteLossError
 from .precision import PrecisionError, set_precision
 from .preflight import ClassCountError, MissingFileError
-from .whole_checkpoints import last_whole_checkpoint
+from .whole_checkpoints import last_whole_checkpoint, write_checkpoints_whole
 
 # A disk that is full, over a quota, read-only or another's.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
@@ -207,6 +207,7 @@ def build_runner(cfg: Config, precision: str | None = None) -> Runner:
         cfg: Changed in place.
         precision: See :func:`~.precision.set_precision`.
     """
+    write_checkpoints_whole()
     chosen = set_precision(cfg, precision)
     always = dict(
         strict_loading=dict(type='StrictLoadingHook'),

@@ -25,13 +25,13 @@ OF_A_RUN = re.compile(rf'(?:epoch|iter)_(\d+)\.pth|{INTERRUPTED}')
 
 
 @register_backend('atomic')
-@register_backend('local', force=True, prefixes='')
 class AtomicLocalBackend(LocalBackend):
-    """Local files that appear all at once; takes the place of MMEngine's.
+    """Local files that appear all at once.
 
     MMEngine writes a checkpoint in place, so that a run killed meanwhile, or
     a full disk, leaves half of one under its final name.  Here it is written
-    next to it and renamed when it lies on the disk.
+    next to it and renamed when it lies on the disk.  For ``CheckpointHook``:
+    ``backend_args=dict(backend='atomic')``.
 
     Example:
         >>> AtomicLocalBackend().put(b'all of it', 'epoch_1.pth')
@@ -55,6 +55,14 @@ class AtomicLocalBackend(LocalBackend):
                 part.unlink()
             error.filename = str(path)  # a full disk names none
             raise
+
+
+def write_checkpoints_whole() -> None:
+    """Have MMEngine write every local checkpoint of this process so.
+
+    For command lines of ours: its strategies take no ``backend_args``.
+    """
+    register_backend('local', AtomicLocalBackend, force=True, prefixes='')
 
 
 def last_whole_checkpoint(

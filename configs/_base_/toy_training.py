@@ -45,6 +45,7 @@ default_hooks = dict(
         interval=1,
         save_best='auto',
         max_keep_ckpts=3,
+        backend_args=dict(backend='atomic'),  # no half-written checkpoint
     ),
     random_state=dict(type='RandomStateHook'),
     schedule=dict(type='ScheduleFromConfigHook'),

@@ -103,6 +103,7 @@ default_hooks = dict(
         interval=1,
         save_best='acc/top1',
         max_keep_ckpts=3,
+        backend_args=dict(backend='atomic'),  # no half-written checkpoint
     ),
     linear_scaling=dict(type='LinearScalingHook', base_batch_size=256),
     # --resume continues the random numbers, and validates an epoch that was

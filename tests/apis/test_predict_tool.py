@@ -152,7 +152,7 @@ def test_what_is_reported_of_missing_audio_is_what_ran(
     [by_flag] = json.loads(out.read_text())
     assert by_flag.pop('model') == configured.pop('model') == checkpoint
     assert by_flag == configured == expected.as_record()
-    if policy == 'drop':  # the config refuses, nobody said otherwise
+    if policy == 'drop':  # the config refuses, no flag says otherwise
         [prediction] = recognizer.predict(silent)
         assert prediction.as_record() == expected.as_record()
 
@@ -168,7 +168,7 @@ def test_a_list_is_continued_and_nothing_is_lost(
     flags = (f'--{ending[:4]}', out, '--top-k', 2)
     assert predict(folder, *flags) == 1
     whole = out.read_text()
-    # Killed in the middle of the last answer; the bad clip is mended.
+    # Killed in the middle of the last answer; the bad clip is whole again.
     out.write_text(whole[: whole.rindex('c.mp4') + 30])
     shutil.copy(clips[2], folder / 'b.mp4')
     predicted = []

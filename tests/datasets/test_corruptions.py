@@ -53,7 +53,7 @@ def test_a_corruption_keeps_the_form_and_grows(clip, cause):
         changes = [row[modality] for row in rows]
         assert changes[0] == 0 and changes[1] > 0
         assert changes[3] > changes[1] and changes[5] > changes[3]
-    for key, value in kept.items():  # in place of nobody's frames
+    for key, value in kept.items():  # where no frame is lost
         np.testing.assert_array_equal(clip[key], value)
 
 

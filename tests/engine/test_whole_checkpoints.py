@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.fileio import get_file_backend
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.fileio.backends import registry_utils
 
 from ca2st_mm.checkpoints.files import DamagedCheckpointError, check_sums
 from ca2st_mm.engine import checkpoint_loading
-from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
+from ca2st_mm.engine.whole_checkpoints import (
+    AtomicLocalBackend,
+    last_whole_checkpoint,
+    write_checkpoints_whole,
+)
 
 
 def saved(values):
@@ -106,15 +111,24 @@ def test_a_disk_that_cannot_be_written_leaves_the_old_file(
 
     monkeypatch.setattr(os, 'fsync', fails)
     with pytest.raises(OSError, match=os.strerror(code)) as error:
-        # MMEngine's own choice for a path, in all its runners.
-        get_file_backend(str(path)).put(saved(torch.zeros(9)), str(path))
+        AtomicLocalBackend().put(saved(torch.zeros(9)), str(path))
     assert error.value.filename == str(path)
     assert path.read_bytes() == WHOLE
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_our_commands_have_every_runner_write_so(tmp_path, monkeypatch):
+    """An import alone leaves MMEngine's writer in place for others."""
+    for known, name in (('backends', 'local'), ('prefix_to_backends', '')):
+        monkeypatch.setitem(getattr(registry_utils, known), name, LocalBackend)
+    path = str(tmp_path / 'epoch_1.pth')
+    assert type(get_file_backend(path)) is LocalBackend
+    write_checkpoints_whole()
+    assert type(get_file_backend(path)) is AtomicLocalBackend
+
+
 def keep_writing(path, data, started):
-    backend = get_file_backend(str(path))
+    backend = AtomicLocalBackend()
     while True:
         backend.put(data, path)
         started.set()

@@ -2,11 +2,11 @@
 """Throughput of a model on a GPU, in one run of at most some minutes.
 
 Random weights and inputs, bfloat16 where the hardware multiplies it.  For
-every batch size, testing and training, eager and compiled: clips per second,
-peak memory, and the arithmetic as a share of what a plain matrix product of
-the same precision reaches in the same run.  Then the kernels of one training
-step, those of attention by name, and, with --loader, how many samples per
-second the train dataloader of the config delivers::
+every batch size, forward passes and training steps, eager and compiled: clips
+per second, peak memory, and the arithmetic as a share of what a plain matrix
+product of the same precision reaches in the same run.  Then the kernels of one
+training step, those of attention by name, and, with --loader, how many samples
+per second the train dataloader of the config delivers::
 
     python tools/analysis/benchmark_gpu.py configs/ca2st/ca2st_k400.py \\
         --batches 1 4 16 --json gpu.json
@@ -63,18 +63,16 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import torch
+from benchmark_models import MODES, count_gmac, step_of
+from get_flops import Logits, inputs_of
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.engine.precision import autocast, choose_precision
-from ca2st_mm.export.graph import backbone_inputs
-from ca2st_mm.structures import as_streams
 
 MATMUL_SIZE = dict(cuda=8192, cpu=1024)
 ATTENTION = ('flash', 'fmha', 'attention', 'sdp')  # parts of kernel names
@@ -82,52 +80,29 @@ LOADER_BATCHES = 20
 Call = Callable[[], Any]
 
 
-class Classifier(nn.Module):
-    """Backbone and head of a recognizer: streams -> logits by task."""
+def call_of(model: nn.Module, inputs: Any, context: Any) -> Call:
+    """A call for the logits (B, C) in a precision; those of tasks joined."""
 
-    def __init__(self, recognizer: nn.Module) -> None:
-        super().__init__()
-        self.backbone = recognizer.backbone
-        self.head = recognizer.cls_head
-
-    def forward(self, inputs: Mapping[str, Any] | Tensor) -> list[Tensor]:
-        """Logits (B, num_classes) of every task."""
-        if isinstance(inputs, Mapping):
-            scores = self.head(self.backbone(**inputs))
-        else:
-            scores = self.head(self.backbone(inputs))
-        return (
-            list(scores.values()) if isinstance(scores, Mapping) else [scores]
-        )
-
-
-def inputs_of(backbone: nn.Module, batch: int, device: str) -> Any:
-    """Random clips: streams of a multi-expert backbone, or one tensor."""
-    found = {
-        one.name: torch.rand(batch, *one.shape, device=device)
-        for one in backbone_inputs(backbone)
-        if not one.name.endswith('_present')
-    }
-    if hasattr(backbone, 'experts'):
-        return as_streams(found)
-    [alone] = found.values()
-    return alone
-
-
-def step_of(model: nn.Module, inputs: Any, mode: str, context: Any) -> Call:
-    """A test step without gradients, or a step forward and backward."""
-
-    def test() -> None:
-        with torch.no_grad(), context:
-            model(inputs)
-
-    def train() -> None:
-        model.zero_grad(set_to_none=True)
+    def call() -> Tensor:
         with context:
             scores = model(inputs)
-        sum(s.float().square().mean() for s in scores).backward()
+        if isinstance(scores, Mapping):
+            return torch.cat(list(scores.values()), dim=1)
+        return scores
 
-    return dict(test=test, train=train)[mode]
+    return call
+
+
+def clips_of(recognizer: nn.Module, batch: int, device: str) -> Any:
+    """Random clips of one view, as the recognizer takes them."""
+
+    def draw(one: Tensor) -> Tensor:
+        return torch.rand(batch, *one.shape[1:], device=device)
+
+    one = inputs_of(recognizer)
+    if isinstance(one, Tensor):
+        return draw(one)
+    return {name: draw(value) for name, value in one.items()}
 
 
 def seconds_of(step: Call, repeats: int, device: str) -> float:
@@ -152,14 +127,6 @@ def matmul_tflops(precision: str, repeats: int, device: str) -> float:
     return 2 * size**3 / seconds / 1e12
 
 
-def count_tflop(step: Call) -> float:
-    """10^12 operations of a step; attention counted, elementwise not."""
-    counter = FlopCounterMode(display=False)
-    with sdpa_kernel(SDPBackend.MATH), counter:
-        step()
-    return counter.get_total_flops() / 1e12
-
-
 def measure(
     model: nn.Module,
     inputs: Any,
@@ -172,11 +139,12 @@ def measure(
     device = args.device
     model.train(row['mode'] == 'train')
     torch._dynamo.reset()
-    step = step_of(model, inputs, row['mode'], context)
-    flop = count_tflop(step)
+    step = step_of(model, call_of(model, inputs, context), row['mode'])
+    flop = 2 * count_gmac(step) / 1e3
     if row['compile'] == 'on':
-        compiled = torch.compile(model, fullgraph=row['mode'] == 'test')
-        step = step_of(compiled, inputs, row['mode'], context)
+        compiled = torch.compile(model, fullgraph=row['mode'] == 'forward')
+        call = call_of(compiled, inputs, context)
+        step = step_of(model, call, row['mode'])
     if device == 'cuda':
         torch.cuda.reset_peak_memory_stats()
     seconds = seconds_of(step, args.repeats, device)
@@ -231,7 +199,8 @@ def main() -> None:
     precision = choose_precision(args.precision, args.device)
     context = autocast(precision, args.device)
     cfg = Config.fromfile(args.config)
-    model = Classifier(build_model(cfg)).to(args.device)
+    recognizer = build_model(cfg).to(args.device)
+    model = Logits(recognizer)
     name = 'CPU'
     if args.device == 'cuda':
         name = torch.cuda.get_device_name()
@@ -244,21 +213,21 @@ def main() -> None:
         print(f'train dataloader: {facts["loader_samples_s"]:.3g} samples/s')
     rows = []
     for batch, mode, compiled in itertools.product(
-        args.batches, ('test', 'train'), args.compile
+        args.batches, MODES, args.compile
     ):
         row = dict(batch=batch, mode=mode, compile=compiled)
         if time.monotonic() > end:
             rows.append(dict(row, note='no time left'))
             continue
         try:
-            inputs = inputs_of(model.backbone, batch, args.device)
+            inputs = clips_of(recognizer, batch, args.device)
             rows.append(measure(model, inputs, context, peak, args, **row))
         except torch.OutOfMemoryError:
             rows.append(dict(row, note='out of memory'))
             torch.cuda.empty_cache()
     print(reports.table(rows))
-    inputs = inputs_of(model.backbone, args.batches[0], args.device)
-    step = step_of(model.train(), inputs, 'train', context)
+    inputs = clips_of(recognizer, args.batches[0], args.device)
+    step = step_of(model.train(), call_of(model, inputs, context), 'train')
     kernels = kernels_of(step, args.device)
     print(reports.table(kernels))
     facts.update(matmul_tflops=peak, kernels=kernels)

@@ -404,15 +404,15 @@ def against(path: str, answers: Answers, task: str) -> dict[str, Any]:
 def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
     """Print what is known of all clips."""
 
-    def percent(value: float, sign: str = '') -> str:
+    def points(value: float, sign: str = '') -> str:
         return f'{100 * value:{sign}.1f}'
 
     tables = [
         [
             {
                 '': name,
-                'top-1, %': percent(row['top1']),
-                'true class, %': percent(row['probability']),
+                'top-1, %': points(row['top1']),
+                'true class, %': points(row['probability']),
                 'ECE': f'{row["calibration"]["error"]:.3f}',
             }
             for name, row in rows.items()
@@ -429,8 +429,8 @@ def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
             [
                 {
                     'contribution': name,
-                    'top-1, points': percent(value['top1'], '+'),
-                    'true class, points': percent(value['probability'], '+'),
+                    'top-1, points': points(value['top1'], '+'),
+                    'true class, points': points(value['probability'], '+'),
                     'logit': f'{value["logit"]:+.2f}',
                 }
                 for name, value in [*columns.items(), ('sum', sums)]
@@ -443,9 +443,9 @@ def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
         [
             {
                 '': name,
-                'points': percent(test['difference'], '+'),
-                '95 %': f'{percent(test["low"], "+")} to '
-                f'{percent(test["high"], "+")}',
+                'points': points(test['difference'], '+'),
+                '95 %': f'{points(test["low"], "+")} to '
+                f'{points(test["high"], "+")}',
                 'gained': test['gained'],
                 'lost': test['lost'],
                 'p': f'{test["p_value"]:.2g}',
@@ -455,7 +455,7 @@ def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
     )
     tables.append(
         [
-            {'%': percent(share), 'of the clips': name}
+            {'%': points(share), 'of the clips': name}
             for name, share in found['confusion'].items()
         ]
     )

@@ -14,7 +14,7 @@ Run here on two processes of a CPU, not on several GPUs.
 
 runner_type = 'FlexibleRunner'
 strategy = dict(
-    type='FSDPStrategy',
+    type='MultiExpertFSDPStrategy',
     model_wrapper=dict(
         type='MMFullyShardedDataParallel',
         auto_wrap_policy='wrap_blocks',

@@ -9,7 +9,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from modality_report import SHUFFLED, survey, with_audio_of
+from clip_reports import OTHER_AUDIO, with_audio_of
+from modality_report import survey
 from recognizer_files import ca2st_config, save
 from tool_runs import run_tool
 
@@ -245,7 +246,7 @@ def test_the_report_names_bad_clips_and_writes_all(
     tool = 'analysis/modality_report.py'
     assert run_tool(tool, *saved['ca2st'], *flags) == 1
     printed = capsys.readouterr()
-    assert 'bad.mp4' in printed.err and SHUFFLED in printed.out
+    assert 'bad.mp4' in printed.err and OTHER_AUDIO in printed.out
     record = json.loads((tmp_path / 'a/report.json').read_text())
     found = record['data_sets']['some.csv']['label']
     assert found['clips'] == CLIPS

@@ -14,14 +14,12 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.config import Config
 from reports import add_clip_options, table
-from tqdm import tqdm
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,8 +72,14 @@ if __name__ == '__main__':
 
 import numpy as np
 import torch
+from clip_reports import (
+    OTHER_AUDIO,
+    clips_of,
+    recognizer_of,
+    with_audio_of,
+    write_details,
+)
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis import publish
@@ -85,10 +89,8 @@ from ca2st_mm.apis.modality_contributions import (
     lacks_audio,
     modalities_of,
 )
-from ca2st_mm.apis.recognizer import AUDIO, unbatched
 from ca2st_mm.apis.sources import dataset_of
-from ca2st_mm.datasets.faults import SampleFault
-from ca2st_mm.engine.launch import run_or_explain, usable_device
+from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.coalitions import (
     Coalition,
     calibration,
@@ -99,11 +101,6 @@ from ca2st_mm.evaluation.coalitions import (
     paired_test,
     shapley_values,
 )
-from ca2st_mm.registry import DATASETS
-from ca2st_mm.structures import as_streams
-from ca2st_mm.utils.hashing import sha256_of_tensors
-from ca2st_mm.utils.records import write_record
-from ca2st_mm.version import __version__
 from ca2st_mm.visualization.scores import read_scores
 from ca2st_mm.visualization.style import (
     GREY,
@@ -116,7 +113,6 @@ from ca2st_mm.visualization.style import (
 )
 from ca2st_mm.zoo import ZooError
 
-SHUFFLED = 'audio of another clip'
 WITHOUT_AUDIO = 'clips without audio'
 _MAX_CLASSES = 24  # of the figure
 
@@ -215,81 +211,6 @@ def _logs(scores: Sequence[Tensor]) -> np.ndarray:
     return np.log(np.maximum(probabilities, np.finfo(float).tiny))
 
 
-def with_audio_of(
-    recognizer: Recognizer, pairs: Sequence[tuple[Mapping, Mapping]]
-) -> list[Scores]:
-    """What the whole model says of clips with the audio of other clips.
-
-    The clock of each clip stays its own: the other audio is used as if it
-    belonged there.
-
-    Args:
-        recognizer: A model that uses audio.
-        pairs: A clip, and the one whose audio it gets.
-    """
-    mixed = []
-    for own, other in pairs:
-        streams = as_streams(own['inputs'])
-        values = as_streams(other['inputs'])[AUDIO].values
-        audio = {AUDIO: streams[AUDIO]._replace(values=values)}
-        mixed.append({**own, 'inputs': {**streams, **audio}})
-    if not mixed:
-        return []
-    return unbatched(recognizer.probabilities(recognizer.logits(mixed)))
-
-
-class NumberedClips(Dataset):
-    """Clips with their numbers, and faults in the place of bad ones."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[int, Mapping | SampleFault]:
-        try:
-            return index, self.dataset[index]
-        except SampleFault as fault:
-            return index, fault
-
-
-def as_it_is(sample: Any) -> Any:
-    """Collate nothing."""
-    return sample
-
-
-def clips_of(
-    recognizer: Recognizer,
-    manifest: str,
-    args: argparse.Namespace,
-    faults: list[str],
-) -> Iterator[tuple[int, Mapping]]:
-    """Clips of a manifest in random order; bad ones are added to faults."""
-    dataset = DATASETS.build(
-        dict(
-            dataset_of(recognizer.cfg),
-            ann_file=manifest,
-            test_mode=True,
-            serialize_data=False,
-        )
-    )
-    generator = torch.Generator().manual_seed(args.seed)
-    order = torch.randperm(len(dataset), generator=generator).tolist()
-    loader = DataLoader(
-        NumberedClips(dataset),
-        batch_size=None,
-        sampler=order[: args.max_clips],
-        num_workers=args.workers,
-        collate_fn=as_it_is,
-    )
-    for clip, sample in tqdm(loader, unit='clip', leave=False):
-        if isinstance(sample, SampleFault):
-            faults.append(str(sample))
-        else:
-            yield clip, sample
-
-
 def calibrate(
     recognizer: Recognizer,
     samples: Iterable[tuple[int, Mapping]],
@@ -344,7 +265,7 @@ def report(
         modality = known.get(name, name)
         rows[name if modality == name else f'{name} ({modality})'] = row
     controls = {
-        SHUFFLED: (answers.shuffled, ~np.isnan(answers.shuffled[:, 0])),
+        OTHER_AUDIO: (answers.shuffled, ~np.isnan(answers.shuffled[:, 0])),
         WITHOUT_AUDIO: (answers.logs[everyone], ~answers.has_audio),
     }
     found['controls'] = {}
@@ -580,45 +501,6 @@ def write_clips(
                     *(f'{value[n]:.4f}' for value in values),
                 ]
             )
-
-
-def recognizer_of(args: argparse.Namespace) -> Recognizer:
-    """The model that the command line names."""
-    config = Config.fromfile(args.config)
-    if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
-    device = usable_device(args.device)
-    return Recognizer.from_config(config, args.checkpoint, device)
-
-
-def write_details(
-    recognizer: Recognizer,
-    args: argparse.Namespace,
-    bad: Sequence[str],
-    **found: Any,
-) -> None:
-    """Write what was found, with what it was found on; name bad clips.
-
-    Raises:
-        SystemExit: If there are bad clips.
-    """
-    record = dict(
-        config=args.config,
-        checkpoint=args.checkpoint,
-        weights_sha256=sha256_of_tensors(recognizer.model.state_dict()),
-        temperature=recognizer.temperature,
-        ca2st_mm=__version__,
-        seed=args.seed,
-        max_clips=args.max_clips,
-        **found,
-        bad_clips=bad,
-    )
-    write_record(f'{args.out}.json', record)
-    print(f'details: {args.out}.json')
-    for fault in bad:
-        print(fault, file=sys.stderr)
-    if bad:
-        sys.exit(1)
 
 
 def main() -> None:

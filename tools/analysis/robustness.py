@@ -81,7 +81,8 @@ if __name__ == '__main__':
 
 import numpy as np
 import torch
-from modality_report import (
+from clip_reports import (
+    OTHER_AUDIO,
     clips_of,
     recognizer_of,
     with_audio_of,
@@ -106,7 +107,7 @@ from ca2st_mm.visualization.style import (
 )
 from ca2st_mm.zoo import ZooError
 
-CLEAN, SWAPPED = 'as they are', 'audio of another clip'
+CLEAN = 'as they are'
 LATE = 'desynchronised'
 # Whether clips are classified correctly: by task, by number of the clip.
 Hits = dict[str, dict[int, bool]]
@@ -261,7 +262,7 @@ def measure(
             key = f'without {MODALITIES.get(stream, stream)}', '', ''
             found[key] = test(pipeline, [], experts=experts)
         if AUDIO in streams.values():
-            found[SWAPPED, '', ''] = test(pipeline, [], swapped=True)
+            found[OTHER_AUDIO, '', ''] = test(pipeline, [], swapped=True)
     for key, changed in conditions(pipeline, args):
         print(*key, file=sys.stderr)
         found[key] = test(changed, [])

@@ -1,0 +1,139 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""A model and the clips of a data set, for the reports of this folder."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ca2st_mm import Recognizer
+from ca2st_mm.apis.modality_contributions import Scores
+from ca2st_mm.apis.recognizer import AUDIO, unbatched
+from ca2st_mm.apis.sources import dataset_of
+from ca2st_mm.datasets.faults import SampleFault
+from ca2st_mm.engine.launch import merge_options, usable_device
+from ca2st_mm.registry import DATASETS
+from ca2st_mm.structures import as_streams
+from ca2st_mm.utils.hashing import sha256_of_tensors
+from ca2st_mm.utils.records import write_record
+from ca2st_mm.version import __version__
+
+OTHER_AUDIO = 'audio of another clip'  # the row of a report
+
+
+def recognizer_of(args: argparse.Namespace) -> Recognizer:
+    """The model that the command line names."""
+    config = Config.fromfile(args.config)
+    merge_options(config, args.cfg_options)
+    device = usable_device(args.device)
+    return Recognizer.from_config(config, args.checkpoint, device)
+
+
+def with_audio_of(
+    recognizer: Recognizer, pairs: Sequence[tuple[Mapping, Mapping]]
+) -> list[Scores]:
+    """What the whole model says of clips with the audio of other clips.
+
+    The clock of each clip stays its own: the other audio is used as if it
+    belonged there.
+
+    Args:
+        recognizer: A model that uses audio.
+        pairs: A clip, and the one whose audio it gets.
+    """
+    mixed = []
+    for own, other in pairs:
+        streams = as_streams(own['inputs'])
+        values = as_streams(other['inputs'])[AUDIO].values
+        audio = {AUDIO: streams[AUDIO]._replace(values=values)}
+        mixed.append({**own, 'inputs': {**streams, **audio}})
+    if not mixed:
+        return []
+    return unbatched(recognizer.probabilities(recognizer.logits(mixed)))
+
+
+class NumberedClips(Dataset):
+    """Clips with their numbers, and faults in the place of bad ones."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, Mapping | SampleFault]:
+        try:
+            return index, self.dataset[index]
+        except SampleFault as fault:
+            return index, fault
+
+
+def as_it_is(sample: Any) -> Any:
+    """Collate nothing."""
+    return sample
+
+
+def clips_of(
+    recognizer: Recognizer,
+    manifest: str,
+    args: argparse.Namespace,
+    faults: list[str],
+) -> Iterator[tuple[int, Mapping]]:
+    """Clips of a manifest in random order; bad ones are added to faults."""
+    dataset = DATASETS.build(
+        dict(
+            dataset_of(recognizer.cfg),
+            ann_file=manifest,
+            test_mode=True,
+            serialize_data=False,
+        )
+    )
+    generator = torch.Generator().manual_seed(args.seed)
+    order = torch.randperm(len(dataset), generator=generator).tolist()
+    loader = DataLoader(
+        NumberedClips(dataset),
+        batch_size=None,
+        sampler=order[: args.max_clips],
+        num_workers=args.workers,
+        collate_fn=as_it_is,
+    )
+    for clip, sample in tqdm(loader, unit='clip', leave=False):
+        if isinstance(sample, SampleFault):
+            faults.append(str(sample))
+        else:
+            yield clip, sample
+
+
+def write_details(
+    recognizer: Recognizer,
+    args: argparse.Namespace,
+    bad: Sequence[str],
+    **found: Any,
+) -> None:
+    """Write what was found, with what it was found on; name bad clips.
+
+    Raises:
+        SystemExit: If there are bad clips.
+    """
+    record = dict(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        weights_sha256=sha256_of_tensors(recognizer.model.state_dict()),
+        temperature=recognizer.temperature,
+        ca2st_mm=__version__,
+        seed=args.seed,
+        max_clips=args.max_clips,
+        **found,
+        bad_clips=bad,
+    )
+    write_record(f'{args.out}.json', record)
+    print(f'details: {args.out}.json')
+    for fault in bad:
+        print(fault, file=sys.stderr)
+    if bad:
+        sys.exit(1)

@@ -1,9 +1,16 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """What one process or several of them train and measure, on tiny models."""
 
+import faulthandler
+import json
 import os
 import signal
+import sys
 from pathlib import Path
+
+if __name__ == '__main__':  # one of two processes has no conftest.py
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    import conftest  # noqa: F401
 
 import tiny_models as tiny
 import torch
@@ -25,6 +32,7 @@ from stalls import SlowClips, watched
 
 from ca2st_mm.engine import NonFiniteLossError, last_whole_checkpoint
 from ca2st_mm.engine.interruption import InterruptionHook
+from ca2st_mm.engine.launch import leave_process_group
 from ca2st_mm.models.data_preprocessors import MultiStreamBlending
 from ca2st_mm.models.layers.transformer import DropPath
 
@@ -375,3 +383,19 @@ def threads_of_gloo():
         task.read_text() for task in Path('/proc/self/task').glob('*/comm')
     ]
     return [name.strip() for name in names if 'gloo' in name]
+
+
+def main(folder, port, port_of_the_stall):
+    """What a process of two does: it writes ``RANK.json``, then stalls."""
+    faulthandler.dump_traceback_later(800, exit=True)
+    os.environ['MASTER_PORT'] = port
+    found = find_all(folder / 'two')
+    leave_process_group()
+    text = json.dumps(dict(found, threads=threads_of_gloo()))
+    (folder / f'{os.environ["RANK"]}.json').write_text(text)
+    os.environ['MASTER_PORT'] = port_of_the_stall
+    stalled_for_good(folder)
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -70,7 +70,8 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.many_files import NO_VIDEO, videos_below
+from ca2st_mm.apis.many_files import NO_VIDEO
+from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS, files_below
 from ca2st_mm.engine.launch import (
     UsageError,
     run_or_explain,
@@ -148,7 +149,7 @@ def find_examples(folder: str | None) -> list[Path]:
     """
     if folder is None:
         return sorted(TOY_CLIPS.glob('test_*.mp4'))[:MOST_EXAMPLES]
-    examples = [Path(path) for path in videos_below(folder)]
+    examples = [Path(p) for p in files_below(folder, VIDEO_EXTENSIONS)]
     if not examples:
         raise UsageError(f'--examples {folder}: {NO_VIDEO}')
     return examples[:MOST_OWN_EXAMPLES]

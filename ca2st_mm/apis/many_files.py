@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
+from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS, files_below
 from ca2st_mm.datasets.faults import MediaError, NoAudioError, SampleFault
 from ca2st_mm.datasets.list_files import ListFile
 from ca2st_mm.datasets.manifest import read_annotations
@@ -153,7 +153,7 @@ def find_media(
     """
     for name in names:
         if os.path.isdir(name):
-            below = videos_below(name)
+            below = files_below(name, VIDEO_EXTENSIONS)
             if not below:
                 yield Failure(name, None, None, NO_VIDEO)
             for path in below:
@@ -163,28 +163,6 @@ def find_media(
             yield from _listed(name, root)
         else:
             yield Media(name, Path(urlsplit(name).path).stem)
-
-
-def videos_below(folder: str) -> list[str]:
-    """Paths of the videos in a folder, at any depth, by name.
-
-    Links are followed, each folder is read once; hidden files and folders
-    are left out, such as the ``._clip.mp4`` that macOS writes.
-    """
-    found, seen = [], set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if name[0] != '.')
-        found += [Path(here, name) for name in names if name[0] != '.']
-    return [
-        str(path)
-        for path in sorted(found)
-        if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file()
-    ]
 
 
 def _listed(path: str, root: str | None) -> Iterator[Media]:

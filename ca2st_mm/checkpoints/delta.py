@@ -72,7 +72,7 @@ def expect_fingerprint(
             f'{prefix.rstrip(".") or type(expert).__name__} (sha256 '
             f'{hashes[0]}...), but the model has {has} ({hashes[1]}...); give '
             'that expert the init_cfg it was trained with, or load a full '
-            'export (tools/publish_model.py)'
+            'export (ca2st publish)'
         )
     for key, value in frozen_parameters(expert).items():
         state_dict.setdefault(prefix + key, value.detach())

@@ -241,6 +241,6 @@ def _beyond(path: str, what: str) -> MediaError:
         'the audio of',
         path,
         f'{what} is beyond the limits',
-        'Cut it (clip_start and clip_end, or tools/data/trim_clips.py), or '
+        'Cut it (clip_start and clip_end, or ca2st data trim-clips), or '
         'take its line out of the annotation file.',
     )

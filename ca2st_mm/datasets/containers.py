@@ -9,15 +9,18 @@ import errno
 import functools
 import gc
 import io
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
 from av.error import FFmpegError
 from av.stream import Disposition
 from mmengine import fileio
+from mmengine.logging import print_log
 
 from .faults import MediaError, RefusedError, SampleFault
 
@@ -63,6 +66,38 @@ _DECODER_ERRORS = (
 # PyAV itself, must therefore not be freed in a worker.
 if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=gc.freeze)
+
+
+def files_below(folder: str, extensions: Sequence[str]) -> list[str]:
+    """Paths of the media files in a folder, at any depth, by name.
+
+    Links are followed, each folder is read once; hidden files and folders
+    are left out, such as the ``._clip.mp4`` that macOS writes.  Pipes and
+    links to nothing are left out with a warning.
+
+    Args:
+        folder: Where to look.
+        extensions: In lower case, with the dot.
+    """
+    found, seen = [], set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != '.')
+        found += [Path(here, name) for name in names if name[0] != '.']
+    media = [path for path in found if path.suffix.lower() in extensions]
+    files = sorted(path for path in media if path.is_file())
+    if odd := sorted(set(media) - set(files)):
+        print_log(
+            f'{folder}: left out are {len(odd)} links to nothing or special '
+            f'files, such as {odd[0]}',
+            'current',
+            logging.WARNING,
+        )
+    return [str(path) for path in files]
 
 
 class StreamInfo(NamedTuple):

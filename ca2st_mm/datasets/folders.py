@@ -21,7 +21,7 @@ from .manifest import manifest_text
 _SPLIT_NAMES = {'train', 'training', 'val', 'valid', 'validation', 'test'}
 # The published weights of AST were trained at this rate.
 _AUDIO_RATE = 16000
-_CONFIG = '''"""Your clips, {count} classes (by tools/data/from_folders.py)."""
+_CONFIG = '''"""Your clips, {count} classes (by ca2st data from-folders)."""
 
 _base_ = {base!r}
 

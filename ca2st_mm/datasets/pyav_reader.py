@@ -201,7 +201,7 @@ class PyAVReader(VideoReader):
                 self.path,
                 f'frames of {width} x {height} pixels are beyond the limit '
                 f'of {MAX_PIXELS // 1_000_000} million',
-                'Make them smaller with tools/data/resize_videos.py.',
+                'Make them smaller with ca2st data resize-videos.',
             )
         context.options = dict(max_pixels=str(MAX_PIXELS))
         stream.thread_count = self._num_threads

@@ -214,7 +214,7 @@ class LinearScalingHook(Hook):
             runner.logger.warning(
                 f'The effective batch size {total} is far from the {recipe} '
                 'of the recipe, so its results may not be reached; '
-                f'tools/train.py --target-batch {recipe} accumulates more or '
+                f'ca2st train --target-batch {recipe} accumulates more or '
                 'fewer micro-batches'
             )
         if len(runner.train_dataloader) % steps:

@@ -36,7 +36,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
         record = json.loads(Path(path).read_text())
     except FileNotFoundError as error:
         raise RecordError(
-            f'There is no file {path}; tools/test.py writes results.json '
+            f'There is no file {path}; ca2st test writes results.json '
             'next to its log'
         ) from error
     except ValueError as error:

@@ -273,7 +273,9 @@ def _draw_frames(
             frame = paint(frame, over, strength(heat))
         row.append(frame)
         second = view.time_of(step, num_steps)
-        names.append(f'step {step}' if second is None else f'{second:.2f} s')
+        names.append(
+            f'step {step + 1}' if second is None else f'{second:.2f} s'
+        )
     height, width = row[0].shape[:2]
     gap = np.full((height, max(width // 20, 1), 3), 255, np.uint8)
     row = [part for frame in row for part in (frame, gap)]

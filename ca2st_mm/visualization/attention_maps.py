@@ -229,10 +229,10 @@ def read_attention(
     Args:
         recognizer: A ``ca2st_mm.Recognizer`` of a multi-expert model.
         file: The clip.
-        view: Which view of the test, from 0; None for the middle crop of
+        view: Which view of the test, from 1; None for the middle crop of
             the clip in the middle, or of the one nearest to ``near``.
         layers: Which layers, from 1; None for all.
-        head: Which head; None for the mean over heads.
+        head: Which head, from 1; None for the mean over heads.
         span: First and last second of the clip.
         near: A moment that the view should show, in seconds.
         missing_audio: Of ``Recognizer.prepare``; experts that are left out
@@ -259,16 +259,20 @@ def read_attention(
     depth = model.backbone.num_layers
     if wrong := [n for n in layers or () if not 1 <= n <= depth]:
         raise FigureInputError(f'the layers are 1 to {depth}, not {wrong[0]}')
+    if head is not None and head < 1:
+        raise FigureInputError(f'heads are counted from 1, not {head}')
     sample = recognizer.prepare(file, *span, missing_audio)
     left_out = recognizer.left_out(sample)
     streams = as_streams(recognizer.batch([sample])['inputs'])
     count = next(iter(streams.values())).values.shape[1]
     if view is None:
-        view = middle_view(sample['data_samples'].views, count, near)
-    if not 0 <= view < count:
-        raise FigureInputError(f'the views are 0 to {count - 1}, not {view}')
+        index = middle_view(sample['data_samples'].views, count, near)
+    elif 1 <= view <= count:
+        index = view - 1
+    else:
+        raise FigureInputError(f'the views are 1 to {count}, not {view}')
     one = {
-        name: stream.map(lambda part: part[:, view : view + 1])
+        name: stream.map(lambda part: part[:, index : index + 1])
         for name, stream in streams.items()
     }
     try:
@@ -277,7 +281,7 @@ def read_attention(
                 one,
                 test_mode=True,
                 return_attention=[n - 1 for n in layers or ()] or True,
-                attention_head=head,
+                attention_head=None if head is None else head - 1,
                 experts=[name for name in experts if name not in left_out],
             )
     except ValueError as error:
@@ -295,11 +299,11 @@ def read_attention(
         name: getattr(expert, 'token_grid', None)
         for name, expert in experts.items()
     }
-    return Attention(maps, clip_view(sample, view), grids)
+    return Attention(maps, clip_view(sample, index), grids)
 
 
 def middle_view(views: Any, count: int, near: float | None) -> int:
-    """The view in the middle, or nearest to a moment.
+    """Index of the view in the middle, or nearest to a moment.
 
     Args:
         views: ``Views`` of the sample.

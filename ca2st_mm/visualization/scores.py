@@ -94,7 +94,7 @@ def read_scores(path: str | Path) -> Scores:
         samples = load(str(path))
     except FileNotFoundError as error:
         raise FigureInputError(
-            f'There is no file {path}; tools/test.py CONFIG CHECKPOINT '
+            f'There is no file {path}; ca2st test CONFIG CHECKPOINT '
             '--dump writes it'
         ) from error
     except (pickle.UnpicklingError, EOFError, TypeError) as error:
@@ -117,7 +117,7 @@ def read_scores(path: str | Path) -> Scores:
     if not tasks or any('gt_label' not in s for s in samples):
         raise FigureInputError(
             f'{path} holds no scores with labels; write it with '
-            'tools/test.py --dump on a labelled set'
+            'ca2st test --dump on a labelled set'
         )
     scores = {t: [scores_of(s, KEYS[t]) for s in samples] for t in tasks}
     labels = [np.asarray(s['gt_label']).ravel() for s in samples]

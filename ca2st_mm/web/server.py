@@ -25,7 +25,6 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
@@ -168,7 +167,7 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
         return JSONResponse(found)
 
     page_files = str(files('ca2st_mm.web') / 'page')
-    hosts = ['*'] if host in _EVERYWHERE else [*_LOCAL, host]
+    hosts = None if host in _EVERYWHERE else (*_LOCAL, host.lower())
     return Starlette(
         routes=[
             Route('/about', about),
@@ -178,10 +177,7 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
             Route('/ask/{what}', ask, methods=['GET', 'POST']),
             Mount('/', StaticFiles(directory=page_files, html=True)),
         ],
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
-            Middleware(Guard, requests=requests),
-        ],
+        middleware=[Middleware(Guard, hosts=hosts, requests=requests)],
         exception_handlers=dict.fromkeys(
             (*_EXPLAINED, HTTPException, Exception), explain
         ),
@@ -250,11 +246,14 @@ class Guard:
 
     Args:
         app: What answers.
+        hosts: Names under which it may be asked; None for any.
         requests: Counts by path and status.
     """
 
-    def __init__(self, app: ASGIApp, requests: Counter) -> None:
-        self.app, self._requests = app, requests
+    def __init__(
+        self, app: ASGIApp, hosts: Sequence[str] | None, requests: Counter
+    ) -> None:
+        self.app, self._hosts, self._requests = app, hosts, requests
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send
@@ -274,8 +273,12 @@ class Guard:
             await send(message)
 
         request, app = Request(scope), self.app
+        host = request.headers.get('host', '')
         origin = request.headers.get('origin')
-        if origin and urlsplit(origin).netloc != request.headers.get('host'):
+        if self._hosts and _name_in(host) not in self._hosts:
+            refused = Refused(403, 'this server has another name')
+            app = explain(request, refused)
+        elif origin and urlsplit(origin).netloc != host:
             refused = Refused(403, 'pages of other sites may not ask')
             app = explain(request, refused)
         try:
@@ -285,3 +288,11 @@ class Guard:
             what = scope.get('path_params', {}).get('what')
             question = what if what in _QUESTIONS else ''
             self._requests.labels(question, status).inc()
+
+
+def _name_in(host: str) -> str | None:
+    """The name or address in a ``Host``, without the port."""
+    try:
+        return urlsplit(f'//{host}').hostname
+    except ValueError:  # brackets that do not match
+        return None

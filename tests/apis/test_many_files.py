@@ -72,6 +72,8 @@ def test_names_are_files_and_folders_and_a_wrong_one_stops_none(tmp_path):
     (tmp_path / 'full' / 'linked').symlink_to(tmp_path / 'other')
     (tmp_path / 'other' / 'round').symlink_to(tmp_path / 'full')
     there = ('gone.mp4', 'empty', 'full', 'full/b.mp4')
+    (tmp_path / 'full' / 'lost.mp4').symlink_to('nowhere')
+    os.mkfifo(tmp_path / 'full' / 'pipe.mp4')
     names = [str(tmp_path / name) for name in there]
     gone, nothing, *found = find_jobs(names, '')
     assert isinstance(gone, Failure) and 'no such file' in gone.reason

@@ -347,18 +347,25 @@ def test_the_tools_for_folders(tmp_path, tool, capsys):
     videos.mkdir(parents=True)
     odd_media.silent(videos / 'good.mp4')
     odd_media.truncated(videos / 'bad.mov')
+    (videos / '._good.mp4').touch()  # as macOS leaves it
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'up').symlink_to(videos.parent)
+    odd_media.silent(tmp_path / 'elsewhere' / 'far.mp4')
+    (videos.parent / 'linked').symlink_to(tmp_path / 'elsewhere')
     for name, ext in (('resize_videos', 'mp4'), ('extract_audio', 'wav')):
         out = tmp_path / name
         command = [str(tmp_path / 'videos'), str(out), '--workers', '2']
         assert tool(name).main(command) == 1
         text = capsys.readouterr()
-        assert '1 made, 0 there before, 1 failed' in text.out
+        assert '2 made, 0 there before, 1 failed' in text.out
+        assert (out / 'linked' / f'far.{ext}').is_file()
         assert 'bad.mov' in text.err
         assert [p.name for p in (out / 'deep').iterdir()] == [f'good.{ext}']
     resize, root = tool('resize_videos'), tmp_path / 'videos'
     for _ in range(2):  # what the first run made is no video of the second
         assert resize.main([str(root), str(root / 'small')]) == 1
-        assert len(list(root.rglob('*.mp4'))) == 2
+        made = sorted(p.name for p in (root / 'small').rglob('*.mp4'))
+        assert made == ['far.mp4', 'good.mp4']
     for folders, message in (
         ((root, root), 'replaced by itself'),
         ((tmp_path / 'nowhere', 'x'), 'no video'),

@@ -193,7 +193,7 @@ def test_all_attention_of_a_clip_is_read(recognizer, toy):
             sums = one.weights.sum(-1)
             assert torch.allclose(sums, torch.ones(()), atol=1e-5)
     assert torch.equal(recognizer.logits([sample])['label'], before)
-    some = read_attention(recognizer, toy[2], layers=[1], head=0)
+    some = read_attention(recognizer, toy[2], layers=[1], head=1)
     assert {m.layer for maps in some.maps.values() for m in maps} == {1}
 
 
@@ -241,8 +241,9 @@ def test_command_writes_figures_and_a_video_with_audio(
     ('choice', 'said'),
     [
         (dict(layers=[0]), 'layers are 1 to 3, not 0'),
-        (dict(head=9), 'head'),
-        (dict(view=3), 'the views are 0 to 0, not 3'),
+        (dict(head=0), 'from 1, not 0'),
+        (dict(head=9), 'heads and none of index 8'),
+        (dict(view=0), 'the views are 1 to 1, not 0'),
         (dict(point=Point(30)), '30 s is outside'),
     ],
 )

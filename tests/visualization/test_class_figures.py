@@ -62,7 +62,7 @@ def test_gains_of_classes_by_hand():
     lines = summary_of(changes, support, 1.5, list('abcde'), limit=1)
     assert lines == [
         'mean over 4 classes +1.00, micro +1.50 points of F1',
-        'classes better 2 (50.0%), worse 1 (25.0%), equal 1 (25.0%)',
+        'classes better 2 (50.0 %), worse 1 (25.0 %), equal 1 (25.0 %)',
         '1 best, mean +3.00: a +3.0',
         '1 worst, mean -1.00: b -1.0',
     ]

@@ -62,7 +62,7 @@ def test_number_commands_write_figures(tmp_path):
         ([1, 2], '{r}:top1,{c}', 'one number of views'),
         ([1], '{r}:top7,{c}', "no number 'top7'; it has top1"),
         ([1], '{r}:top1', 'has no cost'),
-        ([1], '{r}:top1,{r}', 'is no table of tools/analysis/get_flops.py'),
+        ([1], '{r}:top1,{r}', 'is no table of ca2st report get-flops'),
         ([1], '{r}:top1,{r}x', 'There is no file'),
     ],
 )

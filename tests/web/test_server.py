@@ -183,10 +183,12 @@ def test_other_sites_cannot_ask(ask, address, media):
         assert status == 403
     own = dict(BODY, Origin=address)
     assert ask(media['short'], headers=own).status_code == 200
-    status, _ = raw(address, 'GET', '/about', dict(Host='evil.example'))
-    assert status == 400
-    status, _ = raw(address, 'GET', '/about', dict(Host='localhost:1'))
-    assert status == 200
+    for host in ('evil.example', '', '[::1', 'localhost.evil.example'):
+        status, body = raw(address, 'GET', '/about', dict(Host=host))
+        assert status == 403
+        assert 'another name' in json.loads(body)['error']
+    for host in ('localhost:1', 'LocalHost'):
+        assert raw(address, 'GET', '/about', dict(Host=host))[0] == 200
 
 
 def test_browsers_are_told_to_load_nothing_else(address):

@@ -72,7 +72,8 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
 import ca2st_mm  # noqa: F401  (patches and registers)
-from ca2st_mm.apis.many_files import NO_VIDEO, videos_below
+from ca2st_mm.apis.many_files import NO_VIDEO
+from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS, files_below
 from ca2st_mm.datasets.media_writer import write_clip
 
 _FPS, _RATE = 30, 44100
@@ -371,7 +372,7 @@ def make_clips(folder: Path, args: argparse.Namespace) -> list[dict]:
         for number in range(args.clips):
             write_video(folder / f'{number}.mp4', number, args)
     place = args.videos or folder
-    found = videos_below(str(place))
+    found = files_below(str(place), VIDEO_EXTENSIONS)
     if not found:
         raise SystemExit(f'--videos {place}: {NO_VIDEO}')
     if not args.minutes:

@@ -9,7 +9,7 @@ it again.
 import argparse
 import sys
 
-from media_job import JobError, add_common, files_below, run
+from media_job import JobError, add_common, find_targets, run
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -37,7 +37,7 @@ from ca2st_mm.engine.launch import run_or_explain
 def main(argv: list[str] | None = None) -> int:
     """Extract; see the top of the file."""
     args = parse_args(argv)
-    pairs = files_below(args.folder, args.extension, args.out)
+    pairs = find_targets(args.folder, args.extension, args.out)
 
     def make(target: str) -> None:
         extract_audio(pairs[target], target, args.sample_rate)

@@ -19,8 +19,10 @@ def add_common(parser) -> None:
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
 
 
-def files_below(folder: str, extension: str, out: str) -> dict[str, str]:
+def find_targets(folder: str, extension: str, out: str) -> dict[str, str]:
     """Targets of all videos below a folder, with the same tree.
+
+    Links are followed, hidden files are left out.
 
     Args:
         folder: Where the videos are.
@@ -34,13 +36,11 @@ def files_below(folder: str, extension: str, out: str) -> dict[str, str]:
         JobError: If there is no video, two differ in their extension alone,
             or one would be its own target.
     """
-    from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS
+    from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS, files_below
 
     pairs: dict[str, str] = {}
     root, made = Path(folder).resolve(), Path(out).resolve()
-    for path in sorted(Path(folder).rglob('*')):
-        if path.suffix.lower() not in VIDEO_EXTENSIONS:
-            continue
+    for path in map(Path, files_below(folder, VIDEO_EXTENSIONS)):
         if root in made.parents and made in path.resolve().parents:
             continue  # of an earlier run
         target = Path(out, path.relative_to(folder)).with_suffix(extension)

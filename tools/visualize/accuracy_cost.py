@@ -98,12 +98,12 @@ def read_point(text: str, kind: str) -> tuple[float, float]:
         cost = {row['part']: row for row in rows}['all'][column] / unit
     except FileNotFoundError as error:
         raise FigureInputError(
-            f'There is no file {path}; tools/analysis/get_flops.py CONFIG '
+            f'There is no file {path}; ca2st report get-flops CONFIG '
             '--json writes it'
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise FigureInputError(
-            f'{path} is no table of tools/analysis/get_flops.py --json'
+            f'{path} is no table of ca2st report get-flops --json'
         ) from error
     accuracy = 100 * read_number(number)
     if kind == 'total':

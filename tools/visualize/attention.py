@@ -38,16 +38,17 @@ def parse_args() -> argparse.Namespace:
         '--patch',
         type=patch,
         metavar='ROW,COL',
-        help='patch of the queries in frames (default: mean over all)',
+        help='patch of the queries in frames, 0,0 in the upper left (default: '
+        'mean over all)',
     )
     parser.add_argument('--layers', type=int, nargs='+', help='from 1')
     parser.add_argument(
-        '--head', type=int, help='from 0 (default: mean over heads)'
+        '--head', type=int, help='from 1 (default: mean over heads)'
     )
     parser.add_argument(
         '--view',
         type=int,
-        help='of the test, from 0 (default: the middle, or nearest to --at)',
+        help='of the test, from 1 (default: the middle, or nearest to --at)',
     )
     parser.add_argument(
         '--only',

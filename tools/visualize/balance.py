@@ -118,7 +118,7 @@ def draw_profile(
     """
     columns = [*names, 'harmonic mean']
     figure = new_figure(1.6 + 1.5 * len(columns), 4.4)
-    axes = tidy(figure.subplots(), '', 'per cent')
+    axes = tidy(figure.subplots(), '', '%')
     lines = [
         (f"{name}, the authors'", values, dict(ls='--', mfc='none', lw=0.8))
         for name, values in authors.items()

@@ -98,7 +98,7 @@ def read_run(path: str | Path) -> RunLog:
     if not files:
         raise FigureInputError(
             f'{path} holds no training log (*/vis_data/scalars.json); give '
-            'the work folder of tools/train.py'
+            'the work folder of a training'
         )
     training: list[dict] = []
     validation: list[dict] = []

@@ -60,6 +60,7 @@ from matplotlib.figure import Figure
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.accuracy import class_table, mean_by_group
+from ca2st_mm.utils.percent import percent
 from ca2st_mm.visualization.scores import Scores, read_comparable
 from ca2st_mm.visualization.style import (
     GREY,
@@ -199,8 +200,8 @@ def summary_of(
     lines = [
         f'mean over {total} classes {changes[seen].mean():+.2f}, micro '
         f'{micro:+.2f} points of F1',
-        f'classes better {better} ({better / total:.1%}), worse {worse} '
-        f'({worse / total:.1%}), equal {same} ({same / total:.1%})',
+        f'classes better {better} ({percent(better / total)}), worse {worse} '
+        f'({percent(worse / total)}), equal {same} ({percent(same / total)})',
     ]
     for what, some in (
         ('best', order[:limit]),

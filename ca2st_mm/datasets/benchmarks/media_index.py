@@ -1,14 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Which media files lie below a folder, found by the names lists use."""
 
-import os
 import os.path as osp
 from collections.abc import Sequence
 from pathlib import PurePath
 
 from ca2st_mm.utils.text_files import ListFileError
 
-from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS
+from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, files_below
 
 
 class MediaIndex:
@@ -19,7 +18,7 @@ class MediaIndex:
     ``P01/videos/P01_01.MP4``.
 
     Args:
-        root: The folder; links are followed, each folder is read once.
+        root: The folder, read as :func:`~.containers.files_below` does.
         extensions: Extensions, in lower case with the dot.
 
     Raises:
@@ -35,18 +34,9 @@ class MediaIndex:
         self.root = root
         self.extensions = tuple(extensions)
         self._by_stem: dict[str, list[PurePath]] = {}
-        seen = set()
-        for folder, folders, names in os.walk(root, followlinks=True):
-            folders.sort()
-            if osp.realpath(folder) in seen:
-                folders.clear()
-                continue
-            seen.add(osp.realpath(folder))
-            for name in sorted(names):
-                stem, extension = osp.splitext(name)
-                if extension.lower() in self.extensions:
-                    path = PurePath(osp.relpath(osp.join(folder, name), root))
-                    self._by_stem.setdefault(stem, []).append(path)
+        for path in map(PurePath, files_below(root, self.extensions)):
+            inside = path.relative_to(root)
+            self._by_stem.setdefault(path.stem, []).append(inside)
 
     def find(self, names: Sequence[str], split: str) -> str | None:
         """The file of a clip.

@@ -258,7 +258,7 @@ class RecordingAttention:
         heads = query.shape[1]
         if self.head is not None and not 0 <= self.head < heads:
             raise ValueError(
-                f'this attention has the heads 0 to {heads - 1}, not '
+                f'this attention has {heads} heads and none of index '
                 f'{self.head}'
             )
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)

@@ -78,7 +78,7 @@ class MultiExpertRecognizer(Shareable, BaseRecognizer):
             raise ValueError(
                 f'none of the {len(state_dict)} tensors of the checkpoint is '
                 f'of this model, e.g. {min(state_dict)!r}; '
-                'tools/convert_checkpoint.py reads other layouts'
+                'ca2st convert reads other layouts'
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
 

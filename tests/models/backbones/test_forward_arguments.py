@@ -53,7 +53,10 @@ def test_an_input_of_an_expert_that_does_not_run_may_be_missing():
         (dict(experts=['flow']), 'no expert.*flow.*spatial'),
         (dict(return_tokens=[2]), r'layers 0 to 1, got \[2\]'),
         (dict(return_attention=[-1]), r'layers 0 to 1, got \[-1\]'),
-        (dict(return_attention=True, attention_head=2), 'heads 0 to 1'),
+        (
+            dict(return_attention=True, attention_head=2),
+            '2 heads and none of index 2',
+        ),
     ],
 )
 def test_what_does_not_exist_is_named(asked, message):

@@ -12,7 +12,7 @@ from ca2st_mm.checkpoints import load_weights, open_checkpoint
 from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.zoo.catalogue import find_index
 
-from .stored_config import stored_classes, stored_config, stored_temperature
+from .stored_config import stored_classes, stored_config
 
 
 def list_models(pattern: str = '*') -> list[str]:
@@ -127,5 +127,4 @@ def get_model(
         model.init_weights()
     model.cfg = cfg
     model.dataset_meta = dict(classes=stored_classes(stored))
-    model.temperature = stored_temperature(stored)
     return model.to(device).eval()

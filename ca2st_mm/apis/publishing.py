@@ -54,7 +54,7 @@ def publish(
             trained_weights(model, config) if delta else model.state_dict()
         )
     known = dict(stored.get('meta') or {}, classes=stored_classes(stored))
-    for key in ('classes', 'frozen_experts', 'temperature'):
+    for key in ('classes', 'frozen_experts'):
         if known.get(key) and not isinstance(known[key], str):
             known[key] = json.dumps(known[key])
     if 'cfg' in known:

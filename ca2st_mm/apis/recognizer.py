@@ -31,7 +31,7 @@ from ca2st_mm.zoo import IN_FOLDER
 from .models import get_config, is_listed
 from .prediction import Failure, Names, Prediction, names_of_model, rank
 from .sources import InferencePipeline, Source, dataset_of, name_of
-from .stored_config import stored_config, stored_temperature
+from .stored_config import stored_config
 from .windows import Job
 
 AUDIO = 'audios'  # the stream of audio
@@ -61,10 +61,6 @@ class Recognizer(BaseInferencer):
         cfg: Its whole config.
         class_names: Class names by task: ``label``, or ``verb`` and
             ``noun``.
-        temperature: What the logits of a task are divided by before they
-            become probabilities, fitted on clips that were not trained on
-            (``tools/analysis/modality_report.py --calibrate``); empty if the
-            checkpoint holds none.
         about: What the config says about the model's answers (``about``),
             e.g. that it knows toy classes only; None if nothing.
 
@@ -84,7 +80,6 @@ class Recognizer(BaseInferencer):
 
     model: nn.Module
     class_names: Names
-    temperature: dict[str, float]
     about: str | None
     preprocess_kwargs: set = {'start', 'end', 'missing_audio'}
     forward_kwargs: set = {'top_k'}
@@ -241,17 +236,12 @@ class Recognizer(BaseInferencer):
     def probabilities(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Average :meth:`logits` over the views, as the test does.
 
-        They are divided by the :attr:`temperature` first.
-
         Returns:
             Probabilities (batch, num_classes) by task.
         """
         head = self.model.cls_head
         averaged = {
-            task: head.average_clip(
-                value.flatten(0, 1).float() / self.temperature.get(task, 1),
-                value.size(1),
-            )
+            task: head.average_clip(value.flatten(0, 1).float(), value.size(1))
             for task, value in logits.items()
         }
         if head.average_clips != 'prob':
@@ -425,7 +415,6 @@ class Recognizer(BaseInferencer):
             )
         names = names_of_model(model.cls_head, stored, dataset_of(cfg))
         self.class_names, self.about = names, cfg.get('about')
-        self.temperature = model.temperature = stored_temperature(stored)
         model.cfg = cfg
         model.dataset_meta = dict(classes=names.get('label', names))
         return model.to(device).eval()

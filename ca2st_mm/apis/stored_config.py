@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The config, class names and temperature that a checkpoint carries.
+"""The config and class names that a checkpoint carries.
 
 MMEngine stores a config as Python text and reads it by executing it.  A
 checkpoint comes from anywhere, so here the text is parsed, and nothing but
@@ -8,7 +8,6 @@ plain values and ``dict(...)`` is accepted.
 
 import ast
 import json
-import math
 import re
 import sys
 from collections.abc import Mapping
@@ -75,32 +74,6 @@ def stored_classes(stored: Mapping[str, Any]) -> Any:
     if isinstance(meta.get('classes'), str):
         return json.loads(meta['classes'])
     return (meta.get('dataset_meta') or {}).get('classes')
-
-
-def stored_temperature(stored: Mapping[str, Any]) -> dict[str, float]:
-    """What a checkpoint says its logits are to be divided by, by task.
-
-    Args:
-        stored: What the file holds; ``temperature`` of its ``meta`` is a
-            mapping by task, or JSON of one.
-
-    Returns:
-        Empty if it says nothing.
-
-    Raises:
-        ValueError: If it is no mapping to positive numbers.
-    """
-    found = (stored.get('meta') or {}).get('temperature') or {}
-    if isinstance(found, str):
-        found = json.loads(found)
-    if not isinstance(found, Mapping) or not all(
-        0 < value < math.inf for value in found.values()
-    ):
-        raise ValueError(
-            'the temperature of a checkpoint is a mapping of tasks to '
-            f'positive numbers, got {found!r}'
-        )
-    return dict(found)
 
 
 class _Plain(ast.NodeTransformer):

@@ -97,8 +97,6 @@ def save_pretrained(
     classes = (getattr(model, 'dataset_meta', None) or {}).get('classes')
     if classes:
         facts['classes'] = json.dumps(classes)
-    if temperature := getattr(model, 'temperature', None):
-        facts['temperature'] = json.dumps(temperature)
     weights = trained_weights(model, config) if delta else model.state_dict()
     write_checkpoint(folder / 'model.safetensors', weights, facts)
     about = config.get('about')

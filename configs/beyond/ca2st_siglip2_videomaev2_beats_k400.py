@@ -43,26 +43,13 @@ model = dict(
 
 load_audio = dict(_base_.load_audio, sample_rate=16000)
 spectrogram = dict(type='BEATsSpectrogram', num_frames=998)
-train_pipeline = [
-    *_base_.train_frames,
-    _base_.frame_times,
-    load_audio,
-    dict(spectrogram, position='random'),
-    dict(type='PackAudioVisual'),
-]
-val_pipeline = [
-    *_base_.val_frames,
-    _base_.frame_times,
-    load_audio,
-    dict(spectrogram, position=0.5),
-    dict(type='PackAudioVisual'),
-]
-test_pipeline = [
-    *_base_.test_pipeline[:-3],
-    load_audio,
-    dict(spectrogram, position='views'),
-    dict(type='PackAudioVisual'),
-]
+times, pack = _base_.frame_times, _base_.pack
+train_audio = [times, load_audio, dict(spectrogram, position='random')]
+val_audio = [times, load_audio, dict(spectrogram, position=0.5)]
+test_audio = [times, load_audio, dict(spectrogram, position='views')]
+train_pipeline = [*_base_.train_frames, *train_audio, pack]
+val_pipeline = [*_base_.val_frames, *val_audio, pack]
+test_pipeline = [*_base_.test_frames, *test_audio, pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -30,27 +30,16 @@ model = dict(
 # lists; here their audio is masked as not present, and the metric counts them.
 load_audio = dict(type='LoadAudio', missing_audio='drop')
 # As the base, without MaskSpectrogram.
-train_pipeline = [
-    *_base_.train_frames,
-    _base_.frame_times,
-    load_audio,
-    dict(_base_.spectrogram, position='random'),
-    dict(type='PackAudioVisual'),
-]
-val_pipeline = [
-    load_audio if step['type'] == 'LoadAudio' else step
-    for step in _base_.val_pipeline
-]
+times, mel = _base_.frame_times, _base_.spectrogram
+train_audio = [times, load_audio, dict(mel, position='random')]
+val_audio = [times, load_audio, dict(mel, position=0.5)]
+test_audio = [times, load_audio, dict(mel, position='views')]
+train_pipeline = [*_base_.train_frames, *train_audio, _base_.pack]
+val_pipeline = [*_base_.val_frames, *val_audio, _base_.pack]
 # Five clips times three crops.
-test_pipeline = [
-    dict(step, num_clips=5) if step['type'] == 'DenseSample' else step
-    for step in _base_.test_frames
-] + [
-    _base_.frame_times,
-    load_audio,
-    dict(_base_.spectrogram, position='views'),
-    dict(type='PackAudioVisual'),
-]
+test_sample = dict(_base_.test_sample, num_clips=5)
+test_frames = [_base_.open_video, test_sample, *_base_.test_views]
+test_pipeline = [*test_frames, *test_audio, _base_.pack]
 dataset = dict(data_root='data/kinetics400', num_classes=400)
 # Our choice, as CAST; the authors' is unknown.
 train_dataloader = dict(

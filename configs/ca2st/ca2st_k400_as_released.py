@@ -29,14 +29,15 @@ model = dict(
     data_preprocessor=dict(blending=dict(type='ReferenceMultiStreamBlending')),
 )
 
-sampling = dict(type='DenseSample', clip_len=16, interval=4)
 train_pipeline = [
-    sampling if 'Sample' in step['type'] else step
-    for step in _base_.train_pipeline[:-1]
-] + [dict(type='PackAudioVisual', half_times=True)]
+    *_base_.released_train_frames,
+    *_base_.train_audio,
+    dict(_base_.pack, half_times=True),
+]
 val_pipeline = [
-    sampling if 'Sample' in step['type'] else step
-    for step in _base_.val_pipeline
+    *_base_.released_val_frames,
+    *_base_.val_audio,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -26,14 +26,5 @@ model = dict(
     data_preprocessor=dict(blending=dict(type='ReferenceMultiStreamBlending')),
 )
 
-sampling = dict(type='DenseSample', clip_len=16, interval=4)
-train_pipeline = [
-    sampling if 'Sample' in step['type'] else step
-    for step in _base_.train_pipeline[:-1]
-] + [dict(type='PackAudioVisual', half_times=True)]
-val_pipeline = [
-    sampling if 'Sample' in step['type'] else step
-    for step in _base_.val_pipeline
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=_base_.released_train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=_base_.released_val_pipeline))

@@ -5,8 +5,7 @@ The authors' recipe is not known: this is theirs of Something-Something V2 with
 the drop path of EPIC-KITCHENS-100 and Kinetics-400.  What they report is not
 known to us.  Every instance counts for the metric; the authors' code keeps one
 prediction a video, that of its last instance.  Views: our choice.  A span has
-the frames shown in it; the authors' takes its share of the number of frames,
-0.03 to 0.2 s earlier.
+the frames shown in it; the authors' is its share of the number of frames.
 """
 
 _base_ = [

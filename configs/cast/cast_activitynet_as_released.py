@@ -20,14 +20,17 @@ model = dict(
     ),
 )
 
-sampling = dict(type='SegmentSample', clip_len=16, rule='reference')
-train_pipeline = [
-    sampling if 'Sample' in step['type'] else step
-    for step in _base_.train_pipeline
-]
-val_pipeline = [
-    sampling if 'Sample' in step['type'] else step
-    for step in _base_.val_pipeline
+# A span is a share of the number of frames, in tests as well.
+open_video = dict(type='OpenShareOfVideo')
+sample, pack = _base_.released_sample, _base_.pack
+train_pipeline = [open_video, sample, *_base_.train_views, pack]
+val_pipeline = [open_video, sample, *_base_.val_views, pack]
+test_pipeline = [
+    open_video,
+    _base_.test_sample,
+    *_base_.test_views,
+    pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -16,14 +16,7 @@ model = dict(
     ),
 )
 
-sampling = dict(type='SegmentSample', clip_len=16, rule='reference')
-train_pipeline = [
-    sampling if 'Sample' in step['type'] else step
-    for step in _base_.train_pipeline
-]
-val_pipeline = [
-    sampling if 'Sample' in step['type'] else step
-    for step in _base_.val_pipeline
-]
+train_pipeline = [*_base_.released_train_frames, _base_.pack]
+val_pipeline = [*_base_.released_val_frames, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -19,10 +19,8 @@ pack = dict(type='PackAudioVisual', streams=('imgs',))
 train_pipeline = [*_base_.train_frames, pack]
 val_pipeline = [*_base_.val_frames, pack]
 # Five clips times three crops.
-test_pipeline = [
-    dict(step, num_clips=5) if step['type'] == 'DenseSample' else step
-    for step in _base_.test_frames
-] + [pack]
+test_sample = dict(_base_.test_sample, num_clips=5)
+test_pipeline = [_base_.open_video, test_sample, *_base_.test_views, pack]
 # The authors: 6 clips a GPU x 6 accumulated batches x 16 GPUs.
 train_dataloader = dict(
     batch_size=6,

@@ -22,14 +22,7 @@ model = dict(
     cls_head=dict(init_cfg=_base_.model.backbone.experts.temporal.init_cfg),
 )
 
-sampling = dict(type='DenseSample', clip_len=16, interval=4)
-train_pipeline = [
-    sampling if 'Sample' in step['type'] else step
-    for step in _base_.train_pipeline
-]
-val_pipeline = [
-    sampling if 'Sample' in step['type'] else step
-    for step in _base_.val_pipeline
-]
+train_pipeline = [*_base_.released_train_frames, _base_.pack]
+val_pipeline = [*_base_.released_val_frames, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -40,10 +40,8 @@ pack = dict(
 train_pipeline = [*_base_.train_frames, pack]
 val_pipeline = [*_base_.val_frames, pack]
 # Five clips times three crops.
-test_pipeline = [
-    dict(step, num_clips=5) if step['type'] == 'DenseSample' else step
-    for step in _base_.test_frames
-] + [pack]
+test_sample = dict(_base_.test_sample, num_clips=5)
+test_pipeline = [_base_.open_video, test_sample, *_base_.test_views, pack]
 dataset = dict(data_root='data/kinetics400', num_classes=400)
 train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))

@@ -143,6 +143,14 @@ def test_ours_stand_next_to_the_published(tmp_path, capsys):
         assert row['noun (paper)'] == published
 
 
+def test_rows_without_a_toy_form_say_so(tmp_path, capsys):
+    assert call('table', 't7', '--world', 'toy', '--out', tmp_path) == 0
+    _, _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.endswith('| no toy form |') for line in lines[:4]] == [
+        True
+    ] * 4
+
+
 def test_costs_are_counted_once(tmp_path, capsys, monkeypatch):
     counted = []
 

@@ -9,10 +9,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from clip_reports import OTHER_AUDIO, with_audio_of
+from clip_reports import OTHER_AUDIO, with_other_audio
 from modality_report import survey
 from recognizer_files import ca2st_config, save
-from tool_runs import run_tool
+from tool_runs import read_dump, run_tool
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis import prediction_tables
@@ -195,7 +195,8 @@ def test_shuffled_audio_is_that_of_the_clip_with_audio_before(
     assert answers.has_audio.tolist() == [False, True, True, False, True]
     shuffled = np.exp(answers.shuffled)
     assert np.isnan(shuffled[[0, 1, 3]]).all()
-    expected = with_audio_of(recognizer, [(c, b), (e, c)])
+    (_, *expected), last = with_other_audio(recognizer, [b, c, e], None)
+    assert last is e
     for row, found in zip((2, 4), expected, strict=True):
         np.testing.assert_allclose(shuffled[row], found['label'], atol=1e-6)
     whole = answers.logs[frozenset(('spatial', 'temporal', 'audio'))]
@@ -263,21 +264,25 @@ def test_the_report_names_bad_clips_and_writes_all(
         assert parts == pytest.approx(gain, abs=1e-3)
         experts = [v for k, v in clip.items() if k.startswith('expert ')]
         assert sum(map(float, experts)) == pytest.approx(gain, abs=1e-3)
-    # The temperature is stored with the model, and predictions use it.
-    [stored] = (tmp_path / 'a').glob('report-*.safetensors')
-    calibrated = Recognizer.from_pretrained(stored)
-    assert calibrated.temperature == record['temperature']
-    assert calibrated.temperature['label'] > 1.1  # its weights are noise
-    plain = Recognizer.from_pretrained(saved['ca2st'][1])
-    sample = plain.prepare(toy / 'videos' / 'test_00000.mp4')
-    logits = plain.logits([sample])['label']
-    hot = {'label': logits / calibrated.temperature['label']}
-    expected = plain.probabilities(hot)['label'][0].max().item()
-    [prediction] = calibrated.classify([sample], top_k=1)
-    assert prediction.best[0][1] == pytest.approx(expected, abs=1e-5)
-    calibrated.save_pretrained(tmp_path / 'again')
-    again = Recognizer.from_pretrained(tmp_path / 'again')
-    assert again.temperature == calibrated.temperature
+    # Whatever loads the calibrated model gives calibrated probabilities.
+    temperature = record['temperature']['label']
+    assert temperature > 1.1  # its weights are noise
+    config, checkpoint = saved['ca2st']
+    plain = Recognizer.from_pretrained(checkpoint)
+    samples = [plain.prepare(clip['file']) for clip in clips]
+    hot = {'label': plain.logits(samples)['label'] / temperature}
+    expected = plain.probabilities(hot)['label']
+    calibrated = Recognizer.from_pretrained(tmp_path / 'a/report_calibrated')
+    found = calibrated.probabilities(calibrated.logits(samples))['label']
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    (toy / 'good.csv').write_text('\n'.join(rows[:-1]) + '\n')
+    dump = tmp_path / 'scores.pkl'
+    flags = ('--dump', dump, '--work-dir', tmp_path, '--cfg-options')
+    flags += ('test_dataloader.dataset.ann_file=good.csv',)
+    stored = tmp_path / 'a/report_calibrated/model.safetensors'
+    assert run_tool('test.py', config, stored, *flags) == 0
+    tested = np.stack([row['pred_score'] for row in read_dump(dump)])
+    np.testing.assert_allclose(tested, expected, atol=1e-5)
 
 
 def test_the_report_compares_with_another_model(saved, toy, tmp_path, capsys):

@@ -17,7 +17,7 @@ ROWS = paper.read_rows()
 NAMES = sorted({name for row in ROWS for name in row.configs})
 FILES = sorted(
     str(path.relative_to(CONFIGS / 'ablations').with_suffix(''))
-    for path in (CONFIGS / 'ablations').glob('*/*.py')
+    for path in (CONFIGS / 'ablations').glob('[!_]*/*.py')
 )
 # Trained parameters in millions: CAST, Table 1, and what follows from the
 # shapes of the authors' code (`reference/numbers.md`, `reference/facts.md`).
@@ -55,14 +55,14 @@ def test_every_config_is_a_row_and_every_row_has_a_config():
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_a_row_is_at_most_six_files_four_deep(name):
+def test_a_row_is_at_most_seven_files_four_deep(name):
     path = (CONFIGS / 'ablations' / f'{name}.py').resolve()
     found, level, depth = {path}, {path}, 0
     while level:
         depth += 1
         level = {base for one in level for base in bases_of(one)}
         found |= level
-    assert depth <= 4 and len(found) <= 6
+    assert depth <= 4 and len(found) <= 7
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from ca2st_mm.datasets.transforms import (
     FrameTimes,
     LoadAudio,
     LogMelSpectrogram,
+    OpenShareOfVideo,
     OpenVideo,
     RandAugmentFrames,
     SegmentSample,
@@ -135,6 +136,24 @@ def test_times_honour_a_late_video(tmp_path, ext, start):
     np.testing.assert_allclose(
         out['imgs_times'].ravel(), start + out['frame_inds'] / 25, atol=1e-3
     )
+
+
+def test_a_share_of_a_video_is_counted_in_frames(tmp_path):
+    """As the authors' code for ActivityNet; the file begins late."""
+    path = str(tmp_path / 'late.mp4')
+    frames = np.zeros((50, 32, 32, 3), np.uint8)
+    write_clip(path, frames, 25, np.zeros(32000), starts=(0.4, 0.0))
+    clip = dict(filename=path, clip_start=0.5, clip_end=1.5)
+    out = OpenShareOfVideo()(clip)
+    # From a quarter to three quarters of 49.
+    assert (out['start_index'], out['total_frames']) == (12, 24)
+    assert (out['clip_start'], out['clip_end']) == (0.5, 1.5)
+    shown = OpenVideo()(dict(filename=path, clip_start=0.9, clip_end=1.9))
+    assert shown['total_frames'] == 25
+    beyond = OpenShareOfVideo()({**clip, 'clip_end': 9.0})
+    assert beyond['total_frames'] == 49 - 12
+    whole = OpenShareOfVideo()(dict(filename=path))
+    assert (whole['start_index'], whole['total_frames']) == (0, 50)
 
 
 @pytest.mark.parametrize(

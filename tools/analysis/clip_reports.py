@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.modality_contributions import Scores
+from ca2st_mm.apis.modality_contributions import Scores, lacks_audio
 from ca2st_mm.apis.recognizer import AUDIO, unbatched
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.faults import SampleFault
@@ -34,27 +34,42 @@ def recognizer_of(args: argparse.Namespace) -> Recognizer:
     return Recognizer.from_config(config, args.checkpoint, device)
 
 
-def with_audio_of(
-    recognizer: Recognizer, pairs: Sequence[tuple[Mapping, Mapping]]
-) -> list[Scores]:
-    """What the whole model says of clips with the audio of other clips.
+def with_other_audio(
+    recognizer: Recognizer,
+    clips: Sequence[Mapping],
+    previous: Mapping | None,
+) -> tuple[list[Scores | None], Mapping | None]:
+    """What the whole model says of clips with the audio of another clip.
 
-    The clock of each clip stays its own: the other audio is used as if it
-    belonged there.
+    Each gets the audio of the clip with audio before it, as if it belonged
+    there: its own clock stays.
 
     Args:
         recognizer: A model that uses audio.
-        pairs: A clip, and the one whose audio it gets.
+        clips: A batch of packed samples.
+        previous: The last clip with audio of the batch before.
+
+    Returns:
+        Scores of each clip, None where one of the two has no audio; and the
+        last clip with audio.
     """
-    mixed = []
-    for own, other in pairs:
-        streams = as_streams(own['inputs'])
-        values = as_streams(other['inputs'])[AUDIO].values
-        audio = {AUDIO: streams[AUDIO]._replace(values=values)}
-        mixed.append({**own, 'inputs': {**streams, **audio}})
-    if not mixed:
-        return []
-    return unbatched(recognizer.probabilities(recognizer.logits(mixed)))
+    mixed: dict[int, Mapping] = {}
+    for place, clip in enumerate(clips):
+        if lacks_audio(clip):
+            continue
+        if previous is not None:
+            streams = as_streams(clip['inputs'])
+            values = as_streams(previous['inputs'])[AUDIO].values
+            audio = {AUDIO: streams[AUDIO]._replace(values=values)}
+            mixed[place] = {**clip, 'inputs': {**streams, **audio}}
+        previous = clip
+    found: list[Scores | None] = [None] * len(clips)
+    if mixed:
+        logits = recognizer.logits([*mixed.values()])
+        scores = unbatched(recognizer.probabilities(logits))
+        for place, score in zip(mixed, scores, strict=True):
+            found[place] = score
+    return found, previous
 
 
 class NumberedClips(Dataset):
@@ -124,7 +139,6 @@ def write_details(
         config=args.config,
         checkpoint=args.checkpoint,
         weights_sha256=sha256_of_tensors(recognizer.model.state_dict()),
-        temperature=recognizer.temperature,
         ca2st_mm=__version__,
         seed=args.seed,
         max_clips=args.max_clips,

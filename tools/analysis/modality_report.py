@@ -12,7 +12,6 @@ writes all that, also by class, as JSON, each clip as CSV, and a figure.
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -38,9 +37,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--calibrate',
         metavar='MANIFEST',
-        help='fit the temperature on this annotation file, which is for '
-        'validation, use it, and write the\ncheckpoint with it: '
-        'OUT-<hash>.safetensors, which every command takes',
+        help='fit a temperature on this annotation file, which is for '
+        'validation, divide the logits by it,\nand write that model into '
+        'the folder OUT_calibrated, which every command takes',
     )
     parser.add_argument(
         '--against',
@@ -76,13 +75,12 @@ from clip_reports import (
     OTHER_AUDIO,
     clips_of,
     recognizer_of,
-    with_audio_of,
+    with_other_audio,
     write_details,
 )
 from torch import Tensor
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis import publish
 from ca2st_mm.apis.modality_contributions import (
     Scores,
     contributions_of,
@@ -162,43 +160,38 @@ def survey(
     """
     uses_audio = 'audio' in modalities_of(recognizer.model)
     samples, previous = iter(samples), None
-    clips, files, labels, has_audio = [], [], [], []
+    facts: list[tuple] = []
     answers: list[Mapping[Coalition, Scores]] = []
     shuffled: list[Scores | None] = []
     while batch := list(islice(samples, batch_size)):
         packed = [sample for _, sample in batch]
         answers += [c.answers for c in contributions_of(recognizer, packed)]
-        pairs, place = [], []
+        other: list[Scores | None] = [None] * len(packed)
+        if uses_audio:
+            other, previous = with_other_audio(recognizer, packed, previous)
+        shuffled += other
         for clip, sample in batch:
-            data_sample = sample['data_samples']
-            clips.append(clip)
-            files.append(str(data_sample.get('filename', '')))
-            labels.append(data_sample.gt_label.tolist())
-            has_audio.append(not (uses_audio and lacks_audio(sample)))
-            shuffled.append(None)
-            if uses_audio and has_audio[-1]:
-                if previous is not None:
-                    pairs.append((sample, previous))
-                    place.append(len(shuffled) - 1)
-                previous = sample
-        found = with_audio_of(recognizer, pairs)
-        for n, scores in zip(place, found, strict=True):
-            shuffled[n] = scores
+            file = str(sample['data_samples'].get('filename', ''))
+            label = sample['data_samples'].gt_label.tolist()
+            has_audio = not (uses_audio and lacks_audio(sample))
+            facts.append((clip, file, label, has_audio))
     found = {}
-    if not clips:
+    if not facts:
         return found
-    for column, task in enumerate(recognizer.class_names):
-        logs = {
-            coalition: _logs([answer[coalition][task] for answer in answers])
-            for coalition in answers[0]
-        }
-        missing = torch.full((len(recognizer.class_names[task]),), torch.nan)
+    clips, files, labels, has_audio = zip(*facts, strict=True)
+    for column, (task, names) in enumerate(recognizer.class_names.items()):
+        missing = torch.full((len(names),), torch.nan)
         found[task] = Answers(
             np.array(clips),
-            files,
+            list(files),
             np.array(labels)[:, column],
             np.array(has_audio),
-            logs,
+            {
+                coalition: _logs(
+                    [answer[coalition][task] for answer in answers]
+                )
+                for coalition in answers[0]
+            },
             _logs(
                 [scores[task] if scores else missing for scores in shuffled]
             ),
@@ -216,7 +209,18 @@ def calibrate(
     samples: Iterable[tuple[int, Mapping]],
     batch_size: int,
 ) -> dict[str, float]:
-    """The temperature of each task, fitted on clips for validation.
+    """Divide the logits of a model by the temperature fitted on clips.
+
+    Logits are linear in the classifier, so its weights are divided: whatever
+    loads them answers with calibrated probabilities.
+
+    Args:
+        recognizer: Its classifiers are changed.
+        samples: For validation; number in the data set, and packed sample.
+        batch_size: How many clips go through the model at once.
+
+    Returns:
+        The temperature by task.
 
     Raises:
         ValueError: If there are no clips.
@@ -229,10 +233,10 @@ def calibrate(
             views.setdefault(task, []).append(logits.double().cpu().numpy())
     if not views:
         raise ValueError('--calibrate: none of its clips can be read')
-    found = {}
+    found, head = {}, recognizer.model.cls_head
     for column, (task, batches) in enumerate(views.items()):
         logits = np.concatenate(batches)
-        if recognizer.model.cls_head.average_clips != 'prob':
+        if head.average_clips != 'prob':
             logits = logits.mean(axis=1, keepdims=True)
         true = np.array(labels)[:, column]
         if (logits.argmax(axis=-1) == true[:, None]).all():
@@ -243,6 +247,9 @@ def calibrate(
                 file=sys.stderr,
             )
         found[task] = fit_temperature(logits, true)
+        name = 'fc_cls' if task == 'label' else f'fc_{task}'
+        for parameter in getattr(head, name).parameters():
+            parameter.data /= found[task]
     return found
 
 
@@ -512,18 +519,12 @@ def main() -> None:
             'the head has several labels a clip; the report needs one'
         )
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    found, bad = {}, []
+    found, bad, temperature = {}, [], None
     if args.calibrate:
-        recognizer.temperature = {}
         clips = clips_of(recognizer, args.calibrate, args, bad)
-        recognizer.temperature = calibrate(recognizer, clips, args.batch_size)
-        stored = publish(
-            args.checkpoint,
-            f'{args.out}.safetensors',
-            recognizer.cfg,
-            metadata=dict(temperature=json.dumps(recognizer.temperature)),
-        )
-        print(f'temperature: {recognizer.temperature}, stored in {stored}')
+        temperature = calibrate(recognizer, clips, args.batch_size)
+        folder = recognizer.save_pretrained(f'{args.out}_calibrated')
+        print(f'temperature: {temperature}; calibrated model: {folder}')
     for manifest in args.manifest or [dataset_of(recognizer.cfg)['ann_file']]:
         clips = clips_of(recognizer, manifest, args, bad)
         found[manifest] = {
@@ -537,6 +538,7 @@ def main() -> None:
         args,
         bad,
         calibrated_on=args.calibrate,
+        temperature=temperature,
         data_sets=found,
     )
 

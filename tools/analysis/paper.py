@@ -370,7 +370,10 @@ def lines_of(
                 line[f'{metric} (paper)'] = f'{published or ""}'
                 line[f'{metric} ({world})'] = cells_of(ours.get(metric, ()))
         seeds = max(map(len, ours.values()), default=0)
-        line[f'seeds ({world})'] = str(seeds) if seeds else 'not measured'
+        state = 'not measured'
+        if world == 'toy' and row.table in WITHOUT_TOY:
+            state = 'no toy form'
+        line[f'seeds ({world})'] = str(seeds or state)
         lines.append(line)
     columns = list(dict.fromkeys(key for line in lines for key in line))
     columns.append(columns.pop(columns.index(f'seeds ({world})')))

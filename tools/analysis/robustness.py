@@ -85,12 +85,12 @@ from clip_reports import (
     OTHER_AUDIO,
     clips_of,
     recognizer_of,
-    with_audio_of,
+    with_other_audio,
     write_details,
 )
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.modality_contributions import MODALITIES, lacks_audio
+from ca2st_mm.apis.modality_contributions import MODALITIES
 from ca2st_mm.apis.recognizer import AUDIO, unbatched
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.transforms import CAUSES
@@ -201,21 +201,15 @@ def hits_of(
     found: Hits = {task: {} for task in recognizer.class_names}
     samples, previous = iter(samples), None
     while batch := list(islice(samples, batch_size)):
+        clips = [sample for _, sample in batch]
         if swapped:
-            own = [pair for pair in batch if not lacks_audio(pair[1])]
-            before = [previous, *(sample for _, sample in own)]
-            previous = before[-1]
-            batch = [
-                (pair[0], (pair[1], other))
-                for pair, other in zip(own, before, strict=False)
-                if other is not None
-            ]
-            scores = with_audio_of(recognizer, [pair for _, pair in batch])
-            batch = [(number, pair[0]) for number, pair in batch]
+            scores, previous = with_other_audio(recognizer, clips, previous)
         else:
-            logits = recognizer.logits([one for _, one in batch], experts)
+            logits = recognizer.logits(clips, experts)
             scores = unbatched(recognizer.probabilities(logits))
         for (number, sample), by_task in zip(batch, scores, strict=True):
+            if by_task is None:
+                continue
             labels = sample['data_samples'].gt_label.tolist()
             for (task, score), label in zip(
                 by_task.items(), labels, strict=True

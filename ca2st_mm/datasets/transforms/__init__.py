@@ -14,6 +14,7 @@ from .corruptions import CAUSES, Corrupt, Desynchronise
 from .formatting import PackAudioVisual
 from .frame_sampling import (
     DenseSample,
+    OpenShareOfVideo,
     SegmentSample,
     ShortSideCrops,
 )
@@ -50,6 +51,7 @@ __all__ = [
     'LogMelSpectrogram',
     'MaskSpectrogram',
     'MuteAudio',
+    'OpenShareOfVideo',
     'OpenVideo',
     'PackAudioVisual',
     'RandAugmentFrames',

@@ -11,6 +11,35 @@ import numpy as np
 from ca2st_mm.registry import TRANSFORMS
 
 from .base import Transform
+from .video_loading import OpenVideo
+
+
+@TRANSFORMS.register_module()
+class OpenShareOfVideo(OpenVideo):
+    """Finds a clip in a long file as the authors' code for ActivityNet does.
+
+    Of N frames in d seconds, the clip from second s to e has the frames
+    ``int(s / d * (N - 1))`` up to and without ``int(e / d * (N - 1))``,
+    whatever their times, where :class:`OpenVideo` has those shown in that
+    span.  The whole file is opened.  The authors take d from the annotation
+    file; here it is that of the video.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Open ``results['filename']``."""
+        span = {key: results.get(key) for key in ('clip_start', 'clip_end')}
+        if None in span.values() or results.get('video_reader'):
+            return super().transform(results)
+        whole = super().transform({**results, **dict.fromkeys(span)})
+        last = whole['total_frames'] - 1
+        seconds = whole['total_frames'] / whole['avg_fps']
+        first, stop = (
+            int(min(round(second / seconds, 5), 1) * last)
+            for second in span.values()
+        )
+        whole['start_index'] += first
+        whole['total_frames'] = max(stop - first, 1)
+        return {**whole, **span}
 
 
 class _Sampler(Transform):

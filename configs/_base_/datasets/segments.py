@@ -14,6 +14,9 @@ Augmentation is that of the authors.  Their random erasing has probability 0
 and their colour jitter no effect, so neither is here.
 """
 
+open_video = dict(type='OpenVideo')
+decode = dict(type='DecodeVideo')
+frame_format = dict(type='FormatShape', input_format='NCTHW')
 # timm's rand-m7-n4-mstd0.5-inc1, as the authors: four of 15 operations, each
 # with probability 1/2, the same for all frames.
 rand_augment = dict(
@@ -31,37 +34,34 @@ random_crop = [
     ),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
 ]
+flip = dict(type='Flip', flip_ratio=0.5)
 centre_crop = dict(type='ShortSideCrops', size=224, num_crops=1)
 three_crops = dict(type='ShortSideCrops', size=224, num_crops=3)
 
+# What is done with the frames that were chosen.
+train_views = [decode, rand_augment, *random_crop, flip, frame_format]
+val_views = [decode, centre_crop, frame_format]
+test_views = [decode, three_crops, frame_format]
+
 train_frames = [
-    dict(type='OpenVideo'),
+    open_video,
     # Segments cover the clip; the authors' leave out up to 15 last frames
     # (rule='reference').
     dict(type='SegmentSample', clip_len=16, rule='even'),
-    dict(type='DecodeVideo'),
-    rand_augment,
-    *random_crop,
-    dict(type='Flip', flip_ratio=0.5),
-    dict(type='FormatShape', input_format='NCTHW'),
+    *train_views,
 ]
 val_frames = [
-    dict(type='OpenVideo'),
+    open_video,
     # The authors validate on random frames; here they are the centres of the
     # segments, so that the choice of the best checkpoint is not random.
     dict(type='UniformSample', clip_len=16, num_clips=1, test_mode=True),
-    dict(type='DecodeVideo'),
-    centre_crop,
-    dict(type='FormatShape', input_format='NCTHW'),
+    *val_views,
 ]
 # Two clips, starts and centres of the segments, times three crops.
-test_frames = [
-    dict(type='OpenVideo'),
-    dict(type='SegmentSample', clip_len=16, num_clips=2, test_mode=True),
-    dict(type='DecodeVideo'),
-    three_crops,
-    dict(type='FormatShape', input_format='NCTHW'),
-]
+test_sample = dict(
+    type='SegmentSample', clip_len=16, num_clips=2, test_mode=True
+)
+test_frames = [open_video, test_sample, *test_views]
 
 # Seconds from the start of the clip, also where it is part of a long file.
 frame_times = dict(type='FrameTimes', origin='clip')
@@ -72,24 +72,27 @@ load_audio = dict(type='LoadAudio', missing_audio='raise', sample_rate=24000)
 # has its own.
 spectrogram = dict(type='LogMelSpectrogram', num_frames=400)
 
-train_pipeline = [
-    *train_frames,
+train_audio = [
     frame_times,
     load_audio,
     dict(spectrogram, position='random'),
-    dict(type='PackAudioVisual'),
 ]
-val_pipeline = [
-    *val_frames,
-    frame_times,
-    load_audio,
-    dict(spectrogram, position=0.5),
-    dict(type='PackAudioVisual'),
+val_audio = [frame_times, load_audio, dict(spectrogram, position=0.5)]
+test_audio = [frame_times, load_audio, dict(spectrogram, position='views')]
+
+pack = dict(type='PackAudioVisual')
+train_pipeline = [*train_frames, *train_audio, pack]
+val_pipeline = [*val_frames, *val_audio, pack]
+test_pipeline = [*test_frames, *test_audio, pack]
+
+# For `*_as_released.py`: frames as the authors' code draws them, in the
+# validation too, and times of 16 bits in training.
+released_sample = dict(type='SegmentSample', clip_len=16, rule='reference')
+released_train_frames = [open_video, released_sample, *train_views]
+released_val_frames = [open_video, released_sample, *val_views]
+released_train_pipeline = [
+    *released_train_frames,
+    *train_audio,
+    dict(pack, half_times=True),
 ]
-test_pipeline = [
-    *test_frames,
-    frame_times,
-    load_audio,
-    dict(spectrogram, position='views'),
-    dict(type='PackAudioVisual'),
-]
+released_val_pipeline = [*released_val_frames, *val_audio, pack]

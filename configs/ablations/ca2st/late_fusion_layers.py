@@ -8,8 +8,5 @@ _base_ = '../../ca2st/ca2st_ek100.py'
 
 links = [dict(link, start_layer=12) for link in _base_.model.backbone.links]
 more = dict(extra_layers=3)
-model = dict(
-    backbone=dict(
-        links=links, experts=dict(spatial=more, temporal=more, audio=more)
-    )
-)
+experts = dict(spatial=more, temporal=more, audio=more)
+model = dict(backbone=dict(links=links, experts=experts))

@@ -3,16 +3,9 @@
 
 _base_ = './b_cast.py'
 
-experts = dict(
-    _delete_=True, spatial=_base_.model.backbone.experts.spatial.to_dict()
-)
-fusion = dict(
-    in_channels=dict(spatial=768),
-    adapters=dict(spatial=dict(type='Identity')),
-)
+own = dict(_delete_=True, spatial=_base_.model.backbone.experts.spatial)
+inputs = dict(_delete_=True, spatial='imgs')
 model = dict(
-    backbone=dict(
-        links=[], experts=experts, inputs=dict(_delete_=True, spatial='imgs')
-    ),
-    cls_head=dict(fusions=dict(_delete_=True, verb=fusion, noun='verb')),
+    backbone=dict(links=[], experts=own, inputs=inputs),
+    cls_head=dict(fusions=dict(verb='noun')),
 )

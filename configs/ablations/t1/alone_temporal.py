@@ -3,16 +3,9 @@
 
 _base_ = './b_cast.py'
 
-experts = dict(
-    _delete_=True, temporal=_base_.model.backbone.experts.temporal.to_dict()
-)
-fusion = dict(
-    in_channels=dict(temporal=768),
-    adapters=dict(temporal=dict(type='Identity')),
-)
+own = dict(_delete_=True, temporal=_base_.model.backbone.experts.temporal)
+inputs = dict(_delete_=True, temporal='imgs')
 model = dict(
-    backbone=dict(
-        links=[], experts=experts, inputs=dict(_delete_=True, temporal='imgs')
-    ),
-    cls_head=dict(fusions=dict(_delete_=True, verb=fusion, noun='verb')),
+    backbone=dict(links=[], experts=own, inputs=inputs),
+    cls_head=dict(fusions=dict(noun='verb')),
 )

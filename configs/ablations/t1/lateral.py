@@ -1,12 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """CAST, Table 1b: a lateral connection in each layer, linear and add."""
 
-_base_ = './b_cast.py'
+_base_ = ['./b_cast.py', '../_base_/parts.py']
 
-link = dict(
-    type='LateralLink',
-    between=('spatial', 'temporal'),
-    axes=('same', 'same'),
-    drop_path_rate=0.2,
-)
+link = dict(_base_.pair, type='LateralLink', axes=('same', 'same'))
 model = dict(backbone=dict(links=[link]))

@@ -4,8 +4,6 @@
 _base_ = './b_cast.py'
 
 known = _base_.model.backbone.experts
-experts = dict(
-    spatial=dict(known.spatial, _delete_=True),
-    temporal=dict(known.spatial, _delete_=True),
-)
-model = dict(backbone=dict(experts=experts))
+spatial = dict(known.spatial, _delete_=True)
+temporal = dict(known.spatial, _delete_=True)
+model = dict(backbone=dict(experts=dict(spatial=spatial, temporal=temporal)))

@@ -1,16 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """CAST, Table 6: ViT of ImageNet-21K, VideoMAE of Kinetics-400."""
 
-_base_ = '../t1/b_cast.py'
+_base_ = ['../t1/b_cast.py', '../_base_/parts.py']
 
-spatial = dict(
-    _delete_=True,
-    type='TimmExpert',
-    model='vit_base_patch16_224.augreg_in21k',
-    frame_stride=2,
-    frozen_parts=('embed', 'layers'),  # the final norm is trained
-    drop_path_rate=0.2,
-)
 start = dict(checkpoint='zoo://videomae_vit-base-p16_k400-pre')
-experts = dict(spatial=spatial, temporal=dict(init_cfg=start))
+experts = dict(spatial=_base_.in21k, temporal=dict(init_cfg=start))
 model = dict(backbone=dict(experts=experts))

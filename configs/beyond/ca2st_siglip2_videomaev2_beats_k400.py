@@ -43,7 +43,8 @@ model = dict(
 
 load_audio = dict(_base_.load_audio, sample_rate=16000)
 spectrogram = dict(type='BEATsSpectrogram', num_frames=998)
-times, pack = _base_.frame_times, _base_.pack
+times = _base_.frame_times
+pack = _base_.pack
 train_audio = [times, load_audio, dict(spectrogram, position='random')]
 val_audio = [times, load_audio, dict(spectrogram, position=0.5)]
 test_audio = [times, load_audio, dict(spectrogram, position='views')]

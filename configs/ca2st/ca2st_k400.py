@@ -30,7 +30,8 @@ model = dict(
 # lists; here their audio is masked as not present, and the metric counts them.
 load_audio = dict(type='LoadAudio', missing_audio='drop')
 # As the base, without MaskSpectrogram.
-times, mel = _base_.frame_times, _base_.spectrogram
+times = _base_.frame_times
+mel = _base_.spectrogram
 train_audio = [times, load_audio, dict(mel, position='random')]
 val_audio = [times, load_audio, dict(mel, position=0.5)]
 test_audio = [times, load_audio, dict(mel, position='views')]

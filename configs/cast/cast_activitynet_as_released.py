@@ -22,7 +22,8 @@ model = dict(
 
 # A span is a share of the number of frames, in tests as well.
 open_video = dict(type='OpenShareOfVideo')
-sample, pack = _base_.released_sample, _base_.pack
+sample = _base_.released_sample
+pack = _base_.pack
 train_pipeline = [open_video, sample, *_base_.train_views, pack]
 val_pipeline = [open_video, sample, *_base_.val_views, pack]
 test_pipeline = [

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from ca2st_mm.datasets.audio import Audio
 from ca2st_mm.datasets.transforms import LoadAudio
 from ca2st_mm.datasets.transforms.formatting import packs_presence
-from ca2st_mm.datasets.video_reader import ArrayReader, VideoReader
+from ca2st_mm.datasets.video_reader import VideoReader
 from ca2st_mm.registry import TRANSFORMS
 
 from .prediction import Views
@@ -98,7 +98,9 @@ class ArrayClip:
     def as_results(self) -> dict[str, Any]:
         """The first entries of a pipeline's results."""
         stamps = self.start + np.arange(len(self.frames)) / self.fps
-        reader = ArrayReader(self.name, self.fps, stamps, self.frames)
+        reader = VideoReader(
+            self.name, self.fps, stamps, decode=self.frames.__getitem__
+        )
         audio = None
         if self.audio is not None:
             waveform, rate = self.audio

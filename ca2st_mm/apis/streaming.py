@@ -39,7 +39,7 @@ from ca2st_mm.datasets.containers import (
     open_container,
 )
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.pixels import FrameBatch, shown_size
+from ca2st_mm.datasets.pixels import stack_frames
 from ca2st_mm.datasets.transforms import LoadAudio, OpenVideo
 from ca2st_mm.datasets.video_reader import SLACK, VideoReader
 
@@ -540,24 +540,15 @@ class StreamedClip:
 
     def as_results(self) -> dict[str, Any]:
         """The first entries of a pipeline's results."""
-        reader = _FrameReader(self) if self.frames else None
+        reader = None
+        if self.frames:
+            stamps, frames = zip(*self.frames, strict=True)
+
+            def decode(wanted: np.ndarray) -> np.ndarray:
+                chosen = enumerate(frames[number] for number in wanted)
+                return stack_frames(chosen, len(wanted), self.ratio)
+
+            reader = VideoReader(
+                self.name, self.fps, np.array(stamps), self.start, decode
+            )
         return dict(filename=self.name, video_reader=reader, audio=self.audio)
-
-
-class _FrameReader(VideoReader):
-    """Frames that are decoded already."""
-
-    def __init__(self, clip: StreamedClip) -> None:
-        stamps, self._frames = zip(*clip.frames, strict=True)
-        self._ratio = clip.ratio
-        super().__init__(clip.name, clip.fps, np.array(stamps), clip.start)
-
-    def _read(self, wanted: np.ndarray) -> np.ndarray:
-        batch = FrameBatch(len(wanted))
-        for place, number in enumerate(wanted):
-            frame = self._frames[number]
-            batch.put(place, frame, shown_size(frame, self._ratio))
-        return batch.frames
-
-    def _release(self) -> None:
-        self._frames = ()

@@ -18,7 +18,7 @@ from ca2st_mm.utils.class_names import (
 )
 from ca2st_mm.utils.text_files import ListFileError
 
-from .bad_samples import Quarantine, marked_unreadable, substitutes
+from .bad_samples import Quarantine, marked_unreadable
 from .faults import SampleFault
 from .manifest import read_annotations, repeats_message
 from .transforms.formatting import CANNOT_DROP, packs_presence
@@ -267,9 +267,13 @@ class AudioVisualDataset(BaseActionDataset):
             return None, fault
 
     def _substitute(self, idx: int, fault: SampleFault) -> Any:
-        """The first usable sample in an order that the index decides."""
-        for other in substitutes(idx, len(self)):
-            sample, another_fault = self._try(other)
+        """The first usable sample in an order that the index decides.
+
+        So it is the same in every worker, process and epoch.
+        """
+        order = np.random.default_rng([idx, len(self)]).permutation(len(self))
+        for other in order[order != idx]:
+            sample, another_fault = self._try(int(other))
             if another_fault is None:
                 return sample
         raise fault

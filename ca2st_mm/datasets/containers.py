@@ -108,7 +108,6 @@ class StreamInfo(NamedTuple):
         codec: Name of the codec; ``'unknown'`` without a decoder.
         language: Three letters.
         sample_rate: Audio: samples per second.
-        channels: Audio: number of channels.
         width: Video: pixels.
         height: Video: pixels.
         frames: Video: their number; 0 if unknown.
@@ -118,7 +117,6 @@ class StreamInfo(NamedTuple):
     codec: str = 'unknown'
     language: str | None = None
     sample_rate: int | None = None
-    channels: int | None = None
     width: int | None = None
     height: int | None = None
     frames: int | None = None
@@ -171,8 +169,8 @@ def probe(path: str) -> MediaInfo:
         MediaError: If the file cannot be read; names it.
 
     >>> info = probe('clip.mp4')
-    >>> info.audio.sample_rate, info.audio.channels
-    (16000, 1)
+    >>> info.audio.sample_rate
+    16000
     """
     with (
         decoder_errors('the streams of', path),
@@ -414,17 +412,17 @@ def _streams(container: 'av.container.InputContainer', kind: str) -> Iterator:
 
 def _info(stream: Any) -> StreamInfo:
     context = stream.codec_context
-    info = StreamInfo(stream.index, language=stream.language)
     if context is None:
-        return info
-    info = info._replace(codec=context.name)
-    if stream.type == 'audio':
-        channels = context.layout.nb_channels
-        return info._replace(
-            sample_rate=context.sample_rate, channels=channels
-        )
-    return info._replace(
-        width=context.width, height=context.height, frames=stream.frames
+        return StreamInfo(stream.index, language=stream.language)
+    of_video = stream.type == 'video'
+    return StreamInfo(
+        stream.index,
+        context.name,
+        stream.language,
+        sample_rate=None if of_video else context.sample_rate,
+        width=context.width if of_video else None,
+        height=context.height if of_video else None,
+        frames=stream.frames if of_video else None,
     )
 
 

@@ -3,10 +3,9 @@
 
 import os
 import os.path as osp
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from mmengine.config import Config
@@ -33,7 +32,7 @@ mine = dict(
     num_classes={count},{bad_samples}
 )
 model = dict(cls_head=dict(num_classes={count}))
-{pipelines}train_dataloader = dict(
+{audio}train_dataloader = dict(
     dataset=dict(mine, ann_file='train.csv'{train}),
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
 )
@@ -51,6 +50,14 @@ _BAD_SAMPLES = """
     # Clips that cannot be decoded are left out, up to a quarter of a split.
     max_bad_fraction=0.25,
     quarantine=f'{work_dir}/bad_samples.csv',"""
+_AUDIO = """# Of clips without audio: 'drop' the expert, 'silence', or 'raise'.
+audio = dict({options})
+"""
+_PIPELINE = """{split}_pipeline = [
+    dict(step, **audio) if step['type'] == 'LoadAudio' else step
+    for step in _base_.{split}_dataloader.dataset.pipeline
+]
+"""
 
 
 class FolderError(ValueError):
@@ -410,28 +417,18 @@ def _config_text(
     the rate of the file, it is resampled to the 16 kHz that published
     weights of AST were trained at.
     """
-    splits, audio = dict(train='', val='', test=''), {}
-    text = ''
+    audio, options, splits = '', {}, dict(train='', val='', test='')
     for split in splits:
-        steps: list[Mapping[str, Any]] = cfg[f'{split}_dataloader'].dataset
-        for step in steps['pipeline']:
+        for step in cfg[f'{split}_dataloader'].dataset.pipeline:
             if step['type'] == 'LoadAudio':
-                audio['missing_audio'] = policy
+                options['missing_audio'] = policy
                 if step.get('sample_rate') is None:
-                    audio['sample_rate'] = _AUDIO_RATE
+                    options['sample_rate'] = _AUDIO_RATE
                 splits[split] = f', pipeline={split}_pipeline'
-    for split in filter(splits.get, splits):
-        text += f"""{split}_pipeline = [
-    dict(step, **audio) if step['type'] == 'LoadAudio' else step
-    for step in _base_.{split}_dataloader.dataset.pipeline
-]
-"""
-    if text:
-        options = ', '.join(f'{key}={value!r}' for key, value in audio.items())
-        text = (
-            "# Of clips without audio: 'drop' the expert, 'silence', or "
-            f"'raise'.\naudio = dict({options})\n{text}"
-        )
+                audio += _PIPELINE.format(split=split)
+    if audio:
+        values = ', '.join(f'{k}={value!r}' for k, value in options.items())
+        audio = _AUDIO.format(options=values) + audio
     quarantined = cfg.train_dataloader.dataset.get('quarantine')
     base, root = osp.realpath(base), osp.realpath(root)
     try:
@@ -441,7 +438,7 @@ def _config_text(
     return _CONFIG.format(
         base=base.replace(os.sep, '/'),
         count=count,
-        pipelines=text,
+        audio=audio,
         work_dir=work_dir,
         bad_samples=_BAD_SAMPLES if quarantined else '',
         **splits,

@@ -2,6 +2,7 @@
 """Decoded frames to upright RGB pixels, within a limit of memory."""
 
 import gc
+from collections.abc import Iterable
 from fractions import Fraction
 
 import av
@@ -19,54 +20,47 @@ MAX_BYTES = 256 << 20
 _garbage = 0
 
 
-class FrameBatch:
-    """The frames of one ``read``, reduced while they are decoded.
+def stack_frames(
+    frames: Iterable[tuple[int, av.VideoFrame]],
+    count: int,
+    ratio: Fraction | None,
+) -> np.ndarray:
+    """Frames as players show them, in one array.
+
+    Frames that would take more than ``MAX_BYTES`` are made smaller.
 
     Args:
-        count: How many there will be.
+        frames: Decoded frames, at least one, with their places.
+        count: How many there are.
+        ratio: Width of a pixel by its height; None for square ones.
+
+    Returns:
+        RGB uint8, (count, height, width, 3).
     """
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._scale = 1.0
-        self.frames: np.ndarray | None = None
-
-    def put(
-        self, place: int, frame: av.VideoFrame, size: tuple[int, int]
-    ) -> None:
-        """Convert a frame.
-
-        Args:
-            place: Where it belongs.
-            frame: As decoded.
-            size: Width and height at which it is shown.
-        """
-        if self.frames is None:
-            total = 3 * self._count * size[0] * size[1]
-            self._scale = min(np.sqrt(MAX_BYTES / total), 1.0)
-        width, height = (max(int(s * self._scale), 1) for s in size)
-        if self.frames is not None:
-            # The size may change inside the file: the first one counts.
-            height, width = self.frames.shape[1:3]
-            if is_transposed(display_matrix(frame)):
-                height, width = width, height
-        elif self._scale < 1:
-            print_log(
-                f'{self._count} frames of {size[0]} x {size[1]} pixels are '
-                f'reduced to {width} x {height} to fit {MAX_BYTES >> 20} MiB.',
-                logger='current',
-            )
-        pixels = to_rgb(frame, width, height)
-        if self.frames is None:
-            shape = (self._count, *pixels.shape)
-            self.frames = np.empty(shape, np.uint8)
-        self.frames[place] = pixels
+    stacked = None
+    for place, frame in frames:
+        if stacked is None:
+            width, height = shown_size(frame, ratio)
+            scale = np.sqrt(MAX_BYTES / (3 * count * width * height))
+            if scale < 1:
+                size = f'{width} x {height}'
+                width = max(int(width * scale), 1)
+                height = max(int(height * scale), 1)
+                print_log(
+                    f'{count} frames of {size} pixels are reduced to {width} '
+                    f'x {height} to fit {MAX_BYTES >> 20} MiB.',
+                    logger='current',
+                )
+            stacked = np.empty((count, height, width, 3), np.uint8)
+        # The size may change inside the file: the first one counts.
+        stacked[place] = to_rgb(frame, width, height)
+    return stacked
 
 
 def shown_size(
     frame: av.VideoFrame, ratio: Fraction | None
 ) -> tuple[int, int]:
-    """Width and height at which a frame is shown, before it is turned.
+    """Width and height at which a decoded frame is shown, upright.
 
     Args:
         frame: As decoded.
@@ -75,21 +69,22 @@ def shown_size(
     # Beyond these limits the header is damaged.
     if not ratio or not 0.1 < ratio < 10:
         ratio = 1
-    return max(round(frame.width * ratio), 1), frame.height
+    size = max(round(frame.width * ratio), 1), frame.height
+    return size[::-1] if _is_transposed(display_matrix(frame)) else size
 
 
 def to_rgb(
     frame: av.VideoFrame,
-    width: int | None = None,
-    height: int | None = None,
+    width: int,
+    height: int,
     interpolation: str = 'BILINEAR',
 ) -> np.ndarray:
     """Pixels as a player shows them: the display matrix applied.
 
     Args:
         frame: A decoded frame.
-        width: Pixels of the stored frame; None keeps them.
-        height: The same.
+        width: Of the result.
+        height: Of the result.
         interpolation: FFmpeg's name of the rule for another size.
 
     Returns:
@@ -98,6 +93,9 @@ def to_rgb(
     Raises:
         RefusedError: If it is turned by an angle other than a right one.
     """
+    matrix = display_matrix(frame)
+    if _is_transposed(matrix):
+        width, height = height, width
     # One thread: by default every frame starts and keeps as many threads as
     # there are cores.
     pixels = frame.to_ndarray(
@@ -107,21 +105,17 @@ def to_rgb(
         interpolation=interpolation,
         threads=1,
     )
-    matrix = display_matrix(frame)
     if matrix is None:
         return pixels
     # Row vectors: x' = a x + c y, y' = b x + d y.
     (a, b), (c, d) = matrix
-    if is_transposed(matrix):
+    if _is_transposed(matrix):
         pixels, (a, d) = pixels.swapaxes(0, 1), (c, b)
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
-    """How x and y are mapped, (2, 2); None if they stay.
-
-    Args:
-        frame: A decoded frame.
+    """How x and y of a decoded frame are mapped, (2, 2); None if they stay.
 
     Raises:
         RefusedError: If it turns the frame by an angle that is not right.
@@ -146,15 +140,11 @@ def display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
             'right angles are applied',
             "Turn its frames with FFmpeg ('ffmpeg -i FILE NEW.mp4').",
         )
-    if not is_transposed(matrix) and (np.diag(matrix) > 0).all():
+    if not _is_transposed(matrix) and (np.diag(matrix) > 0).all():
         return None
     return matrix
 
 
-def is_transposed(matrix: np.ndarray | None) -> bool:
-    """Whether columns become rows.
-
-    Args:
-        matrix: As :func:`display_matrix` gives it.
-    """
+def _is_transposed(matrix: np.ndarray | None) -> bool:
+    """Whether columns become rows."""
     return matrix is not None and abs(matrix[0, 1]) > abs(matrix[0, 0])

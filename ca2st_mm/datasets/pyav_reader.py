@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -34,7 +35,7 @@ from .containers import (
 )
 from .faults import EmptyClipError, MediaError
 from .h264 import has_idr, may_hold_fields
-from .pixels import FrameBatch, display_matrix, shown_size
+from .pixels import display_matrix, shown_size, stack_frames
 from .video_reader import SLACK, Span, VideoReader
 
 # Containers that give every frame its time, with codecs that make one frame
@@ -87,7 +88,7 @@ class PyAVReader(VideoReader):
         self.path = path
         self._data = data
         self._num_threads = num_threads
-        self._square_pixels = square_pixels
+        self._square = square_pixels
         self._container = self._stream = None
         # Indexed by packets: the time of every frame and of the key frames,
         # in units of the stream.
@@ -129,6 +130,11 @@ class PyAVReader(VideoReader):
         """Whether frames are known by stored times, without decoding."""
         return self._pts is not None
 
+    @property
+    def ratio(self) -> Fraction | None:
+        """Width of a pixel by its height; None where that is left alone."""
+        return self._stream.sample_aspect_ratio if self._square else None
+
     def is_plain(self) -> bool:
         """Whether other decoders are known to give the same frames.
 
@@ -165,7 +171,8 @@ class PyAVReader(VideoReader):
             first = next(self._frames_from(int(self._pts[0])))
             return (
                 display_matrix(first) is None
-                and (first.width, first.height) == self.shown_size(first)
+                and (first.width, first.height)
+                == shown_size(first, self.ratio)
                 and first.format.name in ('yuv420p', 'yuvj420p')
             )
 
@@ -450,10 +457,7 @@ class PyAVReader(VideoReader):
                 raise self._undecodable(wanted[places[target]])
 
     def _read(self, wanted: np.ndarray) -> np.ndarray:
-        batch = FrameBatch(len(wanted))
-        for place, frame in self.decoded(wanted):
-            batch.put(place, frame, self.shown_size(frame))
-        return batch.frames
+        return stack_frames(self.decoded(wanted), len(wanted), self.ratio)
 
     def _frames_from(self, target: int) -> Iterator[av.VideoFrame]:
         """Frames from a key frame at or before a time, at best the last."""
@@ -489,11 +493,6 @@ class PyAVReader(VideoReader):
         strict = self._pts is not None
         for _, frames in decode(self._container, self._stream, strict):
             yield from frames
-
-    def shown_size(self, frame: av.VideoFrame) -> tuple[int, int]:
-        """Width and height of a frame before the display matrix is applied."""
-        ratio = self._stream.sample_aspect_ratio
-        return shown_size(frame, ratio if self._square_pixels else None)
 
     def _undecodable(self, number: int) -> MediaError:
         second = self.frame_stamps[number]

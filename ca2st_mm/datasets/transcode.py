@@ -21,7 +21,7 @@ from av.error import FFmpegError
 
 from .containers import decoder_errors, probe
 from .faults import MediaError, NoAudioError
-from .pixels import display_matrix, is_transposed, to_rgb
+from .pixels import shown_size, to_rgb
 from .pyav_reader import PyAVReader
 from .video_reader import Span, frames_in_span
 
@@ -40,13 +40,11 @@ class Encoding(NamedTuple):
         crf: Quality, lower is better; 18 is nearly transparent.
         key_every: Frames from one key frame to the next: fewer make jumps
             in long files faster and the files larger.
-        preset: Speed of x264.
     """
 
     short_side: int | None = None
     crf: int = 18
     key_every: int = 50
-    preset: str = 'veryfast'
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the result.
@@ -146,7 +144,7 @@ def encode(
             arguments += ['-c:a', 'aac', '-af', _trim_audio(span, shift)]
         arguments += [
             *('-map', '0:v', '-c:v', 'libx264', '-crf', encoding.crf),
-            *('-preset', encoding.preset, '-g', encoding.key_every),
+            *('-preset', 'veryfast', '-g', encoding.key_every),
             *('-fps_mode', 'passthrough', '-enc_time_base', _TICK),
         ]
 
@@ -203,12 +201,9 @@ def _frames(
     """Places and upright frames of one size, RGB uint8."""
     size = None
     for place, frame in reader.decoded(wanted):
-        stored = reader.shown_size(frame)
-        is_turned = is_transposed(display_matrix(frame))
         # The size may change inside the file: the first one counts.
-        size = size or encoding.size(*stored[:: -1 if is_turned else 1])
-        width, height = size[:: -1 if is_turned else 1]
-        pixels = to_rgb(frame, width, height, 'BICUBIC')
+        size = size or encoding.size(*shown_size(frame, reader.ratio))
+        pixels = to_rgb(frame, *size, 'BICUBIC')
         if paint is not None:
             pixels = paint(pixels, reader.frame_stamps[wanted[place]])
         yield place, pixels

@@ -22,26 +22,6 @@ READERS = ('pyav', 'decord', 'torchcodec')
 _Decoder = tuple[int, Callable[[np.ndarray], np.ndarray]]
 
 
-class _OtherReader(VideoReader):
-    """A whole file that PyAV has indexed, decoded by another package."""
-
-    def __init__(self, indexed: PyAVReader, decoder: _Decoder) -> None:
-        super().__init__(
-            indexed.path,
-            indexed.avg_fps,
-            indexed.frame_stamps,
-            indexed.container_start,
-        )
-        self._decoder = decoder
-
-    def _read(self, wanted: np.ndarray) -> np.ndarray:
-        return self._decoder[1](wanted)
-
-    def _release(self) -> None:
-        # Neither package has a close: a decoder goes with its last reference.
-        self._decoder = None
-
-
 def _decord(source: Any, num_threads: int) -> _Decoder:
     import decord
 
@@ -136,7 +116,13 @@ def open_video(
     else:
         if decoder[0] == indexed.num_frames:
             indexed.close()
-            return _OtherReader(indexed, decoder)
+            return VideoReader(
+                path,
+                indexed.avg_fps,
+                indexed.frame_stamps,
+                indexed.container_start,
+                decoder[1],
+            )
         why = f'it counts {decoder[0]} frames, not {indexed.num_frames}'
     _warn(f"'{path}' is read by pyav in place of {reader}: {why}")
     return indexed

@@ -2,8 +2,7 @@
 """What every video reader offers: frames by number, with their times."""
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,11 +15,16 @@ Span = tuple[float | None, float | None]
 SLACK = 1e-3
 
 
-class VideoReader(ABC):
+class VideoReader:
     """Frames of one video by number; a context manager.
 
     It is refused in another process than the one that opened it: threads
     and file positions of decoders do not survive a fork.
+
+    >>> frames, stamps = np.zeros((8, 4, 4, 3), np.uint8), np.arange(8) / 25
+    >>> reader = VideoReader('zeros', 25.0, stamps, decode=frames.__getitem__)
+    >>> reader.read([7, 0]).shape
+    (2, 4, 4, 3)
 
     Args:
         path: The file, for messages.
@@ -28,6 +32,7 @@ class VideoReader(ABC):
         frame_stamps: float64 seconds on the container's clock, one for each
             frame, in order of presentation.
         container_start: Second at which the container's clock starts.
+        decode: Distinct ascending frame numbers to RGB uint8 (N, H, W, 3).
 
     Raises:
         MediaError: If there is no frame.
@@ -41,6 +46,7 @@ class VideoReader(ABC):
         avg_fps: float,
         frame_stamps: np.ndarray,
         container_start: float = 0.0,
+        decode: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         if not len(frame_stamps):
             raise MediaError('video', path, 'it has no frame')
@@ -48,6 +54,7 @@ class VideoReader(ABC):
         self.avg_fps = avg_fps
         self.frame_stamps = frame_stamps
         self.container_start = container_start
+        self._decode = decode
         self._owner = os.getpid()
         self._open = True
 
@@ -110,53 +117,18 @@ class VideoReader(ABC):
             self._open = False
             self._release()
 
-    @abstractmethod
     def _read(self, wanted: np.ndarray) -> np.ndarray:
-        """Decode distinct ascending numbers to (N, H, W, 3)."""
+        return self._decode(wanted)
 
-    @abstractmethod
     def _release(self) -> None:
-        """Free the decoder."""
+        # Most decoders have no close: they go with their last reference.
+        self._decode = None
 
     def __enter__(self) -> 'VideoReader':
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-
-class ArrayReader(VideoReader):
-    """Frames that are in memory already.
-
-    Args:
-        name: What messages call it.
-        avg_fps: Frames a second.
-        frame_stamps: float64 seconds, one for each frame, ascending.
-        frames: RGB uint8, (num_frames, height, width, 3).
-
-    Raises:
-        MediaError: If there is no frame.
-
-    >>> frames = np.zeros((8, 4, 4, 3), np.uint8)
-    >>> ArrayReader('zeros', 25.0, np.arange(8) / 25, frames).read([7]).shape
-    (1, 4, 4, 3)
-    """
-
-    def __init__(
-        self,
-        name: str,
-        avg_fps: float,
-        frame_stamps: np.ndarray,
-        frames: np.ndarray,
-    ) -> None:
-        super().__init__(name, avg_fps, frame_stamps)
-        self._frames = frames
-
-    def _read(self, wanted: np.ndarray) -> np.ndarray:
-        return self._frames[wanted]
-
-    def _release(self) -> None:
-        self._frames = None
 
 
 def frames_in_span(stamps: np.ndarray, span: Span) -> tuple[int, int]:

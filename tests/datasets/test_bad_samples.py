@@ -129,14 +129,12 @@ def test_the_list_names_path_reason_and_count(tmp_path, workers):
     for _ in range(2):
         batches(data, workers)
     rows = lines(tmp_path)
-    assert len(rows) == 2 * len(BAD)
-    last = {row['path']: row for row in rows}
-    assert set(last) == {f'{i}.mp4' for i in BAD}
-    for row in last.values():
+    assert sorted(row['path'] for row in rows) == sorted(
+        f'{i}.mp4' for i in BAD
+    )
+    for row in rows:
         assert row['count'] == '2'
         assert row['reason'] == 'video: it is torn'
-    found = Quarantine(data.quarantine.path, data.ann_file, 0.5)
-    assert {entry.count for entry in found.entries().values()} == {2}
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -161,14 +159,18 @@ def test_another_set_in_the_same_list_does_not_count(tmp_path):
 
 @pytest.mark.parametrize('junk', ['\n', '\nlist.csv,9.m'])
 def test_lines_that_are_no_entries_do_no_harm(tmp_path, junk):
-    path = str(tmp_path / 'bad.csv')
-    Quarantine(path, 'list.csv', 1.0).add(dict(filename='0.mp4'), 'torn', 9)
-    with open(path, 'a') as file:
-        file.write(junk)
-    found = Quarantine(path, 'list.csv', 1.0)
-    found.add(dict(filename='0.mp4'), 'torn', 9)
-    found.add(dict(filename='1.mp4'), 'torn', 9)
-    assert ('1.mp4', '', '') in found.entries()
+    (tmp_path / 'out').mkdir()
+    path = tmp_path / 'out' / 'bad.csv'
+    listed = Quarantine(str(path), 'list.csv', 1.0)
+    listed.add(dict(filename='0.mp4'), 'torn', 9)
+    path.write_text(path.read_text() + junk)
+    listed.add(dict(filename='0.mp4'), 'torn', 9)
+    listed.add(dict(filename='1.mp4'), 'torn', 9)
+    found = {row['path']: row['count'] for row in lines(tmp_path)}
+    assert found == {'0.mp4': '2', '1.mp4': '1'}
+    path.write_text('')  # the samples were repaired
+    listed.add(dict(filename='1.mp4'), 'torn', 9)
+    assert [row['count'] for row in lines(tmp_path)] == ['1']
 
 
 def test_a_mistake_of_ours_is_not_a_bad_sample(tmp_path):

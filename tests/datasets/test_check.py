@@ -13,16 +13,15 @@ import numpy as np
 import odd_media
 import pytest
 
-from ca2st_mm.datasets.check import (
+from ca2st_mm.datasets.check import probe as probing
+from ca2st_mm.datasets.check import report
+from ca2st_mm.datasets.check.probe import Limits, probe_sample
+from ca2st_mm.datasets.check.samples import (
     KINDS,
-    Limits,
     Sample,
     check_repeats,
-    probe_sample,
     read_samples,
-    report,
 )
-from ca2st_mm.datasets.check import probe as probing
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.utils.text_files import ListFileError
 

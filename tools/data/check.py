@@ -89,17 +89,12 @@ from mmengine.config import Config
 from mmengine.utils import is_abs
 
 import ca2st_mm  # noqa: F401
-from ca2st_mm.datasets.check import (
+from ca2st_mm.datasets.check.probe import Limits, Probe, probe_all
+from ca2st_mm.datasets.check.report import Report, as_dict, as_html, as_text
+from ca2st_mm.datasets.check.samples import (
     KINDS,
-    Limits,
-    Probe,
-    Report,
-    as_dict,
-    as_html,
-    as_text,
     check_labels,
     check_repeats,
-    probe_all,
     read_samples,
 )
 from ca2st_mm.engine.launch import run_or_explain

@@ -1,27 +1,121 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """What the ``prepare.py`` of all benchmarks run."""
 
-import importlib.util
-import sys
-from types import ModuleType
+import argparse
 
 
-def prepare(name: str) -> int:
-    """Prepare a benchmark as the flags say; the exit status."""
-    # Packages without their contents, which would import torch: the flags
-    # stand in the package, and --help should not take seconds.
-    for package in ('ca2st_mm', 'ca2st_mm.datasets'):
-        if package not in sys.modules:
-            module = ModuleType(package)
-            spec = importlib.util.find_spec(package)
-            module.__path__ = spec.submodule_search_locations
-            sys.modules[package] = module
-    from ca2st_mm.datasets.benchmarks import BENCHMARKS, main
+def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=f'Write the manifests of {name}.'
+    )
+    parser.add_argument(
+        '--annotations',
+        help='folder of the annotation files (default: data/.../annotations, '
+        'as in the README)',
+    )
+    parser.add_argument(
+        '--videos',
+        help='folder of the videos, searched with all below it (default: '
+        'data/.../videos)',
+    )
+    parser.add_argument(
+        '--out', help='folder for the manifests (default: data/...)'
+    )
+    parser.add_argument(
+        '--list',
+        dest='lists',
+        metavar='SPLIT=FILE',
+        action='append',
+        default=[],
+        help='annotation file of a split, in place of the usual ones',
+    )
+    parser.add_argument(
+        '--splits',
+        nargs='+',
+        default=(),
+        help='splits to prepare (default: all whose lists are there)',
+    )
+    parser.add_argument(
+        '--classes',
+        metavar='FILE',
+        help='class names in the order of your labels, one a line',
+    )
+    parser.add_argument(
+        '--encoding', help='of lists that are not UTF-8, such as gbk'
+    )
+    audio = parser.add_mutually_exclusive_group()
+    audio.add_argument(
+        '--audio-root',
+        help='folder of audio files, if audio is not in the videos; clips '
+        'without one are left out',
+    )
+    audio.add_argument(
+        '--with-audio',
+        action='store_true',
+        help='leave out videos without audio',
+    )
+    # The old name is accepted until version 0.2.
+    audio.add_argument(
+        '--with-sound', action='store_true', help=argparse.SUPPRESS
+    )
+    parser.add_argument(
+        '--keep-missing',
+        action='store_true',
+        help='keep clips whose files are not there',
+    )
+    parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='accept lists with another number of rows than published',
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        '--trimmed',
+        action='store_true',
+        default=None,
+        help='each clip is a file of its own',
+    )
+    kind.add_argument(
+        '--untrimmed',
+        dest='trimmed',
+        action='store_false',
+        help='clips are parts of whole videos; the manifest gets start and '
+        'end',
+    )
+    args = parser.parse_args(argv)
+    if args.with_sound:
+        print('warning: --with-sound is now --with-audio')
+        args.with_audio = True
+    for text in args.lists:
+        if not all(text.partition('=')):
+            parser.error(f'--list: expected SPLIT=FILE, got {text!r}')
+    args.lists = dict(text.split('=', 1) for text in args.lists)
+    del args.with_sound
+    return args
+
+
+def prepare(name: str, argv: list[str] | None = None) -> None:
+    """Prepare a benchmark as the flags say."""
+    args = parse_args(name, argv)  # before torch is imported
+
+    from ca2st_mm.datasets import benchmarks
+    from ca2st_mm.engine.launch import run_or_explain
     from ca2st_mm.utils.text_files import ListFileError
 
-    try:
-        main(BENCHMARKS[name])
-    except ListFileError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    benchmark = benchmarks.BENCHMARKS[name]
+    folder = f'data/{benchmark.folder}'
+    args.annotations = args.annotations or f'{folder}/annotations'
+    args.videos = args.videos or f'{folder}/videos'
+    args.out = args.out or folder
+
+    def main() -> None:
+        if benchmark.untrimmed and args.trimmed is None:
+            raise ListFileError(
+                f'{benchmark.title}: its clips are parts of longer videos; '
+                'pass --untrimmed for whole videos, --trimmed for clips.'
+            )
+        args.trimmed = args.trimmed is not False
+        benchmarks.prepare(benchmark, benchmarks.Request(**vars(args)))
+
+    run_or_explain(main, (ListFileError,))

@@ -11,7 +11,7 @@ from .benchmark import (
     class_names,
     shipped_names,
 )
-from .preparing import Request, main, prepare, read_list
+from .preparing import Request, prepare, read_list
 
 __all__ = [
     'BENCHMARKS',
@@ -22,7 +22,6 @@ __all__ = [
     'LeftOut',
     'Request',
     'class_names',
-    'main',
     'prepare',
     'read_list',
     'shipped_names',

@@ -1,11 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Prepare a benchmark: annotation files and media in, manifests out."""
 
-import argparse
 import os
 import os.path as osp
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -19,7 +18,6 @@ from .benchmark import Benchmark, Clip, Form, LeftOut, Names, class_names
 from .media_index import MediaIndex
 
 NO_FILE, NO_AUDIO_FILE = 'no video file', 'no audio file'
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -55,119 +53,14 @@ class Request:
     encoding: str | None = None
 
 
-def main(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> None:
-    """Prepare one benchmark as the flags say.
-
-    Args:
-        benchmark: The benchmark.
-        arguments: The flags; None for those of the process.
-
-    Raises:
-        ListFileError: As :func:`prepare` does.
-    """
-    parser = argparse.ArgumentParser(
-        description=f'Write the manifests of {benchmark.title}.'
-    )
-    add, folder = parser.add_argument, f'data/{benchmark.folder}'
-    add(
-        '--annotations',
-        default=f'{folder}/annotations',
-        help='folder of the annotation files (default: %(default)s)',
-    )
-    add(
-        '--videos',
-        default=f'{folder}/videos',
-        help='folder of the videos, searched with all below it '
-        '(default: %(default)s)',
-    )
-    add(
-        '--out',
-        default=folder,
-        help='folder for the manifests (default: %(default)s)',
-    )
-    add(
-        '--list',
-        dest='lists',
-        metavar='SPLIT=FILE',
-        action='append',
-        default=[],
-        help='annotation file of a split, in place of the usual ones',
-    )
-    add(
-        '--splits',
-        nargs='+',
-        default=(),
-        choices=list(benchmark.lists),
-        help='splits to prepare (default: all whose lists are there)',
-    )
-    add(
-        '--classes',
-        metavar='FILE',
-        help='class names in the order of your labels, one a line',
-    )
-    add('--encoding', help='of lists that are not UTF-8, such as gbk')
-    audio = parser.add_mutually_exclusive_group()
-    audio.add_argument(
-        '--audio-root',
-        help='folder of audio files, if audio is not in the videos; clips '
-        'without one are left out',
-    )
-    audio.add_argument(
-        '--with-audio',
-        action='store_true',
-        help='leave out videos without audio',
-    )
-    # The old name is accepted until version 0.2.
-    audio.add_argument(
-        '--with-sound', action='store_true', help=argparse.SUPPRESS
-    )
-    add(
-        '--keep-missing',
-        action='store_true',
-        help='keep clips whose files are not there',
-    )
-    add(
-        '--allow-partial',
-        action='store_true',
-        help='accept lists with another number of rows than published',
-    )
-    parser.set_defaults(trimmed=True)
-    if benchmark.untrimmed:
-        group = parser.add_mutually_exclusive_group(required=True)
-        group.add_argument(
-            '--trimmed',
-            action='store_true',
-            help='each clip is a file of its own',
-        )
-        group.add_argument(
-            '--untrimmed',
-            dest='trimmed',
-            action='store_false',
-            help='clips are parts of whole videos; the manifest gets start '
-            'and end',
-        )
-    flags = vars(parser.parse_args(arguments))
-    if flags.pop('with_sound'):
-        print('warning: --with-sound is now --with-audio')
-        flags['with_audio'] = True
-    for text in flags['lists']:
-        if not all(text.partition('=')):
-            parser.error(f'--list: expected SPLIT=FILE, got {text!r}')
-    flags['lists'] = dict(text.split('=', 1) for text in flags['lists'])
-    prepare(benchmark, Request(**flags))
-
-
-def prepare(
-    benchmark: Benchmark, request: Request, say: Say = print
-) -> list[str]:
+def prepare(benchmark: Benchmark, request: Request) -> list[str]:
     """Write ``<split>.csv``, ``<split>_missing.csv`` and class names.
 
-    All files are written at the end, all or none.
+    All files are written at the end, all or none; what is found is printed.
 
     Args:
         benchmark: The benchmark.
         request: What to prepare.
-        say: Called with lines of the log.
 
     Returns:
         Paths of the manifests.
@@ -177,9 +70,9 @@ def prepare(
             incomplete or wrong, or not a single clip has a file.
     """
     names = class_names(benchmark, request.classes, request.encoding)
-    lists = _find_lists(benchmark, request, say)
+    lists = _find_lists(benchmark, request)
     clips = {
-        split: _read_split(benchmark, path, split, names, request, say)
+        split: _read_split(benchmark, path, split, names, request)
         for split, path in lists.items()
     }
     outputs = {s: osp.join(request.out, f'{s}.csv') for s in lists}
@@ -195,17 +88,17 @@ def prepare(
         suffix = '' if column == 'label' else f'_{column}'
         path = osp.join(request.out, f'classes{suffix}.txt')
         texts[path] = ''.join(f'{value}\n' for value in values)
-        say(f"{len(values)} class names, as published, in '{path}'")
+        print(f"{len(values)} class names, as published, in '{path}'")
     files = _Files(request)
     for split, (wanted, left_out) in clips.items():
         path = outputs[split]
         missing_path = path.removesuffix('.csv') + '_missing.csv'
         rows, missing = files.rows(wanted, list(names), split)
         found = len(wanted) - len(missing)
-        say(f'{split}: found {found:,} of {len(wanted):,}')
+        print(f'{split}: found {found:,} of {len(wanted):,}')
         left_out = [*left_out, *missing]
         for reason, count in Counter(c.reason for c in left_out).items():
-            say(f"{split}: {count:,} in '{missing_path}': {reason}")
+            print(f"{split}: {count:,} in '{missing_path}': {reason}")
         if not rows:
             why = files.nothing_found(wanted, missing)
             raise ListFileError(f'{split}: {why}')
@@ -216,17 +109,15 @@ def prepare(
         )
         kept = len(rows) - found
         more = f', {kept:,} of them without a file' if kept else ''
-        say(f"{split}: {len(rows):,} clips in '{path}'{more}")
+        print(f"{split}: {len(rows):,} clips in '{path}'{more}")
         if not wanted[0].labels:
-            say(f'{split}: no labels; for submissions alone')
+            print(f'{split}: no labels; for submissions alone')
     os.makedirs(request.out, exist_ok=True)
     write_texts(texts)
     return list(outputs.values())
 
 
-def _find_lists(
-    benchmark: Benchmark, request: Request, say: Say
-) -> Mapping[str, str]:
+def _find_lists(benchmark: Benchmark, request: Request) -> dict[str, str]:
     """Annotation file of each split.
 
     Raises:
@@ -255,7 +146,7 @@ def _find_lists(
                 f'{benchmark.title}, {split}: there is {absent}; pass '
                 f'--annotations FOLDER or --list {split}=FILE.'
             )
-        say(f'{split}: skipped, there is {absent}')
+        print(f'{split}: skipped, there is {absent}')
     if not found:
         raise ListFileError(
             f"{benchmark.title}: no annotation file in '{folder}'; "
@@ -314,7 +205,6 @@ def _read_split(
     split: str,
     names: Names,
     request: Request,
-    say: Say,
 ) -> tuple[list[Clip], list[LeftOut]]:
     """The clips of a split, and those that a rule leaves out.
 
@@ -324,23 +214,23 @@ def _read_split(
     """
     source = ListFile(path, request.encoding)
     form, found = read_list(benchmark, source, split, names)
-    say(f"{split}: reads '{path}' ({form.title})")
+    print(f"{split}: reads '{path}' ({form.title})")
     rows, published = len(found), form.counts.get(split)
     if not rows:
         raise ListFileError(f"'{path}' has no row of the split '{split}'.")
+    said = 'as published'
     if published is None:
-        say(f'{split}: {rows:,} rows; the published number is not known here')
-    elif rows == published:
-        say(f'{split}: {rows:,} rows, as published')
-    else:
+        said = 'the published number is not known here'
+    elif rows != published:
         than = 'fewer' if rows < published else 'more'
+        said = f'{than} than the {published:,} published'
         if not request.allow_partial:
             raise ListFileError(
-                f"{split}: '{path}' has {rows:,} rows, {than} than the "
-                f'{published:,} published for this form; take the published '
-                'file, or pass --allow-partial to use this one.'
+                f"{split}: '{path}' has {rows:,} rows, {said} for this form; "
+                'take the published file, or pass --allow-partial to use '
+                'this one.'
             )
-        say(f'{split}: {rows:,} rows, {than} than the {published:,} published')
+    print(f'{split}: {rows:,} rows, {said}')
     clips = [clip for clip in found if isinstance(clip, Clip)]
     repeats = repeats_message(
         (
@@ -353,7 +243,7 @@ def _read_split(
         for clip in clips
     )
     if repeats:
-        say(f'{split}: {repeats}')
+        print(f'{split}: {repeats}')
     return clips, [clip for clip in found if isinstance(clip, LeftOut)]
 
 

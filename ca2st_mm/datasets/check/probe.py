@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -116,14 +116,10 @@ def probe_all(
     ):
         file.write('\n')  # ends a line that a crash has cut off
         for first in range(0, len(keys), step):
-            jobs = {
-                pool.submit(
-                    probe_sample, samples[waiting[key][0]], limits
-                ): key
-                for key in keys[first : first + step]
-            }
-            for job in as_completed(jobs):
-                key, found = jobs[job], job.result()
+            chunk = keys[first : first + step]
+            ones = [samples[waiting[key][0]] for key in chunk]
+            probes = pool.map(lambda s: probe_sample(s, limits), ones)
+            for key, found in zip(chunk, probes, strict=True):
                 file.write(json.dumps([key, vars(found)]) + '\n')
                 file.flush()
                 for number in waiting[key]:

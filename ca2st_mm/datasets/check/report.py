@@ -4,7 +4,7 @@
 import base64
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from .samples import KINDS, Fault, Sample
 _SHOWN = 20  # faults of a kind in the text
 _MAX_FAULTS = 500  # on the page
 _MAX_THUMBNAILS = 24
-_QUIETEST = -80.0  # dB; the left edge of the plot of loudness
+_QUIETEST = 1e-4  # -80 dB, the left edge of the plot of loudness
 
 
 class Report(NamedTuple):
@@ -212,17 +212,21 @@ def as_html(report: Report) -> str:
 
 def _plots(report: Report) -> dict[str, str]:
     """Lengths of clips, loudness, and classes by split: PNG in base64."""
-    plots = {}
-    seconds = _by_split(report, lambda probe: probe.seconds)
-    if seconds:
-        plots['Length of clips'] = _histogram(seconds, 'seconds')
-    peaks = _by_split(report, lambda probe: probe.peak)
-    if peaks:
-        decibels = {
-            split: np.maximum(20 * np.log10(np.maximum(v, 1e-9)), _QUIETEST)
-            for split, v in peaks.items()
-        }
-        plots['Loudest audio sample'] = _histogram(decibels, 'dB full scale')
+    plots, seconds, decibels = {}, {}, {}
+    for sample, probe in report.pairs():
+        if probe.seconds is not None:
+            seconds.setdefault(sample.split, []).append(probe.seconds)
+        if probe.peak is not None:
+            decibel = 20 * np.log10(max(probe.peak, _QUIETEST))
+            decibels.setdefault(sample.split, []).append(decibel)
+    for title, unit, values in (
+        ('Length of clips', 'seconds', seconds),
+        ('Loudest audio sample', 'dB full scale', decibels),
+    ):
+        if values:
+            figure, axes = _axes(unit)
+            axes.hist(list(values.values()), bins=30, label=list(values))
+            plots[title] = _png(figure, axes)
     for column, by_split in report.class_counts().items():
         figure, axes = _axes(f'{column} index')
         places = np.arange(1 + max(map(max, by_split.values())))
@@ -234,24 +238,6 @@ def _plots(report: Report) -> dict[str, str]:
         axes.xaxis.get_major_locator().set_params(integer=True)
         plots[f'Samples of each {column}'] = _png(figure, axes)
     return plots
-
-
-def _by_split(
-    report: Report, value: Callable[[Probe], float | None]
-) -> dict[str, list[float]]:
-    """Known values of all probes."""
-    found: dict[str, list[float]] = {}
-    for sample, probe in report.pairs():
-        number = value(probe)
-        if number is not None:
-            found.setdefault(sample.split, []).append(number)
-    return found
-
-
-def _histogram(values: dict, unit: str) -> str:
-    figure, axes = _axes(unit)
-    axes.hist(list(values.values()), bins=30, label=list(values))
-    return _png(figure, axes)
 
 
 def _axes(unit: str) -> tuple:

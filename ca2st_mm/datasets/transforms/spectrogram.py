@@ -185,6 +185,8 @@ class LogMelSpectrogram(WindowedSpectrogram):
     (98, 128)
     """
 
+    _window_type = 'hanning'
+
     def count(self, waveform: np.ndarray, rate: int) -> int:
         """Frames of 25 ms, one every 10 ms while a whole one fits."""
         window, shift = _window_and_shift(rate)
@@ -194,15 +196,7 @@ class LogMelSpectrogram(WindowedSpectrogram):
         self, waveform: np.ndarray, rate: int, frames: slice = ALL
     ) -> np.ndarray:
         """Kaldi log-mel energies, (frames, num_mels)."""
-        return self._kaldi(waveform - waveform.mean(), rate, frames)
-
-    def _kaldi(
-        self,
-        waveform: np.ndarray,
-        rate: int,
-        frames: slice,
-        window_type: str = 'hanning',
-    ) -> np.ndarray:
+        waveform = self._prepare(waveform)
         window, shift = _window_and_shift(rate)
         # A single Kaldi window needs 25 ms; a shorter track gets silence.
         waveform = np.pad(waveform, (0, max(window - len(waveform), 0)))
@@ -210,10 +204,13 @@ class LogMelSpectrogram(WindowedSpectrogram):
         blocks = waveform.unfold(0, window, shift)[frames].split(_BLOCK)
         return torch.cat(
             [
-                _log_mel(block, rate, self.num_mels, window_type)
+                _log_mel(block, rate, self.num_mels, self._window_type)
                 for block in blocks
             ]
         ).numpy()
+
+    def _prepare(self, waveform: np.ndarray) -> np.ndarray:
+        return waveform - waveform.mean()
 
 
 @TRANSFORMS.register_module()
@@ -236,6 +233,7 @@ class BEATsSpectrogram(LogMelSpectrogram):
     (98, 128)
     """
 
+    _window_type = 'povey'
     # What the filter banks give for zeros.
     _padding = dict(
         mode='constant', constant_values=np.log(np.finfo(np.float32).eps)
@@ -249,11 +247,8 @@ class BEATsSpectrogram(LogMelSpectrogram):
     ) -> None:
         super().__init__(num_frames, num_mels, position)
 
-    def features(
-        self, waveform: np.ndarray, rate: int, frames: slice = ALL
-    ) -> np.ndarray:
-        """Kaldi log-mel energies, (frames, num_mels)."""
-        return self._kaldi(waveform * 2.0**15, rate, frames, 'povey')
+    def _prepare(self, waveform: np.ndarray) -> np.ndarray:
+        return waveform * 2.0**15
 
 
 def _window_and_shift(rate: int) -> tuple[int, int]:

@@ -1,6 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Folders in which tests prepare benchmarks."""
 
+from contextlib import redirect_stdout
+from io import StringIO
+
 import pytest
 from benchmark_files import text_of
 from media import write_world
@@ -32,12 +35,12 @@ def data(tmp_path):
             (self.lists / key[2]).write_text(text_of(key))
 
         def prepare(self, name, **flags):
-            said = []
             request = Request(
                 str(self.lists), str(self.videos), str(self.root), **flags
             )
-            prepare(BENCHMARKS[name], request, said.append)
-            return '\n'.join(said)
+            with redirect_stdout(StringIO()) as said:
+                prepare(BENCHMARKS[name], request)
+            return said.getvalue()
 
     return Data()
 

@@ -38,7 +38,6 @@ def write_world(root: Path) -> None:
                 trimmed=name not in UNTRIMMED,
                 allow_partial=True,
             ),
-            say=lambda line: None,
         )
 
 

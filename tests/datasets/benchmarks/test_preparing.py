@@ -9,7 +9,7 @@ import pytest
 from benchmark_files import manifest
 
 from ca2st_mm.datasets import AudioVisualDataset
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, main
+from ca2st_mm.datasets.benchmarks import BENCHMARKS
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.utils.text_files import ListFileError
 
@@ -297,7 +297,7 @@ def test_every_tool_stops_with_one_line(name, data, capsys, monkeypatch):
 
     chosen = []
     if BENCHMARKS[name].untrimmed:  # which videos these are is not guessed
-        assert '--trimmed --untrimmed is required' in stop()
+        assert '--untrimmed for whole videos' in stop()
         chosen = ['--untrimmed']
     said = stop(*chosen)
     assert said.startswith(f'error: {BENCHMARKS[name].title}: no annotation')
@@ -305,13 +305,14 @@ def test_every_tool_stops_with_one_line(name, data, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize('flags', [[], ['--with-sound']])
-def test_command_line(data, capsys, flags):
+def test_command_line(data, capsys, flags, monkeypatch):
     data.add_list(EK)
     tone = np.full(8000, 0.1, np.float32)
     frames = np.zeros((5, 16, 16, 3), np.uint8)
     write_clip(str(data.videos / 'P01_11.mkv'), frames, 5, tone)
-    main(
-        BENCHMARKS[EK[0]],
+    monkeypatch.syspath_prepend(str(TOOLS))
+    __import__('prepare_benchmark').prepare(
+        EK[0],
         [
             f'--list=val={data.lists / EK[2]}',
             f'--videos={data.videos}',

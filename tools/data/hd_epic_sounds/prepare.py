@@ -9,4 +9,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from prepare_benchmark import prepare
 
 if __name__ == '__main__':
-    sys.exit(prepare('hd_epic_sounds'))
+    prepare('hd_epic_sounds')

@@ -186,11 +186,7 @@ class AudioVisualDataset(BaseActionDataset):
         return infos
 
     def get_data_info(self, idx: int) -> dict:
-        """One sample; see the class docstring.
-
-        Args:
-            idx: Index of the sample.
-        """
+        """One sample; see the class docstring."""
         info = super().get_data_info(idx)
         if isinstance(info.get('label'), list):
             info['label'] = np.asarray(info['label'], dtype=np.int64)
@@ -198,9 +194,6 @@ class AudioVisualDataset(BaseActionDataset):
 
     def get_cat_ids(self, idx: int) -> list:
         """Classes of a sample, for ``ClassBalancedDataset``.
-
-        Args:
-            idx: Index of the sample.
 
         Returns:
             The class index, or ``('verb', index)`` and ``('noun', index)``.
@@ -221,11 +214,7 @@ class AudioVisualDataset(BaseActionDataset):
         return [info['label']]
 
     def prepare_data(self, idx: int) -> Any:
-        """A sample through the pipeline; its video is closed afterwards.
-
-        Args:
-            idx: Index of the sample.
-        """
+        """A sample through the pipeline; its video is closed afterwards."""
         info = self.get_data_info(idx)
         try:
             return self.pipeline(info)
@@ -244,11 +233,7 @@ class AudioVisualDataset(BaseActionDataset):
         return marked_unreadable(sample, self.get_data_info(idx), fault.reason)
 
     def __getitems__(self, indices: Sequence[int]) -> list:
-        """A batch: PyTorch's loader asks for it where a dataset has this.
-
-        Args:
-            indices: Indices of the samples.
-        """
+        """A batch: PyTorch's loader asks for it where a dataset has this."""
         if self.on_error != 'skip' or self.test_mode:
             return [self[idx] for idx in indices]
         pairs = [self._try(idx) for idx in indices]

@@ -144,11 +144,7 @@ class MediaInfo(NamedTuple):
     audio: StreamInfo | None
 
     def choices(self, kind: str) -> list[str]:
-        """Which stream is read, in words; empty if there is no choice.
-
-        Args:
-            kind: ``'video'`` or ``'audio'``.
-        """
+        """Which stream is read, in words; empty if there is no choice."""
         streams, read = getattr(self, f'{kind}s'), getattr(self, kind)
         if len(streams) < 2 or read is None:
             return []
@@ -234,10 +230,6 @@ def choose_stream(container: 'av.container.InputContainer', kind: str) -> Any:
 
     Cover images are no video, and streams without a decoder are left alone:
     PyAV ends the process when they are decoded.
-
-    Args:
-        container: An open file.
-        kind: ``'video'`` or ``'audio'``.
 
     Returns:
         A stream of PyAV, or None.

@@ -6,9 +6,7 @@ and webm with the usual codecs) and by decoding everywhere else.  After a jump
 the first decoded frame is compared with the wanted one.
 """
 
-import io
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -176,12 +174,6 @@ class PyAVReader(VideoReader):
                 and first.format.name in ('yuv420p', 'yuvj420p')
             )
 
-    def source(self) -> Any:
-        """What other decoders take: the path, or a file object."""
-        if self._data is not None:
-            return io.BytesIO(self._data)
-        return os.path.abspath(self.path)  # a colon after '/' is no protocol
-
     # Opening and jumping.
 
     def _restart(self) -> None:
@@ -193,22 +185,15 @@ class PyAVReader(VideoReader):
             raise missing_stream(self._container, 'video', self.path)
         context = stream.codec_context
         width, height = context.width, context.height
-        if width * height <= 0:
-            # FFmpeg does not tell which of the two it is.
+        if not 0 < width * height <= MAX_PIXELS:
+            # FFmpeg also says 0 x 0 of what is beyond the limit.
             raise MediaError(
                 'video',
                 self.path,
-                'the size of its frames is unknown or beyond the limit of '
-                f'{MAX_PIXELS // 1_000_000} million pixels',
+                f'the size of its frames, {width} x {height}, is unknown or '
+                f'beyond the limit of {MAX_PIXELS // 1_000_000} million '
+                'pixels',
                 CONVERT,
-            )
-        if width * height > MAX_PIXELS:
-            raise MediaError(
-                'video',
-                self.path,
-                f'frames of {width} x {height} pixels are beyond the limit '
-                f'of {MAX_PIXELS // 1_000_000} million',
-                'Make them smaller with ca2st data resize-videos.',
             )
         context.options = dict(max_pixels=str(MAX_PIXELS))
         stream.thread_count = self._num_threads
@@ -245,12 +230,8 @@ class PyAVReader(VideoReader):
             or (codec.name == 'h264' and may_hold_fields(codec.extradata))
         ):
             return None
-        for step in (*_STEPS_BACK, np.inf):
-            jumped = False
-            if start is not None:
-                origin = start - SLACK - step
-                reachable = origin > start_of(self._container)
-                jumped = self._seek(origin if reachable else None)
+        for origin in self._origins(start):
+            jumped = start is not None and self._seek(origin)
             found = self._times_of_packets(end, jumped)
             if found is None:
                 return None
@@ -274,6 +255,13 @@ class PyAVReader(VideoReader):
             return None
         self._pts, self._keys = times, np.unique(keys)
         return times * self._seconds
+
+    def _origins(self, start: float | None) -> Iterator[float | None]:
+        """Where to look for a key frame, at last at the start of the file."""
+        for step in _STEPS_BACK if start is not None else ():
+            if start - SLACK - step > start_of(self._container):
+                yield start - SLACK - step
+        yield None
 
     def _is_misdated(self) -> bool:
         """Whether times of decoding stand in place of those of showing."""
@@ -320,18 +308,19 @@ class PyAVReader(VideoReader):
             # DivX and XviD in avi: packets of two frames.  In other
             # containers their times are guessed; all of them tell how.
             start = end = None
-        if start is not None and stores_times(self._container):
-            for step in _STEPS_BACK:
-                self._origin = start - SLACK - step
-                if self._origin <= start_of(self._container):
-                    break
-                stamps = self._decode_span(end, start - SLACK)
-                if stamps is None:
-                    continue
-                if np.all(np.diff(stamps) > 0) and not self._has_lost_packets:
-                    return stamps
-                end = None  # this clock is no guide
+        if start is not None and not stores_times(self._container):
+            start = None
+        for origin in self._origins(start):
+            if origin is None:
                 break
+            self._origin = origin
+            stamps = self._decode_span(end, start - SLACK)
+            if stamps is None:
+                continue
+            if np.all(np.diff(stamps) > 0) and not self._has_lost_packets:
+                return stamps
+            end = None  # this clock is no guide
+            break
         self._origin = None
         return self._decode_span(end)
 

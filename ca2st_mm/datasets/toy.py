@@ -39,7 +39,6 @@ from ca2st_mm.utils.text_files import write_texts
 from .manifest import manifest_text
 from .media_writer import write_clip
 
-SPLITS = ('train', 'val', 'test')
 SHAPES = ('disc', 'cross')
 DIRECTIONS = ('left', 'right')
 PITCHES = {'low': 260.0, 'middle': 620.0, 'high': 1480.0}  # Hz
@@ -123,9 +122,6 @@ def factors_of(label: int) -> tuple[int, int, int]:
 
     >>> class_names()[7], factors_of(7)
     ('cross left middle', (1, 0, 1))
-
-    Args:
-        label: Class index.
     """
     sizes = tuple(len(values) for values in FACTORS.values())
     return tuple(int(i) for i in np.unravel_index(label, sizes))
@@ -254,12 +250,9 @@ def write_toy_set(
         num_workers: Threads.
 
     Raises:
-        ValueError: If a split or the source of the labels is unknown, or
-            clips are misaligned while one modality alone is labelled.
+        ValueError: If the source of the labels is unknown, or clips are
+            misaligned while one modality alone is labelled.
     """
-    unknown = set(sizes) - set(SPLITS)
-    if unknown:
-        raise ValueError(f'Unknown splits {sorted(unknown)}, not {SPLITS}.')
     world = world or ToyWorld()
     if world.labels_from not in LABEL_FACTORS:
         raise ValueError(
@@ -310,12 +303,7 @@ def write_toy_set(
 
 
 def balanced_labels(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Class indices in random order, each (nearly) equally often.
-
-    Args:
-        size: Number of clips.
-        rng: Source of the order.
-    """
+    """Class indices in random order, each (nearly) equally often."""
     return rng.permutation(np.arange(size) % len(class_names()))
 
 

@@ -6,7 +6,9 @@ they were seen to give the same frames.
 """
 
 import importlib
+import io
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -109,8 +111,10 @@ def open_video(
     whole = span is None or span == (None, None)
     if reader == 'pyav' or not whole or not indexed.is_plain():
         return indexed
+    # A colon after '/' is no protocol.
+    source = os.path.abspath(path) if data is None else io.BytesIO(data)
     try:
-        decoder = _OTHERS[reader](indexed.source(), num_threads)
+        decoder = _OTHERS[reader](source, num_threads)
     except RuntimeError as error:  # decord's DECORDError is one too
         why = str(error).splitlines()[0]
     else:

@@ -148,11 +148,6 @@ def test_pitch_is_in_the_audio():
             assert freqs[spectrum.argmax()] == pytest.approx(pitch, rel=0.12)
 
 
-def test_unknown_split(tmp_path):
-    with pytest.raises(ValueError, match='Unknown splits'):
-        write_toy_set(str(tmp_path), dict(dev=3))
-
-
 def column(path):
     with open(path, newline='') as file:
         return [int(row['label']) for row in csv.DictReader(file)]

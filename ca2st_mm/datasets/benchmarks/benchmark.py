@@ -135,10 +135,6 @@ class Form:
     def clip(self, row: Row, names: Names) -> Clip | LeftOut | None:
         """The clip of a row; None if it belongs to another benchmark.
 
-        Args:
-            row: The row.
-            names: Class names by label column.
-
         Raises:
             ListFileError: If a cell is empty or wrong.
         """

@@ -58,10 +58,6 @@ def prepare(benchmark: Benchmark, request: Request) -> list[str]:
 
     All files are written at the end, all or none; what is found is printed.
 
-    Args:
-        benchmark: The benchmark.
-        request: What to prepare.
-
     Returns:
         Paths of the manifests.
 

@@ -154,10 +154,6 @@ def probe_sample(sample: Sample, limits: Limits) -> Probe:
 
     Reads headers and packets, and with ``limits.decode`` the first, the
     middle and the last frame and the audio of the clip.
-
-    Args:
-        sample: The row.
-        limits: What is tolerated.
     """
     for path in filter(None, (sample.path, sample.audio)):
         if not os.path.isfile(path):

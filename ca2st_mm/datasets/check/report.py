@@ -129,19 +129,12 @@ def rates_text(rates: dict[int, int]) -> str:
 
     >>> rates_text({16000: 12, 48000: 3})
     '16000 Hz (12), 48000 Hz (3)'
-
-    Args:
-        rates: Number of samples by rate.
     """
     return ', '.join(f'{rate} Hz ({rates[rate]})' for rate in sorted(rates))
 
 
 def as_dict(report: Report) -> dict:
-    """The report for JSON, without images.
-
-    Args:
-        report: The findings.
-    """
+    """The report for JSON, without images."""
     rows = [s._asdict() | vars(p) for s, p in report.pairs()]
     for row in rows:
         del row['thumbnail']
@@ -157,11 +150,7 @@ def as_dict(report: Report) -> dict:
 
 
 def as_text(report: Report) -> str:
-    """The report for the screen.
-
-    Args:
-        report: The findings.
-    """
+    """The report for the screen."""
     lines = []
     for split, entry in report.splits().items():
         rates = rates_text(entry['sample_rates'])
@@ -187,11 +176,7 @@ def as_text(report: Report) -> str:
 
 
 def as_html(report: Report) -> str:
-    """The report as one page that needs no other file.
-
-    Args:
-        report: The findings.
-    """
+    """The report as one page that needs no other file."""
     seen = [pair for pair in report.pairs() if pair[1].thumbnail]
     step = max(len(seen) // _MAX_THUMBNAILS, 1)
     text = Path(__file__).with_name('page.html').read_text('utf-8')

@@ -43,6 +43,9 @@ def write_frames(
         stream = container.add_stream(codec, rate=FPS)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
+        # The same file every time: where it is cut decides what is lost.
+        stream.codec_context.thread_count = 1
+        stream.options = {'x264-params': 'mbtree=0'}
         stream.codec_context.time_base = unit
         if rotation:
             stream.set_display_rotation(rotation)

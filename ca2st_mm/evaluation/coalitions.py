@@ -218,6 +218,21 @@ def paired_test(first: np.ndarray, second: np.ndarray) -> PairedTest:
     )
 
 
+def summary(logs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Top-1, and the mean logit and probability of the true class.
+
+    Args:
+        logs: Logarithms of the probabilities, (num_clips, num_classes).
+        labels: True classes, (num_clips,).
+    """
+    true = logs[np.arange(len(labels)), labels]
+    return dict(
+        top1=float(np.mean(logs.argmax(axis=1) == labels)),
+        logit=float(true.mean()),
+        probability=float(np.exp(true).mean()),
+    )
+
+
 def modality_report(
     log_probabilities: Mapping[Coalition, np.ndarray],
     labels: np.ndarray,
@@ -246,26 +261,19 @@ def modality_report(
     """
     from scipy.stats import false_discovery_control
 
-    rows = np.arange(len(labels))
-    true = {c: logs[rows, labels] for c, logs in log_probabilities.items()}
     right = {
         c: logs.argmax(axis=1) == labels
         for c, logs in log_probabilities.items()
     }
-    numbers = dict(
-        top1={c: float(hits.mean()) for c, hits in right.items()},
-        logit={c: float(value.mean()) for c, value in true.items()},
-        probability={
-            c: float(np.exp(value).mean()) for c, value in true.items()
-        },
-    )
+    rows = {c: summary(logs, labels) for c, logs in log_probabilities.items()}
+    numbers = {
+        key: {c: row[key] for c, row in rows.items()}
+        for key in ('top1', 'logit', 'probability')
+    }
     experts = max(log_probabilities, key=len)
     report = dict(
         clips=len(labels),
-        coalitions={
-            coalition_name(c): {key: by[c] for key, by in numbers.items()}
-            for c in log_probabilities
-        },
+        coalitions={coalition_name(c): row for c, row in rows.items()},
         shapley=dict(
             modalities={
                 key: shapley_values(of_groups(by, modalities))
@@ -285,8 +293,7 @@ def modality_report(
         return report
     for coalition, logs in log_probabilities.items():
         found = calibration(np.exp(logs), labels)
-        entry = report['coalitions'][coalition_name(coalition)]
-        entry['calibration'] = found._asdict()
+        rows[coalition]['calibration'] = found._asdict()
     report['classes'] = {}
     for label in np.unique(labels):
         own = labels == label

@@ -98,6 +98,7 @@ from ca2st_mm.evaluation.coalitions import (
     of_groups,
     paired_test,
     shapley_values,
+    summary,
 )
 from ca2st_mm.visualization.scores import read_scores
 from ca2st_mm.visualization.style import (
@@ -281,8 +282,7 @@ def report(
             logs, true = logs[chosen], labels[chosen]
             found['controls'][name] = dict(
                 clips=int(chosen.sum()),
-                top1=float((logs.argmax(axis=1) == true).mean()),
-                probability=float(np.exp(_at(logs, true)).mean()),
+                **summary(logs, true),
                 calibration=calibration(np.exp(logs), true)._asdict(),
             )
     if args.against:
@@ -301,10 +301,6 @@ def report(
     )
     print(f'figure: {stem}.png\nclips: {stem}.csv\nscores: {stem}.npz')
     return found
-
-
-def _at(logs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return logs[np.arange(len(labels)), labels]
 
 
 def against(path: str, answers: Answers, task: str) -> dict[str, Any]:
@@ -346,22 +342,21 @@ def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
             for name, row in rows.items()
         ]
     ]
-    for players in ('modalities', 'experts'):
-        values = found['shapley'][players]
-        sums = {key: sum(of.values()) for key, of in values.items()}
-        columns = {
-            name: {key: of[name] for key, of in values.items()}
-            for name in values['top1']
+    for players in found['shapley'].values():
+        values = {
+            key: {**of, 'sum': sum(of.values())} for key, of in players.items()
         }
         tables.append(
             [
                 {
                     'contribution': name,
-                    'top-1, points': points(value['top1'], '+'),
-                    'true class, points': points(value['probability'], '+'),
-                    'logit': f'{value["logit"]:+.2f}',
+                    'top-1, points': points(values['top1'][name], '+'),
+                    'true class, points': points(
+                        values['probability'][name], '+'
+                    ),
+                    'logit': f'{values["logit"][name]:+.2f}',
                 }
-                for name, value in [*columns.items(), ('sum', sums)]
+                for name in values['top1']
             ]
         )
     tests = {f'{name} helps': test for name, test in found['helps'].items()}
@@ -487,7 +482,8 @@ def write_clips(
     path: str,
 ) -> None:
     """Write the contributions to the logit of the true class of each clip."""
-    true = {c: _at(logs, answers.labels) for c, logs in answers.logs.items()}
+    rows = np.arange(len(answers.labels))
+    true = {c: logs[rows, answers.labels] for c, logs in answers.logs.items()}
     by_modality = shapley_values(of_groups(true, modalities))
     by_expert = shapley_values(true)
     *_, whole = answers.logs.values()

@@ -312,7 +312,7 @@ def draw(title: str, rows: Sequence[Mapping[str, Any]], path: str) -> None:
     figure = new_figure(3.2 * across, 0.8 + 2.5 * down)
     figure.suptitle(title)
     panels = figure.subplots(down, across, sharey=True, squeeze=False)
-    names = dict.fromkeys(name for by in lines.values() for name in by)
+    names = 'video', 'audio', 'video + audio'
     colours = {name: colour_of(n) for n, name in enumerate(names)}
     for axes in panels.flat[len(lines) :]:
         axes.axis('off')

@@ -10,11 +10,23 @@ says that it is done.
 
 import argparse
 import math
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 EXPERTS = dict(clip='CLIPExpert', videomae='VideoMAEExpert', ast='ASTExpert')
+AUDIO_TABLE = re.compile(
+    r'backbone\.links\.\d+\.(spatial|temporal)_audio\.'
+    r'(a_from_b|b_from_a)\.(query|context)_positions\.'
+)
+# Bottlenecks of one expert in two links.
+SAME_EXPERT = (
+    ('spatial_audio.bottleneck_a', 'spatial_temporal.bottleneck_a'),
+    ('temporal_audio.bottleneck_a', 'spatial_temporal.bottleneck_b'),
+    ('spatial_audio.bottleneck_b', 'temporal_audio.bottleneck_b'),
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,12 +39,6 @@ def parse_args() -> argparse.Namespace:
         'dst',
         nargs='?',
         help='file to write, .safetensors or .pth; not needed with --dry-run',
-    )
-    parser.add_argument(
-        '--from',
-        dest='layout',
-        help='whose names the file holds, such as clip_hf; told by the names '
-        'if left out',
     )
     parser.add_argument(
         '--to',
@@ -121,11 +127,66 @@ def check(path: Path, config: str | None, model: str) -> str:
     return 'name its config with --config to check that the model fits'
 
 
+def drop_audio_positions(conversion: Any) -> None:
+    """Leave out the position tables of audio links.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    tables = [k for k in conversion.state_dict if AUDIO_TABLE.match(k)]
+    if not tables:
+        raise ValueError(
+            'the checkpoint has no position tables in audio links; convert it '
+            'without --drop-audio-positions'
+        )
+    for table in tables:
+        del conversion.state_dict[table]
+        [key] = conversion.origins.pop(table)
+        conversion.ignored[key] = 'position table that is not used'
+
+
+def hints(layout: str, ours: Mapping) -> Iterator[str]:
+    """What names do not tell of an authors' checkpoint, its config has to."""
+    import torch
+
+    if layout == 'cast_reference' and 'cls_head.fc_cls.weight' in ours:
+        yield (
+            "the authors' CAST code (released SSV2 and K400 weights) sums "
+            "adapters of type 'Adapter' in the head, their later code takes "
+            "reduction='mean' of type 'ResidualAdapter'"
+        )
+    if layout == 'cava_reference':
+        yield 'CAVA needs norm_eps=1e-6 in CLIPExpert'
+    pairs = [
+        (ours[key], ours[other])
+        for key in ours
+        for a, b in SAME_EXPERT
+        if f'.{a}.' in key
+        and (other := key.replace(f'.{a}.', f'.{b}.')) in ours
+    ]
+    if pairs and all(torch.equal(a, b) for a, b in pairs):
+        yield (
+            'the links of each expert have equal bottlenecks: give '
+            'MultiExpertBackbone share_bottlenecks=True'
+        )
+    if any(key.startswith('backbone.time_encoders.') for key in ours):
+        yield (
+            'the authors trained time encodings on a transposed grid: give '
+            "ASTExpert clock='transposed'"
+        )
+        if any(AUDIO_TABLE.match(key) for key in ours):
+            yield (
+                'the audio links carry position tables next to time encoders; '
+                'checkpoints from before 2024-08-26 carry them even where '
+                'training did not use them: --drop-audio-positions leaves '
+                'them out'
+            )
+
+
 def run(args: argparse.Namespace) -> None:
     """Convert as the command line says."""
     import ca2st_mm
     from ca2st_mm.checkpoints import (
-        LAYOUTS,
         OURS,
         detect_layout,
         from_reference,
@@ -136,17 +197,13 @@ def run(args: argparse.Namespace) -> None:
     )
 
     weights = unwrap(open_checkpoint(args.src))
-    if args.layout and args.layout not in LAYOUTS:
-        raise ValueError(
-            f'--from {args.layout} is not known; choose one of '
-            f'{", ".join(LAYOUTS)}'
-        )
-    layout = LAYOUTS[args.layout] if args.layout else detect_layout(weights)
+    layout = detect_layout(weights)
     print(f'{args.src}: {layout.title} ({layout.name})')
+    conversion = layout.convert(weights)
     if args.drop_audio_positions:
-        conversion = from_reference(weights, drop_audio_positions=True)
-    else:
-        conversion = layout.convert(weights)
+        drop_audio_positions(conversion)
+    if layout.name.endswith('_reference'):
+        conversion.notes = list(hints(layout.name, conversion.state_dict))
     written, target = conversion.state_dict, OURS
     if args.to == 'reference':
         written = to_reference(written)

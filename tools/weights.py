@@ -4,8 +4,9 @@
 import argparse
 import importlib.util
 import logging
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -47,10 +48,20 @@ def import_zoo() -> ModuleType:
 
 def size_of(source: Any) -> str:
     """The size of a file, in words."""
-    if source.size is None:
-        return source.about or 'unknown'
+    if not isinstance(source.size, int):
+        return source.size or 'unknown'
     unit, name = (10**9, 'GB') if source.size >= 10**9 else (10**6, 'MB')
     return f'{source.size / unit:.3g} {name}'
+
+
+def pin_of(source: Any) -> str:
+    """What tells a file from another that its host may put in its place."""
+    digits = len(source.sha256 or '')
+    if digits == 64:
+        return 'sha256'
+    if source.hub and source.hub['revision']:
+        return 'revision'
+    return f'sha256, {digits} digits' if digits else 'no'
 
 
 def show_list(zoo: ModuleType, pattern: str) -> None:
@@ -59,14 +70,14 @@ def show_list(zoo: ModuleType, pattern: str) -> None:
     Raises:
         ValueError: If there is none.
     """
-    rows = [('name', 'role', 'size', 'licence of the weights', 'here')]
+    rows = [('name', 'role', 'size', 'pinned by', 'licence', 'here')]
     for entry in zoo.entries(pattern):
-        size, here = '-', '-'
+        size = pin = here = '-'
         if entry.sources:
-            size = size_of(entry.sources[0])
-            here = 'yes' if zoo.is_here(entry) else 'no'
+            size, pin = size_of(entry.sources[0]), pin_of(entry.sources[0])
+            here = 'yes' if any(zoo.kept(entry)) else 'no'
         licence = entry.licence or 'no weights'
-        rows.append((entry.name, entry.role, size, licence, here))
+        rows.append((entry.name, entry.role, size, pin, licence, here))
     if len(rows) == 1:
         raise ValueError(
             f'the zoo has nothing like {pattern!r}; leave the pattern out to '
@@ -75,6 +86,16 @@ def show_list(zoo: ModuleType, pattern: str) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print('  '.join(map(str.ljust, row, widths)).rstrip())
+
+
+def browser_url(source: Any) -> str:
+    """The URL of a file as one that a browser opens."""
+    if hub := source.hub:
+        page = f'https://huggingface.co/{hub["repo_id"]}/resolve'
+        return f'{page}/{hub["revision"] or "main"}/{hub["filename"]}'
+    if source.url.startswith('gdrive://'):
+        return f'https://drive.google.com/uc?id={source.url.split("/")[2]}'
+    return source.url
 
 
 def show_tables(zoo: ModuleType) -> None:
@@ -101,7 +122,7 @@ def show_tables(zoo: ModuleType) -> None:
             sources.append(
                 (
                     f'`{entry.name}`',
-                    f'[`{file}`]({one.browser_url})',
+                    f'[`{file}`]({browser_url(one)})',
                     one.layout,
                     size_of(one),
                     f'`{one.sha256}`' if one.sha256 else 'unknown',
@@ -138,6 +159,68 @@ def get(zoo: ModuleType, args: argparse.Namespace) -> int:
     return status
 
 
+def verify(zoo: ModuleType, entry: Any) -> Iterator[tuple[str, str | None]]:
+    """The files of an entry on this machine, and what is wrong with each."""
+    for place, source in zoo.kept(entry):
+        yield str(place), zoo.fault_of(place, source)
+
+
+def check(zoo: ModuleType, entry: Any) -> Iterator[tuple[str, str | None]]:
+    """The sources of an entry, and why one has not the file."""
+    for source in entry.sources:
+        try:
+            fault = ask(zoo, source)
+        except Exception as error:  # each library has its own kinds
+            fault = zoo.in_short(error)
+        yield source.url, fault
+
+
+def ask(zoo: ModuleType, source: Any) -> str | None:
+    """Why a host, as far as it tells, has not the file; None if it may.
+
+    Nothing is fetched.
+    """
+    sha256 = None
+    if source.hub:
+        told = zoo.ask_hub(**source.hub)
+        size = told.size
+        if re.fullmatch('[0-9a-f]{64}', told.etag or ''):
+            sha256 = told.etag
+    else:
+        import requests
+
+        url = browser_url(source)
+        reply = requests.head(url, allow_redirects=True, timeout=30)
+        reply.raise_for_status()
+        size = int(reply.headers.get('Content-Length', 0)) or None
+        if 'text/html' in reply.headers.get('Content-Type', ''):
+            # Google Drive asks for a confirmation first, which gdown gives.
+            is_drive = url != source.url
+            return None if is_drive else 'a web page in place of weights'
+    if size and isinstance(source.size, int) and size != source.size:
+        return f'{size} bytes instead of {source.size}'
+    if sha256 and source.sha256 and not sha256.startswith(source.sha256):
+        return f'sha256 {sha256} instead of {source.sha256}'
+    return None
+
+
+def report(zoo: ModuleType, args: argparse.Namespace) -> int:
+    """Print one line a file or source; 1 if any has a fault."""
+    faults = []
+    command = verify if args.command == 'verify' else check
+    for entry in map(zoo.find, args.names) if args.names else zoo.entries():
+        found = list(command(zoo, entry))
+        if args.names and not found:
+            found = [('', 'not on this machine')]
+        for where, fault in found:
+            faults.append(fault)
+            print(f'{"FAIL" if fault else "ok"}  {entry.name} {where}', end='')
+            print(f'  {fault}' if fault else '', flush=True)
+    if not faults:
+        print('no weights on this machine')
+    return int(any(faults))
+
+
 def run(zoo: ModuleType, args: argparse.Namespace) -> int:
     """Run a command; the exit status."""
     if args.command == 'table':
@@ -149,14 +232,7 @@ def run(zoo: ModuleType, args: argparse.Namespace) -> int:
     elif args.command == 'get':
         return get(zoo, args)
     else:
-        problems = []
-        for name, where, problem in getattr(zoo, args.command)(*args.names):
-            problems.append(problem)
-            print(f'{"FAIL" if problem else "ok"}  {name} {where}', end='')
-            print(f'  {problem}' if problem else '', flush=True)
-        if not problems:
-            print('no weights on this machine')
-        return int(any(problems))
+        return report(zoo, args)
     return 0
 
 

@@ -1,23 +1,26 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """From a foreign state dict to ours, with an account of every tensor."""
 
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-HALF = (torch.float16, torch.bfloat16)
 HEAD = 'classifier of the training before'
 # Ours have leading axes of size 1, which theirs may not have.
 TOKENS = ('cls_token', 'dist_token', 'pos_embed')
+_LAYER = re.compile(r'(?<=layers\.)\d+(?=\.)')
+_QKV = re.compile(r'(?<=attention\.attn\.)[qkv](?=\.)')
 
 
 class Conversion:
     """A state dict by our names, and what became of every tensor.
 
-    The function of a layout takes the tensors that it knows out of ``left``,
-    one after the other, and gives them our names.
+    The function of a layout takes the tensors that it knows out of ``left``
+    and gives them our names.
 
     Args:
         weights: The foreign state dict.
@@ -33,7 +36,7 @@ class Conversion:
 
     Example:
         >>> conversion = Conversion({'fc.bias': torch.zeros(1)}, 'theirs')
-        >>> conversion.take('head.bias', 'fc.bias')
+        >>> conversion.translate({'fc.bias': 'head.bias'}.get)
         >>> conversion.state_dict
         {'head.bias': tensor([0.])}
     """
@@ -47,63 +50,91 @@ class Conversion:
         self.head: dict[str, Tensor] = {}
         self.notes: list[str] = []
 
-    def take(
-        self, ours: str, *theirs: str, optional: str | None = None
-    ) -> None:
-        """Give a tensor, or several stacked along their first axis, our name.
+    def translate(self, name_of: Callable[[str], str | None]) -> None:
+        """Give our names to all tensors that have one; q, k, v are stacked.
+
+        A bias of the key that no layer has, as in VideoMAE, becomes zeros: it
+        would shift all logits of a query alike.
 
         Args:
-            ours: Our name.
-            theirs: Their keys, in order.
-            optional: The one key that may be absent; it becomes zeros.
+            name_of: Our name by their key; None for a tensor that is unknown.
 
         Raises:
-            KeyError: If a key is missing or holds integers.
+            KeyError: If a tensor is missing or holds integers.
         """
-        there = tuple(key for key in theirs if key in self.left)
-        for key in theirs:
-            if key not in there and key != optional:
-                raise KeyError(
-                    f'{self.title}: the checkpoint lacks {key!r}; it is '
-                    'incomplete or of another model'
-                )
-        parts = {key: self.left.pop(key) for key in there}
-        for key, part in parts.items():
-            # Stacking would turn integers, e.g. an index table, into floats.
-            if not part.is_floating_point():
-                raise KeyError(
-                    f'{self.title}: {key!r} holds {part.dtype}, which is no '
-                    'weight'
-                )
-        value = parts[there[0]]
-        if len(theirs) > 1:
-            zeros = torch.zeros_like(value)
-            value = torch.cat([parts.get(key, zeros) for key in theirs])
-        if ours.endswith(TOKENS):
-            value = value[(None,) * (3 - value.ndim)]
-        self.state_dict[ours] = value
-        self.origins[ours] = there
+        keys: dict[str, str] = {}
+        for key in self.left:
+            if ours := name_of(key):
+                keys.setdefault(ours, key)  # the second stays left
+        self._require_all_layers(keys)
+        for ours in keys:
+            whole, names = _QKV.sub('qkv', ours), [ours]
+            if whole in self.state_dict or (whole in keys and whole != ours):
+                continue  # stacked already, or there twice and so left
+            if whole != ours:
+                names = [_QKV.sub(x, ours) for x in 'qkv']
+            parts = {n: self._pop(keys[n]) for n in names if n in keys}
+            absent = [name for name in names if name not in parts]
+            no_key_bias = absent == names[1:2] and ours.endswith('.bias')
+            if absent and not no_key_bias:
+                raise self._lacks(absent[0])
+            value = parts[ours]
+            if len(names) > 1:
+                zeros = torch.zeros_like(value)
+                value = torch.cat([parts.get(name, zeros) for name in names])
+            if whole.endswith(TOKENS):
+                value = value[(None,) * (3 - value.ndim)]
+            self.state_dict[whole] = value
+            self.origins[whole] = tuple(keys[name] for name in parts)
+
+    def _require_all_layers(self, keys: Mapping[str, str]) -> None:
+        """Raise ``KeyError`` if a layer lacks what other layers have."""
+        layers: dict[str, set[int]] = defaultdict(set)
+        for ours in keys:
+            if layer := _LAYER.search(ours):
+                layers[_LAYER.sub('{i}', ours)].add(int(layer[0]))
+        depth = 1 + max(map(max, layers.values()), default=-1)
+        for template, found in layers.items():
+            if lost := set(range(depth)) - found:
+                ours = template.replace('{i}', str(min(lost)))
+                raise self._lacks(ours, their_name(ours, keys))
+
+    def _lacks(self, ours: str, theirs: str | None = None) -> KeyError:
+        what = f'{theirs!r} ({ours!r} of ours)' if theirs else repr(ours)
+        return KeyError(
+            f'{self.title}: the checkpoint lacks {what}; it is incomplete or '
+            'of another model'
+        )
+
+    def _pop(self, key: str) -> Tensor:
+        value = self.left.pop(key)
+        # Stacking would turn integers, e.g. an index table, into floats.
+        if not value.is_floating_point():
+            raise KeyError(
+                f'{self.title}: {key!r} holds {value.dtype}, which is no '
+                'weight'
+            )
+        return value
 
     def take_all(self, _: str = '') -> None:
         """Take all tensors under the names that they have."""
         self.state_dict, self.left = self.left, {}
         self.origins = {key: (key,) for key in self.state_dict}
 
-    def leave_out(self, why: str, *names: str) -> None:
+    def leave_out(self, why: str, names: str) -> None:
         """Ignore keys and modules, where they are there, for a reason."""
         for key in list(self.left):
-            if any(key == n or key.startswith(f'{n}.') for n in names):
+            if any(f'{key}.'.startswith(f'{n}.') for n in names.split()):
                 del self.left[key]
                 self.ignored[key] = why
 
-    def leave_head(self, ours: str, *names: str) -> None:
+    def leave_head(self, ours: str, names: str) -> None:
         """Ignore a classifier of any of these names, but keep it apart."""
-        for name in names:
+        for name in names.split():
             for kind in ('weight', 'bias'):
-                value = self.left.get(f'{name}.{kind}')
-                if value is not None:
+                if (value := self.left.get(f'{name}.{kind}')) is not None:
                     self.head[f'{ours}.{kind}'] = value.float()
-            self.leave_out(HEAD, name)
+        self.leave_out(HEAD, names)
 
     def finish(self) -> 'Conversion':
         """Half precision becomes float32; nothing may be left.
@@ -114,43 +145,63 @@ class Conversion:
         if self.left:
             shown = ', '.join(map(repr, list(self.left)[:3]))
             raise KeyError(
-                f'{self.title}: {len(self.left)} keys are unknown ({shown}); '
-                'the checkpoint is of another model or a newer layout'
+                f'{self.title}: {len(self.left)} keys are unknown or there '
+                f'twice ({shown}); the checkpoint is of another model or a '
+                'newer layout'
             )
-        half = [k for k, v in self.state_dict.items() if v.dtype in HALF]
+        half = {
+            key: value.float()
+            for key, value in self.state_dict.items()
+            if value.dtype in (torch.float16, torch.bfloat16)
+        }
         if half:
-            kinds = {str(self.state_dict[key].dtype)[6:] for key in half}
             self.notes.append(
-                f'{len(half)} tensors of {" and ".join(sorted(kinds))} became '
-                'float32'
+                f'{len(half)} tensors of half precision became float32'
             )
-        self.state_dict |= {key: self.state_dict[key].float() for key in half}
+        self.state_dict |= half
         return self
 
-    def whole_model(self) -> dict[str, Tensor]:
-        """An expert and its classifier by the names of a recognizer."""
+    def make_whole(self) -> None:
+        """Put an expert and its classifier under the names of a recognizer."""
         ignored = self.ignored.items()
         self.ignored = {key: why for key, why in ignored if why != HEAD}
-        expert = {f'backbone.{k}': v for k, v in self.state_dict.items()}
-        return expert | {f'cls_head.{k}': v for k, v in self.head.items()}
+        for named in (self.state_dict, self.origins):
+            for key in list(named):
+                named[f'backbone.{key}'] = named.pop(key)
+        for key, value in self.head.items():
+            self.state_dict[f'cls_head.{key}'] = value
 
     def account(self) -> list[str]:
         """What a log should say: the keys left out by reason, the notes."""
-        reasons = list(self.ignored.values())
-        return [
-            *(
-                f'ignored {reasons.count(w)}: {w}'
-                for w in dict.fromkeys(reasons)
-            ),
-            *self.notes,
-        ]
+        counts = Counter(self.ignored.values()).items()
+        return [*(f'ignored {n}: {why}' for why, n in counts), *self.notes]
+
+
+def their_name(ours: str, keys: Mapping[str, str]) -> str | None:
+    """What others would call a tensor of ours, told by that of another layer.
+
+    Args:
+        ours: Our name.
+        keys: Their keys by our names, of tensors that are there.
+
+    Example:
+        >>> their_name('layers.7.ffn.fc1.bias',
+        ...            {'layers.0.ffn.fc1.bias': 'blocks.0.mlp.fc1.bias'})
+        'blocks.7.mlp.fc1.bias'
+    """
+    template = _LAYER.sub('{i}', ours)
+    for known, key in keys.items():
+        if template == _LAYER.sub('{i}', known) != ours:
+            layer, other = _LAYER.search(ours), _LAYER.search(known)
+            return key.replace(f'.{other[0]}.', f'.{layer[0]}.', 1)
+    return None
 
 
 class Layout(NamedTuple):
     """A layout of names that we read.
 
     Attributes:
-        name: Short name.
+        name: Short name; its first word is whose weights it holds.
         title: Name for messages.
         find_prefix: The prefix under which keys of this layout stand in a
             collection of keys; None if they are not there.
@@ -160,8 +211,8 @@ class Layout(NamedTuple):
 
     Example:
         >>> from ca2st_mm.checkpoints import LAYOUTS
-        >>> LAYOUTS['clip_hf'].matches(['visual.class_embedding'])
-        False
+        >>> LAYOUTS['clip_hf'].model
+        'clip'
     """
 
     name: str
@@ -175,24 +226,13 @@ class Layout(NamedTuple):
         """Whose weights it holds: 'clip', 'videomae', 'cast', ..."""
         return self.name.partition('_')[0]
 
-    def matches(self, keys: Collection[str]) -> bool:
-        """Whether the names are of this layout."""
-        return self.find_prefix(keys) is not None
-
     def convert(self, weights: Mapping[str, Tensor]) -> Conversion:
-        """Convert a state dict to our names.
+        """Convert a state dict of this layout to our names.
 
         Raises:
             KeyError: If a key is unknown, missing or no weight.
-            ValueError: If the layout is another, or our model cannot hold
-                the values.
+            ValueError: If our model cannot hold the values.
         """
-        prefix = self.find_prefix(weights)
-        if prefix is None:
-            raise ValueError(
-                f'this is no {self.title}; its first keys are '
-                f'{", ".join(map(repr, sorted(weights)[:3]))}'
-            )
         conversion = Conversion(weights, self.title)
-        self.take(conversion, prefix)
+        self.take(conversion, self.find_prefix(weights) or '')
         return conversion.finish()

@@ -7,7 +7,6 @@ import os
 import pickle
 import re
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ SHARD = re.compile(r'(.+)-\d{5}-of-\d{5}(\.\w+)')
 # what data-parallel training, Lightning and torch.compile put before names.
 WRAPPERS = ('model', 'module', 'state_dict')
 PREFIXES = ('module.', 'model.', '_orig_mod.')
-# What the messages of errors say that are the machine's, not the file's.
-_OF_MACHINE = ('CUDA', 'device', 'memory')
 
 
 class CheckpointError(ValueError):
@@ -67,13 +64,13 @@ def read_checkpoint(
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        there = [path / n for n in IN_FOLDER if (path / n).is_file()]
-        if not there:
-            raise FileNotFoundError(
-                f'the folder {str(path)!r} holds no weights: none of '
-                f'{", ".join(IN_FOLDER)}'
-            )
-        path = there[0]
+        for name in IN_FOLDER:
+            if (path / name).is_file():
+                return read_checkpoint(path / name, map_location)
+        raise FileNotFoundError(
+            f'the folder {str(path)!r} holds no weights: none of '
+            f'{", ".join(IN_FOLDER)}'
+        )
     if not path.is_file():
         raise FileNotFoundError(f'there is no checkpoint file {str(path)!r}')
     if match := SHARD.fullmatch(path.name):
@@ -196,25 +193,20 @@ def _class_names(config: Path) -> list[str] | None:
 def _read_shards(path: Path, map_location: Any) -> dict[str, Any]:
     """All parts that an index names; each gives what the index says."""
     try:
-        index = json.loads(path.read_text())
-        parts = sorted(set(index['weight_map'].values()))
+        index = json.loads(path.read_text())['weight_map']
+        parts = sorted(set(index.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
-    if missing := [p for p in parts if not (path.parent / p).is_file()]:
-        raise DamagedCheckpointError(
-            f'{str(path)!r} names {len(parts)} parts, of which {missing} '
-            f'{"is" if len(missing) == 1 else "are"} missing; fetch the rest'
-        )
     tensors: dict[str, Tensor] = {}
     for part in parts:
-        if Path(part).name != part:
+        if Path(part).name != part or not path.with_name(part).is_file():
             raise DamagedCheckpointError(
-                f'{str(path)!r} names the part {part!r}, which is outside of '
-                'its folder'
+                f'{str(path)!r} names {len(parts)} parts, of which {part!r} '
+                'is missing in its folder; fetch the rest'
             )
-        read = _read_file(path.parent / part, map_location)
+        read = _read_file(path.with_name(part), map_location)
         tensors.update(read.get('state_dict', read))
-    if lacking := [key for key in index['weight_map'] if key not in tensors]:
+    if lacking := [key for key in index if key not in tensors]:
         raise DamagedCheckpointError(
             f'the parts of {str(path)!r} lack {len(lacking)} tensors, e.g. '
             f'{lacking[0]!r}; fetch them again'
@@ -223,12 +215,20 @@ def _read_shards(path: Path, map_location: Any) -> dict[str, Any]:
 
 
 def _read_file(path: Path, map_location: Any) -> dict[str, Any]:
+    """What one file holds; it is what it begins with, whatever its name."""
     try:
-        if _is_safetensors(path):
-            return _read_safetensors(path, map_location)
-        if _is_torchscript(path):
-            return dict(state_dict=_read_torchscript(path), meta={})
+        with open(path, 'rb') as file:
+            is_safetensors = file.read(9)[8:] == b'{'
+        if is_safetensors or path.suffix == '.safetensors':
+            device = str(map_location or 'cpu')
+            with safe_open(path, framework='pt', device=device) as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
+                return dict(state_dict=tensors, meta=file.metadata() or {})
         if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+                if any(name.endswith('/constants.pkl') for name in names):
+                    return dict(state_dict=_read_torchscript(archive), meta={})
             check_sums(path)
         # Training code often stores its command line next to the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -240,8 +240,9 @@ def _read_file(path: Path, map_location: Any) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise _unsafe(path, error) from error
     except Exception as error:  # a flipped byte can raise any
+        # A fault of the machine is none of the file.
         if isinstance(error, (MemoryError, RuntimeError)) and any(
-            word in str(error) for word in _OF_MACHINE
+            word in str(error) for word in ('CUDA', 'device', 'memory')
         ):
             raise
         raise _damaged(path, error) from error
@@ -272,23 +273,6 @@ def check_sums(path: Path) -> None:
                             pass
     except Exception as error:  # a flipped byte can raise any
         raise _damaged(path, error) from error
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Whether the file begins as a safetensors file, whatever its name."""
-    with open(path, 'rb') as file:
-        head = file.read(9)
-    length = int.from_bytes(head[:8], 'little')
-    fits = 0 < length <= os.path.getsize(path) - 8
-    return head[8:] == b'{' and fits or path.suffix == '.safetensors'
-
-
-def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
-    device = str(map_location or 'cpu')
-    with safe_open(path, framework='pt', device=device) as file:
-        meta = dict(file.metadata() or {})
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
-    return dict(state_dict=tensors, meta=meta)
 
 
 def _unshared(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -337,45 +321,13 @@ def _damaged(path: Path, error: Exception) -> DamagedCheckpointError:
 # a pickle of its objects and one raw file per storage.  `torch.jit.load` would
 # run the program; all we want are the numbers.
 
-STORAGES = dict(
-    Double=torch.float64,
-    Float=torch.float32,
-    Half=torch.float16,
-    BFloat16=torch.bfloat16,
-    Long=torch.int64,
-    Int=torch.int32,
-    Short=torch.int16,
-    Char=torch.int8,
-    Byte=torch.uint8,
-    Bool=torch.bool,
-)
+_KINDS = 'Double Float Half BFloat16 Long Int Short Bool'.split()
+STORAGES = {f'{kind}Storage': getattr(torch, kind.lower()) for kind in _KINDS}
+STORAGES |= dict(CharStorage=torch.int8, ByteStorage=torch.uint8)
 
 
-class ScriptedObject:
+class _Scripted:
     """Stands for any object of the program; keeps its attributes only."""
-
-
-def _rebuild_tensor(
-    storage: Tensor, offset: int, size: tuple, stride: tuple, *_: Any
-) -> Tensor:
-    # Raises if the view reaches beyond the storage.
-    return storage.as_strided(tuple(size), tuple(stride), offset).clone()
-
-
-def _as_is(value: Any, *_: Any) -> Any:
-    return value
-
-
-KNOWN = {
-    ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
-    ('torch._utils', '_rebuild_parameter'): _as_is,
-    ('collections', 'OrderedDict'): OrderedDict,
-    **{
-        ('torch.jit._pickle', f'build_{kind}list'): _as_is
-        for kind in ('int', 'double', 'bool', 'tensor')
-    },
-    **{('torch', f'{k}Storage'): dtype for k, dtype in STORAGES.items()},
-}
 
 
 class _TensorUnpickler(pickle.Unpickler):
@@ -387,13 +339,23 @@ class _TensorUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Only stand-ins come out of here, never what the pickle names."""
+        match module, name:
+            case 'collections', 'OrderedDict':
+                return dict
+            case 'torch._utils', '_rebuild_tensor_v2':
+                return _rebuild_tensor
+            case ('torch._utils', '_rebuild_parameter') | (
+                'torch.jit._pickle',
+                _,
+            ):
+                return lambda value, *_: value
+            case 'torch', _ if name in STORAGES:
+                return STORAGES[name]
         if module.startswith('__torch__'):
-            return type(name, (ScriptedObject,), {})
-        if (module, name) not in KNOWN:
-            raise pickle.UnpicklingError(
-                f'Unsupported global: GLOBAL {module}.{name}'
-            )
-        return KNOWN[module, name]
+            return type(name, (_Scripted,), {})
+        raise pickle.UnpicklingError(
+            f'Unsupported global: GLOBAL {module}.{name}'
+        )
 
     def persistent_load(self, pid: Any) -> Tensor:
         """A storage as a flat tensor."""
@@ -406,24 +368,24 @@ class _TensorUnpickler(pickle.Unpickler):
         return torch.frombuffer(data, dtype=dtype, count=int(size))
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(n.endswith('/constants.pkl') for n in archive.namelist())
+def _rebuild_tensor(
+    storage: Tensor, offset: int, size: tuple, stride: tuple, *_: Any
+) -> Tensor:
+    # Raises if the view reaches beyond the storage.
+    return storage.as_strided(tuple(size), tuple(stride), offset).clone()
 
 
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
+def _read_torchscript(archive: zipfile.ZipFile) -> dict[str, Tensor]:
     """What ``torch.jit.load(path).state_dict()`` would return."""
-    with zipfile.ZipFile(path) as archive:
-        name = next(n for n in archive.namelist() if n.endswith('/data.pkl'))
-        root = name.removesuffix('data.pkl')
-        return dict(_tensors(_TensorUnpickler(archive, root).load(), ''))
+    names = archive.namelist()
+    pickled = next(name for name in names if name.endswith('/data.pkl'))
+    root = pickled.removesuffix('data.pkl')
 
+    def tensors(owner: _Scripted, prefix: str) -> Iterator:
+        for name, value in vars(owner).items():
+            if isinstance(value, Tensor):
+                yield prefix + name, value
+            elif isinstance(value, _Scripted):
+                yield from tensors(value, f'{prefix}{name}.')
 
-def _tensors(owner: ScriptedObject, prefix: str) -> Iterator:
-    for name, value in vars(owner).items():
-        if isinstance(value, Tensor):
-            yield prefix + name, value
-        elif isinstance(value, ScriptedObject):
-            yield from _tensors(value, f'{prefix}{name}.')
+    return dict(tensors(_TensorUnpickler(archive, root).load(), ''))

@@ -14,71 +14,53 @@ from .conversion import Conversion, Layout
 from .reference import REFERENCES
 
 # Parts of a layer by our name, in the words of others.
-LAYER = {
-    'attention.norm': (
-        'norm1 ln_1 layer_norm1 layernorm_before self_attn_layer_norm'
-    ),
-    'attention.attn.qkv': 'attn.qkv attn.in_proj',
-    'attention.attn.q': (
-        'attn.q attention.attention.q attention.attention.query '
-        'self_attn.q_proj attention.q_proj'
-    ),
-    'attention.attn.k': (
-        'attn.k attention.attention.key self_attn.k_proj attention.k_proj'
-    ),
-    'attention.attn.v': (
-        'attn.v attention.attention.v attention.attention.value '
-        'self_attn.v_proj attention.v_proj'
-    ),
-    'attention.attn.proj': (
-        'attn.proj attn.out_proj attention.output.dense self_attn.out_proj '
-        'attention.o_proj'
-    ),
-    'attention.attn.gate': 'self_attn.grep_linear',
-    'attention.attn.gate_scale': 'self_attn.grep_a',
-    'ffn.norm': 'norm2 ln_2 layer_norm2 layernorm_after final_layer_norm',
-    'ffn.fc1': 'mlp.fc1 mlp.c_fc mlp.layers.0.0 intermediate.dense fc1',
-    'ffn.fc2': 'mlp.fc2 mlp.c_proj mlp.layers.1 output.dense fc2',
-}
+LAYER = """
+attention.norm       norm1 ln_1 layer_norm1 layernorm_before
+attention.norm       self_attn_layer_norm
+attention.attn.qkv   attn.qkv attn.in_proj
+attention.attn.q     attn.q attention.attention.q attention.attention.query
+attention.attn.q     self_attn.q_proj attention.q_proj
+attention.attn.k     attn.k attention.attention.key
+attention.attn.k     self_attn.k_proj attention.k_proj
+attention.attn.v     attn.v attention.attention.v attention.attention.value
+attention.attn.v     self_attn.v_proj attention.v_proj
+attention.attn.proj  attn.proj attn.out_proj attention.output.dense
+attention.attn.proj  self_attn.out_proj attention.o_proj
+attention.attn.gate  self_attn.grep_linear
+attention.attn.gate_scale  self_attn.grep_a
+ffn.norm             norm2 ln_2 layer_norm2 layernorm_after final_layer_norm
+ffn.fc1              mlp.fc1 mlp.c_fc mlp.layers.0.0 intermediate.dense fc1
+ffn.fc2              mlp.fc2 mlp.c_proj mlp.layers.1 output.dense fc2
+"""
 # What stands around the layers.
-AROUND = {
-    'cls_token': (
-        'cls_token class_embedding embeddings.class_embedding '
-        'embeddings.cls_token'
-    ),
-    'dist_token': 'dist_token embeddings.distillation_token',
-    'pos_embed': (
-        'pos_embed positional_embedding embeddings.position_embeddings '
-        'embeddings.position_embedding.weight'
-    ),
-    'patch_embed': (
-        'patch_embed.proj patch_embed.projection conv1 patch_embedding '
-        'embeddings.patch_embedding embeddings.patch_embeddings.projection'
-    ),
-    'pre_norm': 'ln_pre pre_layrnorm encoder.layer_norm',
-    'norm': 'norm fc_norm ln_post post_layernorm layernorm',
-    'patch_norm': 'layer_norm',
-    'patch_proj': 'post_extract_proj',
-    'pos_conv': 'encoder.pos_conv.0',
-    'pos_conv.parametrizations.weight.original0': (
-        'encoder.pos_conv.0.weight_g'
-    ),
-    'pos_conv.parametrizations.weight.original1': (
-        'encoder.pos_conv.0.weight_v'
-    ),
-}
-PARTS_OF_LAYER = (
-    'attention.norm.* attention.attn.qkv.* attention.attn.proj.* ffn.norm.* '
-    'ffn.fc1.* ffn.fc2.*'
-)
-
+AROUND = """
+cls_token    cls_token class_embedding embeddings.class_embedding
+cls_token    embeddings.cls_token
+dist_token   dist_token embeddings.distillation_token
+pos_embed    pos_embed positional_embedding embeddings.position_embeddings
+pos_embed    embeddings.position_embedding.weight
+patch_embed  patch_embed.proj patch_embed.projection conv1 patch_embedding
+patch_embed  embeddings.patch_embedding embeddings.patch_embeddings.projection
+pre_norm     ln_pre pre_layrnorm encoder.layer_norm
+norm         norm fc_norm ln_post post_layernorm layernorm
+patch_norm   layer_norm
+patch_proj   post_extract_proj
+pos_conv     encoder.pos_conv.0
+pos_conv.parametrizations.weight.original0  encoder.pos_conv.0.weight_g
+pos_conv.parametrizations.weight.original1  encoder.pos_conv.0.weight_v
+position_bias  encoder.layers.0.self_attn.relative_attention_bias
+"""
 _IN_LAYER = re.compile(
     r'(?:transformer\.resblocks|encoder\.layers?|blocks|layers)\.(\d+)\.(.+)'
 )
-_WORDS = [
-    {word: ours for ours, words in table.items() for word in words.split()}
-    for table in (LAYER, AROUND)
-]
+
+
+def _by_word(table: str) -> dict[str, str]:
+    rows = (line.split() for line in table.strip().splitlines())
+    return {word: ours for ours, *words in rows for word in words}
+
+
+_LAYER_WORDS, _AROUND_WORDS = _by_word(LAYER), _by_word(AROUND)
 
 
 def our_name(key: str) -> str | None:
@@ -89,69 +71,27 @@ def our_name(key: str) -> str | None:
         'layers.3.attention.norm.weight'
     """
     key = re.sub(r'_(weight|bias)$', r'.\1', key)  # in_proj_weight, q_bias
-    front, ours = '', _WORDS[1]
+    places = [('', key, _AROUND_WORDS)]
     if match := _IN_LAYER.fullmatch(key):
-        front, ours, key = f'layers.{match[1]}.', _WORDS[0], match[2]
-    module, _, kind = key.rpartition('.')
-    if key in ours:
-        return front + ours[key]
-    if module in ours and kind in ('weight', 'bias'):
-        return f'{front}{ours[module]}.{kind}'
+        places.append((f'layers.{match[1]}.', match[2], _LAYER_WORDS))
+    for front, rest, words in places:
+        module, _, kind = rest.rpartition('.')
+        if rest in words:
+            return front + words[rest]
+        if module in words and kind in ('weight', 'bias'):
+            return f'{front}{words[module]}.{kind}'
     return None
-
-
-def take_parts(
-    theirs: Conversion,
-    prefix: str,
-    parts: str,
-    layer: str = '',
-    key_bias: bool = True,
-) -> None:
-    """Take what an expert is made of.
-
-    Args:
-        theirs: Takes the rest of its tensors as unknown.
-        prefix: What stands before the names of the expert.
-        parts: Our names; ``*`` stands for weight and bias.
-        layer: What a layer has more than :data:`PARTS_OF_LAYER`.
-        key_bias: False if the bias of the key may be absent: it shifts all
-            logits of a query alike, so that zeros do the same.
-
-    Raises:
-        KeyError: If a part is missing, or is there twice.
-    """
-    keys: dict[str, str] = {}
-    for key in theirs.left:
-        if ours := our_name(key.removeprefix(prefix)):
-            if ours in keys:
-                raise KeyError(
-                    f'{theirs.title}: {keys[ours]!r} and {key!r} are the same '
-                    'tensor'
-                )
-            keys[ours] = key
-    indices = (int(k.split('.')[1]) for k in keys if k.startswith('layers.'))
-    names = parts.split() + [
-        f'layers.{i}.{part}'
-        for i in range(1 + max(indices, default=0))
-        for part in f'{PARTS_OF_LAYER} {layer}'.split()
-    ]
-    for name in names:
-        for kind in ('weight', 'bias') if '*' in name else ('',):
-            ours = name.replace('*', kind)
-            of = [ours]
-            if '.qkv.' in ours and ours not in keys:
-                of = [ours.replace('.qkv.', f'.{x}.') for x in 'qkv']
-            of = [keys.get(part, part) for part in of]
-            may_lack = len(of) > 1 and kind == 'bias' and not key_bias
-            theirs.take(ours, *of, optional=of[1] if may_lack else None)
 
 
 _ACTIVATION = (
     'names do not tell the activation: CLIPExpert uses quick GELU, as '
-    "OpenAI trained; give arch the entry activation='gelu' for weights "
-    "trained with GELU (hidden_act 'gelu', or OpenCLIP models without "
-    "'quickgelu' in their name)"
+    "OpenAI trained; give arch activation='gelu' for weights trained with it"
 )
+
+
+def translate(theirs: Conversion, prefix: str) -> None:
+    """Give our names to the tensors of an expert."""
+    theirs.translate(lambda key: our_name(key.removeprefix(prefix)))
 
 
 def clip(theirs: Conversion, p: str) -> None:
@@ -159,8 +99,7 @@ def clip(theirs: Conversion, p: str) -> None:
     theirs.notes.append(_ACTIVATION)
     theirs.leave_out(
         'projection into the space shared with text; ours stops before it',
-        f'{p}proj',
-        'visual_projection',
+        f'{p}proj visual_projection',
     )
     theirs.leave_out(
         'an index table, no weight', f'{p}embeddings.position_ids'
@@ -168,29 +107,18 @@ def clip(theirs: Conversion, p: str) -> None:
     if p:
         theirs.leave_out(
             'text tower; the expert sees images only',
-            'text',  # all of it, in OpenCLIP's newer class
-            'text_model',
-            'transformer',
-            'token_embedding',
-            'positional_embedding',
-            'ln_final',
-            'text_projection',
-            'attn_mask',
+            'text text_model transformer token_embedding positional_embedding '
+            'ln_final text_projection attn_mask',
         )
         theirs.leave_out(
             'temperature or bias of the contrastive loss',
-            'logit_scale',
-            'logit_bias',
+            'logit_scale logit_bias',
         )
         theirs.leave_out(
             'a setting that the archive keeps next to the weights',
-            'input_resolution',
-            'context_length',
-            'vocab_size',
+            'input_resolution context_length vocab_size',
         )
-    take_parts(
-        theirs, p, 'cls_token pos_embed patch_embed.weight pre_norm.* norm.*'
-    )
+    translate(theirs, p)
 
 
 def videomae(theirs: Conversion, p: str) -> None:
@@ -204,36 +132,29 @@ def videomae(theirs: Conversion, p: str) -> None:
                 "'pos_embed' is not VideoMAE's sinusoid table but a learned "
                 'one, which VideoMAEExpert cannot hold'
             )
-    theirs.leave_out('sinusoid table; ours is computed', table, 'pos_embed')
+    theirs.leave_out('sinusoid table; ours is computed', f'{table} pos_embed')
     # The reference code, too, leaves it out for CAST.
     theirs.leave_out(
         'norm over single tokens; ours follows the pooling and is another one',
-        f'{p}norm',
-        f'{p}layernorm',
+        f'{p}norm {p}layernorm',
     )
     theirs.leave_out(
         'decoder of the masked pre-training',
-        'decoder',
-        'encoder_to_decoder',
-        'mask_token',
+        'decoder encoder_to_decoder mask_token',
     )
-    heads = (f'{p}head', 'head', 'classifier', 'cls_head.fc_cls')
-    theirs.leave_head('fc_cls', *heads)
-    normed = any('fc_norm.' in key for key in theirs.left)
-    parts = 'patch_embed.* norm.*' if normed else 'patch_embed.*'
-    take_parts(theirs, p, parts, key_bias=False)
+    heads = f'{p}head head classifier cls_head.fc_cls'
+    theirs.leave_head('fc_cls', heads)
+    translate(theirs, p)
 
 
 def ast(theirs: Conversion, p: str) -> None:
     """AST, which is made of a ViT of timm."""
     theirs.leave_out(
-        'ImageNet classifier that AST never uses', f'{p}head', f'{p}head_dist'
+        'ImageNet classifier that AST never uses', f'{p}head {p}head_dist'
     )
-    theirs.leave_head('norm', 'mlp_head.0', 'classifier.layernorm')
-    theirs.leave_head('fc_cls', 'mlp_head.1', 'classifier.dense')
-    take_parts(
-        theirs, p, 'cls_token dist_token pos_embed patch_embed.* norm.*'
-    )
+    theirs.leave_head('norm', 'mlp_head.0 classifier.layernorm')
+    theirs.leave_head('fc_cls', 'mlp_head.1 classifier.dense')
+    translate(theirs, p)
 
 
 def beats(theirs: Conversion, p: str) -> None:
@@ -246,19 +167,11 @@ def beats(theirs: Conversion, p: str) -> None:
                 'the layers have several tables of positions, which '
                 'BEATsExpert cannot hold'
             )
-    theirs.take('position_bias.weight', first)
-    theirs.leave_out('table of layer 0 again', *others)
+    theirs.leave_out('table of layer 0 again', ' '.join(others))
     theirs.leave_out(
         'classifier; its classes are label_dict of the file', 'predictor'
     )
-    conv = 'pos_conv.parametrizations.weight.original'
-    take_parts(
-        theirs,
-        p,
-        'patch_embed.weight patch_norm.* patch_proj.* pre_norm.* '
-        f'pos_conv.bias {conv}0 {conv}1',
-        layer='attention.attn.gate.* attention.attn.gate_scale',
-    )
+    translate(theirs, p)
 
 
 def _expert(
@@ -316,7 +229,7 @@ _LAYOUTS = (
         'encoder. backbone.',
         'patch_embed.proj.weight blocks.0.attn.qkv.weight '
         'blocks.0.mlp.fc1.weight',
-        absent='cls_token clip_conv1.weight',
+        absent='cls_token dist_token',
     ),
     _expert(
         'videomae_mmaction',
@@ -324,7 +237,7 @@ _LAYOUTS = (
         videomae,
         'backbone.',
         'patch_embed.projection.weight blocks.0.mlp.layers.0.0.weight',
-        absent='cls_token',
+        absent='cls_token dist_token',
     ),
     _expert(
         'videomae_hf',
@@ -333,7 +246,7 @@ _LAYOUTS = (
         'videomae.',
         'embeddings.patch_embeddings.projection.weight '
         'encoder.layer.0.attention.attention.query.weight',
-        absent='embeddings.cls_token',
+        absent='embeddings.cls_token embeddings.distillation_token',
     ),
     _expert(
         'ast_official',
@@ -368,24 +281,18 @@ def detect_layout(keys: Collection[str]) -> Layout:
         keys: The state dict, or its keys.
 
     Raises:
-        ValueError: If no layout fits, or more than one.
+        ValueError: If no layout fits.
 
     Example:
         >>> detect_layout(['layers.0.attention.attn.qkv.weight']).name
         'ca2st_mm'
     """
     keys = set(keys)
-    found = [layout for layout in LAYOUTS.values() if layout.matches(keys)]
-    if len(found) == 1:
-        return found[0]
-    first = ', '.join(repr(key) for key in sorted(keys)[:3])
-    if found:
-        names = ' and '.join(layout.name for layout in found)
-        raise ValueError(
-            f'the names fit {names} at once (first keys: {first}); choose '
-            'one of them'
-        )
+    for layout in LAYOUTS.values():
+        if layout.find_prefix(keys) is not None:
+            return layout
     raise ValueError(
-        f'the names fit no known layout (first keys: {first}); known are '
+        'the names fit no known layout (first keys: '
+        f'{", ".join(map(repr, sorted(keys)[:3]))}); known are '
         f'{", ".join(LAYOUTS)}'
     )

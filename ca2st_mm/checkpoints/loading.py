@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ca2st_mm import zoo
 
-from .conversion import Conversion, Layout
+from .conversion import Conversion, Layout, their_name
 from .delta import FINGERPRINT, frozen_parameters
 from .files import CheckpointError, read_checkpoint, unwrap
 from .layouts import OURS, detect_layout
@@ -136,14 +136,15 @@ def fitting_weights(
     own = model.state_dict()
     try:
         weights = unwrap(container)
+        origins: Mapping[str, tuple[str, ...]] = {}
         # MMAction2 calls its heads as we do.
         known = [k for k in own if not k.startswith('cls_head.')]
         if not any(key in weights for key in known):
             layout = detect_layout(weights)
             conversion = layout.convert(weights)
-            weights = conversion.state_dict
             if layout.is_expert:
-                weights = conversion.whole_model()
+                conversion.make_whole()
+            weights, origins = conversion.state_dict, conversion.origins
             lines = [f'read as {layout.title}', *conversion.account()]
             print_log(f'{name}: {"; ".join(lines)}', logger='current')
         _require_finite(weights, own)
@@ -155,7 +156,9 @@ def fitting_weights(
     misfits = {key for keys in misfit.values() for key in keys}
     fitting = {k: v for k, v in weights.items() if k not in misfits}
     if strict or not fitting:
-        raise CheckpointError(f'{refusal}: {_describe(misfit, weights, own)}')
+        raise CheckpointError(
+            f'{refusal}: {_describe(misfit, weights, own, origins)}'
+        )
     lists = (f'{what}: {", ".join(keys)}' for what, keys in misfit.items())
     print_log(
         f'{name} fills {len(fitting)} of {len(own)} tensors of the model; '
@@ -170,8 +173,8 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
     """Load a checkpoint of one expert strictly.
 
     Published weights of any known layout are converted on the way; the log
-    names the layout and what was left out.  Adapters and the final norm may
-    be missing.
+    names the layout and what was left out.  Adapters may be missing, and the
+    final norm of VideoMAE, which is published without.
 
     Args:
         expert: A ``TransformerExpert``.
@@ -196,23 +199,22 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
         )
     checkpoint = init_cfg['checkpoint']
     refusal = f'{checkpoint!r} is not a checkpoint of this {name}'
-    own = expert.state_dict()
-    parts = expert.parts()
-    may_lack = {id(p) for p in parts['adapters'] + parts['norm']}
-    may_lack = {k for k, p in expert.named_parameters() if id(p) in may_lack}
+    own, parts = expert.state_dict(), expert.parts()
+    fresh = {id(p) for p in parts['adapters'] + parts['norm']}
+    may_lack = {k for k, p in expert.named_parameters() if id(p) in fresh}
     try:
         container = open_checkpoint(checkpoint)
         if 'cfg' in container and hasattr(expert, 'check_published_config'):
             expert.check_published_config(container['cfg'])
-        weights = unwrap(container)
         conversion, layout = _convert_expert(
-            expert, weights, init_cfg.get('prefix')
+            expert, unwrap(container), init_cfg.get('prefix')
         )
         weights = conversion.state_dict
+        norm = {key for key in weights if key.startswith('norm.')}
         if not init_cfg.get('norm', True):
-            weights = {
-                k: v for k, v in weights.items() if not k.startswith('norm.')
-            }
+            weights = {k: v for k, v in weights.items() if k not in norm}
+        elif norm or layout.model in ('clip', 'ast'):
+            may_lack = {k for k in may_lack if not k.startswith('norm.')}
         _require_finite(weights, own)
         # Those of a trained recognizer have been fitted already.
         if layout.is_expert or _misfit(weights, own, may_lack):
@@ -220,9 +222,10 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{refusal}: {error.args[0]}') from error
     if misfit := _misfit(weights, own, may_lack):
+        what = _describe(misfit, weights, own, conversion.origins)
         raise CheckpointError(
-            f'{refusal}: {_describe(misfit, weights, own)}; check arch, input '
-            'size and prefix'
+            f'{refusal}: {what}; check arch, input size and prefix; it was '
+            f'read as {layout.title}'
         )
     expert.load_state_dict(weights, strict=False)
     lines = [
@@ -268,19 +271,17 @@ def _convert_expert(
     """
     prefix = prefix.rstrip('.') + '.' if prefix else ''
     inside = _under(prefix, weights)
-    if expert.weights_model is None:
-        # The names of a model of another library are in no layout.
-        layout, conversion = OURS, Conversion(inside or weights, OURS.title)
-        OURS.take(conversion, '')
-        conversion.finish()
-    else:
+    # The names of a model of another library are in no layout.
+    layout = OURS
+    if expert.weights_model is not None:
         layout = detect_layout(inside or weights)
         if layout.is_expert and layout.model != expert.weights_model:
             raise ValueError(f'it holds {layout.title} ({layout.name})')
-        conversion = layout.convert(inside or weights)
+    conversion = layout.convert(inside or weights)
     whole = weights if inside else conversion.state_dict
     if not inside:
         conversion.state_dict = _under(prefix, whole)
+        conversion.origins = _under(prefix, conversion.origins)
     if not conversion.state_dict:
         raise ValueError(
             f'no key begins with the prefix {prefix!r}, the first is '
@@ -291,10 +292,11 @@ def _convert_expert(
     return conversion, layout
 
 
-def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _under(prefix: str, named: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands under a prefix, by the names without it."""
     return {
         key.removeprefix(prefix): value
-        for key, value in weights.items()
+        for key, value in named.items()
         if key.startswith(prefix)
     }
 
@@ -357,17 +359,19 @@ def _describe(
     misfit: Mapping[str, list[str]],
     weights: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
+    origins: Mapping[str, tuple[str, ...]],
 ) -> str:
     """The misfit in a sentence that names the first few tensors."""
-    parts = []
+    parts, theirs = [], {ours: keys[0] for ours, keys in origins.items()}
     for what, keys in misfit.items():
-        shown = [repr(key) for key in keys[:3]]
-        if what == 'of another shape':
-            shown = [
-                f'{key!r}, {tuple(weights[key].shape)} instead of '
-                f'{tuple(own[key].shape)}'
-                for key in keys[:3]
-            ]
+        shown = []
+        for key in keys[:3]:
+            origin = theirs.get(key) or their_name(key, theirs) or key
+            words = repr(key) if origin == key else f'{key!r} ({origin!r})'
+            if what == 'of another shape':
+                found, wanted = weights[key].shape, own[key].shape
+                words += f', {tuple(found)} instead of {tuple(wanted)}'
+            shown.append(words)
         more = ', ...' if len(keys) > 3 else ''
         count = '1 tensor' if len(keys) == 1 else f'{len(keys)} tensors'
         parts.append(f'{count} {what} ({", ".join(shown)}{more})')

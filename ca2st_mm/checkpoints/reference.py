@@ -4,9 +4,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from itertools import chain
 
-import torch
 from torch import Tensor
 
 from .conversion import Conversion, Layout
@@ -31,12 +29,7 @@ PARTS = dict(
         'pre_norm': 'clip_ln_pre',
         'norm': 'clip_ln_post',
         'layers.{i}.attention.norm': 'blocks.{i}.clip_ln_1',
-        'layers.{i}.attention.attn.qkv.weight': (
-            'blocks.{i}.clip_attn.in_proj_weight'
-        ),
-        'layers.{i}.attention.attn.qkv.bias': (
-            'blocks.{i}.clip_attn.in_proj_bias'
-        ),
+        'layers.{i}.attention.attn.qkv': 'blocks.{i}.clip_attn.in_proj',
         'layers.{i}.attention.attn.proj': 'blocks.{i}.clip_attn.out_proj',
         'layers.{i}.ffn.norm': 'blocks.{i}.clip_ln_2',
         'layers.{i}.ffn.fc1': 'blocks.{i}.clip_mlp.c_fc',
@@ -62,21 +55,25 @@ PARTS = dict(
         'layers.{i}.ffn': 'blocks.{i}.ast_mlp',
     },
 )
+# Cross-attention between two experts, a and b.  Columns: family, our name,
+# module that holds theirs, their letters of a and b, the attention that a
+# queries, what its projections begin with, the same for b, their words for
+# position tables of a, of b, and of time.  CAVA has CAST's names: s is audio
+# and t spatial, but the tables named clip are of the queries of t2s: audio.
+LINKS = """
+cast  spatial_temporal -              st t2s t2s_ s2t s2t_ clip vmae  time
+cava  spatial_audio    -              ts s2t s2t_ t2s t2s_ vmae clip  temporal
+ca2st spatial_temporal s_t_b_cast     lr r2l t2s_ l2r s2t_ clip vmae  time
+ca2st spatial_audio    s_audio_b_cast lr r2l -    l2r -    clip audio temporal
+ca2st temporal_audio   t_audio_b_cast lr r2l -    l2r -    vmae audio temporal
+"""
+# Their layers of the time encoders: three linear ones and a norm.
+TIME_LAYERS = dict(cast='', cava='0 2.0 3.0 4', ca2st='0 2 4 6')
 # A norm that the authors' code owns and never uses.
 UNUSED_NORM, SPATIAL_NORM = 'audio_ln_post', 'clip_ln_post'
-LAST_ADAPTERS = ('noun_last_Adapter', 'verb_last_Adapter')
+LAST_ADAPTERS = 'noun_last_Adapter verb_last_Adapter'
 # Of theirs, how many leading axes of size 1 ours have more.
 NEW_AXES = {'clip_class_embedding': 2, 'clip_positional_embedding': 1}
-AUDIO_TABLE = re.compile(
-    r'backbone\.links\.\d+\.(spatial|temporal)_audio\.'
-    r'(a_from_b|b_from_a)\.(query|context)_positions\.'
-)
-# Bottlenecks of one expert in two links.
-SAME_EXPERT = (
-    ('spatial_audio.bottleneck_a', 'spatial_temporal.bottleneck_a'),
-    ('temporal_audio.bottleneck_a', 'spatial_temporal.bottleneck_b'),
-    ('spatial_audio.bottleneck_b', 'temporal_audio.bottleneck_b'),
-)
 
 
 def names_of(family: str, composition: bool) -> dict[str, str]:
@@ -93,124 +90,58 @@ def names_of(family: str, composition: bool) -> dict[str, str]:
         layer, block = front + 'layers.{i}', 'blocks.{i}.' + letter
         names |= _mlp(f'{layer}.attention.adapter', f'{block}_Adapter')
         names |= _mlp(f'{layer}.ffn.adapter', f'{block}_MLP_Adapter')
-    # The authors call both output projections t2s_proj.
-    t2s = ('t2s_q', 't2s_kv', 't2s_proj')
-    s2t = ('s2t_q', 's2t_kv', 't2s_proj')
-    plain = ('q', 'kv', 'proj')
-    if family == 'cast':
-        names |= _link_names(
-            'spatial_temporal',
-            'blocks.{i}',
-            'st',
-            ('t2s_cross', *t2s),
-            ('s2t_cross', *s2t),
-            ('clip', 'vmae'),
-            'time',
-        )
-    elif family == 'cava':
-        # CAVA has CAST's names: s is audio and t spatial, but the tables
-        # named clip are of the queries of t2s, which are audio.
-        names |= _link_names(
-            'spatial_audio',
-            'blocks.{i}',
-            'ts',
-            ('s2t_cross', *s2t),
-            ('t2s_cross', *t2s),
-            ('vmae', 'clip'),
-        )
-        names |= _time_names(('0', '2.0', '3.0'), '4')
-    else:
-        for link, block, words, tables, time in (
-            ('spatial_temporal', 's_t', (t2s, s2t), ('clip', 'vmae'), 'time'),
-            (
-                'spatial_audio',
-                's_audio',
-                (plain, plain),
-                ('clip', 'audio'),
-                'temporal',
-            ),
-            (
-                'temporal_audio',
-                't_audio',
-                (plain, plain),
-                ('vmae', 'audio'),
-                'temporal',
-            ),
-        ):
-            names |= _link_names(
-                link,
-                'blocks.{i}.' + f'{block}_b_cast',
-                'lr',
-                ('r2l_cross', *words[0]),
-                ('l2r_cross', *words[1]),
-                tables,
-                time,
-            )
-        names |= _time_names(('0', '2', '4'), '6')
+    for row in LINKS.strip().splitlines():
+        of, *cells = row.split()
+        if of == family:
+            names |= _link_names(*cells)
+    layers = TIME_LAYERS[family].split()
+    for theirs, stream in (('time_mlp', 'imgs'), ('audio_time_mlp', 'audios')):
+        ours = f'backbone.time_encoders.{stream}'
+        parts = ('mlp.0', 'mlp.2', 'mlp.4', 'norm')
+        for part, layer in zip(parts, layers, strict=False):
+            names[f'{ours}.{part}'] = f'{theirs}.{layer}'
     return names
 
 
 def _mlp(
-    ours: str, theirs: str, down: str = 'D_fc1', up: str = 'D_fc2'
+    ours: str, theirs: str, down: str = '.D_fc1', up: str = '.D_fc2'
 ) -> dict[str, str]:
-    return {f'{ours}.down': f'{theirs}.{down}', f'{ours}.up': f'{theirs}.{up}'}
+    return {f'{ours}.down': theirs + down, f'{ours}.up': theirs + up}
 
 
 def _link_names(
     link: str,
-    theirs: str,
-    ends: str,
-    to_a: tuple[str, ...],
-    to_b: tuple[str, ...],
-    tables: tuple[str, str],
-    time: str = 'temporal',
+    block: str,
+    letters: str,
+    to_a: str,
+    words_a: str,
+    to_b: str,
+    words_b: str,
+    table_a: str,
+    table_b: str,
+    time: str,
 ) -> dict[str, str]:
-    """Names of the B-CA between two experts, ``a`` and ``b`` of ours.
-
-    Args:
-        link: Our name of it.
-        theirs: What their names begin with.
-        ends: Their letters for ``a`` and ``b``.
-        to_a: Their cross-attention that ``a`` queries: the module, its
-            query, key-value and output projections.
-        to_b: The same for ``b``.
-        tables: Their words for position tables of ``a`` and ``b``.
-        time: Their word for tables of time.
-    """
-    ours, names = 'backbone.links.{i}.' + link, {}
-    for end, letter in zip('ab', ends, strict=True):
-        names |= {
-            f'{ours}.bottleneck_{end}.down': f'{theirs}.cross_{letter}_down',
-            f'{ours}.bottleneck_{end}.up': f'{theirs}.cross_{letter}_up',
-            f'{ours}.norm_{end}': f'{theirs}.ln_{letter}_cross',
-        }
-    for direction, (module, q, kv, proj), words in (
-        ('a_from_b', to_a, tables),
-        ('b_from_a', to_b, tables[::-1]),
+    """Names of one row of :data:`LINKS`."""
+    ours, names = f'backbone.links.{{i}}.{link}', {}
+    theirs = 'blocks.{i}.' + ('' if block == '-' else f'{block}.')
+    for end, letter in zip('ab', letters, strict=True):
+        cross = f'{theirs}cross_{letter}'
+        names |= _mlp(f'{ours}.bottleneck_{end}', cross, '_down', '_up')
+        names[f'{ours}.norm_{end}'] = f'{theirs}ln_{letter}_cross'
+    for cross, module, front, query, context in (
+        (f'{ours}.a_from_b', to_a, words_a, table_a, table_b),
+        (f'{ours}.b_from_a', to_b, words_b, table_b, table_a),
     ):
-        cross, module = f'{ours}.{direction}', f'{theirs}.{module}'
-        names |= {
-            f'{cross}.attn.q.weight': f'{module}.{q}.weight',
-            f'{cross}.attn.q.bias': f'{module}.{q}_bias',
-            f'{cross}.attn.kv.weight': f'{module}.{kv}.weight',
-            f'{cross}.attn.kv.bias': f'{module}.{kv}_bias',
-            f'{cross}.attn.proj': f'{module}.{proj}',
-        }
-        for side, word in zip(('query', 'context'), words, strict=True):
-            positions = f'{cross}.{side}_positions.0'
-            names[f'{positions}.space_table'] = f'{module}.{word}_space_pos'
-            names[f'{positions}.time_table'] = f'{module}.{word}_{time}_pos'
-    return names
-
-
-def _time_names(linears: tuple[str, str, str], norm: str) -> dict[str, str]:
-    """Names of the time encoders, by theirs of the layers of each."""
-    names = {}
-    for theirs, stream in (('time_mlp', 'imgs'), ('audio_time_mlp', 'audios')):
-        ours = f'backbone.time_encoders.{stream}'
-        for index, linear in zip((0, 2, 4), linears, strict=True):
-            names[f'{ours}.mlp.{index}'] = f'{theirs}.{linear}'
-        names[f'{ours}.norm'] = f'{theirs}.{norm}'
+        module = f'{theirs}{module}_cross'
+        words = ('q', 'kv', 'proj')
+        if front != '-':  # the authors call both output projections t2s_proj
+            words = (f'{front}q', f'{front}kv', 't2s_proj')
+        for part, word in zip(('q', 'kv', 'proj'), words, strict=True):
+            names[f'{cross}.attn.{part}'] = f'{module}.{word}'
+        for side, word in (('query', query), ('context', context)):
+            grid = f'{cross}.{side}_positions.0'
+            names[f'{grid}.space_table'] = f'{module}.{word}_space_pos'
+            names[f'{grid}.time_table'] = f'{module}.{word}_{time}_pos'
     return names
 
 
@@ -224,7 +155,7 @@ def _head_names(family: str, composition: bool) -> dict[str, str]:
         }
         noun = 'cls_head.fusions.noun.adapters'
         verb = 'cls_head.fusions.verb.adapters'
-    last_noun, last_verb = LAST_ADAPTERS
+    last_noun, last_verb = LAST_ADAPTERS.split()
     if family == 'cava':
         # Both classifiers of CAVA read one fusion; ours keeps it under 'verb'.
         names |= _mlp(f'{verb}.audio', last_noun)
@@ -233,38 +164,35 @@ def _head_names(family: str, composition: bool) -> dict[str, str]:
         names |= _mlp(f'{noun}.spatial', last_noun)
         names |= _mlp(f'{verb}.temporal', last_verb)
     if family == 'ca2st':
-        words = ('c_fc', 'c_proj')
+        words = ('.c_fc', '.c_proj')
         names |= _mlp(f'{verb}.audio', f'audio_{last_verb}', *words)
         if composition:
             names |= _mlp(f'{noun}.audio', f'audio_{last_noun}', *words)
     return names
 
 
-def rename(key: str, names: Mapping[str, str]) -> str:
+def rename(key: str, names: Mapping[str, str]) -> str | None:
     """Translate a key by the longest module or parameter that has a name.
 
     Args:
         key: A key of ours, or of theirs.
         names: As :func:`names_of` gives them, or turned round.
 
-    Raises:
-        KeyError: If nothing at the start of the key has a name.
+    Returns:
+        None if nothing at the start of the key has a name.
 
     Example:
         >>> rename('cls_head.fc_cls.bias', {'cls_head.fc_cls': 'head'})
         'head.bias'
     """
-    start, end = key, ''
-    layer = re.search(r'\b(?:blocks|layers|links)\.(\d+)\.', key)
+    start = re.sub(r'_(weight|bias)$', r'.\1', key)  # in_proj_weight, q_bias
+    end, layer = '', re.search(r'\b(?:blocks|layers|links)\.(\d+)\.', key)
     if layer:
-        start = f'{key[: layer.start(1)]}{{i}}{key[layer.end(1) :]}'
+        start = f'{start[: layer.start(1)]}{{i}}{start[layer.end(1) :]}'
     while start not in names:
         start, dot, last = start.rpartition('.')
         if not dot:
-            raise KeyError(
-                f'no name is known for the key {key!r}; the checkpoint is of '
-                'another model or a newer layout'
-            )
+            return None
         end = f'.{last}{end}'
     return names[start].replace('{i}', layer[1] if layer else '') + end
 
@@ -311,17 +239,12 @@ def reference_of(keys: Collection[str]) -> tuple[str, bool]:
     )
 
 
-def from_reference(
-    state_dict: Mapping[str, Tensor], drop_audio_positions: bool = False
-) -> Conversion:
+def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
     """Rename a state dict of the authors to ours.
 
     Args:
         state_dict: Parameters by the authors' names, without a ``module.``
             prefix.
-        drop_audio_positions: Leave out the position tables of audio links.
-            Checkpoints from before 2024-08-26 carry them even where training
-            did not use them, which nothing in them tells.
 
     Returns:
         Our state dict of the whole recognizer and, by their names, the
@@ -329,29 +252,15 @@ def from_reference(
 
     Raises:
         KeyError: If a key is unknown or its partner is missing.
-        ValueError: If it is none of their checkpoints, or there are no
-            tables to drop.
+        ValueError: If it is none of their checkpoints.
     """
-    layout = next((r for r in REFERENCES if r.matches(state_dict)), None)
-    if layout is None:
-        raise ValueError(
-            'this is no checkpoint of the authors of CAST, CAVA and CA2ST: it '
-            f"has no 'clip_conv1.weight'; first keys: {sorted(state_dict)[:3]}"
-        )
-    conversion = layout.convert(state_dict)
-    if drop_audio_positions:
-        tables = [k for k in conversion.state_dict if AUDIO_TABLE.match(k)]
-        if not tables:
-            raise ValueError(
-                'the checkpoint has no position tables in audio links; '
-                'convert it without dropping them'
-            )
-        conversion.notes = [n for n in conversion.notes if n != _MAYBE_UNUSED]
-        for table in tables:
-            del conversion.state_dict[table]
-            [key] = conversion.origins.pop(table)
-            conversion.ignored[key] = 'position table that is not used'
-    return conversion
+    for layout in REFERENCES:
+        if layout.find_prefix(state_dict) is not None:
+            return layout.convert(state_dict)
+    raise ValueError(
+        'this is no checkpoint of the authors of CAST, CAVA and CA2ST: it has '
+        f"no 'clip_conv1.weight'; first keys: {sorted(state_dict)[:3]}"
+    )
 
 
 def _take_reference(theirs: Conversion, _: str) -> None:
@@ -361,39 +270,12 @@ def _take_reference(theirs: Conversion, _: str) -> None:
     if family == 'cast' and composition:
         theirs.leave_out(
             'verb and noun classifiers of CAST read features directly',
-            *LAST_ADAPTERS,
+            LAST_ADAPTERS,
         )
-    for key in list(theirs.left):
-        ours = rename(key, names)
-        if match := re.fullmatch(r'(blocks\.\d+\.attn\.)(q|k|v)_bias', key):
-            ours = ours.replace(f'{match[2]}_bias', 'qkv.bias')
-            if ours not in theirs.state_dict:
-                # VideoMAE has no key bias; ours is zero there.
-                theirs.take(
-                    ours,
-                    *(f'{match[1]}{x}_bias' for x in 'qkv'),
-                    optional=f'{match[1]}k_bias',
-                )
-        else:
-            theirs.take(ours, key)
-    _require_all_layers(theirs)
-    theirs.notes += _notes_on(family, composition, theirs.state_dict)
-
-
-def _require_all_layers(conversion: Conversion) -> None:
-    """Raise ``KeyError`` if a layer of an expert lacks what others have."""
-    layers: dict[tuple[str, str], set[int]] = {}
-    for key in conversion.state_dict:
-        if match := re.match(r'(backbone\.experts.+?layers)\.(\d+)\.', key):
-            part = match[1], key[match.end() :]
-            layers.setdefault(part, set()).add(int(match[2]))
-    depth = 1 + max(chain.from_iterable(layers.values()), default=-1)
-    for (expert, name), found in layers.items():
-        if lost := set(range(depth)) - found:
-            raise KeyError(
-                f'{conversion.title}: the checkpoint lacks '
-                f"'{expert}.{min(lost)}.{name}'; it is incomplete"
-            )
+    theirs.translate(lambda key: rename(key, names))
+    theirs.notes.append(
+        '`ca2st convert FILE --dry-run` prints what the config must say'
+    )
 
 
 def _find_family(family: str, keys: Collection[str]) -> str | None:
@@ -435,6 +317,12 @@ def to_reference(
     names, out = names_of(family, composition), {}
     for ours, value in state_dict.items():
         key = rename(ours, names)
+        if key is None:
+            raise KeyError(
+                f"{ours!r} has no name in the authors' {TITLES[family]}"
+            )
+        key = re.sub(r'in_proj\.(?=weight|bias)', 'in_proj_', key)
+        key = re.sub(r'(?<=[._])(q|kv)\.bias$', r'\1_bias', key)
         if not re.fullmatch(r'blocks\.\d+\.attn\.qkv\.bias', key):
             out[key] = value[(0,) * NEW_AXES.get(key, 0)]
             continue
@@ -452,46 +340,3 @@ def to_reference(
                 spatial = out[f'{SPATIAL_NORM}.{kind}']
                 out[f'{UNUSED_NORM}.{kind}'] = spatial.clone()
     return out
-
-
-_MAYBE_UNUSED = (
-    'the audio links carry position tables next to time encoders; checkpoints '
-    'from before 2024-08-26 carry them even where training did not use them: '
-    'leave them out (drop_audio_positions) if the run did not use them'
-)
-
-
-def _notes_on(
-    family: str, composition: bool, ours: Mapping[str, Tensor]
-) -> list[str]:
-    """What names cannot tell, for whoever converts an authors' checkpoint."""
-    notes = []
-    if family == 'cast' and not composition:
-        notes.append(
-            "names do not tell how the head fuses: the authors' CAST code "
-            '(released SSV2 and K400 weights) sums adapters of type '
-            "'Adapter', their later code takes reduction='mean' of type "
-            "'ResidualAdapter'"
-        )
-    if family == 'cava':
-        notes.append('CAVA needs norm_eps=1e-6 in CLIPExpert')
-    pairs = [
-        (ours[key], ours[other])
-        for key in ours
-        for a, b in SAME_EXPERT
-        if f'.{a}.' in key
-        and (other := key.replace(f'.{a}.', f'.{b}.')) in ours
-    ]
-    if pairs and all(torch.equal(a, b) for a, b in pairs):
-        notes.append(
-            'the links of each expert have equal bottlenecks: give '
-            'MultiExpertBackbone share_bottlenecks=True'
-        )
-    if any(key.startswith('backbone.time_encoders.') for key in ours):
-        notes.append(
-            'the authors trained time encodings on a transposed grid: give '
-            "ASTExpert clock='transposed'"
-        )
-        if any(AUDIO_TABLE.match(key) for key in ours):
-            notes.append(_MAYBE_UNUSED)
-    return notes

@@ -144,24 +144,6 @@ def push_to_hub(model: nn.Module, repo_id: str, **options: Any) -> str:
     return f'{repo_id}@{commit.oid}'
 
 
-class Shareable:
-    """Gives a recognizer :func:`save_pretrained` and :func:`push_to_hub`."""
-
-    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
-        """Write the model as a folder that loads by its name alone.
-
-        The options are those of :func:`save_pretrained`.
-        """
-        return save_pretrained(self, folder, **options)
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Put the model into a repository of the Hugging Face Hub.
-
-        The options are those of :func:`push_to_hub`.
-        """
-        return push_to_hub(self, repo_id, **options)
-
-
 def build_model(cfg: Config) -> nn.Module:
     """Build the model of a config, outside of any runner."""
     # MMEngine's base classes look their parts up in the scope of the run.

@@ -2,8 +2,7 @@
 """The zoo: which weights there are, where they come from, and whose they are.
 
 The metafiles below ``configs`` are the catalogue, ``listing.csv`` says what
-each file must be.  Files are fetched by ``huggingface_hub``, ``pooch`` or
-``gdown``, and checked before they are used.
+each file must be.
 """
 
 from .catalogue import (
@@ -23,11 +22,10 @@ from .fetching import (
     IN_FOLDER,
     ZooError,
     ask_hub,
-    check,
+    fault_of,
     fetch,
     in_short,
-    is_here,
-    verify,
+    kept,
 )
 
 __all__ = [
@@ -41,13 +39,12 @@ __all__ = [
     'ZooError',
     'ask_hub',
     'canonical',
-    'check',
     'entries',
+    'fault_of',
     'fetch',
     'find',
     'in_short',
-    'is_here',
     'is_known',
     'is_repository',
-    'verify',
+    'kept',
 ]

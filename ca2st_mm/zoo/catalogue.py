@@ -2,8 +2,7 @@
 """Entries of the zoo, read from ``model-index.yml`` and the metafiles.
 
 The files are OpenMMLab's, so that ``mim`` reads them too; what ``mim`` does
-not know stands under the key ``Zoo`` of each model.  Bytes and hash of a file
-stand in ``listing.csv``, as its host lists them.
+not know stands under the key ``Zoo`` of each model.
 """
 
 import csv
@@ -43,15 +42,14 @@ class Source(NamedTuple):
         url: ``hf://owner/name@revision/file``, ``https://...``, or
             ``gdrive://ID/FILE`` for a file on Google Drive.
         layout: Whose parameter names the file uses, None if not known.
-        size: Bytes, None if unknown.
-        about: The size in words, where the bytes are unknown.
+        size: Bytes; in words, such as '346 MB', if no host tells them; None
+            if unknown.
         sha256: The hash, or its first 8 digits or more; None if unknown.
     """
 
     url: str
     layout: str | None = None
-    size: int | None = None
-    about: str | None = None
+    size: int | str | None = None
     sha256: str | None = None
 
     @property
@@ -64,44 +62,26 @@ class Source(NamedTuple):
         return match and match.groupdict()
 
     @property
-    def browser_url(self) -> str:
-        """The URL as one that a browser opens.
-
-        Raises:
-            ValueError: If it has none of the forms above.
-
-        Example:
-            >>> Source('hf://owner/name@v1/a.bin').browser_url
-            'https://huggingface.co/owner/name/resolve/v1/a.bin'
-        """
-        if self.url.startswith(WEB_SCHEMES):
-            return self.url
-        if hub := self.hub:
-            page = f'https://huggingface.co/{hub["repo_id"]}'
-            revision, file = hub['revision'] or 'main', hub['filename']
-            tree = f'{page}/tree/{revision}'
-            return f'{page}/resolve/{revision}/{file}' if file else tree
-        if match := DRIVE_URL.fullmatch(self.url):
-            return f'https://drive.google.com/uc?id={match[1]}'
-        raise ValueError(
-            f'{self.url!r} is no URL of weights; write https://..., '
-            'hf://owner/name@revision, with or without /file, or '
-            'gdrive://ID/FILE'
-        )
-
-    @property
     def file(self) -> str:
         """Name under which the file is kept: the last part of the URL.
 
         Raises:
             ValueError: If it is no URL of weights, or its last part is no
                 plain file name, which could lead out of a folder.
+
+        Example:
+            >>> Source('hf://owner/name@v1/a.bin').file
+            'a.bin'
         """
-        last = urlsplit(self.browser_url).path
-        if match := DRIVE_URL.fullmatch(self.url):
-            last = match[2]
-        name = unquote(last.rpartition('/')[2])
-        if not re.fullmatch('[A-Za-z0-9][A-Za-z0-9._+-]*', name):
+        is_web = self.url.startswith(WEB_SCHEMES)
+        if not (is_web or self.hub or DRIVE_URL.fullmatch(self.url)):
+            raise ValueError(
+                f'{self.url!r} is no URL of weights; write https://..., '
+                'hf://owner/name@revision, with or without /file, or '
+                'gdrive://ID/FILE'
+            )
+        name = unquote(urlsplit(self.url).path.rpartition('/')[2])
+        if not re.fullmatch('[A-Za-z0-9][A-Za-z0-9._+@-]*', name):
             raise ValueError(
                 f'{self.url!r} ends in {name!r}, no name for a file; use '
                 'letters, digits and ._+- only'
@@ -143,10 +123,7 @@ def entries(pattern: str = '*') -> list[Entry]:
 
 
 def find(name: str) -> Entry:
-    """Look up one entry.
-
-    Args:
-        name: Its name, with or without ``zoo://``.
+    """Look up one entry, with or without ``zoo://`` before its name.
 
     Raises:
         ValueError: If there is none of that name; the message names the
@@ -156,8 +133,7 @@ def find(name: str) -> Entry:
         >>> find('clip_vit-base-p16_openai').role
         'spatial expert'
     """
-    name = name.removeprefix(SCHEME)
-    found = _catalogue()
+    name, found = name.removeprefix(SCHEME), _catalogue()
     if name in found:
         return found[name]
     close = difflib.get_close_matches(name, found, n=3, cutoff=0.4)
@@ -217,8 +193,7 @@ def find_index() -> Path:
     """
     # A checkout comes first: what an old build left in .mim may be stale.
     for folder in (PACKAGE.parent, PACKAGE / '.mim'):
-        index = folder / 'model-index.yml'
-        if index.is_file():
+        if (index := folder / 'model-index.yml').is_file():
             return index
     raise FileNotFoundError(
         f'There is no model-index.yml in {PACKAGE.parent} or '
@@ -227,24 +202,13 @@ def find_index() -> Path:
 
 
 def listing() -> dict[str, Source]:
-    """What hosts list: the files of the catalogue by URL, with size and hash.
-
-    Example:
-        >>> url = 'gdrive://16ndsBVNjRuJMRM40P0-a3Q1JVA8tNLK7/'
-        >>> url += 'cast_vit-base_k400_authors.pth'
-        >>> listing()[url].sha256 is None  # none is public
-        True
-    """
+    """What hosts list: files by URL, with size and hash where public."""
     with open(Path(__file__).with_name('listing.csv'), newline='') as file:
-        return {
-            row['url']: Source(
-                url=row['url'],
-                size=int(row['size']) if row['size'].isdigit() else None,
-                about=row['size'] or None,
-                sha256=row['sha256'] or None,
-            )
-            for row in csv.DictReader(file)
-        }
+        found = {}
+        for url, size, sha256 in list(csv.reader(file))[1:]:
+            size = int(size) if size.isdigit() else size or None
+            found[url] = Source(url, size=size, sha256=sha256 or None)
+        return found
 
 
 @functools.cache

@@ -7,7 +7,6 @@ into ours.  A file is used only if it looks like a checkpoint and has the
 listed size and hash; one that has not is fetched again.
 """
 
-import errno
 import functools
 import hashlib
 import json
@@ -16,28 +15,17 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from .catalogue import (
-    DRIVE_URL,
-    SCHEME,
-    Entry,
-    Source,
-    entries,
-    find,
-    is_known,
-)
+from .catalogue import DRIVE_URL, SCHEME, Entry, Source, find, is_known
 
 logger = logging.getLogger(__name__)
 TIMEOUT = 30
 """Seconds to connect, and between two pieces of a file."""
-NO_CONNECTION = 'no connection'
-# Errors that another source does not help.
-OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 # What a folder or a repository of weights holds, the preferred first.
 IN_FOLDER = (
     'model.safetensors',
@@ -49,14 +37,6 @@ IN_FOLDER = (
 
 class ZooError(RuntimeError):
     """Weights cannot be had or trusted; the message says what to do."""
-
-
-class Verdict(NamedTuple):
-    """A file of the zoo; ``problem`` is None for a good one."""
-
-    name: str
-    where: str
-    problem: str | None
 
 
 def default_home() -> Path:
@@ -88,9 +68,6 @@ def fetch(source: str, offline: bool = False) -> Path:
     settings = ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE')
     values = [os.environ.get(key, '').lower() for key in settings]
     offline |= any(v not in ('', '0', 'false', 'no') for v in values)
-    hub = Source(source).hub
-    if hub and (hub['filename'] or 'index.json').endswith('index.json'):
-        return _fetch_repository(offline, **hub)
     entry, name = _entry_of(source), source.removeprefix(SCHEME)
     if not entry.sources:
         raise ZooError(
@@ -119,46 +96,69 @@ def fetch(source: str, offline: bool = False) -> Path:
         ) from error
 
 
-def is_here(entry: Entry) -> bool:
-    """Whether a file of an entry is on this machine, good or not."""
-    return any(place.is_file() for place, _ in _places(entry))
+def kept(entry: Entry) -> Iterator[tuple[Path, Source]]:
+    """Files of an entry on this machine, good or not, with their source."""
+    for source in entry.sources:
+        place = default_home() / entry.name / source.file
+        if place.is_file():
+            yield place, source
+        if source.hub:
+            with suppress(FileNotFoundError):
+                yield _from_hub(source, local_files_only=True), source
 
 
-def verify(*names: str) -> Iterator[Verdict]:
-    """Check the files on this machine: of some entries, or all.
+def fault_of(path: Path, source: Source) -> str | None:
+    """Why a file cannot be that of a source; None if it can."""
+    size, changed = path.stat().st_size, path.stat().st_mtime_ns
+    if fault := _no_checkpoint(path):
+        return fault
+    if isinstance(source.size, int) and size != source.size:
+        return f'{size} bytes instead of {source.size}'
+    if source.sha256:
+        sha256 = _sha256(path, size, changed)
+        if not sha256.startswith(source.sha256):
+            return f'sha256 {sha256} instead of {source.sha256}'
+    return None
 
-    Yields:
-        A verdict for each file, and for each named entry that has none.
 
-    Raises:
-        ValueError: If the zoo has no entry of a name.
+def ask_hub(
+    repo_id: str, revision: str | None, filename: str | None = None
+) -> Any:
+    """Raise at once if a file or repository cannot be had from the Hub.
+
+    Its library tries for half a minute to connect.
+
+    Returns:
+        What the Hub tells of the file: ``size`` and ``etag``.
     """
-    for entry in map(find, names or [e.name for e in entries()]):
-        for place, source in _places(entry):
-            if place.is_file():
-                yield Verdict(entry.name, str(place), _problem(place, source))
-        if names and not is_here(entry):
-            yield Verdict(entry.name, '', 'not on this machine')
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError
+
+    url = hf_hub_url(repo_id, filename or 'config.json', revision=revision)
+    try:
+        return get_hf_file_metadata(url, timeout=TIMEOUT)
+    except EntryNotFoundError:
+        if filename:
+            raise
+        return None  # but the repository is there
 
 
-def check(*names: str) -> Iterator[Verdict]:
-    """Ask the sources of some entries, or all, whether they have the file.
-
-    Nothing is fetched.
-
-    Raises:
-        ValueError: If the zoo has no entry of a name.
-    """
-    for entry in map(find, names or [e.name for e in entries()]):
-        for source in entry.sources:
-            try:
-                problem = _ask(source)
-            except Exception as error:  # each library has its own kinds
-                problem = in_short(error)
-            yield Verdict(entry.name, source.url, problem)
+def in_short(error: Exception) -> str:
+    """What went wrong, in a few words."""
+    name = type(error).__name__
+    if (response := getattr(error, 'response', None)) is not None:
+        if response.status_code == 401:  # as the Hub calls both
+            return 'no such repository, or one that needs `hf auth login`'
+        reason = getattr(response, 'reason', '') or ''
+        return f'{response.status_code} {reason}'.strip()
+    if 'Connect' in name or name == 'LocalEntryNotFoundError':
+        return 'no connection'
+    lines = str(error).strip().splitlines() or [name]
+    return lines[0][:120]
 
 
 def _entry_of(source: str) -> Entry:
+    """The entry of a name, or one made for a URL."""
     if not is_known(source) or source.startswith(SCHEME):
         return find(source)
     url, _, sha256 = source.partition('#sha256=')
@@ -170,29 +170,17 @@ def _entry_of(source: str) -> Entry:
     return Entry(f'web-{place}', one.file, None, None, (one,))
 
 
-def _places(entry: Entry) -> Iterator[tuple[Path, Source]]:
-    """Where the files of an entry are, or would be; ours come first."""
-    for source in entry.sources:
-        yield default_home() / entry.name / source.file, source
-        if source.hub:
-            from huggingface_hub import try_to_load_from_cache
-
-            cached = try_to_load_from_cache(**source.hub)
-            if isinstance(cached, str):
-                yield Path(cached), source
-
-
 def _locate(entry: Entry) -> Path | None:
-    for place, source in _places(entry):
-        if place.is_file():
-            problem = _problem(place, source)
-            if problem is None:
-                return place
-            logger.warning('%s is not used: %s', place, problem)
+    """The first good file on this machine."""
+    for place, source in kept(entry):
+        if (fault := fault_of(place, source)) is None:
+            return place
+        logger.warning('%s is not used: %s', place, fault)
     return None
 
 
 def _first_good(entry: Entry, name: str) -> Path:
+    """The file of the first source that gives a good one."""
     tried = []
     for source in entry.sources:
         logger.info('%s: fetching %s', entry.name, source.url)
@@ -201,29 +189,31 @@ def _first_good(entry: Entry, name: str) -> Path:
         except ZooError:  # says what to do
             raise
         except Exception as error:  # each library has its own kinds
-            if getattr(error, 'errno', None) in OF_THIS_MACHINE:
-                raise
-            url, why = source.browser_url, in_short(error)
-            if why == NO_CONNECTION:
-                url = urlsplit(url).hostname
-            tried.append(f'{url} ({why})')
+            tried.append(f'{source.url} ({in_short(error)})')
             logger.info('%s', tried[-1])
     raise ZooError(
         f'no source of {name} gives its weights, tried '
-        f'{", ".join(dict.fromkeys(tried))}: {_advice(entry)}'
+        f'{", ".join(tried)}: {_advice(entry)}'
     )
 
 
 def _advice(entry: Entry) -> str:
     """The one thing to do, in the words of a user."""
-    place = default_home() / entry.name
-    if entry.name.startswith('web-'):
-        [source] = entry.sources
-        return f'put {source.browser_url} at {place / source.file}'
-    return (
-        f'run `ca2st weights get {entry.name}` where there is a '
-        f'network, and copy the file into {place}'
-    )
+    place, source = default_home() / entry.name, entry.sources[0]
+    if not entry.name.startswith('web-'):
+        return (
+            f'run `ca2st weights get {entry.name}` where there is a '
+            f'network, and copy the file into {place}'
+        )
+    if hub := source.hub:
+        what = ' '.join(filter(None, (hub['repo_id'], hub['filename'])))
+        if hub['revision']:
+            what += f' --revision {hub["revision"]}'
+        return (
+            f'run `hf download {what}` where there is a network, and name the '
+            'path that it prints'
+        )
+    return f'put {source.url} at {place / source.file}'
 
 
 def _download(entry: Entry, source: Source) -> Path:
@@ -233,16 +223,12 @@ def _download(entry: Entry, source: Source) -> Path:
         ValueError: If it is not.
     """
     if source.hub:
-        from huggingface_hub import hf_hub_download
-
-        if problem := _ask(source):
-            raise ValueError(problem)
+        ask_hub(**source.hub)
         for again in (False, True):
-            place = Path(hf_hub_download(**source.hub, force_download=again))
-            problem = _problem(place, source)
-            if problem is None:
+            place = _from_hub(source, force_download=again)
+            if (fault := fault_of(place, source)) is None:
                 return place
-        raise ValueError(problem)
+        raise ValueError(fault)
     place = default_home() / entry.name / source.file
     part = place.with_name(f'{place.name}.part')
     seen = sys.stderr.isatty()
@@ -261,75 +247,58 @@ def _download(entry: Entry, source: Source) -> Path:
 
             get = HTTPDownloader(seen, chunk_size=1 << 20, timeout=TIMEOUT)
             get(source.url, str(part), None)
-        if problem := _problem(part, source):
-            raise ValueError(problem)
+        if fault := fault_of(part, source):
+            raise ValueError(fault)
         return part.replace(place)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _fetch_repository(
-    offline: bool, repo_id: str, revision: str | None, filename: str | None
-) -> Path:
-    """Weights of a repository of the Hub, with all of their parts."""
-    from huggingface_hub import HfApi, snapshot_download
+def _from_hub(source: Source, **how: bool) -> Path:
+    """A file in the cache of the Hub's library, fetched if need be.
 
-    get = functools.partial(snapshot_download, repo_id, revision=revision)
-    names = IN_FOLDER if filename is None else (filename,)
-    try:
-        if found := _whole(get(local_files_only=True), names):
-            return found
-    except FileNotFoundError:  # the Hub's library has nothing of it
-        pass
-    pinned = f' --revision {revision}' if revision else ''
-    advice = (
-        f'run `hf download {repo_id}{pinned}` where there is a network, and '
-        'name the folder that it prints'
+    Of a whole repository, the first of :data:`IN_FOLDER` that it has.  All
+    parts that an index names come along, and the config with class names.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        LocalEntryNotFoundError,
     )
-    if offline:
-        raise ZooError(
-            f'the weights of {repo_id} are not on this machine, and offline '
-            f'nothing is fetched: {advice}'
-        )
-    try:
-        ask_hub(repo_id, revision)
-        there = HfApi().list_repo_files(repo_id, revision=revision)
-        name = next((name for name in names if name in there), None)
-        if name is None:
-            raise ValueError(f'it holds none of {", ".join(names)}')
-        stem, kind = name.removesuffix('.index.json').rsplit('.', 1)
-        # And the config, whose class names go with the weights.
-        wanted = [name, f'{stem}-*-of-*.{kind}', 'config.json']
-        if found := _whole(get(allow_patterns=wanted), (name,)):
-            return found
-        raise ValueError(f'{name} names parts that it does not hold')
-    except Exception as error:  # the library has many kinds
-        raise ZooError(
-            f'the Hub gives no weights of {repo_id} ({in_short(error)}): '
-            f'{advice}'
-        ) from error
 
+    repo_id, revision, filename = source.hub.values()
 
-def _whole(folder: str, names: tuple[str, ...]) -> Path | None:
-    """The first of some files that is there, with its parts; None if none."""
-    for place in (Path(folder, name) for name in names):
-        if place.is_file():
-            parts = []
-            if place.name.endswith('.index.json'):
-                parts = json.loads(place.read_text())['weight_map'].values()
-            if all((place.parent / part).is_file() for part in parts):
-                return place
-    return None
+    def get(name: str) -> Path:
+        place = hf_hub_download(repo_id, name, revision=revision, **how)
+        return Path(place)
 
-
-def _problem(path: Path, source: Source) -> str | None:
-    """Why a file cannot be that of a source; None if it can."""
-    stat = path.stat()
-    problem = _no_checkpoint(path) or _difference(source, stat.st_size)
-    if problem is None and source.sha256:
-        sha256 = _sha256(path, stat.st_size, stat.st_mtime_ns)
-        problem = _difference(source, None, sha256)
-    return problem
+    names = (filename,) if filename else IN_FOLDER
+    for name in names:
+        try:
+            found = get(name)
+            break
+        except EntryNotFoundError as error:
+            missing = error
+    else:
+        if isinstance(missing, LocalEntryNotFoundError):
+            raise missing
+        raise ValueError(f'it holds none of {", ".join(names)}') from missing
+    if is_index := name.endswith('.index.json'):
+        folder = name.removesuffix(found.name)
+        parts = json.loads(found.read_text())['weight_map'].values()
+        for part in dict.fromkeys(parts):
+            try:
+                get(folder + part)
+            except LocalEntryNotFoundError:
+                raise
+            except EntryNotFoundError as error:
+                raise ValueError(
+                    f'{name} names {part}, which it does not hold'
+                ) from error
+    if is_index or not filename:
+        with suppress(EntryNotFoundError):
+            get('config.json')
+    return found
 
 
 @functools.cache
@@ -342,6 +311,8 @@ def _sha256(path: Path, size: int, changed: int) -> str:
 
 def _no_checkpoint(path: Path) -> str | None:
     """Whether the file begins, and ends, as no checkpoint does."""
+    if path.name.endswith('.index.json'):
+        return None  # names the parts of one, which are next to it
     with open(path, 'rb') as file:
         head = file.read(9)
     if head[8:] == b'{':
@@ -357,66 +328,3 @@ def _no_checkpoint(path: Path) -> str | None:
         return 'an empty file'
     kind = 'a web page' if head.lstrip()[:1] == b'<' else 'another file'
     return f'{kind} in place of weights'
-
-
-def _difference(
-    source: Source, size: int | None, sha256: str | None = None
-) -> str | None:
-    if None not in (source.size, size) and size != source.size:
-        return f'{size} bytes instead of {source.size}'
-    if None not in (source.sha256, sha256) and not sha256.startswith(
-        source.sha256
-    ):
-        return f'sha256 {sha256} instead of {source.sha256}'
-    return None
-
-
-def ask_hub(repo_id: str, revision: str | None) -> None:
-    """Raise at once if a repository cannot be had from the Hub.
-
-    Its library tries for half a minute to connect.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError
-
-    url = hf_hub_url(repo_id, 'config.json', revision=revision)
-    try:
-        get_hf_file_metadata(url, timeout=TIMEOUT)
-    except EntryNotFoundError:  # but the repository is there
-        pass
-
-
-def _ask(source: Source) -> str | None:
-    """Why a host, as far as it tells, has not the file; None if it may."""
-    if source.hub:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-        told = get_hf_file_metadata(hf_hub_url(**source.hub), timeout=TIMEOUT)
-        is_sha256 = re.fullmatch('[0-9a-f]{64}', told.etag or '')
-        return _difference(source, told.size, told.etag if is_sha256 else None)
-    import requests
-
-    reply = requests.head(
-        source.browser_url, allow_redirects=True, timeout=TIMEOUT
-    )
-    reply.raise_for_status()
-    if 'text/html' in reply.headers.get('Content-Type', ''):
-        # Google Drive asks for a confirmation first, which gdown gives.
-        is_drive = DRIVE_URL.fullmatch(source.url)
-        return None if is_drive else 'a web page in place of weights'
-    length = reply.headers.get('Content-Length', '')
-    return _difference(source, int(length) if length.isdigit() else None)
-
-
-def in_short(error: Exception) -> str:
-    """What went wrong, in a few words."""
-    name = type(error).__name__
-    if (response := getattr(error, 'response', None)) is not None:
-        if response.status_code == 401:  # as the Hub calls both
-            return 'no such repository, or one that needs `hf auth login`'
-        reason = getattr(response, 'reason', '') or ''
-        return f'{response.status_code} {reason}'.strip()
-    if 'Connect' in name or name == 'LocalEntryNotFoundError':
-        return NO_CONNECTION
-    lines = str(error).strip().splitlines() or [name]
-    return lines[0][:120]

@@ -1,8 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """``tools/convert_checkpoint.py``: what it writes, prints and refuses."""
 
+import re
+
 import pytest
 import torch
+from golden_cases import GoldenCase
 from layouts import NAMES, published
 from layouts import reference_weights as weights_of
 from tool_runs import run_tool
@@ -83,12 +86,53 @@ def test_there_and_back_through_files(run, tmp_path):
     assert_same(read(back), theirs)
 
 
-def test_audio_positions_are_dropped_when_asked(run, tmp_path):
-    theirs = weights_of('cava_single_nopos_notime')
-    src, dst = saved(theirs, tmp_path), tmp_path / 'ours.safetensors'
-    assert run(src, dst, '--drop-audio-positions')[0] == 0
-    expected = from_reference(theirs, drop_audio_positions=True).state_dict
-    assert_same(read(dst), expected)
+def early(theirs):
+    """The tables that CA2ST had before 2024-08-26, used or not."""
+    tables = {}
+    for key in theirs:
+        found = re.match(
+            r'(blocks\.\d+\.(s|t)_audio_b_cast\.(l2r|r2l)_cross)\.q\.', key
+        )
+        if found:
+            video = dict(s='clip', t='vmae')[found.group(2)]
+            for side in (video, 'audio'):
+                for kind in ('space', 'temporal'):
+                    name = f'{found.group(1)}.{side}_{kind}_pos'
+                    tables[name] = torch.randn(3, 4)
+    return tables
+
+
+def test_unused_position_tables_are_left_out_when_asked_only(run, tmp_path):
+    late = weights_of('ca2st_compo')
+    tables = early(late)
+    assert len(tables) == 3 * 2 * 2 * 4
+    src = saved({**late, **tables}, tmp_path)
+    dst, drop = tmp_path / 'ours.safetensors', '--drop-audio-positions'
+    status, out, _ = run(src, dst)
+    assert status == 0 and f'{drop} leaves' in out
+    assert len(read(dst)) == len(from_reference(late).state_dict) + len(tables)
+    status, out, _ = run(src, dst, drop)
+    assert status == 0 and drop not in out
+    # The tables of the space-time links stay.
+    assert_same(read(dst), from_reference(late).state_dict)
+    status, _, err = run(saved(late, tmp_path), dst, drop)
+    assert status == 1 and 'no position tables' in err
+
+
+@pytest.mark.parametrize(
+    'name, shared',
+    [
+        ('ca2st_tiny_share', True),
+        ('ca2st_tiny_single', False),
+        ('cast_tiny_single', False),
+    ],
+)
+def test_shared_bottlenecks_are_told_by_their_values(
+    name, shared, run, tmp_path
+):
+    src = saved(GoldenCase(name).reference_state_dict(), tmp_path)
+    _, out, _ = run(src, '--dry-run')
+    assert ('share_bottlenecks=True' in out) == shared
 
 
 def wrong_size():
@@ -101,8 +145,6 @@ def wrong_size():
     'container, arguments, message',
     [
         (dict(a=torch.zeros(1)), (), "no known layout (first keys: 'a')"),
-        (published('clip_hf'), ('--from', 'ast_hf'), 'this is no AST'),
-        (published('clip_hf'), ('--from', 'ast'), '--from ast is not known'),
         (published('clip_hf'), ('--to', 'reference'), 'experts none'),
         ({**published('ast_hf'), 'neck': torch.zeros(1)}, (), "('neck')"),
         # No expert of ours would load what is written.

@@ -115,7 +115,7 @@ REFUSED = dict(
         'clip',
         lambda: changed('clip_openai', FC, torch.t),
         None,
-        "'layers.1.ffn.fc1.weight', (4, 6) instead of (6, 4)",
+        f"'layers.1.ffn.fc1.weight' ({FC!r}), (4, 6) instead of (6, 4)",
     ),
     joint=(
         'ast',

@@ -48,7 +48,7 @@ def sha256(body=BODY):
 
 
 def source(url, sha256=None, size=None):
-    return Source(url, 'some', size, None, sha256)
+    return Source(url, 'some', size, sha256)
 
 
 def entry(*sources, name='clip_tiny'):

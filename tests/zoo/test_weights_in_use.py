@@ -6,10 +6,12 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
 import torch
-from file_server import Served, entry, sha256, source
+from file_server import BODY, PAGE, Served, entry, sha256, source
 from mmengine.config import Config
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner import load_checkpoint
@@ -64,6 +66,52 @@ def test_the_tool_lists_fetches_and_checks(served, home, capsys):
     assert run_tool('weights.py', 'path', 'line') == 1
     assert run_tool('weights.py', 'list', 'zz*') == 2
     assert run_tool('weights.py', 'get', 'lime') == 2
+
+
+def test_check_asks_every_source(server, monkeypatch, capsys):
+    good, page = f'{server.url}/w.pth', f'{server.url}/page'
+    server.files['/w.pth'] = Served()
+    server.files['/page'] = Served(PAGE, headers={'Content-Type': 'text/html'})
+    hub = 'hf://owner/name@abc/model.bin'
+    tiny = entry(
+        source(good, sha256(), len(BODY)),
+        source(good, size=1),
+        source(page, sha256()),
+        source(hub, sha256()),
+    )
+    monkeypatch.setattr(catalogue, '_catalogue', lambda: {tiny.name: tiny})
+    told = SimpleNamespace(size=5, etag='0' * 64)
+    monkeypatch.setattr(
+        huggingface_hub, 'get_hf_file_metadata', lambda url, timeout: told
+    )
+    assert run_tool('weights.py', 'check') == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f'ok  clip_tiny {good}'
+    for line, fault in zip(
+        lines[1:],
+        ('bytes instead of 1', 'web page', 'sha256 000'),
+        strict=True,
+    ):
+        assert line.startswith('FAIL') and fault in line
+    assert server.asked == []  # nothing is fetched
+
+
+@pytest.mark.parametrize(
+    'url, sha256, pin',
+    [
+        ('hf://a/b@1f/c.bin', None, 'revision'),
+        ('hf://a/b/c.bin', '0' * 64, 'sha256'),
+        ('https://x.org/c.pth', '01234567', 'sha256, 8 digits'),
+        ('gdrive://id/c.pth', None, 'no'),
+    ],
+)
+def test_the_list_shows_what_pins_a_file(
+    url, sha256, pin, monkeypatch, capsys
+):
+    found = {'a': entry(source(url, sha256), name='a')}
+    monkeypatch.setattr(catalogue, '_catalogue', lambda: found)
+    assert run_tool('weights.py', 'list') == 0
+    assert f'  {pin}  ' in capsys.readouterr().out.splitlines()[1]
 
 
 def test_the_tool_fetches_by_any_form_of_a_name(served, monkeypatch):

@@ -8,7 +8,7 @@ import torch
 from mmaction.models.recognizers import BaseRecognizer
 from torch import Tensor
 
-from ca2st_mm.checkpoints.sharing import Shareable
+from ca2st_mm.checkpoints import sharing
 from ca2st_mm.registry import MODELS
 from ca2st_mm.structures import Stream, as_streams
 
@@ -17,7 +17,7 @@ from ..data_preprocessors import MultiStreamDataPreprocessor
 
 
 @MODELS.register_module()
-class MultiExpertRecognizer(Shareable, BaseRecognizer):
+class MultiExpertRecognizer(BaseRecognizer):
     """Joins views and batch of every stream and runs the backbone.
 
     MMAction2's ``MMRecognizer3D`` does the same without
@@ -52,6 +52,9 @@ class MultiExpertRecognizer(Shareable, BaseRecognizer):
         >>> model(views, mode='tensor', stage='head').shape
         torch.Size([2, 5])
     """
+
+    save_pretrained = sharing.save_pretrained
+    push_to_hub = sharing.push_to_hub
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)

@@ -89,17 +89,13 @@ def source(request, shared, tmp_path, monkeypatch):
         shutil.copy(file, output)
 
     def download(repo_id, filename, revision=None, **_):
-        asked = (repo_id, filename, revision)
-        assert asked == ('somebody/cast', 'model.safetensors', 'v1')
-        return str(file)
-
-    def snapshot(repo_id, revision, **_):
         assert (repo_id, revision) == ('somebody/cast', 'v1')
-        return str(shared.folder)
+        if filename != file.name:
+            raise huggingface_hub.errors.EntryNotFoundError(filename)
+        return str(file)
 
     told = SimpleNamespace(size=None, etag=None)
     for name, played in dict(
-        snapshot_download=snapshot,
         hf_hub_download=download,
         get_hf_file_metadata=lambda *_, **__: told,
     ).items():
@@ -262,13 +258,16 @@ def test_what_is_pushed_comes_back_by_the_name_of_its_revision(
         shutil.copytree(folder_path, place)
         return SimpleNamespace(oid=place.name)
 
-    def snapshot(repo_id, revision, **_):
-        return str(tmp_path / repo_id / revision)
+    def download(repo_id, filename, revision, **_):
+        place = tmp_path / repo_id / revision / filename
+        if not place.is_file():
+            raise huggingface_hub.errors.LocalEntryNotFoundError(filename)
+        return str(place)
 
     for owner, name, played in (
         (huggingface_hub.HfApi, 'create_repo', create),
         (huggingface_hub.HfApi, 'upload_folder', upload),
-        (huggingface_hub, 'snapshot_download', snapshot),
+        (huggingface_hub, 'hf_hub_download', download),
     ):
         monkeypatch.setattr(owner, name, played)
     monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path / 'home'))

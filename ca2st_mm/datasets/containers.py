@@ -335,13 +335,19 @@ def packets_of(
     """The packets of a stream from here on; the last one is empty.
 
     Raises:
-        RefusedError: If they cannot be decoded without a key.
+        RefusedError: If they cannot be decoded without a key, or if the
+            file ends before the last frame that its index lists.
     """
     for packet in container.demux(stream):
         # What is encrypted begins with a key frame.
         if packet.is_keyframe and packet.has_sidedata('encryption_info'):
             raise RefusedError('it is encrypted', 'Decrypt it first.')
         yield packet
+    # Where the cut is between two packets, or in one of another stream,
+    # FFmpeg reads a shorter file without a word.
+    index = stream.index_entries if stream.type == 'video' else ()
+    if len(index) and 0 < container.size < index[-1].pos + index[-1].size:
+        raise RefusedError('it is cut off')
 
 
 def decode(

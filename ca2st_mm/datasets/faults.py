@@ -60,10 +60,10 @@ class RefusedError(ValueError):
 
     Args:
         why: The cause.
-        advice: What to do.
+        advice: What to do; None for a file that is damaged.
     """
 
-    def __init__(self, why: str, advice: str) -> None:
+    def __init__(self, why: str, advice: str | None = None) -> None:
         super().__init__(why)
         self.advice = advice
 

@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 import pytest
 from mmaction.datasets.transforms import SampleFrames, ThreeCrop, UniformSample
+from odd_media import FPS, numbered, tone
 
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import write_clip
+from ca2st_mm.datasets.pyav_reader import PyAVReader
 from ca2st_mm.datasets.transforms import (
     CropAudio,
     DecodeVideo,
@@ -442,8 +444,35 @@ def test_memory_does_not_grow(plain_clip):
 
     # A leak grows in every round, a cache of the allocator in some.
     sizes = []
-    for _ in range(4):
+    for _ in range(5):
         for _ in range(40):
             cycle()
         sizes.append(resident_megabytes())
     assert np.diff(sizes).min() < 1  # 50 MB in 2,000 cycles
+
+
+@pytest.mark.parametrize('inside', ['no packet', 'an audio packet'])
+def test_a_file_cut_off_outside_its_frames_is_refused(tmp_path, inside):
+    """FFmpeg reads it as a shorter one, without an error or a mark."""
+    whole, cut = str(tmp_path / 'whole.mp4'), tmp_path / 'cut.mp4'
+    write_clip(str(tmp_path / 'a.mp4'), numbered(), FPS, tone())
+    with (
+        av.open(str(tmp_path / 'a.mp4')) as source,
+        av.open(whole, 'w', options=dict(movflags='faststart')) as target,
+    ):
+        copies = [target.add_stream_from_template(s) for s in source.streams]
+        for packet in source.demux():
+            if packet.size:  # else it is the end of a stream
+                packet.stream = copies[packet.stream_index]
+                target.mux(packet)
+    with av.open(whole) as file:
+        stream = file.streams.get(audio=0) if 'audio' in inside else []
+        packets = list(file.demux(stream or file.streams.video))
+    packet = packets[len(packets) // 2]
+    size = packet.size if inside == 'no packet' else packet.size // 2
+    cut.write_bytes(Path(whole).read_bytes()[: packet.pos + size])
+    with PyAVReader(whole) as reader:
+        assert len(reader.frame_stamps) == len(numbered())
+    with pytest.raises(MediaError, match='cut.mp4.*it is cut off'):
+        with PyAVReader(str(cut)) as reader:
+            len(reader.frame_stamps)

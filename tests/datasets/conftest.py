@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Files the data tests share."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,15 @@ def shared(name: str) -> Path:
 def shared_file():
     """The function :func:`shared`."""
     return shared
+
+
+@pytest.fixture
+def quick_garbage():
+    """What was there before is left out when garbage is collected."""
+    gc.freeze()
+    yield
+    gc.collect()
+    gc.unfreeze()
 
 
 @pytest.fixture(scope='session')

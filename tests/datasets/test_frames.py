@@ -327,7 +327,7 @@ def test_joints_of_large_recordings_are_found(base, tmp_path):
             assert numbers(video, range(*shown)) == true[low : low + 10]
 
 
-def test_large_frames_are_reduced_or_refused(base, monkeypatch):
+def test_large_frames_are_reduced_or_refused(base, monkeypatch, quick_garbage):
     monkeypatch.setattr(pixels, 'MAX_BYTES', 6 * HEIGHT * WIDTH)
     with open_video(str(base)) as video:
         many = video.read(range(8))
@@ -339,10 +339,9 @@ def test_large_frames_are_reduced_or_refused(base, monkeypatch):
         open_video(str(base))
 
 
-def test_decoded_frames_are_freed(base, monkeypatch):
+def test_decoded_frames_are_freed(base, monkeypatch, quick_garbage):
     """Also those that wait for the garbage collector."""
     monkeypatch.setattr(pixels, 'MAX_BYTES', 30 * HEIGHT * WIDTH)
-    gc.collect()
     gc.disable()
     try:
         with open_video(str(base)) as video:

@@ -275,6 +275,7 @@ def test_classes_of_wrapped_sets_can_be_balanced(tmp_path, wrapper, length):
         type='AudioVisualDataset',
         ann_file=str(tmp_path / 'list.csv'),
         pipeline=[],
+        serialize_data=False,
     )
     balanced = DATASETS.build(
         dict(

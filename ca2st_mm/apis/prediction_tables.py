@@ -71,8 +71,9 @@ class AnswerFile:
         # Written anew, so that a cut line does not stay.
         part = f'{path}.part'
         self._file = open(part, 'w', encoding='utf-8', newline='')
+        self._table = csv.writer(self._file, lineterminator='\n')
         if self._is_csv:
-            self._file.write(_csv_line(COLUMNS))
+            self._table.writerow(COLUMNS)
         self._first = True
         for record in kept:
             self._add(record)
@@ -98,7 +99,7 @@ class AnswerFile:
 
     def _add(self, record: Any) -> None:
         if self._is_csv:
-            self._file.write(''.join(map(_csv_line, record)))
+            self._table.writerows(record)
             return
         text = json.dumps(record, allow_nan=False)
         if self._is_list:
@@ -189,12 +190,6 @@ def _csv_rows(answer: Prediction | Failure, model: str) -> list[tuple]:
         for task, ranking in answer.ranked.items()
         for rank, (label, score) in enumerate(ranking, 1)
     ]
-
-
-def _csv_line(cells: Sequence[Any]) -> str:
-    buffer = io.StringIO(newline='')
-    csv.writer(buffer, lineterminator='\n').writerow(cells)
-    return buffer.getvalue()
 
 
 class Event(NamedTuple):

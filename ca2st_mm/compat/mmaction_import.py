@@ -1,22 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Workarounds that let MMAction2 1.2.0 be imported, in reasonable time."""
 
-import importlib.abc
-import importlib.machinery
+import importlib
 import importlib.util
-import logging
 import sys
 import types
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-logger = logging.getLogger(__name__)
-
 DRN = 'mmaction.models.localizers.drn'
 VINDLU = 'mmaction.models.multimodal.vindlu'
-VINDLU_MODELS = ('VindLUVQA', 'VindLURetrievalMC', 'VindLURetrieval')
 
 
 def accept_newer_mmcv() -> None:
@@ -51,32 +44,18 @@ def accept_newer_mmcv() -> None:
         mmcv.__version__ = version
 
 
-class MissingDRN:
-    """Stand-in for the localizer that the wheel of MMAction2 1.2.0 lacks.
-
-    Raises:
-        ImportError: Always; the class exists only to be imported.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise ImportError(
-            'DRN cannot be built: the installed MMAction2 lacks the module '
-            f'{DRN}; install MMAction2 from its source repository to use it.'
-        )
-
-
 def supply_missing_drn() -> None:
     """Let ``import mmaction.models`` succeed.
 
     Fault: the PyPI wheel of MMAction2 1.2.0 lacks the folder
     ``mmaction/models/localizers/drn`` that its own ``__init__`` imports
-    (MMAction2 issues 2714 and 2721).
+    (MMAction2 issues 2714 and 2721).  The model DRN is then unknown.
     """
     if _source(DRN).is_dir():
         return
     for name in (DRN, f'{DRN}.drn'):
         module = types.ModuleType(name, 'Placeholder of ca2st_mm.compat.')
-        module.DRN = MissingDRN
+        module.DRN = None
         sys.modules.setdefault(name, module)
 
 
@@ -88,78 +67,26 @@ def _source(module: str) -> Path:
     return Path((folders or ['/'])[0], *rest)
 
 
-class VindLUFinder(importlib.abc.MetaPathFinder):
-    """Find VindLU as usual, but load it with :class:`VindLULoader`."""
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None = None,
-        target: types.ModuleType | None = None,
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Return a spec for the package VindLU, None for everything else."""
-        if fullname != VINDLU:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
-        if spec is not None and spec.loader is not None:
-            spec.loader = VindLULoader(spec.loader)
-        return spec
-
-
-class VindLULoader(importlib.abc.Loader):
-    """Fall back to MMAction2's own placeholders if VindLU cannot load.
-
-    Args:
-        loader: The ordinary loader of the package.
-    """
-
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
-
-    def create_module(
-        self, spec: importlib.machinery.ModuleSpec
-    ) -> types.ModuleType | None:
-        """Leave it to the ordinary loader."""
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Run the package, or register placeholders for its models."""
-        try:
-            if _lacks_what_vindlu_imports():
-                raise ImportError('timm or names of transformers are absent')
-            with warnings.catch_warnings():
-                # It imports a module that timm has moved.
-                warnings.simplefilter('ignore', FutureWarning)
-                self.loader.exec_module(module)
-        except ImportError as error:
-            from mmaction.registry import MODELS
-            from mmaction.utils import dependency
-
-            logger.debug('VindLU of MMAction2 is left out: %s', error)
-            module.__all__ = []
-            absent = [n for n in VINDLU_MODELS if MODELS.get(n) is None]
-            dependency.register_multimodal_placeholder(absent, MODELS)
-
-
-def _lacks_what_vindlu_imports() -> bool:
-    """Whether it would fail, seen without importing timm or transformers."""
-    needs = ''.join(p.read_text() for p in _source(VINDLU).glob('*.py'))
-    if 'from timm' in needs and not importlib.util.find_spec('timm'):
-        return True
-    moved = 'apply_chunking_to_forward'
-    there = _source('transformers') / 'modeling_utils.py'
-    return moved in needs and moved not in there.read_text()
-
-
 def survive_broken_vindlu() -> None:
     """Let ``import mmaction.models`` succeed with transformers installed.
 
     Fault: as soon as any transformers >= 4.28 is installed, MMAction2 1.2.0
-    imports its VindLU models, which need timm and names that later
-    transformers dropped; a missing one ends the import of all models.
+    imports its VindLU models, which need timm and names that later versions
+    dropped; a missing one ends the import of all models.  MMAction2's own
+    placeholders then take their place, as if transformers were absent.
     """
-    if not any(isinstance(f, VindLUFinder) for f in sys.meta_path):
-        sys.meta_path.insert(0, VindLUFinder())
+    from mmaction.utils import dependency
+
+    if not dependency.WITH_MULTIMODAL:
+        return
+    needs = ''.join(p.read_text() for p in _source(VINDLU).glob('*.py'))
+    timm, moved = 'timm.models.layers', 'apply_chunking_to_forward'
+    # Not imported, which would take seconds.
+    there = _source('transformers') / 'modeling_utils.py'
+    if (timm in needs and not _source(timm).is_dir()) or (
+        moved in needs and moved not in there.read_text()
+    ):
+        dependency.WITH_MULTIMODAL = False
 
 
 def import_transformers_late() -> None:

@@ -1,14 +1,14 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """How training ends early, and one run at a time in a work folder."""
 
-import json
+import errno
+import fcntl
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +21,7 @@ from mmengine.dist import (
     is_distributed,
 )
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from .errors import UsageError
@@ -30,8 +31,7 @@ from .whole_checkpoints import INTERRUPTED
 # Ctrl-C, what schedulers send before they kill, and what Slurm can be asked
 # to send ahead of its time limit.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-LOCK = 'running.json'
-SILENT = 600  # seconds after which a run on another machine counts as dead
+LOCK = 'running.lock'
 
 
 class Interrupted(KeyboardInterrupt):
@@ -155,74 +155,43 @@ class InterruptionHook(Hook):
 def only_run_in(work_dir: str | Path) -> Iterator[None]:
     """Hold a work folder; a second run would write over the first.
 
-    ``running.json`` names machine and process.  It counts for nothing if that
-    process is dead, or a job of the same number that Slurm started again; of
-    another machine, if it has not been touched for ten minutes.
+    The operating system keeps the lock on ``running.lock`` and frees it when
+    the process ends, in whatever way; the text in it says whose it was.
 
     Args:
         work_dir: The folder; made if it is not there.
 
     Raises:
-        UsageError: If another run holds it.
+        UsageError: If another process holds it.
 
     Example:
         >>> with only_run_in('work_dirs/cast'):
-        ...     sorted(os.listdir('work_dirs/cast'))
-        ['running.json']
+        ...     os.listdir('work_dirs/cast')
+        ['running.lock']
     """
     path = Path(work_dir) / LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
-    mine = dict(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        job=os.environ.get('SLURM_JOB_ID'),
-        since=time.strftime('%Y-%m-%d %H:%M:%S'),
-    )
-    try:
-        file = path.open('x')
-    except FileExistsError:
-        if holder := _holder(path, mine):
-            raise UsageError(
-                f'{work_dir} is in use by process {holder["pid"]} on '
-                f'{holder["host"]} since {holder["since"]}; end it, name '
-                f'another folder with --work-dir, or delete {path} if it is '
-                'no longer running'
-            ) from None
-        file = path.open('w')
-    with file:
-        json.dump(mine, file)
-    ended = threading.Event()
-
-    def touch() -> None:
-        while not ended.wait(SILENT / 10):
-            with suppress(OSError):  # deleted, or the disk does not answer
-                os.utime(path)
-
-    threading.Thread(target=touch, name='WorkFolder', daemon=True).start()
-    try:
+    with path.open('a+') as file:
+        try:
+            # Unlike flock, not handed on to workers, and sent to NFS.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UsageError(
+                    f'{work_dir} is in use by {file.read()}; end it, name '
+                    f'another folder with --work-dir, or delete {path} if '
+                    'its machine is gone'
+                ) from None
+            print_log(
+                f'{path} cannot be locked ({error.strerror}), so that a '
+                'second run in the same folder would not be noticed',
+                logger='current',
+            )
+        file.truncate(0)
+        file.write(
+            f'process {os.getpid()} on {socket.gethostname()} since '
+            f'{time.strftime("%Y-%m-%d %H:%M:%S")}'
+        )
+        file.flush()
         yield
-    finally:
-        ended.set()
-        path.unlink(missing_ok=True)
-
-
-def _holder(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:
-    """The run that holds a folder, if it may be alive."""
-    try:
-        other = json.loads(path.read_text())
-        age = time.time() - path.stat().st_mtime
-    except (ValueError, FileNotFoundError):  # cut, or just given up
-        return None
-    if mine['job'] and other['job'] == mine['job']:
-        return None
-    if other['host'] != mine['host']:
-        return other if age < SILENT else None
-    if other['pid'] == mine['pid']:  # a container that was started again
-        return None
-    try:
-        os.kill(other['pid'], 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:  # of another user
-        pass
-    return other

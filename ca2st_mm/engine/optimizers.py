@@ -2,18 +2,16 @@
 """Parameter groups of multi-expert models."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIMIZERS
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.models.backbones.foreign import ForeignExpert
-from ca2st_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from ca2st_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from .errors import UsageError
 
@@ -33,7 +31,7 @@ OPTIONS = ('layer_decay', 'not_decayed', 'custom_keys', *DECAY_OPTIONS)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class MultiExpertOptimConstructor:
+class MultiExpertOptimConstructor(DefaultOptimWrapperConstructor):
     """Group what is trained by learning rate and weight decay.
 
     Parameters of layer i, of every expert and of every link there, learn at
@@ -76,86 +74,59 @@ class MultiExpertOptimConstructor:
         [0.001, 0.002]
     """
 
-    def __init__(
-        self,
-        optim_wrapper_cfg: dict[str, Any],
-        paramwise_cfg: Mapping[str, Any] | None = None,
-    ) -> None:
-        options = dict(paramwise_cfg or {})
-        if unknown := sorted(set(options) - set(OPTIONS)):
+    def _validate_cfg(self) -> None:
+        unknown = sorted(set(self.paramwise_cfg) - set(OPTIONS))
+        if unknown:
             raise TypeError(
                 'paramwise_cfg of MultiExpertOptimConstructor takes '
                 f'{", ".join(OPTIONS)}, got {", ".join(unknown)}'
             )
-        self.layer_decay = options.get('layer_decay', 1.0)
-        if not 0 < self.layer_decay <= 1:
+        # Never empty: MMEngine then asks for groups.
+        self.paramwise_cfg = {'layer_decay': 1.0, **self.paramwise_cfg}
+        if not 0 < self.paramwise_cfg['layer_decay'] <= 1:
             raise UsageError(
-                f'layer_decay lies in (0, 1], got {self.layer_decay}'
+                'layer_decay lies in (0, 1], got '
+                f'{self.paramwise_cfg["layer_decay"]}'
             )
-        self.not_decayed = options.get('not_decayed', POSITION_TABLES)
-        self.custom_keys = options.get('custom_keys') or {}
-        self.norm_decay, self.bias_decay, self.flat_decay = (
-            options.get(name, 0.0) for name in DECAY_OPTIONS
-        )
-        self.optim_wrapper_cfg = optim_wrapper_cfg
-
-    def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimizer and its wrapper."""
-        wrapper = dict(self.optim_wrapper_cfg)
-        wrapper.setdefault('type', 'OptimWrapper')
-        optimizer = dict(wrapper.pop('optimizer'))
-        if optimizer.get('lr') is None:
+        if self.base_lr is None:
             raise UsageError(
                 'optim_wrapper.optimizer has no learning rate, which '
                 'MultiExpertOptimConstructor scales for each group; set '
                 'optim_wrapper.optimizer.lr'
             )
-        optimizer['params'] = self.groups(
-            model, optimizer['lr'], optimizer.get('weight_decay')
-        )
-        return OPTIM_WRAPPERS.build(
-            wrapper, default_args=dict(optimizer=OPTIMIZERS.build(optimizer))
-        )
 
-    def groups(
-        self, model: nn.Module, lr: float, weight_decay: float | None = None
-    ) -> list[dict[str, Any]]:
-        """One parameter group for each combination of options.
-
-        Args:
-            model: The model.
-            lr: The full learning rate.
-            weight_decay: The full weight decay; None: the optimizer's
-                default for what is decayed.
-        """
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer and its wrapper."""
         # FSDP flattens its shards: there, their number of axes says nothing.
-        sharded = isinstance(model, FullyShardedDataParallel)
-        if is_model_wrapper(model):
-            model = model.module
-        depths = _depths(model) if self.layer_decay != 1 else {}
-        decays = self._decay_factors(model, sharded)
-        unused = set(self.custom_keys)
+        self._sharded = isinstance(model, FullyShardedDataParallel)
+        return super().__call__(model)
+
+    def add_params(self, params: list[dict], module: nn.Module) -> None:
+        """Append one parameter group for each combination of options."""
+        layer_decay = self.paramwise_cfg['layer_decay']
+        custom_keys = self.paramwise_cfg.get('custom_keys') or {}
+        depths = _depths(module) if layer_decay != 1 else {}
+        decays = self._decay_factors(module)
+        unused = set(custom_keys)
         groups: dict[str, dict[str, Any]] = {}
-        for name, parameter in model.named_parameters():
+        for name, parameter in module.named_parameters():
             bare = name.replace(FSDP_MARK, '')
-            keys = sorted(k for k in self.custom_keys if k in bare)
+            keys = sorted(key for key in custom_keys if key in bare)
             unused.difference_update(keys)
             if not parameter.requires_grad:
                 continue
-            options = dict(
-                self.custom_keys[max(keys, key=len)] if keys else ()
-            )
+            options = dict(custom_keys[max(keys, key=len)] if keys else ())
             lr_scale = options.pop('lr_mult', 1.0)
-            lr_scale *= self.layer_decay ** depths.get(name, 0)
+            lr_scale *= layer_decay ** depths.get(name, 0)
             decay = options.pop('decay_mult', decays.get(name, 1.0))
-            if decay and decay != 1 and weight_decay is None:
+            if decay and decay != 1 and self.base_wd is None:
                 raise UsageError(
                     f'a factor {decay} of the weight decay needs '
                     'optim_wrapper.optimizer.weight_decay, which is not set'
                 )
             if decay != 1:
-                options['weight_decay'] = decay * (weight_decay or 0.0)
-            options.update(lr=lr * lr_scale, lr_scale=lr_scale)
+                options['weight_decay'] = decay * (self.base_wd or 0.0)
+            options.update(lr=self.base_lr * lr_scale, lr_scale=lr_scale)
             group = groups.setdefault(
                 repr(sorted(options.items())), dict(options, params=[])
             )
@@ -164,7 +135,7 @@ class MultiExpertOptimConstructor:
             raise UsageError(
                 f'custom_keys names {", ".join(sorted(unused))}, which no '
                 'parameter of the model has in its name; names look like '
-                f'{next((n for n, _ in model.named_parameters()), "nothing")}'
+                f'{next((n for n, _ in module.named_parameters()), "nothing")}'
             )
         if not groups:
             raise UsageError(
@@ -172,28 +143,29 @@ class MultiExpertOptimConstructor:
                 'frozen_parts'
             )
         # In a fixed order, because a resumed run matches groups by number.
-        return [
+        params += [
             group
             for _, group in sorted(
                 groups.items(), key=lambda pair: (pair[1]['lr_scale'], pair[0])
             )
         ]
 
-    def _decay_factors(
-        self, model: nn.Module, sharded: bool
-    ) -> dict[str, float]:
+    def _decay_factors(self, model: nn.Module) -> dict[str, float]:
         """Factors of the weight decay, where they differ from 1."""
+        options = self.paramwise_cfg
+        norm, bias, flat = (options.get(name, 0.0) for name in DECAY_OPTIONS)
+        not_decayed = options.get('not_decayed', POSITION_TABLES)
         factors = {}
         for prefix, module in model.named_modules():
             for name, parameter in module.named_parameters(prefix, False):
-                if any(re.search(p, name) for p in self.not_decayed):
+                if any(re.search(pattern, name) for pattern in not_decayed):
                     factors[name] = 0.0
                 elif isinstance(module, NORMS):
-                    factors[name] = self.norm_decay
+                    factors[name] = norm
                 elif name.rpartition('.')[2] == 'bias':
-                    factors[name] = self.bias_decay
-                elif parameter.ndim <= 1 and not sharded:
-                    factors[name] = self.flat_decay
+                    factors[name] = bias
+                elif parameter.ndim <= 1 and not self._sharded:
+                    factors[name] = flat
         return factors
 
 
@@ -213,46 +185,29 @@ def _depths(model: nn.Module) -> dict[str, int]:
         backbone, prefix = model.backbone, 'backbone.'
     if is_model_wrapper(backbone):
         backbone = backbone.module
-    embeddings = {
-        id(parameter)
-        for module in backbone.modules()
-        if isinstance(module, TransformerExpert)
-        for parameter in module.parts()['embed']
-    }
-    # Blocks of other libraries have names of their own.
-    foreign = {}
-    for module in backbone.modules():
-        if isinstance(module, ForeignExpert):
-            foreign |= module.layer_of_parameters()
-    num_layers = getattr(backbone, 'num_layers', None)
+    num_layers, layers = getattr(backbone, 'num_layers', None), {}
+    if isinstance(num_layers, int) and not hasattr(
+        backbone, 'get_layer_depth'
+    ):
+        layers = _layers_of_experts(backbone)
     depths = {}
     for name, parameter in model.named_parameters():
         if not name.startswith(prefix):
             continue
         try:
-            if hasattr(backbone, 'get_layer_depth'):
-                layer, count = backbone.get_layer_depth(name, prefix)
-                exists = 0 <= layer < count
-            elif isinstance(num_layers, int):
+            if layers:
                 count = num_layers + 2
-                layer, exists = count - 1, True
-                if id(parameter) in foreign:
-                    layer = foreign[id(parameter)] + 1
-                elif match := LAYER.search(name.replace(FSDP_MARK, '')):
-                    layer = int(match.group(1)) + 1
-                    exists = layer <= num_layers
-                elif id(parameter) in embeddings:
-                    layer = 0
+                layer = layers.get(id(parameter), count - 1)
             else:
-                raise NotImplementedError  # as MMPretrain's base class does
-        except NotImplementedError as error:
+                layer, count = backbone.get_layer_depth(name, prefix)
+        except (AttributeError, NotImplementedError) as error:
             raise UsageError(
                 f'layer_decay is set, but {type(backbone).__name__} does not '
                 'say which layer a parameter is in; give it a method '
                 'get_layer_depth(param_name, prefix) as the ViTs of '
                 'MMPretrain have, or leave layer_decay out of paramwise_cfg'
             ) from error
-        if not exists:
+        if not 0 <= layer < count - (id(parameter) in layers):
             raise UsageError(
                 f'{name} is in layer {layer - 1} of a backbone of {count - 2} '
                 'layers, so layer_decay would raise its learning rate; '
@@ -260,3 +215,24 @@ def _depths(model: nn.Module) -> dict[str, int]:
             )
         depths[name] = count - 1 - layer
     return depths
+
+
+def _layers_of_experts(backbone: nn.Module) -> dict[int, int]:
+    """Layer by ``id`` of a parameter, as ``get_layer_depth`` counts them.
+
+    What is in none, final norms and time encoders, is left out.
+    """
+    layers = {}
+    for module in backbone.modules():
+        if isinstance(module, TransformerExpert):
+            embed = module.parts()['embed']
+            layers.update((id(parameter), 0) for parameter in embed)
+    for name, parameter in backbone.named_parameters():
+        if match := LAYER.search(name.replace(FSDP_MARK, '')):
+            layers[id(parameter)] = int(match.group(1)) + 1
+    # Blocks of other libraries have names of their own.
+    for module in backbone.modules():
+        if isinstance(module, ForeignExpert):
+            for key, layer in module.layer_of_parameters().items():
+                layers[key] = layer + 1
+    return layers

@@ -57,14 +57,21 @@ def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
         for path, (key, what) in needed.items()
         if '://' not in path and not osp.exists(_place(path))
     }
-    look = _not_here if missing else _fetch  # nothing is fetched in vain
+
+    def problem(path: str) -> str | None:
+        try:
+            # Nothing is fetched in vain.
+            zoo.fetch(path, offline=bool(missing))
+        except (zoo.ZooError, ValueError) as error:
+            return str(error)
+        return None
+
     with ThreadPoolExecutor(len(weights) or 1) as pool:
-        for path, problem in zip(
-            weights, pool.map(look, weights), strict=True
-        ):
-            if problem:
-                option = _option(needed[path][0])
-                missing[path] = f'{problem}; or name another file {option}'
+        problems = list(pool.map(problem, weights))
+    for path, found in zip(weights, problems, strict=True):
+        if found:
+            option = _option(needed[path][0])
+            missing[path] = f'{found}; or name another file {option}'
     if missing:
         count = len(missing)
         noun = 'a file is' if count == 1 else f'{count} files are'
@@ -100,27 +107,6 @@ def _advice(path: str, key: str, what: str) -> str:
 
 def _place(path: str) -> str:
     return osp.abspath(osp.expanduser(path))
-
-
-def _fetch(path: str) -> str | None:
-    """Have weights in the cache, or say why they are not."""
-    try:
-        zoo.fetch(path)
-    except (zoo.ZooError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def _not_here(path: str) -> str | None:
-    """Why weights cannot be used at once, without a look at the network."""
-    try:
-        zoo.fetch(path, offline=True)
-        return None
-    except ValueError as error:
-        return str(error)
-    except zoo.ZooError:
-        get = f'ca2st weights get {path.removeprefix(zoo.SCHEME)}'
-        return f'not on this machine yet; run `{get}`'
 
 
 def _option(key: str) -> str:
@@ -166,7 +152,7 @@ def _nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
     elif isinstance(node, (list, tuple)):
         children = enumerate(node)
     else:
-        return
+        children = ()
     for name, child in children:
         yield from _nodes(child, f'{key}.{name}')
 
@@ -205,31 +191,30 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
             if not sizes or sizes == head:
                 continue
             if sizes.keys() != head.keys():
-                raise ClassCountError(
-                    f'The head predicts {_say(head)}, but the labels of {key} '
-                    f'are {_say(sizes)}; take a head, or a manifest, of the '
-                    'other kind'
+                todo = 'take a head, or a manifest, of the other kind'
+            else:
+                wanted = ' '.join(
+                    f'model.cls_head.{HEAD_OPTIONS[column]}={size}'
+                    for column, size in sizes.items()
                 )
-            wanted = ' '.join(
-                f'model.cls_head.{HEAD_OPTIONS[column]}={size}'
-                for column, size in sizes.items()
-            )
+                todo = (
+                    f'set {wanted}, or name the class list that the model was '
+                    'made for'
+                )
             raise ClassCountError(
                 f'The head has {_say(head)}, but {key} has {_say(sizes)}; '
-                f'set {wanted}, or name the class list that the model was '
-                'made for'
+                f'{todo}'
             )
 
 
 def _sizes(dataset: Mapping[str, Any], key: str) -> dict[str, int]:
     """Number of classes of a dataset, by label column; empty if unstated."""
-    num_classes, classes = dataset.get('num_classes'), dataset.get('classes')
+    root, classes = dataset.get('data_root') or '', dataset.get('classes')
     try:
-        names = None
         if classes is not None:
-            root = dataset.get('data_root') or ''
-            names = resolve_class_names(classes, root, dataset.get('encoding'))
-        return sizes_by_column(num_classes, names)
+            encoding = dataset.get('encoding')
+            classes = resolve_class_names(classes, root, encoding)
+        return sizes_by_column(dataset.get('num_classes'), classes)
     except FileNotFoundError as error:
         raise MissingFileError(
             f'Cannot start, the class list {osp.abspath(error.filename)} is '

@@ -14,7 +14,6 @@ from mmengine.fileio import exists, get
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
 from ca2st_mm.registry import HOOKS
 from ca2st_mm.structures import as_streams
@@ -84,6 +83,12 @@ class ResultRecordHook(Hook):
             return
         # A run that has trained on does not test what it has loaded.
         checkpoint = None if runner.iter else runner._load_from
+        known = bool(checkpoint) and osp.isfile(checkpoint)
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        parameters = list(model.parameters())
+        device = parameters[0].device.type if parameters else 'cpu'
+        lower = str(torch.get_autocast_dtype(device))
         record = dict(
             metrics={k: _number(v) for k, v in (metrics or {}).items()},
             config=osp.basename(runner.cfg.filename or UNKNOWN),
@@ -91,8 +96,16 @@ class ResultRecordHook(Hook):
                 _describe_data(runner.test_dataloader.dataset),
                 views=sorted(self.views),
             ),
-            weights=_describe_weights(runner.model, checkpoint),
-            precision=_describe_precision(runner),
+            weights=dict(
+                sha256=sha256_of_tensors(model.state_dict()),
+                checkpoint=checkpoint or UNKNOWN,
+                checkpoint_sha256=sha256_of(checkpoint) if known else UNKNOWN,
+            ),
+            precision=dict(
+                parameters=sorted({str(p.dtype) for p in parameters}),
+                autocast=lower if runner.test_loop.fp16 else 'off',
+                float32_matmul=torch.get_float32_matmul_precision(),
+            ),
             environment=_describe_environment(),
         )
         path = Path(runner.log_dir) / FILE
@@ -115,29 +128,6 @@ def _describe_data(dataset: Any) -> dict[str, Any]:
             if any(part in type(step).__name__ for part in READERS)
         ],
         pipeline=[repr(step) for step in steps],
-    )
-
-
-def _describe_weights(model: nn.Module, checkpoint: str | None) -> dict:
-    """Hash of all tensors of the model, and the file they came from."""
-    bare = model.module if is_model_wrapper(model) else model
-    known = bool(checkpoint) and osp.isfile(checkpoint)
-    return dict(
-        sha256=sha256_of_tensors(bare.state_dict()),
-        checkpoint=checkpoint or UNKNOWN,
-        checkpoint_sha256=sha256_of(checkpoint) if known else UNKNOWN,
-    )
-
-
-def _describe_precision(runner: Runner) -> dict[str, Any]:
-    """Types of the parameters and of the arithmetic."""
-    parameters = list(runner.model.parameters())
-    device = parameters[0].device.type if parameters else 'cpu'
-    lower = str(torch.get_autocast_dtype(device))
-    return dict(
-        parameters=sorted({str(p.dtype) for p in parameters}),
-        autocast=lower if runner.test_loop.fp16 else 'off',
-        float32_matmul=torch.get_float32_matmul_precision(),
     )
 
 

@@ -6,7 +6,7 @@ that a browser sends names a file here.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,14 +22,14 @@ from prometheus_client import (
     generate_latest,
 )
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ca2st_mm.datasets.faults import MediaError, NoAudioError, SampleFault
 from ca2st_mm.visualization.style import FigureInputError
@@ -166,6 +166,28 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
             )
         return JSONResponse(found)
 
+    async def guard(request: Request, call_next: Callable) -> Response:
+        """Other sites are refused, browsers warned, all counted."""
+        host, status = request.headers.get('host', ''), 500
+        origin = request.headers.get('origin')
+        try:
+            if hosts and _name_in(host) not in hosts:
+                refused = Refused(403, 'this server has another name')
+                answer = explain(request, refused)
+            elif origin and urlsplit(origin).netloc != host:
+                refused = Refused(403, 'pages of other sites may not ask')
+                answer = explain(request, refused)
+            else:
+                answer = await call_next(request)
+            answer.headers.update(_HEADERS)
+            status = answer.status_code
+            return answer
+        finally:
+            # Of other paths there are as many as somebody types.
+            what = request.path_params.get('what')
+            question = what if what in _QUESTIONS else ''
+            requests.labels(question, status).inc()
+
     page_files = str(files('ca2st_mm.web') / 'page')
     hosts = None if host in _EVERYWHERE else (*_LOCAL, host.lower())
     return Starlette(
@@ -177,7 +199,7 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
             Route('/ask/{what}', ask, methods=['GET', 'POST']),
             Mount('/', StaticFiles(directory=page_files, html=True)),
         ],
-        middleware=[Middleware(Guard, hosts=hosts, requests=requests)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard)],
         exception_handlers=dict.fromkeys(
             (*_EXPLAINED, HTTPException, Exception), explain
         ),
@@ -239,55 +261,6 @@ def explain(request: Request, error: Exception) -> JSONResponse:
         reason, status = _UNEXPECTED, 500
     sentence = f'{name}: {reason}.'
     return JSONResponse(dict(error=sentence, **more), status, headers)
-
-
-class Guard:
-    """Middleware: other sites are refused, browsers warned, all counted.
-
-    Args:
-        app: What answers.
-        hosts: Names under which it may be asked; None for any.
-        requests: Counts by path and status.
-    """
-
-    def __init__(
-        self, app: ASGIApp, hosts: Sequence[str] | None, requests: Counter
-    ) -> None:
-        self.app, self._hosts, self._requests = app, hosts, requests
-
-    async def __call__(
-        self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Pass a request on, and add the headers to its answer."""
-
-        if scope['type'] != 'http':
-            await self.app(scope, receive, send)
-            return
-        status = 500
-
-        async def send_with(message: Message) -> None:
-            nonlocal status
-            if message['type'] == 'http.response.start':
-                MutableHeaders(scope=message).update(_HEADERS)
-                status = message['status']
-            await send(message)
-
-        request, app = Request(scope), self.app
-        host = request.headers.get('host', '')
-        origin = request.headers.get('origin')
-        if self._hosts and _name_in(host) not in self._hosts:
-            refused = Refused(403, 'this server has another name')
-            app = explain(request, refused)
-        elif origin and urlsplit(origin).netloc != host:
-            refused = Refused(403, 'pages of other sites may not ask')
-            app = explain(request, refused)
-        try:
-            await app(scope, receive, send_with)
-        finally:
-            # Of other paths there are as many as somebody types.
-            what = scope.get('path_params', {}).get('what')
-            question = what if what in _QUESTIONS else ''
-            self._requests.labels(question, status).inc()
 
 
 def _name_in(host: str) -> str | None:

@@ -113,7 +113,7 @@ def test_all_missing_files_come_at_once(cfg, tmp_path, monkeypatch):
             'model.init_cfg.1.checkpoint=PATH',
             'train.csv: get the annotation file',
             'val.csv: ',
-            'clip_vit-base-p16_openai: not on this machine yet',
+            'clip_vit-base-p16_openai: the weights of clip_vit-base',
             'no_such_weights: The zoo has no',
         ),
         strict=True,
@@ -126,7 +126,7 @@ def test_all_weights_are_asked_for_at_once(cfg, monkeypatch):
     """One after the other, each would wait for the network to fail."""
     barrier = threading.Barrier(2)
 
-    def fetch(name):
+    def fetch(name, offline):
         barrier.wait(timeout=5)
         raise zoo.ZooError(f'no connection for {name}')
 

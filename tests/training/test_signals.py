@@ -1,19 +1,22 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Signals end a run after its step; one run at a time in a work folder."""
 
-import json
+import errno
 import os
 import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 from mmengine.hooks import Hook
 from test_interruptions import Run as PlainRun
 from test_interruptions import assert_same_end, config_of, resumed
 
-from ca2st_mm.engine import UsageError, interruption
+from ca2st_mm.engine import UsageError
 from ca2st_mm.engine.interruption import (
     INTERRUPTED,
+    LOCK,
     Interrupted,
     InterruptionHook,
     only_run_in,
@@ -100,43 +103,36 @@ def test_a_second_interrupt_ends_at_once(whole, tmp_path):
     assert not (tmp_path / INTERRUPTED).exists()
 
 
-def lock(folder, **changes):
-    holder = dict(host=socket.gethostname(), pid=1, job=None, since='today')
-    path = folder / interruption.LOCK
-    path.write_text(json.dumps(holder | changes))
-    return path
+HOLD = """
+import sys, time
+from ca2st_mm.engine.interruption import only_run_in
+with only_run_in(sys.argv[1]):
+    print('held', flush=True)
+    time.sleep(60)
+"""
 
 
-def test_two_runs_in_one_folder_are_noticed(tmp_path):
-    lock(tmp_path)  # process 1 is always there
-    with pytest.raises(UsageError, match='process 1 on .* since today'):
-        with only_run_in(tmp_path):
-            pass
-    lock(tmp_path, host='elsewhere')
-    with pytest.raises(UsageError, match='on elsewhere'):
-        with only_run_in(tmp_path):
-            pass
+def test_a_second_run_in_a_folder_is_noticed_while_the_first_lives(tmp_path):
+    command = [sys.executable, '-c', HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        try:
+            assert first.stdout.readline() == 'held\n'
+            holder = f'process {first.pid} on {socket.gethostname()} since'
+            with pytest.raises(UsageError, match=holder):
+                with only_run_in(tmp_path):
+                    pass
+        finally:
+            first.kill()
+    with only_run_in(tmp_path):  # its file is there, its lock is not
+        found = (tmp_path / LOCK).read_text()
+    assert found.startswith(f'process {os.getpid()} on')
 
 
-@pytest.mark.parametrize(
-    'case', ['dead', 'cut', 'silent', 'same job', 'same process']
-)
-def test_a_lock_of_a_run_that_is_gone_is_taken_over(
-    tmp_path, monkeypatch, case
-):
-    path = lock(tmp_path)
-    if case == 'dead':
-        lock(tmp_path, pid=2**22 + 1)  # more than Linux gives out
-    elif case == 'cut':
-        path.write_text('{')
-    elif case == 'silent':
-        lock(tmp_path, host='elsewhere')
-        os.utime(path, (1, 1))
-    elif case == 'same job':
-        lock(tmp_path, host='elsewhere', job='7')
-        monkeypatch.setenv('SLURM_JOB_ID', '7')
-    else:
-        lock(tmp_path, pid=os.getpid())
+def test_a_disk_without_locks_is_told(tmp_path, monkeypatch, capsys):
+    def lockf(file, how):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr('fcntl.lockf', lockf)
     with only_run_in(tmp_path):
-        assert json.loads(path.read_text())['pid'] == os.getpid()
-    assert not path.exists()
+        pass
+    assert 'No locks available' in capsys.readouterr().out

@@ -149,7 +149,7 @@ def config(**extra):
 def test_a_run_fetches_what_it_needs(served, server, home):
     loader = dict(dataset=dict(ann_file='gone.csv'))
     with pytest.raises(
-        MissingFileError, match='gone.csv: .*\n.*zoo://line: not'
+        MissingFileError, match='gone.csv: .*\n.*zoo://line: the weights'
     ):
         check_files(config(train_dataloader=loader))
     check_files(config(), 'test')  # initialises nothing

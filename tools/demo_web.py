@@ -77,7 +77,6 @@ from ca2st_mm.engine.launch import (
     run_or_explain,
     usable_device,
 )
-from ca2st_mm.zoo import ZooError
 
 try:
     import uvicorn
@@ -205,4 +204,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (UsageError, ZooError))
+    run_or_explain(main)

@@ -98,9 +98,7 @@ from ca2st_mm.engine.preflight import MissingFileError
 from ca2st_mm.export import (
     FORMATS,
     ExportableRecognizer,
-    ExportError,
     GraphInput,
-    MissingPackageError,
     check_packages,
     compare,
     describe,
@@ -108,7 +106,6 @@ from ca2st_mm.export import (
     trace,
 )
 from ca2st_mm.utils.percent import percent
-from ca2st_mm.zoo import ZooError
 
 
 def load(
@@ -175,14 +172,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(
-        main,
-        (
-            ExportError,
-            FileNotFoundError,
-            MissingFileError,
-            MissingPackageError,
-            ValueError,
-            ZooError,
-        ),
-    )
+    run_or_explain(main, FileNotFoundError, ValueError)

@@ -79,7 +79,6 @@ from ca2st_mm.datasets.transcode import finished_or_nothing
 from ca2st_mm.engine.launch import run_or_explain, usable_device
 from ca2st_mm.utils.hashing import sha256_of_bytes, sha256_of_tensors
 from ca2st_mm.utils.records import read_record, write_record
-from ca2st_mm.zoo import ZooError
 
 SETTINGS = 'features.json'
 
@@ -270,4 +269,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (FileNotFoundError, ValueError, ZooError))
+    run_or_explain(main, FileNotFoundError, ValueError)

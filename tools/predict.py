@@ -155,7 +155,6 @@ from ca2st_mm.apis.modality_contributions import modalities_of
 from ca2st_mm.apis.prediction import Failure, Prediction
 from ca2st_mm.apis.prediction_tables import (
     AnswerFile,
-    AnswerFileError,
     Event,
     audio_note,
     explanation,
@@ -176,9 +175,7 @@ from ca2st_mm.engine.launch import (
     run_or_explain,
     usable_device,
 )
-from ca2st_mm.utils.text_files import ListFileError
 from ca2st_mm.visualization.annotated_video import annotate, caption_of
-from ca2st_mm.zoo import ZooError
 
 CONTAINERS = '.mp4', '.mkv', '.mov'
 
@@ -414,7 +411,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(
-        main,
-        (UsageError, ZooError, AnswerFileError, ListFileError),
-    )
+    run_or_explain(main)

@@ -57,4 +57,4 @@ if __name__ == '__main__':
     flags = parse_args()
     from ca2st_mm.engine.launch import run_or_explain
 
-    run_or_explain(lambda: main(flags), (FileNotFoundError, ValueError))
+    run_or_explain(lambda: main(flags), FileNotFoundError, ValueError)

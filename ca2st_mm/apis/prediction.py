@@ -16,7 +16,7 @@ from ca2st_mm.datasets.benchmarks import (
     class_names,
     shipped_names,
 )
-from ca2st_mm.utils.class_names import resolve_class_names
+from ca2st_mm.utils.class_names import resolve_class_names, say_sizes
 
 from .stored_config import stored_classes
 
@@ -298,8 +298,9 @@ def names_of_model(
     counted = {task: len(of_task) for task, of_task in names.items()}
     if counted != sizes:
         raise ValueError(
-            f'the model has {_count(sizes)}, but there are names for '
-            f'{_count(counted)}; use the class list that it was trained with'
+            f'the model has {say_sizes(sizes)}, but there are names for '
+            f'{say_sizes(counted)}; use the class list that it was trained '
+            'with'
         )
     return names
 
@@ -313,23 +314,16 @@ def _by_task(classes: Mapping[str, Sequence] | Sequence[str] | None) -> Names:
 def _check_same(stored: Names, listed: Names) -> None:
     for task in {**stored, **listed}:
         a, b = stored.get(task, ()), listed.get(task, ())
-        found = f'{len(a)} names', len(b)
+        if a == b:
+            continue
+        said = f'{len(a)} names in the checkpoint, {len(b)} in the config'
         if len(a) == len(b):
-            differ = (n for n in range(len(a)) if a[n] != b[n])
-            number = next(differ, None)
-            if number is None:
-                continue
-            found = f'class {number} is {a[number]!r}', repr(b[number])
+            number = next(n for n in range(len(a)) if a[n] != b[n])
+            said = (
+                f'class {number} is {a[number]!r} in the checkpoint, '
+                f'{b[number]!r} in the config'
+            )
         raise ValueError(
             'the checkpoint and the config name the classes differently: '
-            f'{found[0]} in the checkpoint, {found[1]} in the config; use '
-            'the class list that the model was trained with'
+            f'{said}; use the class list that the model was trained with'
         )
-
-
-def _count(sizes: Mapping[str, int]) -> str:
-    counts = [
-        str(size) if task == 'label' else f'{size} {task}'
-        for task, size in sizes.items()
-    ]
-    return f'{" and ".join(counts)} classes'

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ca2st_mm.datasets.containers import probe
+from ca2st_mm.utils.errors import UserError
 from ca2st_mm.utils.percent import percent
 
 from .prediction import UNKNOWN, Failure, PartAnswer, Prediction, Ranking
@@ -21,7 +22,7 @@ COLUMNS += ('audio', 'error', 'model')
 _AUDIO = {True: 'yes', False: 'no', None: ''}
 
 
-class AnswerFileError(ValueError):
+class AnswerFileError(UserError, ValueError):
     """A file of answers cannot be continued; says why and what to do."""
 
 

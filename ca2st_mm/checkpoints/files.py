@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ca2st_mm.utils.errors import UserError
 from ca2st_mm.zoo import IN_FOLDER
 
 SHARD = re.compile(r'(.+)-\d{5}-of-\d{5}(\.\w+)')
@@ -25,7 +26,7 @@ WRAPPERS = ('model', 'module', 'state_dict')
 PREFIXES = ('module.', 'model.', '_orig_mod.')
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint cannot be read, or is not one of the model."""
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.config import Config
 from tqdm import tqdm
 
+from ca2st_mm.utils.errors import UserError
 from ca2st_mm.utils.text_files import write_texts
 
 from .containers import VIDEO_EXTENSIONS, probe
@@ -60,7 +61,7 @@ _PIPELINE = """{split}_pipeline = [
 """
 
 
-class FolderError(ValueError):
+class FolderError(UserError, ValueError):
     """Folders cannot become a data set; says what is wrong and what to do."""
 
 

@@ -1,9 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Training: optimizers, learning rates, checkpoints, checks before a run."""
 
+from ca2st_mm.utils.errors import UsageError
+
 from .checkpoint_loading import StrictLoadingHook
 from .delta_checkpoint_hook import DeltaCheckpointHook
-from .errors import UsageError
 from .fsdp import MultiExpertFSDPStrategy, wrap_blocks
 from .learning_rate import (
     LinearScalingHook,

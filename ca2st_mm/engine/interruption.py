@@ -24,7 +24,8 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from .errors import UsageError
+from ca2st_mm.utils.errors import UsageError
+
 from .learning_rate import micro_batches
 from .whole_checkpoints import INTERRUPTED
 

@@ -20,14 +20,11 @@ from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
 from ca2st_mm import zoo
-from ca2st_mm.checkpoints import CheckpointError
-from ca2st_mm.utils.text_files import ListFileError
+from ca2st_mm.utils.errors import UsageError, UserError
 
-from .errors import UsageError
 from .interruption import Interrupted
-from .non_finite_loss import NonFiniteLossError
-from .precision import PrecisionError, set_precision
-from .preflight import ClassCountError, MissingFileError
+from .precision import set_precision
+from .preflight import MissingFileError
 from .whole_checkpoints import last_whole_checkpoint, write_checkpoints_whole
 
 # A disk that is full, over a quota, read-only or another's.
@@ -266,17 +263,7 @@ def usable_device(name: str) -> str:
 
 
 def run_or_explain(
-    main: Callable[[], None],
-    explained: tuple[type[Exception], ...] = (
-        CheckpointError,
-        ClassCountError,
-        ListFileError,
-        MissingFileError,
-        NonFiniteLossError,
-        PrecisionError,
-        UsageError,
-        zoo.ZooError,
-    ),
+    main: Callable[[], None], *explained: type[Exception]
 ) -> None:
     """Run a command line; what a user can repair ends it in one sentence.
 
@@ -285,7 +272,8 @@ def run_or_explain(
 
     Args:
         main: What to run.
-        explained: Errors whose message is all that a user needs.
+        *explained: Errors whose message is all that a user needs, besides
+            :class:`UserError`.
     """
     try:
         main()
@@ -293,7 +281,7 @@ def run_or_explain(
     except Interrupted as stop:
         text, status = str(stop), 128 + stop.signum
         traceback.clear_frames(stop.__traceback__)  # they hold the runner
-    except explained as error:
+    except (UserError, *explained) as error:
         text, status = f'error: {error}', 2
     except OSError as error:
         if error.errno not in UNWRITABLE:

@@ -19,8 +19,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.optim import Optimizer
 
 from ca2st_mm.registry import HOOKS, PARAM_SCHEDULERS
-
-from .errors import UsageError
+from ca2st_mm.utils.errors import UsageError
 
 # In each parameter group: the factor that LinearScalingHook has applied.
 SCALE = 'batch_scale'

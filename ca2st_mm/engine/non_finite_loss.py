@@ -17,11 +17,12 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from ca2st_mm.registry import HOOKS
 from ca2st_mm.structures import Stream
+from ca2st_mm.utils.errors import UserError
 
 from .whole_checkpoints import is_finite, last_whole_checkpoint
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(UserError, RuntimeError):
     """The loss was not finite too often; the message says where it begins."""
 
 

@@ -12,8 +12,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.models.backbones.foreign import ForeignExpert
 from ca2st_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
-
-from .errors import UsageError
+from ca2st_mm.utils.errors import UsageError
 
 # `layers` of our experts, `links` between them; `blocks`, `layer` and
 # `adapters` of wrapped ones.

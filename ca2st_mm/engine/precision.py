@@ -16,6 +16,8 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from ca2st_mm.utils.errors import UserError
+
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
 # Wrappers of the optimizer that differ in nothing but the precision.
 WRAPPERS = {
@@ -25,7 +27,7 @@ WRAPPERS = {
 }
 
 
-class PrecisionError(ValueError):
+class PrecisionError(UserError, ValueError):
     """A precision that the config or the device cannot have; says why."""
 
 

@@ -10,7 +10,12 @@ from mmengine.fileio import join_path
 from mmengine.utils import is_abs
 
 from ca2st_mm import zoo
-from ca2st_mm.utils.class_names import resolve_class_names, sizes_by_column
+from ca2st_mm.utils.class_names import (
+    resolve_class_names,
+    say_sizes,
+    sizes_by_column,
+)
+from ca2st_mm.utils.errors import UserError
 
 # Weights that are fetched before the run starts.
 FETCHED = (zoo.SCHEME, zoo.HUB_SCHEME)
@@ -22,11 +27,11 @@ LOADERS = {
 HEAD_OPTIONS = dict(label='num_classes', verb='num_verbs', noun='num_nouns')
 
 
-class MissingFileError(FileNotFoundError):
+class MissingFileError(UserError, FileNotFoundError):
     """Files named by the config are not there; the message says the fix."""
 
 
-class ClassCountError(ValueError):
+class ClassCountError(UserError, ValueError):
     """Head and data disagree about the classes; the message says how."""
 
 
@@ -202,8 +207,8 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
                     'made for'
                 )
             raise ClassCountError(
-                f'The head has {_say(head)}, but {key} has {_say(sizes)}; '
-                f'{todo}'
+                f'The head has {say_sizes(head)}, but {key} has '
+                f'{say_sizes(sizes)}; {todo}'
             )
 
 
@@ -223,12 +228,3 @@ def _sizes(dataset: Mapping[str, Any], key: str) -> dict[str, int]:
         ) from error
     except ValueError as error:
         raise ClassCountError(f'{key}: {error}') from error
-
-
-def _say(sizes: Mapping[str, int]) -> str:
-    """For example '97 verb and 300 noun classes'."""
-    words = [
-        str(size) if column == 'label' else f'{size} {column}'
-        for column, size in sizes.items()
-    ]
-    return f'{" and ".join(words)} classes'

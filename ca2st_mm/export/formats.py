@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from ca2st_mm.utils.errors import UserError
+
 # Input tensors in their order -> outputs by name.
 Run = Callable[[Sequence[Tensor]], dict[str, Tensor]]
 METADATA = 'metadata.json'
 
 
-class MissingPackageError(ImportError):
+class MissingPackageError(UserError, ImportError):
     """A format needs packages that are not installed."""
 
 

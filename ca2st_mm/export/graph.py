@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.models.backbones import MultiExpertBackbone, TransformerExpert
 from ca2st_mm.structures import PRESENT, TIMES, as_streams
+from ca2st_mm.utils.errors import UserError
 
 # Output of a head with one classifier.
 LOGITS = 'logits'
@@ -37,7 +38,7 @@ PRESENCE = (
 )
 
 
-class ExportError(ValueError):
+class ExportError(UserError, ValueError):
     """A model cannot be exported; the message says why."""
 
 

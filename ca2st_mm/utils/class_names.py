@@ -117,3 +117,16 @@ def sizes_by_column(
             '100 %; give the dataset a second class, such as "other".'
         )
     return sizes
+
+
+def say_sizes(sizes: Mapping[str, int]) -> str:
+    """Numbers of classes in words.
+
+    >>> say_sizes(dict(verb=97, noun=300))
+    '97 verb and 300 noun classes'
+    """
+    words = [
+        str(size) if column == 'label' else f'{size} {column}'
+        for column, size in sizes.items()
+    ]
+    return f'{" and ".join(words)} classes'

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
 
-class RecordError(ValueError):
+
+class RecordError(UserError, ValueError):
     """A record cannot be used; the message names the file and the fix."""
 
 

@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Mapping
 
+from .errors import UserError
+
 _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, 'utf-32'),
     (codecs.BOM_UTF32_BE, 'utf-32'),
@@ -15,7 +17,7 @@ _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
 )
 
 
-class ListFileError(ValueError):
+class ListFileError(UserError, ValueError):
     """A list file cannot be used: one sentence names it and what to do."""
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ca2st_mm.utils.errors import UserError
+
 TEAL, GREY, RED = '#1b7f79', '#c9ced6', '#c0504d'
 INK = '#3b4048'
 # One colour a model or an axis, in the order in which they are named; all
@@ -15,7 +17,7 @@ HEAT = 'plasma'
 _DPI = 130
 
 
-class FigureInputError(ValueError):
+class FigureInputError(UserError, ValueError):
     """An input cannot be drawn; the message names it and what to do."""
 
 

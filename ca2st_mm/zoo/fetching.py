@@ -21,6 +21,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from ca2st_mm.utils.errors import UserError
+
 from .catalogue import DRIVE_URL, SCHEME, Entry, Source, find, is_known
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ IN_FOLDER = (
 )
 
 
-class ZooError(RuntimeError):
+class ZooError(UserError, RuntimeError):
     """Weights cannot be had or trusted; the message says what to do."""
 
 

@@ -50,9 +50,8 @@ from mmengine.fileio import dump, load
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
-from ca2st_mm.utils.records import RecordError, read_number
+from ca2st_mm.utils.records import read_number
 from ca2st_mm.visualization.scores import KEYS, read_comparable, read_scores
-from ca2st_mm.visualization.style import FigureInputError
 
 
 def average_scores(dumps: Sequence[str | Path], path: str | Path) -> None:
@@ -111,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (FigureInputError, RecordError))
+    run_or_explain(main)

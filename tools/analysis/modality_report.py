@@ -110,7 +110,6 @@ from ca2st_mm.visualization.style import (
     save,
     tidy,
 )
-from ca2st_mm.zoo import ZooError
 
 WITHOUT_AUDIO = 'clips without audio'
 _MAX_CLASSES = 24  # of the figure
@@ -540,6 +539,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(
-        main, (FigureInputError, FileNotFoundError, ValueError, ZooError)
-    )
+    run_or_explain(main, FileNotFoundError, ValueError)

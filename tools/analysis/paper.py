@@ -170,16 +170,13 @@ from mmengine.config import Config
 from paper_toy import expert_config, toy_config
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
-from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.interruption import Interrupted, InterruptionHook
 from ca2st_mm.engine.launch import UsageError, run_or_explain
 from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
-from ca2st_mm.utils.records import RecordError, read_record, write_record
+from ca2st_mm.utils.records import read_record, write_record
 from ca2st_mm.visualization.scores import named_files
-from ca2st_mm.visualization.style import FigureInputError, new_figure, save
-
-EXPLAINED = (CheckpointError, FigureInputError, RecordError, UsageError)
+from ca2st_mm.visualization.style import new_figure, save
 
 
 def cost_of(name: str, out: Path) -> dict[str, float]:
@@ -522,4 +519,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, EXPLAINED)
+    run_or_explain(main)

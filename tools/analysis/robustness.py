@@ -99,13 +99,11 @@ from ca2st_mm.evaluation.coalitions import paired_test
 from ca2st_mm.registry import TRANSFORMS
 from ca2st_mm.visualization.style import (
     INK,
-    FigureInputError,
     colour_of,
     new_figure,
     save,
     tidy,
 )
-from ca2st_mm.zoo import ZooError
 
 CLEAN = 'as they are'
 LATE = 'desynchronised'
@@ -376,6 +374,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(
-        main, (FigureInputError, FileNotFoundError, ValueError, ZooError)
-    )
+    run_or_explain(main, FileNotFoundError, ValueError)

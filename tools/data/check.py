@@ -271,6 +271,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run_or_explain(
-        lambda: sys.exit(main()), (ListFileError, FileNotFoundError)
-    )
+    run_or_explain(lambda: sys.exit(main()), FileNotFoundError)

@@ -50,7 +50,7 @@ import torch
 from mmengine.config import Config
 
 from ca2st_mm import zoo
-from ca2st_mm.datasets.folders import FolderError, prepare_folders
+from ca2st_mm.datasets.folders import prepare_folders
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.engine.preflight import needed_weights
 
@@ -97,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (FolderError,))
+    run_or_explain(main)

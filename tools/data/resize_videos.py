@@ -50,4 +50,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run_or_explain(lambda: sys.exit(main()), (JobError,))
+    run_or_explain(lambda: sys.exit(main()), JobError)

@@ -49,7 +49,7 @@ from ca2st_mm.datasets.transcode import (
     find_copied_span,
 )
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.text_files import ListFileError, write_texts
+from ca2st_mm.utils.text_files import write_texts
 
 _SPAN_COLUMNS = ('start', 'end', 'audio')
 
@@ -172,6 +172,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run_or_explain(
-        lambda: sys.exit(main()), (JobError, ListFileError, FileNotFoundError)
-    )
+    run_or_explain(lambda: sys.exit(main()), JobError, FileNotFoundError)

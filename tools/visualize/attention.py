@@ -94,7 +94,6 @@ from ca2st_mm.visualization.attention_maps import (
     read_attention,
 )
 from ca2st_mm.visualization.style import FigureInputError, save
-from ca2st_mm.zoo import ZooError
 
 _FPS = 12
 _PANEL = 320, 240  # pixels of a panel of the video: width, height
@@ -257,6 +256,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(
-        main, (FileNotFoundError, SampleFault, ValueError, ZooError)
-    )
+    run_or_explain(main, FileNotFoundError, SampleFault, ValueError)

@@ -56,7 +56,7 @@ from scatter import AUTHORS, label_points, published
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.records import RecordError, read_number
+from ca2st_mm.utils.records import read_number
 from ca2st_mm.visualization.scores import named_files
 from ca2st_mm.visualization.style import (
     GREY,
@@ -167,4 +167,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (FigureInputError, RecordError))
+    run_or_explain(main)

@@ -278,4 +278,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main, (FigureInputError,))
+    run_or_explain(main)

@@ -73,7 +73,6 @@ from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.video import open_video
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.percent import percent
-from ca2st_mm.utils.text_files import ListFileError
 from ca2st_mm.visualization.scores import Scores, read_comparable
 from ca2st_mm.visualization.style import (
     GREY,
@@ -324,7 +323,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(
-        main,
-        (FigureInputError, FileNotFoundError, ListFileError, MediaError),
-    )
+    run_or_explain(main, FileNotFoundError, MediaError)

@@ -78,12 +78,11 @@ register_schemes()
 class StrictLoadingHook(Hook):
     """Refuse a checkpoint that does not fit the model.
 
-    MMEngine loads what happens to fit and warns about the rest; a run then
-    tests or trains random weights.  Here missing or unexpected tensors, other
-    shapes, NaN and infinite values are an error.  ``load_strict = False`` in
-    the config, next to ``load_from``, lets fine-tuning begin from a model with
-    another head: what fits is loaded, the rest is listed in the log.  The
-    tools for training and testing add this hook to every run.
+    MMEngine loads what happens to fit.  Here missing or unexpected tensors,
+    other shapes, NaN and infinite values are an error.  ``load_strict =
+    False`` in the config, next to ``load_from``, lets fine-tuning begin from
+    a model with another head: the log lists what does not fit.  The tools for
+    training and testing add this hook to every run.
 
     Example:
         >>> HOOKS.build(dict(type='StrictLoadingHook')).priority

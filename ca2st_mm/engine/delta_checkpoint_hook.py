@@ -22,12 +22,11 @@ EMA = 'ema_state_dict'
 class DeltaCheckpointHook(Hook):
     """Leave the frozen weights of the experts out of every checkpoint.
 
-    A checkpoint of CAST then holds what was trained, 45 M of 217 M
-    parameters, and the fingerprint of each expert's frozen weights.  Testing,
-    resuming and every other loading put them back from the expert's
-    ``init_cfg`` and refuse other weights.  An expert that has no ``init_cfg``
-    to come back from is saved whole.  ``meta['frozen_experts']`` says where
-    the weights came from.
+    A checkpoint of CAST then holds 45 M of 217 M parameters, and a
+    fingerprint of each expert's frozen weights.  Every loading puts these back
+    from the expert's ``init_cfg`` and refuses other ones; an expert without
+    ``init_cfg`` is saved whole.  ``meta['frozen_experts']`` says where they
+    came from.
 
     Example:
         >>> HOOKS.build(dict(type='DeltaCheckpointHook')).priority

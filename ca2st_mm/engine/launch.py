@@ -231,11 +231,10 @@ def is_deepspeed(cfg: Config) -> bool:
 def leave_process_group() -> None:
     """End a distributed run whose work is done; alone, do nothing.
 
-    Call it once nothing uses the runner any more.  A thread of gloo that
-    still lets go of a tensor while Python ends brings the process down with
-    ``terminate called without an active exception``, after all its work is
-    done; torchrun then reports a failed run.  Gloo joins its threads when
-    nothing refers to the group any more, and models refer to it in cycles.
+    Call it once nothing uses the runner any more.  A thread of gloo that is
+    busy while Python ends aborts the process, and torchrun reports a failed
+    run.  Gloo joins its threads when nothing refers to the group any more,
+    and models refer to it in cycles.
     """
     if dist.is_distributed():
         dist.barrier()  # one that leaves early breaks what others still read

@@ -51,12 +51,11 @@ def micro_batches(optimizer: Optimizer | BaseOptimWrapper) -> int:
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupCosineLR(_ParamScheduler):
-    """Linear warm-up from 0, then half a cosine, step by step.
+    """Linear warm-up from 0, then half a cosine (CAST, section 4.1).
 
-    The learning rate rises from 0 in the first step of the optimizer to the
-    base value in the last step of the warm-up, then falls.  All micro-batches
-    of a step share one value, whatever the strategy (CAST, section 4.1;
-    MMEngine's ``LinearLR`` cannot start at 0).
+    The learning rate is 0 in the first step of the optimizer and at its base
+    value in the last step of the warm-up.  All micro-batches of a step share
+    one value.  MMEngine's ``LinearLR`` cannot start at 0.
 
     Args:
         optimizer: Optimizer or wrapper.
@@ -69,8 +68,8 @@ class WarmupCosineLR(_ParamScheduler):
         kwargs: ``last_step`` and ``verbose``, as of MMEngine's schedulers.
 
     Raises:
-        ValueError: If ``warmup`` does not end before ``end``, or the
-            learning rate should change by epoch.
+        ValueError: If ``warmup`` does not end before ``end``, or
+            ``by_epoch`` is set.
 
     Example:
         >>> import torch
@@ -146,10 +145,10 @@ class WarmupCosineLR(_ParamScheduler):
 class LinearScalingHook(Hook):
     """Scale the learning rate by the effective batch size; log both.
 
-    MMEngine's ``auto_scale_lr`` leaves out the micro-batches of a step, so
-    this hook takes its place.  It notes its factor in the parameter groups,
-    and so in checkpoints: resumed with another batch size, their learning
-    rates are scaled by the ratio of the two.
+    Takes the place of MMEngine's ``auto_scale_lr``, which leaves out the
+    micro-batches of a step.  Its factor is in the parameter groups, and so in
+    checkpoints: resumed with another batch size, learning rates are scaled by
+    the ratio of the two.
 
     Args:
         base_batch_size: Effective batch size that the learning rate in the
@@ -229,17 +228,12 @@ class LinearScalingHook(Hook):
 class ScheduleFromConfigHook(Hook):
     """A resumed run follows the schedule in its config, and says so.
 
-    MMEngine restores schedulers and parameter groups whole, so that a longer
-    schedule, another learning rate or another weight decay in the config
-    would change nothing: after the end of the old schedule the learning rate
-    would stay at its last value.  Where config and checkpoint agree, nothing
-    is touched.  Where they differ, the config's schedulers are run from the
-    start up to the resumed iteration, and take the place of the
-    checkpoint's, as the options of the optimizer do.
-
-    A schedule that follows a metric (``ReduceOnPlateauLR``) cannot be run
-    again, and DeepSpeed does not let hooks see what it restores; there, the
-    checkpoint's values stay.
+    MMEngine restores schedulers and options of the optimizer whole, so that
+    another schedule, learning rate or weight decay in the config would change
+    nothing.  Where config and checkpoint differ, the config's schedulers are
+    run up to the resumed iteration here and take the checkpoint's place, as
+    do the options.  A schedule that follows a metric (``ReduceOnPlateauLR``)
+    cannot be run again: the checkpoint's values stay.
 
     Example:
         >>> default_hooks = dict(

@@ -31,11 +31,10 @@ class NonFiniteLossHook(Hook):
     """Leave out steps whose loss is NaN or infinite; stop after a few.
 
     A step of the optimizer is left out if the loss of one of its
-    micro-batches was not finite in any process: no weight moves, so that one
-    broken clip costs one step and the cause can still be found.  The clips
-    are named at once.  After ``patience`` such micro-batches in a row all
-    processes stop; the error names the clips, the inputs, weights and the
-    first module that are not finite, and the last good checkpoint.
+    micro-batches was not finite in any process, and the clips are named.
+    After ``patience`` such micro-batches in a row all processes stop; the
+    error names the clips, the inputs, weights and the first module that are
+    not finite, and the last good checkpoint.
 
     Optimizers that MMEngine's ``OptimWrapper`` does not step (DeepSpeed) are
     watched but not held back.

@@ -34,12 +34,10 @@ class MultiExpertOptimConstructor(DefaultOptimWrapperConstructor):
     """Group what is trained by learning rate and weight decay.
 
     Parameters of layer i, of every expert and of every link there, learn at
-    ``layer_decay ** (num_layers - i)`` times the learning rate; embeddings,
-    should they be trained, one power lower; heads, final norms and time
-    encoders at the full one.  Vectors, biases and position tables are not
-    decayed.  A frozen parameter is in no group, so the optimizer keeps
-    nothing for it; a shared one is in one group (the authors' recipe: CAST,
-    section 4.1).
+    ``layer_decay ** (num_layers - i)`` times the learning rate; trained
+    embeddings one power lower; heads, final norms and time encoders at the
+    full one.  Vectors, biases and position tables are not decayed (CAST,
+    section 4.1).  A frozen parameter is in no group, a shared one in one.
 
     Args:
         optim_wrapper_cfg: Config of the wrapper, with ``optimizer``, which

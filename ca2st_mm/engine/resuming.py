@@ -58,11 +58,8 @@ class EpochBasedTrainLoop(loops.EpochBasedTrainLoop):
 class RandomStateHook(Hook):
     """Keep the random states of all processes in every checkpoint.
 
-    Of torch, the accelerator, numpy and Python.  Validation draws from them
-    without moving them: whether or not a resumed run repeats one
-    (:class:`MissedValidationHook`), training continues alike.  The sampler of
-    a resumed run gets the seed of the first one.
-
+    Of torch, the accelerator, numpy and Python, and the seed of the sampler.
+    Validation does not move them, so that a resumed run may repeat one.
     Exact are checkpoints of :class:`EpochBasedTrainLoop`, whose workers end
     with the epoch and are seeded by :func:`seed_worker`, and those of
     ``IterBasedTrainLoop`` with a fixed seed.
@@ -192,9 +189,9 @@ def seed_worker(worker_id: int) -> None:
     """Seed a worker from the random state of its process and its rank.
 
     For ``worker_init_fn`` of a data loader.  MMEngine's own seeds workers the
-    same in every epoch; workers that live for one epoch would then repeat
-    their augmentations.  Signals that end a run after its step do not end the
-    worker: it leaves the group that Ctrl-C and torchrun send them to.
+    same in every epoch, so that augmentations would repeat.  The worker also
+    leaves the process group that Ctrl-C and torchrun send signals to, which
+    end a run after its step.
 
     Args:
         worker_id: Number of the worker; torch has counted it in already.
@@ -221,15 +218,11 @@ class MissedValidationHook(Hook):
     """Validate before training continues, if the checkpoint lacks the result.
 
     MMEngine writes the checkpoint of an epoch (or iteration), then validates,
-    and writes it once more only if the score is the best so far.  From the
-    first of the two files the loop continues with the next epoch: best score,
-    best checkpoint, schedules that look at scores and, after the last epoch,
-    the final number would be lost.  This hook runs the validation of such a
-    file as the loop would have, with the same random numbers
-    (:class:`RandomStateHook`).
-
-    Nothing in the file tells a validation that was cut short from one that
-    brought no new best, so the latter is repeated, with the same result.
+    and writes it once more only if the score is the best so far.  Resumed
+    from the first of the two files, a run would lose the best score and
+    checkpoint, and after the last epoch the final number.  Nothing in the
+    file tells a validation that was cut short from one that brought no new
+    best, so the latter is repeated, with the same result.
 
     Example:
         >>> default_hooks = dict(

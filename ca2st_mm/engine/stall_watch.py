@@ -27,14 +27,12 @@ class StallWatchHook(Hook):
     """Warn when a process has been in one stage for long; then end it.
 
     Stages are what comes before a batch, in it and after it, and saving a
-    checkpoint.  If one lasts for ``minutes``, each rank that waits logs one
-    line with the function it is in (ranks other than 0, whose warnings
-    MMEngine drops, write to stderr) and writes the stacks of its threads to
-    ``stall_rank<R>.txt`` next to the log.  After ``end_minutes``
-    :mod:`faulthandler` adds the stacks to that file and ends the process with
-    status 1, even if a C extension hangs without releasing the interpreter;
-    what started the processes then ends the others.  The device is never
-    waited for.
+    checkpoint.  After ``minutes`` in one, each rank that waits logs one line
+    with the function it is in (other ranks than 0 on stderr) and writes the
+    stacks of its threads to ``stall_rank<R>.txt`` next to the log.  After
+    ``end_minutes`` :mod:`faulthandler` adds the stacks and ends the process
+    with status 1, even if a C extension hangs; what started the processes
+    then ends the others.
 
     Args:
         minutes: Longest stage without a warning.

@@ -11,7 +11,6 @@ import csv
 import math
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -317,7 +316,7 @@ def stream(
 
 
 def jobs_of(
-    args: argparse.Namespace, folder: str, files: list[AnswerFile]
+    args: argparse.Namespace, files: list[AnswerFile]
 ) -> tuple[Iterator, int | None]:
     """What is left to predict, and how many answers that makes."""
     media = list(find_media(args.sources, args.data_root))
@@ -328,7 +327,7 @@ def jobs_of(
             'predicts them again',
             file=sys.stderr,
         )
-    jobs = find_jobs(media, folder, args.window, args.stride, done)
+    jobs = find_jobs(media, args.window, args.stride, done)
     keys = [(m.path, m.start, m.end) for m in media if isinstance(m, Media)]
     total = len(media) - sum(key in done for key in keys)
     return jobs, None if args.window else total
@@ -351,7 +350,6 @@ def main() -> None:
         print(recognizer.about)
     failed, rankings = False, {}
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
         name = args.model or args.checkpoint
         files = [
             stack.enter_context(
@@ -364,7 +362,7 @@ def main() -> None:
         if args.stream:
             answers, total = stream(recognizer, args), None
         else:
-            jobs, total = jobs_of(args, folder, files)
+            jobs, total = jobs_of(args, files)
             answers = predict_each(
                 recognizer,
                 jobs,

@@ -2,10 +2,11 @@
 """Many files, folders, lists and URLs, where a bad one stops no other."""
 
 import os
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -82,7 +83,7 @@ def predict_each(
             ``errors`` is something else.
 
     Example:
-        >>> jobs = find_jobs(['clip.mp4', 'gone.mp4'], folder='.')
+        >>> jobs = find_jobs(find_media(['clip.mp4', 'gone.mp4']))
         >>> for answer in predict_each(recognizer, jobs, batch_size=8):
         ...     print(type(answer).__name__, answer.source)
         Prediction clip.mp4
@@ -184,8 +185,7 @@ def _listed(path: str, root: str | None) -> Iterator[Media]:
 
 
 def find_jobs(
-    names: Iterable[str | Media | Failure],
-    folder: str,
+    found: Iterable[Media | Failure],
     window: float | None = None,
     stride: float | None = None,
     done: Collection[Key] = (),
@@ -193,11 +193,10 @@ def find_jobs(
     """Cut what is to be predicted into jobs.
 
     Lazy: a file is opened, and a URL fetched, when its turn comes; a fetched
-    file is deleted when that of the next name has come.
+    file is deleted before that of the next name is opened.
 
     Args:
-        names: What :func:`find_media` gives, or names for it.
-        folder: Where fetched files go.
+        found: What :func:`find_media` gives.
         window: Seconds of a window; None for one answer a file.
         stride: Seconds from the start of one window to that of the next;
             None for those of a window.
@@ -210,43 +209,42 @@ def find_jobs(
     Raises:
         ValueError: If a length is not positive.
     """
-    for name in names:
-        found = find_media([name]) if isinstance(name, str) else [name]
-        for media in found:
-            if isinstance(media, Failure):
-                yield media
-                continue
-            key = media.path, media.start, media.end
-            if window is None and key in done:
-                continue
-            try:
-                for job in _jobs_of(media, folder, window, stride):
-                    if tuple(job.shown.values()) not in done:
-                        yield job
-            except (InputError, MediaError) as error:
-                yield Failure(*key, _reason(error))
+    for media in found:
+        if isinstance(media, Failure):
+            yield media
+            continue
+        key = media.path, media.start, media.end
+        if window is None and key in done:
+            continue
+        try:
+            for job in _jobs_of(media, window, stride):
+                if tuple(job.shown.values()) not in done:
+                    yield job
+        except (InputError, MediaError) as error:
+            yield Failure(*key, _reason(error))
 
 
 def _jobs_of(
-    media: Media, folder: str, window: float | None, stride: float | None
+    media: Media, window: float | None, stride: float | None
 ) -> Iterator[Job]:
-    is_url = media.path.startswith(('http://', 'https://'))
-    path = fetch(media.path, folder) if is_url else media.path
-    if not os.path.isfile(path):
-        raise InputError('there is no such file or folder')
-    source = path if media.audio is None else VideoAndAudio(path, media.audio)
-    span = media.start, media.end
-    try:
+    with ExitStack() as stack:
+        path = media.path
+        if path.startswith(('http://', 'https://')):
+            folder = stack.enter_context(TemporaryDirectory())
+            path = fetch(path, folder)
+        if not os.path.isfile(path):
+            raise InputError('there is no such file or folder')
+        source = path
+        if media.audio is not None:
+            source = VideoAndAudio(path, media.audio)
+        span = media.start, media.end
         if window is None:
             shown = dict(source=media.path, start=span[0], end=span[1])
             yield Job(source, *span, shown)
-        else:
-            stride = window if stride is None else stride
-            for job in Windows(path, window, stride, media.path, span):
-                yield job._replace(source=source)
-    finally:
-        if is_url:
-            os.remove(path)
+            return
+        stride = window if stride is None else stride
+        for job in Windows(path, window, stride, media.path, span):
+            yield job._replace(source=source)
 
 
 def fetch(url: str, folder: str, max_bytes: int = MAX_BYTES) -> str:
@@ -254,7 +252,7 @@ def fetch(url: str, folder: str, max_bytes: int = MAX_BYTES) -> str:
 
     Args:
         url: ``http(s)://...``.
-        folder: Where to put it.
+        folder: Where to put it; if that fails, some of it may lie there.
         max_bytes: The most that is fetched.
 
     Returns:
@@ -263,11 +261,10 @@ def fetch(url: str, folder: str, max_bytes: int = MAX_BYTES) -> str:
     Raises:
         InputError: If the server does not give it, or it is larger.
     """
-    suffix = Path(urlsplit(url).path).suffix
-    handle, path = tempfile.mkstemp(suffix, dir=folder)
+    path = os.path.join(folder, f'fetched{Path(urlsplit(url).path).suffix}')
     try:
         with (
-            open(handle, 'wb') as file,
+            open(path, 'wb') as file,
             requests.get(url, stream=True, timeout=_TIMEOUT) as response,
         ):
             response.raise_for_status()
@@ -280,16 +277,11 @@ def fetch(url: str, folder: str, max_bytes: int = MAX_BYTES) -> str:
                         'download it yourself and name the file'
                     )
     except requests.HTTPError as error:
-        os.remove(path)
         answer = f'{error.response.status_code} {error.response.reason}'
         raise InputError(f'the server answers {answer}') from error
     except requests.RequestException as error:
-        os.remove(path)
         raise InputError(
             f'it cannot be fetched ({type(error).__name__}); check the URL '
             'and the connection'
         ) from error
-    except InputError:
-        os.remove(path)
-        raise
     return path

@@ -162,7 +162,6 @@ from ca2st_mm.apis.prediction_tables import (
     summary,
 )
 from ca2st_mm.apis.streaming import (
-    REPLAYED,
     WEBCAM,
     WINDOW,
     predict_stream,
@@ -196,7 +195,7 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError('name either --model, or --config and --checkpoint')
     if args.cfg_options and not args.config:
         raise UsageError('--cfg-options changes a --config; name one')
-    cameras = [n for n in args.sources if n.startswith((WEBCAM, REPLAYED))]
+    cameras = [n for n in args.sources if n.startswith(WEBCAM)]
     if cameras or args.stream:
         args.stream, args.window = True, args.window or WINDOW
         if len(args.sources) > 1:

@@ -299,8 +299,7 @@ class Recognizer(BaseInferencer):
         Args:
             source: A camera (``webcam:0``), a pipe (its path, ``-`` for
                 standard input, or an object to ``read`` from), a URL of
-                FFmpeg (``rtsp://...``), a file that grows, or a file as if
-                it were a camera (``camera:FILE``).
+                FFmpeg (``rtsp://...``), or a file, which may grow.
             **options: ``window``, ``stride`` and what else
                 :func:`ca2st_mm.apis.streaming.predict_stream` takes.
 

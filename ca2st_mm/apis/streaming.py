@@ -48,7 +48,7 @@ from .prediction import Failure, Prediction
 from .recognizer import Recognizer
 from .windows import Job, Spans
 
-WEBCAM, DEVICE, REPLAYED = 'webcam:', '/dev/video', 'camera:'
+WEBCAM, DEVICE = 'webcam:', '/dev/video'
 CAMERAS = WEBCAM, DEVICE
 WINDOW = 2.0  # seconds, where no length is given
 # Seconds that one modality is waited for: a fragment of mp4 brings ten seconds
@@ -269,8 +269,6 @@ def _opened(
                     rtsp_transport='tcp',
                 )
                 opened = av.open(text, options=options, timeout=idle)
-            elif text.startswith(REPLAYED):
-                opened = open_container(text.removeprefix(REPLAYED))
             elif _is_whole(text, idle):
                 opened = open_container(text)
             else:

@@ -89,7 +89,7 @@ def test_verbs_nouns_and_actions_are_printed(predict, clip, capsys):
     'arguments, status, said',
     [
         (['gone.mp4', '--missing-audio', 'drop'], 2, 'does not use audio'),
-        (['camera:gone.mp4'], 1, 'camera:gone.mp4: stream: No such file'),
+        (['--stream', 'gone.ts'], 1, 'gone.ts: stream: No such file'),
     ],
 )
 def test_what_the_model_or_the_machine_lacks_is_named(
@@ -272,12 +272,12 @@ def test_windows_make_a_table_of_times(predict, tmp_path):
     assert spans == [(0, 2), (1, 3), (2, 4), (3, 5)]
     assert {row['audio'] for row in rows} == {'yes'}
     out.unlink()
-    camera = f'camera:{long}'
-    assert predict(camera, '--csv', out, '--top-k', 1, model='cast') == 0
+    stream = ('--stream', long, '--csv', out, '--top-k', 1)
+    assert predict(*stream, model='cast') == 0
     with open(out, newline='') as file:
         rows = list(csv.DictReader(file))
     assert [float(row['start']) for row in rows] == [0, 2, 4]
-    assert {row['source'] for row in rows} == {camera}
+    assert {row['source'] for row in rows} == {str(long)}
 
 
 def test_the_annotated_video_keeps_time_and_audio(predict, tmp_path):

@@ -22,8 +22,8 @@ from ca2st_mm.checkpoints.sharing import (
 )
 from ca2st_mm.datasets.transforms.audio_loading import MISSING_AUDIO
 from ca2st_mm.datasets.transforms.formatting import CANNOT_DROP
+from ca2st_mm.engine.checkpointing import last_whole_checkpoint
 from ca2st_mm.engine.precision import autocast, choose_precision
-from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
 from ca2st_mm.zoo import IN_FOLDER

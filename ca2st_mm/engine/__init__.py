@@ -3,8 +3,12 @@
 
 from ca2st_mm.utils.errors import UsageError
 
-from .checkpoint_loading import StrictLoadingHook
-from .delta_checkpoint_hook import DeltaCheckpointHook
+from .checkpointing import (
+    AtomicLocalBackend,
+    DeltaCheckpointHook,
+    StrictLoadingHook,
+    last_whole_checkpoint,
+)
 from .fsdp import MultiExpertFSDPStrategy, wrap_blocks
 from .learning_rate import (
     LinearScalingHook,
@@ -34,10 +38,6 @@ from .resuming import (
 )
 from .stall_watch import StallWatchHook
 from .visualization_hook import VisualizationHook
-from .whole_checkpoints import (
-    AtomicLocalBackend,
-    last_whole_checkpoint,
-)
 
 __all__ = [
     'AtomicLocalBackend',

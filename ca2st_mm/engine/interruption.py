@@ -26,8 +26,8 @@ from mmengine.runner import Runner
 
 from ca2st_mm.utils.errors import UsageError
 
+from .checkpointing import INTERRUPTED
 from .learning_rate import micro_batches
-from .whole_checkpoints import INTERRUPTED
 
 # Ctrl-C, what schedulers send before they kill, and what Slurm can be asked
 # to send ahead of its time limit.

@@ -22,10 +22,10 @@ from mmengine.utils.dl_utils import set_multi_processing
 from ca2st_mm import zoo
 from ca2st_mm.utils.errors import UsageError, UserError
 
+from .checkpointing import last_whole_checkpoint, write_checkpoints_whole
 from .interruption import Interrupted
 from .precision import set_precision
 from .preflight import MissingFileError
-from .whole_checkpoints import last_whole_checkpoint, write_checkpoints_whole
 
 # A disk that is full, over a quota, read-only or another's.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -19,7 +18,7 @@ from ca2st_mm.registry import HOOKS
 from ca2st_mm.structures import Stream
 from ca2st_mm.utils.errors import UserError
 
-from .whole_checkpoints import is_finite, last_whole_checkpoint
+from .checkpointing import is_finite, last_whole_checkpoint, unwrapped
 
 
 class NonFiniteLossError(UserError, RuntimeError):
@@ -69,7 +68,7 @@ class NonFiniteLossHook(Hook):
         self._row: list[dict[int, str]] = []  # clips of bad losses, by rank
         self._spoilt = False  # the step that gradients accumulate for
         self._batch: Any = None  # what the model has just been called with
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         self._handles = [
             model.register_forward_hook(self._look, with_kwargs=True)
         ]
@@ -166,7 +165,7 @@ class NonFiniteLossHook(Hook):
 
     def _find_cause(self, runner: Runner, batch: Any) -> str:
         """What is not finite first: inputs, weights, or a module's output."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         found = []
         if not is_finite(batch):
             found.append('the inputs of the model are not finite')
@@ -219,7 +218,7 @@ def name_clips(batch: Mapping[str, Any]) -> str:
 
 def _first_non_finite_module(wrapped: Any, batch: Any) -> str | None:
     """Run a batch again; the innermost module that spoils finite inputs."""
-    names = {m: name for name, m in _unwrapped(wrapped).named_modules()}
+    names = {m: name for name, m in unwrapped(wrapped).named_modules()}
     found: list[str] = []
 
     def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -239,7 +238,3 @@ def _first_non_finite_module(wrapped: Any, batch: Any) -> str | None:
         # Private, but what all of MMEngine's models and wrappers have.
         wrapped._run_forward(batch, mode='loss')
     return found[0] if found else None
-
-
-def _unwrapped(model: Any) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model

@@ -12,7 +12,6 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.fileio import exists, get
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ca2st_mm.registry import HOOKS
@@ -24,6 +23,8 @@ from ca2st_mm.utils.hashing import (
 )
 from ca2st_mm.utils.records import write_record
 from ca2st_mm.version import __version__
+
+from .checkpointing import unwrapped
 
 FILE = 'results.json'
 PACKAGES = (
@@ -84,8 +85,7 @@ class ResultRecordHook(Hook):
         # A run that has trained on does not test what it has loaded.
         checkpoint = None if runner.iter else runner._load_from
         known = bool(checkpoint) and osp.isfile(checkpoint)
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrapped(runner.model)
         parameters = list(model.parameters())
         device = parameters[0].device.type if parameters else 'cpu'
         lower = str(torch.get_autocast_dtype(device))

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner
 from runs import EPOCHS, PER_EPOCH, Losses, shaken_config, train
 
-from ca2st_mm.engine.whole_checkpoints import (
+from ca2st_mm.engine.checkpointing import (
     AtomicLocalBackend,
     last_whole_checkpoint,
 )

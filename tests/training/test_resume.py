@@ -19,7 +19,7 @@ from runs import (
 )
 
 from ca2st_mm.engine import UsageError, launch
-from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
+from ca2st_mm.engine.checkpointing import last_whole_checkpoint
 
 
 def warmup_cosine(epochs, **changes):

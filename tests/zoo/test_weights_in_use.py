@@ -20,7 +20,7 @@ from tool_runs import run_tool
 
 from ca2st_mm import zoo
 from ca2st_mm.checkpoints.files import write_checkpoint
-from ca2st_mm.engine import checkpoint_loading
+from ca2st_mm.engine import checkpointing
 from ca2st_mm.engine.preflight import MissingFileError, check_files
 from ca2st_mm.zoo import catalogue
 
@@ -193,14 +193,14 @@ def test_schemes_of_others_stay_theirs(monkeypatch):
     def theirs(filename, map_location=None):
         return {}
 
-    ours = checkpoint_loading.load_from_file
+    ours = checkpointing.load_from_file
     schemes = {'': theirs, 'hf://': theirs, 'https://': theirs}
     monkeypatch.setattr(CheckpointLoader, '_schemes', schemes)
-    checkpoint_loading.register_schemes()
+    checkpointing.register_schemes()
     assert CheckpointLoader._schemes == {**schemes, 'zoo://': ours}
     schemes = {'': mmengine_checkpoint.load_from_local}
     monkeypatch.setattr(CheckpointLoader, '_schemes', schemes)
-    checkpoint_loading.register_schemes()
+    checkpointing.register_schemes()
     assert set(CheckpointLoader._schemes.values()) == {ours}
 
 

@@ -171,9 +171,9 @@ from paper_toy import expert_config, toy_config
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine import launch
+from ca2st_mm.engine.checkpointing import last_whole_checkpoint
 from ca2st_mm.engine.interruption import Interrupted, InterruptionHook
 from ca2st_mm.engine.launch import UsageError, run_or_explain
-from ca2st_mm.engine.whole_checkpoints import last_whole_checkpoint
 from ca2st_mm.utils.records import read_record, write_record
 from ca2st_mm.visualization.scores import named_files
 from ca2st_mm.visualization.style import new_figure, save

@@ -1,17 +1,198 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Small checkpoints lose nothing and refuse foreign experts."""
+"""Checkpoints are whole, fit, and lose nothing where frozen parts are out."""
 
 import copy
+import errno
+import io
+import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import pytest
 import tiny_models as tiny
 import torch
-from mmengine.runner import Runner
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.fileio.backends import registry_utils
+from mmengine.runner import Runner, load_checkpoint
 from torch.utils.data import Dataset
 
-from ca2st_mm.checkpoints import load_weights
+from ca2st_mm.checkpoints import load_weights, to_reference
+from ca2st_mm.checkpoints.files import DamagedCheckpointError, check_sums
+from ca2st_mm.engine.checkpointing import (
+    AtomicLocalBackend,
+    last_whole_checkpoint,
+    load_from_file,
+    write_checkpoints_whole,
+)
 from ca2st_mm.registry import MODELS
+
+
+def saved(values):
+    buffer = io.BytesIO()
+    torch.save(dict(meta={}, state_dict=dict(values=values)), buffer)
+    return buffer.getvalue()
+
+
+def flipped(data, bit=2):
+    half = len(data) // 2
+    return data[:half] + bytes([data[half] ^ bit]) + data[half + 1 :]
+
+
+WHOLE = saved(torch.arange(1000.0))
+HALF = WHOLE[: len(WHOLE) // 2]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes as a run does, a second later each time."""
+    clock = iter(range(1_000_000_000, 2_000_000_000))
+
+    def file(name, data=WHOLE):
+        path = tmp_path / name
+        path.write_bytes(data)
+        now = next(clock)
+        os.utime(path, (now, now))
+        return path
+
+    return file
+
+
+@pytest.mark.parametrize(
+    'broken', [HALF, b'', flipped(WHOLE)], ids=['cut', 'empty', 'flipped']
+)
+def test_a_broken_newest_file_is_passed_over(write, tmp_path, broken):
+    def newest():
+        path = last_whole_checkpoint(tmp_path)
+        return path and Path(path).name
+
+    assert newest() is None
+    for epoch in (1, 2, 10):
+        write(f'epoch_{epoch}.pth')
+    assert newest() == 'epoch_10.pth'
+    write('epoch_10.pth', broken)
+    write('best_acc_epoch_3.pth')
+    assert newest() == 'epoch_2.pth'
+    write('interrupted.pth')
+    assert newest() == 'interrupted.pth'
+    write('epoch_11.pth')
+    assert newest() == 'epoch_11.pth'
+
+
+def test_a_missing_folder_has_none(tmp_path):
+    assert last_whole_checkpoint(tmp_path / 'missing') is None
+
+
+def test_a_flipped_bit_is_named_with_what_is_whole(write):
+    """``torch.load`` takes it for another weight."""
+    older, newest = write('epoch_1.pth'), write('epoch_2.pth', flipped(WHOLE))
+    loaded = torch.load(newest)['state_dict']['values']
+    assert not torch.equal(loaded, torch.arange(1000.0))
+    with pytest.raises(DamagedCheckpointError) as error:
+        load_from_file(str(newest))
+    assert 'epoch_2.pth' in str(error.value)
+    assert str(error.value).endswith(f'{older} is whole')
+
+
+def test_a_file_without_check_sums_is_read(tmp_path):
+    """Others save them so; PyTorch then stores zeros."""
+    path = tmp_path / 'theirs.pth'
+    torch.serialization.set_crc32_options(False)
+    try:
+        path.write_bytes(saved(torch.ones(3)))
+    finally:
+        torch.serialization.set_crc32_options(True)
+    checkpoint = load_from_file(str(path))
+    assert checkpoint['state_dict']['values'].sum() == 3
+
+
+@pytest.mark.parametrize('code', [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_cannot_be_written_leaves_the_old_file(
+    write, monkeypatch, code
+):
+    path = write('epoch_1.pth')
+
+    def fails(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, 'fsync', fails)
+    with pytest.raises(OSError, match=os.strerror(code)) as error:
+        AtomicLocalBackend().put(saved(torch.zeros(9)), str(path))
+    assert error.value.filename == str(path)
+    assert path.read_bytes() == WHOLE
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_our_commands_have_every_runner_write_so(tmp_path, monkeypatch):
+    """An import alone leaves MMEngine's writer in place for others."""
+    for known, name in (('backends', 'local'), ('prefix_to_backends', '')):
+        monkeypatch.setitem(getattr(registry_utils, known), name, LocalBackend)
+    path = str(tmp_path / 'epoch_1.pth')
+    assert type(get_file_backend(path)) is LocalBackend
+    write_checkpoints_whole()
+    assert type(get_file_backend(path)) is AtomicLocalBackend
+
+
+def keep_writing(path, data, started):
+    backend = AtomicLocalBackend()
+    while True:
+        backend.put(data, path)
+        started.set()
+
+
+def test_a_file_is_whole_whenever_its_writer_dies(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    fork = multiprocessing.get_context('fork')
+    started = fork.Event()
+    data = saved(torch.zeros(500_000))
+    writer = fork.Process(target=keep_writing, args=(path, data, started))
+    writer.start()
+    assert started.wait(20)
+    time.sleep(0.03)
+    writer.kill()
+    writer.join()
+    check_sums(path)
+
+
+DIMS = dict(spatial=tiny.DIMS, temporal=tiny.DIMS)
+MODEL = dict(
+    type='MultiExpertRecognizer',
+    backbone=tiny.CAST,
+    cls_head=dict(type='FusionHead', num_classes=3, in_channels=DIMS),
+)
+
+
+def build(seed):
+    model = MODELS.build(copy.deepcopy(MODEL))
+    tiny.randomize(model, seed=seed)
+    for layer in model.backbone.experts.temporal.layers:
+        layer.attention.attn.qkv.bias.data[tiny.DIMS : 2 * tiny.DIMS] = 0
+    return model
+
+
+@pytest.mark.parametrize('wrapper', ['model', 'module'])
+def test_a_checkpoint_of_the_authors_loads(tmp_path, wrapper):
+    trained, other = build(0), build(1)
+    theirs = to_reference(trained.state_dict())
+    torch.save({wrapper: theirs}, tmp_path / 'theirs.pt')
+    load_checkpoint(other, str(tmp_path / 'theirs.pt'))
+    for key, value in trained.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    torch.save({'state_dict': {'a.b': torch.ones(1)}}, tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match="none of the 1 tensors.*'a.b'"):
+        load_checkpoint(build(0), str(tmp_path / 'other.pth'))
+
+
+def test_the_head_names_experts_of_the_backbone():
+    cfg = copy.deepcopy(MODEL)
+    cfg['cls_head']['in_channels'] = dict(
+        spatial=tiny.DIMS, temperal=tiny.DIMS
+    )
+    with pytest.raises(ValueError, match=r"names \['temperal'\].*temporal"):
+        MODELS.build(cfg)
 
 
 class Clips(Dataset):

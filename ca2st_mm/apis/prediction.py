@@ -161,26 +161,18 @@ class Prediction:
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for JSON; all but the logits."""
-        views = {
-            key: value.tolist() if isinstance(value, np.ndarray) else value
-            for key, value in vars(self.views).items()
-        }
-        ranked = {
+        record = {k: v for k, v in vars(self).items() if k != 'logits'}
+        record['ranked'] = {
             task: [dict(label=label, score=score) for label, score in pairs]
             for task, pairs in self.ranked.items()
         }
-        return dict(
-            source=self.source,
-            start=self.start,
-            end=self.end,
-            ranked=ranked,
-            views=views,
-            left_out=list(self.left_out),
-            modalities=[dict(vars(answer)) for answer in self.modalities],
-            multi_label=self.multi_label,
-            about=self.about,
-            latency=self.latency,
-        )
+        record['views'] = {
+            key: value.tolist() if isinstance(value, np.ndarray) else value
+            for key, value in vars(self.views).items()
+        }
+        record['left_out'] = list(self.left_out)
+        record['modalities'] = [dict(vars(part)) for part in self.modalities]
+        return record
 
 
 @dataclass(frozen=True)

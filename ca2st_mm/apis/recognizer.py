@@ -359,26 +359,23 @@ class Recognizer(BaseInferencer):
         head = self.model.cls_head
         tested = head.predict_by_feat(output, data['data_samples'])
         logits = per_sample(output, len(inputs))
-        each = zip(
-            inputs,
-            unbatched(logits),
-            unbatched(self.probabilities(logits)),
-            strict=True,
-        )
-        predictions = [
-            Prediction(
-                source=sample['data_samples'].source,
-                start=sample['data_samples'].start,
-                end=sample['data_samples'].end,
-                ranked=rank(scores, self.class_names, top_k),
-                logits={t: v.float().cpu().numpy() for t, v in views.items()},
-                views=sample['data_samples'].views,
+        scores = unbatched(self.probabilities(logits))
+        logits = unbatched({t: v.float().cpu() for t, v in logits.items()})
+        predictions = []
+        for number, sample in enumerate(inputs):
+            info = sample['data_samples']
+            prediction = Prediction(
+                source=info.source,
+                start=info.start,
+                end=info.end,
+                ranked=rank(scores[number], self.class_names, top_k),
+                logits={t: v.numpy() for t, v in logits[number].items()},
+                views=info.views,
                 left_out=self.left_out(sample),
-                multi_label=self.model.cls_head.multi_class,
+                multi_label=head.multi_class,
                 about=self.about,
             )
-            for sample, views, scores in each
-        ]
+            predictions.append(prediction)
         return list(zip(tested, predictions, strict=True))
 
     def postprocess(

@@ -18,6 +18,7 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import dependency
 from mmengine.dataset import DefaultSampler
+from mmengine.dist import utils
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.registry import OPTIMIZERS
@@ -202,22 +203,20 @@ def test_heads_take_scores_of_either_precision_and_lists_of_topk(dtype):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-def test_processes_meet_without_a_gpu():
-    done = run_python(
-        LOAD_COMPAT + 'import os, torch\n'
-        'from mmengine.dist import init_dist, get_world_size\n'
-        'os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1",\n'
-        '                  MASTER_ADDR="127.0.0.1", MASTER_PORT="0")\n'
-        'set_device = torch.cuda.set_device\n'
-        'try:\n'
-        '    init_dist("pytorch", backend="gloo")\n'
-        'except Exception:\n'
-        '    print("fault")\n'
-        'compat.distribute_on_cpu()\n'
-        'init_dist("pytorch", backend="gloo")\n'
-        'print(get_world_size(), torch.cuda.set_device is set_device)\n'
-    )
-    assert done.stdout.split() == ['fault', '1', 'True'], done.stderr
+def test_processes_meet_without_a_gpu(monkeypatch):
+    for name in ('RANK', 'LOCAL_RANK', 'MASTER_PORT'):
+        monkeypatch.setenv(name, '0')
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
+    set_device = torch.cuda.set_device
+    with pytest.raises((AssertionError, RuntimeError)):
+        utils._init_dist_pytorch.__wrapped__('gloo')
+    utils._init_dist_pytorch('gloo')
+    try:
+        assert torch.distributed.get_world_size() == 1
+        assert torch.cuda.set_device is set_device
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 # -- checkpoints -----------------------------------------------------------

@@ -69,8 +69,12 @@ def changed(saved):
 
 
 @pytest.fixture
-def predict(saved):
-    """Run tools/predict.py with a model; its exit status."""
+def predict(saved, recognizers, monkeypatch):
+    """Run tools/predict.py with a model, loaded already; its exit status."""
+    loaded = {saved[name][1]: recognizers[name] for name in saved}
+    monkeypatch.setattr(
+        Recognizer, 'from_pretrained', lambda source, *_: loaded[source]
+    )
 
     def run(*arguments, model='ca2st'):
         flags = ('--model', saved[model][1], '--device', 'cpu')

@@ -118,4 +118,4 @@ def prepare(name: str, argv: list[str] | None = None) -> None:
         args.trimmed = args.trimmed is not False
         benchmarks.prepare(benchmark, benchmarks.Request(**vars(args)))
 
-    run_or_explain(main, (ListFileError,))
+    run_or_explain(main)

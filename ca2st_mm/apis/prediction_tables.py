@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ca2st_mm.datasets.containers import probe
-from ca2st_mm.utils.errors import UserError
+from ca2st_mm.utils.errors import UsageError
 from ca2st_mm.utils.percent import percent
 
 from .prediction import UNKNOWN, Failure, PartAnswer, Prediction, Ranking
@@ -20,10 +20,6 @@ from .windows import Key
 COLUMNS = ('source', 'start', 'end', 'task', 'rank', 'label', 'score')
 COLUMNS += ('audio', 'error', 'model')
 _AUDIO = {True: 'yes', False: 'no', None: ''}
-
-
-class AnswerFileError(UserError, ValueError):
-    """A file of answers cannot be continued; says why and what to do."""
 
 
 class AnswerFile:
@@ -46,7 +42,7 @@ class AnswerFile:
             start and end; empty for a failure.
 
     Raises:
-        AnswerFileError: If the file holds something else.
+        UsageError: If the file holds something else.
 
     Example:
         >>> with AnswerFile('out.csv', 'ca2st.pth') as file:
@@ -119,9 +115,9 @@ class AnswerFile:
             read = self._read_csv if self._is_csv else self._read_json
             yield from read(text)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, AnswerFileError):
+            if isinstance(error, UsageError):
                 raise
-            raise AnswerFileError(
+            raise UsageError(
                 f'{self.path} is there and holds no answers that can be '
                 'continued; name another file, or pass --overwrite'
             ) from error
@@ -169,7 +165,7 @@ class AnswerFile:
 
     def _check_model(self, model: str) -> None:
         if model != self.model:
-            raise AnswerFileError(
+            raise UsageError(
                 f'{self.path} holds answers of {model}; name another file '
                 'for those of this model, or pass --overwrite'
             )

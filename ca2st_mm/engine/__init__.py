@@ -22,9 +22,8 @@ from .non_finite_loss import (
 from .optimizers import (
     MultiExpertOptimConstructor,
 )
-from .precision import BFloat16OptimWrapper, PrecisionError
+from .precision import BFloat16OptimWrapper
 from .preflight import (
-    ClassCountError,
     MissingFileError,
     check_classes,
     check_files,
@@ -42,7 +41,6 @@ from .visualization_hook import VisualizationHook
 __all__ = [
     'AtomicLocalBackend',
     'BFloat16OptimWrapper',
-    'ClassCountError',
     'DeltaCheckpointHook',
     'EpochBasedTrainLoop',
     'LinearScalingHook',
@@ -52,7 +50,6 @@ __all__ = [
     'MultiExpertOptimConstructor',
     'NonFiniteLossError',
     'NonFiniteLossHook',
-    'PrecisionError',
     'RandomStateHook',
     'ResultRecordHook',
     'ScheduleFromConfigHook',

@@ -21,7 +21,6 @@ from mmengine.dist import (
     is_distributed,
 )
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ca2st_mm.utils.errors import UsageError
@@ -184,10 +183,9 @@ def only_run_in(work_dir: str | Path) -> Iterator[None]:
                     f'another folder with --work-dir, or delete {path} if '
                     'its machine is gone'
                 ) from None
-            print_log(
+            print(
                 f'{path} cannot be locked ({error.strerror}), so that a '
-                'second run in the same folder would not be noticed',
-                logger='current',
+                'second run in the same folder would not be noticed'
             )
         file.truncate(0)
         file.write(

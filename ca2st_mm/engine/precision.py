@@ -16,7 +16,7 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from ca2st_mm.utils.errors import UserError
+from ca2st_mm.utils.errors import UsageError
 
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
 # Wrappers of the optimizer that differ in nothing but the precision.
@@ -25,10 +25,6 @@ WRAPPERS = {
     'bfloat16': 'BFloat16OptimWrapper',
     'float16': 'AmpOptimWrapper',
 }
-
-
-class PrecisionError(UserError, ValueError):
-    """A precision that the config or the device cannot have; says why."""
 
 
 def multiplies_bfloat16(device: str | torch.device) -> bool:
@@ -65,20 +61,20 @@ def choose_precision(wanted: str, device: str | torch.device) -> str:
         device: Where the model runs.
 
     Raises:
-        PrecisionError: If there is no such precision, or not on the device.
+        UsageError: If there is no such precision, or not on the device.
 
     Example:
         >>> choose_precision('float32', 'cpu')
         'float32'
     """
     if wanted not in PRECISIONS:
-        raise PrecisionError(
+        raise UsageError(
             f'precision must be one of {PRECISIONS}, got {wanted!r}'
         )
     if wanted == 'auto':
         return 'bfloat16' if multiplies_bfloat16(device) else 'float32'
     if wanted == 'float16' and torch.device(device).type == 'cpu':
-        raise PrecisionError(
+        raise UsageError(
             'precision float16 needs a GPU; take bfloat16 or float32 on a CPU'
         )
     return wanted
@@ -131,7 +127,7 @@ def set_precision(cfg: Config, wanted: str | None = None) -> str | None:
         The precision; None if the config alone decides.
 
     Raises:
-        PrecisionError: If it does not fit the config or the device.
+        UsageError: If it does not fit the config or the device.
     """
     said = cfg.get('precision') if wanted is None else wanted
     wrapper = cfg.get('optim_wrapper') or {}
@@ -143,7 +139,7 @@ def set_precision(cfg: Config, wanted: str | None = None) -> str | None:
     if shards or kind not in WRAPPERS.values():
         if wanted is None:
             return None
-        raise PrecisionError(
+        raise UsageError(
             f'{strategy if shards else kind} of the config has a precision '
             f'of its own; leave --precision {wanted} out'
         )

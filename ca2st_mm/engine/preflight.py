@@ -15,7 +15,7 @@ from ca2st_mm.utils.class_names import (
     say_sizes,
     sizes_by_column,
 )
-from ca2st_mm.utils.errors import UserError
+from ca2st_mm.utils.errors import UsageError, UserError
 
 # Weights that are fetched before the run starts.
 FETCHED = (zoo.SCHEME, zoo.HUB_SCHEME)
@@ -29,10 +29,6 @@ HEAD_OPTIONS = dict(label='num_classes', verb='num_verbs', noun='num_nouns')
 
 class MissingFileError(UserError, FileNotFoundError):
     """Files named by the config are not there; the message says the fix."""
-
-
-class ClassCountError(UserError, ValueError):
-    """Head and data disagree about the classes; the message says how."""
 
 
 def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
@@ -173,7 +169,7 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
         mode: ``'train'`` or ``'test'``: whose data is looked at.
 
     Raises:
-        ClassCountError: If head and data disagree, or a dataset with itself,
+        UsageError: If head and data disagree, or a dataset with itself,
             or there is nothing to tell apart.
         MissingFileError: If a class list is not there.
     """
@@ -186,7 +182,7 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
     if not head:
         return
     if max(head.values()) == 1:
-        raise ClassCountError(
+        raise UsageError(
             'The head has a single class, so every answer would be right and '
             'nothing would be learnt; list at least two classes'
         )
@@ -206,7 +202,7 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
                     f'set {wanted}, or name the class list that the model was '
                     'made for'
                 )
-            raise ClassCountError(
+            raise UsageError(
                 f'The head has {say_sizes(head)}, but {key} has '
                 f'{say_sizes(sizes)}; {todo}'
             )
@@ -227,4 +223,4 @@ def _sizes(dataset: Mapping[str, Any], key: str) -> dict[str, int]:
             f'instead of {key}.classes'
         ) from error
     except ValueError as error:
-        raise ClassCountError(f'{key}: {error}') from error
+        raise UsageError(f'{key}: {error}') from error

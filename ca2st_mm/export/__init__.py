@@ -2,10 +2,9 @@
 """Models as files that run without this package, with proof of equality."""
 
 from .checking import Comparison, compare
-from .formats import FORMATS, MissingPackageError, check_packages
+from .formats import FORMATS, check_packages
 from .graph import (
     ExportableRecognizer,
-    ExportError,
     GraphInput,
     inputs_of,
     trace,
@@ -15,10 +14,8 @@ from .metadata import describe
 __all__ = [
     'FORMATS',
     'Comparison',
-    'ExportError',
     'ExportableRecognizer',
     'GraphInput',
-    'MissingPackageError',
     'check_packages',
     'compare',
     'describe',

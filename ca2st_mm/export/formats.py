@@ -13,15 +13,11 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from ca2st_mm.utils.errors import UserError
+from ca2st_mm.utils.errors import UsageError
 
 # Input tensors in their order -> outputs by name.
 Run = Callable[[Sequence[Tensor]], dict[str, Tensor]]
 METADATA = 'metadata.json'
-
-
-class MissingPackageError(UserError, ImportError):
-    """A format needs packages that are not installed."""
 
 
 class TorchExportFile:
@@ -101,7 +97,7 @@ class OnnxFile:
         if device.startswith('cuda'):
             providers.insert(0, 'CUDAExecutionProvider')
             if providers[0] not in onnxruntime.get_available_providers():
-                raise MissingPackageError(
+                raise UsageError(
                     'ONNX Runtime here has no CUDA; pip install '
                     'onnxruntime-gpu in place of onnxruntime, or check with '
                     '--device cpu'
@@ -126,10 +122,10 @@ FORMATS: dict[str, TorchExportFile | OnnxFile] = {
 
 
 def check_packages(form: TorchExportFile | OnnxFile) -> None:
-    """Raise :class:`MissingPackageError` unless a format can be used."""
+    """Raise :class:`UsageError` unless a format can be used."""
     missing = [name for name in form.packages if find_spec(name) is None]
     if missing:
-        raise MissingPackageError(
+        raise UsageError(
             f'{form.suffix} files need {" and ".join(missing)}; '
             f'pip install {" ".join(form.packages)}'
         )

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.models.backbones import MultiExpertBackbone, TransformerExpert
 from ca2st_mm.structures import PRESENT, TIMES, as_streams
-from ca2st_mm.utils.errors import UserError
+from ca2st_mm.utils.errors import UsageError
 
 # Output of a head with one classifier.
 LOGITS = 'logits'
@@ -36,10 +36,6 @@ PRESENCE = (
     '1, or 0 for a view that lacks this stream, whose values are then '
     'without effect'
 )
-
-
-class ExportError(UserError, ValueError):
-    """A model cannot be exported; the message says why."""
 
 
 class GraphInput(NamedTuple):
@@ -85,7 +81,7 @@ def inputs_of(recognizer: nn.Module, config: Config) -> list[GraphInput]:
         The values of all streams, then times, then presence.
 
     Raises:
-        ExportError: If the backbone is of another kind, an expert does not
+        UsageError: If the backbone is of another kind, an expert does not
             say what it reads, or the pipeline leaves a stream out.
         ValueError: If the config has no test pipeline.
     """
@@ -101,7 +97,7 @@ def inputs_of(recognizer: nn.Module, config: Config) -> list[GraphInput]:
         if any(step['type'] == 'LoadAudio' for step in steps):
             packed.append('audios' + PRESENT)
     if missing := [name for name in needed if name not in packed]:
-        raise ExportError(
+        raise UsageError(
             f'the model reads {missing}, but the test pipeline packs '
             f'{packed}; end it with PackAudioVisual'
         )
@@ -115,13 +111,13 @@ def backbone_inputs(backbone: nn.Module) -> list[GraphInput]:
         backbone: A multi-expert backbone, or one expert.
 
     Raises:
-        ExportError: If it is of another kind, or an expert does not say what
+        UsageError: If it is of another kind, or an expert does not say what
             it reads.
     """
     if isinstance(backbone, TransformerExpert):
         return [_values_of(backbone)]
     if not isinstance(backbone, MultiExpertBackbone):
-        raise ExportError(
+        raise UsageError(
             f'{type(backbone).__name__} is neither an expert of this package '
             'nor a MultiExpertBackbone; only these say what they read'
         )
@@ -129,7 +125,7 @@ def backbone_inputs(backbone: nn.Module) -> list[GraphInput]:
     for expert, name in backbone.inputs.items():
         values = _values_of(backbone.experts[expert])._replace(name=name)
         if streams.setdefault(name, values) != values:
-            raise ExportError(
+            raise UsageError(
                 f'the experts want {name!r} in the shapes '
                 f'{streams[name].shape} and {values.shape}'
             )
@@ -148,7 +144,7 @@ def _values_of(expert: nn.Module) -> GraphInput:
     """What an expert alone reads."""
     shape = getattr(expert, 'input_shape', None)
     if shape is None:
-        raise ExportError(
+        raise UsageError(
             f'{type(expert).__name__} does not say the shape of its input; '
             'set self.input_shape to that of one clip, e.g. (3, 16, 224, 224)'
         )
@@ -165,7 +161,7 @@ class Normalisation(nn.Module):
         dtype: Type of the result.
 
     Raises:
-        ExportError: If the preprocessor is of another class.
+        UsageError: If the preprocessor is of another class.
     """
 
     def __init__(
@@ -175,12 +171,12 @@ class Normalisation(nn.Module):
         if preprocessor is None:
             preprocessor = ActionDataPreprocessor()
         if type(preprocessor) is not ActionDataPreprocessor:
-            raise ExportError(
+            raise UsageError(
                 f'{type(preprocessor).__name__} is not exported; use an '
                 'ActionDataPreprocessor for every stream'
             )
         if preprocessor.to_rgb:
-            raise ExportError(
+            raise UsageError(
                 'to_rgb=True is not exported; read RGB frames instead'
             )
         self.dtype = dtype
@@ -218,7 +214,7 @@ class ExportableRecognizer(nn.Module):
             of a long video apart.
 
     Raises:
-        ExportError: If a part of it has no exportable form.
+        UsageError: If a part of it has no exportable form.
     """
 
     def __init__(
@@ -229,7 +225,7 @@ class ExportableRecognizer(nn.Module):
     ) -> None:
         super().__init__()
         if hasattr(recognizer.cls_head, 'consensus'):
-            raise ExportError(
+            raise UsageError(
                 f'{type(recognizer.cls_head).__name__} averages views inside '
                 'the head and is not exported; use a TimeSformerHead'
             )

@@ -6,11 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
-
-
-class RecordError(UserError, ValueError):
-    """A record cannot be used; the message names the file and the fix."""
+from .errors import UsageError
 
 
 def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
@@ -32,19 +28,19 @@ def read_record(path: str | Path) -> dict[str, Any]:
         path: The file.
 
     Raises:
-        RecordError: If it is not there or no JSON object.
+        UsageError: If it is not there or no JSON object.
     """
     try:
         record = json.loads(Path(path).read_text())
     except FileNotFoundError as error:
-        raise RecordError(
+        raise UsageError(
             f'There is no file {path}; ca2st test writes results.json '
             'next to its log'
         ) from error
     except ValueError as error:
-        raise RecordError(f'{path} is no JSON file: {error}') from error
+        raise UsageError(f'{path} is no JSON file: {error}') from error
     if not isinstance(record, dict):
-        raise RecordError(f'{path} holds no JSON object')
+        raise UsageError(f'{path} holds no JSON object')
     return record
 
 
@@ -55,14 +51,14 @@ def read_number(text: str) -> float:
         text: A results.json, a colon and the name of a metric in it.
 
     Raises:
-        RecordError: If the file has no such number.
+        UsageError: If the file has no such number.
     """
     path, _, name = text.rpartition(':')
     if not path:
-        raise RecordError(f'{text!r} names no number; write FILE:METRIC')
+        raise UsageError(f'{text!r} names no number; write FILE:METRIC')
     metrics = read_record(path).get('metrics', {})
     if not isinstance(metrics.get(name), (int, float)):
-        raise RecordError(
+        raise UsageError(
             f'{path} has no number {name!r}; it has {", ".join(metrics)}'
         )
     return metrics[name]

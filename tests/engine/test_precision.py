@@ -8,7 +8,7 @@ from torch import nn
 
 from ca2st_mm.engine import precision
 from ca2st_mm.engine.precision import (
-    PrecisionError,
+    UsageError,
     choose_precision,
     lower_precision,
     set_precision,
@@ -73,13 +73,13 @@ def test_a_wrapper_or_strategy_of_the_config_keeps_its_precision(native):
     set_precision(cfg)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert set_precision(config(precision='auto', strategy=OWN)) is None
-    with pytest.raises(PrecisionError, match='precision of its own'):
+    with pytest.raises(UsageError, match='precision of its own'):
         set_precision(config(strategy=OWN), 'bfloat16')
 
 
 @pytest.mark.parametrize('wanted', ['float16', 'half'])
 def test_what_a_cpu_cannot_have_is_refused(wanted):
-    with pytest.raises(PrecisionError, match=wanted):
+    with pytest.raises(UsageError, match=wanted):
         choose_precision(wanted, 'cpu')
 
 

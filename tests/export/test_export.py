@@ -22,7 +22,6 @@ from ca2st_mm.export import (
     FORMATS,
     Comparison,
     ExportableRecognizer,
-    ExportError,
     compare,
     describe,
     formats,
@@ -30,6 +29,7 @@ from ca2st_mm.export import (
     inputs_of,
     trace,
 )
+from ca2st_mm.utils.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 CAST, CAVA = 'cast/cast_ek100', 'cava/cava_vggsound'
@@ -225,20 +225,20 @@ def test_another_order_in_the_config_is_another_order_of_inputs():
 
 
 def test_a_stream_that_the_pipeline_leaves_out_is_named():
-    with pytest.raises(ExportError, match="reads.*'audios'.*PackAudioVisual"):
+    with pytest.raises(UsageError, match="reads.*'audios'.*PackAudioVisual"):
         inputs_of(*packing('imgs', 'imgs_times', 'audios_times'))
 
 
 def test_an_expert_that_does_not_say_its_input_is_named(monkeypatch):
     model, config = load(ALONE)
     monkeypatch.delattr(model.backbone, 'input_shape')
-    with pytest.raises(ExportError, match='ASTExpert.*set self.input_shape'):
+    with pytest.raises(UsageError, match='ASTExpert.*set self.input_shape'):
         inputs_of(model, config)
 
 
 def test_a_head_that_averages_views_is_refused():
     model, config = load('experts/clip_image_k400')
-    with pytest.raises(ExportError, match='TSNHead averages'):
+    with pytest.raises(UsageError, match='TSNHead averages'):
         ExportableRecognizer(model, inputs_of(model, config))
 
 
@@ -304,5 +304,5 @@ def test_wrong_options_are_named(export, options, message, capsys):
 
 
 def test_a_preprocessor_of_another_kind_is_named():
-    with pytest.raises(ExportError, match='Identity is not exported'):
+    with pytest.raises(UsageError, match='Identity is not exported'):
         graph.Normalisation(torch.nn.Identity(), torch.float32)

@@ -85,7 +85,7 @@ def read_point(text: str, kind: str) -> tuple[float, float]:
 
     Raises:
         FigureInputError: If the text or the cost is wrong.
-        RecordError: If the results hold no such number.
+        UsageError: If the results hold no such number.
     """
     number, comma, path = text.partition(',')
     if not comma:

@@ -4,7 +4,6 @@
 import errno
 import os
 import signal
-import socket
 import subprocess
 import sys
 
@@ -103,29 +102,36 @@ def test_a_second_interrupt_ends_at_once(whole, tmp_path):
     assert not (tmp_path / INTERRUPTED).exists()
 
 
-HOLD = """
-import sys, time
-from ca2st_mm.engine.interruption import only_run_in
-with only_run_in(sys.argv[1]):
+# As another process locks the file; imports nothing of ours, which takes long.
+LOCKS = """
+import fcntl, sys, time
+with open(sys.argv[1], 'a') as file:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    file.write('another run')
+    file.flush()
     print('held', flush=True)
     time.sleep(60)
 """
 
 
 def test_a_second_run_in_a_folder_is_noticed_while_the_first_lives(tmp_path):
-    command = [sys.executable, '-c', HOLD, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+    path = tmp_path / LOCK
+    other = [sys.executable, '-c', LOCKS, str(path)]
+    with only_run_in(tmp_path):
+        done = subprocess.run(other, stderr=subprocess.PIPE, text=True)
+        assert 'BlockingIOError' in done.stderr
+        assert path.read_text().startswith(f'process {os.getpid()} on ')
+    path.unlink()
+    with subprocess.Popen(other, stdout=subprocess.PIPE, text=True) as first:
         try:
             assert first.stdout.readline() == 'held\n'
-            holder = f'process {first.pid} on {socket.gethostname()} since'
-            with pytest.raises(UsageError, match=holder):
+            with pytest.raises(UsageError, match='in use by another run;'):
                 with only_run_in(tmp_path):
                     pass
         finally:
             first.kill()
     with only_run_in(tmp_path):  # its file is there, its lock is not
-        found = (tmp_path / LOCK).read_text()
-    assert found.startswith(f'process {os.getpid()} on')
+        assert path.read_text().startswith(f'process {os.getpid()} on ')
 
 
 def test_a_disk_without_locks_is_told(tmp_path, monkeypatch, capsys):

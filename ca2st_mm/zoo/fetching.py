@@ -28,6 +28,7 @@ from .catalogue import DRIVE_URL, SCHEME, Entry, Source, find, is_known
 logger = logging.getLogger(__name__)
 TIMEOUT = 30
 """Seconds to connect, and between two pieces of a file."""
+NO_CONNECTION = 'no connection'
 # What a folder or a repository of weights holds, the preferred first.
 IN_FOLDER = (
     'model.safetensors',
@@ -154,7 +155,7 @@ def in_short(error: Exception) -> str:
         reason = getattr(response, 'reason', '') or ''
         return f'{response.status_code} {reason}'.strip()
     if 'Connect' in name or name == 'LocalEntryNotFoundError':
-        return 'no connection'
+        return NO_CONNECTION
     lines = str(error).strip().splitlines() or [name]
     return lines[0][:120]
 
@@ -183,20 +184,21 @@ def _locate(entry: Entry) -> Path | None:
 
 def _first_good(entry: Entry, name: str) -> Path:
     """The file of the first source that gives a good one."""
-    tried = []
+    tried = {}
     for source in entry.sources:
         logger.info('%s: fetching %s', entry.name, source.url)
         try:
             return _download(entry, source)
-        except ZooError:  # says what to do
-            raise
         except Exception as error:  # each library has its own kinds
-            tried.append(f'{source.url} ({in_short(error)})')
-            logger.info('%s', tried[-1])
-    raise ZooError(
-        f'no source of {name} gives its weights, tried '
-        f'{", ".join(tried)}: {_advice(entry)}'
-    )
+            if isinstance(error, ZooError) and len(entry.sources) == 1:
+                raise  # says what to do
+            tried[source.url] = in_short(error)
+            logger.info('%s (%s)', source.url, tried[source.url])
+    what = f'no connection to any source of {name}'
+    if set(tried.values()) != {NO_CONNECTION}:
+        urls = ', '.join(f'{url} ({why})' for url, why in tried.items())
+        what = f'no source of {name} gives its weights, tried {urls}'
+    raise ZooError(f'{what}: {_advice(entry)}')
 
 
 def _advice(entry: Entry) -> str:

@@ -212,7 +212,7 @@ def test_a_wrong_file_in_the_hub_s_cache_is_fetched_again(tiny, hub):
 def test_the_hub_without_a_network(tiny, hub):
     tiny(source(HUB))
     with pytest.raises(
-        ZooError, match=r'tried hf://.* \(no connection\): run'
+        ZooError, match='no connection to any .*clip_tiny: run `ca2'
     ):
         zoo.fetch('clip_tiny')
 
@@ -270,6 +270,10 @@ def test_a_shared_drive_is_gdown_s(tiny, monkeypatch):
     tiny(source('gdrive://some-id/w.pth'))
     monkeypatch.setitem(sys.modules, 'gdown', None)
     with pytest.raises(ZooError, match='pip install gdown$'):
+        zoo.fetch('clip_tiny')
+    tiny(source('https://localhost:1/w.pth'), source('gdrive://some-id/w.pth'))
+    said = r'\(no connection\), gdrive.* gdown\): run `ca2st weights get'
+    with pytest.raises(ZooError, match=said):
         zoo.fetch('clip_tiny')
 
     def download(id, output, quiet):

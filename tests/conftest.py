@@ -1,4 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+import copy
+import functools
 import sys
 from pathlib import Path
 
@@ -6,22 +8,46 @@ import pytest
 import torch
 from yapf.yapflib import yapf_api
 
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 # MMEngine formats the config several times a run and asks compilers for their
 # versions: seconds each time, and nothing of ours.
 yapf_api.FormatCode = lambda text, **_: (text, True)
 
-for helpers in (Path(__file__).parent, Path(__file__).parent / 'models'):
+for helpers in (HERE, HERE / 'models', HERE / 'datasets/benchmarks'):
     sys.path.insert(0, str(helpers))
+# Tools import what lies next to them.
+for tools in ('tools', 'tools/analysis', 'tools/visualize'):
+    sys.path.append(str(ROOT / tools))
 
 import ca2st_mm  # noqa: E402, F401, I001
 
 from mmengine._strategy import base  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.runner import runner  # noqa: E402
 
 base.collect_env = runner.collect_env = dict
 # Configs name it (training.py); tests that build parts alone need it too.
 init_default_scope('mmaction')
+
+_parse = functools.cache(Config._file2dict)
+
+
+def parse_once(filename, *options):
+    """Tests read the same recipes, and these the same bases, many times."""
+    path = Path(filename).resolve()
+    if path.is_relative_to(ROOT / 'configs'):
+        return copy.deepcopy(_parse(str(path), *options))
+    return _parse.__wrapped__(filename, *options)
+
+
+Config._file2dict = staticmethod(parse_once)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
 
 
 @pytest.fixture

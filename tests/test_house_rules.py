@@ -3,7 +3,6 @@
 
 import doctest
 import importlib
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +40,6 @@ def test_every_file_starts_with_the_licence_header():
         if HEADER not in path.read_text().splitlines()[:2]
     ]
     assert without == []
-
-
-def test_names_of_test_files_are_unique():
-    """There are no packages of tests: pytest would mix two of one name."""
-    names = Counter(path.name for path in (ROOT / 'tests').rglob('test_*.py'))
-    assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.fixture(scope='module')

@@ -2,8 +2,6 @@
 """Small models as training leaves them, and clips for them."""
 
 import shutil
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,10 +11,6 @@ from tool_runs import run_tool, toy_config, verb_noun_config, write_data
 from toy_recognizer import write_noise
 
 from ca2st_mm import Recognizer
-
-# The code of these tests that stands in scripts.
-for folder in ('tools', 'tools/analysis'):
-    sys.path.append(str(Path(__file__).resolve().parents[2] / folder))
 
 
 @pytest.fixture(scope='session')

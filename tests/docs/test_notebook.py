@@ -9,7 +9,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / 'docs/notebooks/toy_ca2st.ipynb'
-SECONDS = 180
+SECONDS = 180  # of CPU time: other work does not count
 
 
 def cells():
@@ -24,10 +24,10 @@ def test_cells_run_in_order(tmp_path, monkeypatch, capsys, fresh_scope):
     code = [''.join(c['source']) for c in cells() if c['cell_type'] == 'code']
     assert len(code) > 5
     names = {}
-    start = time.perf_counter()
+    start = time.process_time()
     for number, source in enumerate(code):
         exec(compile(source, f'cell {number}', 'exec'), names)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert Path.cwd() == tmp_path
     # Without `make demo` it predicts with its own few steps, and says so.
     assert 'work_dirs/notebook/few_steps.pth' in capsys.readouterr().out

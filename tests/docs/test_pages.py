@@ -3,7 +3,6 @@
 
 import importlib
 import re
-import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -20,7 +19,6 @@ LINK = re.compile(r'\]\((?!https?:|mailto:)([^)\s]+)\)')
 EXTENSION = DOCS / '_ext'
 REQUIREMENTS = ROOT / 'requirements'
 PYTHON = '3.11'
-DOCKERFILES = sorted((ROOT / 'docker').glob('Dockerfile*'))
 
 
 def anchors(text):
@@ -182,23 +180,3 @@ def test_table_of_supported_versions():
     for name, required, version in rows:
         assert set(ranges[name].split(',')) == set(required.split(','))
         assert tested[name] == f'=={version}'
-
-
-@pytest.mark.parametrize('path', DOCKERFILES, ids=lambda path: path.name)
-def test_dockerfile_installs_the_pinned_set(path):
-    text = path.read_text().replace('\\\n', ' ')
-    steps = [line.split(maxsplit=1) for line in text.splitlines() if line]
-    [image] = [rest for name, rest in steps if name == 'FROM']
-    assert image.startswith(f'python:{PYTHON}-')
-    ignored = (ROOT / '.dockerignore').read_text().split()
-    for name, rest in steps:
-        if name == 'COPY':
-            for source in shlex.split(rest)[:-1]:
-                assert (ROOT / source).exists() and source not in ignored
-    commands = ' && '.join(rest for name, rest in steps if name == 'RUN')
-    installs = re.findall(r'pip install ([^&]+)', commands)
-    assert 'requirements/pinned.txt' in commands
-    # Nothing but pinned lists and this package itself.
-    for rest in installs:
-        assert '-r ' in rest or rest.split()[-2:] == ['-e', '.']
-        assert '-e' not in rest or '--no-deps' in rest

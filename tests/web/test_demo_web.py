@@ -49,7 +49,7 @@ def start(folder, *arguments):
 
 def check_the_toy(address, clip):
     """The page of the toy, with its examples, answers."""
-    about = requests.get(f'{address}/about', timeout=30).json()
+    about = requests.get(f'{address}/about', timeout=60).json()
     assert about['title'] == 'ca2st_toy'
     assert about['examples'] == ['test_00000.mp4', 'test_00001.mp4']
     assert (about['max_bytes'], about['max_seconds']) == (200_000_000, 600)
@@ -93,7 +93,7 @@ def test_it_runs_until_it_is_stopped(clone, media):
             check_the_toy(address, media['short'])
         finally:
             process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=30)[1]
+        errors = process.communicate(timeout=60)[1]
     assert address.startswith('http://127.0.0.1:')
     assert process.returncode == 0
     assert 'Traceback' not in errors

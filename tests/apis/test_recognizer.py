@@ -15,7 +15,7 @@ from mmengine.infer import BaseInferencer
 from toy_recognizer import FPS, noise, write_noise
 
 from ca2st_mm import Recognizer, VideoAndAudio, apis
-from ca2st_mm.apis import ArrayClip, modality_contributions, publish
+from ca2st_mm.apis import ArrayClip, modality_contributions
 from ca2st_mm.apis.features import extract
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
@@ -262,14 +262,6 @@ def test_every_way_to_load_gives_the_same_model(
         [a], [b] = loaded.predict(clip), recognizer.predict(clip)
         same(a.logits, b.logits, 1e-5)
     assert devices == [get_device()] * 3
-
-
-def test_a_published_file_is_enough(saved, recognizers, clip, tmp_path):
-    path = publish(saved['verb_noun'][1], tmp_path / 'shared.safetensors')
-    ours, shared = recognizers['verb_noun'], Recognizer.from_pretrained(path)
-    assert shared.class_names == ours.class_names
-    [a], [b] = shared.predict(clip), ours.predict(clip)
-    same(a.logits, b.logits, 1e-5)
 
 
 def test_a_head_that_does_not_average_is_refused(changed):

@@ -126,7 +126,7 @@ def test_all_weights_are_asked_for_at_once(cfg, monkeypatch):
     barrier = threading.Barrier(2)
 
     def fetch(name, offline):
-        barrier.wait(timeout=5)
+        barrier.wait(timeout=60)
         raise zoo.ZooError(f'no connection for {name}')
 
     monkeypatch.setattr(zoo, 'fetch', fetch)

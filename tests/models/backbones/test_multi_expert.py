@@ -206,12 +206,6 @@ def test_parts_that_do_not_fit_are_named(changes, message):
         build(CA2ST, **changes)
 
 
-def test_an_unknown_time_encoder_raises():
-    encoders = dict(imgs=dict(type='Nonsense', embed_dims=8))
-    with pytest.raises(KeyError, match='Nonsense'):
-        build(CAST, time_encoders=encoders)
-
-
 # -- clips without audio, for the whole batch or sample by sample ------------
 
 

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 import copy
 import functools
+import gc
 import sys
 from pathlib import Path
 
@@ -43,6 +44,26 @@ def parse_once(filename, *options):
 
 
 Config._file2dict = staticmethod(parse_once)
+
+
+# What takes longest, longest first, so that both processes end together.
+LONGEST = ()
+
+
+def pytest_configure(config):
+    if hasattr(config.option, 'loadscopereorder'):  # of pytest-xdist
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
+def pytest_collection_finish():
+    # Data sets collect garbage: half a second with all modules to look at.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

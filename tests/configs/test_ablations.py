@@ -2,7 +2,6 @@
 """The rows of the papers' tables: sizes, published numbers, gradients."""
 
 import copy
-import functools
 
 import get_flops
 import paper
@@ -11,7 +10,7 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from paper_toy import toy_model
-from test_configs import CONFIGS, bases_of, random_batch
+from test_configs import CONFIGS, assert_few_files, random_batch
 
 ROWS = paper.read_rows()
 NAMES = sorted({name for row in ROWS for name in row.configs})
@@ -37,7 +36,6 @@ TRAINED = {
 }
 
 
-@functools.cache
 def load(name):
     return Config.fromfile(CONFIGS / 'ablations' / f'{name}.py')
 
@@ -56,13 +54,7 @@ def test_every_config_is_a_row_and_every_row_has_a_config():
 
 @pytest.mark.parametrize('name', FILES)
 def test_a_row_is_at_most_seven_files_four_deep(name):
-    path = (CONFIGS / 'ablations' / f'{name}.py').resolve()
-    found, level, depth = {path}, {path}, 0
-    while level:
-        depth += 1
-        level = {base for one in level for base in bases_of(one)}
-        found |= level
-    assert depth <= 4 and len(found) <= 7
+    assert_few_files(f'ablations/{name}', 7, 4)
 
 
 @pytest.mark.parametrize(

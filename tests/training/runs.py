@@ -2,7 +2,6 @@
 """Short training runs on noise, and the losses they had."""
 
 import copy
-import functools
 import random
 from pathlib import Path
 
@@ -23,14 +22,8 @@ PER_EPOCH = 4  # micro-batches; the ninth clip fills no step
 SHAKEN = dict(tiny.CAST, links=[dict(tiny.SPACE_TIME, drop_path_rate=0.5)])
 
 
-@functools.cache
-def _read_config(path):
-    return Config.fromfile(CONFIGS / path)
-
-
 def read_config(path):
-    """A config of ours, read once; its copies may be changed."""
-    return copy.deepcopy(_read_config(path))
+    return Config.fromfile(CONFIGS / path)
 
 
 class Clips(Dataset):

@@ -35,12 +35,12 @@ init_default_scope('mmaction')
 _parse = functools.cache(Config._file2dict)
 
 
-def parse_once(filename, *options):
+def parse_once(filename, *args, **kwargs):
     """Tests read the same recipes, and these the same bases, many times."""
     path = Path(filename).resolve()
     if path.is_relative_to(ROOT / 'configs'):
-        return copy.deepcopy(_parse(str(path), *options))
-    return _parse.__wrapped__(filename, *options)
+        return copy.deepcopy(_parse(str(path), *args, **kwargs))
+    return _parse.__wrapped__(filename, *args, **kwargs)
 
 
 Config._file2dict = staticmethod(parse_once)
@@ -60,8 +60,9 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
-def pytest_collection_finish():
-    # Data sets collect garbage: half a second with all modules to look at.
+@pytest.fixture(scope='module', autouse=True)
+def frozen_garbage():
+    """Data sets collect garbage: seconds, with all that lives to look at."""
     gc.collect()
     gc.freeze()
 
@@ -74,6 +75,8 @@ def seeded():
 @pytest.fixture
 def meta_device(monkeypatch):
     """Build on the meta device: shapes without numbers, at full size."""
+    for init in ('trunc_normal_', 'kaiming_uniform_'):  # seconds for nothing
+        monkeypatch.setattr(torch.nn.init, init, lambda table, **_: table)
     linspace = torch.linspace
 
     # Drop path rates are computed numbers even there.

@@ -19,7 +19,6 @@ NAMES = (
     'flute_guitar_aac.mp4',
     'applying_makeup_mp3.avi',
     'arm_wrestling_noaudio.mp4',
-    'cleaning_pool_noaudio.mp4',
     'short_1s_noaudio.mp4',
 )
 

@@ -77,14 +77,6 @@ def test_it_prints_names_frames_and_seconds(predict, clip, capsys):
     assert 'audio, seconds: ' in text
 
 
-def test_verbs_nouns_and_actions_are_printed(predict, clip, capsys):
-    assert predict(clip, '--top-k', 1, model='verb_noun') == 0
-    lines = capsys.readouterr().out.splitlines()
-    at = lines.index(clip)
-    tasks = [line.strip() for line in lines[at + 1 : at + 7 : 2]]
-    assert tasks == ['verb', 'noun', 'action']
-
-
 @pytest.mark.parametrize(
     'arguments, status, said',
     [

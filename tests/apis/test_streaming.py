@@ -252,7 +252,7 @@ def test_a_file_is_read_while_it_grows_and_a_pipe_as_it_comes(tmp_path):
 
         writer = threading.Thread(target=append)
         writer.start()
-        found.append(list(stream_windows(str(path), 2, 2, idle=2.0)))
+        found.append(list(stream_windows(str(path), 2, 2, idle=1.0)))
         writer.join()
     a, b = ([job.shown['end'] for job in jobs] for jobs in found)
     assert len(a) == 3 and a == b

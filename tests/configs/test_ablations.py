@@ -3,7 +3,6 @@
 
 import copy
 
-import get_flops
 import paper
 import pytest
 import torch
@@ -64,12 +63,10 @@ def test_a_row_is_at_most_seven_files_four_deep(name):
         for name in FILES
     ],
 )
-def test_a_row_builds_at_its_size(name, monkeypatch):
+def test_a_row_builds_at_its_size(name, meta_device):
     model = load(name).model.to_dict()
     del model['data_preprocessor']
-    # On meta tensors it takes seconds and does nothing.
-    monkeypatch.setattr(torch.nn.init, 'trunc_normal_', lambda x, **_: x)
-    with torch.device('meta'), get_flops.LinspaceOnCpu():
+    with meta_device:
         full = MODELS.build(model)
     trained = sum(p.numel() for p in full.parameters() if p.requires_grad)
     if name in TRAINED:

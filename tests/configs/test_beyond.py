@@ -23,7 +23,15 @@ def test_the_table_has_every_config():
     assert sorted(ROWS) == NAMES
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+    'name',
+    [
+        # Of 24 layers: seconds each.
+        pytest.param(n, marks=[pytest.mark.slow] if 'vjepa2-l' in n else [])
+        for n in NAMES
+    ],
+)
+@pytest.mark.usefixtures('meta_device')
 def test_the_model_is_built_and_costs_what_the_table_says(name):
     pytest.importorskip('timm')
     pytest.importorskip('transformers', minversion='5.23')

@@ -123,7 +123,9 @@ def test_the_compiled_backbone_is_one_graph_with_gradients():
 
 def test_one_graph_of_the_whole_model_serves_every_batch_size():
     init_default_scope('mmaction')
-    model = tiny.recognizer(dict(TIMED, exchange='additive')).eval()
+    links = [dict(tiny.SPACE_AUDIO, position='timestamp')]
+    timed = dict(tiny.CAVA, links=links, time_encoders=tiny.ENCODERS)
+    model = tiny.recognizer(dict(timed, exchange='additive')).eval()
     torch._dynamo.reset()
     counter = CompileCounter()
     compiled = torch.compile(

@@ -153,18 +153,6 @@ def test_cross_attention_equals_a_loop_over_heads():
     assert difference(module(x, context), expected) < 1e-6
 
 
-def test_key_bias_has_no_effect():
-    module = randomize(SelfAttention(DIMS, HEADS))
-    x = torch.randn(2, 7, DIMS)
-    before = module(x)
-    with torch.no_grad():
-        module.qkv.bias[DIMS : 2 * DIMS] += 3
-    assert difference(module(x), before) < 1e-5
-    with torch.no_grad():
-        module.qkv.bias[:DIMS] += 3
-    assert difference(module(x), before) > 1e-2
-
-
 @pytest.mark.parametrize('head', [None, 0, 2])
 @pytest.mark.parametrize('kind', [SelfAttention, CrossAttention])
 def test_keeping_the_weights_changes_no_result(kind, head):

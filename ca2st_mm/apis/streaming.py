@@ -227,13 +227,24 @@ def stream_windows(
             name, streams, (window, stride), audio_margin or 0.0, patience
         )
         cutter.needs_frames = video
+        came = False
         try:
             for packet, frames in decode(container, list(streams.values())):
                 if stopped():
                     return
+                came = came or bool(frames)
                 cutter.add(packet.stream.type, frames, packet.size > 0)
                 yield from cutter.ready()
-        except (av.FFmpegError, OSError):
+        except (av.FFmpegError, OSError) as error:
+            if not came and 'mp4' in container.format.name:
+                raise MediaError(
+                    'stream',
+                    name,
+                    'mp4 with its index at the end cannot be read from a '
+                    'pipe; name the file, or send mkv, mpegts or fragmented '
+                    'mp4',
+                    'Then start it again.',
+                ) from error
             yield from cutter.rest()
             raise
         yield from cutter.rest()

@@ -254,7 +254,7 @@ def explain(request: Request, error: Exception) -> JSONResponse:
     elif isinstance(error, ClientDisconnect):
         reason, status = 'it was not sent to its end', 400
     elif isinstance(error, HTTPException):
-        name = f'{request.method} {request.url.path[:80]}'
+        name = f'{request.method} {request.scope["path"][:80]}'
         reason, status = error.detail.lower(), error.status_code
         headers.update(error.headers or {})
     else:

@@ -18,11 +18,10 @@ from starlette.requests import Request
 from ca2st_mm.apis.windows import Extent, extent_of
 from ca2st_mm.datasets.containers import MAX_PIXELS, probe
 
-MP4, MATROSKA, AVI, MPEG = '.mp4', '.mkv', '.avi', '.mpg'
-CONTAINERS = 'mp4, mov, mkv, webm, avi or mpg'
-HEAD = 12  # bytes
+CONTAINERS = 'mp4, mov, mkv, webm, avi, mpg, ts, flv, wmv or ogv'
+HEAD = 189  # bytes: a packet of mpegts, and the first one of the next
 # FFmpeg's names of these containers: a second opinion.
-_FORMATS = 'mov', 'matroska', 'avi', 'mpeg'
+_FORMATS = 'mov', 'matroska', 'avi', 'mpeg', 'mpegts', 'flv', 'asf', 'ogg'
 _NO_CONTAINER = (
     f'it is no video that this page reads; convert it to {CONTAINERS}'
 )
@@ -31,6 +30,13 @@ BODY = 'application/octet-stream'
 _LONGEST_NAME = 80
 # The kinds of box that mp4 and mov files begin with.
 _BOXES = b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip', b'pnot'
+_BEGINNINGS = {
+    b'\x1a\x45\xdf\xa3': '.mkv',
+    b'\x00\x00\x01\xba': '.mpg',
+    b'FLV\x01': '.flv',
+    b'\x30\x26\xb2\x75\x8e\x66\xcf\x11': '.wmv',
+    b'OggS\x00': '.ogv',
+}
 
 
 class Refused(Exception):
@@ -105,9 +111,11 @@ async def received(
 
 
 def shown_name(request: Request) -> str:
-    """What the browser calls the clip, for messages."""
+    """What the browser calls the clip, or else the request, for messages."""
     name = os.path.basename(request.query_params.get('name', ''))
     kept = ''.join(filter(str.isprintable, name)).strip()
+    if not kept and request.method != 'POST':
+        return f'{request.method} {request.scope["path"][:_LONGEST_NAME]}'
     return kept[:_LONGEST_NAME] or 'the clip'
 
 
@@ -118,13 +126,15 @@ def suffix_of(head: bytes) -> str:
         ClipError: If it is none of those that the page takes.
     """
     if head[4:8] in _BOXES:
-        return MP4
-    if head.startswith(b'\x1a\x45\xdf\xa3'):
-        return MATROSKA
+        return '.mp4'
     if head.startswith(b'RIFF') and head[8:12] == b'AVI ':
-        return AVI
-    if head.startswith(b'\x00\x00\x01\xba'):
-        return MPEG
+        return '.avi'
+    # A packet of tables, which comes first; no text holds its zeros.
+    if head[:1] == head[188:] == b'G' and b'\x00' in head[:8]:
+        return '.ts'
+    for beginning, suffix in _BEGINNINGS.items():
+        if head.startswith(beginning):
+            return suffix
     raise ClipError(_NO_CONTAINER)
 
 

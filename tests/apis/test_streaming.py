@@ -319,6 +319,13 @@ def test_what_is_no_stream_is_named(recognizer, content, message):
         next(predict_stream(recognizer, Pipe(content)))
 
 
+def test_mp4_that_no_pipe_can_carry_is_named(monkeypatch):
+    monkeypatch.setitem(FORMS, 'mp4', ('mp4', 'libx264', 'flac', {}))
+    write(file := io.BytesIO(), 'mp4', 2)
+    with pytest.raises(MediaError, match='name the file, or send mkv'):
+        list(stream_windows(Pipe(file.getvalue()), 1, 1))
+
+
 def test_sources_that_cannot_be_are_named(recognizer, tmp_path):
     for source in ('webcam:99', str(tmp_path / 'gone')):
         with pytest.raises(MediaError, match=source):

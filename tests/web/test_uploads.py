@@ -29,6 +29,7 @@ from ca2st_mm.web.uploads import (
         b'PK\x03\x04 a checkpoint of torch',
         b'\x80\x04\x95 a pickle',
         b'RIFF\x00\x00\x00\x00WAVEfmt ',
+        b'G' * 189,
         b'short',
     ],
 )
@@ -37,11 +38,16 @@ def test_what_is_no_container_of_video_is_refused(content):
         suffix_of(content[:HEAD])
 
 
-@pytest.mark.parametrize('form', ['mp4', 'mov', 'mkv', 'webm', 'avi', 'mpg'])
+@pytest.mark.parametrize(
+    'form', 'mp4 mov mkv webm avi mpg ts flv wmv ogv'.split()
+)
 def test_containers_are_told_by_their_first_bytes(form, tmp_path):
     path = tmp_path / f'a.{form}'
-    codec = {'webm': 'libvpx', 'mpg': 'mpeg1video'}.get(form, 'mpeg4')
-    with av.open(str(path), 'w') as container:
+    codecs = dict(webm='libvpx', mpg='mpeg1video', ts='mpeg2video')
+    codecs |= dict(flv='flv', wmv='wmv2', ogv='libvpx')
+    codec = codecs.get(form, 'mpeg4')
+    name = {'ogv': 'ogg'}.get(form)
+    with av.open(str(path), 'w', format=name) as container:
         stream = container.add_stream(codec, rate=25)
         stream.width = stream.height = 64
         stream.pix_fmt = 'yuv420p'

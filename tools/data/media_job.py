@@ -76,7 +76,8 @@ def run(
     from ca2st_mm.datasets.file_jobs import make_files
 
     failed, skipped = set(), 0
-    with tqdm(total=len(targets), unit='file') as bar:
+    # The bar shows in a terminal only.
+    with tqdm(total=len(targets), unit='file', disable=None) as bar:
         for done in make_files(targets, make, workers):
             skipped += done.skipped
             if done.fault:

@@ -150,8 +150,7 @@ def encode(
 
         def write(pipe: BinaryIO) -> None:
             wanted = np.arange(low, stop)
-            frames = _frames(reader, wanted, encoding, paint)
-            _write_frames(pipe, frames, stamps)
+            _write_frames(pipe, reader, wanted, stamps, encoding, paint)
 
         if not is_whole:
             _run(arguments, part, source, write=write)
@@ -192,35 +191,26 @@ def _check_clock(
         )
 
 
-def _frames(
-    reader: PyAVReader,
-    wanted: np.ndarray,
-    encoding: Encoding,
-    paint: Paint | None,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Places and upright frames of one size, RGB uint8."""
-    size = None
-    for place, frame in reader.decoded(wanted):
-        # The size may change inside the file: the first one counts.
-        size = size or encoding.size(*shown_size(frame, reader.ratio))
-        pixels = to_rgb(frame, *size, 'BICUBIC')
-        if paint is not None:
-            pixels = paint(pixels, reader.frame_stamps[wanted[place]])
-        yield place, pixels
-
-
 def _write_frames(
     pipe: BinaryIO,
-    frames: Iterator[tuple[int, np.ndarray]],
+    reader: PyAVReader,
+    wanted: np.ndarray,
     stamps: np.ndarray,
+    encoding: Encoding,
+    paint: Paint | None,
 ) -> None:
-    """Hand frames and their times to FFmpeg's program."""
+    """Hand upright frames of one size, with their times, to FFmpeg."""
+    size, last = None, -1
     with av.open(pipe, 'w', format='nut') as writer:
         video = writer.add_stream('rawvideo')
         video.pix_fmt, video.codec_context.time_base = 'yuv420p', _TICK
-        last = -1
-        for place, pixels in frames:
-            video.height, video.width = pixels.shape[:2]
+        for place, frame in reader.decoded(wanted):
+            # The size may change inside the file: the first one counts.
+            size = size or encoding.size(*shown_size(frame, reader.ratio))
+            pixels = to_rgb(frame, *size, 'BICUBIC')
+            if paint is not None:
+                pixels = paint(pixels, reader.frame_stamps[wanted[place]])
+            video.width, video.height = size
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(pixels), 'rgb24'
             ).reformat(format='yuv420p', threads=1)

@@ -37,7 +37,6 @@ PACKAGES = (
     'numpy',
     'av',
     'decord',
-    'librosa',
     'scikit-learn',
 )
 # Parts of the names of transforms that read media.

@@ -93,6 +93,7 @@ from ca2st_mm.datasets.check.probe import Limits, Probe, probe_all
 from ca2st_mm.datasets.check.report import Report, as_dict, as_html, as_text
 from ca2st_mm.datasets.check.samples import (
     KINDS,
+    Fault,
     check_labels,
     check_repeats,
     read_samples,
@@ -248,7 +249,11 @@ def main(argv: list[str] | None = None) -> int:
             probes[number] = probe
             bar.update()
     pairs = [(sample, probes[i]) for i, sample in enumerate(samples)]
-    faults = [fault for sample, probe in pairs for fault in probe.of(sample)]
+    faults = [
+        Fault(kind, sample.split, sample.path, detail)
+        for sample, probe in pairs
+        for kind, detail in probe.faults
+    ]
     faults += check_labels(samples, sources.sizes, train)
     faults += check_repeats(samples, {s.path: p.print for s, p in pairs})
     faults = [fault for fault in faults if fault.kind not in ignored]

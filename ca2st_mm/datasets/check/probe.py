@@ -18,7 +18,7 @@ from ..containers import probe
 from ..faults import MediaError, SampleFault
 from ..pyav_reader import PyAVReader
 from ..video_reader import frames_in_span
-from .samples import Fault, Sample
+from .samples import Sample
 
 # -60 dB of full scale: quieter than any recording.
 _SILENCE = 1e-3
@@ -75,13 +75,6 @@ class Probe:
     print: str = ''
     thumbnail: str = ''
     streams: list[str] = field(default_factory=list)
-
-    def of(self, sample: Sample) -> list[Fault]:
-        """The faults with the name of the sample."""
-        return [
-            Fault(kind, sample.split, sample.path, detail)
-            for kind, detail in self.faults
-        ]
 
 
 def probe_all(

@@ -73,7 +73,7 @@ from ca2st_mm import Recognizer, VideoAndAudio
 from ca2st_mm.apis.features import Features, check_layers, extract
 from ca2st_mm.apis.many_files import Media, find_media
 from ca2st_mm.apis.prediction import Failure
-from ca2st_mm.apis.windows import Windows, extent_of
+from ca2st_mm.apis.windows import extent_of, windows_of
 from ca2st_mm.datasets.file_jobs import Done, make_files
 from ca2st_mm.datasets.transcode import finished_or_nothing
 from ca2st_mm.engine.launch import run_or_explain, usable_device
@@ -124,7 +124,7 @@ def spans_of(clip: Media, per: str) -> list[Span]:
     span = clip.start, clip.end
     if per == 'clip':
         return [span]
-    windows = Windows(clip.path, 1, 1, span=span)
+    windows = windows_of(clip.path, 1, 1, span=span)
     return [(job.shown['start'], job.shown['end']) for job in windows]
 
 

@@ -21,7 +21,7 @@ from .modality_contributions import classify_with_contributions
 from .prediction import Failure, Prediction
 from .recognizer import Recognizer
 from .sources import VideoAndAudio
-from .windows import Job, Key, Windows
+from .windows import Job, Key, windows_of
 
 LISTS = '.csv', '.txt'
 NO_VIDEO = f'the folder holds no video ({", ".join(VIDEO_EXTENSIONS)})'
@@ -243,7 +243,7 @@ def _jobs_of(
             yield Job(source, *span, shown)
             return
         stride = window if stride is None else stride
-        for job in Windows(path, window, stride, media.path, span):
+        for job in windows_of(path, window, stride, media.path, span):
             yield job._replace(source=source)
 
 

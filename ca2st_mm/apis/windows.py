@@ -6,7 +6,7 @@ on how long the file is.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -114,7 +114,13 @@ class Spans:
         return last < self.at(number)[1] - SLACK
 
 
-class Windows:
+def windows_of(
+    path: str,
+    window: float,
+    stride: float,
+    name: str | None = None,
+    span: tuple[float | None, float | None] = (None, None),
+) -> list[Job]:
     """The spans of a file that are predicted one by one.
 
     First and last are open towards the ends of the file, so that a window as
@@ -133,53 +139,37 @@ class Windows:
         ValueError: If a length is not positive.
 
     Example:
-        >>> windows = Windows('clip.mp4', window=0.5, stride=0.5)
+        >>> windows = windows_of('clip.mp4', window=0.5, stride=0.5)
         >>> [round(job.shown['start'], 2) for job in windows]
         [0.0, 0.5, 1.0]
     """
-
-    def __init__(
-        self,
-        path: str,
-        window: float,
-        stride: float,
-        name: str | None = None,
-        span: tuple[float | None, float | None] = (None, None),
-    ) -> None:
-        self.path, self.name, self._span = path, name or path, span
-        start, end, tick = extent_of(path)
-        if span[0] is not None:
-            start = max(start, span[0])
-        if span[1] is not None:
-            end = min(end, span[1])
-        self.extent = Extent(start, end, tick)
-        self.spans = Spans(self.extent.start, window, stride)
-        self._last = self.extent.end - self.extent.tick
-        self._count = self.spans.count(self._last)
-        if self._count > MAX_WINDOWS:
-            seconds = self.extent.end - self.extent.start
-            raise MediaError(
-                'video',
+    start, end, tick = extent_of(path)
+    if span[0] is not None:
+        start = max(start, span[0])
+    if span[1] is not None:
+        end = min(end, span[1])
+    spans, last = Spans(start, window, stride), end - tick
+    count = spans.count(last)
+    if count > MAX_WINDOWS:
+        raise MediaError(
+            'video',
+            path,
+            f'its frames are said to last {end - start:.3g} s, more than '
+            f'{MAX_WINDOWS} windows',
+        )
+    jobs = []
+    for number in range(count):
+        begin, finish = spans.at(number)
+        is_open = spans.is_open(number, last)
+        jobs.append(
+            Job(
                 path,
-                f'its frames are said to last {seconds:.3g} s, more than '
-                f'{MAX_WINDOWS} windows',
+                begin if number else span[0],
+                span[1] if is_open else finish,
+                dict(source=name or path, start=begin, end=min(finish, end)),
             )
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Job]:
-        for number in range(self._count):
-            start, end = self.spans.at(number)
-            shown = min(end, self.extent.end)
-            yield Job(
-                self.path,
-                start if number else self._span[0],
-                self._span[1]
-                if self.spans.is_open(number, self._last)
-                else end,
-                dict(source=self.name, start=start, end=shown),
-            )
+        )
+    return jobs
 
 
 def extent_of(path: str) -> Extent:

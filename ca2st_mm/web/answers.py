@@ -15,7 +15,7 @@ from ca2st_mm.apis.modality_contributions import (
 )
 from ca2st_mm.apis.prediction import Failure
 from ca2st_mm.apis.prediction_tables import audio_note
-from ca2st_mm.apis.windows import Windows
+from ca2st_mm.apis.windows import windows_of
 from ca2st_mm.visualization.attention import Query, draw_attention
 from ca2st_mm.visualization.attention_maps import (
     Attention,
@@ -101,7 +101,7 @@ class Answers:
         extent = check_clip(path, self.max_seconds)
         seconds = extent.end - extent.start
         window = max(window or self._window, seconds / _MOST_WINDOWS)
-        windows = Windows(path, window, window)
+        windows = windows_of(path, window, window)
         if len(windows) == 1:
             note = f'The clip is one window: {window:g} s or less.'
             return dict(note=note)

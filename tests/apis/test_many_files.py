@@ -21,7 +21,7 @@ from ca2st_mm.apis.many_files import (
     predict_each,
 )
 from ca2st_mm.apis.prediction import Failure, Prediction
-from ca2st_mm.apis.windows import Spans, Windows, extent_of
+from ca2st_mm.apis.windows import Spans, extent_of, windows_of
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.video_reader import frames_in_span
@@ -101,12 +101,11 @@ def test_a_url_is_fetched_when_its_turn_comes(url, tmp_path, fetched):
 def test_windows_open_a_file_when_its_turn_comes(clips, monkeypatch):
     opened = []
 
-    class Watched(Windows):
-        def __init__(self, path, *args):
-            opened.append(path)
-            super().__init__(path, *args)
+    def watched(path, *args):
+        opened.append(path)
+        return windows_of(path, *args)
 
-    monkeypatch.setattr(many_files, 'Windows', Watched)
+    monkeypatch.setattr(many_files, 'windows_of', watched)
     next(find_jobs(find_media(clips[:3]), window=60))
     assert opened == clips[:1]
 
@@ -159,11 +158,11 @@ def test_urls_that_fail_say_why(url, fetched, monkeypatch):
     ],
 )
 def test_windows_cover_the_file(silent, window, stride, expected):
-    found = Windows(silent, window, stride)
+    found = windows_of(silent, window, stride)
     assert len(found) == len(expected)
     spans = [(job.shown['start'], job.shown['end']) for job in found]
     np.testing.assert_allclose(spans, expected)
-    first, *_, last = [*found, *found]
+    first, *_, last = [*found, *found]  # one may be both
     assert first.start is None  # open towards the file's ends
     assert (last.end is None) == (expected[-1][1] > SECONDS - 1 / FPS)
 
@@ -173,13 +172,13 @@ def test_files_and_lengths_that_cannot_be_are_named(
 ):
     for lengths in ((0, 1), (1, 0), (-1, 1)):
         with pytest.raises(ValueError, match='above 0'):
-            Windows(silent, *lengths)
+            windows_of(silent, *lengths)
     with pytest.raises(MediaError, match=r'broken\.mp4'):
-        Windows(broken, 1, 1)
+        windows_of(broken, 1, 1)
     absurd = windows.Extent(0.0, 1e12, 0.04)
     monkeypatch.setattr(windows, 'extent_of', lambda path: absurd)
     with pytest.raises(MediaError, match='said to last 1e[+]12 s'):
-        Windows(silent, 2, 2)
+        windows_of(silent, 2, 2)
 
 
 @pytest.mark.parametrize('suffix', ['mp4', 'mkv', 'avi'])
@@ -213,7 +212,7 @@ def test_no_window_lacks_a_new_frame_and_none_is_left_out(
 def test_a_window_that_fails_stops_none(recognizer, tmp_path):
     path = str(tmp_path / 'late.mp4')
     write_noise(path, 6, rate=8000)
-    jobs = list(Windows(path, 2, 2))
+    jobs = list(windows_of(path, 2, 2))
     jobs[1] = jobs[1]._replace(source=str(tmp_path / 'gone.mp4'))
     found = list(predict_each(recognizer, jobs, batch_size=2))
     [failure] = [one for one in found if isinstance(one, Failure)]
@@ -230,7 +229,7 @@ def test_memory_does_not_grow_with_the_file(recognizer, clip, tmp_path):
         frames = np.zeros((seconds, 32, 32, 3), np.uint8)
         write_clip(path, frames, 1, np.zeros(8000 * seconds), 8000)
         tracemalloc.start()
-        for answer in predict_each(recognizer, Windows(path, 10, 10)):
+        for answer in predict_each(recognizer, windows_of(path, 10, 10)):
             assert answer.source == path
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -19,7 +19,7 @@ from ca2st_mm.apis import streaming
 from ca2st_mm.apis.prediction import Failure, Prediction
 from ca2st_mm.apis.prediction_tables import AnswerFile
 from ca2st_mm.apis.streaming import predict_stream, stream_windows
-from ca2st_mm.apis.windows import Job, Windows
+from ca2st_mm.apis.windows import Job, windows_of
 from ca2st_mm.datasets.faults import MediaError
 
 FPS, RATE, BLOCK = 8, 16000, 1000
@@ -102,7 +102,7 @@ def test_windows_of_a_stream_are_those_of_the_file(
     """To the bit but for mp2, whose decoder dithers."""
     path = tmp_path / f'clip.{form}'
     write(str(path), form, 7.3)
-    file = list(Windows(str(path), window, stride))
+    file = list(windows_of(str(path), window, stride))
     stream = list(stream_windows(Pipe(path.read_bytes()), window, stride))
     assert len(file) == len(stream) > 2
     for a, b in zip(file, stream, strict=True):
@@ -285,7 +285,7 @@ def test_models_take_what_they_need(recognizers, tmp_path):
     soundfile.write(path, np.zeros(5 * RATE), RATE)
     with open(path, 'rb') as file:
         stream = list(stream_windows(file, 2, 2, video=False))
-    file = list(Windows(path, 2, 2))
+    file = list(windows_of(path, 2, 2))
     assert [job.shown['end'] for job in file] == [2, 4, 5]
     for a, b in zip(file, stream, strict=True):
         assert (a.start, a.end) == (b.start, b.end)

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The answers of the page about a clip, as plain values for JSON."""
+"""The answers of the page about a clip, as ``openapi.json`` describes them."""
 
 import base64
 import io
@@ -58,16 +58,7 @@ class Answers:
         self._drawing = threading.Lock()
 
     def names(self, path: str, top_k: int | None = None) -> dict[str, Any]:
-        """The best classes, and the frames and seconds that were used.
-
-        Args:
-            path: The clip.
-            top_k: How many classes; None for the usual number.
-
-        Returns:
-            ``ranked`` and ``views`` as ``Prediction.as_record`` has them,
-            ``start`` and ``end`` of the file, and ``notes``.
-        """
+        """The best classes, and the frames and seconds that were used."""
         extent = check_clip(path, self.max_seconds)
         [prediction] = self._recognizer.predict(
             path, top_k=top_k or self._top_k
@@ -87,17 +78,7 @@ class Answers:
     def timeline(
         self, path: str, window: float | None = None
     ) -> dict[str, Any]:
-        """The best class in each window of the clip.
-
-        Args:
-            path: The clip.
-            window: Seconds of a window; None for the usual length.  They are
-                longer where there would be more than 30.
-
-        Returns:
-            ``window`` in seconds, and ``spans``: ``start``, ``end``, and
-            ``label`` and ``score``, or the ``reason`` why not.
-        """
+        """The best class in each window of some seconds, at most 30."""
         extent = check_clip(path, self.max_seconds)
         seconds = extent.end - extent.start
         window = max(window or self._window, seconds / _MOST_WINDOWS)
@@ -116,15 +97,7 @@ class Answers:
         return dict(window=window, spans=spans)
 
     def modalities(self, path: str) -> dict[str, Any]:
-        """What each part of the model says of the best class.
-
-        Returns:
-            ``tasks``, by task: ``chosen`` (the best class), ``verdict`` (a
-            sentence) and ``bars``: ``part``, ``score`` (of the chosen
-            class), and the ``best`` class of the part with its
-            ``best_score``.  And ``unknown``: reason by part.  Or a ``note``
-            why there is none.
-        """
+        """What each part of the model says of the best class."""
         check_clip(path, self.max_seconds)
         try:
             modalities_of(self._recognizer.model)
@@ -142,17 +115,7 @@ class Answers:
     ) -> dict[str, Any]:
         """Attention between experts, drawn for one link and layer.
 
-        Args:
-            path: The clip.
-            name: Which attention, e.g. ``spatial_from_audio``; None for the
-                link that attends least evenly.
-            layer: Which layer, from 1; None for the one that attends least
-                evenly.
-
-        Returns:
-            ``choices`` (``name``, ``text`` and ``layers`` of each), the
-            ``name`` and ``layer`` that is shown, and ``figure``, a PNG as a
-            ``data:`` URL; or a ``note`` why there is none.
+        Without name or layer, those that attend least evenly.
 
         Raises:
             FigureInputError: If there is no such attention.

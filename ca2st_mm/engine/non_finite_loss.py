@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from ca2st_mm.registry import HOOKS
-from ca2st_mm.structures import Stream
+from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.errors import UserError
 
 from .checkpointing import is_finite, last_whole_checkpoint, unwrapped
@@ -205,12 +205,8 @@ def name_clips(batch: Mapping[str, Any]) -> str:
         name = sample.get('clip_id') or sample.get('filename') or 'unknown'
         bad = [
             key
-            for key, x in inputs.items()
-            if not is_finite(
-                x.map(lambda part, i=index: part[i])
-                if isinstance(x, Stream)
-                else x[index]
-            )
+            for key, stream in as_streams(inputs).items()
+            if not is_finite(stream.map(lambda part, i=index: part[i]))
         ]
         names.append(f'{name} (not finite: {", ".join(bad)})' if bad else name)
     return ', '.join(names)

@@ -345,9 +345,10 @@ def packets_of(
         yield packet
     # Where the cut is between two packets, or in one of another stream,
     # FFmpeg reads a shorter file without a word.
-    index = stream.index_entries if stream.type == 'video' else ()
-    if len(index) and 0 < container.size < index[-1].pos + index[-1].size:
-        raise RefusedError('it is cut off')
+    for one in stream if isinstance(stream, list) else [stream]:
+        index = one.index_entries if one.type == 'video' else ()
+        if len(index) and 0 < container.size < index[-1].pos + index[-1].size:
+            raise RefusedError('it is cut off')
 
 
 def decode(

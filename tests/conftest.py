@@ -47,7 +47,12 @@ Config._file2dict = staticmethod(parse_once)
 
 
 # What takes longest, longest first, so that both processes end together.
-LONGEST = ()
+LONGEST = (
+    *('test_two_processes.py', 'test_runs.py', 'test_frames.py'),
+    *('test_interruptions.py', 'test_memory.py', 'test_export.py'),
+    *('test_golden.py', 'test_commands.py', 'test_foreign_experts.py'),
+    *('test_get_flops.py', 'test_browser.py', 'test_paper.py'),
+)
 
 
 def pytest_configure(config):

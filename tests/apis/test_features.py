@@ -63,16 +63,6 @@ def test_tokens_of_the_last_layer_pool_to_the_feature(
         assert not np.array_equal(tokens, found[f'{name}.layer1'])
 
 
-def test_views_in_chunks_give_the_same(recognizer, samples, monkeypatch):
-    expected = extract(recognizer, samples, layers=[1])
-    limit = dict(max_testing_views=2)
-    monkeypatch.setattr(recognizer.model, 'test_cfg', limit)
-    found = extract(recognizer, samples, layers=[1])
-    assert found.keys() == expected.keys()
-    for name, value in found.items():
-        close(value, expected[name])
-
-
 def test_features_are_means_of_views_and_tokens_are_not(recognizer, samples):
     a, b = (as_streams(sample['inputs']) for sample in samples[:2])
     views = {

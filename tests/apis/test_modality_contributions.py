@@ -225,16 +225,6 @@ def test_contributions_add_up(recognizer, samples, of, experts):
         )
 
 
-def test_absent_audio_contributes_nothing(recognizer, samples):
-    streams = as_streams(samples[0]['inputs'])
-    absent = torch.zeros_like(streams['audios'].present)
-    streams['audios'] = streams['audios']._replace(present=absent)
-    sample = {**samples[0], 'inputs': streams}
-    found = modality_contributions(recognizer, sample)
-    assert found.shapley()['audio'] == pytest.approx(0, abs=1e-5)
-    assert found.shapley(experts=True)['audio'] == pytest.approx(0, abs=1e-5)
-
-
 def test_the_report_names_bad_clips_and_writes_all(
     saved, toy, tmp_path, capsys
 ):

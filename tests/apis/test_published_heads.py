@@ -263,13 +263,6 @@ def test_the_authors_cast(zoo_entry, clip, capsys):
     assert label in capsys.readouterr().out
 
 
-def test_the_toy_says_what_it_knows(recognizer, clip):
-    [prediction] = recognizer.predict(clip, top_k=99)
-    record = prediction.as_record()
-    assert '12 classes of the toy world' in record['about']
-    assert len(record['ranked']['label']) == 12 and not record['multi_label']
-
-
 def test_class_names_are_in_the_order_of_the_heads():
     meta = pytest.importorskip('torchvision.models._meta')
     assert shipped_names('kinetics400.txt') == meta._KINETICS400_CATEGORIES

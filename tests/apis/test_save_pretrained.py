@@ -190,6 +190,7 @@ def test_every_entry_point_takes_every_form(load, source, shared, tmp_path):
     assert found == sha256_of_tensors(shared.weights)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_equal_logits(shared, tmp_path):
     recognizer, out = shared.recognizer, tmp_path / 'logits.pth'
     expected = recognizer.logits([recognizer.prepare(shared.clip)])

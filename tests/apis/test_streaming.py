@@ -221,21 +221,6 @@ def test_a_gap_in_both_is_time_without_frames(recognizer):
     assert failed == [False] * 2 + [True] * 3 + [False] * 2
 
 
-def test_the_clock_keeps_video_and_audio_together():
-    clock = streaming._Clock()
-    for second in (0.0, 0.04, 0.08):
-        clock('video', second, 0.04, 0.0)
-        clock('audio', second, 0.04, 0.0)
-    # Set to another day: video meets it first, audio a packet later.
-    assert clock('video', 90_000.0, 0.04, 0.0) == pytest.approx(0.12)
-    assert clock('audio', 0.12, 0.04, 0.0) == pytest.approx(0.12)
-    # Some of it was lost there: it is not moved to where the last one ended.
-    assert clock('audio', 90_000.24, 0.04, 0.0) == pytest.approx(0.36)
-    assert clock('video', None, 0.04, 0.0) == pytest.approx(0.16)
-    # A gap that may be one is one.
-    assert clock('video', 90_060.0, 0.04, 0.0) == pytest.approx(60.12)
-
-
 def test_a_file_is_read_while_it_grows_and_a_pipe_as_it_comes(tmp_path):
     content = piped('ts', 6).read(1 << 30)
     grown, fifo = tmp_path / 'grown.ts', tmp_path / 'fifo'

@@ -16,7 +16,6 @@ from ca2st_mm import compat
 
 DOCS = ROOT / 'docs'
 LINK = re.compile(r'\]\((?!https?:|mailto:)([^)\s]+)\)')
-EXTENSION = DOCS / '_ext'
 REQUIREMENTS = ROOT / 'requirements'
 PYTHON = '3.11'
 
@@ -97,42 +96,6 @@ def test_every_fix_of_an_upstream_fault_is_documented():
 
 
 # -- the site -------------------------------------------------------------
-
-
-@pytest.fixture(scope='module')
-def pages():
-    """The extension of the site, which needs no Sphinx to be imported."""
-    sys.path.insert(0, str(EXTENSION))
-    import repository_pages
-
-    yield repository_pages
-    sys.path.remove(str(EXTENSION))
-
-
-@pytest.mark.parametrize(
-    ('link', 'turned'),
-    [
-        ('[a](docs/training.md#resuming)', '[a](training.md#resuming)'),
-        ('[a](CONTRIBUTING.md)', '[a](contributing.md)'),
-        ('[a](README.md#limits)', '[a](index.md#limits)'),
-        ('[a](LICENSE)', '[a](../LICENSE)'),
-        (
-            '[`a`](tools/data/kinetics400)',
-            '[`a`](prepare_data.md#kinetics-400)',
-        ),
-        ('[a](configs/ablations)', 'a'),
-        ('[a](https://a.org/b)', '[a](https://a.org/b)'),
-        ('![a](docs/figures/idea.png)', '![a](figures/idea.png)'),
-    ],
-)
-def test_links_of_the_readme_are_turned(pages, link, turned):
-    assert pages.turn_links(link, '') == turned
-
-
-def test_pages_of_data_sets_become_sections(pages):
-    text = pages.read_page('../tools/data/ucf101/README.md')
-    assert text.startswith('## ')
-    assert '\n# ' not in text
 
 
 @pytest.mark.skipif(

@@ -14,7 +14,7 @@ from ca2st_mm.apis.modality_contributions import modality_contributions
 from ca2st_mm.apis.sources import InferencePipeline, dataset_of
 from ca2st_mm.visualization.style import FigureInputError
 from ca2st_mm.web import answers as web_answers
-from ca2st_mm.web.answers import Answers, verdict
+from ca2st_mm.web.answers import Answers
 
 
 @pytest.mark.parametrize('clip', ['short', 'long'])
@@ -67,25 +67,6 @@ def test_bars_are_about_the_class_that_was_given(answers, recognizer, media):
         assert bar['score'] == pytest.approx(scores[best['label']], abs=1e-6)
         assert bar['best'] == max(scores, key=scores.get)
         assert bar['best_score'] == pytest.approx(max(scores.values()))
-
-
-@pytest.mark.parametrize(
-    'video, audio, said',
-    [
-        ('a', 'a', 'Video alone gives this class; so does audio alone.'),
-        ('a', 'b', 'Video alone gives this class; audio alone does not.'),
-        ('b', 'a', 'Audio alone gives this class; video alone does not.'),
-        ('b', 'b', 'No modality alone gives this class'),
-    ],
-)
-def test_the_verdict_says_which_parts_agree(video, audio, said):
-    named = {
-        'whole model': 'a',
-        'video alone': video,
-        'audio alone': audio,
-        'without audio': 'b',
-    }
-    assert verdict('a', named).startswith(said)
 
 
 def test_a_clip_without_audio_is_answered_without_the_audio_expert(

@@ -224,12 +224,3 @@ def test_the_distillation_token_is_pooled_too():
     tokens = torch.randn(2, 1, 2 + ROWS * COLUMNS, 16)
     mean = expert.norm(tokens)[:, 0, :2].mean(1)
     assert torch.equal(expert.pool(tokens), mean)
-
-
-def test_a_wrapped_vit_without_class_token_has_no_prefix_token():
-    backbone = dict(
-        MMPRETRAIN['backbone'], with_cls_token=False, out_type='avg_featmap'
-    )
-    expert = randomize(build(MMPRETRAIN, backbone=backbone))
-    assert expert.token_spec.num_prefix_tokens == 0
-    assert expert.embed(video()).shape[2] == 4

@@ -7,12 +7,10 @@ from mmaction.registry import MODELS
 from tiny_models import (
     ARCH,
     AST,
-    CAST,
     CLIP,
     EXPERTS,
     MMACTION,
     MMPRETRAIN,
-    VIDEOMAE,
     assert_same,
     build,
     randomize,
@@ -127,13 +125,3 @@ def test_a_bare_mmaction_checkpoint_loads_for_other_frames(tmp_path):
     for key, value in bare.named_parameters():
         assert torch.equal(weights[key], value)
     assert weights['pos_embed'].shape[1] == 8
-
-
-def test_a_backbone_loads_its_experts(tmp_path):
-    source = randomize(build(VIDEOMAE)).state_dict()
-    init_cfg = dict(type='Pretrained', checkpoint=saved(source, tmp_path))
-    temporal = dict(VIDEOMAE, init_cfg=init_cfg)
-    backbone = build(CAST, experts=dict(spatial=CLIP, temporal=temporal))
-    backbone.init_weights()
-    own = backbone.experts['temporal'].state_dict()
-    assert_same(own, source, atol=0, rtol=0)

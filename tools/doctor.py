@@ -65,6 +65,7 @@ PACKAGES = (
     Package('opencv', 'cv2', 'opencv-python', True, 'video'),
     Package('torchaudio', 'torchaudio', TORCH, True, 'audio'),
     Package('soundfile', 'soundfile', 'soundfile', False, 'audio'),
+    Package('librosa', 'librosa', 'librosa', True, 'audio'),
     Package('safetensors', 'safetensors', 'safetensors', True, 'files'),
     Package('matplotlib', 'matplotlib', 'matplotlib', True, 'report'),
     Package('scikit-learn', 'sklearn', 'scikit-learn', True, 'report'),

@@ -37,6 +37,7 @@ PACKAGES = (
     'numpy',
     'av',
     'decord',
+    'librosa',
     'scikit-learn',
 )
 # Parts of the names of transforms that read media.

@@ -2,13 +2,12 @@
 """Log-mel spectrograms of a fixed length, one a view."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from functools import lru_cache
 
+import librosa
 import numpy as np
 import torch
 from torchaudio.compliance import kaldi
-from torchaudio.functional import melscale_fbanks
 
 from ca2st_mm.registry import TRANSFORMS
 
@@ -201,14 +200,14 @@ class LogMelSpectrogram(WindowedSpectrogram):
         window, shift = _window_and_shift(rate)
         # A single Kaldi window needs 25 ms; a shorter track gets silence.
         waveform = np.pad(waveform, (0, max(window - len(waveform), 0)))
-        return _in_blocks(
-            waveform.astype(np.float32),
-            (window, shift),
-            frames,
-            lambda block: _log_mel(
-                block, rate, self.num_mels, self._window_type
-            ),
-        )
+        waveform = torch.from_numpy(waveform.astype(np.float32))
+        blocks = waveform.unfold(0, window, shift)[frames].split(_BLOCK)
+        return torch.cat(
+            [
+                _log_mel(block, rate, self.num_mels, self._window_type)
+                for block in blocks
+            ]
+        ).numpy()
 
     def _prepare(self, waveform: np.ndarray) -> np.ndarray:
         return waveform - waveform.mean()
@@ -250,37 +249,6 @@ class BEATsSpectrogram(LogMelSpectrogram):
 
     def _prepare(self, waveform: np.ndarray) -> np.ndarray:
         return waveform * 2.0**15
-
-
-def _in_blocks(
-    track: np.ndarray,
-    size_and_hop: tuple[int, int],
-    frames: slice,
-    features: Callable[[torch.Tensor], torch.Tensor],
-) -> np.ndarray:
-    """Features of frames of a track, float32, from a few frames at a time."""
-    every = torch.from_numpy(track).unfold(0, *size_and_hop)
-    blocks = every[frames].split(_BLOCK)
-    return torch.cat([features(block).float() for block in blocks]).numpy()
-
-
-@lru_cache(maxsize=8)
-def _centred_hann(window: int, size: int) -> torch.Tensor:
-    hann = torch.hann_window(window, dtype=torch.float64)
-    left = (size - window) // 2
-    return torch.nn.functional.pad(hann, (left, size - window - left))
-
-
-@lru_cache(maxsize=8)
-def _mel_filters(
-    size: int, rate: int, num_mels: int, scale: str, norm: str | None
-) -> torch.Tensor:
-    """From magnitudes of a spectrum, in float64, (bins, num_mels)."""
-    # At its own rate the function would round half of an odd one down.
-    filters = melscale_fbanks(
-        size + 1, 0.0, rate / 2, num_mels, 2 * rate, norm, scale
-    )
-    return filters[: size // 2 + 1].double()
 
 
 def _window_and_shift(rate: int) -> tuple[int, int]:
@@ -363,17 +331,21 @@ class LibrosaLogMelSpectrogram(WindowedSpectrogram):
         self, waveform: np.ndarray, rate: int, frames: slice = ALL
     ) -> np.ndarray:
         """Log-mel magnitudes, (frames, num_mels)."""
-        window, hop, size = round(0.010 * rate), round(0.005 * rate), 2048
-        filters = _mel_filters(size, rate, self.num_mels, 'htk', None)
-        hann = _centred_hann(window, size)
-        return _in_blocks(
-            np.pad(waveform, size // 2),
-            (size, hop),
-            frames,
-            lambda block: (
-                torch.fft.rfft(block * hann).abs() @ filters + 1e-6
-            ).log(),
+        mel = librosa.feature.melspectrogram(
+            y=waveform,
+            sr=rate,
+            n_fft=2048,
+            win_length=round(0.010 * rate),
+            hop_length=round(0.005 * rate),
+            window='hann',
+            center=True,
+            pad_mode='constant',
+            power=1.0,
+            n_mels=self.num_mels,
+            htk=True,
+            norm=None,
         )
+        return np.log(mel[:, frames] + 1e-6).T
 
 
 @TRANSFORMS.register_module()
@@ -418,18 +390,15 @@ class WhisperSpectrogram(WindowedSpectrogram):
         count = self.count(waveform, rate)
         waveform = np.pad(waveform, (0, size))
         waveform = np.pad(waveform, (size // 2, 0), mode='reflect')
-        filters = _mel_filters(size, rate, self.num_mels, 'slaney', 'slaney')
-        hann = _centred_hann(size, size)
-        return _in_blocks(
-            waveform[: size + (count - 1) * hop],
-            (size, hop),
-            frames,
-            lambda block: (
-                (torch.fft.rfft(block * hann).abs().square() @ filters)
-                .clamp(1e-10)
-                .log10()
-            ),
+        mel = librosa.feature.melspectrogram(
+            y=waveform,
+            sr=rate,
+            n_fft=size,
+            hop_length=hop,
+            center=False,
+            n_mels=self.num_mels,
         )
+        return np.log10(np.maximum(mel[:, :count], 1e-10))[:, frames].T
 
     def finish(self, window: np.ndarray) -> np.ndarray:
         """Cut off what is quiet, and normalise."""

@@ -257,6 +257,7 @@ def test_the_report_names_bad_clips_and_writes_all(
     # Whatever loads the calibrated model gives calibrated probabilities.
     temperature = record['temperature']['label']
     assert temperature > 1.1  # its weights are noise
+    assert ('no temperature fits' in printed.err) == (temperature > 19.9)
     config, checkpoint = saved['ca2st']
     plain = Recognizer.from_pretrained(checkpoint)
     samples = [plain.prepare(clip['file']) for clip in clips]

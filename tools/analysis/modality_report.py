@@ -239,14 +239,15 @@ def calibrate(
         if head.average_clips != 'prob':
             logits = logits.mean(axis=1, keepdims=True)
         true = np.array(labels)[:, column]
-        if (logits.argmax(axis=-1) == true[:, None]).all():
+        found[task] = fit_temperature(logits, true)
+        if not 0.051 < found[task] < 19.9:
+            right = (logits.mean(axis=1).argmax(axis=1) == true).mean()
             print(
-                f'--calibrate: the model is right on all {len(true)} clips '
-                f'({task}), so no temperature is low enough; take more or '
-                'harder ones',
+                f'--calibrate: no temperature fits a model that is right on '
+                f'{100 * right:.0f} % of {len(true)} clips ({task}); take '
+                'more clips, harder ones or a trained model',
                 file=sys.stderr,
             )
-        found[task] = fit_temperature(logits, true)
         name = 'fc_cls' if task == 'label' else f'fc_{task}'
         for parameter in getattr(head, name).parameters():
             parameter.data /= found[task]

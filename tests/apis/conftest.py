@@ -63,16 +63,17 @@ def changed(saved):
 
 
 @pytest.fixture
-def predict(saved, recognizers, monkeypatch):
+def predict(saved, recognizers):
     """Run tools/predict.py with a model, loaded already; its exit status."""
     loaded = {saved[name][1]: recognizers[name] for name in saved}
-    monkeypatch.setattr(
-        Recognizer, 'from_pretrained', lambda source, *_: loaded[source]
-    )
 
     def run(*arguments, model='ca2st'):
         flags = ('--model', saved[model][1], '--device', 'cpu')
-        return run_tool('predict.py', *arguments, *flags)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                Recognizer, 'from_pretrained', lambda name, *_: loaded[name]
+            )
+            return run_tool('predict.py', *arguments, *flags)
 
     return run
 

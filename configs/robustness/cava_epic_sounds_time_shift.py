@@ -3,10 +3,12 @@
 
 _base_ = '../cava/cava_epic_sounds.py'
 
-corruption = dict(type='RollAudio', seconds=2.0, seed=0)
 test_pipeline = [
-    one
-    for step in _base_.test_pipeline
-    for one in ([step, corruption] if step['type'] == 'LoadAudio' else [step])
+    *_base_.test_frames,
+    _base_.frame_times,
+    _base_.load_audio,
+    dict(type='RollAudio', seconds=2.0, seed=0),
+    dict(_base_.spectrogram, position='views'),
+    _base_.pack,
 ]
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -263,12 +263,6 @@ def _log_mel(
 
     That makes its filters anew each time and holds every intermediate of
     the whole track: at 48 kHz it takes 1.6 times as long.
-
-    Args:
-        frames: (num_frames, samples).
-        rate: Samples per second.
-        num_mels: Mel bands from 20 Hz to half the rate.
-        window_type: 'hanning' or 'povey'.
     """
     window, filters = _window_and_filters(
         frames.shape[1], rate, num_mels, window_type

@@ -124,9 +124,13 @@ def test_text_in_a_checkpoint_is_never_run(toy, run, tmp_path):
     assert run(path, resume=True).epoch == 1 and not ran.exists()
 
 
-def test_python_refuses_it_and_leaves_the_model_as_it_was(toy, spoiled):
+@pytest.fixture(scope='module')
+def model(toy):
+    return build_model(Config.fromfile(toy[0]))
+
+
+def test_python_refuses_it_and_leaves_the_model_as_it_was(model, spoiled):
     checkpoint, message = spoiled
-    model = build_model(Config.fromfile(toy[0]))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(ValueError, match=f'(?s)spoiled.pth.*({message})'):
         load_weights(model, checkpoint)

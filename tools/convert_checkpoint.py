@@ -233,6 +233,8 @@ def run(args: argparse.Namespace) -> None:
         write_checkpoint(part, written, metadata)
         outcome = check(part, args.config, layout.model)
         part.replace(dst)
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(part), args.dst)) from error
     finally:
         part.unlink(missing_ok=True)
     print(

@@ -178,7 +178,9 @@ class Conversion:
 
 
 def their_name(ours: str, keys: Mapping[str, str]) -> str | None:
-    """What others would call a tensor of ours, told by that of another layer.
+    """What others would call a tensor of ours, told by one that is like it.
+
+    That is the same one of another layer, or the bias of a weight.
 
     Args:
         ours: Our name.
@@ -194,6 +196,10 @@ def their_name(ours: str, keys: Mapping[str, str]) -> str | None:
         if template == _LAYER.sub('{i}', known) != ours:
             layer, other = _LAYER.search(ours), _LAYER.search(known)
             return key.replace(f'.{other[0]}.', f'.{layer[0]}.', 1)
+    module, _, kind = ours.rpartition('.')
+    for other in {'weight', 'bias'} - {kind}:
+        if (key := keys.get(f'{module}.{other}', '')).endswith(other):
+            return key.removesuffix(other) + kind
     return None
 
 

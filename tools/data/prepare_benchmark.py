@@ -2,25 +2,37 @@
 """What the ``prepare.py`` of all benchmarks run."""
 
 import argparse
+import importlib.util
+from pathlib import Path
+
+import yaml
 
 
 def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
+    # Found, not imported: importing the package takes seconds.
+    package = Path(importlib.util.find_spec('ca2st_mm').origin).parent
+    known = (package / 'datasets/benchmarks/benchmarks.yml').read_text('utf-8')
+    facts = yaml.safe_load(known)[name]
+    folder = f'data/{facts.get("folder", name)}'
     parser = argparse.ArgumentParser(
-        description=f'Write the manifests of {name}.'
+        description=f'Write the manifests of {facts["title"]}.'
     )
     parser.add_argument(
         '--annotations',
-        help='folder of the annotation files (default: data/.../annotations, '
-        'as in the README)',
+        default=f'{folder}/annotations',
+        help='folder of the annotation files (default: %(default)s)',
     )
     parser.add_argument(
         '--videos',
-        help='folder of the videos, searched with all below it (default: '
-        'data/.../videos)',
+        default=f'{folder}/videos',
+        help='folder of the videos, searched with all below it '
+        '(default: %(default)s)',
     )
     parser.add_argument(
-        '--out', help='folder for the manifests (default: data/...)'
+        '--out',
+        default=folder,
+        help='folder for the manifests (default: %(default)s)',
     )
     parser.add_argument(
         '--list',
@@ -34,6 +46,7 @@ def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
         '--splits',
         nargs='+',
         default=(),
+        choices=list(facts['lists']),
         help='splits to prepare (default: all whose lists are there)',
     )
     parser.add_argument(
@@ -69,29 +82,30 @@ def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='accept lists with another number of rows than published',
     )
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument(
-        '--trimmed',
-        action='store_true',
-        default=None,
-        help='each clip is a file of its own',
-    )
-    kind.add_argument(
-        '--untrimmed',
-        dest='trimmed',
-        action='store_false',
-        help='clips are parts of whole videos; the manifest gets start and '
-        'end',
-    )
+    parser.set_defaults(trimmed=True)
+    if facts.get('untrimmed'):
+        kind = parser.add_mutually_exclusive_group(required=True)
+        kind.add_argument(
+            '--trimmed',
+            action='store_true',
+            help='each clip is a file of its own',
+        )
+        kind.add_argument(
+            '--untrimmed',
+            dest='trimmed',
+            action='store_false',
+            help='clips are parts of whole videos; the manifest gets start '
+            'and end',
+        )
     args = parser.parse_args(argv)
     if args.with_sound:
         print('warning: --with-sound is now --with-audio')
         args.with_audio = True
+    del args.with_sound
     for text in args.lists:
         if not all(text.partition('=')):
             parser.error(f'--list: expected SPLIT=FILE, got {text!r}')
     args.lists = dict(text.split('=', 1) for text in args.lists)
-    del args.with_sound
     return args
 
 
@@ -99,23 +113,9 @@ def prepare(name: str, argv: list[str] | None = None) -> None:
     """Prepare a benchmark as the flags say."""
     args = parse_args(name, argv)  # before torch is imported
 
-    from ca2st_mm.datasets import benchmarks
+    from ca2st_mm.datasets.benchmarks import BENCHMARKS, Request
+    from ca2st_mm.datasets.benchmarks import prepare as write_manifests
     from ca2st_mm.engine.launch import run_or_explain
-    from ca2st_mm.utils.text_files import ListFileError
 
-    benchmark = benchmarks.BENCHMARKS[name]
-    folder = f'data/{benchmark.folder}'
-    args.annotations = args.annotations or f'{folder}/annotations'
-    args.videos = args.videos or f'{folder}/videos'
-    args.out = args.out or folder
-
-    def main() -> None:
-        if benchmark.untrimmed and args.trimmed is None:
-            raise ListFileError(
-                f'{benchmark.title}: its clips are parts of longer videos; '
-                'pass --untrimmed for whole videos, --trimmed for clips.'
-            )
-        args.trimmed = args.trimmed is not False
-        benchmarks.prepare(benchmark, benchmarks.Request(**vars(args)))
-
-    run_or_explain(main)
+    request = Request(**vars(args))
+    run_or_explain(lambda: write_manifests(BENCHMARKS[name], request))

@@ -300,7 +300,7 @@ def test_every_tool_stops_with_one_line(name, data, capsys, monkeypatch):
 
     chosen = []
     if BENCHMARKS[name].untrimmed:  # which videos these are is not guessed
-        assert '--untrimmed for whole videos' in stop()
+        assert '--trimmed --untrimmed is required' in stop()
         chosen = ['--untrimmed']
     said = stop(*chosen)
     assert said.startswith(f'error: {BENCHMARKS[name].title}: no annotation')

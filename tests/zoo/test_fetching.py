@@ -209,6 +209,26 @@ def test_a_wrong_file_in_the_hub_s_cache_is_fetched_again(tiny, hub):
     assert [asked[-1] for asked in hub.asked] == [False, True]
 
 
+@pytest.mark.parametrize(
+    'name', ['owner/name@v1', 'hf://owner/name@v1/pytorch_model.bin']
+)
+def test_what_the_hub_s_library_has_cached_is_found(
+    name, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(
+        huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path)
+    )
+    folder, commit = tmp_path / 'models--owner--name', '0' * 40
+    file = folder / 'snapshots' / commit / 'pytorch_model.bin'
+    for path, body in (
+        (folder / 'refs' / 'v1', commit.encode()),
+        (file, BODY),
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(body)
+    assert zoo.fetch(zoo.canonical(name), offline=True) == file
+
+
 def test_the_hub_without_a_network(tiny, hub):
     tiny(source(HUB))
     with pytest.raises(

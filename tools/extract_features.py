@@ -256,7 +256,7 @@ def main() -> None:
         args.missing_audio,
     )
     faults, skipped = [f'{f.source}: {f.reason}' for f in failures], 0
-    for done in tqdm(reports, total=len(clips), unit='clip'):
+    for done in tqdm(reports, total=len(clips), unit='clip', disable=None):
         skipped += done.skipped
         if done.fault:
             faults.append(done.fault)

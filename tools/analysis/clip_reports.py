@@ -117,7 +117,7 @@ def clips_of(
         num_workers=args.workers,
         collate_fn=as_it_is,
     )
-    for clip, sample in tqdm(loader, unit='clip', leave=False):
+    for clip, sample in tqdm(loader, unit='clip', leave=False, disable=None):
         if isinstance(sample, SampleFault):
             faults.append(str(sample))
         else:

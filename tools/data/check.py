@@ -244,7 +244,8 @@ def main(argv: list[str] | None = None) -> int:
     probes: dict[int, Probe] = {}
     os.makedirs(os.path.dirname(sources.out) or '.', exist_ok=True)
     notes = f'{sources.out}.notes.jsonl'
-    with tqdm(total=len(samples), unit='clip', desc='checking') as bar:
+    bar = tqdm(total=len(samples), unit='clip', desc='checking', disable=None)
+    with bar:
         for number, probe in probe_all(samples, limits, args.workers, notes):
             probes[number] = probe
             bar.update()

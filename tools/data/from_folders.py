@@ -85,13 +85,16 @@ def main() -> None:
     print(f'  {command("train", made.config)}')
     print(f'  {command("predict", args.root, "--model", made.work_dir)}')
     if small:
+        full = 'configs/ca2st/ca2st_k400.py'  # `ca2st` finds it anywhere
+        if not sys.argv[0].startswith('ca2st '):
+            full = str(FULL)
         print(
             'This machine has no GPU, so the model is small and learns from '
             'scratch.\nFor CA2ST with pretrained experts, on a GPU:\n'
             f'  {weights_text(FULL)}\n  '
             + command(
                 'data/from_folders',
-                *(args.root, '--base', str(FULL), '--overwrite'),
+                *(args.root, '--base', full, '--overwrite'),
             )
         )
 

@@ -443,34 +443,32 @@ def draw(
     right.legend(frameon=False, fontsize=8)
     tidy(right, 'mean confidence of the clips in a bin', 'share correct')
 
-    players = found['shapley']['modalities']['top1']
-    start = found['coalitions']['nothing']['top1']
-    left.barh(['nothing'], 100 * start, color=GREY)
-    left.text(100 * start + 1, 0, f'{100 * start:.1f}', va='center')
-    for place, (player, value) in enumerate(players.items(), 1):
-        left.barh(
-            [player], 100 * value, left=100 * start, color=colours[player]
-        )
-        start += value
-        edge = 100 * max(start, start - value) + 1
-        left.text(edge, place, f'{100 * value:+.1f}', va='center')
-    left.barh(['all'], 100 * start, color=INK)
-    left.text(100 * start + 1, len(players) + 1, f'{100 * start:.1f}')
+    values = found['shapley']['modalities']['top1']
+    base = found['coalitions']['nothing']['top1']
+    steps = 100 * np.array([base, *values.values()])
+    ends = steps.cumsum()
+    drawn = left.barh(
+        ['nothing', *values, 'all'],
+        [*steps, ends[-1]],
+        left=[*(ends - steps), 0],
+        color=[GREY, *(colours[name] for name in values), INK],
+    )
+    gains = [f'{step:+.1f}' for step in steps[1:]]
+    texts = [f'{steps[0]:.1f}', *gains, f'{ends[-1]:.1f}']
+    left.bar_label(drawn, texts, padding=3)
     left.invert_yaxis()
     tidy(left, 'contributions to top-1 (Shapley values), points')
     left.set_xlim(0, 112)
 
-    for place, of_class in enumerate(order):
-        test = tests[of_class]
-        sure = test['q_value'] < 0.05
-        bottom.plot(
-            [100 * test['low'], 100 * test['high']],
-            [place, place],
-            color=colours[name] if sure else GREY,
-        )
-        bottom.plot(100 * test['difference'], place, 'o', color=INK, ms=4)
+    shown = [tests[of_class] for of_class in order]
+    low, high, difference = (
+        [100 * test[key] for test in shown]
+        for key in ('low', 'high', 'difference')
+    )
+    sure = [colours[name] if t['q_value'] < 0.05 else GREY for t in shown]
+    bottom.hlines(order, low, high, colors=sure)
+    bottom.plot(difference, order, 'o', color=INK, ms=4)
     bottom.axvline(0, color=INK, lw=0.8)
-    bottom.set_yticks(range(len(order)), order)
     tidy(bottom, f'{name} changes top-1 by, points (95 % interval)')
     save(figure, path)
 
@@ -482,28 +480,26 @@ def write_clips(
     path: str,
 ) -> None:
     """Write the contributions to the logit of the true class of each clip."""
-    rows = np.arange(len(answers.labels))
-    true = {c: logs[rows, answers.labels] for c, logs in answers.logs.items()}
+    rows, labels = np.arange(len(answers.labels)), answers.labels
+    true = {c: logs[rows, labels] for c, logs in answers.logs.items()}
+    everyone = max(true, key=len)
     by_modality = shapley_values(of_groups(true, modalities))
     by_expert = shapley_values(true)
-    *_, whole = answers.logs.values()
+    columns = dict(
+        file=answers.files,
+        has_audio=answers.has_audio,
+        label=np.take(names, labels),
+        chosen=np.take(names, answers.logs[everyone].argmax(axis=1)),
+        logit=true[everyone].round(4),
+        base=true[frozenset()].round(4),
+        **{name: value.round(4) for name, value in by_modality.items()},
+        **{f'expert {n}': value.round(4) for n, value in by_expert.items()},
+    )
     with open(path, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator='\n')
-        columns = 'file', 'has_audio', 'label', 'chosen', 'logit', 'base'
-        experts = (f'expert {name}' for name in by_expert)
-        writer.writerow([*columns, *by_modality, *experts])
+        writer.writerow(columns)
         for n in answers.clips.argsort(kind='stable'):
-            values = [true[max(true, key=len)], true[frozenset()]]
-            values += [*by_modality.values(), *by_expert.values()]
-            writer.writerow(
-                [
-                    answers.files[n],
-                    bool(answers.has_audio[n]),
-                    names[answers.labels[n]],
-                    names[whole[n].argmax()],
-                    *(f'{value[n]:.4f}' for value in values),
-                ]
-            )
+            writer.writerow([column[n] for column in columns.values()])
 
 
 def main() -> None:

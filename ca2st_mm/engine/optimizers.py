@@ -193,10 +193,13 @@ def _depths(model: nn.Module) -> dict[str, int]:
             continue
         try:
             if layers:
+                # The last place is that of what is in no layer.
                 count = num_layers + 2
                 layer = layers.get(id(parameter), count - 1)
+                exists = layer < count - (id(parameter) in layers)
             else:
                 layer, count = backbone.get_layer_depth(name, prefix)
+                exists = 0 <= layer < count
         except (AttributeError, NotImplementedError) as error:
             raise UsageError(
                 f'layer_decay is set, but {type(backbone).__name__} does not '
@@ -204,7 +207,7 @@ def _depths(model: nn.Module) -> dict[str, int]:
                 'get_layer_depth(param_name, prefix) as the ViTs of '
                 'MMPretrain have, or leave layer_decay out of paramwise_cfg'
             ) from error
-        if not 0 <= layer < count - (id(parameter) in layers):
+        if not exists:
             raise UsageError(
                 f'{name} is in layer {layer - 1} of a backbone of {count - 2} '
                 'layers, so layer_decay would raise its learning rate; '

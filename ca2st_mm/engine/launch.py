@@ -282,6 +282,8 @@ def run_or_explain(
         traceback.clear_frames(stop.__traceback__)  # they hold the runner
     except (UserError, *explained) as error:
         text, status = f'error: {error}', 2
+        if getattr(error, 'strerror', None):  # of the system, with a number
+            text = f'error: {error.filename}: {error.strerror}'
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise

@@ -74,7 +74,7 @@ from ca2st_mm.apis.features import Features, check_layers, extract
 from ca2st_mm.apis.many_files import Media, find_media
 from ca2st_mm.apis.prediction import Failure
 from ca2st_mm.apis.windows import extent_of, windows_of
-from ca2st_mm.datasets.file_jobs import Done, make_files
+from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.transcode import finished_or_nothing
 from ca2st_mm.engine.launch import run_or_explain, usable_device
 from ca2st_mm.utils.hashing import sha256_of_bytes, sha256_of_tensors
@@ -138,7 +138,7 @@ def write_features(
     batch_size: int = 8,
     model: Mapping[str, str] | None = None,
     missing_audio: str | None = None,
-) -> Iterator[Done]:
+) -> Iterator[str | None]:
     """Write a file of features for each clip, but for those there already.
 
     Every file holds what :func:`extract` returns, ``start`` and ``end``
@@ -157,7 +157,8 @@ def write_features(
         missing_audio: See :meth:`Recognizer.prepare`.
 
     Yields:
-        A report for each clip; a bad file is a fault that names it.
+        For each clip None if its features were there already, else what is
+        wrong with it; empty if nothing is.
 
     Raises:
         ValueError: If the folder holds features made another way.
@@ -176,26 +177,32 @@ def write_features(
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_record(note, settings)
-    by_target = {str(folder / f'{clip.name}.{form}'): clip for clip in clips}
+    for clip in clips:
+        target = folder / f'{clip.name}.{form}'
+        if target.exists():
+            yield None
+            continue
+        try:
+            if not os.path.isfile(clip.path):
+                raise FileNotFoundError(f"there is no file '{clip.path}'")
+            spans = spans_of(clip, per)
+            tensors = _rows_of(
+                recognizer, clip, spans, layers, batch_size, missing_audio
+            )
+            _save(target, tensors, dict(source=clip.path))
+        except (SampleFault, OSError) as fault:
+            yield str(fault)
+        else:
+            yield ''
 
-    def make(target: str) -> None:
-        clip = by_target[target]
-        if not os.path.isfile(clip.path):
-            raise FileNotFoundError(f"there is no file '{clip.path}'")
-        spans = spans_of(clip, per)
-        tensors = _rows_of(
-            recognizer, clip, spans, layers, batch_size, missing_audio
-        )
-        about = dict(source=clip.path)
-        with finished_or_nothing(target) as part:
-            if form == 'safetensors':
-                save_file(tensors, part, metadata=about)
-            else:
-                # NumPy's archive has no metadata; it is an entry, JSON.
-                np.savez(part, metadata=np.array(json.dumps(about)), **tensors)
 
-    # The model takes all cores; a second thread would only add memory.
-    yield from make_files(list(by_target), make, num_workers=1)
+def _save(target: Path, tensors: Features, about: dict[str, str]) -> None:
+    with finished_or_nothing(str(target)) as part:
+        if target.suffix == '.safetensors':
+            save_file(tensors, part, metadata=about)
+        else:
+            # NumPy's archive has no metadata; it is an entry, JSON.
+            np.savez(part, metadata=np.array(json.dumps(about)), **tensors)
 
 
 def _rows_of(
@@ -256,10 +263,10 @@ def main() -> None:
         args.missing_audio,
     )
     faults, skipped = [f'{f.source}: {f.reason}' for f in failures], 0
-    for done in tqdm(reports, total=len(clips), unit='clip', disable=None):
-        skipped += done.skipped
-        if done.fault:
-            faults.append(done.fault)
+    for fault in tqdm(reports, total=len(clips), unit='clip', disable=None):
+        skipped += fault is None
+        if fault:
+            faults.append(fault)
     made = len(clips) + len(failures) - skipped - len(faults)
     print(f'{made} made, {skipped} there before, {len(faults)} failed')
     for fault in faults:

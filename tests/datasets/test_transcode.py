@@ -12,7 +12,6 @@ from numbered_media import CELLS, FPS, ffmpeg, make, number_of, pitch_of
 from ca2st_mm.datasets import transcode
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
-from ca2st_mm.datasets.file_jobs import make_files
 from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.transcode import (
     Encoding,
@@ -276,7 +275,7 @@ def test_faults_of_the_source(tmp_path):
         encode(path, str(tmp_path / 'c.mp4'), Encoding(), (50.0, 51.0))
 
 
-def test_finished_files_are_not_made_again(tmp_path):
+def test_finished_files_are_not_made_again(tmp_path, tool, capsys):
     targets = [str(tmp_path / name) for name in 'abc']
     Path(targets[1]).write_text('finished')
     calls = []
@@ -287,10 +286,11 @@ def test_finished_files_are_not_made_again(tmp_path):
             raise MediaError('video', target, 'torn')
         Path(target).write_text('new')
 
-    done = {d.target: d for d in make_files(targets, make, 2)}
+    assert tool('media_job').run(targets, make, 2) == {targets[2]}
     assert sorted(calls) == [targets[0], targets[2]]
-    assert done[targets[1]].skipped and not done[targets[0]].fault
-    assert 'torn' in done[targets[2]].fault
+    said = capsys.readouterr()
+    assert '1 made, 1 there before, 1 failed' in said.out
+    assert 'torn' in said.err
     assert Path(targets[1]).read_text() == 'finished'
 
 

@@ -5,6 +5,7 @@
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tqdm import tqdm
@@ -63,27 +64,37 @@ def find_targets(folder: str, extension: str, out: str) -> dict[str, str]:
 def run(
     targets: list[str], make: Callable[[str], None], workers: int
 ) -> set[str]:
-    """Make files under a progress bar and say how it went.
+    """Make files that are not there yet, and say how it went.
 
     Args:
         targets: The files.
-        make: Makes one.
+        make: Makes one, or leaves nothing
+            (``transcode.finished_or_nothing``): what exists is finished.
         workers: Threads.
 
     Returns:
         The targets that could not be made.
     """
-    from ca2st_mm.datasets.file_jobs import make_files
+    from ca2st_mm.datasets.faults import SampleFault
 
-    failed, skipped = set(), 0
-    # The bar shows in a terminal only.
-    with tqdm(total=len(targets), unit='file', disable=None) as bar:
-        for done in make_files(targets, make, workers):
-            skipped += done.skipped
-            if done.fault:
-                failed.add(done.target)
-                tqdm.write(done.fault, file=sys.stderr)
-            bar.update()
-    made = len(targets) - skipped - len(failed)
+    waiting = [target for target in targets if not os.path.exists(target)]
+    skipped, failed = len(targets) - len(waiting), set()
+    with (
+        ThreadPoolExecutor(workers) as pool,  # FFmpeg leaves Python's lock
+        # The bar shows in a terminal only.
+        tqdm(total=len(waiting), unit='file', disable=None) as bar,
+    ):
+        jobs = {pool.submit(make, target): target for target in waiting}
+        try:
+            for job in as_completed(jobs):
+                try:
+                    job.result()
+                except (SampleFault, OSError) as fault:
+                    failed.add(jobs[job])
+                    tqdm.write(str(fault), file=sys.stderr)
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    made = len(waiting) - len(failed)
     print(f'{made} made, {skipped} there before, {len(failed)} failed')
     return failed

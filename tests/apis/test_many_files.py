@@ -136,7 +136,7 @@ def test_a_file_that_is_too_large_is_refused(
 
 
 def test_urls_that_fail_say_why(url, fetched, monkeypatch):
-    monkeypatch.setattr(many_files, '_TIMEOUT', (2, 2))
+    monkeypatch.setattr(many_files, '_TIMEOUT', (60, 60))
     names = [f'{url}/gone.mp4', 'http://127.0.0.1:9/a.mp4', 'http://']
     reasons = [answer.reason for answer in find_jobs(find_media(names))]
     assert '404' in reasons[0]

@@ -332,7 +332,7 @@ def test_an_upload_has_a_time_limit(answers, temporary, caplog):
         assert b'a.mp4: it takes more than 1 s to come' in said
         # Who hangs up leaves nothing, and no error in the terminal.
         send_slowly(address, '/ask/names', hang_up=True)
-        for _ in range(100):
+        for _ in range(600):
             if not os.listdir(temporary):
                 break
             time.sleep(0.1)
@@ -366,7 +366,7 @@ def test_when_too_many_wait_more_are_refused(answers, media, monkeypatch):
             slow = pool.submit(post, slowly())
             first = [pool.submit(post) for _ in range(3)]
             health = {}
-            for _ in range(100):
+            for _ in range(600):
                 health = requests.get(f'{address}/health', timeout=60).json()
                 if health['waiting'] == 2:
                     break

@@ -11,7 +11,7 @@ import gc
 import io
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -352,7 +352,10 @@ def packets_of(
 
 
 def decode(
-    container: 'av.container.InputContainer', stream: Any, strict: bool = False
+    container: 'av.container.InputContainer',
+    stream: Any,
+    strict: bool = False,
+    needed: Container[int] | None = None,
 ) -> Iterator[tuple[av.Packet, list]]:
     """Packets with their frames; a damaged packet has none.
 
@@ -362,13 +365,20 @@ def decode(
         container: An open file.
         stream: The stream.
         strict: Whether a damaged packet is an error.
+        needed: Times of frames, in units of the stream; of others only those
+            that frames are made of are decoded.  None: all.
 
     Raises:
         FFmpegError: If nothing at all could be decoded, or at the first
             damaged packet.
     """
     any_frame, last_error = False, None
+    context = stream.codec_context
+    context.skip_frame = 'DEFAULT'
     for packet in packets_of(container, stream):
+        if needed is not None:
+            wanted = packet.pts in needed
+            context.skip_frame = 'DEFAULT' if wanted else 'NONREF'
         try:
             frames = packet.decode()
         except EOFError:

@@ -8,7 +8,7 @@ the first decoded frame is compared with the wanted one.
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -427,29 +427,37 @@ class PyAVReader(VideoReader):
     def _decoded_by_time(self, wanted: np.ndarray) -> Iterator:
         """Go through the file once, jumping where a key frame allows it."""
         places = {int(self._pts[n]): place for place, n in enumerate(wanted)}
+        # No other frame of H.264 is made of those that are not references.
+        needed = places if self._stream.codec_context.name == 'h264' else None
         while places:
-            target, late = min(places), 0
-            for frame in self._frames_from(target):
+            target, late, found = min(places), 0, False
+            for frame in self._frames_from(target, needed):
                 if frame.pts in places:
                     yield places.pop(frame.pts), frame
                     if not places:
                         return
                     target, late = min(places), 0
                     key = np.searchsorted(self._keys, target, 'right') - 1
-                    if self._keys[max(key, 0)] > frame.pts:
-                        break
+                    found = self._keys[max(key, 0)] > frame.pts
                 elif frame.pts is not None and frame.pts > target:
                     late += 1
-                    if late > MAX_DISORDER:
-                        raise self._undecodable(wanted[places[target]])
-            else:
+                if found or late > MAX_DISORDER:
+                    break
+            if not found and needed is None:
                 raise self._undecodable(wanted[places[target]])
+            if not found:
+                needed = None  # once more, with all frames
 
     def _read(self, wanted: np.ndarray) -> np.ndarray:
         return stack_frames(self.decoded(wanted), len(wanted), self.ratio)
 
-    def _frames_from(self, target: int) -> Iterator[av.VideoFrame]:
-        """Frames from a key frame at or before a time, at best the last."""
+    def _frames_from(
+        self, target: int, needed: Container[int] | None = None
+    ) -> Iterator[av.VideoFrame]:
+        """Frames from a key frame at or before a time, at best the last.
+
+        With ``needed`` times, only those and the ones that they are made of.
+        """
         known = int(np.searchsorted(self._keys, target, 'right'))
         back = 1
         while back <= known:
@@ -457,13 +465,13 @@ class PyAVReader(VideoReader):
             # What a file calls a key frame need not be one, and a jump may
             # end after it.
             if self._seek(key * self._seconds):
-                frames = self._frames_after_key()
+                frames = self._frames_after_key(needed)
                 first = next(frames, None)
                 if first is not None and (first.pts or 0) <= target:
                     return itertools.chain([first], frames)
             back *= 2
         self._restart()
-        return self._frames()
+        return self._frames(needed)
 
     def _frames_from_origin(self) -> Iterator[av.VideoFrame]:
         """The frames that were indexed by decoding, in order."""
@@ -471,16 +479,20 @@ class PyAVReader(VideoReader):
             return self._frames_after_key()
         return self._frames()
 
-    def _frames_after_key(self) -> Iterator[av.VideoFrame]:
+    def _frames_after_key(
+        self, needed: Container[int] | None = None
+    ) -> Iterator[av.VideoFrame]:
         # Those before a key frame lack what they are made of.
         return itertools.dropwhile(
-            lambda frame: not frame.key_frame, self._frames()
+            lambda frame: not frame.key_frame, self._frames(needed)
         )
 
-    def _frames(self) -> Iterator[av.VideoFrame]:
+    def _frames(
+        self, needed: Container[int] | None = None
+    ) -> Iterator[av.VideoFrame]:
         # Frames indexed by packets would not be the right ones.
         strict = self._pts is not None
-        for _, frames in decode(self._container, self._stream, strict):
+        for _, frames in decode(self._container, self._stream, strict, needed):
             yield from frames
 
     def _undecodable(self, number: int) -> MediaError:

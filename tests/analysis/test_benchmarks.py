@@ -11,7 +11,7 @@ import benchmark_models
 import numpy as np
 import pytest
 import torch
-from benchmark_data import TimedClips, decoding, stage_of
+from benchmark_data import BareDecoder, TimedClips, drawn, stage_of
 from benchmark_models import (
     count_gmac,
     measure_in_turn,
@@ -42,27 +42,32 @@ def videos(tmp_path_factory):
     return folder
 
 
-def test_the_decoder_alone_reads_the_frames_of_the_pipeline(videos, steps):
-    clips = [dict(filename=str(videos / 'clip.mp4'), label=0, modality='RGB')]
-    video, both, whole = (
-        [TimedClips(clips, some, 3)[number] for number in range(3)]
-        for some in (decoding(steps), decoding(steps, audio=True), steps)
-    )
-    assert all('waveform' in sample.value for sample in both)
-    drawn = [sample.frame_inds[0] for sample in whole]
-    assert any(np.any(drawn[0] != inds) for inds in drawn[1:])
-    for inds, sample in zip(drawn, video, strict=True):
-        np.testing.assert_array_equal(sample.frame_inds[0], inds)
-        assert len(sample.value['imgs']) == 16
-        assert set(sample.costs) == {'open', 'sample', 'decode video'}
+@pytest.mark.parametrize('span', [{}, dict(clip_start=0.2, clip_end=2.6)])
+def test_the_bare_decoder_reads_what_the_pipeline_reads(videos, steps, span):
+    path = str(videos / 'clip.mp4')
+    clips = [dict(filename=path, label=0, modality='RGB', **span)]
+    stages = ('open', 'sample', 'decode video', 'decode audio')
+    readers = [step for step in steps if stage_of(step) in stages]
+    bare = TimedClips(drawn(clips, steps, 3), [BareDecoder(audio=True)], 3)
+    whole = TimedClips(clips, steps, 3)
+    for number in range(3):
+        found, expected = bare[number], TimedClips(clips, readers, 3)[number]
+        inds = whole[number].frame_inds[0]
+        np.testing.assert_array_equal(found.frame_inds[0], inds)
+        frames = dict(zip(np.unique(inds), found.value['imgs'], strict=True))
+        for index, frame in zip(inds, expected.value['imgs'], strict=True):
+            np.testing.assert_array_equal(frames[index], frame)
+        lengths = [len(s.value['waveform']) for s in (found, expected)]
+        assert abs(lengths[0] - lengths[1]) <= 2 * 1024  # a packet, cut
+    assert len({tuple(whole[n].frame_inds[0]) for n in range(3)}) > 1
 
 
 def test_every_stage_is_known(steps):
-    stages = {*benchmark_data.STAGES.values(), 'change frames'}
+    stages = {*benchmark_data.STAGES.values(), 'change frames'} - {'bare'}
     assert set(map(stage_of, steps)) == stages
     audio = [step for step in steps if stage_of(step) == 'mel']
     with pytest.raises(ValueError, match='DecodeVideo'):
-        decoding(audio)
+        drawn([], audio, 0)
 
 
 def test_costs_of_stages_add_up(videos, tmp_path, capsys):

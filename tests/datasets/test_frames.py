@@ -22,7 +22,7 @@ from numbered_media import (
 from ca2st_mm.datasets import pixels, pyav_reader
 from ca2st_mm.datasets import video as video_choice
 from ca2st_mm.datasets.audio import read_audio
-from ca2st_mm.datasets.containers import probe
+from ca2st_mm.datasets.containers import decode, probe
 from ca2st_mm.datasets.faults import EmptyClipError, MediaError
 from ca2st_mm.datasets.pyav_reader import PyAVReader
 from ca2st_mm.datasets.video import READERS, open_video
@@ -236,6 +236,25 @@ def test_other_counts_are_an_alarm(base, monkeypatch):
     with open_video(str(plain), 'decord') as video:
         assert isinstance(video, PyAVReader) and video.num_frames == COUNT
     assert 'plain.mp4' in lines[0] and '59 frames, not 60' in lines[0]
+
+
+@pytest.mark.parametrize('lost', [False, True])
+def test_frames_that_no_other_needs_are_not_decoded(base, monkeypatch, lost):
+    """Where the wanted one does not come so, all are."""
+    seen = []
+
+    def watched(container, stream, strict, needed=None):
+        for packet, frames in decode(container, stream, strict, needed):
+            seen.extend(frames)
+            if lost and needed is not None:
+                frames = [f for f in frames if f.key_frame]
+            yield packet, frames
+
+    monkeypatch.setattr(pyav_reader, 'decode', watched)
+    with open_video(str(base)) as video:
+        seen.clear()
+        assert numbers(video, [18]) == [18]  # after the key frame 0
+    assert len(seen) > 19 if lost else 1 < len(seen) < 15
 
 
 def test_a_span_reads_a_part_of_the_file(base):

@@ -3,11 +3,11 @@
 
 ``python tools/analysis/benchmark_data.py [CONFIG] --workers 1 2`` prints, for
 each reader and number of loader workers, samples a second of the whole
-pipeline and of its decoder alone (open and decode the same frames, without
-and with audio), the milliseconds of each stage, and how much the memory of
-the workers grew.  All run in turn, so that other work of the machine slows
-all alike; numbers are medians of the rounds.  Without ``--videos`` it writes
-clips of its own; ``--minutes 60`` reads them out of one long file::
+pipeline and of a bare loop of PyAV (open the file, decode the same frames to
+RGB, without and with audio), the milliseconds of each stage, and how much the
+memory of the workers grew.  All run in turn, so that other work of the machine
+slows all alike; numbers are medians of the rounds.  Without ``--videos`` it
+writes clips of its own; ``--minutes 60`` reads them out of one long file::
 
     python tools/analysis/benchmark_data.py --readers pyav decord --json d.json
 """
@@ -62,6 +62,7 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
+import av
 import cv2
 import imageio_ffmpeg
 import numpy as np
@@ -80,6 +81,7 @@ _FPS, _RATE = 30, 44100
 
 # Stage of each transform; others change frames.
 STAGES = {
+    'BareDecoder': 'bare',
     'OpenVideo': 'open',
     'DenseSample': 'sample',
     'SegmentSample': 'sample',
@@ -95,7 +97,6 @@ STAGES = {
     'PackAudioVisual': 'pack',
 }
 _OTHER, _COLLATE = 'change frames', 'collate'
-_BARE = ('open', 'sample', 'decode video')
 
 # Wall and CPU seconds by stage.
 Costs = dict[str, np.ndarray]
@@ -122,23 +123,69 @@ def stage_of(step: Callable) -> str:
     return STAGES.get(type(step).__name__, _OTHER)
 
 
-def decoding(steps: Sequence[Callable], audio: bool = False) -> list[Callable]:
-    """The steps that open a file, choose frames and decode them.
+class BareDecoder:
+    """Decode frames that are known, with PyAV and nothing else.
 
     Args:
-        steps: Transforms of a pipeline.
-        audio: Keep the steps that decode audio too.
+        audio: Whether to decode the audio of the clip as well.
+    """
+
+    def __init__(self, audio: bool) -> None:
+        self.audio = audio
+
+    def __call__(self, results: dict) -> dict:
+        """Add ``imgs`` and ``waveform``, of the ``seconds`` of frames."""
+        start, end = results.get('clip_start'), results.get('clip_end')
+        with av.open(results['filename']) as container:
+            stream = container.streams.video[0]
+            stream.thread_count = 1
+            unit = float(stream.time_base)
+            wanted = {round(second / unit) for second in results['seconds']}
+            imgs, last = [], max(wanted)
+            container.seek(min(wanted), stream=stream)
+            for frame in container.decode(stream):
+                if frame.pts in wanted:
+                    imgs.append(frame.to_ndarray(format='rgb24'))
+                if frame.pts == last:
+                    break
+            pieces = []
+            if self.audio:
+                stream = container.streams.audio[0]
+                first = round((start or 0) / stream.time_base)
+                container.seek(first, stream=stream)
+                for piece in container.decode(stream):
+                    if end is not None and piece.time > end:
+                        break
+                    pieces.append(piece.to_ndarray().mean(0))
+        waveform = np.concatenate(pieces) if pieces else None
+        return dict(results, imgs=imgs, waveform=waveform)
+
+
+def drawn(clips: list[dict], steps: Sequence[Callable], length: int) -> list:
+    """What :class:`BareDecoder` needs to read what the pipeline will.
+
+    Args:
+        clips: As :class:`TimedClips` takes them.
+        steps: The whole pipeline.
+        length: Samples of a pass.
 
     Raises:
-        ValueError: If none of them decodes video.
+        ValueError: If no step decodes video.
     """
-    if 'decode video' not in map(stage_of, steps):
+    stages = [stage_of(step) for step in steps]
+    if 'decode video' not in stages:
         raise ValueError(
             'The train pipeline decodes no video: name a config whose '
             'pipeline has DecodeVideo.'
         )
-    wanted = (*_BARE, 'decode audio') if audio else _BARE
-    return [step for step in steps if stage_of(step) in wanted]
+    found = []
+    first = TimedClips(clips, steps[: stages.index('decode video')], length)
+    for number in range(length):
+        results = first[number].value
+        results.pop('video_reader').close()
+        stamps, inds = results.pop('frame_stamps'), results['frame_inds']
+        found.append(dict(results, seconds=stamps[inds]))
+    return found
 
 
 def resident_bytes() -> int:
@@ -180,8 +227,7 @@ class TimedClips(Dataset):
             start, stage = clock(), stage_of(step)
             results = step(results)
             costs[stage] = costs.get(stage, 0) + clock() - start
-            if stage == 'sample':
-                inds = results['frame_inds']
+            inds = results.get('frame_inds', inds)
         return Timed(results, costs, [inds], {os.getpid(): resident_bytes()})
 
 
@@ -218,7 +264,7 @@ def make_loaders(
     batch_size: int,
     batches: int,
 ) -> dict[str, DataLoader]:
-    """The whole pipeline, and what decodes the same frames and no more.
+    """The whole pipeline, and bare loops that decode the same frames.
 
     Args:
         clips: As :class:`TimedClips` takes them.
@@ -227,21 +273,23 @@ def make_loaders(
         batch_size: Samples of a batch.
         batches: Batches that each worker makes in a pass.
     """
-    kinds = {'video': (decoding(steps), without_value)}
-    with_audio = decoding(steps, audio=True)
-    if len(with_audio) > len(kinds['video'][0]):
-        kinds['video and audio'] = (with_audio, without_value)
-    kinds['pipeline'] = (steps, collate)
+    length = workers * batch_size * batches
+    known = drawn(clips, steps, length)
+    kinds = {'video': (known, [BareDecoder(audio=False)], without_value)}
+    if any(stage_of(step) == 'decode audio' for step in steps):
+        bare = [BareDecoder(audio=True)]
+        kinds['video and audio'] = (known, bare, without_value)
+    kinds['pipeline'] = (clips, steps, collate)
     return {
         name: DataLoader(
-            TimedClips(clips, part, workers * batch_size * batches),
+            TimedClips(some, part, length),
             batch_size=batch_size,
             num_workers=workers,
             collate_fn=collate_fn,
             worker_init_fn=one_thread,
             persistent_workers=True,
         )
-        for name, (part, collate_fn) in kinds.items()
+        for name, (some, part, collate_fn) in kinds.items()
     }
 
 

@@ -108,7 +108,7 @@ def _color(frame: np.ndarray, level: float) -> np.ndarray:
 
 
 def _contrast(frame: np.ndarray, level: float) -> np.ndarray:
-    mean = int(cv2.transform(frame, _GREY).mean() + 0.5)
+    mean = int(cv2.mean(cv2.transform(frame, _GREY))[0] + 0.5)
     return cv2.LUT(frame, _scaled(_RAMP, mean, level).astype(np.uint8))
 
 
@@ -119,7 +119,7 @@ def _sharpness(frame: np.ndarray, level: float) -> np.ndarray:
 
 
 def _cubic(fraction: float | np.ndarray) -> np.ndarray:
-    """PIL's cubic weights of the four neighbours, (4, ...)."""
+    """PIL's cubic weights of the four neighbours, (..., 4)."""
     d = np.float32(fraction)
     return np.stack(
         [
@@ -127,7 +127,8 @@ def _cubic(fraction: float | np.ndarray) -> np.ndarray:
             1 + d * d * (d - 2),
             d * (1 + d * (1 - d)),
             d * d * (d - 1),
-        ]
+        ],
+        axis=-1,
     )
 
 
@@ -140,7 +141,7 @@ def _shift_rows(frames: Frames, shifts: np.ndarray) -> Frames:
     parts = rows.reshape(len(shifts), -1, width + 1, 3)
     moved = np.full((count, height, width, 3), _FILL, np.uint8)
     whole = np.floor(shifts)
-    kernels = _cubic(shifts - whole).T[:, None]
+    kernels = _cubic(shifts - whole)[:, None]
     for number, shift in enumerate(shifts):
         # Pixels of the result whose source is a point of the frame.
         start = max(math.ceil(-shift - 0.5), 0)
@@ -205,30 +206,33 @@ def _rotate(frames: Frames, level: float) -> Frames:
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     [known] = np.nonzero(inside.ravel())
     x, y = x.ravel()[known] - 0.5, y.ravel()[known] - 0.5
-    table = torch.from_numpy(cv2.merge(frames))
-    table = table.view(height * width, -1).float()
-    rotated = np.full(table.shape, _FILL, np.uint8)
-    steps = np.arange(-1, 3, dtype=np.int32)[:, None]
+    # Beyond the border neighbours are those of the border.
+    wide = [
+        cv2.copyMakeBorder(f, 2, 2, 2, 2, cv2.BORDER_REPLICATE) for f in frames
+    ]
+    channels = 3 * len(frames)
+    table = torch.from_numpy(cv2.merge(wide)).view(-1, channels).float()
+    rotated = np.full((height * width, channels), _FILL, np.uint8)
+    row, steps = width + 4, np.arange(4, dtype=np.int32)
+    neighbours = (row * steps[:, None] + steps).ravel()
     for start in range(0, len(known), _BLOCK):
         block = slice(start, start + _BLOCK)
         left, top = np.floor(x[block]), np.floor(y[block])
-        columns = np.clip(left.astype(np.int32) + steps, 0, width - 1)
-        rows = np.clip(top.astype(np.int32) + steps, 0, height - 1)
-        pixels = (rows * np.int32(width))[:, None] + columns
-        weights = _cubic(y[block] - top)[:, None] * _cubic(x[block] - left)
+        first = ((top + 1) * row + left + 1).astype(np.int32)
+        weights = np.einsum(
+            'ni,nj->nij', _cubic(y[block] - top), _cubic(x[block] - left)
+        )
         sums = F.embedding_bag(
-            torch.from_numpy(pixels.reshape(16, -1)).T.contiguous(),
+            torch.from_numpy(first[:, None] + neighbours),
             table,
-            per_sample_weights=torch.from_numpy(
-                weights.reshape(16, -1)
-            ).T.contiguous(),
+            per_sample_weights=torch.from_numpy(weights).flatten(1),
             mode='sum',
         )
         sums = cv2.add(sums.numpy(), _CUT, dtype=cv2.CV_8U)
         rotated[known[block]] = sums
     apart = [np.empty_like(frame) for frame in frames]
-    channels = np.arange(table.shape[1]).repeat(2).tolist()
-    cv2.mixChannels([rotated.reshape(height, width, -1)], apart, channels)
+    pairs = np.arange(channels).repeat(2).tolist()
+    cv2.mixChannels([rotated.reshape(height, width, -1)], apart, pairs)
     return apart
 
 

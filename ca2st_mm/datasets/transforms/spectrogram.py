@@ -18,6 +18,7 @@ from .video_loading import count_views
 # crops left, middle, right, and the crop's number moves the audio window.
 _CROP_NUMBER = {1: (0,), 3: (0, 2, 1)}
 _BLOCK = 128  # frames: their spectra fit into the processor's cache
+_BAND = 16  # filters, which are 0 in most of the spectrum
 ALL = slice(None)
 
 
@@ -262,33 +263,43 @@ def _log_mel(
     """What ``kaldi.fbank`` gives for frames, (num_frames, num_mels).
 
     That makes its filters anew each time and holds every intermediate of
-    the whole track: at 48 kHz it takes 1.6 times as long.
+    the whole track: at 48 kHz it takes 3 times as long.
     """
-    window, filters = _window_and_filters(
+    window, bands = _window_and_filters(
         frames.shape[1], rate, num_mels, window_type
     )
     frames = frames - frames.mean(1, keepdim=True)
-    emphasized = frames.clone()
     # The first sample has nothing before it, and the window is 0 there.
-    emphasized[:, 1:] -= 0.97 * frames[:, :-1]
-    size = 2 * (len(filters) - 1)
-    spectrum = torch.fft.rfft(emphasized * window, n=size)
-    power = spectrum.real.square() + spectrum.imag.square()
-    return (power @ filters).clamp(min=torch.finfo(torch.float32).eps).log()
+    emphasized = torch.zeros_like(frames)
+    torch.sub(frames[:, 1:], frames[:, :-1], alpha=0.97, out=emphasized[:, 1:])
+    size = 1 << (frames.shape[1] - 1).bit_length()
+    spectrum = torch.fft.rfft(emphasized.mul_(window), n=size)
+    power = torch.view_as_real(spectrum).flatten(1).square_()
+    mel = torch.cat([power[:, bins] @ band for bins, band in bands], 1)
+    return mel.clamp_(min=torch.finfo(torch.float32).eps).log_()
 
 
 @lru_cache(maxsize=8)
 def _window_and_filters(
     samples: int, rate: int, num_mels: int, window_type: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The window, (samples,), and the mel filters, (bins, num_mels)."""
+) -> tuple[torch.Tensor, list[tuple[slice, torch.Tensor]]]:
+    """The window, (samples,), and the mel filters, some at a time.
+
+    Each with the part of the spectrum, real and imaginary parts in turn,
+    outside of which they are 0.
+    """
     size = 1 << (samples - 1).bit_length()
     filters, _ = kaldi.get_mel_banks(
         num_mels, size, float(rate), 20.0, 0.0, 100.0, -500.0, 1.0
     )
-    filters = torch.nn.functional.pad(filters, (0, 1)).T.contiguous()
+    filters = torch.nn.functional.pad(filters, (0, 1))
+    bands = []
+    for band in filters.T.repeat_interleave(2, 0).split(_BAND, 1):
+        used = band.any(1).nonzero().flatten().tolist() or [0]
+        bins = slice(used[0], used[-1] + 1)
+        bands.append((bins, band[bins].contiguous()))
     window = torch.hann_window(samples, periodic=False)
-    return window ** (0.85 if window_type == 'povey' else 1), filters
+    return window ** (0.85 if window_type == 'povey' else 1), bands
 
 
 @TRANSFORMS.register_module()

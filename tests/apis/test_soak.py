@@ -13,6 +13,7 @@ from ca2st_mm.datasets.video import open_video
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(
         not Path('/proc/self/statm').exists(), reason='needs /proc (Linux)'
     ),

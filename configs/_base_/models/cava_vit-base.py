@@ -82,5 +82,6 @@ model = dict(
             ),
         ),
     ),
-    test_cfg=dict(max_testing_views=5),  # our choice
+    # Our choice: about 0.8 GB in float32 (docs/benchmarks.md).
+    test_cfg=dict(max_testing_views=8),
 )

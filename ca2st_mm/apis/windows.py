@@ -216,7 +216,10 @@ def _last_packet(file, stream, announced: float) -> tuple[float, float]:
     step = _LOOK_BACK
     while True:
         target = max(announced - step, 0.0)
-        file.seek(int(target / stream.time_base), stream=stream)
+        try:
+            file.seek(int(target / stream.time_base), stream=stream)
+        except av.FFmpegError:  # without an index: read from the start
+            target = 0.0
         spans = [
             (packet.pts, packet.pts + (packet.duration or 0))
             for packet in file.demux(stream)

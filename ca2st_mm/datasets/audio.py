@@ -7,6 +7,7 @@ keeps its place.
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import av
@@ -148,7 +149,8 @@ def _decode_audio(
     ):
         target = start - _PREROLL
         if target > start_of(container):
-            container.seek(round(target / stream.time_base), stream=stream)
+            with suppress(av.FFmpegError):  # no index: read from the start
+                container.seek(round(target / stream.time_base), stream=stream)
     resamplers: dict[tuple, av.AudioResampler] = {}
     now, was_lost = None, False
     shift = 0.0  # seconds added since the clock started again

@@ -77,6 +77,8 @@ def main():
     load_weights(settings(folder)['model'], path)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)  # it compiles its C++ at first: 10 min, if busy
 @pytest.mark.skipif(
     importlib.util.find_spec('deepspeed') is None,
     reason='DeepSpeed is not installed (pip install deepspeed==0.16.9)',
@@ -100,7 +102,7 @@ def test_the_same_losses_and_rates_as_without_it(tmp_path):
         env=env,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1700,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]

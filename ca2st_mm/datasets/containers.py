@@ -363,7 +363,7 @@ def decode(
 
     Args:
         container: An open file.
-        stream: The stream.
+        stream: The stream, or a list of several.
         strict: Whether a damaged packet is an error.
         needed: Times of frames, in units of the stream; of others only those
             that frames are made of are decoded.  None: all.
@@ -373,12 +373,10 @@ def decode(
             damaged packet.
     """
     any_frame, last_error = False, None
-    context = stream.codec_context
-    context.skip_frame = 'DEFAULT'
     for packet in packets_of(container, stream):
-        if needed is not None:
-            wanted = packet.pts in needed
-            context.skip_frame = 'DEFAULT' if wanted else 'NONREF'
+        skip = needed is not None and packet.pts not in needed
+        context = packet.stream.codec_context
+        context.skip_frame = 'NONREF' if skip else 'DEFAULT'
         try:
             frames = packet.decode()
         except EOFError:

@@ -88,8 +88,6 @@ if __name__ == '__main__':
 
 from contextlib import ExitStack
 
-from mmengine.dist import is_main_process
-
 import ca2st_mm  # noqa: F401  (works around faults and registers)
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.interruption import InterruptionHook, only_run_in
@@ -158,8 +156,9 @@ def main() -> None:
     check_classes(cfg, 'train')
     launch.join_processes(cfg)
     with ExitStack() as stack:
-        if is_main_process():
-            stack.enter_context(only_run_in(cfg.work_dir))
+        launch.decided_by_main(
+            lambda: stack.enter_context(only_run_in(cfg.work_dir))
+        )
         if args.resume:
             launch.resume(cfg, args.resume)
         runner = launch.build_runner(cfg, args.precision)

@@ -93,6 +93,11 @@ def write_checkpoints_whole() -> None:
     register_backend('local', AtomicLocalBackend, force=True, prefixes='')
 
 
+def is_deepspeed(cfg: Mapping[str, Any]) -> bool:
+    """Whether the run uses DeepSpeed, whose own checkpoints we never load."""
+    return (cfg.get('strategy') or {}).get('type') == 'DeepSpeedStrategy'
+
+
 def last_whole_checkpoint(
     work_dir: str | Path, finite: bool = False
 ) -> str | None:

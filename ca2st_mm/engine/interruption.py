@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from mmengine.runner import Runner
 
 from ca2st_mm.utils.errors import UsageError
 
-from .checkpointing import INTERRUPTED
+from .checkpointing import INTERRUPTED, is_deepspeed
 from .learning_rate import micro_batches
 
 # Ctrl-C, what schedulers send before they kill, and what Slurm can be asked
@@ -35,11 +36,18 @@ LOCK = 'running.lock'
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop, and is saved; the message says where."""
+    """Training was asked to stop, and is saved; the message says where.
 
-    def __init__(self, signum: int, message: str) -> None:
+    ``status`` is that of the process: 128 + the signal, or 1 if the run cannot
+    be resumed, so that no script puts it into a queue again.
+    """
+
+    def __init__(
+        self, signum: int, message: str, resumable: bool = True
+    ) -> None:
         super().__init__(message)
         self.signum = signum
+        self.status = 128 + signum if resumable else 1
 
 
 class InterruptionHook(Hook):
@@ -48,7 +56,7 @@ class InterruptionHook(Hook):
     As a context manager it takes the signals; a second Ctrl-C ends at once.
     All processes stop after the same step of the optimizer, or in validation
     after the same batch, and write ``interrupted.pth``, from which
-    ``--resume`` goes on with the same losses.
+    ``--resume`` goes on with the same losses (DeepSpeed: its weights alone).
 
     Raises:
         Interrupted: In training, in all processes alike.
@@ -135,6 +143,15 @@ class InterruptionHook(Hook):
                     save_optimizer=hook.save_optimizer,
                     backend_args=hook.backend_args,
                 )
+        path = f'{folder}/{INTERRUPTED}'
+        todo = 'the same command with --resume resumes it'
+        resumable = not is_deepspeed(runner.cfg)
+        if not resumable:
+            options['save_optimizer'] = False
+            todo = (
+                'as DeepSpeed cannot be resumed, the same command with '
+                f'--cfg-options load_from={path} starts anew with its weights'
+            )
         self._progress = dict(epoch=epoch, iter=iteration)
         runner.save_checkpoint(folder, INTERRUPTED, by_epoch=False, **options)
         barrier()  # a process that ends early may take the others with it
@@ -142,8 +159,8 @@ class InterruptionHook(Hook):
         raise Interrupted(
             signum,
             f'{name} stopped training after iteration {iteration} (epoch '
-            f'{epoch} is done); it is saved in {folder}/{INTERRUPTED}, and '
-            'the same command with --resume resumes it',
+            f'{epoch} is done); it is saved in {path}, and {todo}',
+            resumable,
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -179,13 +196,14 @@ def only_run_in(work_dir: str | Path) -> Iterator[None]:
             file.seek(0)
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise UsageError(
-                    f'{work_dir} is in use by {file.read()}; end it, name '
-                    f'another folder with --work-dir, or delete {path} if '
-                    'its machine is gone'
+                    f'{work_dir} is in use by {file.read() or "another run"}; '
+                    'end it, name another folder with --work-dir, or delete '
+                    f'{path} if its machine is gone'
                 ) from None
-            print(
+            warnings.warn(
                 f'{path} cannot be locked ({error.strerror}), so that a '
-                'second run in the same folder would not be noticed'
+                'second run in the same folder would not be noticed',
+                stacklevel=3,  # past contextlib
             )
         file.truncate(0)
         file.write(

@@ -22,7 +22,11 @@ from mmengine.utils.dl_utils import set_multi_processing
 from ca2st_mm import zoo
 from ca2st_mm.utils.errors import UsageError, UserError
 
-from .checkpointing import last_whole_checkpoint, write_checkpoints_whole
+from .checkpointing import (
+    is_deepspeed,
+    last_whole_checkpoint,
+    write_checkpoints_whole,
+)
 from .interruption import Interrupted
 from .precision import set_precision
 from .preflight import MissingFileError
@@ -127,9 +131,34 @@ def join_processes(cfg: Config) -> None:
         env = cfg.get('env_cfg') or {}
         set_multi_processing(**env.get('mp_cfg', {}), distributed=True)
         dist.init_dist(cfg.launcher, **env.get('dist_cfg', {}))
-        folder = [cfg.work_dir]
-        dist.broadcast_object_list(folder)
-        [cfg.work_dir] = folder
+        cfg.work_dir = decided_by_main(lambda: cfg.work_dir)
+
+
+def decided_by_main(decide: Callable[[], Any]) -> Any:
+    """Have rank 0 decide for all processes, which call it together.
+
+    Args:
+        decide: Called by rank 0 alone.
+
+    Returns:
+        What it returned, in all processes.
+
+    Raises:
+        UserError: If rank 0 refused, in all processes alike.
+        OSError: Likewise.
+    """
+    found: list[Any] = [None, None]
+    if dist.is_main_process():
+        try:
+            found[0] = decide()
+        except (UserError, OSError) as error:
+            found[1] = error
+    dist.broadcast_object_list(found)
+    decision, refusal = found
+    if refusal:
+        dist.barrier()  # one that leaves early breaks what others still read
+        raise refusal
+    return decision
 
 
 def resume(cfg: Config, checkpoint: str) -> None:
@@ -151,14 +180,15 @@ def resume(cfg: Config, checkpoint: str) -> None:
             'would leave out an epoch, so such a run cannot be resumed; '
             'start it anew, or train with DDP or FSDP'
         )
-    chosen = [None if checkpoint == 'auto' else checkpoint]
-    if dist.is_main_process():
+
+    def choose() -> str | None:
         if checkpoint == 'auto':
-            chosen = [last_whole_checkpoint(cfg.work_dir)]
-        elif not osp.isfile(checkpoint):
+            return last_whole_checkpoint(cfg.work_dir)
+        if not osp.isfile(checkpoint):
             raise UsageError(f'there is no checkpoint {checkpoint} to resume')
-    dist.broadcast_object_list(chosen)
-    [path] = chosen
+        return checkpoint
+
+    path = decided_by_main(choose)
     cfg.resume = path is not None
     if cfg.resume:
         cfg.load_from = path
@@ -223,11 +253,6 @@ def build_runner(cfg: Config, precision: str | None = None) -> Runner:
     return runner
 
 
-def is_deepspeed(cfg: Config) -> bool:
-    """Whether the run uses DeepSpeed, whose own checkpoints we never load."""
-    return (cfg.get('strategy') or {}).get('type') == 'DeepSpeedStrategy'
-
-
 def leave_process_group() -> None:
     """End a distributed run whose work is done; alone, do nothing.
 
@@ -267,7 +292,8 @@ def run_or_explain(
     """Run a command line; what a user can repair ends it in one sentence.
 
     Exit status: 2 for bad input and for a disk that is full or cannot be
-    written, 128 + the number of the signal for an interrupted training.
+    written, 128 + the number of the signal for an interrupted training, 1 if
+    that cannot be resumed.
 
     Args:
         main: What to run.
@@ -278,11 +304,12 @@ def run_or_explain(
         main()
         return
     except Interrupted as stop:
-        text, status = str(stop), 128 + stop.signum
+        text, status = str(stop), stop.status
         traceback.clear_frames(stop.__traceback__)  # they hold the runner
     except (UserError, *explained) as error:
         text, status = f'error: {error}', 2
-        if getattr(error, 'strerror', None):  # of the system, with a number
+        # Of the system, with a number.
+        if getattr(error, 'strerror', None) and error.filename:
             text = f'error: {error.filename}: {error.strerror}'
     except OSError as error:
         if error.errno not in UNWRITABLE:
@@ -291,6 +318,6 @@ def run_or_explain(
         text = f'error: {where}: {error.strerror}; what was saved is whole'
     if status == 2 or dist.is_main_process():
         print(text, file=sys.stderr)
-    if status > 2:
+    if status != 2:
         leave_process_group()
     raise SystemExit(status)

@@ -21,6 +21,8 @@ from torch.optim import Optimizer
 from ca2st_mm.registry import HOOKS, PARAM_SCHEDULERS
 from ca2st_mm.utils.errors import UsageError
 
+from .checkpointing import is_deepspeed
+
 # In each parameter group: the factor that LinearScalingHook has applied.
 SCALE = 'batch_scale'
 # By launcher, the variable that holds the number of processes; MMEngine reads
@@ -374,8 +376,7 @@ def set_effective_batch_size(cfg: Config, clips: int) -> None:
             f'{" or ".join(map(str, sorted(near)))}, or change '
             'train_dataloader.batch_size by --cfg-options'
         )
-    # DeepSpeed accumulates by itself.
-    if (cfg.get('strategy') or {}).get('type') == 'DeepSpeedStrategy':
+    if is_deepspeed(cfg):  # which accumulates by itself
         cfg.strategy.gradient_accumulation_steps = steps
     else:
         cfg.optim_wrapper.accumulative_counts = steps

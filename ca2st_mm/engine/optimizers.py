@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
@@ -57,8 +58,8 @@ class MultiExpertOptimConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         TypeError: If ``paramwise_cfg`` has another entry.
-        UsageError: If ``layer_decay`` is not in (0, 1], the optimizer has no
-            ``lr``, nothing in the model is trained, a key of
+        UsageError: If ``layer_decay`` is not in (0, 1], the optimizer is
+            unknown or has no ``lr``, nothing in the model is trained, a key of
             ``custom_keys`` is in no name, or the layers of the backbone are
             unknown although ``layer_decay`` is set.
 
@@ -91,6 +92,14 @@ class MultiExpertOptimConstructor(DefaultOptimWrapperConstructor):
                 'MultiExpertOptimConstructor scales for each group; set '
                 'optim_wrapper.optimizer.lr'
             )
+        kind = self.optimizer_cfg.get('type')
+        # The registry in which MMEngine looks for it.
+        with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+            if isinstance(kind, str) and registry.get(kind) is None:
+                raise UsageError(
+                    f'{kind} is not in the {registry.scope}::{registry.name} '
+                    'registry; correct optim_wrapper.optimizer.type'
+                )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer and its wrapper."""
@@ -187,6 +196,14 @@ def _depths(model: nn.Module) -> dict[str, int]:
         backbone, 'get_layer_depth'
     ):
         layers = _layers_of_experts(backbone)
+    unknown = UsageError(
+        f'layer_decay is set, but {type(backbone).__name__} does not say '
+        'which layer a parameter is in; give it a method '
+        'get_layer_depth(param_name, prefix) as the ViTs of MMPretrain have, '
+        'or leave layer_decay out of paramwise_cfg'
+    )
+    if not layers and not hasattr(backbone, 'get_layer_depth'):
+        raise unknown
     depths = {}
     for name, parameter in model.named_parameters():
         if not name.startswith(prefix):
@@ -200,13 +217,8 @@ def _depths(model: nn.Module) -> dict[str, int]:
             else:
                 layer, count = backbone.get_layer_depth(name, prefix)
                 exists = 0 <= layer < count
-        except (AttributeError, NotImplementedError) as error:
-            raise UsageError(
-                f'layer_decay is set, but {type(backbone).__name__} does not '
-                'say which layer a parameter is in; give it a method '
-                'get_layer_depth(param_name, prefix) as the ViTs of '
-                'MMPretrain have, or leave layer_decay out of paramwise_cfg'
-            ) from error
+        except NotImplementedError as error:  # MMPretrain's base class
+            raise unknown from error
         if not exists:
             raise UsageError(
                 f'{name} is in layer {layer - 1} of a backbone of {count - 2} '

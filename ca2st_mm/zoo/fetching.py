@@ -48,7 +48,7 @@ def default_home() -> Path:
     return Path(home).expanduser().absolute()
 
 
-def fetch(source: str, offline: bool = False) -> Path:
+def fetch(source: str, offline: bool = False, only_look: bool = False) -> Path:
     """Return a file of weights, downloaded if need be.
 
     Args:
@@ -56,8 +56,9 @@ def fetch(source: str, offline: bool = False) -> Path:
             ``hf://owner/name@revision``, with or without ``/file``,
             ``https://...`` or ``gdrive://ID/FILE``.  ``#sha256=DIGITS`` after
             a URL has the file checked.
-        offline: Use what is here only; ``CA2ST_MM_OFFLINE=1`` and
-            ``HF_HUB_OFFLINE=1`` do the same.
+        offline: Use what is here only, as there is no network;
+            ``CA2ST_MM_OFFLINE=1`` and ``HF_HUB_OFFLINE=1`` do the same.
+        only_look: Use what is here only, although there may be one.
 
     Returns:
         The file; of a whole repository, the first of :data:`IN_FOLDER` there,
@@ -82,6 +83,11 @@ def fetch(source: str, offline: bool = False) -> Path:
         raise ZooError(
             f'the weights of {name} are not on this machine, and offline '
             f'nothing is fetched: {_advice(entry)}'
+        )
+    if only_look:
+        raise ZooError(
+            f'the weights of {name} are not on this machine yet; '
+            f'{_advice(entry, network=True)}'
         )
     from filelock import FileLock
 
@@ -201,23 +207,23 @@ def _first_good(entry: Entry, name: str) -> Path:
     raise ZooError(f'{what}: {_advice(entry)}')
 
 
-def _advice(entry: Entry) -> str:
-    """The one thing to do, in the words of a user."""
+def _advice(entry: Entry, network: bool = False) -> str:
+    """The one thing to do, here if there is a network."""
     place, source = default_home() / entry.name, entry.sources[0]
     if not entry.name.startswith('web-'):
-        return (
-            f'run `ca2st weights get {entry.name}` where there is a '
-            f'network, and copy the file into {place}'
-        )
-    if hub := source.hub:
+        command = f'run `ca2st weights get {entry.name}`'
+        elsewhere = f'copy the file into {place}'
+    elif hub := source.hub:
         what = ' '.join(filter(None, (hub['repo_id'], hub['filename'])))
         if hub['revision']:
             what += f' --revision {hub["revision"]}'
-        return (
-            f'run `hf download {what}` where there is a network, and name the '
-            'path that it prints'
-        )
-    return f'put {source.url} at {place / source.file}'
+        command = f'run `hf download {what}`'
+        elsewhere = 'name the path that it prints'
+    else:
+        return f'put {source.url} at {place / source.file}'
+    if network:
+        return command
+    return f'{command} where there is a network, and {elsewhere}'
 
 
 def _download(entry: Entry, source: Source) -> Path:

@@ -105,6 +105,13 @@ def test_layer_decay_is_refused_where_layers_are_unknown(make, words):
         build_groups(make(), layer_decay=0.75)
 
 
+def test_an_error_of_a_user_s_method_is_not_hidden():
+    model = mmaction_vit()
+    model.backbone.get_layer_depth = lambda name, prefix: name.removed(prefix)
+    with pytest.raises(AttributeError, match='removed'):
+        build_groups(model, layer_decay=0.5)
+
+
 @pytest.mark.parametrize('stated, right', [(2, True), (1, False)])
 def test_a_backbone_can_say_where_its_layers_are(stated, right):
     """In the convention of MMPretrain; an index out of range is an error."""
@@ -221,6 +228,11 @@ def test_a_copy_has_the_same_groups_in_the_same_order():
         (dict(bias_lr_mult=2.0), TypeError, 'bias_lr_mult'),
         (dict(custom_keys=dict(heads=dict())), ValueError, 'heads'),
         (dict(optimizer=dict(type='SGD')), ValueError, 'optimizer.lr'),
+        (
+            dict(optimizer=dict(type='AdmaW', lr=1)),
+            ValueError,
+            'AdmaW is not in the .* registry',
+        ),
         (
             dict(optimizer=dict(type='SGD', lr=1), norm_decay_mult=0.5),
             ValueError,

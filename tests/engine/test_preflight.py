@@ -85,7 +85,8 @@ def test_each_missing_file_is_named_with_its_place(
         check_files(cfg, other)
 
 
-def test_all_missing_files_come_at_once(cfg, tmp_path, monkeypatch):
+@pytest.mark.parametrize('online', [True, False])
+def test_all_missing_files_come_at_once(cfg, tmp_path, monkeypatch, online):
     cfg.model.init_cfg = [
         dict(type='Normal'),
         dict(type='Pretrained', checkpoint='nowhere.pth'),
@@ -98,10 +99,15 @@ def test_all_missing_files_come_at_once(cfg, tmp_path, monkeypatch):
     ]
     asked, fetch = [], zoo.fetch
 
-    def fetch_if_offline(source, offline=False):
-        return fetch(source, True) if offline else asked.append(source)
+    def look(source, only_look=False):
+        if only_look:
+            return fetch(source, only_look=True)
+        return asked.append(source)
 
-    monkeypatch.setattr(zoo, 'fetch', fetch_if_offline)
+    monkeypatch.setattr(zoo, 'fetch', look)
+    for setting in ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE'):
+        monkeypatch.setenv(setting, '0' if online else '1')
+    not_here = ' yet; run `ca2st' if online else ', and offline nothing is'
     monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path / 'home'))
     with pytest.raises(MissingFileError, match='5 files are missing') as error:
         check_files(cfg, 'train')
@@ -112,7 +118,7 @@ def test_all_missing_files_come_at_once(cfg, tmp_path, monkeypatch):
             'model.init_cfg.1.checkpoint=PATH',
             'train.csv: get the annotation file',
             'val.csv: ',
-            'clip_vit-base-p16_openai: the weights of clip_vit-base',
+            f'p16_openai are not on this machine{not_here}',
             'no_such_weights: The zoo has no',
         ),
         strict=True,
@@ -125,7 +131,7 @@ def test_all_weights_are_asked_for_at_once(cfg, monkeypatch):
     """One after the other, each would wait for the network to fail."""
     barrier = threading.Barrier(2)
 
-    def fetch(name, offline):
+    def fetch(name, only_look):
         barrier.wait(timeout=60)
         raise zoo.ZooError(f'no connection for {name}')
 

@@ -176,16 +176,20 @@ def test_below_the_patience_its_step_is_left_out(
     assert all(bool(p.isfinite().all()) for p in runner.model.parameters())
 
 
-def test_the_last_checkpoint_with_finite_weights_is_named(tmp_path):
+@pytest.mark.parametrize('deepspeed', [False, True])
+def test_the_last_checkpoint_with_finite_weights_is_named(tmp_path, deepspeed):
     """A NaN that the optimizer did not bring can be in a checkpoint."""
     hooks = [Poison('cls_head.fc_cls.bias', at=4)]
     config = settings(tmp_path, hooks=hooks, patience=2)
     config['train_cfg'] = dict(type='IterBasedTrainLoop', max_iters=8)
     config['checkpoint'] = dict(interval=1, by_epoch=False, max_keep_ckpts=9)
+    if deepspeed:  # whose runs are not resumed
+        config['cfg'] = dict(strategy=dict(type='DeepSpeedStrategy'))
     message = message_of(config)
     work = Path(config['work_dir'])
     assert 'in iterations 4 to 5' in message
-    assert message.endswith(f'--resume {work / "iter_3.pth"}')
+    flag = '--cfg-options load_from=' if deepspeed else '--resume '
+    assert message.endswith(f'{flag}{work / "iter_3.pth"}')
     # None is written when the run stops.
     names = {path.name for path in work.glob('*.pth')}
     assert names == {f'iter_{i}.pth' for i in range(1, 5)}

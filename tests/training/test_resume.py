@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A resumed run follows its config; what the tool resumes from."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -176,3 +177,15 @@ def test_a_run_resumes_from_the_newest_whole_one(tmp_path, flag, start):
 def test_what_cannot_be_resumed_is_refused(config, problem):
     with pytest.raises(UsageError, match=problem):
         launch.resume(Config(dict(config, work_dir='w')), 'lost.pth')
+
+
+def test_an_error_of_the_system_that_names_no_file_is_told(capsys):
+    """It ended in "error: None: ..."."""
+
+    def main():
+        raise OSError(errno.ETIMEDOUT, 'took too long')
+
+    with pytest.raises(SystemExit):
+        launch.run_or_explain(main, TimeoutError)
+    said = capsys.readouterr().err
+    assert 'took too long' in said and 'None' not in said

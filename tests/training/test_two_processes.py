@@ -114,6 +114,12 @@ def test_a_resumed_run_has_the_losses_of_a_whole_one(found, engine):
             assert 'interrupted.pth' in said
 
 
+def test_what_the_first_refuses_the_others_say_too(found):
+    """Not that their connection broke."""
+    said = [results['refused'] for results in found[1:]]
+    assert said == ['there is no checkpoint lost.pth to resume'] * 2
+
+
 def test_sharded_or_not_they_train_alike(found):
     for results in found[1:]:
         plain, ddp, fsdp = (

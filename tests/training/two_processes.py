@@ -15,6 +15,7 @@ if __name__ == '__main__':  # one of two processes has no conftest.py
 import tiny_models as tiny
 import torch
 from mmaction.registry import MODELS
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import FlexibleRunner, Runner
@@ -32,7 +33,7 @@ from stalls import SlowClips, watched
 
 from ca2st_mm.engine import NonFiniteLossError, last_whole_checkpoint
 from ca2st_mm.engine.interruption import InterruptionHook
-from ca2st_mm.engine.launch import leave_process_group
+from ca2st_mm.engine.launch import UsageError, leave_process_group, resume
 from ca2st_mm.models.data_preprocessors import MultiStreamBlending
 from ca2st_mm.models.layers.transformer import DropPath
 
@@ -349,6 +350,14 @@ def judge(name, unreadable):
     return evaluator.evaluate(JUDGED)
 
 
+def refused(folder):
+    """What this process says when rank 0 refuses."""
+    try:
+        resume(Config(dict(work_dir=str(folder))), 'lost.pth')
+    except UsageError as error:
+        return str(error)
+
+
 def find_all(folder):
     """Everything, by name; some of it for two processes only."""
     torch.manual_seed(0)
@@ -373,6 +382,7 @@ def find_all(folder):
             once=with_a_nan(folder, 'once', [5]),
             micro=with_a_nan(folder, 'micro', [1], micro=2),
             stalled=stalled(folder),
+            refused=refused(folder),
         )
     return found
 

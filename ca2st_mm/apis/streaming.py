@@ -232,11 +232,16 @@ def stream_windows(
             for packet, frames in decode(container, list(streams.values())):
                 if stopped():
                     return
-                came = came or bool(frames)
+                came = True
                 cutter.add(packet.stream.type, frames, packet.size > 0)
                 yield from cutter.ready()
         except (av.FFmpegError, OSError) as error:
-            if not came and 'mp4' in container.format.name:
+            is_pipe = hasattr(source, 'read') or not (
+                '://' in name or os.path.isfile(name)
+            )
+            if came:
+                yield from cutter.rest()
+            elif is_pipe and 'mp4' in container.format.name:
                 raise MediaError(
                     'stream',
                     name,
@@ -245,7 +250,6 @@ def stream_windows(
                     'mp4',
                     'Then start it again.',
                 ) from error
-            yield from cutter.rest()
             raise
         yield from cutter.rest()
 

@@ -6,7 +6,7 @@ on how long the file is.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -120,8 +120,10 @@ def windows_of(
     stride: float,
     name: str | None = None,
     span: tuple[float | None, float | None] = (None, None),
-) -> list[Job]:
+) -> Iterator[Job]:
     """The spans of a file that are predicted one by one.
+
+    The file is looked at in the call; each span is made when its turn comes.
 
     First and last are open towards the ends of the file, so that a window as
     long as the file is the whole file, with all of its audio.
@@ -157,19 +159,18 @@ def windows_of(
             f'its frames are said to last {end - start:.3g} s, more than '
             f'{MAX_WINDOWS} windows',
         )
-    jobs = []
-    for number in range(count):
+
+    def job(number: int) -> Job:
         begin, finish = spans.at(number)
         is_open = spans.is_open(number, last)
-        jobs.append(
-            Job(
-                path,
-                begin if number else span[0],
-                span[1] if is_open else finish,
-                dict(source=name or path, start=begin, end=min(finish, end)),
-            )
+        return Job(
+            path,
+            begin if number else span[0],
+            span[1] if is_open else finish,
+            dict(source=name or path, start=begin, end=min(finish, end)),
         )
-    return jobs
+
+    return map(job, range(count))
 
 
 def extent_of(path: str) -> Extent:

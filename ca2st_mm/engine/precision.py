@@ -31,7 +31,8 @@ def multiplies_bfloat16(device: str | torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 itself.
 
     True for CUDA devices of compute capability 8.0 and above, and for CPUs
-    with AMX, AVX512-BF16 or the bfloat16 instructions of ARM.
+    with AMX or AVX512-BF16; for those with the bfloat16 instructions of ARM
+    where torch has ``torch.cpu.get_capabilities``.
 
     Example:
         >>> multiplies_bfloat16('meta')

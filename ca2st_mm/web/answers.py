@@ -82,7 +82,7 @@ class Answers:
         extent = check_clip(path, self.max_seconds)
         seconds = extent.end - extent.start
         window = max(window or self._window, seconds / _MOST_WINDOWS)
-        windows = windows_of(path, window, window)
+        windows = list(windows_of(path, window, window))
         if len(windows) == 1:
             note = f'The clip is one window: {window:g} s or less.'
             return dict(note=note)

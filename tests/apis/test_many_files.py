@@ -158,7 +158,7 @@ def test_urls_that_fail_say_why(url, fetched, monkeypatch):
     ],
 )
 def test_windows_cover_the_file(silent, window, stride, expected):
-    found = windows_of(silent, window, stride)
+    found = list(windows_of(silent, window, stride))
     assert len(found) == len(expected)
     spans = [(job.shown['start'], job.shown['end']) for job in found]
     np.testing.assert_allclose(spans, expected)
@@ -179,6 +179,12 @@ def test_files_and_lengths_that_cannot_be_are_named(
     monkeypatch.setattr(windows, 'extent_of', lambda path: absurd)
     with pytest.raises(MediaError, match='said to last 1e[+]12 s'):
         windows_of(silent, 2, 2)
+
+
+def test_windows_of_a_long_file_are_made_one_by_one(silent, monkeypatch):
+    long = windows.Extent(0.0, float(windows.MAX_WINDOWS), 1.0)
+    monkeypatch.setattr(windows, 'extent_of', lambda path: long)
+    assert next(windows_of(silent, 1, 1)).end == 1
 
 
 @pytest.mark.parametrize('suffix', ['mp4', 'mkv', 'avi', 'flv'])

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from fractions import Fraction
+from unittest.mock import Mock
 
 import av
 import numpy as np
@@ -309,6 +310,20 @@ def test_mp4_that_no_pipe_can_carry_is_named(monkeypatch):
     write(file := io.BytesIO(), 'mp4', 2)
     with pytest.raises(MediaError, match='name the file, or send mkv'):
         list(stream_windows(Pipe(file.getvalue()), 1, 1))
+
+
+@pytest.mark.parametrize(
+    'error, message',
+    [
+        (av.error.InvalidDataError(1, 'damaged'), 'damaged'),
+        (av.error.ExitError(1, 'late'), 'nothing has come'),
+    ],
+)
+def test_a_file_of_mp4_is_no_pipe(tmp_path, monkeypatch, error, message):
+    write(path := str(tmp_path / 'a.mp4'), 'frag.mp4', 1)
+    monkeypatch.setattr(streaming, 'decode', Mock(side_effect=error))
+    with pytest.raises(MediaError, match=message):
+        list(stream_windows(path, 1, 1, idle=0.0))
 
 
 def test_sources_that_cannot_be_are_named(recognizer, tmp_path):

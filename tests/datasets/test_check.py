@@ -5,6 +5,7 @@ import html
 import json
 import re
 import runpy
+import threading
 import wave
 from html.parser import HTMLParser
 from pathlib import Path
@@ -186,6 +187,23 @@ def test_a_second_run_reads_only_what_changed(
     finally:
         path.unlink()
     assert probed == ['<b>nowhere.mp4']
+
+
+def test_a_slow_file_holds_back_no_other(monkeypatch, tmp_path):
+    others_are_noted = threading.Event()
+
+    def look(sample, limits):
+        if sample.path == 'slow':
+            others_are_noted.wait(2)
+        return probing.Probe()
+
+    monkeypatch.setattr(probing, 'probe_sample', look)
+    samples = [sample('train', name) for name in ('slow', 'a', 'b')]
+    notes = str(tmp_path / 'notes.jsonl')
+    found = probing.probe_all(samples, probing.Limits(), 2, notes)
+    assert {next(found)[0], next(found)[0]} == {1, 2}
+    others_are_noted.set()
+    assert [number for number, _ in found] == [0]
 
 
 def sample(split, path, start=None, end=None, label=0):

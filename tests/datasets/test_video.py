@@ -146,7 +146,9 @@ def test_a_share_of_a_video_is_counted_in_frames(tmp_path):
     frames = np.zeros((50, 32, 32, 3), np.uint8)
     write_clip(path, frames, 25, np.zeros(32000), starts=(0.4, 0.0))
     clip = dict(filename=path, clip_start=0.5, clip_end=1.5)
-    out = OpenShareOfVideo()(clip)
+    out = OpenShareOfVideo()(sample := dict(clip))
+    # The dataset closes it, whatever fails after this.
+    assert sample['video_reader'] is out['video_reader']
     # From a quarter to three quarters of 49.
     assert (out['start_index'], out['total_frames']) == (12, 24)
     assert (out['clip_start'], out['clip_end']) == (0.5, 1.5)

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
 import cv2
@@ -26,7 +26,6 @@ _THUMBNAIL_WIDTH = 128
 _PRINT_BYTES = 1 << 16
 # Edit lists hide a few frames of those in the header.
 _MOST = 0.9
-_AT_ONCE = 8  # samples handed to each worker ahead of time
 
 
 class Limits(NamedTuple):
@@ -101,22 +100,21 @@ def probe_all(
     for key, found in _read_notes(notes):
         for number in waiting.pop(key, ()):
             yield number, found
-    keys, step = list(waiting), _AT_ONCE * num_workers
+
+    def look(key: str) -> tuple[str, Probe]:
+        return key, probe_sample(samples[waiting[key][0]], limits)
+
     # Threads: FFmpeg, numpy and OpenCV work outside of Python's lock.
     with (
         open(notes, 'a', encoding='utf-8') as file,
-        ThreadPoolExecutor(num_workers) as pool,
+        ThreadPool(num_workers) as pool,
     ):
         file.write('\n')  # ends a line that a crash has cut off
-        for first in range(0, len(keys), step):
-            chunk = keys[first : first + step]
-            ones = [samples[waiting[key][0]] for key in chunk]
-            probes = pool.map(lambda s: probe_sample(s, limits), ones)
-            for key, found in zip(chunk, probes, strict=True):
-                file.write(json.dumps([key, vars(found)]) + '\n')
-                file.flush()
-                for number in waiting[key]:
-                    yield number, found
+        for key, found in pool.imap_unordered(look, waiting):
+            file.write(json.dumps([key, vars(found)]) + '\n')
+            file.flush()
+            for number in waiting[key]:
+                yield number, found
 
 
 def _key(sample: Sample, limits: Limits) -> str:

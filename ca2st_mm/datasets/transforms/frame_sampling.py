@@ -23,6 +23,12 @@ class OpenShareOfVideo(OpenVideo):
     whatever their times, where :class:`OpenVideo` has those shown in that
     span.  The whole file is opened.  The authors take d from the annotation
     file; here it is that of the video.
+
+    >>> clip = dict(filename='clip.mp4', clip_start=0.5, clip_end=1.5)
+    >>> clip = OpenShareOfVideo()(clip)
+    >>> clip['start_index'], clip['total_frames']
+    (3, 8)
+    >>> clip['video_reader'].close()
     """
 
     def transform(self, results: dict) -> dict:
@@ -30,16 +36,19 @@ class OpenShareOfVideo(OpenVideo):
         span = {key: results.get(key) for key in ('clip_start', 'clip_end')}
         if None in span.values() or results.get('video_reader'):
             return super().transform(results)
-        whole = super().transform({**results, **dict.fromkeys(span)})
-        last = whole['total_frames'] - 1
-        seconds = whole['total_frames'] / whole['avg_fps']
+        # Into ``results``: whoever made them closes the reader.
+        results.update(dict.fromkeys(span))
+        super().transform(results)
+        last = results['total_frames'] - 1
+        seconds = results['total_frames'] / results['avg_fps']
         first, stop = (
             int(min(round(second / seconds, 5), 1) * last)
             for second in span.values()
         )
-        whole['start_index'] += first
-        whole['total_frames'] = max(stop - first, 1)
-        return {**whole, **span}
+        results['start_index'] += first
+        results['total_frames'] = max(stop - first, 1)
+        results.update(span)
+        return results
 
 
 class _Sampler(Transform):

@@ -82,6 +82,7 @@ model = dict(
             ),
         ),
     ),
-    # Our choice: about 0.8 GB in float32 (docs/benchmarks.md).
+    # Our choice, as for CAST and CA2ST, where it takes about 0.8 GB in float32
+    # (docs/benchmarks.md); CAVA was not measured.
     test_cfg=dict(max_testing_views=8),
 )

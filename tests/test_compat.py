@@ -124,6 +124,24 @@ def test_vindlu_that_cannot_load_is_left_out(
     assert loads == dependency.WITH_MULTIMODAL
 
 
+def test_transformers_that_cannot_be_imported_is_survived(
+    tmp_path, monkeypatch
+):
+    """As where the version of another package is not the one it wants."""
+    needs = 'from transformers.modeling_utils import Model'
+    write(tmp_path / 'mmaction/models/multimodal/vindlu/a.py', needs)
+    for package in ('mmaction', 'transformers'):
+        write(tmp_path / package / '__init__.py')
+    refused = "raise ImportError('huggingface-hub<1.0 is required')"
+    write(tmp_path / 'transformers/modeling_utils.py', refused)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(dependency, 'WITH_MULTIMODAL', True)
+    for name in ('mmaction', 'transformers', 'transformers.modeling_utils'):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    compat.survive_broken_vindlu()
+    assert not dependency.WITH_MULTIMODAL
+
+
 def test_apply_again_changes_nothing():
     def state():
         return (

@@ -214,7 +214,8 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError('--threshold is a probability, from 0 to 1')
     for path in filter(None, (args.annotate, args.events)):
         # Events of answers that are continued are those of all answers.
-        continued = path == args.events and (args.csv or args.json)
+        answers = [p for p in (args.csv, args.json) if p and os.path.exists(p)]
+        continued = path == args.events and answers
         if os.path.exists(path) and not (args.overwrite or continued):
             raise UsageError(f'{path} is there already; pass --overwrite')
     alone = len(args.sources) == 1 and os.path.isfile(args.sources[0])
@@ -408,4 +409,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_or_explain(main)
+    run_or_explain(main, FileNotFoundError)

@@ -67,7 +67,14 @@ class AnswerFile:
         kept = [] if overwrite else list(self._read())
         # Written anew, so that a cut line does not stay.
         part = f'{path}.part'
-        self._file = open(part, 'w', encoding='utf-8', newline='')
+        # Names of files need not be UTF-8.
+        self._file = open(
+            part,
+            'w',
+            encoding='utf-8',
+            errors='backslashreplace',
+            newline='',
+        )
         self._table = csv.writer(self._file, lineterminator='\n')
         if self._is_csv:
             self._table.writerow(COLUMNS)

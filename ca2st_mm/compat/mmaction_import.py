@@ -87,6 +87,13 @@ def survive_broken_vindlu() -> None:
         moved in needs and moved not in there.read_text()
     ):
         dependency.WITH_MULTIMODAL = False
+        return
+    try:  # as VindLU will; either may find that its own requirements lack
+        for module in ('transformers.modeling_utils', timm):
+            if module in needs:
+                importlib.import_module(module)
+    except ImportError:
+        dependency.WITH_MULTIMODAL = False
 
 
 def import_transformers_late() -> None:

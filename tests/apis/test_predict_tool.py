@@ -228,6 +228,9 @@ def test_a_threshold_makes_unknown_and_events_leave_it_out(
     assert predict(long, *flags) == 0
     assert [*csv.DictReader(events.open())] == [event]
     assert predict(long, '--window', 1, '--events', events) == 2
+    # A new table continues none, so this file is somebody's.
+    flags = ('--window', 1, '--csv', tmp_path / 'new.csv', '--events', events)
+    assert predict(long, *flags) == 2
 
 
 def test_windows_that_follow_each_other_are_one_event():

@@ -158,6 +158,10 @@ def test_a_dump_of_ours_is_scored(labels, tmp_path, capsys):
     assert run_tool(TOOL, report, '--topk=1', *flags) == 0
     found = json.loads(out.read_text())['modality_confusion']
     assert found == modality_confusion(truth, scores)
+    dump.write_bytes(pickle.dumps(rows[:1]))
+    assert run_tool(TOOL, f'av={dump}', '--topk=1', *flags) == 0
+    single = json.loads(out.read_text())['scores'][0]  # nothing to rank
+    assert single['clips'] == 1 and single['auc_roc'] is None
     dump.write_bytes(pickle.dumps([dict(rows[0], filename='other.mp4')]))
     assert run_tool(TOOL, f'av={dump}', *flags) == 2
     assert 'no clip of VGGSounder' in capsys.readouterr().err

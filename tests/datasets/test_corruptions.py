@@ -1,11 +1,18 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Corruptions: the same form, more with strength, nothing at strength 0."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from ca2st_mm.datasets.toy import ToyWorld, draw_audio, draw_frames
-from ca2st_mm.datasets.transforms import CAUSES, Corrupt, Desynchronise
+from ca2st_mm.datasets.transforms import (
+    CAUSES,
+    AddAudioNoise,
+    Corrupt,
+    Desynchronise,
+)
 
 RATE = 16000
 
@@ -75,6 +82,38 @@ def test_one_modality_alone_and_clips_that_lack_the_other(clip, cause):
     np.testing.assert_array_equal(
         Corrupt(cause, 4)(dict(only))['imgs'], both['imgs']
     )
+
+
+@pytest.mark.parametrize('cause', ['packet_loss', 'compression', 'rain'])
+def test_each_view_is_a_video_of_its_own(clip, cause):
+    first = [frame[:48] for frame in clip['imgs']]
+    second = [255 - frame for frame in first]
+    crops = [first, second, second, first]  # two of two clips each
+    step = Corrupt(cause, 4, modalities=['video'])
+    name = dict(filename='clip.mp4', clip_len=8)
+    alone = step(dict(name, num_clips=1, imgs=first))['imgs']
+    views = dict(name, num_clips=2, imgs=sum(crops, []))
+    after = np.stack(step(views)['imgs']).reshape(4, 8, 48, 63, 3)
+    np.testing.assert_array_equal(after[0], alone)
+    other = step(dict(name, num_clips=1, imgs=second))['imgs']
+    np.testing.assert_array_equal(after[2], other)
+    # Clip 1 draws anew where anything is drawn.
+    assert (after[1] == other).all() == (cause == 'compression')
+    segments = dict(filename='clip.mp4', clip_len=1, num_clips=8, imgs=first)
+    np.testing.assert_array_equal(step(segments)['imgs'], alone)
+
+
+@pytest.mark.parametrize('step', [Corrupt('rain', 4), AddAudioNoise(seed=0)])
+def test_clips_of_one_file_draw_their_own_noise(clip, step):
+    def change(**clip_keys):
+        return step(dict(clip, **clip_keys))['waveform'].tolist()
+
+    nothing = dict(clip_id=None, clip_start=None, clip_end=None)
+    assert change() == change(**nothing) == change(filename='b/clip.mp4')
+    spans = [change(clip_start=s, clip_end=s + 1.0) for s in (0.0, 1.0)]
+    named = [change(clip_id=n, clip_start=0.0, clip_end=1.0) for n in 'ab']
+    drawn = [change(), *spans, *named]
+    assert all(a != b for a, b in combinations(drawn, 2))
 
 
 @pytest.mark.parametrize('rate', [16000, 44100, 12345])

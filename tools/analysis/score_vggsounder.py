@@ -160,7 +160,7 @@ def multi_label_scores(
     ``hit_rate@k``: clips with a label among the k best classes.  ``f1@k``:
     F1 of the k best over all pairs of clip and class, ``f1_macro@k`` its mean
     over classes.  ``auc_roc`` and ``auc_pr``: areas under the curves of each
-    class that occurs, and that not all clips have, averaged.
+    class that occurs, and that not all clips have, averaged; NaN without one.
 
     Args:
         truth: Bool (clips, classes).
@@ -257,7 +257,9 @@ def main() -> None:
                 )
                 rows.append(dict(input=key, labels=subset, **found))
     print(table(rows))
-    record = dict(clips=len(clips), scores=rows)
+    # JSON has no NaN.
+    known = [{k: None if v != v else v for k, v in r.items()} for r in rows]
+    record = dict(clips=len(clips), scores=known)
     if set(arrays) == set(INPUTS):
         record['modality_confusion'] = modality_confusion(
             labels.matrix(clips, 'all'), arrays

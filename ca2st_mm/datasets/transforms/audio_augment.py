@@ -7,7 +7,6 @@ robustness tables also take a ``strength`` from 0, which changes nothing, to 5.
 """
 
 from abc import abstractmethod
-from pathlib import PurePath
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torchaudio.functional import equalizer_biquad, mask_along_axis
 
 from ca2st_mm.registry import TRANSFORMS
 
-from .base import Transform
+from .base import Transform, clip_name
 
 
 class _WaveformTransform(Transform):
@@ -23,8 +22,8 @@ class _WaveformTransform(Transform):
 
     Args:
         prob: Probability of applying the change.
-        seed: What is drawn depends on it and the name of the file alone;
-            None draws anew every time.
+        seed: What is drawn depends on it, the name of the file and the
+            clip's id or span alone; None draws anew every time.
     """
 
     def __init__(self, prob: float, seed: int | None) -> None:
@@ -42,7 +41,7 @@ class _WaveformTransform(Transform):
         if self.seed is None:
             rng = np.random.default_rng(np.random.randint(2**31))
         else:
-            name = PurePath(results['filename']).name
+            name = clip_name(results)
             rng = np.random.default_rng([self.seed, *name.encode()])
         if results['has_audio'] and rng.uniform() < self.prob:
             waveform, rate = results['waveform'], results['sample_rate']

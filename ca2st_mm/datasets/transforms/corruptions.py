@@ -4,13 +4,13 @@
 Wind shakes the camera and blows into the microphone: benchmarks of
 robustness that corrupt one modality miss that both suffer together.  Every
 cause has five strengths for each modality; all noise is drawn anew from the
-seed and the name of the clip, so that results do not depend on order or
-processes.  Frames and audio are synthetic: no recordings are mixed in.
+seed and the clip (its file, and its id or span), so that results do not
+depend on order or processes.  Frames and audio are synthetic: no recordings
+are mixed in.
 """
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from pathlib import PurePath
 
 import av
 import cv2
@@ -20,7 +20,7 @@ from scipy import ndimage, signal
 from ca2st_mm.registry import TRANSFORMS
 
 from ..media_writer import audio_pieces
-from .base import Transform
+from .base import Transform, clip_name
 
 # What AAC can be, and the samples that the encoder puts before the first.
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -36,7 +36,8 @@ class Corrupt(Transform):
     Stands after ``DecodeVideo`` (and what resizes and crops frames) and
     before ``FormatShape`` for frames, after ``LoadAudio`` for audio; what is
     not there is not corrupted, nor is invented silence.  The number of
-    frames, their size, the number of samples and their rate stay.
+    frames, their size, the number of samples and their rate stay.  Each view
+    is a video of its own; the crops of one have the same noise.
 
     Modified keys: ``imgs``, a list of (H, W, 3) uint8; ``waveform``.
 
@@ -83,13 +84,23 @@ class Corrupt(Transform):
             return results
         level = self.strength - 1
         of_video, of_audio = CAUSES[self.cause]
-        name = f'{self.cause}/{PurePath(results["filename"]).name}'
+        name = f'{self.cause}/{clip_name(results)}'
         if 'video' in self.modalities and 'imgs' in results:
-            rng = np.random.default_rng([self.seed, 0, *name.encode()])
-            frames = np.stack(results['imgs'])
-            corrupted = of_video(frames.astype(np.float32) / 255, level, rng)
-            corrupted = np.clip(corrupted * 255, 0, 255).round()
-            results['imgs'] = list(corrupted.astype(np.uint8))
+            imgs, views = results['imgs'], results.get('num_clips', 1)
+            length = results.get('clip_len', len(imgs))
+            if length == 1:  # clips of one frame are segments of one video
+                length, views = views, 1
+            results['imgs'] = []
+            # Views are ordered by crop, then by clip.
+            for number, start in enumerate(range(0, len(imgs), length)):
+                which = number % views
+                key = f'{name}#{which}' if which else name
+                rng = np.random.default_rng([self.seed, 0, *key.encode()])
+                frames = np.stack(imgs[start : start + length])
+                frames = frames.astype(np.float32) / 255
+                corrupted = of_video(frames, level, rng)
+                corrupted = np.clip(corrupted * 255, 0, 255).round()
+                results['imgs'] += list(corrupted.astype(np.uint8))
         if 'audio' in self.modalities and results.get('has_audio'):
             rng = np.random.default_rng([self.seed, 1, *name.encode()])
             wave, rate = results['waveform'], results['sample_rate']

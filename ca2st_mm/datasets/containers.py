@@ -336,7 +336,7 @@ def packets_of(
 
     Raises:
         RefusedError: If they cannot be decoded without a key, or if the
-            file ends before the last frame that its index lists.
+            file ends before the last packet that its index lists.
     """
     for packet in container.demux(stream):
         # What is encrypted begins with a key frame.
@@ -346,7 +346,7 @@ def packets_of(
     # Where the cut is between two packets, or in one of another stream,
     # FFmpeg reads a shorter file without a word.
     for one in stream if isinstance(stream, list) else [stream]:
-        index = one.index_entries if one.type == 'video' else ()
+        index = one.index_entries
         if len(index) and 0 < container.size < index[-1].pos + index[-1].size:
             raise RefusedError('it is cut off')
 

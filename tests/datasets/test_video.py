@@ -15,6 +15,7 @@ from mmaction.datasets.transforms import SampleFrames, ThreeCrop, UniformSample
 from odd_media import FPS, numbered, tone
 
 from ca2st_mm.datasets import AudioVisualDataset
+from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.pyav_reader import PyAVReader
@@ -478,3 +479,5 @@ def test_a_file_cut_off_outside_its_frames_is_refused(tmp_path, inside):
     with pytest.raises(MediaError, match='cut.mp4.*it is cut off'):
         with PyAVReader(str(cut)) as reader:
             len(reader.frame_stamps)
+    with pytest.raises(MediaError, match='the audio of.*it is cut off'):
+        read_audio(str(cut), None, None)

@@ -36,13 +36,14 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import numpy as np
+from mmengine.fileio import load
 
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.toy import DIRECTIONS, PITCHES, SHAPES
 from ca2st_mm.datasets.transforms import LogMelSpectrogram
 from ca2st_mm.datasets.video import open_video
+from ca2st_mm.evaluation.clip_metrics import scores_of
 from ca2st_mm.utils.percent import percent
-from ca2st_mm.visualization.scores import read_scores
 from ca2st_mm.visualization.style import (
     GREY,
     HEAT,
@@ -58,7 +59,6 @@ DATA = Path('data/toy')
 WORK = Path('work_dirs/toy')
 EXPERTS = ('clip_shape', 'videomae_direction', 'ast_pitch')
 MODELS = ('clip', 'videomae', 'ast', 'cast', 'cava', 'ca2st')
-SHUFFLED = 'test_dataloader.dataset.ann_file=test_shuffled_sound.csv'
 # The best top-1 accuracy of a model that uses all its inputs: what it cannot
 # see (order of frames, audio) is left to chance.
 UPPER_BOUNDS = {
@@ -144,8 +144,9 @@ def test_model(name: str, checkpoint: Path, *options: str) -> float:
         *('--dump', str(dump)),
         *arguments,
     )
-    scores, labels = read_scores(dump).of(None)
-    return float((scores.argmax(axis=1) == labels).mean())
+    samples = load(str(dump))
+    right = [scores_of(s).argmax() == s['gt_label'].item() for s in samples]
+    return float(np.mean(right))
 
 
 def predict(checkpoint: Path) -> Path:
@@ -235,8 +236,11 @@ def main() -> None:
     for name in MODELS if args.compare else ('ca2st',):
         checkpoint = train_model(name, args.seed)
         results[name] = test_model(name, checkpoint)
+    shuffled = 'test_shuffled_audio.csv'
+    if not (DATA / shuffled).exists():
+        shuffled = 'test_shuffled_sound.csv'  # its name in 0.1.0
     results['ca2st, shuffled audio'] = test_model(
-        'ca2st', checkpoint, SHUFFLED
+        'ca2st', checkpoint, f'test_dataloader.dataset.ann_file={shuffled}'
     )
     prediction = predict(checkpoint)
     report = WORK / ('comparison.json' if args.compare else 'demo.json')

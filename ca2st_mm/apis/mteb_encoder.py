@@ -108,7 +108,7 @@ class MTEBEncoder:
 
     def _clip(self, row: dict) -> ArrayClip:
         """The clip of a row: torchcodec's decoder, and samples."""
-        video, sound = row['video'], row.get('audio')
+        video, track = row['video'], row.get('audio')
         count = video.metadata.num_frames
         places = np.arange(count)
         if count > self.max_frames:
@@ -117,9 +117,9 @@ class MTEBEncoder:
         seconds = frames.pts_seconds.numpy()
         fps = video.metadata.average_fps * len(places) / count
         audio = None
-        if sound is not None:
-            waveform = np.asarray(sound['array'], np.float32)
-            audio = waveform, int(sound['sampling_rate'])
+        if track is not None:
+            waveform = np.asarray(track['array'], np.float32)
+            audio = waveform, int(track['sampling_rate'])
         return ArrayClip(
             frames.data.permute(0, 2, 3, 1), fps, audio, float(seconds[0])
         )

@@ -239,7 +239,7 @@ def write_toy_set(
     Below ``folder``: ``videos/<split>_<number>.mp4``, ``<split>.csv`` with
     the class, ``<split>_shape.csv``, ``..._direction.csv`` and
     ``..._pitch.csv`` with one factor, as it is seen and heard, as label,
-    ``<split>_shuffled_sound.csv`` (test only) in which every clip has the
+    ``<split>_shuffled_audio.csv`` (test only) in which every clip has the
     audio of another one, and ``classes.txt`` and ``classes_<factor>.txt``.
 
     Args:
@@ -290,7 +290,7 @@ def write_toy_set(
             )
         if split == 'test':
             order = shuffled_audio(events, _rng(seed, split, 1))
-            texts['test_shuffled_sound.csv'] = _manifest(
+            texts['test_shuffled_audio.csv'] = _manifest(
                 file=names, audio=[names[i] for i in order], label=labels
             )
     mkdir_or_exist(osp.join(folder, 'videos'))

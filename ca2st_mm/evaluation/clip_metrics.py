@@ -25,6 +25,8 @@ from ca2st_mm.registry import METRICS
 from .accuracy import label_ranks, mean_ap_and_auc, mean_class_accuracy, top_k
 
 Listed = str | Sequence | None
+# What is reported of the clips of some participants, too.
+_OF_UNSEEN = ('top1', 'mean1', 'verb_top1', 'noun_top1', 'action_top1')
 
 
 def is_readable(sample: Mapping[str, Any]) -> bool:
@@ -127,14 +129,23 @@ class ClipMetric(BaseMetric):
     """What our metrics share; subclasses say what they keep and compute.
 
     Clips marked ``unreadable`` take no part; if there are any, ``num_used``
-    and ``num_expected`` are reported.  Rows of the annotation file that
-    stand for the same clip are warned about, as they count twice, and so is
-    a model that knows a single class.
+    and ``num_expected`` are reported.  ``with_audio`` is the share of clips
+    with audio, where the pipeline packs the meta key ``has_audio``.  Rows of
+    the annotation file that stand for the same clip are warned about, as
+    they count twice, and so is a model that knows a single class.
 
     Args:
         topk: The values of k.
         collect_device: Where results of several ranks meet.
         prefix: Prefix of the names of the numbers.
+        unseen_participants: Ids, or a CSV with the column ``participant_id``
+            such as that of EPIC-KITCHENS-100, whose clips give ``unseen_...``
+            numbers, too.  Needs the meta key ``filename``; names begin with
+            the participant (``P01_11_0.mp4``).
+
+    Raises:
+        FileNotFoundError: If the list is not there.
+        ValueError: If it has no such column.
     """
 
     default_prefix: str | None = 'acc'
@@ -144,9 +155,11 @@ class ClipMetric(BaseMetric):
         topk: tuple[int, ...] = (1, 5),
         collect_device: str = 'cpu',
         prefix: str | None = None,
+        unseen_participants: Listed = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.topk = topk
+        self.unseen = read_list(unseen_participants, 'participant_id')
 
     @abstractmethod
     def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
@@ -181,6 +194,9 @@ class ClipMetric(BaseMetric):
                     clip=sample.get('clip_id') or sample.get('filename'),
                     has_audio=sample.get('has_audio'),
                 )
+                if self.unseen is not None:
+                    name = participant_of(sample['filename'])
+                    result['unseen'] = name in self.unseen
             self.results.append(result)
 
     def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
@@ -198,7 +214,18 @@ class ClipMetric(BaseMetric):
                 logger='current',
                 level=logging.WARNING,
             )
-        return {**self.numbers(used), 'num_clips': len(used), **counts}
+        metrics = {**self.numbers(used), 'num_clips': len(used), **counts}
+        audio = [r['has_audio'] for r in used if r['has_audio'] is not None]
+        if audio:
+            metrics['with_audio'] = float(np.mean(audio))
+        if self.unseen is not None:
+            some = [r for r in used if r['unseen']]
+            metrics['unseen_num_clips'] = len(some)
+            found = self.numbers(some) if some else {}
+            for name in _OF_UNSEEN:
+                if name in found:
+                    metrics[f'unseen_{name}'] = found[name]
+        return metrics
 
 
 def report_unreadable(used: int, expected: int) -> dict[str, int]:
@@ -302,12 +329,10 @@ class ClipAccMetric(ClipMetric):
 
 @METRICS.register_module()
 class AudioVisualAccMetric(ClipAccMetric):
-    """``ClipAccMetric`` plus how much of the data has audio.
+    """``ClipAccMetric``, also of the clips with and without audio.
 
-    Where ``PackActionInputs`` packs the meta key ``has_audio``, reports
-    besides ``with_audio``, the share of clips with audio, and
-    ``top1_with_audio`` and ``top1_without_audio`` on the two subsets if
-    both exist.
+    Reports besides ``top1_with_audio`` and ``top1_without_audio``, where the
+    pipeline packs the meta key ``has_audio`` and both subsets exist.
 
     Example:
         >>> import torch
@@ -322,14 +347,12 @@ class AudioVisualAccMetric(ClipAccMetric):
     def numbers(self, results: list[dict]) -> dict[str, float]:
         """Those of ``ClipAccMetric``, and by presence of audio."""
         metrics = super().numbers(results)
-        known = [r for r in results if r['has_audio'] is not None]
-        if not known:
-            return metrics
         parts = dict(
-            with_audio=[r for r in known if r['has_audio']],
-            without_audio=[r for r in known if not r['has_audio']],
+            with_audio=[r for r in results if r['has_audio']],
+            without_audio=[
+                r for r in results if r['has_audio'] not in (None, True)
+            ],
         )
-        metrics['with_audio'] = len(parts['with_audio']) / len(known)
         if all(parts.values()):
             for name, part in parts.items():
                 ranks = label_ranks(*_arrays(part))
@@ -343,52 +366,18 @@ class SoundEventMetric(AudioVisualAccMetric):
 
     To those of ``AudioVisualAccMetric`` (``mean1`` is EPIC-SOUNDS' mean
     per class accuracy) it adds ``mAP`` and ``mAUC``, each averaged over the
-    classes that occur; see :func:`mean_ap_and_auc`.  With a list of
-    participants also ``unseen_top1``, ``unseen_mean1`` and
-    ``unseen_num_clips`` of their clips.
+    classes that occur; see :func:`mean_ap_and_auc`.
 
     Source: Huh et al., EPIC-SOUNDS, ICASSP 2023.
-
-    Args:
-        unseen_participants: Ids, or a CSV with the column
-            ``participant_id``, such as that of EPIC-KITCHENS-100; needs the
-            meta key ``filename``, names begin with the participant.
-        **kwargs: Of ``ClipMetric``.
-
-    Raises:
-        FileNotFoundError: If the list is not there.
-        ValueError: If it has no such column.
 
     Example:
         >>> metric = SoundEventMetric(unseen_participants=['P18', 'P32'])
     """
 
-    def __init__(
-        self, unseen_participants: Listed = None, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.unseen = read_list(unseen_participants, 'participant_id')
-
-    def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
-        """Scores, label and whether the participant is listed."""
-        result = super().keep(sample, label)
-        if self.unseen is not None:
-            name = participant_of(sample['filename'])
-            result['unseen'] = name in self.unseen
-        return result
-
     def numbers(self, results: list[dict]) -> dict[str, float]:
-        """Those of ``AudioVisualAccMetric``, mAP and mAUC, and of some."""
+        """Those of ``AudioVisualAccMetric``, mAP and mAUC."""
         metrics = super().numbers(results)
         metrics['mAP'], metrics['mAUC'] = mean_ap_and_auc(*_arrays(results))
-        if self.unseen is not None:
-            some = [r for r in results if r['unseen']]
-            metrics['unseen_num_clips'] = len(some)
-            if some:
-                scores, labels = _arrays(some)
-                ranks = label_ranks(scores, labels)
-                metrics['unseen_top1'] = top_k(ranks, 1)
-                metrics['unseen_mean1'] = mean_class_accuracy(ranks, labels)
         return metrics
 
 

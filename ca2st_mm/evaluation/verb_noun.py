@@ -11,13 +11,7 @@ from torch import Tensor
 from ca2st_mm.registry import METRICS
 
 from .accuracy import label_ranks, top_k
-from .clip_metrics import (
-    ClipMetric,
-    Listed,
-    participant_of,
-    read_list,
-    scores_of,
-)
+from .clip_metrics import ClipMetric, Listed, read_list, scores_of
 
 TASKS = ('verb', 'noun', 'action')
 
@@ -30,9 +24,8 @@ class VerbNounMetric(ClipMetric):
     noun among the k best nouns (the authors' rule).  Every prediction holds
     ``pred_verb_score`` (num_verbs,), ``pred_noun_score`` (num_nouns,) and
     ``gt_label`` [verb, noun].  Reports ``verb_top1``, ``noun_top1``,
-    ``action_top1``, the same for each k, and ``num_clips``; with the meta
-    key ``has_audio`` also ``with_audio``, the share of clips with audio.
-    Takes the arguments of ``ClipMetric``.
+    ``action_top1``, the same for each k, and ``num_clips``.  Takes the
+    arguments of ``ClipMetric``.
 
     Example:
         >>> import torch
@@ -69,15 +62,11 @@ class VerbNounMetric(ClipMetric):
     def numbers(self, results: list[dict]) -> dict[str, float]:
         """Top-k of verbs, nouns and actions."""
         ranks = self.ranks(results)
-        metrics = {
+        return {
             f'{task}_top{k}': top_k(ranks[task], k)
             for k in self.topk
             for task in TASKS
         }
-        audio = [r['has_audio'] for r in results if r['has_audio'] is not None]
-        if audio:
-            metrics['with_audio'] = float(np.mean(audio))
-        return metrics
 
 
 @METRICS.register_module()
@@ -97,18 +86,13 @@ class EpicKitchensMetric(VerbNounMetric):
       either.  Whether the challenge's script averages over clips, as here,
       or over classes is not verified.
 
-    Needs ``average_clips='prob'`` in the head and, for unseen participants,
-    the meta key ``filename``: names begin with participant and underscore
-    (``P01_11_0.mp4``).
+    Needs ``average_clips='prob'`` in the head.
 
     Args:
-        unseen_participants: Ids, or the challenge's CSV with the column
-            ``participant_id``.
+        unseen_participants: As of ``ClipMetric``, the challenge's CSV.
         tail_verbs: Class indices, or the CSV with the column ``verb``.
         tail_nouns: Class indices, or the CSV with the column ``noun``.
-        topk: The values of k.
-        collect_device: Where results of several ranks meet.
-        prefix: Prefix of the names of the numbers.
+        **kwargs: Of ``ClipMetric``.
 
     Raises:
         FileNotFoundError: If a list is not there.
@@ -124,27 +108,20 @@ class EpicKitchensMetric(VerbNounMetric):
         unseen_participants: Listed = None,
         tail_verbs: Listed = None,
         tail_nouns: Listed = None,
-        topk: tuple[int, ...] = (1, 5),
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(topk, collect_device, prefix)
-        self.unseen = read_list(unseen_participants, 'participant_id')
+        super().__init__(unseen_participants=unseen_participants, **kwargs)
         self.tail = dict(
             verb=read_list(tail_verbs, 'verb'),
             noun=read_list(tail_nouns, 'noun'),
         )
 
     def keep(self, sample: dict, label: Tensor) -> dict[str, Any]:
-        """The scores, and the file for the participant."""
+        """The scores, and the rank of the pair by their product."""
         result = super().keep(sample, label)
         result['product'] = _product_rank(
             result['verb'], result['noun'], label.tolist()
         )
-        if self.unseen is not None:
-            result['unseen'] = (
-                participant_of(sample['filename']) in self.unseen
-            )
         return result
 
     def numbers(self, results: list[dict]) -> dict[str, float]:
@@ -157,11 +134,6 @@ class EpicKitchensMetric(VerbNounMetric):
         metrics['harmonic_verb_noun'] = harmonic_mean(
             top_k(ranks[task], 1) for task in TASKS[:2]
         )
-        if self.unseen is not None:
-            some = np.array([r['unseen'] for r in results])
-            metrics['unseen_num_clips'] = int(some.sum())
-            for task in TASKS if some.any() else ():
-                metrics[f'unseen_{task}_top1'] = top_k(ranks[task][some], 1)
         if None not in self.tail.values():
             rare = {
                 task: np.array(

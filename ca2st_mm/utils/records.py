@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+from .text_files import write_texts
 
 
 def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
-    """Write a record, one value a line.
+    """Write a record, one value a line; never a part of it.
 
     Args:
         path: The file; its folder is made if need be.
@@ -18,7 +19,7 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
     """
     text = json.dumps(record, indent=2, allow_nan=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(text + '\n')
+    write_texts({str(path): text + '\n'})
 
 
 def read_record(path: str | Path) -> dict[str, Any]:

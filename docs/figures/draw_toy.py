@@ -13,9 +13,11 @@ import numpy as np
 from PIL import Image
 
 from ca2st_mm.utils.class_names import read_class_names
-from ca2st_mm.visualization.scores import read_scores
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / 'tools/visualize'))
+from result_files import read_scores  # noqa: E402
+
 TOY, OUT = Path('work_dirs/toy'), Path('docs/figures')
 CLASSES = 'data/toy/classes.txt'
 MODELS = dict(CLIP='clip', VideoMAE='videomae', AST='ast', CAST='cast')

@@ -13,12 +13,13 @@ import paper_toy
 import pytest
 from mmengine.config import config
 from mmengine.runner import runner
+from result_files import read_scores
 from shrunk_models import without_init
 from tool_runs import run_tool
 
-from ca2st_mm.datasets.toy import write_toy_set
+from ca2st_mm.datasets.toy import ToyWorld, write_toy_set
 from ca2st_mm.engine.interruption import Interrupted
-from ca2st_mm.visualization.scores import read_scores
+from ca2st_mm.utils.errors import UsageError
 
 ENSEMBLE = 't1/alone_spatial + t1/alone_temporal'
 PARTS = ENSEMBLE.split(' + ')
@@ -110,7 +111,8 @@ def test_benchmarks_run_with_the_tools_for_it(gpus, tmp_path, monkeypatch):
     monkeypatch.setattr(
         'sys.argv',
         ['paper.py', 'run', 't8', '--out', str(tmp_path), '--gpus', str(gpus)]
-        + ['--rows', 't8/no_positions', '--flags', 'amp', '--seeds', '3'],
+        + ['--rows', 't8/no_positions', '--seeds', '3', '--']
+        + ['--amp', '--precision', 'float32', '--cfg-options', 'a=1', 'b=2'],
     )
     paper.main()
     paper.main()  # all is there
@@ -118,8 +120,12 @@ def test_benchmarks_run_with_the_tools_for_it(gpus, tmp_path, monkeypatch):
     for command in calls:
         assert ('--launcher' in command) == (gpus > 1)
         assert any(part.endswith('t8/no_positions.py') for part in command)
+        # What changes the numbers is the same in both.
+        assert command[command.index('--precision') + 1] == 'float32'
+        at = command.index('--cfg-options')
+        assert command[at + 1 : at + 3] == ['a=1', 'b=2']
     assert {'--amp', '--resume', '3'} <= set(train)
-    assert 'last.pth' in test and '--dump' in test
+    assert {'last.pth', '--dump'} <= set(test) and '--amp' not in test
     folder = paper.folder_of(['t8/no_positions'], 'benchmark', tmp_path, 3)
     assert json.loads((folder / 'results.json').read_text()) == dict(seed=2)
 
@@ -133,6 +139,7 @@ def test_ours_stand_next_to_the_published(tmp_path, capsys):
     assert call('table', 't8', '--world', 'toy', '--out', tmp_path) == 0
     head, _, first, second, *_ = capsys.readouterr().out.splitlines()
     columns = [cell.strip() for cell in head.split('|')]
+    assert 'source (paper)' not in columns
     for line, noun, seeds, published in (
         (first, '37.5 ± 17.7', '2', '59.7'),
         (second, '', 'not measured', '60.3'),
@@ -163,17 +170,37 @@ def test_costs_are_counted_once(tmp_path, capsys, monkeypatch):
         assert call('show', 't8', '--out', tmp_path) == 0
         lines = capsys.readouterr().out.splitlines()[2:4]
         assert '| 2.0 | 1 |' in lines[0] and '| 2.0 | 2 |' in lines[1]
+        assert all('| CAST (arXiv 2311.18825), Table 8' in x for x in lines)
     assert len(counted) == 2
 
 
-def test_harmonic_means_are_those_of_the_paper(capsys):
-    assert call('table', 't2') == 0
-    [cast] = [
-        line
+def test_harmonic_means_are_those_of_the_paper(tmp_path, capsys):
+    values = dict(ek=dict(verb=72.5, noun=60.9), ssv2=71.6, k400=85.3)
+    for name, value in values.items():
+        found = {'top1': value} if name != 'ek' else value
+        keys = {k if k == 'top1' else f'{k}_top1': v for k, v in found.items()}
+        metrics = {f'acc/{k}': v / 100 for k, v in keys.items()}
+        record = json.dumps(dict(metrics=metrics))
+        (tmp_path / f'{name}.json').write_text(record)
+    ours = f'mine={tmp_path}/ek.json,ssv2={tmp_path}/ssv2.json'
+    ours += f',k400={tmp_path}/k400.json'
+    assert call('table', 't2', '--ours', ours) == 0
+    found = {
+        line.split(' | ')[0][2:]: line
         for line in capsys.readouterr().out.splitlines()
-        if line.startswith('| CAST |')
-    ]
-    assert '| 77.9 | 71.6 |' in cast
+    }
+    assert '| 77.9 | 71.6 |' in found['CAST']
+    assert '| 77.9 | 71.6 |' in found['mine']
+    assert found['CLIP'].endswith('its re-run |')
+    ours = f'mine={tmp_path}/ssv2.json'  # of which benchmark?
+    assert call('table', 't2', '--ours', ours) == 2
+    assert 'NAME=COLUMN=FILE' in capsys.readouterr().err
+
+
+def test_what_is_published_of_a_variant_is_known(tmp_path, capsys):
+    assert call('table', 'cava', '--out', tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert '| CAVA | 68.2 |' in lines[2] and 'the authors' in lines[-1]
 
 
 @pytest.mark.parametrize('how', paper.FORMATS)
@@ -197,8 +224,27 @@ def test_results_of_ours_join_the_published(how, tmp_path):
         (('t5', '--world', 'toy'), 'which the toy world has not'),
         (('t1', '--rows', 't1/b_cost'), "no row 't1/b_cost'"),
         (('t1', '--world', 'toy', '--data', 'no/data'), 'make_toy.py no/data'),
+        (('t1', '--world', 'toy', '--', '--amp'), 'on a benchmark'),
     ],
 )
 def test_what_cannot_run_is_said_in_a_sentence(arguments, words, capsys):
     assert call('run', *arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_results_are_of_one_toy_data_set(tmp_path):
+    record, worlds = tmp_path / 'out/data.json', {}
+    for name, kind in (
+        ('both', 'both'),
+        ('other', 'both'),
+        ('video', 'video'),
+    ):
+        worlds[name] = tmp_path / name
+        world = ToyWorld(size=32, num_frames=2, labels_from=kind)
+        write_toy_set(str(worlds[name]), dict(test=3), len(name), world)
+    for _ in range(2):
+        paper.check_data(worlds['both'], record)
+    with pytest.raises(UsageError, match='are of other toy data'):
+        paper.check_data(worlds['other'], record)
+    with pytest.raises(UsageError, match='labels from both modalities'):
+        paper.check_data(worlds['video'], tmp_path / 'new.json')

@@ -165,6 +165,8 @@ def test_a_dump_of_ours_is_scored(labels, tmp_path, capsys):
     dump.write_bytes(pickle.dumps([dict(rows[0], filename='other.mp4')]))
     assert run_tool(TOOL, f'av={dump}', *flags) == 2
     assert 'no clip of VGGSounder' in capsys.readouterr().err
+    assert run_tool(TOOL, f'av={dump}') == 2
+    assert 'vggsound.txt lacks classes' in capsys.readouterr().err
     dump.write_bytes(pickle.dumps([dict(rows[0], pred_score=np.ones(4))]))
     assert run_tool(TOOL, f'av={dump}', *flags) == 2
     assert 'are of 4 classes' in capsys.readouterr().err

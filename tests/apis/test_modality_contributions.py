@@ -5,6 +5,7 @@ import copy
 import csv
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,6 +232,8 @@ def test_the_report_names_bad_clips_and_writes_all(
     lines = (toy / 'test.csv').read_text().splitlines()
     (toy / 'bad.mp4').write_text('no video')
     rows = [*lines[: CLIPS + 1], '../bad.mp4,0']
+    ids = ['id', 'a', *[''] * CLIPS]
+    rows = [f'{i},{row}' for i, row in zip(ids, rows, strict=True)]
     (toy / 'some.csv').write_text('\n'.join(rows) + '\n')
     flags = ('--workers=0', '--manifest', 'some.csv', '--device', 'cpu')
     flags += ('--calibrate', 'test.csv', '--out', tmp_path / 'a/report')
@@ -247,7 +250,10 @@ def test_the_report_names_bad_clips_and_writes_all(
     assert figure.read_bytes().startswith(b'\x89PNG')
     with open(tmp_path / 'a/report_some_label.csv', newline='') as file:
         clips = list(csv.DictReader(file))
-    assert [clip['file'].endswith('.mp4') for clip in clips] == [True] * CLIPS
+    assert all(clip['file'].endswith('.mp4') for clip in clips)
+    # What tells clips of one file apart is in their names.
+    names = [Path(clip['file']).name for clip in clips]
+    assert [clip['clip'] for clip in clips] == [f'{names[0]}/a', *names[1:]]
     for clip in clips:
         parts = float(clip['audio']) + float(clip['video'])
         gain = float(clip['logit']) - float(clip['base'])
@@ -279,13 +285,12 @@ def test_the_report_names_bad_clips_and_writes_all(
 def test_the_report_compares_with_another_model(saved, toy, tmp_path, capsys):
     flags = ('--workers=0', '--manifest', 'test.csv', '--device', 'cpu')
     flags += ('--max-clips=7', '--out', tmp_path / 'report')
-    labels = [
-        int(line.split(',')[1])
-        for line in (toy / 'test.csv').read_text().splitlines()[1:]
-    ]
     right = [
-        dict(pred_score=np.eye(12)[label], gt_label=[label])
-        for label in labels
+        dict(filename=f'elsewhere/{file}', pred_score=scores, gt_label=label)
+        for file, label in csv.reader((toy / 'test.csv').open())
+        if file != 'file'
+        for label in [[int(label)]]
+        for scores in np.eye(12)[label]
     ]
     dump = tmp_path / 'other.pkl'
     dump.write_bytes(pickle.dumps(right))
@@ -297,9 +302,14 @@ def test_the_report_compares_with_another_model(saved, toy, tmp_path, capsys):
     top1 = found['coalitions']['audio + spatial + temporal']['top1']
     assert found['against']['difference'] == pytest.approx(top1 - 1)
     assert found['against']['clips'] == 7
-    dump.write_bytes(pickle.dumps(right[::-1]))
-    assert run_tool(tool, *saved['ca2st'], *flags) == 2
-    assert 'is of other clips' in capsys.readouterr().err
+    renamed = [dict(row, filename=f'{n}.mp4') for n, row in enumerate(right)]
+    for other, words in (
+        (renamed, 'differ in the file of clip'),
+        (right[:3], 'is of other clips'),
+    ):
+        dump.write_bytes(pickle.dumps(other))
+        assert run_tool(tool, *saved['ca2st'], *flags) == 2
+        assert words in capsys.readouterr().err
     flags = ('--manifest', 'a/test.csv', 'b/test.csv')
     assert run_tool(tool, *saved['ca2st'], *flags) == 2
     assert 'names must differ' in capsys.readouterr().err

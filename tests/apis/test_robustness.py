@@ -2,7 +2,10 @@
 """tools/analysis/robustness.py: each condition, measured on the same clips."""
 
 import json
+import shutil
+from pathlib import Path
 
+import clip_reports
 import numpy as np
 import pytest
 import robustness
@@ -11,13 +14,28 @@ from tool_runs import run_tool
 
 from ca2st_mm import Recognizer
 
+TOOL = 'analysis/robustness.py'
 
-def test_every_condition_is_measured(saved, toy, tmp_path, capsys):
+
+def test_every_condition_is_measured_once(
+    saved, toy, tmp_path, capsys, monkeypatch
+):
     flags = ('--manifest=test.csv', '--max-clips=4', '--workers=0')
     flags += ('--device=cpu', '--causes', 'wind', 'papers', '--strengths', 5)
-    flags += ('--desync', 200, '--out', tmp_path / 'report')
-    tool = 'analysis/robustness.py'
-    assert run_tool(tool, *saved['ca2st'], *flags) == 0
+    flags += ('--desync', 200, 0, '--out', tmp_path / 'report')
+    read, calls = clip_reports.clips_of, []
+
+    def clips_until(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return read(*args)
+
+    monkeypatch.setattr(clip_reports, 'clips_of', clips_until)
+    with pytest.raises(KeyboardInterrupt):
+        run_tool(TOOL, *saved['ca2st'], *flags)
+    capsys.readouterr()
+    assert run_tool(TOOL, *saved['ca2st'], *flags) == 0
     printed = capsys.readouterr().out
     record = json.loads((tmp_path / 'report.json').read_text())
     assert record['seed'] == 0 and record['bad_clips'] == []
@@ -34,27 +52,37 @@ def test_every_condition_is_measured(saved, toy, tmp_path, capsys):
             for strength in (5,)
         ),
         *((cause, 'audio', 5) for cause in robustness.PAPERS),
-        ('desynchronised', 'audio', 200),
         (robustness.MASKED, 'audio', 5),
+        ('desynchronised', 'audio', 200),
+        ('desynchronised', 'audio', 0),
     ]
-    assert [row['clips'] for row in rows] == [4, 4, 4, 3, *[4] * 10]
+    assert len(calls) == 1 + len(keys)
+    assert [row['clips'] for row in rows] == [4, 4, 4, 3, *[4] * 11]
+    assert rows[-1]['top1'] == rows[0]['top1']  # later by nothing
+    assert printed.split('\n\n')[-2].split() == [
+        *('cause', 'of', '200', '0', 'desynchronised', 'audio'),
+        *(f'{100 * row["top1"]:.1f}' for row in rows[-2:]),
+    ]
     for row in rows:
         assert row['cause'] in printed
         gain = row['gained'] - row['lost']
         assert row['top1'] == rows[0]['top1'] + gain / 4 or row['clips'] == 3
     figure = tmp_path / 'report_label.png'
     assert figure.read_bytes().startswith(b'\x89PNG')
+    assert run_tool(TOOL, *saved['ca2st'], *flags, '--seed=1') == 2
+    assert 'is of seed 0, not 1' in capsys.readouterr().err
 
 
 def test_a_model_without_audio_is_corrupted_in_video_alone(
     saved, tmp_path, capsys
 ):
     flags = ('--manifest=test.csv', '--max-clips=2', '--workers=0')
-    flags += ('--device=cpu', '--causes', 'rain', '--strengths=5')
-    tool = 'analysis/robustness.py'
-    out = ('--out', tmp_path / 'report')
-    assert run_tool(tool, *saved['cast'], *flags, *out) == 0
-    record = json.loads((tmp_path / 'report.json').read_text())
+    flags += ('--device=cpu', '--causes', 'rain', 'papers', '--strengths=5')
+    config, checkpoint = saved['cast']
+    shutil.copy(checkpoint, tmp_path)
+    checkpoint = tmp_path / Path(checkpoint).name
+    assert run_tool(TOOL, config, checkpoint, *flags) == 0
+    record = json.loads((tmp_path / 'robustness.json').read_text())
     found = [(r['cause'], r['modality']) for r in record['top1']['label']]
     assert found == [('as they are', ''), ('rain', 'video')]
 
@@ -74,15 +102,14 @@ def test_what_cannot_be_measured_is_said(
     (toy / 'bad.mp4').write_text('no video')
     (toy / 'bad.csv').write_text('file,label\n../bad.mp4,0\n')
     flags += ('--workers=0', '--device=cpu', '--out', tmp_path / 'a/report')
-    tool = 'analysis/robustness.py'
-    assert run_tool(tool, *saved['ca2st'], *flags) == status
+    assert run_tool(TOOL, *saved['ca2st'], *flags) == status
     assert words in capsys.readouterr().err
 
 
 def test_masked_tokens_are_those_that_others_read_of_audio(saved):
     config, checkpoint = saved['ca2st']
     recognizer = Recognizer.from_config(config, checkpoint, 'cpu')
-    masked = robustness.with_masked_tokens(recognizer, checkpoint, 2)
+    masked = robustness.with_masked_tokens(recognizer, checkpoint, 0.4)
     shares = {
         name: module.share
         for name, module in masked.model.backbone.links.named_modules()

@@ -15,7 +15,7 @@ from ca2st_mm.evaluation import (
     EpicSoundsSubmission,
     VerbNounMetric,
 )
-from ca2st_mm.evaluation.verb_noun import participant_of
+from ca2st_mm.evaluation.clip_metrics import participant_of
 
 VERBS, NOUNS = 9, 13  # more than 100 pairs
 TASKS = ('verb', 'noun', 'action')

@@ -60,7 +60,7 @@ def clip(label, best, has_audio=None):
     return sample.to_dict()
 
 
-def test_accuracy_says_how_much_had_sound():
+def test_accuracy_says_how_much_had_audio():
     metric = AudioVisualAccMetric()
     metric.process(None, [clip(1, 1, True), clip(2, 2, True)])
     metric.process(None, [clip(3, 0, True), clip(1, 0, False)])

@@ -19,6 +19,7 @@ from per_class_change import (
     f1_changes,
     summary_of,
 )
+from result_files import named_files, read_comparable, read_scores
 from sheet import answers_to, pick_clips
 
 from ca2st_mm.datasets.benchmarks import shipped_names
@@ -28,11 +29,6 @@ from ca2st_mm.evaluation.accuracy import (
     count_confusions,
     mean_by_group,
     most_confused,
-)
-from ca2st_mm.visualization.scores import (
-    named_files,
-    read_comparable,
-    read_scores,
 )
 
 LABELS = [0, 0, 0, 1, 1, 2]

@@ -2,8 +2,11 @@
 """A model and the clips of a data set, for the reports of this folder."""
 
 import argparse
+import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +19,11 @@ from ca2st_mm.apis.modality_contributions import Scores, lacks_audio
 from ca2st_mm.apis.recognizer import AUDIO, unbatched
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.faults import SampleFault
+from ca2st_mm.datasets.transforms.base import clip_name
 from ca2st_mm.engine.launch import merge_options, usable_device
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.hashing import sha256_of_tensors
-from ca2st_mm.utils.records import write_record
 from ca2st_mm.version import __version__
 
 OTHER_AUDIO = 'audio of another clip'  # the row of a report
@@ -30,8 +33,33 @@ def recognizer_of(args: argparse.Namespace) -> Recognizer:
     """The model that the command line names."""
     config = Config.fromfile(args.config)
     merge_options(config, args.cfg_options)
-    device = usable_device(args.device)
+    device = args.device and usable_device(args.device)
     return Recognizer.from_config(config, args.checkpoint, device)
+
+
+def outputs_of(args: argparse.Namespace, name: str) -> Path:
+    """Where outputs go, without extension; the folder is made."""
+    folder = Path(args.checkpoint).parent
+    if not Path(args.checkpoint).exists() or not os.access(folder, os.W_OK):
+        folder = Path('work_dirs', Path(args.config).stem)
+    path = Path(args.out or folder / name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def facts_of(recognizer: Recognizer, args: argparse.Namespace) -> dict:
+    """What a report depends on, as JSON gives it back."""
+    facts = dict(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        weights_sha256=sha256_of_tensors(recognizer.model.state_dict()),
+        cfg_options=args.cfg_options,
+        manifest=args.manifest,
+        ca2st_mm=__version__,
+        seed=args.seed,
+        max_clips=args.max_clips,
+    )
+    return json.loads(json.dumps(facts))
 
 
 def with_other_audio(
@@ -73,7 +101,7 @@ def with_other_audio(
 
 
 class NumberedClips(Dataset):
-    """Clips with their numbers, and faults in the place of bad ones."""
+    """Clips with numbers and names, and faults in the place of bad ones."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -83,9 +111,12 @@ class NumberedClips(Dataset):
 
     def __getitem__(self, index: int) -> tuple[int, Mapping | SampleFault]:
         try:
-            return index, self.dataset[index]
+            sample = self.dataset[index]
         except SampleFault as fault:
             return index, fault
+        name = clip_name(self.dataset.get_data_info(index))
+        sample['data_samples'].set_metainfo(dict(clip=name))
+        return index, sample
 
 
 def as_it_is(sample: Any) -> Any:
@@ -98,16 +129,25 @@ def clips_of(
     manifest: str,
     args: argparse.Namespace,
     faults: list[str],
+    pipeline: Sequence[Mapping] | None = None,
 ) -> Iterator[tuple[int, Mapping]]:
-    """Clips of a manifest in random order; bad ones are added to faults."""
-    dataset = DATASETS.build(
-        dict(
-            dataset_of(recognizer.cfg),
-            ann_file=manifest,
-            test_mode=True,
-            serialize_data=False,
-        )
+    """Clips of a manifest in random order; bad ones are added to faults.
+
+    Args:
+        recognizer: Its config says how clips are read.
+        manifest: Annotation file in the folder of the test data.
+        args: Flags of ``add_clip_options``.
+        faults: What is wrong with each bad clip.
+        pipeline: Transforms in place of the config's.
+    """
+    dataset = dict(
+        dataset_of(recognizer.cfg),
+        ann_file=manifest,
+        test_mode=True,
+        serialize_data=False,
     )
+    dataset['pipeline'] = pipeline or dataset['pipeline']
+    dataset = DATASETS.build(dataset)
     generator = torch.Generator().manual_seed(args.seed)
     order = torch.randperm(len(dataset), generator=generator).tolist()
     loader = DataLoader(
@@ -124,30 +164,13 @@ def clips_of(
             yield clip, sample
 
 
-def write_details(
-    recognizer: Recognizer,
-    args: argparse.Namespace,
-    bad: Sequence[str],
-    **found: Any,
-) -> None:
-    """Write what was found, with what it was found on; name bad clips.
+def name_bad_clips(faults: Sequence[str]) -> None:
+    """Print what is wrong with bad clips.
 
     Raises:
-        SystemExit: If there are bad clips.
+        SystemExit: If there are any.
     """
-    record = dict(
-        config=args.config,
-        checkpoint=args.checkpoint,
-        weights_sha256=sha256_of_tensors(recognizer.model.state_dict()),
-        ca2st_mm=__version__,
-        seed=args.seed,
-        max_clips=args.max_clips,
-        **found,
-        bad_clips=bad,
-    )
-    write_record(f'{args.out}.json', record)
-    print(f'details: {args.out}.json')
-    for fault in bad:
+    for fault in faults:
         print(fault, file=sys.stderr)
-    if bad:
+    if faults:
         sys.exit(1)

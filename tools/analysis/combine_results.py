@@ -18,6 +18,7 @@ clips; the file it writes is such a dump, too::
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, harmonic_mean
@@ -43,15 +44,17 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'visualize'))
+
 import numpy as np
 import torch
 from mmengine.fileio import dump, load
+from result_files import KEYS, read_comparable, read_scores
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
 from ca2st_mm.utils.records import read_number
-from ca2st_mm.visualization.scores import KEYS, read_comparable, read_scores
 
 
 def average_scores(dumps: Sequence[str | Path], path: str | Path) -> None:

@@ -14,6 +14,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,12 +49,6 @@ def parse_args() -> argparse.Namespace:
         'tools/test.py --dump on the same\nannotation file: test both, too',
     )
     add_clip_options(parser)
-    parser.add_argument(
-        '--out',
-        default='modality_report',
-        help='outputs without extension; figures and tables of clips add '
-        'data set and task',
-    )
     args = parser.parse_args()
     manifests = args.manifest or ()
     if args.against and len(manifests) > 1:
@@ -69,20 +64,24 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'visualize'))
+
 import numpy as np
 import torch
 from clip_reports import (
     OTHER_AUDIO,
     clips_of,
+    facts_of,
+    name_bad_clips,
+    outputs_of,
     recognizer_of,
     with_other_audio,
-    write_details,
 )
+from result_files import Scores, check_same_clips, read_scores
 from torch import Tensor
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.modality_contributions import (
-    Scores,
     contributions_of,
     lacks_audio,
     modalities_of,
@@ -100,7 +99,7 @@ from ca2st_mm.evaluation.coalitions import (
     shapley_values,
     summary,
 )
-from ca2st_mm.visualization.scores import read_scores
+from ca2st_mm.utils.records import write_record
 from ca2st_mm.visualization.style import (
     GREY,
     INK,
@@ -120,7 +119,9 @@ class Answers(NamedTuple):
 
     Attributes:
         clips: Number of each clip in the data set, (num_clips,).
+        names: File name of each clip with its id or span.
         files: Its file.
+        ids: Its id; None without.
         labels: True classes, (num_clips,).
         has_audio: Whether each has audio; all, if the model uses none.
         logs: Logarithms of the probabilities (num_clips, num_classes), by
@@ -130,7 +131,9 @@ class Answers(NamedTuple):
     """
 
     clips: np.ndarray
+    names: list[str]
     files: list[str]
+    ids: list[str | None]
     labels: np.ndarray
     has_audio: np.ndarray
     logs: dict[Coalition, np.ndarray]
@@ -161,29 +164,29 @@ def survey(
     uses_audio = 'audio' in modalities_of(recognizer.model)
     samples, previous = iter(samples), None
     facts: list[tuple] = []
-    answers: list[Mapping[Coalition, Scores]] = []
-    shuffled: list[Scores | None] = []
+    answers: list[Mapping[Coalition, dict[str, Tensor]]] = []
+    shuffled: list[dict[str, Tensor] | None] = []
     while batch := list(islice(samples, batch_size)):
         packed = [sample for _, sample in batch]
         answers += [c.answers for c in contributions_of(recognizer, packed)]
-        other: list[Scores | None] = [None] * len(packed)
+        other: list[dict | None] = [None] * len(packed)
         if uses_audio:
             other, previous = with_other_audio(recognizer, packed, previous)
         shuffled += other
         for clip, sample in batch:
-            file = str(sample['data_samples'].get('filename', ''))
-            label = sample['data_samples'].gt_label.tolist()
+            data = sample['data_samples']
+            names = (data.get(k) for k in ('clip', 'filename', 'clip_id'))
             has_audio = not (uses_audio and lacks_audio(sample))
-            facts.append((clip, file, label, has_audio))
+            facts.append((clip, *names, data.gt_label.tolist(), has_audio))
     found = {}
     if not facts:
         return found
-    clips, files, labels, has_audio = zip(*facts, strict=True)
+    clips, *strings, labels, has_audio = zip(*facts, strict=True)
     for column, (task, names) in enumerate(recognizer.class_names.items()):
         missing = torch.full((len(names),), torch.nan)
         found[task] = Answers(
             np.array(clips),
-            list(files),
+            *map(list, strings),
             np.array(labels)[:, column],
             np.array(has_audio),
             {
@@ -297,7 +300,11 @@ def report(
         name: answers.logs[frozenset(m)] for name, m in modalities.items()
     }
     np.savez(
-        f'{stem}.npz', files=answers.files, all=answers.logs[everyone], **alone
+        f'{stem}.npz',
+        clips=answers.names,
+        files=answers.files,
+        all=answers.logs[everyone],
+        **alone,
     )
     print(f'figure: {stem}.png\nclips: {stem}.csv\nscores: {stem}.npz')
     return found
@@ -309,20 +316,32 @@ def against(path: str, answers: Answers, task: str) -> dict[str, Any]:
     Raises:
         FigureInputError: If they are of other clips.
     """
-    scores = read_scores(path)
-    theirs, true = scores.of(task)
-    place = {clip: row for row, clip in enumerate(scores.clips.tolist())}
-    shared = [n for n, c in enumerate(answers.clips.tolist()) if c in place]
-    other = [place[answers.clips[n]] for n in shared]
-    if not shared or (true[other] != answers.labels[shared]).any():
+    theirs = read_scores(path)
+    order = answers.clips.argsort()
+    ours = Scores(
+        'this report',
+        theirs.total,
+        answers.clips[order],
+        {task: answers.logs[max(answers.logs, key=len)][order]},
+        {task: answers.labels[order]},
+        [answers.files[n] for n in order],
+        None if None in answers.ids else [answers.ids[n] for n in order],
+    )
+    scores, labels = theirs.of(task)
+    theirs = replace(theirs, scores={task: scores}, labels={task: labels})
+    shared = np.intersect1d(ours.clips, theirs.clips)
+    if not len(shared) or ours.clips.max() >= theirs.total:
         raise FigureInputError(
-            f'{path} is of other clips or labels; test that model on the '
-            'same annotation file'
+            f'{path} is of other clips; test that model on the same '
+            'annotation file'
         )
-    logs = answers.logs[max(answers.logs, key=len)]
-    ours = logs.argmax(axis=1)[shared] == answers.labels[shared]
-    test = paired_test(ours, theirs[other].argmax(axis=1) == true[other])
-    return dict(path=path, **test._asdict())
+    ours, theirs = ours.only(shared), theirs.only(shared)
+    check_same_clips(ours, theirs)
+    hits = (
+        scores.argmax(axis=1) == labels
+        for scores, labels in (ours.of(task), theirs.of(task))
+    )
+    return dict(path=path, **paired_test(*hits)._asdict())
 
 
 def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
@@ -486,6 +505,7 @@ def write_clips(
     by_modality = shapley_values(of_groups(true, modalities))
     by_expert = shapley_values(true)
     columns = dict(
+        clip=answers.names,
         file=answers.files,
         has_audio=answers.has_audio,
         label=np.take(names, labels),
@@ -510,7 +530,7 @@ def main() -> None:
         raise ValueError(
             'the head has several labels a clip; the report needs one'
         )
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    args.out = outputs_of(args, 'modality_report')
     found, bad, temperature = {}, [], None
     if args.calibrate:
         clips = clips_of(recognizer, args.calibrate, args, bad)
@@ -525,14 +545,16 @@ def main() -> None:
                 recognizer, clips, args.batch_size
             ).items()
         }
-    write_details(
-        recognizer,
-        args,
-        bad,
+    record = dict(
+        facts_of(recognizer, args),
         calibrated_on=args.calibrate,
         temperature=temperature,
         data_sets=found,
+        bad_clips=bad,
     )
+    write_record(f'{args.out}.json', record)
+    print(f'details: {args.out}.json')
+    name_bad_clips(bad)
 
 
 if __name__ == '__main__':

@@ -7,16 +7,20 @@
 
     python tools/analysis/paper.py list
     python tools/analysis/paper.py run t1 --world toy --seeds 0 1 2
+    python tools/analysis/paper.py run t1 --gpus 8 -- --amp
     python tools/analysis/paper.py table t1 --world toy --format md
 
 t1 and t5 to t8 are tables of CAST; cava and ca2st are variants that the
-authors' code has, whose numbers are not published.  The world 'benchmark'
-trains the configs as they are; 'toy' trains each row on the toy data set
+authors' code has, most of them without published numbers.  The world
+'benchmark' trains the configs as they are, with the flags of tools/train.py
+after ``--``; --precision and --cfg-options among them hold for the test, too.
+The world 'toy' trains each row on the toy data set
 (``tools/data/make_toy.py``), small enough for a laptop.
 
 ``table`` also prints comparisons with other methods as they are published:
 t2 (balance, with harmonic means), t9 to t11, vggsound, kinetics_sound and
-epic_sounds; ``--ours NAME=RESULTS.json`` adds results of yours.
+epic_sounds.  ``--ours NAME=RESULTS.json`` adds results of yours;
+``--ours NAME=ek100.json,ssv2=ssv2.json`` says where a top-1 belongs.
 """
 
 import argparse
@@ -65,6 +69,7 @@ class Row(NamedTuple):
             are averaged.
         published: Per cent by metric; empty if the paper has no such row.
         trained: Trained parameters in millions as published, or None.
+        source: Of what is published.
     """
 
     table: str
@@ -73,6 +78,7 @@ class Row(NamedTuple):
     configs: tuple[str, ...]
     published: dict[str, float]
     trained: float | None
+    source: str
 
 
 def read_rows() -> list[Row]:
@@ -86,6 +92,7 @@ def read_rows() -> list[Row]:
                 tuple(line['config'].split(' + ')),
                 {m: float(line[m]) for m in METRICS if line.get(m)},
                 float(line['trained_m']) if line['trained_m'] else None,
+                line['source'],
             )
             for line in csv.DictReader(file)
         ]
@@ -94,16 +101,10 @@ def read_rows() -> list[Row]:
 def read_peers() -> list[dict[str, str]]:
     """Published numbers of other methods, a line each."""
     lines = []
-    with open(BALANCE, newline='') as file:
-        for line in csv.DictReader(file):
-            line = dict(line, source='CAST, Table 2')
-            for name, columns in HARMONIC.items():
-                if all(line[column] for column in columns):
-                    values = [float(line[column]) for column in columns]
-                    line[name] = f'{harmonic_mean(values):.1f}'
-            lines.append(dict(table='t2', **line))
-    with open(HERE / 'paper_peers.csv', newline='') as file:
-        return lines + list(csv.DictReader(file))
+    for path in (BALANCE, HERE / 'paper_peers.csv'):
+        with open(path, newline='') as file:
+            lines += [{'table': 't2', **x} for x in csv.DictReader(file)]
+    return lines
 
 
 def parse_args() -> argparse.Namespace:
@@ -140,13 +141,9 @@ def parse_args() -> argparse.Namespace:
                 '--data', type=Path, default='data/toy', help='toy data set'
             )
             action.add_argument('--gpus', type=int, default=1)
+            # Its form in 0.1.0: flags of train.py without their dashes.
             action.add_argument(
-                '--flags',
-                nargs='+',
-                default=[],
-                metavar='FLAG',
-                help='further flags of tools/train.py without their dashes, '
-                'such as amp, on a benchmark',
+                '--flags', nargs='+', default=[], help=argparse.SUPPRESS
             )
         if name == 'table':
             action.add_argument('--format', choices=FORMATS, default='md')
@@ -155,10 +152,19 @@ def parse_args() -> argparse.Namespace:
                 '--ours',
                 action='append',
                 default=[],
-                metavar='NAME=RESULTS.json',
+                metavar='NAME=[COLUMN=]RESULTS.json,...',
                 help='in a comparison with other methods; may be repeated',
             )
-    return parser.parse_args()
+    words = sys.argv[1:]
+    end = words.index('--') if '--' in words else len(words)
+    args = parser.parse_args(words[:end])
+    args.train_flags = words[end + 1 :]
+    if getattr(args, 'flags', ()):
+        args.train_flags += [f'--{flag}' for flag in args.flags]
+        print('--flags NAME is now written: -- --NAME', file=sys.stderr)
+    if args.train_flags and (args.action, args.world) != ('run', 'benchmark'):
+        parser.error('flags of tools/train.py are for `run` on a benchmark')
+    return args
 
 
 if __name__ == '__main__':
@@ -168,14 +174,15 @@ import get_flops
 from combine_results import average_scores, top1_of
 from mmengine.config import Config
 from paper_toy import expert_config, toy_config
+from result_files import named_files
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
+from ca2st_mm.datasets.toy import class_names
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.checkpointing import last_whole_checkpoint
 from ca2st_mm.engine.interruption import Interrupted, InterruptionHook
 from ca2st_mm.engine.launch import UsageError, run_or_explain
 from ca2st_mm.utils.records import read_record, write_record
-from ca2st_mm.visualization.scores import named_files
 from ca2st_mm.visualization.style import new_figure, save
 
 
@@ -252,7 +259,23 @@ def train_and_test(cfg: Config, folder: Path, seed: int) -> None:
 def train_and_test_benchmark(
     config: Path, folder: Path, seed: int, gpus: int, flags: Sequence[str]
 ) -> None:
-    """Train and test a config as it is, with the tools for that."""
+    """Train and test a config as it is, with the tools for that.
+
+    Args:
+        config: Its file.
+        folder: The work folder.
+        seed: Of the training.
+        gpus: How many.
+        flags: Of ``tools/train.py``; those that ``tools/test.py`` has, too,
+            that change what is measured are for both.
+    """
+    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    shared.add_argument('--precision')
+    shared.add_argument('--cfg-options', nargs='+')
+    found = vars(shared.parse_known_args(flags)[0])
+    of_test = ['--precision', found['precision']] * bool(found['precision'])
+    if found['cfg_options']:
+        of_test += ['--cfg-options', *found['cfg_options']]
     start, launcher = [sys.executable], []
     if gpus > 1:
         start += ['-m', 'torch.distributed.run', f'--nproc-per-node={gpus}']
@@ -269,14 +292,11 @@ def train_and_test_benchmark(
         if status:
             raise UsageError(f'{tool} ended with status {status}, see above')
 
-    more = [f'--{flag}' for flag in flags]
-    call(
-        'train.py',
-        *('--work-dir', folder, '--seed', seed, '--resume', *more),
-    )
+    place = ('--work-dir', folder, '--seed', seed, '--resume')
+    call('train.py', *place, *flags)
     checkpoint = last_whole_checkpoint(str(folder))
-    dump = folder / 'scores.pkl'
-    call('test.py', checkpoint, '--work-dir', folder / 'test', '--dump', dump)
+    place = ('--work-dir', folder / 'test', '--dump', folder / 'scores.pkl')
+    call('test.py', checkpoint, *place, *of_test)
     records = (folder / 'test').glob('*/results.json')
     shutil.copy(max(records, key=lambda path: path.stat().st_mtime), folder)
 
@@ -298,11 +318,7 @@ def run(args: argparse.Namespace) -> None:
     chosen = [known[name] for name in args.rows or known]
     experts = args.out / 'toy/experts'
     if args.world == 'toy':
-        if not (args.data / 'classes.txt').exists():
-            raise UsageError(
-                f'there is no toy data set in {args.data}; python '
-                f'tools/data/make_toy.py {args.data} writes it'
-            )
+        check_data(args.data, args.out / 'toy/data.json')
         for name in EXPERTS:
             if not (experts / name / 'expert.pth').exists():
                 cfg = expert_config(name, args.data)
@@ -321,10 +337,46 @@ def run(args: argparse.Namespace) -> None:
                     train_and_test(cfg, folder, seed)
                 else:
                     train_and_test_benchmark(
-                        path.resolve(), folder, seed, args.gpus, args.flags
+                        *(path.resolve(), folder, seed),
+                        *(args.gpus, args.train_flags),
                     )
             if len(configs) > 1:
                 average(configs, args.world, args.out, seed)
+
+
+def check_data(data: Path, record: Path) -> None:
+    """Refuse toy data that rows cannot be measured on, or other data.
+
+    Args:
+        data: Its folder.
+        record: Says on what all results next to it were measured; written
+            if it is not there.
+
+    Raises:
+        UsageError: If the data is missing, of another world, or other data
+            than that of the results.
+    """
+    classes = data / 'classes.txt'
+    if not classes.exists() or classes.read_text().splitlines() != [
+        *class_names()
+    ]:
+        raise UsageError(
+            f'there is no toy data set with labels from both modalities in '
+            f'{data}; python tools/data/make_toy.py {data} writes it'
+        )
+    digest = hashlib.sha256()
+    for path in sorted(data.glob('*.csv')):
+        digest.update(path.name.encode() + path.read_bytes())
+    for path in sorted(data.glob('videos/*')):
+        digest.update(f'{path.name} {path.stat().st_size}'.encode())
+    found = dict(folder=str(data), sha256=digest.hexdigest())
+    if not record.exists():
+        write_record(record, found)
+    elif (known := read_record(record))['sha256'] != found['sha256']:
+        raise UsageError(
+            f'the results in {record.parent} are of other toy data '
+            f'({known["folder"]}); name another folder with --out'
+        )
 
 
 def average(configs: Sequence[str], world: str, out: Path, seed: int) -> None:
@@ -366,6 +418,8 @@ def lines_of(
                 published = row.published.get(metric)
                 line[f'{metric} (paper)'] = f'{published or ""}'
                 line[f'{metric} ({world})'] = cells_of(ours.get(metric, ()))
+        if costs:
+            line['source (paper)'] = row.source
         seeds = max(map(len, ours.values()), default=0)
         state = 'not measured'
         if world == 'toy' and row.table in WITHOUT_TOY:
@@ -373,7 +427,7 @@ def lines_of(
         line[f'seeds ({world})'] = str(seeds or state)
         lines.append(line)
     columns = list(dict.fromkeys(key for line in lines for key in line))
-    columns.append(columns.pop(columns.index(f'seeds ({world})')))
+    columns.sort(key=('source (paper)', f'seeds ({world})').__contains__)
     return [
         {c: line.get(c, '') for c in columns if any(x.get(c) for x in lines)}
         for line in lines
@@ -387,37 +441,51 @@ def comparison(table: str, ours: Sequence[str]) -> list[dict[str, str]]:
         table: A table of ``paper_peers.csv``.
         ours: ``NAME=RESULTS.json`` each.
     """
-    lines = [dict(x) for x in read_peers() if x['table'] == table]
-    for name, path in named_files(ours).items():
-        metrics = read_record(path).get('metrics', {})
-        found = {
-            metric: f'{100 * metrics[key]:.1f}'
-            for metric, key in METRICS.items()
-            if isinstance(metrics.get(key), float)
-        }
-        lines.append(dict(method=name, **found, source='measured here'))
+    lines = [x for x in read_peers() if x['table'] == table]
     columns = [c for c in lines[0] if any(x.get(c) for x in lines)]
+    for name, files in named_files(ours).items():
+        line = dict(method=name, source='measured here')
+        for text in files.split(','):
+            column, _, path = text.rpartition('=')
+            metrics = read_record(path).get('metrics', {})
+            found = {
+                column or metric: f'{100 * metrics[key]:.1f}'
+                for metric, key in METRICS.items()
+                if isinstance(metrics.get(key), float)
+                and (not column or metric == 'top1')
+            }
+            line |= {c: v for c, v in found.items() if c in columns}
+            if not set(found) & set(columns):
+                raise UsageError(
+                    f'--ours: {path} has {", ".join(found) or "no accuracy"},'
+                    f' {table} has the columns {", ".join(columns[2:-1])}; '
+                    'NAME=COLUMN=FILE says where a top-1 belongs'
+                )
+        lines.append(line)
+    for line in lines if table == 't2' else ():
+        for mean, parts in HARMONIC.items():
+            if all(line.get(part) for part in parts):
+                values = [float(line[part]) for part in parts]
+                line[mean] = f'{harmonic_mean(values):.1f}'
+    if table == 't2':
+        columns += HARMONIC
     columns.remove('table')
     columns.append(columns.pop(columns.index('source')))
     return [{c: line.get(c) or '' for c in columns} for line in lines]
 
 
-def caption_of(rows: Iterable[Row], world: str) -> str:
+def caption_of(rows: Sequence[Row], world: str) -> str:
     """Whose the numbers are."""
     ours = dict(
         toy='measured with this package on generated toy clips, not on a '
         'benchmark',
         benchmark='measured with this package',
     )[world]
-    paper = (
-        '"paper": the authors\' numbers, top-1 in per cent, of '
-        'EPIC-KITCHENS-100 (arXiv 2311.18825).'
-        if any(row.published for row in rows)
-        else "Variants that the authors' code has; no paper has numbers."
-    )
-    return (
-        f'{paper} "{world}": {ours}; mean and standard deviation over seeds.'
-    )
+    sources = '; '.join(dict.fromkeys(r.source for r in rows if r.source))
+    paper = f'"paper": top-1 in per cent, from {sources}. ' if sources else ''
+    if any(not row.source for row in rows):
+        paper += "Rows without: variants of the authors' code. "
+    return f'{paper}"{world}": {ours}; mean and standard deviation over seeds.'
 
 
 def as_markdown(lines: Sequence[Mapping[str, str]], caption: str) -> str:
@@ -456,7 +524,7 @@ def as_latex(lines: Sequence[Mapping[str, str]], caption: str) -> str:
 
 
 def draw(lines: Sequence[Mapping[str, str]], caption: str, path: Path) -> None:
-    """The table as a picture."""
+    """Draw the table as an image."""
     columns = list(lines[0])
     texts = [columns, *(list(x.values()) for x in lines)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
@@ -505,7 +573,7 @@ def main() -> None:
         )
     how = 'md' if args.action != 'table' else args.format
     if how == 'png':
-        path = args.file or Path(f'{args.table}.png')
+        path = args.file or args.out / f'{args.table}.png'
         draw(lines, caption, path)
         print(path)
         return

@@ -34,8 +34,13 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--workers', type=int, default=2, help='processes that read clips'
     )
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', help='the best there is if left out')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument(
+        '--out',
+        help='outputs without extension; next to the checkpoint if left out, '
+        'or in work_dirs/CONFIG if\nit is not on this disk',
+    )
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

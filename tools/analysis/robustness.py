@@ -6,7 +6,8 @@
 tests the model on the same clips as they are, with each cause of corruption
 (wind, rain, ...) at five strengths, in video, in audio and in both; with
 audio that comes later; without a modality; and with the audio of another
-clip.  It prints a table and writes all as JSON and a figure.
+clip.  Each test is written as it ends (JSON); the same command continues a
+run that was stopped, then prints a table and draws a figure.
 """
 
 import argparse
@@ -64,9 +65,6 @@ def parse_args() -> argparse.Namespace:
         'test file if left out',
     )
     add_clip_options(parser)
-    parser.add_argument(
-        '--out', default='robustness', help='outputs without extension'
-    )
     args = parser.parse_args()
     if not set(args.strengths) <= set(range(1, 6)):
         parser.error('--strengths are 1 to 5')
@@ -84,9 +82,11 @@ import torch
 from clip_reports import (
     OTHER_AUDIO,
     clips_of,
+    facts_of,
+    name_bad_clips,
+    outputs_of,
     recognizer_of,
     with_other_audio,
-    write_details,
 )
 
 from ca2st_mm import Recognizer
@@ -97,6 +97,8 @@ from ca2st_mm.datasets.transforms import CAUSES
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.coalitions import paired_test
 from ca2st_mm.registry import TRANSFORMS
+from ca2st_mm.utils.errors import UsageError
+from ca2st_mm.utils.records import read_record, write_record
 from ca2st_mm.visualization.style import (
     INK,
     colour_of,
@@ -107,6 +109,9 @@ from ca2st_mm.visualization.style import (
 
 CLEAN = 'as they are'
 LATE = 'desynchronised'
+KEYS = ('cause', 'modality', 'strength')
+# Cause, modality and strength of a test; empty where it has none.
+Key = tuple[str, str, Any]
 # Whether clips are classified correctly: by task, by number of the clip.
 Hits = dict[str, dict[int, bool]]
 
@@ -131,23 +136,37 @@ def with_step(
     return [*pipeline[:at], step, *pipeline[at:]]
 
 
-def conditions(
-    pipeline: Sequence[Mapping], args: argparse.Namespace
-) -> Iterator[tuple[tuple[str, str, Any], list[Mapping]]]:
-    """What is tested: (cause, modality, strength), and the pipeline."""
+def tests_of(
+    recognizer: Recognizer, args: argparse.Namespace
+) -> Iterator[tuple[Key, list[Mapping], dict]]:
+    """Each test: its key, its pipeline, and arguments of :func:`measure`."""
+    pipeline = list(dataset_of(recognizer.cfg)['pipeline'])
+    yield (CLEAN, '', ''), pipeline, {}
+    backbone = recognizer.model.backbone
+    inputs = getattr(backbone, 'inputs', {})
+    streams = sorted(set(inputs.values()))
+    for stream in streams if len(streams) > 1 else ():
+        experts = [e for e, read in inputs.items() if read != stream]
+        key = f'without {MODALITIES.get(stream, stream)}', '', ''
+        yield key, pipeline, dict(experts=experts)
+    if len(streams) > 1 and AUDIO in streams:
+        yield (OTHER_AUDIO, '', ''), pipeline, dict(swapped=True)
     types = {str(step['type']) for step in pipeline}
     has = dict(video='FormatShape' in types, audio='LoadAudio' in types)
     there = [modality for modality, known in has.items() if known]
-    chosen = CAUSES if args.causes is None else args.causes
-    for cause in chosen:
-        if cause == MASKED:
-            continue
+    for cause in CAUSES if args.causes is None else args.causes:
         ways = [[one] for one in there if cause in CAUSES or one == 'audio']
         if cause in CAUSES and len(there) == 2:
             ways.append(there)
+        if cause == MASKED and not getattr(backbone, 'links', ()):
+            ways = []  # no expert reads another one
         for modalities in ways:
             for strength in args.strengths:
-                changed = list(pipeline)
+                key = cause, ' + '.join(modalities), strength
+                changed = pipeline
+                if cause == MASKED:
+                    yield key, pipeline, dict(masked=SHARES[strength - 1])
+                    continue
                 for modality in modalities:
                     step = dict(type=cause, strength=strength, seed=args.seed)
                     if cause in CAUSES:
@@ -155,19 +174,17 @@ def conditions(
                             type='Corrupt', cause=cause, modalities=[modality]
                         )
                     changed = with_step(changed, step, modality)
-                yield (cause, ' + '.join(modalities), strength), changed
-    if len(there) == 2:
-        for late in args.desync:
-            step = dict(type='Desynchronise', milliseconds=late)
-            key = LATE, 'audio', late
-            yield key, with_step(pipeline, step, 'audio')
+                yield key, changed, {}
+    for late in args.desync if len(there) == 2 else ():
+        step = dict(type='Desynchronise', milliseconds=late)
+        yield (LATE, 'audio', late), with_step(pipeline, step, 'audio'), {}
 
 
 def with_masked_tokens(
-    recognizer: Recognizer, checkpoint: str, strength: int
+    recognizer: Recognizer, checkpoint: str, share: float
 ) -> Recognizer:
     """The model with links that do not read a share of the audio."""
-    config, share = copy.deepcopy(recognizer.cfg), SHARES[strength - 1]
+    config = copy.deepcopy(recognizer.cfg)
     backbone = config.model.backbone
     for link in backbone.links:
         # An expert reads the other one.
@@ -227,53 +244,62 @@ def compared(hits: Mapping[int, bool], clean: Mapping[int, bool]) -> dict:
 
 
 def measure(
-    recognizer: Recognizer, args: argparse.Namespace, bad: list[str]
-) -> dict[str, list[dict]]:
-    """Rows of all conditions, by task."""
-    dataset = dataset_of(recognizer.cfg)
-    pipeline, manifest = dataset['pipeline'], args.manifest
-    manifest = manifest or dataset['ann_file']
+    recognizer: Recognizer, args: argparse.Namespace, path: Path
+) -> dict:
+    """Run the tests that are not in the record yet, and add each to it.
 
-    def test(
-        changed: Sequence[Mapping],
-        faults: list,
-        model: Recognizer = recognizer,
-        **how: Any,
-    ) -> Hits:
-        dataset['pipeline'] = changed
-        clips = clips_of(recognizer, manifest, args, faults)
-        return hits_of(model, clips, args.batch_size, **how)
+    Args:
+        recognizer: The model.
+        args: The command line.
+        path: The record, JSON.
 
-    clean = test(pipeline, bad)
-    found = {(CLEAN, '', ''): clean}
-    backbone = recognizer.model.backbone
-    streams = getattr(backbone, 'inputs', {})
-    if len(set(streams.values())) > 1:
-        for stream in sorted(set(streams.values())):
-            experts = [e for e, read in streams.items() if read != stream]
-            key = f'without {MODALITIES.get(stream, stream)}', '', ''
-            found[key] = test(pipeline, [], experts=experts)
-        if AUDIO in streams.values():
-            found[OTHER_AUDIO, '', ''] = test(pipeline, [], swapped=True)
-    for key, changed in conditions(pipeline, args):
+    Returns:
+        The record: what it depends on, rows by task (``top1``), which clips
+        are classified correctly as they are (``clean``), and ``bad_clips``.
+
+    Raises:
+        UsageError: If the record is of another model, other clips or seeds.
+    """
+    facts = facts_of(recognizer, args)
+    record = read_record(path) if path.exists() else facts
+    for name, value in facts.items():
+        if record.get(name) != value and name != 'checkpoint':
+            raise UsageError(
+                f'{path} is of {name} {record.get(name)!r}, not {value!r}; '
+                'remove it, or name another file with --out'
+            )
+    found = record.setdefault('top1', {})
+    bad = record.setdefault('bad_clips', [])
+    done = {key_of(row) for rows in found.values() for row in rows}
+    manifest = args.manifest or dataset_of(recognizer.cfg)['ann_file']
+    for key, pipeline, how in tests_of(recognizer, args):
+        if key in done:
+            continue
         print(*key, file=sys.stderr)
-        found[key] = test(changed, [])
-    dataset['pipeline'] = pipeline
-    if MASKED in (args.causes or ()) and getattr(backbone, 'links', ()):
-        for strength in args.strengths:
-            masked = with_masked_tokens(recognizer, args.checkpoint, strength)
+        model, share = recognizer, how.pop('masked', 0)
+        if share:
+            model = with_masked_tokens(recognizer, args.checkpoint, share)
             torch.manual_seed(args.seed)
-            found[MASKED, 'audio', strength] = test(pipeline, [], masked)
-    names = 'cause', 'modality', 'strength'
-    return {
-        task: [
-            dict(zip(names, key, strict=True))
-            | compared(hits[task], clean[task])
-            for key, hits in found.items()
-            if hits[task]
-        ]
-        for task in clean
-    }
+        faults: list[str] = []
+        clips = clips_of(recognizer, manifest, args, faults, pipeline)
+        hits = hits_of(model, clips, args.batch_size, **how)
+        if key[0] == CLEAN:
+            record['clean'] = hits
+            bad += faults
+        for task, of_task in hits.items():
+            # In JSON, numbers of clips are text.
+            clean = {int(n): h for n, h in record['clean'][task].items()}
+            if of_task:
+                row = dict(zip(KEYS, key, strict=True))
+                row |= compared(of_task, clean)
+                found.setdefault(task, []).append(row)
+        write_record(path, record)
+    return record
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    """The key of the test that a row is of."""
+    return tuple(row[name] for name in KEYS)
 
 
 def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -284,7 +310,8 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
         line = lines.setdefault(
             (cause, modality), dict(cause=cause, of=modality)
         )
-        line[str(row['strength'] or 'top-1, %')] = f'{100 * row["top1"]:.1f}'
+        column = 'top-1, %' if not modality else f'{row["strength"]:g}'
+        line[column] = f'{100 * row["top1"]:.1f}'
     blocks = [
         [v for (_, of), v in lines.items() if not of],
         [v for (c, of), v in lines.items() if of and c != LATE],
@@ -359,18 +386,20 @@ def main() -> None:
                 f'--causes: {cause!r} is neither one of {[*CAUSES]} nor a '
                 'registered transform with strength and seed'
             )
-    recognizer = recognizer_of(args)
-    bad: list[str] = []
-    found = measure(recognizer, args, bad)
-    for task, rows in found.items():
-        if not rows:  # no clip can be read
-            continue
+    recognizer, out = recognizer_of(args), outputs_of(args, 'robustness')
+    path = out.with_name(f'{out.name}.json')
+    record = measure(recognizer, args, path)
+    asked = [key for key, *_ in tests_of(recognizer, args)]
+    for task, rows in record['top1'].items():
+        known = {key_of(row): row for row in rows}
+        rows = [known[key] for key in asked if key in known]
         name = Path(args.config).stem
         title = f'{name}, {task}, {rows[0]["clips"]} clips, seed {args.seed}'
         print(f'\n{title}\n\n{text_table(rows)}\n')
-        draw(title, rows, f'{args.out}_{task}.png')
-        print(f'figure: {args.out}_{task}.png')
-    write_details(recognizer, args, bad, manifest=args.manifest, top1=found)
+        draw(title, rows, f'{out}_{task}.png')
+        print(f'figure: {out}_{task}.png')
+    print(f'details: {path}')
+    name_bad_clips(record['bad_clips'])
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ av also the modality confusion (mu): right with one modality, wrong with both.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -50,14 +51,22 @@ def parse_args() -> argparse.Namespace:
         'package ships if left out',
     )
     parser.add_argument('--topk', nargs='+', type=positive, default=[1, 5])
-    parser.add_argument('--out', default='vggsounder.json')
-    return parser.parse_args()
+    parser.add_argument(
+        '--out', help='vggsounder.json next to the first scores if left out'
+    )
+    args = parser.parse_args()
+    first = Path(args.scores[0].rpartition('=')[2])
+    args.out = args.out or str(first.parent / 'vggsounder.json')
+    return args
 
 
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'visualize'))
+
 import numpy as np
+from result_files import read_scores
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.datasets.benchmarks import shipped_names
@@ -65,7 +74,6 @@ from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.class_names import read_class_names
 from ca2st_mm.utils.percent import percent
 from ca2st_mm.utils.records import write_record
-from ca2st_mm.visualization.scores import read_scores
 from ca2st_mm.visualization.style import FigureInputError
 
 
@@ -223,8 +231,9 @@ def main() -> None:
     if sorted(names) != sorted(labels.classes):
         other = sorted(set(labels.classes) ^ set(names))
         raise FigureInputError(
-            f'{args.classes} has not the {len(labels.classes)} classes of '
-            f'VGGSounder; too many, missing or twice are {other[:3]}'
+            f'{args.classes or "vggsound.txt"} lacks classes of VGGSounder '
+            f'or has others: {", ".join(other[:3]) or "some twice"}; '
+            '--classes names the list of the model'
         )
     order = [names.index(name) for name in labels.classes]
     clips = [

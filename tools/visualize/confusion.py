@@ -47,11 +47,11 @@ import numpy as np
 from class_labels import class_labels
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from result_files import Scores, named_files, read_scores
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.accuracy import count_confusions, most_confused
-from ca2st_mm.visualization.scores import Scores, named_files, read_scores
 from ca2st_mm.visualization.style import (
     INK,
     FigureInputError,

@@ -41,10 +41,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from result_files import named_files
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.visualization.scores import named_files
 from ca2st_mm.visualization.style import (
     GREY,
     FigureInputError,

@@ -66,6 +66,7 @@ import numpy as np
 from class_labels import class_labels
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from result_files import Scores, read_comparable
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.datasets.faults import MediaError
@@ -73,7 +74,6 @@ from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.video import open_video
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.percent import percent
-from ca2st_mm.visualization.scores import Scores, read_comparable
 from ca2st_mm.visualization.style import (
     GREY,
     INK,

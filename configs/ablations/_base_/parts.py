@@ -20,7 +20,7 @@ in21k = dict(
 )
 # Our choice: the paper does not say which EVA of this size.
 eva = dict(in21k, model='eva02_base_patch16_clip_224.merged2b')
-# A ViT-B like VideoMAE; get its weights from MVD's authors.
+# A ViT-B like VideoMAE; its weights are at github.com/ruiwang2021/mvd.
 mvd = dict(init_cfg=dict(checkpoint='data/weights/mvd_vit-base-p16.pth'))
 
 pair = dict(between=('spatial', 'temporal'), drop_path_rate=0.2)

@@ -1,5 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""CAST, Table 1c: identity, adapters in place of the links (18.1 M)."""
+"""CAST, Table 1c: identity, adapters in place of the links (18.1 M).
+
+Our choice: the paper does not describe them; those of half the usual hidden
+width come to this number.
+"""
 
 _base_ = ['./b_cast.py', '../_base_/parts.py']
 

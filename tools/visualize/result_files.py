@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Scores of every clip, as ``tools/test.py --dump`` writes them."""
+"""Result files by the name of their model, and the scores in dumps."""
 
 import pickle
 from collections.abc import Sequence
@@ -12,8 +12,7 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
-
-from .style import FigureInputError
+from ca2st_mm.visualization.style import FigureInputError
 
 _SAME = 'test both models on the same list'
 # Label column -> key of its scores in a prediction.
@@ -31,6 +30,7 @@ class Scores:
         scores: By label column (label, or verb and noun): (clips, classes).
         labels: By label column: true classes, (clips,).
         files: The video of each clip; None if the test did not keep it.
+        ids: The id of each clip; None if clips have none.
     """
 
     path: str
@@ -39,6 +39,7 @@ class Scores:
     scores: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     files: list[str] | None
+    ids: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -75,6 +76,7 @@ class Scores:
             scores={task: rows[kept] for task, rows in self.scores.items()},
             labels={task: rows[kept] for task, rows in self.labels.items()},
             files=self.files and list(compress(self.files, kept)),
+            ids=self.ids and list(compress(self.ids, kept)),
         )
 
 
@@ -132,7 +134,7 @@ def read_scores(path: str | Path) -> Scores:
             f'{path} has {labels[0].size} labels a clip but scores of '
             f'{" and ".join(tasks)}; one label a clip is needed'
         )
-    files = [s.get('filename') for s in samples]
+    files, ids = ([s.get(k) for s in samples] for k in ('filename', 'clip_id'))
     return Scores(
         str(path),
         total,
@@ -140,6 +142,7 @@ def read_scores(path: str | Path) -> Scores:
         {task: np.stack(rows) for task, rows in scores.items()},
         dict(zip(tasks, np.stack(labels, axis=1), strict=True)),
         None if None in files else files,
+        None if None in ids else ids,
     )
 
 
@@ -168,22 +171,30 @@ def read_comparable(dumps: Sequence[str]) -> dict[str, Scores]:
     results = {name: result.only(common) for name, result in results.items()}
     first, *others = results.values()
     for other in others:
-        _check_same_clips(first, other)
+        check_same_clips(first, other)
     return results
 
 
-def _check_same_clips(a: Scores, b: Scores) -> None:
+def check_same_clips(a: Scores, b: Scores) -> None:
+    """Refuse scores of other clips, classes or labels.
+
+    Raises:
+        FigureInputError: If they differ; names both files and the first clip.
+    """
     pair = f'{a.path} and {b.path}'
     sizes = [{t: s.shape[1] for t, s in r.scores.items()} for r in (a, b)]
     if sizes[0] != sizes[1]:
         raise FigureInputError(
             f'{pair} have scores of {sizes[0]} and {sizes[1]} classes; {_SAME}'
         )
-    columns = [(f'true {t}', a.labels[t], b.labels[t]) for t in a.labels]
+    columns = []
     if a.files and b.files:
         # The same clips may lie in another folder.
         names = ([PurePath(f).name for f in r.files] for r in (a, b))
-        columns.insert(0, ('file', *names))
+        columns.append(('file', *names))
+    if a.ids and b.ids:
+        columns.append(('id', a.ids, b.ids))
+    columns += [(f'true {t}', a.labels[t], b.labels[t]) for t in a.labels]
     for what, left, right in columns:
         for clip, x, y in zip(a.clips, left, right, strict=True):
             if x != y:

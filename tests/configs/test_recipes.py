@@ -337,9 +337,9 @@ def test_unreadable_files_are_counted_and_rates_follow_the_batch_size(name):
     assert scaling.base_batch_size == 256
 
 
-def rows_of_the_benchmarks_page():
+def rows_of_the_metrics_page():
     """(recipes, views, metric) of each row."""
-    page = CONFIGS.parent / 'docs/benchmarks.md'
+    page = CONFIGS.parent / 'docs/metrics.md'
     for line in page.read_text().splitlines():
         cells = [cell.strip() for cell in line.split('|')]
         names = re.findall('`(ca.*?)`', cells[2]) if len(cells) > 6 else []
@@ -347,9 +347,9 @@ def rows_of_the_benchmarks_page():
             yield names, cells[4][:5], cells[6].strip('`')
 
 
-def test_every_recipe_is_on_the_benchmarks_page():
+def test_every_recipe_is_on_the_metrics_page():
     found = {}
-    for names, views, metric in rows_of_the_benchmarks_page():
+    for names, views, metric in rows_of_the_metrics_page():
         for name in names:
             found[f'{name.split("_")[0]}/{name}'] = (views, metric)
     assert set(found) == set(RECIPES)

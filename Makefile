@@ -21,10 +21,12 @@ help:
 	@echo 'make doctor        check the installation and say how to fix it'
 	@echo 'make docs          build the site into build/docs'
 	@echo 'make test-install  install the wheel at the newest and the lowest'
-	@echo '                   versions allowed, and use it (12 GB, 10 minutes)'
+	@echo '                   versions allowed and without extras, and use it'
+	@echo '                   (6 GB each, 15 minutes)'
 	@echo 'make lock          write requirements/pinned.txt anew; with'
 	@echo '                   UPGRADE=--upgrade the newest versions'
-	@echo 'make release       build and check wheel and sdist in dist/'
+	@echo 'make release       build and check wheel and sdist in dist/; with'
+	@echo '                   PROJECT_URL=https://... links of the README work'
 
 # The stamps hold hashes: the packages are installed again when the pinned set
 # changes, our own package when its setup changes or the checkout has moved.
@@ -92,6 +94,7 @@ lock: env
 test-install: env
 	$(RUN) .ci/install.py --resolution highest
 	$(RUN) .ci/install.py --resolution lowest-direct
+	$(RUN) .ci/install.py --extras ''
 
 # The wheel made from the sdist must be the one made from the source.
 release: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct)
@@ -102,6 +105,8 @@ release: env
 	$(RUN) -m build --wheel --outdir build/release
 	cmp dist/*.whl build/release/*.whl
 	$(UV) tool run twine check --strict dist/*
+	@echo 'now: git tag -a v$(VERSION) -m $(VERSION) && git push origin' \
+	    'v$(VERSION), then upload dist/*'
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache \

@@ -1,10 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Put configs and tools into the package, where ``mim`` looks for them.
 
-Everything else is in ``setup.cfg``.  OpenMMLab's installer runs
+The rest is in ``setup.cfg``.  OpenMMLab's installer runs
 ``mim train ca2st_mm CONFIG`` from ``ca2st_mm/.mim/{tools,configs}``.
 """
 
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -57,4 +59,23 @@ def copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, ignore=ignore)
 
 
-setup(cmdclass={'build_py': BuildWithMim})
+def readme() -> str:
+    """README.md, whose links would lead nowhere on a package index.
+
+    They lead to the repository ``PROJECT_URL``, or without one they are text.
+    """
+    url = os.environ.get('PROJECT_URL')
+
+    def replace(link: re.Match) -> str:
+        image, text, target = link.groups()
+        if not url:
+            return '' if image else text
+        kind = 'raw' if image else 'blob'
+        return f'{image}[{text}]({url}/{kind}/HEAD/{target})'
+
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    relative = r'(!?)\[([^]]*)\]\((?!https?:|#)([^)]*)\)'
+    return re.sub(relative, replace, text)
+
+
+setup(cmdclass={'build_py': BuildWithMim}, long_description=readme())

@@ -1,9 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Install the wheel into an empty environment and use it there.
 
-``make test-install`` does so twice: with the newest versions that the
-requirements allow and with the lowest that they state.  Needs ``uv`` and a
-package registry; each environment takes about 6 GB while it is used.
+``make test-install`` does so three times: with the newest versions that the
+requirements allow, with the lowest that they state, and without any extra.
+Needs ``uv`` and a package registry; each environment takes about 6 GB while it
+is used.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def parse_args() -> argparse.Namespace:
         help='the newest versions allowed, or the lowest stated',
     )
     parser.add_argument('--python', default=sys.executable)
-    parser.add_argument('--extras', default=EXTRAS)
+    parser.add_argument('--extras', default=EXTRAS, help='"" for none')
     parser.add_argument(
         '--without',
         action='append',
@@ -117,9 +118,9 @@ def main() -> None:
         also = ' '.join(f"'{requirement}'" for requirement in args.also)
         run(f'{uv} venv -q --clear -p {args.python} {venv}', environ, here)
         # Named directly, as the lowest versions of these alone are taken.
+        extras = [name for name in args.extras.split(',') if name]
         lists = ' '.join(
-            f'-r {ROOT}/requirements/{name}.txt'
-            for name in ('core', *args.extras.split(','))
+            f'-r {ROOT}/requirements/{name}.txt' for name in ('core', *extras)
         )
         run(
             f"{uv} pip install -q {flags} '{wheel}[{args.extras}]' {lists} "
@@ -128,8 +129,8 @@ def main() -> None:
             here,
         )
         # torch 2.6 refuses the free number of views of the export.
-        lowest = args.resolution == 'lowest-direct'
-        for command in WALK[:-1] if lowest else WALK:
+        exports = 'export' in extras and args.resolution == 'highest'
+        for command in WALK if exports else WALK[:-1]:
             run(command, environ, here)
 
 

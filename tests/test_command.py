@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ca2st_mm.version import __version__
+
 TOOLS = Path(__file__).resolve().parent.parent / 'tools'
 FILES = {
     *TOOLS.glob('*.py'),
@@ -16,6 +18,7 @@ FILES = {
     ),
     *TOOLS.glob('data/*/prepare.py'),
 }
+LAUNCHERS = list(TOOLS.glob('*.sh'))
 
 
 def ca2st(*args):
@@ -30,7 +33,7 @@ def test_every_tool_has_a_command():
     lines = ca2st('--help').stdout.splitlines()
     shown = [line for line in lines if line.startswith('  ')]
     runs = [path for path in FILES if '__main__' in path.read_text()]
-    assert len(shown) == len(runs) > 30
+    assert len(shown) == len(runs) + len(LAUNCHERS) > 30
     assert all(len(line.split('  ')[-1].strip()) > 10 for line in shown)
 
 
@@ -68,6 +71,7 @@ def test_the_way_of_arguments_and_configs(tmp_path):
     """Names of the documentation mean the package's configs elsewhere."""
     (tmp_path / 'tools/data').mkdir(parents=True)
     (tmp_path / 'configs').mkdir()
+    (tmp_path / 'configs/a.py').touch()
     shutil.copy(TOOLS / 'ca2st', tmp_path / 'tools')
     text = '"""Show."""\nimport sys\nif __name__ == "__main__":\n'
     text += '    print(*sys.argv, __file__, sep="|")\n    sys.exit(3)\n'
@@ -80,7 +84,7 @@ def test_the_way_of_arguments_and_configs(tmp_path):
         (['data', 'make_toy'], 'data/make_toy'),
     ):
         done = subprocess.run(
-            [*command, *words, 'configs/a.py', '--x', '1'],
+            [*command, *words, 'configs/a.py', '--x', 'configs/no.py'],
             capture_output=True,
             text=True,
         )
@@ -89,9 +93,15 @@ def test_the_way_of_arguments_and_configs(tmp_path):
             f'ca2st {" ".join(words)}'.replace('_', '-'),
             str(tmp_path / 'configs/a.py'),
             '--x',
-            '1',
+            'configs/no.py',
             str(tmp_path / f'tools/{name}.py'),
         ]
+
+
+def test_the_version_and_the_launchers_of_several_processes():
+    assert ca2st('--version').stdout == f'ca2st_mm {__version__}\n'
+    done = ca2st('dist-train')
+    assert done.returncode == 2 and 'dist_train.sh CONFIG' in done.stderr
 
 
 def test_unknown_commands_are_named():

@@ -88,6 +88,19 @@ def test_what_it_needs_is_required():
     assert needed - names == {'einops'}  # comes with MMAction2
 
 
+def test_versions_that_our_requirements_exclude_are_named(monkeypatch):
+    assert not doctor.check_ranges()
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata,
+        'version',
+        lambda name: '12.1' if name == 'av' else real(name),
+    )
+    [row] = doctor.check_ranges()
+    assert (row.name, row.found) == ('av', '12.1, not in >=17')
+    assert row.fix == 'pip install "av>=17"'
+
+
 def test_two_kinds_of_mmcv_are_red(monkeypatch):
     two = [
         SimpleNamespace(metadata={'Name': n}) for n in ('mmcv', 'mmcv-lite')

@@ -72,6 +72,15 @@ def test_the_wheel_holds_the_package_configs_tools_and_nothing_else(built):
     assert expected == {n for n in in_wheel(wheel) if not n.startswith(info)}
 
 
+def test_no_link_of_the_description_leads_nowhere(built):
+    """Relative links do, on the page of a package index."""
+    with zipfile.ZipFile(built[1]) as archive:
+        name = f'ca2st_mm-{__version__}.dist-info/METADATA'
+        said = archive.read(name).decode()
+    assert 'with or without audio' in said
+    assert re.findall(r'\]\((?!https://)[^)]*', said) == []
+
+
 # The zoo alone, without what `import ca2st_mm` imports.
 LIST_ZOO = """
 import sys, types

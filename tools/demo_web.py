@@ -161,7 +161,12 @@ def listen(host: str, port: int) -> socket.socket:
         UsageError: If it cannot be had.
     """
     try:
-        return socket.create_server((host, port))
+        if ':' not in host:
+            return socket.create_server((host, port))
+        both = host == '::' and socket.has_dualstack_ipv6()
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6, dualstack_ipv6=both
+        )
     except (OSError, OverflowError) as error:
         raise UsageError(
             f'port {port} of {host} cannot be had ({error}); name another '
@@ -184,8 +189,9 @@ def main() -> None:
             args.at_once,
         )
         app = make_app(answers, page, args.host)
+        name = f'[{args.host}]' if ':' in args.host else args.host
         print(
-            f'open http://{args.host}:{port.getsockname()[1]} in a browser; '
+            f'open http://{name}:{port.getsockname()[1]} in a browser; '
             'Ctrl+C ends it',
             flush=True,
         )

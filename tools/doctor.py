@@ -49,6 +49,8 @@ MMCV = {'mmcv', 'mmcv-lite', 'onedl-mmcv'}
 ROOT = Path(__file__).resolve().parent.parent
 CHECKOUT = (ROOT / 'requirements/pinned.txt').is_file()
 PIP = f'pip install {"-c requirements/pinned.txt " * CHECKOUT}'
+# Lists in requirements/ of what users install; all but the first are extras.
+LISTS = 'core', 'optional', 'export', 'web', 'experts'
 
 PACKAGES = (
     Package('torch', 'torch', TORCH, True, 'framework'),
@@ -162,12 +164,42 @@ def check_ourselves() -> Row:
     return Row('OpenMMLab', 'ca2st_mm', problem, FAIL, fix)
 
 
+def check_ranges() -> list[Row]:
+    """Report on packages whose version our requirements do not allow."""
+    try:
+        from packaging.requirements import Requirement
+
+        texts = []
+        if not CHECKOUT:
+            texts = importlib.metadata.requires('ca2st-mm')
+    except ImportError:  # of packaging, or we are not installed
+        return []
+    for name in LISTS if CHECKOUT else ():
+        texts += (ROOT / f'requirements/{name}.txt').read_text().splitlines()
+    rows = []
+    for text in filter(None, (text.split('#')[0].strip() for text in texts)):
+        wanted = Requirement(text)
+        if wanted.marker and not any(
+            wanted.marker.evaluate(dict(extra=name)) for name in LISTS
+        ):
+            continue
+        try:
+            version = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # reported above, or an extra
+        if not wanted.specifier.contains(version, prereleases=True):
+            found = f'{version}, not in {wanted.specifier}'
+            fix = f'pip install "{wanted.name}{wanted.specifier}"'
+            rows.append(Row('versions', wanted.name, found, NOTE, fix))
+    return rows
+
+
 def examine() -> list[Row]:
     """Run every check, grouped by role in the order of first appearance."""
     # First: it lets MMAction2 be imported, where only compat is needed.
     ourselves = check_ourselves()
     rows = [check_python(), check_cuda(), *map(check_package, PACKAGES)]
-    rows.append(ourselves)
+    rows += [ourselves, *check_ranges()]
     roles = list(dict.fromkeys(row.role for row in rows))
     return sorted(rows, key=lambda row: roles.index(row.role))
 

@@ -54,7 +54,12 @@ def parse_args() -> argparse.Namespace:
         'the list',
     )
     parser.add_argument('--batch-size', type=int, default=8)
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', help='e.g. cpu, cuda; default: the best')
+    parser.add_argument(
+        '--precision',
+        choices=['auto', 'float32', 'bfloat16', 'float16'],
+        help='arithmetic of matrix products; default: as the config says',
+    )
     args = parser.parse_args()
     if args.batch_size < 1:
         parser.error('--batch-size is at least 1')
@@ -65,7 +70,6 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import numpy as np
-from mmengine.config import Config
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
@@ -77,7 +81,6 @@ from ca2st_mm.apis.windows import extent_of, windows_of
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.transcode import finished_or_nothing
 from ca2st_mm.engine.launch import run_or_explain, usable_device
-from ca2st_mm.utils.hashing import sha256_of_bytes, sha256_of_tensors
 from ca2st_mm.utils.records import read_record, write_record
 
 SETTINGS = 'features.json'
@@ -243,10 +246,11 @@ def _rows_of(
 def main() -> None:
     """Write all features, then say what went wrong."""
     args = parse_args()
-    device = usable_device(args.device)
+    device = args.device and usable_device(args.device)
     clips, failures = clips_of(args.sources, args.data_root)
-    config = Config.fromfile(args.config)
-    recognizer = Recognizer.from_config(config, args.checkpoint, device)
+    recognizer = Recognizer.from_config(
+        args.config, args.checkpoint, device, args.precision
+    )
     check_layers(recognizer.model.backbone, args.layer)
     reports = write_features(
         recognizer,
@@ -256,10 +260,7 @@ def main() -> None:
         args.format,
         args.layer,
         args.batch_size,
-        dict(
-            config=sha256_of_bytes(config.pretty_text.encode()),
-            weights=sha256_of_tensors(recognizer.model.state_dict()),
-        ),
+        recognizer.fingerprint(),
         args.missing_audio,
     )
     faults, skipped = [f'{f.source}: {f.reason}' for f in failures], 0

@@ -11,7 +11,7 @@ import csv
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
 from mmengine.config import Config, DictAction
@@ -145,13 +145,14 @@ if __name__ == '__main__':
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.many_files import (
+    LISTS,
     Media,
     find_jobs,
     find_media,
     predict_each,
 )
 from ca2st_mm.apis.modality_contributions import modalities_of
-from ca2st_mm.apis.prediction import Failure, Prediction
+from ca2st_mm.apis.prediction import Failure, Prediction, Ranking
 from ca2st_mm.apis.prediction_tables import (
     AnswerFile,
     Event,
@@ -161,11 +162,8 @@ from ca2st_mm.apis.prediction_tables import (
     modalities_table,
     summary,
 )
-from ca2st_mm.apis.streaming import (
-    WEBCAM,
-    WINDOW,
-    predict_stream,
-)
+from ca2st_mm.apis.streaming import WEBCAM, WINDOW, predict_stream
+from ca2st_mm.apis.windows import Key
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.engine.launch import (
     UsageError,
@@ -176,6 +174,8 @@ from ca2st_mm.engine.launch import (
 from ca2st_mm.visualization.annotated_video import annotate, caption_of
 
 CONTAINERS = '.mp4', '.mkv', '.mov'
+# Flags that answers depend on, besides the model.
+SETTINGS = 'top_k threshold window stride missing_audio modalities'.split()
 
 
 def check(args: argparse.Namespace) -> None:
@@ -215,12 +215,14 @@ def check(args: argparse.Namespace) -> None:
     for path in filter(None, (args.annotate, args.events)):
         # Events of answers that are continued are those of all answers.
         answers = [p for p in (args.csv, args.json) if p and os.path.exists(p)]
-        continued = path == args.events and answers
+        continued = path == args.events and answers and not args.stream
         if os.path.exists(path) and not (args.overwrite or continued):
             raise UsageError(f'{path} is there already; pass --overwrite')
-    alone = len(args.sources) == 1 and os.path.isfile(args.sources[0])
-    if args.annotate and not alone:
-        raise UsageError('--annotate takes one file; name one that is there')
+    first, *more = args.sources
+    if args.annotate and (
+        more or not os.path.isfile(first) or first.endswith(LISTS)
+    ):
+        raise UsageError('--annotate takes one file; name a video')
     if args.annotate and not args.annotate.endswith(CONTAINERS):
         raise UsageError(f'--annotate writes {" or ".join(CONTAINERS)}')
     taken = {os.path.abspath(name) for name in args.sources}
@@ -333,9 +335,9 @@ def jobs_of(
     return jobs, None if args.window else total
 
 
-def write_events(path: str, events: list[Event]) -> None:
-    """Write events as CSV."""
-    with open(path, 'w', newline='', encoding='utf-8') as file:
+def write_events(path: str, events: Iterable[Event]) -> None:
+    """Write events as CSV, each when it comes."""
+    with open(path, 'w', buffering=1, newline='', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(Event._fields)
         writer.writerows(events)
@@ -348,17 +350,17 @@ def main() -> None:
     recognizer = load(args)
     if recognizer.about:
         print(recognizer.about)
-    failed, rankings = False, {}
+    failed, outputs = False, [p for p in (args.csv, args.json) if p]
+    if outputs:
+        settings = recognizer.fingerprint()
+        settings |= {name: getattr(args, name) for name in SETTINGS}
     with ExitStack() as stack:
         name = args.model or args.checkpoint
+        options = args.overwrite, args.stream
         files = [
-            stack.enter_context(
-                AnswerFile(path, name, args.overwrite, args.stream)
-            )
-            for path in filter(None, (args.csv, args.json))
+            stack.enter_context(AnswerFile(path, name, settings, *options))
+            for path in outputs
         ]
-        for file in files:
-            rankings.update(file.rankings)
         if args.stream:
             answers, total = stream(recognizer, args), None
         else:
@@ -371,35 +373,48 @@ def main() -> None:
                 args.missing_audio,
                 args.modalities,
             )
-        # The bar shows in a terminal only.
-        bar = tqdm(answers, total=total, unit='clip', disable=None)
-        try:
-            for answer in bar:
-                bad = isinstance(answer, Failure)
-                if args.threshold and not bad:
-                    answer = answer.above(args.threshold)
-                show(answer, args.explain)
-                key = answer.source, answer.start, answer.end
-                for file in files:
-                    if args.stream or key not in file.rankings:
-                        file.write(answer)
-                # A stream may last for days.
-                if args.events or args.annotate:
-                    rankings[key] = () if bad else answer.best
-                failed = failed or bad
-                if bad and args.errors == 'raise':
-                    raise UsageError('stopped at this file (--errors raise)')
-        except KeyboardInterrupt:
-            if not args.stream:
-                raise
-            print('stopped; what was written is complete', file=sys.stderr)
-    if args.events:
-        several = recognizer.model.cls_head.multi_class
-        write_events(args.events, merge_windows(rankings, several))
+
+        def rankings() -> Iterator[tuple[Key, Ranking]]:
+            """What is answered, each shown and stored first."""
+            nonlocal failed
+            # The bar shows in a terminal only.
+            bar = tqdm(answers, total=total, unit='clip', disable=None)
+            try:
+                for answer in bar:
+                    bad = isinstance(answer, Failure)
+                    if args.threshold and not bad:
+                        answer = answer.above(args.threshold)
+                    show(answer, args.explain)
+                    key = answer.source, answer.start, answer.end
+                    for file in files:
+                        if key not in file.rankings:
+                            file.write(answer)
+                    failed = failed or bad
+                    if bad and args.errors == 'raise':
+                        raise UsageError(
+                            'stopped at this file (--errors raise)'
+                        )
+                    yield key, () if bad else answer.best
+            except KeyboardInterrupt:
+                if not args.stream:
+                    raise
+                print('stopped; what was written is whole', file=sys.stderr)
+
+        found = rankings()
+        if not args.stream:  # which may last for days
+            known = {k: v for file in files for k, v in file.rankings.items()}
+            known.update(found)
+            found = sorted(one for one in known.items() if None not in one[0])
+        if args.events:
+            several = recognizer.model.cls_head.multi_class
+            write_events(args.events, merge_windows(found, several))
+        for _ in found:  # those that nobody has asked for yet
+            pass
     if args.annotate:
         captions = [
             caption_of(start, end, ranking)
-            for (_, start, end), ranking in rankings.items()
+            for (source, start, end), ranking in known.items()
+            if source == args.sources[0]
         ]
         try:
             annotate(args.sources[0], args.annotate, captions)

@@ -2,13 +2,12 @@
 """Predictions as text, and as CSV and JSON files that grow."""
 
 import csv
-import io
 import json
 import os
-from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, groupby, pairwise
+from math import inf
+from typing import Any, NamedTuple, TextIO
 
 from ca2st_mm.datasets.containers import probe
 from ca2st_mm.utils.errors import UsageError
@@ -18,7 +17,7 @@ from .prediction import UNKNOWN, Failure, PartAnswer, Prediction, Ranking
 from .windows import Key
 
 COLUMNS = ('source', 'start', 'end', 'task', 'rank', 'label', 'score')
-COLUMNS += ('audio', 'error', 'model')
+COLUMNS += ('audio', 'error', 'model', 'settings')
 _AUDIO = {True: 'yes', False: 'no', None: ''}
 
 
@@ -31,11 +30,12 @@ class AnswerFile:
     Args:
         path: ``.csv``: a line for each class; ``.json``: a list of records;
             any other ending: a JSON record a line.
-        model: What the model is called; answers of another one are not
-            continued.
+        model: What the model is called.
+        settings: What answers depend on, by name; answers with other
+            settings are not continued.
         overwrite: Whether to begin anew.
-        lines: Whether ``.json`` is a record a line, too, as of a stream,
-            whose answers are not kept in ``rankings``.
+        stream: Whether the answers are those of a stream: none is kept in
+            ``rankings``, failures stay, and ``.json`` is a record a line.
 
     Attributes:
         rankings: The best task of each answer in the file, by its source,
@@ -45,10 +45,11 @@ class AnswerFile:
         UsageError: If the file holds something else.
 
     Example:
-        >>> with AnswerFile('out.csv', 'ca2st.pth') as file:
-        ...     for answer in recognizer.predict(['clip.mp4'], top_k=2):
+        >>> settings = dict(top_k=2)
+        >>> with AnswerFile('out.csv', 'ca2st.pth', settings) as file:
+        ...     for answer in recognizer.predict(['clip.mp4'], **settings):
         ...         file.write(answer)
-        >>> len(AnswerFile('out.csv', 'ca2st.pth').rankings)
+        >>> len(AnswerFile('out.csv', 'ca2st.pth', settings).rankings)
         1
     """
 
@@ -56,15 +57,16 @@ class AnswerFile:
         self,
         path: str,
         model: str,
+        settings: Mapping[str, Any],
         overwrite: bool = False,
-        lines: bool = False,
+        stream: bool = False,
     ) -> None:
-        self.path, self.model, self._lines = path, model, lines
+        self.path, self.model, self._stream = path, model, stream
+        self._settings = ' '.join(f'{k}={v}' for k, v in settings.items())
         self.rankings: dict[Key, Ranking] = {}
         ending = os.path.splitext(path)[1].lower()
         self._is_csv = ending == '.csv'
-        self._is_list = ending == '.json' and not lines
-        kept = [] if overwrite else list(self._read())
+        self._is_list = ending == '.json' and not stream
         # Written anew, so that a cut line does not stay.
         part = f'{path}.part'
         # Names of files need not be UTF-8.
@@ -79,8 +81,13 @@ class AnswerFile:
         if self._is_csv:
             self._table.writerow(COLUMNS)
         self._first = True
-        for record in kept:
-            self._add(record)
+        try:
+            for record in () if overwrite else self._read():
+                self._add(record)
+        except UsageError:
+            self._file.close()
+            os.remove(part)
+            raise
         self._file.flush()
         os.replace(part, path)
 
@@ -94,9 +101,12 @@ class AnswerFile:
 
     def write(self, answer: Prediction | Failure) -> None:
         """Add an answer."""
-        record = dict(answer.as_record(), model=self.model)
-        self._add(_csv_rows(answer, self.model) if self._is_csv else record)
-        if not self._lines:
+        made_by = dict(model=self.model, settings=self._settings)
+        if self._is_csv:
+            self._add(_csv_rows(answer, *made_by.values()))
+        else:
+            self._add(dict(answer.as_record(), **made_by))
+        if not self._stream:
             key = answer.source, answer.start, answer.end
             self.rankings[key] = getattr(answer, 'best', ())
         self._file.flush()
@@ -117,64 +127,80 @@ class AnswerFile:
         """Answers that are kept: records, or rows of the table."""
         if not os.path.exists(self.path):
             return
+        read = self._read_csv if self._is_csv else self._read_json
         try:
-            text = Path(self.path).read_text(encoding='utf-8')
-            read = self._read_csv if self._is_csv else self._read_json
-            yield from read(text)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, UsageError):
-                raise
+            with open(self.path, encoding='utf-8', newline='\n') as file:
+                yield from read(file)
+        except UsageError:
+            raise
+        except (
+            *(AttributeError, KeyError, TypeError, ValueError, csv.Error),
+        ) as error:
             raise UsageError(
                 f'{self.path} is there and holds no answers that can be '
                 'continued; name another file, or pass --overwrite'
             ) from error
 
-    def _read_csv(self, text: str) -> Iterator[list[tuple]]:
-        whole = text[: text.rfind('\n') + 1]
-        rows = list(csv.reader(io.StringIO(whole, newline='')))
-        if text and tuple(rows[:1][0] if rows else ()) != COLUMNS:
+    def _read_csv(self, file: TextIO) -> Iterator[list[tuple]]:
+        is_cut = False
+
+        def whole_lines() -> Iterator[str]:
+            nonlocal is_cut
+            for line in file:
+                if is_cut := not line.endswith('\n'):
+                    return
+                yield line
+
+        rows = csv.reader(whole_lines())
+        header = next(rows, None)
+        if tuple(header or ()) != COLUMNS and (header or is_cut):
             raise ValueError('another header')
-        named = [dict(zip(COLUMNS, row, strict=True)) for row in rows[1:]]
-        # Of an answer that was cut off nothing stays.
-        cut = _key_of(named[-1]) if named and whole != text else None
-        for key, found in groupby(named, key=_key_of):
-            found = list(found)
-            self._check_model(found[0]['model'])
-            if key != cut and not found[0]['error']:
-                last = found[-1]['task']
-                self.rankings[key] = tuple(
-                    (row['label'], float(row['score']))
-                    for row in found
-                    if row['task'] == last
-                )
+        named = (dict(zip(COLUMNS, row, strict=True)) for row in rows)
+        answers = (list(found) for _, found in groupby(named, key=_key_of))
+        for found, after in pairwise(chain(answers, [None])):
+            self._check(found[0]['settings'])
+            # Of an answer that was cut off nothing stays.
+            if after is None and is_cut:
+                return
+            ranking = [
+                (row['label'], float(row['score']))
+                for row in found
+                if not row['error'] and row['task'] == found[-1]['task']
+            ]
+            if self._is_kept(_key_of(found[0]), ranking):
                 yield [tuple(row.values()) for row in found]
 
-    def _read_json(self, text: str) -> Iterator[dict]:
-        lines = text.split('\n')
-        for number, line in enumerate(lines, 1):
+    def _read_json(self, file: TextIO) -> Iterator[dict]:
+        for line, after in pairwise(chain(file, [None])):
             line = line.strip().removesuffix(',')
             if line in ('', '[', ']'):
                 continue
             try:
                 record = json.loads(line)
             except ValueError:
-                if number < len(lines):
+                if after is not None:
                     raise
                 return  # cut off
-            self._check_model(record['model'])
-            if 'ranked' in record:
-                ranked = list(record['ranked'].values())[-1]
-                key = record['source'], record['start'], record['end']
-                self.rankings[key] = tuple(
-                    (pair['label'], pair['score']) for pair in ranked
-                )
+            self._check(record['settings'])
+            key = record['source'], record['start'], record['end']
+            tasks = [(), *record.get('ranked', {}).values()]
+            ranking = [(pair['label'], pair['score']) for pair in tasks[-1]]
+            if self._is_kept(key, ranking):
                 yield record
 
-    def _check_model(self, model: str) -> None:
-        if model != self.model:
+    def _is_kept(self, key: Key, ranking: list[tuple[str, float]]) -> bool:
+        """Whether an answer stays; what it says is remembered."""
+        if ranking and not self._stream:
+            self.rankings[key] = tuple(ranking)
+        return bool(ranking) or self._stream
+
+    def _check(self, settings: str) -> None:
+        if settings != self._settings:
+            other = set(settings.split()) ^ set(self._settings.split())
+            names = sorted({pair.partition('=')[0] for pair in other})
             raise UsageError(
-                f'{self.path} holds answers of {model}; name another file '
-                'for those of this model, or pass --overwrite'
+                f'{self.path} holds answers with other {", ".join(names)}; '
+                'name another file, or pass --overwrite'
             )
 
 
@@ -183,14 +209,14 @@ def _key_of(row: dict[str, str]) -> Key:
     return row['source'], start, end
 
 
-def _csv_rows(answer: Prediction | Failure, model: str) -> list[tuple]:
+def _csv_rows(answer: Prediction | Failure, *made_by: str) -> list[tuple]:
     # An open end stays empty.
     span = answer.source, answer.start, answer.end
     if isinstance(answer, Failure):
-        return [(*span, None, None, None, None, None, answer.reason, model)]
+        return [(*span, *[None] * 5, answer.reason, *made_by)]
     audio = _AUDIO[answer.views.has_audio]
     return [
-        (*span, task, rank, label, score, audio, None, model)
+        (*span, task, rank, label, score, audio, None, *made_by)
         for task, ranking in answer.ranked.items()
         for rank, (label, score) in enumerate(ranking, 1)
     ]
@@ -215,55 +241,53 @@ class Event(NamedTuple):
 
 
 def merge_windows(
-    rankings: dict[Key, Ranking], multi_label: bool = False
-) -> list[Event]:
+    windows: Iterable[tuple[Key, Ranking]], multi_label: bool = False
+) -> Iterator[Event]:
     """Join windows that follow each other and give the same class.
 
     Windows that overlap share what they have in common, half each.  Windows
     that are unknown are no event.
 
     Args:
-        rankings: Classes of each window; of one without them, as a failure
-            has it, nothing is known.
+        windows: Classes of each window, a source after the other, in the
+            order of time; of one without them, as a failure has it, nothing
+            is known.
         multi_label: Whether all of its classes are meant, or the best alone.
+
+    Yields:
+        Each event when it has ended, which the next window shows.
 
     Example:
         >>> run, walk = (('run', 0.75),), (('walk', 0.5),)
         >>> spans = ('a', 0.0, 2.0), ('a', 1.0, 3.0), ('a', 2.0, 4.0)
-        >>> for event in merge_windows(dict(zip(spans, (run, run, walk)))):
+        >>> for event in merge_windows(zip(spans, (run, run, walk))):
         ...     print(*event)
         a 0.0 2.5 run 0.75
         a 2.5 4.0 walk 0.5
     """
-    events: list[Event] = []
-    counts: list[int] = []
-    by_source: dict[str, list[Key]] = {}
-    for key in rankings:
-        if None not in key:
-            by_source.setdefault(key[0], []).append(key)
-    for source, keys in by_source.items():
-        keys = sorted(keys)
-        bounds = [[start, end] for _, start, end in keys]
-        for left, right in pairwise(bounds):
-            if left[1] > right[0]:
-                left[1] = right[0] = (left[1] + right[0]) / 2
-        latest: dict[str, int] = {}
-        for key, (start, end) in zip(keys, bounds, strict=True):
-            ranking = rankings[key]
-            for label, score in ranking if multi_label else ranking[:1]:
-                if label == UNKNOWN:
-                    continue
-                place = latest.get(label)
-                if place is not None and events[place].end > start - 1e-6:
-                    event, count = events[place], counts[place]
-                    mean = (event.score * count + score) / (count + 1)
-                    events[place] = event._replace(end=end, score=mean)
-                    counts[place] += 1
-                else:
-                    latest[label] = len(events)
-                    events.append(Event(source, start, end, label, score))
-                    counts.append(1)
-    return events
+    middle = None  # of what a window shares with the one before
+    running: dict[str, tuple[Event, int]] = {}
+    windows = (window for window in windows if None not in window[0])
+    last = (None, inf, inf), ()
+    for (key, ranking), (after, _) in pairwise(chain(windows, [last])):
+        source, start, end = key
+        start, middle = start if middle is None else middle, None
+        if after[0] == source and after[1] < end:
+            end = middle = (after[1] + end) / 2
+        before, running = running, {}
+        for label, score in ranking if multi_label else ranking[:1]:
+            if label == UNKNOWN:
+                continue
+            event, count = before.get(label, (None, 0))
+            if event and event.source == source and event.end > start - 1e-6:
+                del before[label]
+                score = (event.score * count + score) / (count + 1)
+                event = event._replace(end=end, score=score)
+            else:
+                event, count = Event(source, start, end, label, score), 0
+            running[label] = event, count + 1
+        yield from (event for event, _ in before.values())
+    yield from (event for event, _ in running.values())
 
 
 def summary(prediction: Prediction) -> str:

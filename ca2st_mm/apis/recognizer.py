@@ -5,6 +5,7 @@ The pipeline (:mod:`.sources`) and the averaging of views are those of the
 config's test, so every entry point gives the answer of ``tools/test.py``.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ca2st_mm.engine.checkpointing import last_whole_checkpoint
 from ca2st_mm.engine.precision import autocast, choose_precision
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
+from ca2st_mm.utils.hashing import sha256_of_bytes, sha256_of_tensors
 from ca2st_mm.zoo import IN_FOLDER
 
 from .models import get_config, is_listed
@@ -145,6 +147,26 @@ class Recognizer(BaseInferencer):
     def autocast(self) -> torch.autocast:
         """The context in which the model computes in :attr:`precision`."""
         return autocast(self.precision, self.device)
+
+    def fingerprint(self) -> dict[str, str]:
+        """What its answers depend on.
+
+        Returns:
+            The precision, and hashes of the weights and of what the config
+            says: model, test pipeline, classes.
+
+        Example:
+            >>> sorted(recognizer.fingerprint())
+            ['config', 'precision', 'weights']
+        """
+        steps = dataset_of(self.cfg)['pipeline']
+        said = self.cfg.model, steps, self.class_names
+        text = json.dumps(said, sort_keys=True, default=str)
+        return dict(
+            weights=sha256_of_tensors(self.model.state_dict()),
+            config=sha256_of_bytes(text.encode()),
+            precision=self.precision,
+        )
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
         """Write a folder that :meth:`from_pretrained` takes.

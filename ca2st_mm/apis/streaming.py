@@ -474,8 +474,8 @@ class _Cutter:
             end = self._spans.at(self._number)[1]
             needed = dict(video=end - SLACK, audio=end + self._margin)
             crowded = self.bytes > MAX_KEPT
-            front = max(self._reached.values())
-            waited = front - (0.0 if crowded else self._patience)
+            newest = max(self._reached.values())
+            waited = newest - (0.0 if crowded else self._patience)
             if any(waited <= t < needed[k] for k, t in self._reached.items()):
                 break
             yield self._cut(is_open=False)

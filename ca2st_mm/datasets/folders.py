@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ca2st_mm.utils.errors import UserError
 from ca2st_mm.utils.text_files import write_texts
+from ca2st_mm.zoo.catalogue import find_index
 
 from .containers import VIDEO_EXTENSIONS, probe
 from .faults import MediaError
@@ -193,17 +194,17 @@ def _leave_unreadable_out(
         found = pool.map(has_audio, paths)
         # The bar shows in a terminal only.
         bar = tqdm(found, 'opening', len(paths), unit='clip', disable=None)
-        heard = dict(zip(paths, bar, strict=True))
-    unreadable = [path for path, audio in heard.items() if audio is None]
+        audio_of = dict(zip(paths, bar, strict=True))
+    unreadable = [path for path, audio in audio_of.items() if audio is None]
     left_out['cannot be opened as a video'] = unreadable
     for name, files in videos.items():
-        videos[name] = [path for path in files if heard[path] is not None]
+        videos[name] = [path for path in files if audio_of[path] is not None]
         if not videos[name]:
             raise FolderError(
                 f"No video of the class folder '{osp.join(root, name)}' can "
                 f"be opened, such as '{files[0]}'; replace or remove them."
             )
-    return [path for path, audio in heard.items() if audio is False]
+    return [path for path, audio in audio_of.items() if audio is False]
 
 
 def scan_folders(root: str) -> tuple[dict[str, list[str]], dict]:
@@ -413,10 +414,10 @@ def _config_text(
 ) -> str:
     """A config that inherits everything but data and classes.
 
-    It names its base by a relative path and the data by its own folder, so
-    that project and data can move together.  Where the base reads audio at
-    the rate of the file, it is resampled to the 16 kHz that published
-    weights of AST were trained at.
+    It names the data by its own folder and a base of ours by its name, so
+    that the folder can move to another machine; any other base by a relative
+    path.  Where the base reads audio at the rate of the file, it is resampled
+    to the 16 kHz that published weights of AST were trained at.
     """
     audio, options, splits = '', {}, dict(train='', val='', test='')
     for split in splits:
@@ -431,13 +432,14 @@ def _config_text(
         values = ', '.join(f'{k}={value!r}' for k, value in options.items())
         audio = _AUDIO.format(options=values) + audio
     quarantined = cfg.train_dataloader.dataset.get('quarantine')
-    base, root = osp.realpath(base), osp.realpath(root)
-    try:
-        base = osp.relpath(base, root)
-    except ValueError:  # another drive of Windows
-        pass
+    path = Path(base).resolve()
+    configs = find_index().with_name('configs').resolve()
+    if path.is_relative_to(configs):
+        base = f'ca2st_mm::{path.relative_to(configs).as_posix()}'
+    else:
+        base = osp.relpath(path, osp.realpath(root)).replace(os.sep, '/')
     return _CONFIG.format(
-        base=base.replace(os.sep, '/'),
+        base=base,
         count=count,
         audio=audio,
         work_dir=work_dir,

@@ -71,7 +71,7 @@ _QUESTIONS: dict[str, dict[str, type]] = {
     'modalities': {},
     'attention': dict(map=str, layer=int),
 }
-_MOST_WAITING = 16  # questions; more are refused
+_MOST_WAITING = 16  # questions, while they are sent too; more are refused
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
         'ca2st_answer_seconds', 'Of the model', ['question'], registry=metrics
     )
     limiter = anyio.CapacityLimiter(page.at_once)
+    taken = 0  # questions that are sent, wait or are answered
 
     def about(request: Request) -> JSONResponse:
         found = dict(
@@ -141,6 +142,7 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
         return FileResponse(examples[number])
 
     async def ask(request: Request) -> JSONResponse:
+        nonlocal taken
         what = request.path_params['what']
         if request.method != 'POST':
             raise Refused(405, 'send it by POST')
@@ -149,21 +151,21 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
             raise Refused(404, f'there is no question {what!r}, but {known}')
         options = _read(request.query_params, _QUESTIONS[what])
 
-        def refuse_if_busy() -> None:
-            if limiter.statistics().tasks_waiting >= _MOST_WAITING:
-                raise Refused(503, 'too many questions wait; ask again later')
-
         def answer(path: str) -> dict[str, Any]:
             with seconds.labels(what).time():
                 return getattr(answers, what)(path, **options)
 
+        if taken == page.at_once + _MOST_WAITING:
+            raise Refused(503, 'too many questions wait; ask again later')
         limits = page.max_bytes, page.upload_seconds
-        refuse_if_busy()
-        async with received(request, *limits) as path:
-            refuse_if_busy()  # others may have come while this one was sent
-            found = await anyio.to_thread.run_sync(
-                answer, path, limiter=limiter
-            )
+        taken += 1
+        try:
+            async with received(request, *limits) as path:
+                found = await anyio.to_thread.run_sync(
+                    answer, path, limiter=limiter
+                )
+        finally:
+            taken -= 1
         return JSONResponse(found)
 
     async def guard(request: Request, call_next: Callable) -> Response:
@@ -174,7 +176,7 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
             if hosts and _name_in(host) not in hosts:
                 refused = Refused(403, 'this server has another name')
                 answer = explain(request, refused)
-            elif origin and urlsplit(origin).netloc != host:
+            elif origin and origin.partition('://')[2] != host:
                 refused = Refused(403, 'pages of other sites may not ask')
                 answer = explain(request, refused)
             else:

@@ -168,5 +168,6 @@ def test_the_command_names_bad_files_and_continues(
     shutil.copy(clips[1], folder / 'Ä.MP4')
     status, printed = command(tmp_path / 'my clips')
     assert status == 0 and (out / 'deep/Ä.npz').is_file()
-    status, printed = command(clips[1], '--per', 'second')
-    assert status == 2 and 'features of another per' in printed.err
+    for flag, value in (('per', 'second'), ('precision', 'bfloat16')):
+        status, printed = command(clips[1], f'--{flag}', value)
+        assert status == 2 and f'features of another {flag}' in printed.err

@@ -9,7 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tool_runs import read_dump, run_tool
+import torch
+from tool_runs import ROOT, read_dump, run_tool
 from toy_recognizer import write_noise
 
 from ca2st_mm import Recognizer
@@ -17,6 +18,8 @@ from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.prediction_tables import AnswerFile, merge_windows
 from ca2st_mm.apis.windows import windows_of
 from ca2st_mm.datasets.toy import class_names
+
+LIST = ROOT / 'tools/analysis/paper_rows.csv'
 
 
 def scores_of(record):
@@ -143,6 +146,7 @@ def test_what_is_reported_of_missing_audio_is_what_ran(
     assert f'\n  {said}\n' in capsys.readouterr().out
     [by_flag] = json.loads(out.read_text())
     assert by_flag.pop('model') == configured.pop('model') == checkpoint
+    assert by_flag.pop('settings') != configured.pop('settings')
     assert by_flag == configured == expected.as_record()
     if policy == 'drop':  # the config refuses, no flag says otherwise
         [prediction] = recognizer.predict(silent)
@@ -151,7 +155,7 @@ def test_what_is_reported_of_missing_audio_is_what_ran(
 
 @pytest.mark.parametrize('ending', ['csv', 'json', 'jsonl'])
 def test_a_list_is_continued_and_nothing_is_lost(
-    predict, saved, clips, broken, tmp_path, capsys, monkeypatch, ending
+    predict, recognizer, clips, broken, tmp_path, capsys, monkeypatch, ending
 ):
     folder, out = tmp_path / 'clips', tmp_path / f'out.{ending}'
     folder.mkdir()
@@ -174,13 +178,27 @@ def test_a_list_is_continued_and_nothing_is_lost(
     for _ in range(2):
         assert predict(folder, *flags) == 0
         assert predicted == ['b.mp4', 'c.mp4']
-    with AnswerFile(str(out), saved['ca2st'][1]) as file:
+    settings = dict(recognizer.fingerprint(), top_k=2, threshold=0.0)
+    settings |= dict(window=None, stride=None, missing_audio=None)
+    settings['modalities'] = False
+    with AnswerFile(str(out), 'model', settings) as file:
         names = [Path(source).name for source, *_ in file.rankings]
         assert names == ['a.mp4', 'b.mp4', 'c.mp4']
         assert {len(ranking) for ranking in file.rankings.values()} == {2}
     assert 'answers are there already' in capsys.readouterr().err
-    assert predict(folder, *flags, model='cast') == 2
-    assert f'{out} holds answers of ' in capsys.readouterr().err
+    # Another best checkpoint under the same name; other flags; another model.
+    for more, model, what in (
+        ((), 'ca2st', 'weights'),
+        (('--window', 1, '--top-k', 3), 'ca2st', 'top_k, weights, window'),
+        ((), 'cast', 'config, weights'),
+    ):
+        head = recognizer.model.cls_head.fc_cls
+        with monkeypatch.context() as patch:
+            patch.setitem(head._parameters, 'bias', head.bias + 1)
+            assert predict(folder, *flags, *more, model=model) == 2
+        said = capsys.readouterr().err
+        assert f'{out} holds answers with other {what}; name' in said
+    assert whole.count('\n') and not list(tmp_path.glob('*.part'))
     out.write_text('my notes\nof today\n')
     assert predict(folder, *flags) == 2
     assert 'holds no answers that can be' in capsys.readouterr().err
@@ -217,7 +235,8 @@ def test_a_threshold_makes_unknown_and_events_leave_it_out(
     threshold = max(score for _, score in best)
     out = tmp_path / 'out.csv'
     flags = ('--window', 1, '--csv', out, '--events', events)
-    assert predict(long, *flags, '--threshold', threshold - 1e-6) == 0
+    flags = (*flags, '--threshold', threshold - 1e-6)
+    assert predict(long, *flags) == 0
     rows = list(csv.DictReader(out.open()))
     unknown = [row['label'] == 'unknown' for row in rows]
     assert sum(unknown) == sum(s < threshold - 1e-6 for _, s in best)
@@ -245,15 +264,20 @@ def test_windows_that_follow_each_other_are_one_event():
         ('y', 2.0, 4.0): a,
         ('z', None, None): a,
     }
-    events = merge_windows(rankings)
+    taken = []
+    windows = (taken.append(key) or (key, rankings[key]) for key in rankings)
+    events = merge_windows(windows)
+    first = next(events)
+    assert len(taken) == 4  # it has ended two windows before
+    events = [first, *events]
     assert [(*event[:4], round(event[4], 3)) for event in events] == [
         ('x', 0.0, 2.5, 'a', 0.7),
         ('x', 2.5, 3.5, 'b', 0.4),
         ('x', 9.0, 11.0, 'b', 0.4),
         ('y', 2.0, 4.0, 'a', 0.8),
     ]
-    several = merge_windows(rankings, multi_label=True)
-    assert several[1][:4] == ('x', 1.5, 3.5, 'b')
+    several = merge_windows(rankings.items(), multi_label=True)
+    assert ('x', 1.5, 3.5, 'b') in [event[:4] for event in several]
 
 
 def test_windows_make_a_table_of_times(predict, tmp_path):
@@ -273,6 +297,23 @@ def test_windows_make_a_table_of_times(predict, tmp_path):
         rows = list(csv.DictReader(file))
     assert [float(row['start']) for row in rows] == [0, 2, 4]
     assert {row['source'] for row in rows} == {str(long)}
+
+
+def test_captions_are_those_of_the_video_named(
+    predict, clips, tmp_path, monkeypatch
+):
+    """Of a table that holds other clips, too."""
+    drawn = []
+    monkeypatch.setattr(
+        'ca2st_mm.visualization.annotated_video.annotate',
+        lambda source, target, captions: drawn.extend(captions),
+    )
+    table = ('--csv', tmp_path / 'out.csv')
+    assert predict(*clips[:2], *table) == 0
+    assert predict(clips[1], *table, '--annotate', tmp_path / 'o.mp4') == 0
+    rows = list(csv.DictReader((tmp_path / 'out.csv').open()))
+    [caption] = drawn
+    assert rows[5]['label'] in caption.lines[0]
 
 
 def test_the_annotated_video_keeps_time_and_audio(predict, tmp_path):
@@ -311,6 +352,7 @@ def test_the_annotated_video_keeps_time_and_audio(predict, tmp_path):
         ),
         (['webcam:0', 'a.mp4', '--model', 'x'], 'a stream goes alone'),
         (['a', 'b', '--model', 'x', '--annotate', 'o.mp4'], 'takes one file'),
+        ([LIST, '--model', 'x', '--annotate', 'o.mp4'], 'takes one file'),
         (['a.mp4', '--model', 'x', '--csv', 'no/such/a.csv'], 'no/such/a.csv'),
         (['a.mp4', '--model', 'x', '--device', 'gpu'], 'device gpu cannot'),
         (['a', '--model', 'x', '--cfg-options', 'a=1'], 'name one'),

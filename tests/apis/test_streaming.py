@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from fractions import Fraction
+from pathlib import Path
 from unittest.mock import Mock
 
 import av
@@ -349,18 +350,35 @@ def test_a_window_that_is_too_large_is_one_sentence(monkeypatch):
 
 
 def test_a_file_of_a_stream_keeps_nothing_in_memory(recognizer, tmp_path):
-    with AnswerFile(str(tmp_path / 'a.json'), 'model', lines=True) as file:
-        for answer in recognizer.stream(piped('ts', 4)):
-            file.write(answer)
-        assert not file.rankings
-    assert len(AnswerFile(file.path, 'model', lines=True).rankings) == 2
+    """Nor does it lose a window, seen or not, when it is continued."""
+    failure = Failure('pipe', 4.0, 6.0, 'no frame came in that time')
+    for name in ('a.json', 'a.csv'):
+        path, settings = str(tmp_path / name), dict(top_k=1)
+        with AnswerFile(path, 'model', settings, stream=True) as file:
+            for answer in recognizer.stream(piped('ts', 4), top_k=1):
+                file.write(answer)
+            file.write(failure)
+        written = Path(path).read_text()
+        with AnswerFile(path, 'model', settings, stream=True) as file:
+            assert not file.rankings
+            file.write(failure)
+        whole = Path(path).read_text()
+        assert whole.startswith(written)
+        assert whole.count(failure.reason) == 2
 
 
 def test_the_command_writes_a_record_a_line(predict, tmp_path, capsys):
     source, out = tmp_path / 'a.ts', tmp_path / 'out.jsonl'
     write(str(source), 'ts', 4)
     os.utime(source, (0, 0))
-    assert predict('--stream', source, '--json', out) == 0
+    events = [tmp_path / 'stream.csv', tmp_path / 'file.csv']
+    flags = ('--stream', source, '--json', out, '--events', events[0])
+    assert predict(*flags) == 0
+    assert predict(source, '--window', 2, '--events', events[1]) == 0
+    (head, *a), (_, *b) = (path.read_text().splitlines() for path in events)
+    assert head == 'source,start,end,label,score' and a
+    assert [row.split(',')[3] for row in a] == [row.split(',')[3] for row in b]
+    assert predict(*flags) == 2  # events of an hour ago are not in memory
     records = [json.loads(line) for line in out.read_text().splitlines()]
     lengths = [record['end'] - record['start'] for record in records]
     assert lengths == pytest.approx([2, 2])

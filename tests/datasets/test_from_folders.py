@@ -203,7 +203,10 @@ def test_every_usual_extension_is_taken(root, run):
 )
 def test_written_config(base, root, run):
     run(root, '--base', ROOT / f'configs/{base}.py')
+    # The folder may move to a machine where the package lies elsewhere.
+    root = root.rename(root.parent / 'moved')
     path = root / f'my clips_{Path(base).name}.py'
+    assert f"_base_ = 'ca2st_mm::{base}.py'" in path.read_text()
     cfg = Config.fromfile(path)
     assert cfg.model.cls_head.num_classes == 3
     assert cfg.model.backbone.type == 'MultiExpertBackbone'

@@ -130,17 +130,16 @@ def test_an_action_is_a_verb_with_a_noun(tmp_path):
 def test_commands_write_figures_and_tables(tmp_path, capsys):
     a = write_dump(tmp_path / 'a.pkl', LABELS, RIGHT, 4)
     b = write_dump(tmp_path / 'b.pkl', LABELS, WRONG, 4)
-    figure, table = tmp_path / 'p.png', tmp_path / 't.csv'
+    table = tmp_path / 't.csv'
     names = tmp_path / 'names.txt'
     names.write_text('zero\none\ntwo\nthree\n')
-    common = ['--classes', names, '--out', figure, '--csv', table]
+    common = ['--classes', names, '--csv', table]
     assert not run_figure('per_class_change', f'A={a}', f'B={b}', *common)
-    assert is_png(figure)
+    assert is_png(tmp_path / 'per_class_change.png')
     row = read_csv(table)[1]
     assert (row['class'], float(row['change_over_B'])) == ('one', 50)
-    figure.unlink()
     assert not run_figure('confusion', b, *common)
-    assert is_png(figure)
+    assert is_png(tmp_path / 'confusion.png')
     assert 'zero,one,1' in table.read_text()
     assert '1  zero  taken for  one' in capsys.readouterr().out
 

@@ -44,16 +44,13 @@ def test_cost_is_of_one_view_or_of_all_that_were_tested(tmp_path):
 def test_number_commands_write_figures(tmp_path):
     results = write_results(tmp_path / 'r.json', top1=0.5, top5=0.8)
     cost = write_cost(tmp_path / 'c.json', macs=3e9)
-    out = tmp_path / 'p.png'
     numbers = f'--model=A={results}:top1,{results}:top5'
     names = ['--axes', 'one', 'two', '--published', 'noun', 'verb']
-    assert not run_figure('balance', numbers, *names, '--out', out)
-    assert is_png(out)
-    out.unlink()
+    assert not run_figure('balance', numbers, *names)
+    assert is_png(tmp_path / 'balance.png')
     point = f'--model=A={results}:top1,{cost}'
-    extra = ['--published', 'k400', '--out', out]
-    assert not run_figure('accuracy_cost', point, *extra)
-    assert is_png(out)
+    assert not run_figure('accuracy_cost', point, '--published', 'k400')
+    assert is_png(tmp_path / 'accuracy_cost.png')
 
 
 @pytest.mark.parametrize(
@@ -113,9 +110,8 @@ def test_missing_epochs_are_named_and_break_the_line(tmp_path, capsys):
     [line] = draw_curves(dict(run=log), ['loss']).axes[0].lines
     broken = [False, False, False, True, False, False]
     assert np.isnan(line.get_ydata()).tolist() == broken
-    out = tmp_path / 'p.png'
-    assert not run_figure('curves', tmp_path / 'run', '--out', out)
-    assert is_png(out)
+    assert not run_figure('curves', tmp_path / 'run')
+    assert is_png(tmp_path / 'run/curves.png')
     assert 'epochs 4, 5' in capsys.readouterr().err
 
 

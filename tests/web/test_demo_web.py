@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from demo_web import listen
 from page_server import served, uvicorn
 from tool_runs import ROOT, run_tool
 
@@ -113,6 +114,14 @@ def test_before_the_demo_it_says_what_to_run(clone, monkeypatch, capsys):
             'error: there is no toy model here yet; run `ca2st d'
         )
         assert said.count('\n') == 1
+
+
+@pytest.mark.skipif(not Path('/proc/net/if_inet6').exists(), reason='no IPv6')
+def test_all_addresses_of_both_kinds_are_listened_on():
+    with listen('::', 0) as port:
+        for host in ('127.0.0.1', '::1'):
+            address = host, port.getsockname()[1]
+            socket.create_connection(address, timeout=10).close()
 
 
 def test_without_its_packages_it_says_what_to_install(monkeypatch):

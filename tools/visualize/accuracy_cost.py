@@ -41,7 +41,10 @@ def parse_args() -> argparse.Namespace:
         choices=('verb', 'noun', 'action', 'ssv2', 'k400'),
         help="draw this column of the CAST authors' table too",
     )
-    parser.add_argument('--out', default='accuracy_cost.png')
+    parser.add_argument(
+        '--out',
+        help='default: accuracy_cost.png next to the first results.json',
+    )
     args = parser.parse_args()
     if not args.model and not args.published:
         parser.error('nothing to draw; give --model or --published')
@@ -161,14 +164,14 @@ def draw_accuracy_cost(
 def main() -> None:
     """Read and draw as the arguments say."""
     args = parse_args()
-    models = {
-        name: read_point(text, args.cost)
-        for name, text in named_files(args.model).items()
-    }
+    files = named_files(args.model)
+    models = {name: read_point(f, args.cost) for name, f in files.items()}
     columns = (COST, args.published)
     authors = published(columns) if args.published else {}
-    save(draw_accuracy_cost(args.cost, args.metric, models, authors), args.out)
-    print(args.out)
+    first = next(iter(files.values()), '').partition(':')[0]
+    out = args.out or Path(first).parent / 'accuracy_cost.png'
+    save(draw_accuracy_cost(args.cost, args.metric, models, authors), out)
+    print(out)
 
 
 if __name__ == '__main__':

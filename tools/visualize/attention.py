@@ -61,8 +61,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--video', action='store_true', help='also write attention.mp4'
     )
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--out', type=Path, default=Path('attention'))
+    parser.add_argument('--device', help='e.g. cpu, cuda; default: the best')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='default: the folder attention next to the checkpoint',
+    )
     return parser.parse_args()
 
 
@@ -226,9 +230,8 @@ def _tile(panels: Sequence[np.ndarray]) -> np.ndarray:
 def main() -> None:
     """Read and draw as the arguments say."""
     args = parse_args()
-    recognizer = Recognizer.from_config(
-        args.config, args.checkpoint, usable_device(args.device)
-    )
+    device = args.device and usable_device(args.device)
+    recognizer = Recognizer.from_config(args.config, args.checkpoint, device)
     attention = read_attention(
         recognizer,
         args.clip,
@@ -247,12 +250,15 @@ def main() -> None:
         maps = {name: attention.maps[name] for name in args.only}
         attention = replace(attention, maps=maps)
     figures = draw_views(attention, Point(args.at, args.patch))
+    weights = Path(args.checkpoint)  # or a name
+    folder = weights.parent if weights.exists() else Path()
+    out = args.out or folder / 'attention'
     for name, figure in figures.items():
-        save(figure, args.out / f'{name}.png')
-        print(args.out / f'{name}.png')
+        save(figure, out / f'{name}.png')
+        print(out / f'{name}.png')
     if args.video:
-        write_video(attention, args.out / 'attention.mp4')
-        print(args.out / 'attention.mp4')
+        write_video(attention, out / 'attention.mp4')
+        print(out / 'attention.mp4')
 
 
 if __name__ == '__main__':

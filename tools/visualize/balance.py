@@ -14,6 +14,7 @@ side by side, the harmonic mean last.
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import harmonic_mean
 
 
@@ -36,7 +37,9 @@ def parse_args() -> argparse.Namespace:
         choices=('verb', 'noun', 'action', 'ssv2', 'k400'),
         help="column of each axis in the CAST authors' table: draw it too",
     )
-    parser.add_argument('--out', default='balance.png')
+    parser.add_argument(
+        '--out', help='default: balance.png next to the first results.json'
+    )
     args = parser.parse_args()
     if not args.model and not args.published:
         parser.error('nothing to draw; give --model or --published')
@@ -148,9 +151,10 @@ def draw_profile(
 def main() -> None:
     """Read and draw as the arguments say."""
     args = parse_args()
+    files = named_files(args.model)
     models = {
         name: [100 * read_number(number) for number in numbers.split(',')]
-        for name, numbers in named_files(args.model).items()
+        for name, numbers in files.items()
     }
     for name, values in models.items():
         if len(values) != len(args.axes):
@@ -160,10 +164,12 @@ def main() -> None:
             )
     authors = published(args.published) if args.published else {}
     draw = draw_plane if len(args.axes) == 2 else draw_profile
-    save(draw(args.axes, models, authors), args.out)
+    first = next(iter(files.values()), '').partition(':')[0]
+    out = args.out or Path(first).parent / 'balance.png'
+    save(draw(args.axes, models, authors), out)
     for name, values in models.items():
         print(f'{harmonic_mean(values):.1f}  harmonic mean of {name}')
-    print(args.out)
+    print(out)
 
 
 if __name__ == '__main__':

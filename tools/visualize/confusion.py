@@ -12,6 +12,7 @@ From a dump of ``tools/test.py --dump``::
 import argparse
 import csv
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,7 +32,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--limit', type=int, default=30, help='most classes')
     parser.add_argument('--csv', help='also write all counts that are not 0')
-    parser.add_argument('--out', default='confusion.png')
+    parser.add_argument(
+        '--out', help='default: confusion.png next to the dump'
+    )
     args = parser.parse_args()
     wanted = 2 if args.task == 'action' else 1
     if args.classes and len(args.classes) != wanted:
@@ -192,10 +195,11 @@ def main() -> None:
     true, best, names = answers_of(read_scores(path), args)
     counts = count_confusions(true, best, len(names))
     title = f'{name}, {args.task}s' if args.task else name
-    save(draw_confusion(counts, names, title, args.limit), args.out)
+    out = args.out or Path(path).with_name('confusion.png')
+    save(draw_confusion(counts, names, title, args.limit), out)
     for i, j, clips in most_confused(counts, 10):
         print(f'{clips:6}  {names[i]}  taken for  {names[j]}')
-    print(args.out)
+    print(out)
     if args.csv:
         with open(args.csv, 'w', newline='') as file:
             writer = csv.writer(file)

@@ -30,7 +30,9 @@ def parse_args() -> argparse.Namespace:
         help='what to draw, as it is logged; may be repeated (default: '
         'loss, top-1 accuracies, learning rate)',
     )
-    parser.add_argument('--out', default='curves.png')
+    parser.add_argument(
+        '--out', help='default: curves.png in the first work folder'
+    )
     return parser.parse_args()
 
 
@@ -234,7 +236,8 @@ def _broken(log: RunLog, key: str) -> np.ndarray:
 def main() -> None:
     """Read and draw as the arguments say."""
     args = parse_args()
-    runs = {n: read_run(p) for n, p in named_files(args.runs).items()}
+    paths = named_files(args.runs)
+    runs = {name: read_run(path) for name, path in paths.items()}
     for name, log in runs.items():
         if log.missing:
             epochs = ', '.join(map(str, log.missing))
@@ -243,8 +246,11 @@ def main() -> None:
                 f'{epochs}; the curve is broken there',
                 file=sys.stderr,
             )
-    save(draw_curves(runs, args.key), args.out)
-    print(args.out)
+    first = Path(next(iter(paths.values())))
+    folder = first if first.is_dir() else first.parent
+    out = args.out or folder / 'curves.png'
+    save(draw_curves(runs, args.key), out)
+    print(out)
 
 
 if __name__ == '__main__':

@@ -14,6 +14,7 @@ model first::
 import argparse
 import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +46,9 @@ def parse_args() -> argparse.Namespace:
         '--limit', type=int, default=10, help='classes at either end'
     )
     parser.add_argument('--csv', help='also write the numbers of each class')
-    parser.add_argument('--out', default='per_class_change.png')
+    parser.add_argument(
+        '--out', help="default: per_class_change.png next to the model's dump"
+    )
     return parser.parse_args()
 
 
@@ -262,8 +265,9 @@ def main() -> None:
         figure = draw_category_change(name, changes, support, groups)
     else:
         figure = draw_class_change(name, changes, support, names, args.limit)
-    save(figure, args.out)
-    print(args.out)
+    out = args.out or Path(ours.path).with_name('per_class_change.png')
+    save(figure, out)
+    print(out)
     if args.csv:
         with open(args.csv, 'w', newline='') as file:
             writer = csv.writer(file)

@@ -52,7 +52,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--clips', type=int, default=4, help='how many rows')
     parser.add_argument('--frames', type=int, default=6, help='of each clip')
-    parser.add_argument('--out', default='sheet.png')
+    parser.add_argument(
+        '--out', help='default: sheet.png next to the last dump'
+    )
     args = parser.parse_args()
     if args.clips < 1 or args.frames < 1:
         parser.error('--clips and --frames are at least 1')
@@ -318,8 +320,11 @@ def main() -> None:
         path, span = places[clip]
         frames = read_frames(path, args.frames, span)
         rows.append(Row(path, *frames, *answers_to(clip, results, names)))
-    save(draw_sheet(rows), args.out)
-    print(args.out)
+    out = args.out or Path(list(results.values())[-1].path).with_name(
+        'sheet.png'
+    )
+    save(draw_sheet(rows), out)
+    print(out)
 
 
 if __name__ == '__main__':

@@ -24,9 +24,9 @@ function box(kind, ...children) {
   return element;
 }
 
-function bar(name, share, { beneath = '', kind = '', best = false } = {}) {
+function bar(name, share, { note = '', kind = '', best = false } = {}) {
   const label = text('div', name, best ? 'name best' : 'name');
-  if (beneath) label.append(text('span', beneath));
+  if (note) label.append(text('span', note));
   const filled = text('div', '', `bar ${kind}`);
   filled.style.width = `${100 * share}%`;
   return [label, box('room', filled),
@@ -108,7 +108,7 @@ export function drawModalities(room, found) {
       one.part, one.score, {
         best: !place,
         kind: one.best === chosen ? '' : 'rest',
-        beneath: one.best === chosen ? ''
+        note: one.best === chosen ? ''
           : `says ${one.best}, ${percent(one.best_score)}`,
       }))));
   }

@@ -9,7 +9,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from tool_runs import ROOT, read_dump, run_tool
 from toy_recognizer import write_noise
 

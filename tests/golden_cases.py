@@ -15,7 +15,7 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 
-from ca2st_mm.checkpoints import from_reference
+from ca2st_mm.checkpoints import detect_layout
 
 GOLDEN = Path(__file__).resolve().parents[2] / 'shared' / 'golden'
 TINY = [
@@ -241,7 +241,8 @@ class GoldenCase:
                 cls_head=self.head(),
             )
         )
-        conversion = from_reference(self.reference_state_dict())
+        weights = self.reference_state_dict()
+        conversion = detect_layout(weights).convert(weights)
         model.load_state_dict(conversion.state_dict, strict=True)
         return model.to(dtype).eval()
 

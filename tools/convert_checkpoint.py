@@ -189,7 +189,6 @@ def run(args: argparse.Namespace) -> None:
     from ca2st_mm.checkpoints import (
         OURS,
         detect_layout,
-        from_reference,
         open_checkpoint,
         to_reference,
         unwrap,
@@ -198,7 +197,7 @@ def run(args: argparse.Namespace) -> None:
 
     weights = unwrap(open_checkpoint(args.src))
     layout = detect_layout(weights)
-    print(f'{args.src}: {layout.title} ({layout.name})')
+    print(f'{args.src}: {layout.name}')
     conversion = layout.convert(weights)
     if args.drop_audio_positions:
         drop_audio_positions(conversion)
@@ -209,7 +208,7 @@ def run(args: argparse.Namespace) -> None:
         written = to_reference(written)
         target = detect_layout(written)
         # Reading it again checks it, and says what each key stands for.
-        conversion = from_reference(written)
+        conversion = target.convert(written)
     if args.dry_run:
         for key, value in conversion.state_dict.items():
             theirs = ' + '.join(conversion.origins[key])

@@ -228,7 +228,7 @@ def run(zoo: ModuleType, args: argparse.Namespace) -> int:
     elif args.command == 'list':
         show_list(zoo, args.pattern)
     elif args.command == 'path':
-        print(zoo.fetch(zoo.canonical(args.name), only_look=True))
+        print(zoo.fetch(zoo.canonical(args.name), offline=True))
     elif args.command == 'get':
         return get(zoo, args)
     else:

@@ -35,9 +35,6 @@ def list_models(pattern: str = '*') -> list[str]:
 def is_listed(source: str) -> bool:
     """Whether a source is a name of the zoo, rather than a checkpoint.
 
-    A path that is not there and no repository of the Hub is taken for a
-    misspelt name, so that the error names close ones.
-
     Raises:
         ValueError: If it is a config.
     """
@@ -46,9 +43,7 @@ def is_listed(source: str) -> bool:
             f'{source!r} is a config, which comes with a checkpoint: '
             'Recognizer.from_config(config, checkpoint), or --config'
         )
-    found = zoo.canonical(source)
-    is_path = found.endswith(zoo.SUFFIXES) or Path(found).exists()
-    return found.startswith(zoo.SCHEME) or not (is_path or '://' in found)
+    return zoo.canonical(source).startswith(zoo.SCHEME)
 
 
 def get_config(name: str) -> Config:

@@ -15,7 +15,7 @@ from .loading import (
     load_weights,
     open_checkpoint,
 )
-from .reference import from_reference, to_reference
+from .reference import to_reference
 
 __all__ = [
     'CheckpointError',
@@ -24,7 +24,6 @@ __all__ = [
     'Layout',
     'OURS',
     'detect_layout',
-    'from_reference',
     'load_classifier',
     'load_expert',
     'load_weights',

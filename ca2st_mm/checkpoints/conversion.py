@@ -19,14 +19,11 @@ _QKV = re.compile(r'(?<=attention\.attn\.)[qkv](?=\.)')
 class Conversion:
     """A state dict by our names, and what became of every tensor.
 
-    The function of a layout takes the tensors that it knows out of ``left``
-    and gives them our names.
-
     Args:
         weights: The foreign state dict.
-        title: Whose it is, for messages.
 
     Attributes:
+        left: Tensors that are not yet taken or left out.
         state_dict: Parameters by our name.
         origins: Our name -> their keys that the tensor is made of.
         ignored: Their keys that are left out, each with the reason.
@@ -35,15 +32,14 @@ class Conversion:
         notes: Sentences that the user should read.
 
     Example:
-        >>> conversion = Conversion({'fc.bias': torch.zeros(1)}, 'theirs')
+        >>> conversion = Conversion({'fc.bias': torch.zeros(1)})
         >>> conversion.translate({'fc.bias': 'head.bias'}.get)
         >>> conversion.state_dict
         {'head.bias': tensor([0.])}
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], title: str) -> None:
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self.left = dict(weights)
-        self.title = title
         self.state_dict: dict[str, Tensor] = {}
         self.origins: dict[str, tuple[str, ...]] = {}
         self.ignored: dict[str, str] = {}
@@ -66,55 +62,30 @@ class Conversion:
         for key in self.left:
             if ours := name_of(key):
                 keys.setdefault(ours, key)  # the second stays left
-        self._require_all_layers(keys)
+        _require_all_layers(keys)
         for ours in keys:
             whole, names = _QKV.sub('qkv', ours), [ours]
             if whole in self.state_dict or (whole in keys and whole != ours):
                 continue  # stacked already, or there twice and so left
             if whole != ours:
                 names = [_QKV.sub(x, ours) for x in 'qkv']
-            parts = {n: self._pop(keys[n]) for n in names if n in keys}
-            absent = [name for name in names if name not in parts]
-            no_key_bias = absent == names[1:2] and ours.endswith('.bias')
-            if absent and not no_key_bias:
-                raise self._lacks(absent[0])
-            value = parts[ours]
-            if len(names) > 1:
-                zeros = torch.zeros_like(value)
-                value = torch.cat([parts.get(name, zeros) for name in names])
+            found = [keys[name] for name in names if name in keys]
+            values = [self.left.pop(key) for key in found]
+            for key, value in zip(found, values, strict=True):
+                # Stacking would turn an index table into floats.
+                if not value.is_floating_point():
+                    raise KeyError(
+                        f'{key!r} holds {value.dtype}, which is no weight'
+                    )
+            if absent := [name for name in names if name not in keys]:
+                if absent != names[1:2] or not ours.endswith('.bias'):
+                    raise _lacks(repr(absent[0]))
+                values.insert(1, torch.zeros_like(values[0]))
+            value = torch.cat(values) if len(values) > 1 else values[0]
             if whole.endswith(TOKENS):
                 value = value[(None,) * (3 - value.ndim)]
             self.state_dict[whole] = value
-            self.origins[whole] = tuple(keys[name] for name in parts)
-
-    def _require_all_layers(self, keys: Mapping[str, str]) -> None:
-        """Raise ``KeyError`` if a layer lacks what other layers have."""
-        layers: dict[str, set[int]] = defaultdict(set)
-        for ours in keys:
-            if layer := _LAYER.search(ours):
-                layers[_LAYER.sub('{i}', ours)].add(int(layer[0]))
-        depth = 1 + max(map(max, layers.values()), default=-1)
-        for template, found in layers.items():
-            if lost := set(range(depth)) - found:
-                ours = template.replace('{i}', str(min(lost)))
-                raise self._lacks(ours, their_name(ours, keys))
-
-    def _lacks(self, ours: str, theirs: str | None = None) -> KeyError:
-        what = f'{theirs!r} ({ours!r} of ours)' if theirs else repr(ours)
-        return KeyError(
-            f'{self.title}: the checkpoint lacks {what}; it is incomplete or '
-            'of another model'
-        )
-
-    def _pop(self, key: str) -> Tensor:
-        value = self.left.pop(key)
-        # Stacking would turn integers, e.g. an index table, into floats.
-        if not value.is_floating_point():
-            raise KeyError(
-                f'{self.title}: {key!r} holds {value.dtype}, which is no '
-                'weight'
-            )
-        return value
+            self.origins[whole] = tuple(found)
 
     def take_all(self, _: str = '') -> None:
         """Take all tensors under the names that they have."""
@@ -136,71 +107,33 @@ class Conversion:
                     self.head[f'{ours}.{kind}'] = value.float()
         self.leave_out(HEAD, names)
 
-    def finish(self) -> 'Conversion':
-        """Half precision becomes float32; nothing may be left.
-
-        Raises:
-            KeyError: If keys are neither taken nor left out.
-        """
-        if self.left:
-            shown = ', '.join(map(repr, list(self.left)[:3]))
-            raise KeyError(
-                f'{self.title}: {len(self.left)} keys are unknown or there '
-                f'twice ({shown}); the checkpoint is of another model or a '
-                'newer layout'
-            )
-        half = {
-            key: value.float()
-            for key, value in self.state_dict.items()
-            if value.dtype in (torch.float16, torch.bfloat16)
-        }
-        if half:
-            self.notes.append(
-                f'{len(half)} tensors of half precision became float32'
-            )
-        self.state_dict |= half
-        return self
-
-    def make_whole(self) -> None:
-        """Put an expert and its classifier under the names of a recognizer."""
-        ignored = self.ignored.items()
-        self.ignored = {key: why for key, why in ignored if why != HEAD}
-        for named in (self.state_dict, self.origins):
-            for key in list(named):
-                named[f'backbone.{key}'] = named.pop(key)
-        for key, value in self.head.items():
-            self.state_dict[f'cls_head.{key}'] = value
-
-    def account(self) -> list[str]:
+    def account(self, with_head: bool = False) -> list[str]:
         """What a log should say: the keys left out by reason, the notes."""
-        counts = Counter(self.ignored.values()).items()
-        return [*(f'ignored {n}: {why}' for why, n in counts), *self.notes]
+        counts = Counter(self.ignored.values())
+        if with_head:  # which is not left out, then
+            del counts[HEAD]
+        ignored = (f'ignored {n}: {why}' for why, n in counts.items())
+        return [*ignored, *self.notes]
 
 
-def their_name(ours: str, keys: Mapping[str, str]) -> str | None:
-    """What others would call a tensor of ours, told by one that is like it.
+def _require_all_layers(keys: Mapping[str, str]) -> None:
+    """Raise ``KeyError`` if a layer lacks what other layers have."""
+    layers: dict[str, dict[int, str]] = defaultdict(dict)
+    for ours, key in keys.items():
+        if layer := _LAYER.search(ours):
+            layers[_LAYER.sub('{}', ours)][int(layer[0])] = key
+    depth = 1 + max(map(max, layers.values()), default=-1)
+    for ours, found in layers.items():
+        if lost := set(range(depth)) - set(found):
+            other, key = found.popitem()
+            theirs = key.replace(f'.{other}.', f'.{min(lost)}.', 1)
+            raise _lacks(f'{theirs!r} ({ours.format(min(lost))!r} of ours)')
 
-    That is the same one of another layer, or the bias of a weight.
 
-    Args:
-        ours: Our name.
-        keys: Their keys by our names, of tensors that are there.
-
-    Example:
-        >>> their_name('layers.7.ffn.fc1.bias',
-        ...            {'layers.0.ffn.fc1.bias': 'blocks.0.mlp.fc1.bias'})
-        'blocks.7.mlp.fc1.bias'
-    """
-    template = _LAYER.sub('{i}', ours)
-    for known, key in keys.items():
-        if template == _LAYER.sub('{i}', known) != ours:
-            layer, other = _LAYER.search(ours), _LAYER.search(known)
-            return key.replace(f'.{other[0]}.', f'.{layer[0]}.', 1)
-    module, _, kind = ours.rpartition('.')
-    for other in {'weight', 'bias'} - {kind}:
-        if (key := keys.get(f'{module}.{other}', '')).endswith(other):
-            return key.removesuffix(other) + kind
-    return None
+def _lacks(what: str) -> KeyError:
+    return KeyError(
+        f'the checkpoint lacks {what}; it is incomplete or of another model'
+    )
 
 
 class Layout(NamedTuple):
@@ -208,11 +141,9 @@ class Layout(NamedTuple):
 
     Attributes:
         name: Short name; its first word is whose weights it holds.
-        title: Name for messages.
-        find_prefix: The prefix under which keys of this layout stand in a
-            collection of keys; None if they are not there.
-        take: Takes everything out of a :class:`Conversion` whose keys have
-            that prefix.
+        find_prefix: The prefix of this layout in some keys; None without it.
+        take: Takes all tensors, under that prefix, out of a
+            :class:`Conversion`.
         is_expert: Whether it is of one expert as published.
 
     Example:
@@ -222,7 +153,6 @@ class Layout(NamedTuple):
     """
 
     name: str
-    title: str
     find_prefix: Callable[[Collection[str]], str | None]
     take: Callable[[Conversion, str], None]
     is_expert: bool = False
@@ -235,10 +165,30 @@ class Layout(NamedTuple):
     def convert(self, weights: Mapping[str, Tensor]) -> Conversion:
         """Convert a state dict of this layout to our names.
 
+        Half precision becomes float32.
+
         Raises:
             KeyError: If a key is unknown, missing or no weight.
             ValueError: If our model cannot hold the values.
         """
-        conversion = Conversion(weights, self.title)
-        self.take(conversion, self.find_prefix(weights) or '')
-        return conversion.finish()
+        found = Conversion(weights)
+        self.take(found, self.find_prefix(weights) or '')
+        if found.left:
+            shown = ', '.join(map(repr, list(found.left)[:3]))
+            raise KeyError(
+                f'read as {self.name}, {len(found.left)} keys are unknown or '
+                f'there twice ({shown}); the checkpoint is of another model '
+                'or a newer layout'
+            )
+        half = [
+            key
+            for key, value in found.state_dict.items()
+            if value.dtype in (torch.float16, torch.bfloat16)
+        ]
+        for key in half:
+            found.state_dict[key] = found.state_dict[key].float()
+        if half:
+            found.notes.append(
+                f'{len(half)} tensors of half precision became float32'
+            )
+        return found

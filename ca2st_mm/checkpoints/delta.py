@@ -1,10 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Checkpoints without the frozen weights of the experts.
 
-Frozen weights never change, so a *delta* checkpoint leaves them out and keeps
-one fingerprint for each expert instead.  An expert that meets its fingerprint
-in a state dict takes the frozen weights from where they came: from itself or
-from its ``init_cfg``; other weights are refused.
+A *delta* checkpoint keeps one fingerprint for each expert instead.  An expert
+that meets it in a state dict takes the frozen weights from itself or from its
+``init_cfg``; other weights are refused.
 """
 
 import hashlib
@@ -29,10 +28,9 @@ def frozen_parameters(expert: nn.Module) -> dict[str, Tensor]:
 
 
 def fingerprint(expert: nn.Module) -> Tensor:
-    """SHA-256 of the frozen parameters: names, shapes and values.
+    """SHA-256 of names, shapes and values of the frozen parameters.
 
-    Returns:
-        32 bytes as a tensor of type uint8, so that it fits a state dict.
+    It is a tensor of 32 bytes (uint8), so that it fits a state dict.
     """
     digest = hashlib.sha256()
     for name, value in sorted(frozen_parameters(expert).items()):
@@ -49,7 +47,7 @@ def expect_fingerprint(
 
     Args:
         expert: A :class:`TransformerExpert`.
-        state_dict: State dict to load, of the whole model.
+        state_dict: Of the whole model.
         prefix: Prefix of the expert's names in it.
 
     Raises:
@@ -59,20 +57,18 @@ def expect_fingerprint(
     if wanted is None:
         return
     found, wanted = fingerprint(expert), wanted.cpu()
-    init_cfg = expert.init_cfg or {}
-    if not torch.equal(found, wanted) and init_cfg and not expert.is_init:
+    source = (expert.init_cfg or {}).get('checkpoint')
+    if not torch.equal(found, wanted) and source and not expert.is_init:
         expert.init_weights()
         found = fingerprint(expert)
     if not torch.equal(found, wanted):
-        source = init_cfg.get('checkpoint')
-        has = f'the weights from {source!r}' if source else 'other weights'
         hashes = [bytes(x.tolist()).hex()[:12] for x in (wanted, found)]
         raise CheckpointError(
             'this checkpoint leaves out the frozen weights of '
             f'{prefix.rstrip(".") or type(expert).__name__} (sha256 '
-            f'{hashes[0]}...), but the model has {has} ({hashes[1]}...); give '
-            'that expert the init_cfg it was trained with, or load a full '
-            'export (ca2st publish)'
+            f'{hashes[0]}...), but the model has those of {source} '
+            f'({hashes[1]}...); give that expert the init_cfg it was trained '
+            'with, or load a full export (ca2st publish)'
         )
     for key, value in frozen_parameters(expert).items():
         state_dict.setdefault(prefix + key, value.detach())
@@ -84,17 +80,14 @@ def without_frozen(
     fingerprints: Mapping[str, Tensor],
     prefix: str = '',
 ) -> dict[str, Tensor]:
-    """The delta of a state dict.
+    """The tensors that were trained, and one fingerprint for each expert.
 
     Args:
-        model: The model it is of.
+        model: The model that the state dict is of.
         state_dict: All its tensors.
         fingerprints: Fingerprint by name of the expert in the model, such as
             'backbone.experts.spatial'.
         prefix: What stands before every name in the state dict.
-
-    Returns:
-        The tensors that were trained, and one fingerprint for each expert.
     """
     delta, experts = dict(state_dict), dict(model.named_modules())
     for name, value in fingerprints.items():

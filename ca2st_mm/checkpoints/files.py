@@ -20,8 +20,7 @@ from ca2st_mm.utils.errors import UserError
 from ca2st_mm.zoo import IN_FOLDER
 
 SHARD = re.compile(r'(.+)-\d{5}-of-\d{5}(\.\w+)')
-# Where official code, DeepSpeed, MMEngine and Lightning keep the weights, and
-# what data-parallel training, Lightning and torch.compile put before names.
+# Where training code keeps the weights, and what it puts before their names.
 WRAPPERS = ('model', 'module', 'state_dict')
 PREFIXES = ('module.', 'model.', '_orig_mod.')
 
@@ -41,20 +40,17 @@ class DamagedCheckpointError(CheckpointError):
 def read_checkpoint(
     path: str | Path, map_location: Any = 'cpu'
 ) -> dict[str, Any]:
-    """Read a checkpoint of any known format, never running code from it.
-
-    Formats: safetensors, what ``torch.save`` writes (in the safe mode of
-    ``torch.load``), TorchScript archives (tensors only), and sharded
-    checkpoints (``*.index.json`` next to its parts).
+    """Read safetensors, what ``torch.save`` writes, or a TorchScript archive.
 
     Args:
-        path: The file, or a folder with one of :data:`ca2st_mm.zoo.IN_FOLDER`.
+        path: The file; the index of a sharded checkpoint
+            (``*.index.json``), its parts next to it; or a folder with one of
+            :data:`ca2st_mm.zoo.IN_FOLDER`.
         map_location: Device, as for ``torch.load``.
 
     Returns:
-        What the file holds.  For safetensors, TorchScript and sharded
-        checkpoints a dict of ``state_dict`` and ``meta``, the text entries
-        stored next to it.  ``meta`` has the ``classes`` that a
+        What ``torch.save`` wrote, else a dict of ``state_dict`` and ``meta``,
+        the text stored next to it.  ``meta`` has the ``classes`` that a
         ``config.json`` of transformers next to the file names.
 
     Raises:
@@ -65,13 +61,13 @@ def read_checkpoint(
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        for name in IN_FOLDER:
-            if (path / name).is_file():
-                return read_checkpoint(path / name, map_location)
-        raise FileNotFoundError(
-            f'the folder {str(path)!r} holds no weights: none of '
-            f'{", ".join(IN_FOLDER)}'
-        )
+        there = [path / name for name in IN_FOLDER if (path / name).is_file()]
+        if not there:
+            raise FileNotFoundError(
+                f'the folder {str(path)!r} holds no weights: none of '
+                f'{", ".join(IN_FOLDER)}'
+            )
+        path = there[0]
     if not path.is_file():
         raise FileNotFoundError(f'there is no checkpoint file {str(path)!r}')
     if match := SHARD.fullmatch(path.name):
@@ -82,10 +78,9 @@ def read_checkpoint(
     is_index = path.name.endswith('.index.json')
     found = (_read_shards if is_index else _read_file)(path, map_location)
     if names := _class_names(path.with_name('config.json')):
-        if 'state_dict' not in found:
-            found = dict(state_dict=found)
-        own = found.get('meta') or {}
-        found['meta'] = dict(classes=json.dumps(names)) | own
+        found = found if 'state_dict' in found else dict(state_dict=found)
+        classes = dict(classes=json.dumps(names))
+        found['meta'] = classes | (found.get('meta') or {})
     return found
 
 
@@ -116,8 +111,15 @@ def write_checkpoint(
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         if path.suffix == '.safetensors':
+            # It stores no shared memory, and no views.
+            tensors = {
+                key: value.detach().clone(
+                    memory_format=torch.contiguous_format
+                )
+                for key, value in state_dict.items()
+            }
             # `format` is what transformers looks for.
-            save_file(_unshared(state_dict), part, {'format': 'pt', **meta})
+            save_file(tensors, part, {'format': 'pt', **meta})
         elif path.suffix in ('.pth', '.pt'):
             torch.save(dict(meta=meta, state_dict=dict(state_dict)), part)
         else:
@@ -126,7 +128,7 @@ def write_checkpoint(
             )
         # safetensors leaves files that only their owner can read.
         part.chmod(0o644)
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -180,6 +182,28 @@ def unwrap(container: Mapping[str, Any]) -> dict[str, Tensor]:
     return weights
 
 
+def check_sums(path: Path) -> None:
+    """Compare what ``torch.save`` wrote with the check sums next to it.
+
+    ``torch.load`` does not, and takes a flipped bit for a weight.
+
+    Args:
+        path: The file, a zip.
+
+    Raises:
+        DamagedCheckpointError: If one differs, or the file is cut.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.CRC:  # 0 if it was written without
+                    with archive.open(entry) as file:
+                        while file.read(2**20):
+                            pass
+    except Exception as error:  # a flipped byte can raise any
+        raise _damaged(path, error) from error
+
+
 def _class_names(config: Path) -> list[str] | None:
     """Names of the classes by a config of transformers, if it has any."""
     try:
@@ -217,10 +241,11 @@ def _read_shards(path: Path, map_location: Any) -> dict[str, Any]:
 
 def _read_file(path: Path, map_location: Any) -> dict[str, Any]:
     """What one file holds; it is what it begins with, whatever its name."""
+    head = b''
     try:
         with open(path, 'rb') as file:
-            is_safetensors = file.read(9)[8:] == b'{'
-        if is_safetensors or path.suffix == '.safetensors':
+            head = file.read(9)
+        if head[8:] == b'{' or path.suffix == '.safetensors':
             device = str(map_location or 'cpu')
             with safe_open(path, framework='pt', device=device) as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
@@ -236,76 +261,28 @@ def _read_file(path: Path, map_location: Any) -> dict[str, Any]:
             loaded = torch.load(
                 path, map_location=map_location, weights_only=True
             )
+        if not isinstance(loaded, dict):
+            raise ValueError(f'it holds a {type(loaded).__name__}')
+        return loaded
     except DamagedCheckpointError:
         raise
-    except pickle.UnpicklingError as error:
-        raise _unsafe(path, error) from error
     except Exception as error:  # a flipped byte can raise any
         # A fault of the machine is none of the file.
         if isinstance(error, (MemoryError, RuntimeError)) and any(
             word in str(error) for word in ('CUDA', 'device', 'memory')
         ):
             raise
+        is_pickle = head[:1] == b'\x80' or head[:4] == b'PK\x03\x04'
+        if is_pickle and isinstance(error, pickle.UnpicklingError):
+            asked = re.search(r'GLOBAL ([\w.]+)', str(error))
+            why = 'holds more than tensors and plain values'
+            if asked:
+                why = f'asks to run {asked[1]!r} while it is read'
+            raise UnsafeCheckpointError(
+                f'{str(path)!r} {why}, so it was not loaded; ask its author '
+                'for a safetensors file'
+            ) from error
         raise _damaged(path, error) from error
-    if not isinstance(loaded, dict):
-        raise DamagedCheckpointError(
-            f'{str(path)!r} holds a {type(loaded).__name__}, no checkpoint'
-        )
-    return loaded
-
-
-def check_sums(path: Path) -> None:
-    """Compare what ``torch.save`` wrote with the check sums next to it.
-
-    ``torch.load`` does not, and takes a flipped bit for a weight.
-
-    Args:
-        path: The file, a zip.
-
-    Raises:
-        DamagedCheckpointError: If one differs, or the file is cut.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                if entry.CRC:  # 0 if it was written without
-                    with archive.open(entry) as file:
-                        while file.read(2**20):
-                            pass
-    except Exception as error:  # a flipped byte can raise any
-        raise _damaged(path, error) from error
-
-
-def _unshared(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that share no memory, as safetensors stores them."""
-    tensors, seen = {}, set()
-    for key, value in state_dict.items():
-        value = value.detach().contiguous()
-        storage = value.untyped_storage()
-        # A view into something larger would drag all of it along.
-        if storage.data_ptr() in seen or storage.nbytes() != value.nbytes:
-            value = value.clone()
-        seen.add(storage.data_ptr())
-        tensors[key] = value
-    return tensors
-
-
-def _unsafe(path: Path, error: Exception) -> CheckpointError:
-    """What the refusal of a pickle means."""
-    with open(path, 'rb') as file:
-        head = file.read(4)
-    asked = re.search(r'GLOBAL ([\w.]+)', str(error))
-    more = re.search(r'WeightsUnpickler error:\s*(.+)', str(error))
-    if asked:
-        why = f'asks to run {asked[1]!r} while it is read'
-    elif more and (head[:1] == b'\x80' or head == b'PK\x03\x04'):
-        why = f'holds more than tensors and plain values ({more[1]})'
-    else:
-        return _damaged(path, error)  # no pickle: a web page, for instance
-    return UnsafeCheckpointError(
-        f'{str(path)!r} {why}, so it was not loaded; ask its author for a '
-        'safetensors file'
-    )
 
 
 def _damaged(path: Path, error: Exception) -> DamagedCheckpointError:
@@ -322,10 +299,6 @@ def _damaged(path: Path, error: Exception) -> DamagedCheckpointError:
 # a pickle of its objects and one raw file per storage.  `torch.jit.load` would
 # run the program; all we want are the numbers.
 
-_KINDS = 'Double Float Half BFloat16 Long Int Short Bool'.split()
-STORAGES = {f'{kind}Storage': getattr(torch, kind.lower()) for kind in _KINDS}
-STORAGES |= dict(CharStorage=torch.int8, ByteStorage=torch.uint8)
-
 
 class _Scripted:
     """Stands for any object of the program; keeps its attributes only."""
@@ -340,40 +313,28 @@ class _TensorUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Only stand-ins come out of here, never what the pickle names."""
-        match module, name:
-            case 'collections', 'OrderedDict':
-                return dict
-            case 'torch._utils', '_rebuild_tensor_v2':
-                return _rebuild_tensor
-            case ('torch._utils', '_rebuild_parameter') | (
-                'torch.jit._pickle',
-                _,
-            ):
-                return lambda value, *_: value
-            case 'torch', _ if name in STORAGES:
-                return STORAGES[name]
+        if (module, name) == ('collections', 'OrderedDict'):
+            return dict
+        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
+            # Raises if the view reaches beyond the storage.
+            return lambda storage, offset, size, stride, *_: (
+                storage.as_strided(size, stride, offset).clone()
+            )
+        if name == '_rebuild_parameter' or module == 'torch.jit._pickle':
+            return lambda value, *_: value
+        if module == 'torch' and name.endswith('Storage'):
+            return getattr(torch, name).dtype
         if module.startswith('__torch__'):
             return type(name, (_Scripted,), {})
-        raise pickle.UnpicklingError(
-            f'Unsupported global: GLOBAL {module}.{name}'
-        )
+        raise pickle.UnpicklingError(f'GLOBAL {module}.{name}')
 
     def persistent_load(self, pid: Any) -> Tensor:
         """A storage as a flat tensor."""
-        kind, dtype, key, _, size = pid
-        if kind != 'storage':
-            raise pickle.UnpicklingError(f'unknown reference {kind!r}')
+        _, dtype, key, _, size = pid
         data = bytearray(self.archive.read(f'{self.root}data/{key}'))
         if not data:
             return torch.empty(0, dtype=dtype)
         return torch.frombuffer(data, dtype=dtype, count=int(size))
-
-
-def _rebuild_tensor(
-    storage: Tensor, offset: int, size: tuple, stride: tuple, *_: Any
-) -> Tensor:
-    # Raises if the view reaches beyond the storage.
-    return storage.as_strided(tuple(size), tuple(stride), offset).clone()
 
 
 def _read_torchscript(archive: zipfile.ZipFile) -> dict[str, Tensor]:

@@ -83,39 +83,21 @@ def our_name(key: str) -> str | None:
     return None
 
 
-_ACTIVATION = (
-    'names do not tell the activation: CLIPExpert uses quick GELU, as '
-    "OpenAI trained; give arch activation='gelu' for weights trained with it"
-)
-
-
-def translate(theirs: Conversion, prefix: str) -> None:
-    """Give our names to the tensors of an expert."""
-    theirs.translate(lambda key: our_name(key.removeprefix(prefix)))
-
-
 def clip(theirs: Conversion, p: str) -> None:
     """CLIP's image encoder; the text encoder is left out."""
-    theirs.notes.append(_ACTIVATION)
-    theirs.leave_out(
-        'projection into the space shared with text; ours stops before it',
-        f'{p}proj visual_projection',
+    theirs.notes.append(
+        'names do not tell the activation: CLIPExpert uses quick GELU, as '
+        "OpenAI trained; give arch activation='gelu' for weights trained with "
+        'it'
     )
-    theirs.leave_out(
-        'an index table, no weight', f'{p}embeddings.position_ids'
-    )
+    projection = 'projection into the space shared with text'
+    theirs.leave_out(projection, f'{p}proj visual_projection')
+    theirs.leave_out('an index table', f'{p}embeddings.position_ids')
     if p:
         theirs.leave_out(
-            'text tower; the expert sees images only',
+            'text encoder, loss and settings; the expert sees images only',
             'text text_model transformer token_embedding positional_embedding '
-            'ln_final text_projection attn_mask',
-        )
-        theirs.leave_out(
-            'temperature or bias of the contrastive loss',
-            'logit_scale logit_bias',
-        )
-        theirs.leave_out(
-            'a setting that the archive keeps next to the weights',
+            'ln_final text_projection attn_mask logit_scale logit_bias '
             'input_resolution context_length vocab_size',
         )
     translate(theirs, p)
@@ -174,33 +156,33 @@ def beats(theirs: Conversion, p: str) -> None:
     translate(theirs, p)
 
 
+def translate(theirs: Conversion, prefix: str) -> None:
+    """Give our names to the tensors of an expert."""
+    theirs.translate(lambda key: our_name(key.removeprefix(prefix)))
+
+
 def _expert(
     name: str,
-    title: str,
     take: Callable[[Conversion, str], None],
     prefixes: str,
     there: str,
-    absent: str = '',
+    absent: str = '-',
 ) -> Layout:
-    """A layout whose prefix is the first under which all of some names are.
-
-    None of others may be there.  No prefix comes last.
-    """
+    """A layout whose prefix is the first, or none, that makes names known."""
 
     def find_prefix(keys: Collection[str]) -> str | None:
         for prefix in (*prefixes.split(), ''):
-            if all(prefix + key in keys for key in there.split()) and not any(
-                prefix + key in keys for key in absent.split()
+            if prefix + absent not in keys and all(
+                prefix + key in keys for key in there.split()
             ):
                 return prefix
         return None
 
-    return Layout(name, title, find_prefix, take, True)
+    return Layout(name, find_prefix, take, is_expert=True)
 
 
 _OURS = re.compile(r'(.+\.)?layers\.\d+\.attention\.attn\.qkv\.weight')
 OURS = Layout(
-    'ca2st_mm',
     'ca2st_mm',
     lambda keys: '' if any(map(_OURS.fullmatch, keys)) else None,
     Conversion.take_all,
@@ -208,63 +190,44 @@ OURS = Layout(
 _LAYOUTS = (
     OURS,
     *REFERENCES,
-    _expert(
-        'clip_openai',
-        'OpenAI CLIP or OpenCLIP',
-        clip,
-        'visual.',
-        'class_embedding conv1.weight ln_pre.weight',
-    ),
+    _expert('clip_openai', clip, 'visual.', 'class_embedding ln_pre.weight'),
     _expert(
         'clip_hf',
-        'CLIP of Hugging Face',
         clip,
         'vision_model.',
         'embeddings.class_embedding pre_layrnorm.weight',
     ),
-    _expert(
-        'videomae_official',
-        'VideoMAE or VideoMAE V2, official code',
-        videomae,
-        'encoder. backbone.',
-        'patch_embed.proj.weight blocks.0.attn.qkv.weight '
-        'blocks.0.mlp.fc1.weight',
-        absent='cls_token dist_token',
-    ),
-    _expert(
-        'videomae_mmaction',
-        'VideoMAE of MMAction2',
-        videomae,
-        'backbone.',
-        'patch_embed.projection.weight blocks.0.mlp.layers.0.0.weight',
-        absent='cls_token dist_token',
-    ),
-    _expert(
-        'videomae_hf',
-        'VideoMAE of Hugging Face',
-        videomae,
-        'videomae.',
-        'embeddings.patch_embeddings.projection.weight '
-        'encoder.layer.0.attention.attention.query.weight',
-        absent='embeddings.cls_token embeddings.distillation_token',
-    ),
-    _expert(
-        'ast_official',
-        'AST, official code',
-        ast,
-        'v.',
-        'dist_token patch_embed.proj.weight blocks.0.attn.qkv.weight',
-    ),
+    _expert('ast_official', ast, 'v.', 'dist_token patch_embed.proj.weight'),
     _expert(
         'ast_hf',
-        'AST of Hugging Face',
         ast,
         'audio_spectrogram_transformer.',
         'embeddings.distillation_token',
     ),
     _expert(
+        'videomae_official',
+        videomae,
+        'encoder. backbone.',
+        'patch_embed.proj.weight blocks.0.mlp.fc1.weight',
+        absent='cls_token',
+    ),
+    _expert(
+        'videomae_mmaction',
+        videomae,
+        'backbone.',
+        'patch_embed.projection.weight blocks.0.mlp.layers.0.0.weight',
+        absent='cls_token',
+    ),
+    _expert(
+        'videomae_hf',
+        videomae,
+        'videomae.',
+        'embeddings.patch_embeddings.projection.weight '
+        'encoder.layer.0.attention.attention.query.weight',
+        absent='embeddings.cls_token',
+    ),
+    _expert(
         'beats',
-        'BEATs, official code',
         beats,
         '',
         'patch_embedding.weight encoder.pos_conv.0.weight_g '
@@ -277,9 +240,6 @@ LAYOUTS = {layout.name: layout for layout in _LAYOUTS}
 def detect_layout(keys: Collection[str]) -> Layout:
     """Tell by its names which layout a state dict is of.
 
-    Args:
-        keys: The state dict, or its keys.
-
     Raises:
         ValueError: If no layout fits.
 
@@ -287,7 +247,6 @@ def detect_layout(keys: Collection[str]) -> Layout:
         >>> detect_layout(['layers.0.attention.attn.qkv.weight']).name
         'ca2st_mm'
     """
-    keys = set(keys)
     for layout in LAYOUTS.values():
         if layout.find_prefix(keys) is not None:
             return layout

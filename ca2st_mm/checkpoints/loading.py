@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ca2st_mm import zoo
 
-from .conversion import Conversion, Layout, their_name
+from .conversion import Conversion, Layout
 from .delta import FINGERPRINT, frozen_parameters
 from .files import CheckpointError, read_checkpoint, unwrap
 from .layouts import OURS, detect_layout
@@ -42,7 +42,7 @@ def open_checkpoint(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If it cannot be read.
+        ValueError: If it is no name of the zoo, or cannot be read.
         ZooError: If it cannot be fetched.
 
     Example:
@@ -50,29 +50,12 @@ def open_checkpoint(
         >>> open_checkpoint('epoch_1.pth')
         {'state_dict': {'a': tensor([1.])}}
     """
-    named, source = str(source), zoo.canonical(str(source))
+    source = zoo.canonical(str(source))
     if zoo.is_known(source):
-        try:
-            source = zoo.fetch(source)
-        except zoo.ZooError as error:
-            if '://' in named or not source.startswith(zoo.HUB_SCHEME):
-                raise
-            # A folder whose name is misspelt looks like a repository.
-            raise zoo.ZooError(
-                f'there is no folder {named!r} here, and {error}'
-            ) from error
-        return read_checkpoint(source, map_location)
-    if '://' in source:
+        source = zoo.fetch(source)
+    elif '://' in source:
         return CheckpointLoader.load_checkpoint(source, map_location)
-    place = Path(source).expanduser()
-    if place.name == source and not place.suffix and not place.exists():
-        try:  # a misspelt name of the zoo
-            zoo.find(source)
-        except ValueError as error:
-            raise FileNotFoundError(
-                f'there is no file or folder {source!r}: {error}'
-            ) from error
-    return read_checkpoint(place, map_location)
+    return read_checkpoint(source, map_location)
 
 
 def load_weights(
@@ -133,39 +116,37 @@ def fitting_weights(
         CheckpointError: As for :func:`load_weights`; also if nothing fits.
     """
     refusal = f'{name!r} is not a checkpoint of this model'
-    own = model.state_dict()
+    own, origins = model.state_dict(), {}
     try:
         weights = unwrap(container)
-        origins: Mapping[str, tuple[str, ...]] = {}
         # MMAction2 calls its heads as we do.
         known = [k for k in own if not k.startswith('cls_head.')]
         if not any(key in weights for key in known):
             layout = detect_layout(weights)
             conversion = layout.convert(weights)
-            if layout.is_expert:
-                conversion.make_whole()
             weights, origins = conversion.state_dict, conversion.origins
-            lines = [f'read as {layout.title}', *conversion.account()]
-            print_log(f'{name}: {"; ".join(lines)}', logger='current')
+            if layout.is_expert:
+                weights = {f'backbone.{k}': v for k, v in weights.items()}
+                for key, value in conversion.head.items():
+                    weights[f'cls_head.{key}'] = value
+            account = conversion.account(with_head=layout.is_expert)
+            said = '; '.join([f'{name}: read as {layout.name}', *account])
+            print_log(said, logger='current')
         _require_finite(weights, own)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{refusal}: {error.args[0]}') from error
-    misfit = _misfit(weights, own, _of_delta(model, weights))
-    if not misfit:
-        return weights
-    misfits = {key for keys in misfit.values() for key in keys}
-    fitting = {k: v for k, v in weights.items() if k not in misfits}
-    if strict or not fitting:
-        raise CheckpointError(
-            f'{refusal}: {_describe(misfit, weights, own, origins)}'
+    of_delta = _of_delta(model, weights)
+    misfit, said = _misfit(weights, own, of_delta, origins)
+    fitting = {k: v for k, v in weights.items() if k not in misfit}
+    if misfit and (strict or not fitting):
+        raise CheckpointError(f'{refusal}: {said}')
+    if misfit:
+        _, said = _misfit(weights, own, of_delta, origins, shown=None)
+        print_log(
+            f'{name} fills {len(fitting)} of {len(own)} tensors: {said}',
+            logger='current',
+            level=WARNING,
         )
-    lists = (f'{what}: {", ".join(keys)}' for what, keys in misfit.items())
-    print_log(
-        f'{name} fills {len(fitting)} of {len(own)} tensors of the model; '
-        + '; '.join(lists),
-        logger='current',
-        level=WARNING,
-    )
     return fitting
 
 
@@ -191,8 +172,7 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
             are not those of this expert.
     """
     name = type(expert).__name__
-    is_dict = isinstance(init_cfg, Mapping)
-    if not is_dict or init_cfg.get('type') != 'Pretrained':
+    if not isinstance(init_cfg, Mapping) or init_cfg['type'] != 'Pretrained':
         raise ValueError(
             f"{name} takes init_cfg=dict(type='Pretrained', checkpoint=...), "
             f'got {init_cfg!r}; leave init_cfg out to train from scratch'
@@ -209,7 +189,7 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
         conversion, layout = _convert_expert(
             expert, unwrap(container), init_cfg.get('prefix')
         )
-        weights = conversion.state_dict
+        weights, origins = conversion.state_dict, conversion.origins
         norm = {key for key in weights if key.startswith('norm.')}
         if not init_cfg.get('norm', True):
             weights = {k: v for k, v in weights.items() if k not in norm}
@@ -217,20 +197,20 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
             may_lack = {k for k in may_lack if not k.startswith('norm.')}
         _require_finite(weights, own)
         # Those of a trained recognizer have been fitted already.
-        if layout.is_expert or _misfit(weights, own, may_lack):
+        if layout.is_expert or _misfit(weights, own, may_lack, origins)[0]:
             expert.fit_state_dict(weights)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{refusal}: {error.args[0]}') from error
-    if misfit := _misfit(weights, own, may_lack):
-        what = _describe(misfit, weights, own, conversion.origins)
+    misfit, said = _misfit(weights, own, may_lack, origins)
+    if misfit:
         raise CheckpointError(
-            f'{refusal}: {what}; check arch, input size and prefix; it was '
-            f'read as {layout.title}'
+            f'{refusal}: {said}; check arch, input size and prefix; it was '
+            f'read as {layout.name}'
         )
     expert.load_state_dict(weights, strict=False)
     lines = [
         f'{name}: loaded {len(weights)} tensors from {checkpoint}, read as '
-        f'{layout.title} ({layout.name})',
+        f'{layout.name}',
         f'{len(own) - len(weights)} start fresh (adapters, final norm)',
         *conversion.account(),
     ]
@@ -276,7 +256,7 @@ def _convert_expert(
     if expert.weights_model is not None:
         layout = detect_layout(inside or weights)
         if layout.is_expert and layout.model != expert.weights_model:
-            raise ValueError(f'it holds {layout.title} ({layout.name})')
+            raise ValueError(f'it holds weights of {layout.name}')
     conversion = layout.convert(inside or weights)
     whole = weights if inside else conversion.state_dict
     if not inside:
@@ -314,17 +294,15 @@ def _require_finite(
 
 
 def _of_delta(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
-    """What a delta checkpoint says without its tensors: its fingerprints,
-    and the frozen tensors that come back from elsewhere.
+    """Names of the fingerprints in a delta checkpoint, and of the frozen
+    tensors that come back from elsewhere.
     """
     found = set()
-    modules = dict(model.named_modules())
-    for key in weights:
-        name, _, last = key.rpartition('.')
-        if last == FINGERPRINT and hasattr(modules.get(name), 'frozen_parts'):
-            prefix = f'{name}.' if name else ''
-            frozen = frozen_parameters(modules[name])
-            found |= {key, *(prefix + parameter for parameter in frozen)}
+    for name, module in model.named_modules():
+        front = f'{name}.' if name else ''
+        if front + FINGERPRINT in weights and hasattr(module, 'frozen_parts'):
+            names = (FINGERPRINT, *frozen_parameters(module))
+            found.update(front + key for key in names)
     return found
 
 
@@ -332,9 +310,11 @@ def _misfit(
     weights: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
     optional: Collection[str],
-) -> dict[str, list[str]]:
-    """Names of tensors by how they do not fit a model; empty if all fit."""
-    found = {
+    origins: Mapping[str, tuple[str, ...]],
+    shown: int | None = 3,
+) -> tuple[set[str], str]:
+    """Names of the tensors that do not fit a model, and so in words."""
+    misfit = {
         'missing': [
             key
             for key in own
@@ -352,27 +332,17 @@ def _misfit(
             if key in own and value.shape != own[key].shape
         ],
     }
-    return {what: keys for what, keys in found.items() if keys}
-
-
-def _describe(
-    misfit: Mapping[str, list[str]],
-    weights: Mapping[str, Tensor],
-    own: Mapping[str, Tensor],
-    origins: Mapping[str, tuple[str, ...]],
-) -> str:
-    """The misfit in a sentence that names the first few tensors."""
-    parts, theirs = [], {ours: keys[0] for ours, keys in origins.items()}
+    parts = []
     for what, keys in misfit.items():
-        shown = []
-        for key in keys[:3]:
-            origin = theirs.get(key) or their_name(key, theirs) or key
-            words = repr(key) if origin == key else f'{key!r} ({origin!r})'
+        words = []
+        for key in keys[:shown]:
+            theirs = origins.get(key, (key,))[0]
+            word = repr(key) if theirs == key else f'{key!r} ({theirs!r})'
             if what == 'of another shape':
                 found, wanted = weights[key].shape, own[key].shape
-                words += f', {tuple(found)} instead of {tuple(wanted)}'
-            shown.append(words)
-        more = ', ...' if len(keys) > 3 else ''
-        count = '1 tensor' if len(keys) == 1 else f'{len(keys)} tensors'
-        parts.append(f'{count} {what} ({", ".join(shown)}{more})')
-    return ', '.join(parts)
+                word += f', {tuple(found)} instead of {tuple(wanted)}'
+            words.append(word)
+        more = ', ...' if len(keys) > len(words) else ''
+        if keys:
+            parts.append(f'{len(keys)} {what} ({", ".join(words)}{more})')
+    return {key for keys in misfit.values() for key in keys}, ', '.join(parts)

@@ -2,14 +2,13 @@
 """The authors' CAST, CAVA and CA2ST checkpoints to ours and back."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from torch import Tensor
 
 from .conversion import Conversion, Layout
 
-TITLES = dict(cast='CAST', cava='CAVA', ca2st='CA2ST')
 # Experts by family: whose they are, and what their adapters begin with.
 EXPERTS = dict(
     cast=dict(spatial=('clip', 'S'), temporal=('videomae', 'T')),
@@ -70,7 +69,7 @@ ca2st temporal_audio   t_audio_b_cast lr r2l -    l2r -    vmae audio temporal
 # Their layers of the time encoders: three linear ones and a norm.
 TIME_LAYERS = dict(cast='', cava='0 2.0 3.0 4', ca2st='0 2 4 6')
 # A norm that the authors' code owns and never uses.
-UNUSED_NORM, SPATIAL_NORM = 'audio_ln_post', 'clip_ln_post'
+UNUSED_NORM = 'audio_ln_post'
 LAST_ADAPTERS = 'noun_last_Adapter verb_last_Adapter'
 # Of theirs, how many leading axes of size 1 ours have more.
 NEW_AXES = {'clip_class_embedding': 2, 'clip_positional_embedding': 1}
@@ -79,9 +78,7 @@ NEW_AXES = {'clip_class_embedding': 2, 'clip_positional_embedding': 1}
 def names_of(family: str, composition: bool) -> dict[str, str]:
     """Modules and parameters, ours -> theirs; ``{i}`` is a layer.
 
-    Args:
-        family: 'cast', 'cava' or 'ca2st'.
-        composition: Whether the head is of verb and noun.
+    The arguments are what :func:`reference_of` returns.
     """
     names = _head_names(family, composition)
     for expert, (model, letter) in EXPERTS[family].items():
@@ -93,7 +90,7 @@ def names_of(family: str, composition: bool) -> dict[str, str]:
     for row in LINKS.strip().splitlines():
         of, *cells = row.split()
         if of == family:
-            names |= _link_names(*cells)
+            names |= _link_names(cells)
     layers = TIME_LAYERS[family].split()
     for theirs, stream in (('time_mlp', 'imgs'), ('audio_time_mlp', 'audios')):
         ours = f'backbone.time_encoders.{stream}'
@@ -109,36 +106,25 @@ def _mlp(
     return {f'{ours}.down': theirs + down, f'{ours}.up': theirs + up}
 
 
-def _link_names(
-    link: str,
-    block: str,
-    letters: str,
-    to_a: str,
-    words_a: str,
-    to_b: str,
-    words_b: str,
-    table_a: str,
-    table_b: str,
-    time: str,
-) -> dict[str, str]:
-    """Names of one row of :data:`LINKS`."""
+def _link_names(row: Sequence[str]) -> dict[str, str]:
+    """Names of one row of :data:`LINKS`, but for its family."""
+    link, block, letters, to_a, words_a, to_b, words_b, *tables, time = row
     ours, names = f'backbone.links.{{i}}.{link}', {}
     theirs = 'blocks.{i}.' + ('' if block == '-' else f'{block}.')
     for end, letter in zip('ab', letters, strict=True):
         cross = f'{theirs}cross_{letter}'
         names |= _mlp(f'{ours}.bottleneck_{end}', cross, '_down', '_up')
         names[f'{ours}.norm_{end}'] = f'{theirs}ln_{letter}_cross'
-    for cross, module, front, query, context in (
-        (f'{ours}.a_from_b', to_a, words_a, table_a, table_b),
-        (f'{ours}.b_from_a', to_b, words_b, table_b, table_a),
+    for cross, module, front, sides in (
+        (f'{ours}.a_from_b', f'{theirs}{to_a}_cross', words_a, tables),
+        (f'{ours}.b_from_a', f'{theirs}{to_b}_cross', words_b, tables[::-1]),
     ):
-        module = f'{theirs}{module}_cross'
         words = ('q', 'kv', 'proj')
         if front != '-':  # the authors call both output projections t2s_proj
             words = (f'{front}q', f'{front}kv', 't2s_proj')
         for part, word in zip(('q', 'kv', 'proj'), words, strict=True):
             names[f'{cross}.attn.{part}'] = f'{module}.{word}'
-        for side, word in (('query', query), ('context', context)):
+        for side, word in zip(('query', 'context'), sides, strict=True):
             grid = f'{cross}.{side}_positions.0'
             names[f'{grid}.space_table'] = f'{module}.{word}_space_pos'
             names[f'{grid}.time_table'] = f'{module}.{word}_{time}_pos'
@@ -178,9 +164,6 @@ def rename(key: str, names: Mapping[str, str]) -> str | None:
         key: A key of ours, or of theirs.
         names: As :func:`names_of` gives them, or turned round.
 
-    Returns:
-        None if nothing at the start of the key has a name.
-
     Example:
         >>> rename('cls_head.fc_cls.bias', {'cls_head.fc_cls': 'head'})
         'head.bias'
@@ -197,16 +180,13 @@ def rename(key: str, names: Mapping[str, str]) -> str | None:
     return names[start].replace('{i}', layer[1] if layer else '') + end
 
 
-def is_reference(keys: Iterable[str]) -> bool:
+def is_reference(keys: Collection[str]) -> bool:
     """Whether the names are of a model of the authors."""
-    return any(key.startswith('clip_conv1.') for key in keys)
+    return 'clip_conv1.weight' in keys
 
 
 def reference_of(keys: Collection[str]) -> tuple[str, bool]:
-    """Which model of the authors a state dict is of, or can be written as.
-
-    Args:
-        keys: A state dict or its keys, in names of theirs or of ours.
+    """Which model of the authors keys are of, in their names or ours.
 
     Returns:
         'cast', 'cava' or 'ca2st', and whether the head is of verb and noun.
@@ -233,37 +213,12 @@ def reference_of(keys: Collection[str]) -> tuple[str, bool]:
             return family, composition
     raise ValueError(
         f'a recognizer with the experts {", ".join(sorted(experts)) or "none"}'
-        ' is no CAST, CAVA or CA2ST; its keys must begin with '
-        "'backbone.experts.spatial.' and so on, or with 'clip_conv1.' in the "
-        "authors' names"
+        ' is no CAST, CAVA or CA2ST, whose keys begin with '
+        "'backbone.experts.spatial.' and so on"
     )
 
 
-def from_reference(state_dict: Mapping[str, Tensor]) -> Conversion:
-    """Rename a state dict of the authors to ours.
-
-    Args:
-        state_dict: Parameters by the authors' names, without a ``module.``
-            prefix.
-
-    Returns:
-        Our state dict of the whole recognizer and, by their names, the
-        tensors left out with the reason.  Half precision becomes float32.
-
-    Raises:
-        KeyError: If a key is unknown or its partner is missing.
-        ValueError: If it is none of their checkpoints.
-    """
-    for layout in REFERENCES:
-        if layout.find_prefix(state_dict) is not None:
-            return layout.convert(state_dict)
-    raise ValueError(
-        'this is no checkpoint of the authors of CAST, CAVA and CA2ST: it has '
-        f"no 'clip_conv1.weight'; first keys: {sorted(state_dict)[:3]}"
-    )
-
-
-def _take_reference(theirs: Conversion, _: str) -> None:
+def _take(theirs: Conversion, _: str) -> None:
     family, composition = reference_of(theirs.left)
     names = {v: k for k, v in names_of(family, composition).items()}
     theirs.leave_out('the reference never uses this norm', UNUSED_NORM)
@@ -278,19 +233,14 @@ def _take_reference(theirs: Conversion, _: str) -> None:
     )
 
 
-def _find_family(family: str, keys: Collection[str]) -> str | None:
-    is_theirs = is_reference(keys) and reference_of(keys)[0] == family
-    return '' if is_theirs else None
+def _find(family: str, keys: Collection[str]) -> str | None:
+    found = is_reference(keys) and reference_of(keys)[0] == family
+    return '' if found else None
 
 
 REFERENCES = tuple(
-    Layout(
-        f'{family}_reference',
-        f'{title}, the code of its authors',
-        partial(_find_family, family),
-        _take_reference,
-    )
-    for family, title in TITLES.items()
+    Layout(f'{family}_reference', partial(_find, family), _take)
+    for family in EXPERTS
 )
 
 
@@ -299,28 +249,23 @@ def to_reference(
 ) -> dict[str, Tensor]:
     """Rename our state dict to the authors' names.
 
+    The norm that they own but never use becomes a copy of the spatial one.
+
     Args:
         state_dict: Parameters (or gradients) of our recognizer by name.
-        check_key_bias: Whether a key bias that the reference cannot hold is
-            an error.  Gradients of it are of no use and may be dropped.
-
-    Returns:
-        State dict by the authors' names.  The norm that they own but never
-        use is filled with the spatial one, as their loader does.
+        check_key_bias: Whether a key bias, which the reference cannot hold,
+            is an error; gradients of it are of no use.
 
     Raises:
-        KeyError: If a key of ours has no place in the reference.
-        ValueError: If VideoMAE has a key bias, or it is no CAST, CAVA or
-            CA2ST.
+        KeyError: If a key of ours has no name there.
+        ValueError: If there is a key bias, or it is no CAST, CAVA or CA2ST.
     """
     family, composition = reference_of(state_dict)
     names, out = names_of(family, composition), {}
     for ours, value in state_dict.items():
         key = rename(ours, names)
         if key is None:
-            raise KeyError(
-                f"{ours!r} has no name in the authors' {TITLES[family]}"
-            )
+            raise KeyError(f"{ours!r} has no name in the authors' {family}")
         key = re.sub(r'in_proj\.(?=weight|bias)', 'in_proj_', key)
         key = re.sub(r'(?<=[._])(q|kv)\.bias$', r'\1_bias', key)
         if not re.fullmatch(r'blocks\.\d+\.attn\.qkv\.bias', key):
@@ -330,13 +275,12 @@ def to_reference(
         if check_key_bias and k_bias.any():
             raise ValueError(
                 f'{key!r} has a key bias, which the reference cannot hold; '
-                'it has no effect, so set it to zero before converting'
+                'set it to zero, as it has no effect'
             )
         attn = key.removesuffix('qkv.bias')
         out[f'{attn}q_bias'], out[f'{attn}v_bias'] = q_bias, v_bias
-    if family != 'cast':
-        for kind in ('weight', 'bias'):
-            if f'{SPATIAL_NORM}.{kind}' in out:
-                spatial = out[f'{SPATIAL_NORM}.{kind}']
-                out[f'{UNUSED_NORM}.{kind}'] = spatial.clone()
+    for kind in ('weight', 'bias'):
+        spatial = out.get(f'clip_ln_post.{kind}')
+        if family != 'cast' and spatial is not None:
+            out[f'{UNUSED_NORM}.{kind}'] = spatial.clone()
     return out

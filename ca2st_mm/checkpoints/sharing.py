@@ -32,7 +32,7 @@ recognizer = ca2st_mm.Recognizer.from_pretrained({name!r})
 recognizer.predict('clip.mp4')
 ```
 
-{about}Licence of these weights: {licence}. {kind}
+{about}Licence of these weights: {licence}. The file holds {held}.
 
 Weights that the experts begin with, under terms of their own:
 
@@ -51,12 +51,10 @@ def save_pretrained(
     name: str | None = None,
     config: Config | None = None,
 ) -> Path:
-    """Write a model as a folder that loads by its name alone.
+    """Write a model as a folder that every entry point loads by its name.
 
     It holds ``model.safetensors`` (with config and class names inside),
-    ``config.py`` to read, and ``README.md``, a model card.  It is a source
-    for ``get_model``, ``Recognizer.from_pretrained``, ``load_from``
-    and the tools.
+    ``config.py`` to read, and ``README.md``, a model card.
 
     Args:
         model: What ``get_model`` returns: a recognizer with its config as
@@ -99,20 +97,21 @@ def save_pretrained(
         facts['classes'] = json.dumps(classes)
     weights = trained_weights(model, config) if delta else model.state_dict()
     write_checkpoint(folder / 'model.safetensors', weights, facts)
-    about = config.get('about')
+    experts = []
+    for key, expert in _pretrained_experts(model).items():
+        source, terms = expert.init_cfg['checkpoint'], 'terms of its owners'
+        if zoo.canonical(source).startswith(zoo.SCHEME):
+            terms = zoo.find(source).licence
+        experts.append(f'- {key.split(".")[-1]}: `{source}`, {terms}')
+    about, held = config.get('about'), 'all weights'
+    if delta:
+        held = 'what was trained; the rest is fetched'
     card = CARD.format(
         name=name or str(folder),
         about=f'{about}\n\n' if about else '',
         licence=licence,
-        kind='The file holds what was trained; the rest is fetched.'
-        if delta
-        else 'The file holds all weights.',
-        experts='\n'.join(
-            f'- {name.split(".")[-1]}: `{source}`, {_licence_of(source)}'
-            for name, expert in _pretrained_experts(model).items()
-            for source in [expert.init_cfg['checkpoint']]
-        )
-        or '- none',
+        held=held,
+        experts='\n'.join(experts) or '- none',
         numbers=numbers,
     )
     for file, content in {'config.py': text, 'README.md': card}.items():
@@ -132,8 +131,7 @@ def push_to_hub(model: nn.Module, repo_id: str, **options: Any) -> str:
         **options: Those of :func:`save_pretrained`.
 
     Returns:
-        ``owner/name@revision``, a source as the folder of
-        :func:`save_pretrained` is.
+        ``owner/name@revision``, which every entry point loads.
     """
     from huggingface_hub import HfApi
 
@@ -152,11 +150,7 @@ def build_model(cfg: Config) -> nn.Module:
 
 
 def trained_weights(model: nn.Module, config: Config) -> dict[str, Tensor]:
-    """A delta of a model, which its config is known to complete.
-
-    Raises:
-        ValueError: If ``init_cfg`` brings other frozen weights.
-    """
+    """A delta of a model that its config completes, else ``ValueError``."""
     prints = {
         name: fingerprint(expert)
         for name, expert in _pretrained_experts(model).items()
@@ -172,10 +166,3 @@ def _pretrained_experts(model: nn.Module) -> dict[str, nn.Module]:
         for name, module in model.named_modules()
         if hasattr(module, 'frozen_parts') and module.init_cfg
     }
-
-
-def _licence_of(source: str) -> str:
-    source = zoo.canonical(source)
-    if source.startswith(zoo.SCHEME):
-        return zoo.find(source).licence
-    return 'terms of its owners'

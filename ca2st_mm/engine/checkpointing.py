@@ -26,7 +26,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from ca2st_mm import zoo
 from ca2st_mm.checkpoints import (
     CheckpointError,
-    from_reference,
+    detect_layout,
     open_checkpoint,
     unwrap,
 )
@@ -173,7 +173,7 @@ def load_from_file(filename: str, map_location: Any = None) -> dict[str, Any]:
         return checkpoint  # no weights inside: not one of theirs
     if not is_reference(weights):
         return checkpoint
-    conversion = from_reference(weights)
+    conversion = detect_layout(weights).convert(weights)
     lines = ['read as a checkpoint of the authors', *conversion.account()]
     print_log(f'{filename}: {"; ".join(lines)}', logger='current')
     return dict(state_dict=conversion.state_dict, meta={})

@@ -244,7 +244,7 @@ def build_runner(cfg: Config, precision: str | None = None) -> Runner:
     if is_deepspeed(cfg) and 'checkpoint' in cfg.default_hooks:
         cfg.default_hooks.checkpoint.save_optimizer = False
     source = cfg.get('load_from')
-    if isinstance(source, str) and source.startswith(zoo.WEB_SCHEMES):
+    if isinstance(source, str) and source.startswith('http'):
         # MMEngine would take whatever the server answers for the weights.
         cfg.load_from = str(zoo.fetch(source))
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg

@@ -62,7 +62,7 @@ def check_files(cfg: Mapping[str, Any], mode: str = 'train') -> None:
     def problem(path: str) -> str | None:
         try:
             # Nothing is fetched in vain.
-            zoo.fetch(path, only_look=bool(missing))
+            zoo.fetch(path, offline=bool(missing))
         except (zoo.ZooError, ValueError) as error:
             return str(error)
         return None

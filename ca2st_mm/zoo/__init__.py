@@ -8,15 +8,12 @@ each file must be.
 from .catalogue import (
     HUB_SCHEME,
     SCHEME,
-    SUFFIXES,
-    WEB_SCHEMES,
     Entry,
     Source,
     canonical,
     entries,
     find,
     is_known,
-    is_repository,
 )
 from .fetching import (
     IN_FOLDER,
@@ -32,8 +29,6 @@ __all__ = [
     'HUB_SCHEME',
     'IN_FOLDER',
     'SCHEME',
-    'SUFFIXES',
-    'WEB_SCHEMES',
     'Entry',
     'Source',
     'ZooError',
@@ -45,6 +40,5 @@ __all__ = [
     'find',
     'in_short',
     'is_known',
-    'is_repository',
     'kept',
 ]

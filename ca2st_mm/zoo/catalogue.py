@@ -20,9 +20,7 @@ import yaml
 SCHEME = 'zoo://'
 """What a config writes before the name of an entry."""
 HUB_SCHEME = 'hf://'
-DRIVE_SCHEME = 'gdrive://'
-WEB_SCHEMES = ('http://', 'https://')
-SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt', '.safetensors', '.json')
+SCHEMES = (SCHEME, HUB_SCHEME, 'gdrive://', 'http://', 'https://')
 
 PACKAGE = Path(__file__).resolve().parents[1]
 HUB_URL = re.compile(
@@ -31,6 +29,7 @@ HUB_URL = re.compile(
 )
 DRIVE_URL = re.compile(r'gdrive://([\w-]+)/([^/]+)')
 REPOSITORY = re.compile(r'[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?')
+FILE = re.compile(r'.*\.(pth|pt|bin|ckpt|safetensors|json|py)')
 # The libyaml parser, where it is there, is ten times as fast.
 _Loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
@@ -73,7 +72,7 @@ class Source(NamedTuple):
             >>> Source('hf://owner/name@v1/a.bin').file
             'a.bin'
         """
-        is_web = self.url.startswith(WEB_SCHEMES)
+        is_web = self.url.startswith(('http://', 'https://'))
         if not (is_web or self.hub or DRIVE_URL.fullmatch(self.url)):
             raise ValueError(
                 f'{self.url!r} is no URL of weights; write https://..., '
@@ -126,8 +125,7 @@ def find(name: str) -> Entry:
     """Look up one entry, with or without ``zoo://`` before its name.
 
     Raises:
-        ValueError: If there is none of that name; the message names the
-            closest ones.
+        ValueError: If there is none; the message names the closest ones.
 
     Example:
         >>> find('clip_vit-base-p16_openai').role
@@ -137,10 +135,10 @@ def find(name: str) -> Entry:
     if name in found:
         return found[name]
     close = difflib.get_close_matches(name, found, n=3, cutoff=0.4)
-    hint = f'did you mean {" or ".join(close)}' if close else 'see the list'
+    hint = f'did you mean {" or ".join(close)}? ' if close else ''
     raise ValueError(
-        f'The zoo has no {name!r}; {hint} (`ca2st weights list` '
-        'shows all names)'
+        f'there is no {name!r} here or in the zoo; {hint}`ca2st weights list` '
+        'shows all names'
     )
 
 
@@ -151,7 +149,7 @@ def is_known(source: str) -> bool:
         >>> is_known('zoo://ast_base_vggsound'), is_known('epoch_3.pth')
         (True, False)
     """
-    return source.startswith((SCHEME, HUB_SCHEME, DRIVE_SCHEME, *WEB_SCHEMES))
+    return source.startswith(SCHEMES)
 
 
 def canonical(source: str) -> str:
@@ -171,18 +169,10 @@ def canonical(source: str) -> str:
         >>> canonical('owner/cast@v1')
         'hf://owner/cast@v1'
     """
-    if is_known(source) or Path(source).expanduser().exists():
-        return source
-    if source in _catalogue():
-        return SCHEME + source
-    if is_repository(source) and not source.endswith(SUFFIXES):
+    is_path = FILE.fullmatch(source) or Path(source).expanduser().exists()
+    if not is_path and REPOSITORY.fullmatch(source):
         return HUB_SCHEME + source
-    return source
-
-
-def is_repository(name: str) -> bool:
-    """Whether it has the form ``owner/name`` or ``owner/name@revision``."""
-    return bool(REPOSITORY.fullmatch(name))
+    return source if is_path or '/' in source else SCHEME + source
 
 
 def find_index() -> Path:
@@ -204,11 +194,14 @@ def find_index() -> Path:
 def listing() -> dict[str, Source]:
     """What hosts list: files by URL, with size and hash where public."""
     with open(Path(__file__).with_name('listing.csv'), newline='') as file:
-        found = {}
-        for url, size, sha256 in list(csv.reader(file))[1:]:
-            size = int(size) if size.isdigit() else size or None
-            found[url] = Source(url, size=size, sha256=sha256 or None)
-        return found
+        return {
+            url: Source(
+                url,
+                size=int(size) if size.isdigit() else size or None,
+                sha256=sha256 or None,
+            )
+            for url, size, sha256 in list(csv.reader(file))[1:]
+        }
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -48,7 +48,7 @@ def default_home() -> Path:
     return Path(home).expanduser().absolute()
 
 
-def fetch(source: str, offline: bool = False, only_look: bool = False) -> Path:
+def fetch(source: str, offline: bool = False) -> Path:
     """Return a file of weights, downloaded if need be.
 
     Args:
@@ -56,9 +56,8 @@ def fetch(source: str, offline: bool = False, only_look: bool = False) -> Path:
             ``hf://owner/name@revision``, with or without ``/file``,
             ``https://...`` or ``gdrive://ID/FILE``.  ``#sha256=DIGITS`` after
             a URL has the file checked.
-        offline: Use what is here only, as there is no network;
-            ``CA2ST_MM_OFFLINE=1`` and ``HF_HUB_OFFLINE=1`` do the same.
-        only_look: Use what is here only, although there may be one.
+        offline: Use what is here only; ``CA2ST_MM_OFFLINE=1`` and
+            ``HF_HUB_OFFLINE=1`` do the same.
 
     Returns:
         The file; of a whole repository, the first of :data:`IN_FOLDER` there,
@@ -69,25 +68,21 @@ def fetch(source: str, offline: bool = False, only_look: bool = False) -> Path:
         ZooError: If no source gives a good file, or it cannot be kept; one
             sentence with the sources tried and what to do.
     """
-    settings = ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE')
-    values = [os.environ.get(key, '').lower() for key in settings]
-    offline |= any(v not in ('', '0', 'false', 'no') for v in values)
-    entry, name = _entry_of(source), source.removeprefix(SCHEME)
+    for setting in ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE'):
+        value = os.environ.get(setting, '').lower()
+        offline |= value not in ('', '0', 'false', 'no')
+    entry = _entry_of(source)
     if not entry.sources:
         raise ZooError(
-            f'no weights of {name} are released; train it with {entry.config}'
+            f'no weights of {entry.name} are released; train it with '
+            f'{entry.config}'
         )
     if found := _locate(entry):
         return found
     if offline:
+        what = source.removeprefix(SCHEME)
         raise ZooError(
-            f'the weights of {name} are not on this machine, and offline '
-            f'nothing is fetched: {_advice(entry)}'
-        )
-    if only_look:
-        raise ZooError(
-            f'the weights of {name} are not on this machine yet; '
-            f'{_advice(entry, network=True)}'
+            f'the weights of {what} are not on this machine: {_advice(entry)}'
         )
     from filelock import FileLock
 
@@ -96,12 +91,12 @@ def fetch(source: str, offline: bool = False, only_look: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / '.lock'):
             # Another process may have been quicker.
-            return _locate(entry) or _first_good(entry, name)
+            return _locate(entry) or _first_good(entry)
     except OSError as error:
         raise ZooError(
-            f'cannot write the weights of {name} to {folder} '
-            f'({error.strerror or error}); make room or rights there, or '
-            'name another folder with CA2ST_MM_HOME'
+            f'cannot write weights to {folder} ({error.strerror or error}); '
+            'make room or rights there, or name another folder with '
+            'CA2ST_MM_HOME'
         ) from error
 
 
@@ -118,13 +113,13 @@ def kept(entry: Entry) -> Iterator[tuple[Path, Source]]:
 
 def fault_of(path: Path, source: Source) -> str | None:
     """Why a file cannot be that of a source; None if it can."""
-    size, changed = path.stat().st_size, path.stat().st_mtime_ns
+    state = path.stat()
     if fault := _no_checkpoint(path):
         return fault
-    if isinstance(source.size, int) and size != source.size:
-        return f'{size} bytes instead of {source.size}'
+    if isinstance(source.size, int) and state.st_size != source.size:
+        return f'{state.st_size} bytes instead of {source.size}'
     if source.sha256:
-        sha256 = _sha256(path, size, changed)
+        sha256 = _sha256(path, state.st_size, state.st_mtime_ns)
         if not sha256.startswith(source.sha256):
             return f'sha256 {sha256} instead of {source.sha256}'
     return None
@@ -133,12 +128,10 @@ def fault_of(path: Path, source: Source) -> str | None:
 def ask_hub(
     repo_id: str, revision: str | None, filename: str | None = None
 ) -> Any:
-    """Raise at once if a file or repository cannot be had from the Hub.
+    """What the Hub tells of a file: ``size`` and ``etag``.
 
-    Its library tries for half a minute to connect.
-
-    Returns:
-        What the Hub tells of the file: ``size`` and ``etag``.
+    Raises at once if the file or the repository cannot be had, where its
+    library tries for half a minute to connect.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
@@ -158,12 +151,10 @@ def in_short(error: Exception) -> str:
     if (response := getattr(error, 'response', None)) is not None:
         if response.status_code == 401:  # as the Hub calls both
             return 'no such repository, or one that needs `hf auth login`'
-        reason = getattr(response, 'reason', '') or ''
-        return f'{response.status_code} {reason}'.strip()
+        return f'{response.status_code} {getattr(response, "reason", "")}'
     if 'Connect' in name or name == 'LocalEntryNotFoundError':
         return NO_CONNECTION
-    lines = str(error).strip().splitlines() or [name]
-    return lines[0][:120]
+    return (str(error).strip() or name).splitlines()[0][:120]
 
 
 def _entry_of(source: str) -> Entry:
@@ -188,7 +179,7 @@ def _locate(entry: Entry) -> Path | None:
     return None
 
 
-def _first_good(entry: Entry, name: str) -> Path:
+def _first_good(entry: Entry) -> Path:
     """The file of the first source that gives a good one."""
     tried = {}
     for source in entry.sources:
@@ -200,38 +191,33 @@ def _first_good(entry: Entry, name: str) -> Path:
                 raise  # says what to do
             tried[source.url] = in_short(error)
             logger.info('%s (%s)', source.url, tried[source.url])
-    what = f'no connection to any source of {name}'
-    if set(tried.values()) != {NO_CONNECTION}:
-        urls = ', '.join(f'{url} ({why})' for url, why in tried.items())
-        what = f'no source of {name} gives its weights, tried {urls}'
-    raise ZooError(f'{what}: {_advice(entry)}')
+    urls = ', '.join(f'{url} ({why})' for url, why in tried.items())
+    raise ZooError(f'no good weights from {urls}: {_advice(entry)}')
 
 
-def _advice(entry: Entry, network: bool = False) -> str:
-    """The one thing to do, here if there is a network."""
+def _advice(entry: Entry) -> str:
+    """The one thing to do."""
     place, source = default_home() / entry.name, entry.sources[0]
     if not entry.name.startswith('web-'):
-        command = f'run `ca2st weights get {entry.name}`'
-        elsewhere = f'copy the file into {place}'
-    elif hub := source.hub:
-        what = ' '.join(filter(None, (hub['repo_id'], hub['filename'])))
-        if hub['revision']:
-            what += f' --revision {hub["revision"]}'
-        command = f'run `hf download {what}`'
-        elsewhere = 'name the path that it prints'
-    else:
+        return (
+            f'run `ca2st weights get {entry.name}` here, or where there is a '
+            f'network and copy the file into {place}'
+        )
+    if not (hub := source.hub):
         return f'put {source.url} at {place / source.file}'
-    if network:
-        return command
-    return f'{command} where there is a network, and {elsewhere}'
+    what = ' '.join(filter(None, (hub['repo_id'], hub['filename'])))
+    # A folder whose name is misspelt looks like a repository.
+    said = '' if hub['filename'] else f'there is no folder {what!r} here; '
+    if hub['revision']:
+        what += f' --revision {hub["revision"]}'
+    return (
+        f'{said}run `hf download {what}` where there is a network, and name '
+        'the path that it prints'
+    )
 
 
 def _download(entry: Entry, source: Source) -> Path:
-    """Fetch one file, and return it if it is good.
-
-    Raises:
-        ValueError: If it is not.
-    """
+    """Fetch one file, and return it if it is good, else ``ValueError``."""
     if source.hub:
         ask_hub(**source.hub)
         for again in (False, True):
@@ -240,8 +226,7 @@ def _download(entry: Entry, source: Source) -> Path:
                 return place
         raise ValueError(fault)
     place = default_home() / entry.name / source.file
-    part = place.with_name(f'{place.name}.part')
-    seen = sys.stderr.isatty()
+    part, seen = place.with_name(f'{place.name}.part'), sys.stderr.isatty()
     try:
         if drive := DRIVE_URL.fullmatch(source.url):
             try:
@@ -278,35 +263,27 @@ def _from_hub(source: Source, **how: bool) -> Path:
 
     repo_id, revision, filename = source.hub.values()
 
-    def get(name: str) -> Path:
-        place = hf_hub_download(repo_id, name, revision=revision, **how)
-        return Path(place)
-
-    names = (filename,) if filename else IN_FOLDER
-    for name in names:
-        try:
-            found = get(name)
-            break
-        except EntryNotFoundError as error:
-            missing = error
-    else:
+    def get(*names: str) -> Path:
+        for name in names:
+            try:
+                found = hf_hub_download(
+                    repo_id, name, revision=revision, **how
+                )
+                return Path(found)
+            except EntryNotFoundError as error:
+                missing = error
         if isinstance(missing, LocalEntryNotFoundError):
             raise missing
-        raise ValueError(f'it holds none of {", ".join(names)}') from missing
-    if is_index := name.endswith('.index.json'):
-        folder = name.removesuffix(found.name)
+        raise ValueError(f'it holds no {" or ".join(names)}') from missing
+
+    found = get(*([filename] if filename else IN_FOLDER))
+    if is_index := found.name.endswith('.index.json'):
+        folder = PurePosixPath(filename or '').parent
         parts = json.loads(found.read_text())['weight_map'].values()
         for part in dict.fromkeys(parts):
-            try:
-                get(folder + part)
-            except LocalEntryNotFoundError:
-                raise
-            except EntryNotFoundError as error:
-                raise ValueError(
-                    f'{name} names {part}, which it does not hold'
-                ) from error
+            get(str(folder / part))
     if is_index or not filename:
-        with suppress(EntryNotFoundError):
+        with suppress(EntryNotFoundError, ValueError):
             get('config.json')
     return found
 

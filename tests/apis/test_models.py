@@ -74,5 +74,5 @@ def test_unknown_names_and_weights_without_a_config():
         ca2st_mm.get_model('clip_vit-large-p14_openai')
     with pytest.raises(ValueError, match='is a config, which comes with'):
         ca2st_mm.get_model('configs/cast/cast_k400.py')
-    with pytest.raises(FileNotFoundError, match=f'did you mean.*{NAME}'):
+    with pytest.raises(ValueError, match=f'did you mean.*{NAME}'):
         small(pretrained='cast_vit-base_k40')

@@ -99,9 +99,9 @@ def test_all_missing_files_come_at_once(cfg, tmp_path, monkeypatch, online):
     ]
     asked, fetch = [], zoo.fetch
 
-    def look(source, only_look=False):
-        if only_look:
-            return fetch(source, only_look=True)
+    def look(source, offline=False):
+        if offline:
+            return fetch(source, offline=True)
         return asked.append(source)
 
     monkeypatch.setattr(zoo, 'fetch', look)
@@ -131,7 +131,7 @@ def test_all_weights_are_asked_for_at_once(cfg, monkeypatch):
     """One after the other, each would wait for the network to fail."""
     barrier = threading.Barrier(2)
 
-    def fetch(name, only_look):
+    def fetch(name, offline):
         barrier.wait(timeout=60)
         raise zoo.ZooError(f'no connection for {name}')
 

@@ -116,7 +116,7 @@ def test_a_file_put_there_by_hand_is_used_or_named(tiny, server, home, caplog):
     place = home / 'clip_tiny' / 'w.pth'
     place.parent.mkdir(parents=True)
     place.write_bytes(PAGE)
-    with pytest.raises(ZooError, match='offline'):
+    with pytest.raises(ZooError, match='not on this mach'):
         zoo.fetch('clip_tiny', offline=True)
     assert str(place) in caplog.text and 'web page' in caplog.text
     place.write_bytes(BODY)
@@ -232,7 +232,7 @@ def test_what_the_hub_s_library_has_cached_is_found(
 def test_the_hub_without_a_network(tiny, hub):
     tiny(source(HUB))
     with pytest.raises(
-        ZooError, match='no connection to any .*clip_tiny: run `ca2'
+        ZooError, match=r'no connection\): run `ca2'
     ):
         zoo.fetch('clip_tiny')
 
@@ -277,12 +277,12 @@ def test_half_a_model_is_fetched_again_or_refused(repository):
     assert lost.exists()
     lost.unlink()
     del repository.answers[lost.name]
-    with pytest.raises(ZooError, match=f'names {lost.name}, which it does'):
+    with pytest.raises(ZooError, match=f'it holds no {lost.name}'):
         zoo.fetch('hf://owner/big@v1')
     for path in repository.folder.iterdir():
         path.unlink()
     repository.answers = {'README.md': []}
-    with pytest.raises(ZooError, match='it holds none of model.safetensors'):
+    with pytest.raises(ZooError, match='it holds no model.safetensors or'):
         zoo.fetch('hf://owner/big@v1')
 
 

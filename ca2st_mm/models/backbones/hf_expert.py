@@ -9,7 +9,6 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from ca2st_mm import zoo
 from ca2st_mm.checkpoints.files import CheckpointError
 from ca2st_mm.registry import MODELS
 
@@ -464,7 +463,7 @@ def _read_config(model: str | None, config: Mapping[str, Any] | None) -> Any:
     if model.startswith(LOCAL):
         if 'model_type' not in read_folder(name):
             raise ValueError(f'{name!r} is a folder of timm; use TimmExpert')
-    elif zoo.is_repository(name):
+    elif name.count('/') == 1:
         require_hub(model, name, revision)
     else:
         raise ValueError(

@@ -231,9 +231,7 @@ def test_what_the_hub_s_library_has_cached_is_found(
 
 def test_the_hub_without_a_network(tiny, hub):
     tiny(source(HUB))
-    with pytest.raises(
-        ZooError, match=r'no connection\): run `ca2'
-    ):
+    with pytest.raises(ZooError, match=r'no connection\): run `ca2'):
         zoo.fetch('clip_tiny')
 
 

@@ -7,19 +7,15 @@ so the scores say what this model can tell from a modality, not what a model
 trained on that modality could.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
+from math import comb
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ca2st_mm.evaluation.coalitions import (
-    Coalition,
-    coalitions_of,
-    of_groups,
-    shapley_values,
-)
 from ca2st_mm.models.backbones import MultiExpertBackbone
 
 from .prediction import PartAnswer, Prediction
@@ -30,6 +26,63 @@ MODALITIES = {'imgs': 'video', AUDIO: 'audio'}
 NO_AUDIO = 'the clip has no audio'
 # Probabilities (num_classes,) by task, averaged over the views.
 Scores = dict[str, Tensor]
+# Modalities or experts that answer without the others.
+Coalition = frozenset[str]
+
+
+def coalitions_of(players: Iterable[str]) -> list[Coalition]:
+    """All sets of players, from none to all.
+
+    Example:
+        >>> [sorted(c) for c in coalitions_of(['audio', 'video'])]
+        [[], ['audio'], ['video'], ['audio', 'video']]
+    """
+    players = list(players)
+    return [
+        frozenset(chosen)
+        for size in range(len(players) + 1)
+        for chosen in combinations(players, size)
+    ]
+
+
+def of_groups(
+    values: Mapping[Coalition, Any], groups: Mapping[str, Iterable[str]]
+) -> dict[Coalition, Any]:
+    """The values of coalitions of groups, such as modalities of experts.
+
+    Args:
+        values: By coalition of members.
+        groups: Members by name of the group.
+    """
+    return {
+        chosen: values[frozenset(m for group in chosen for m in groups[group])]
+        for chosen in coalitions_of(groups)
+    }
+
+
+def shapley_values(values: Mapping[Coalition, Any]) -> dict[str, Any]:
+    """Exact Shapley value of every player.
+
+    The mean gain of a player over all orders in which the players can come
+    in.  They add up to the value of all players minus that of none.  Source:
+    Shapley, A value for n-person games, 1953.
+
+    Args:
+        values: Number or array of every coalition, the empty one included.
+
+    Example:
+        >>> none, a, b, both = coalitions_of('ab')
+        >>> shapley_values({none: 0.0, a: 0.5, b: 0.2, both: 1.0})
+        {'a': 0.65, 'b': 0.35}
+    """
+    players = sorted(max(values, key=len))
+    found = dict.fromkeys(players, 0)
+    for player in players:
+        for others in coalitions_of(p for p in players if p != player):
+            weight = len(players) * comb(len(players) - 1, len(others))
+            gain = values[others | {player}] - values[others]
+            found[player] = found[player] + gain / weight
+    return found
 
 
 @dataclass(frozen=True)

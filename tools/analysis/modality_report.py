@@ -77,28 +77,28 @@ from clip_reports import (
     recognizer_of,
     with_other_audio,
 )
+from modality_statistics import (
+    calibration,
+    coalition_name,
+    fit_temperature,
+    modality_report,
+    paired_test,
+    summary,
+)
 from result_files import Scores, check_same_clips, read_scores
 from torch import Tensor
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.modality_contributions import (
+    Coalition,
     contributions_of,
     lacks_audio,
     modalities_of,
+    of_groups,
+    shapley_values,
 )
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.evaluation.coalitions import (
-    Coalition,
-    calibration,
-    coalition_name,
-    fit_temperature,
-    modality_report,
-    of_groups,
-    paired_test,
-    shapley_values,
-    summary,
-)
 from ca2st_mm.utils.records import write_record
 from ca2st_mm.visualization.style import (
     GREY,
@@ -286,7 +286,7 @@ def report(
             found['controls'][name] = dict(
                 clips=int(chosen.sum()),
                 **summary(logs, true),
-                calibration=calibration(np.exp(logs), true)._asdict(),
+                calibration=calibration(np.exp(logs), true),
             )
     if args.against:
         found['against'] = against(args.against, answers, task)
@@ -341,7 +341,7 @@ def against(path: str, answers: Answers, task: str) -> dict[str, Any]:
         scores.argmax(axis=1) == labels
         for scores, labels in (ours.of(task), theirs.of(task))
     )
-    return dict(path=path, **paired_test(*hits)._asdict())
+    return dict(path=path, **paired_test(*hits))
 
 
 def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:

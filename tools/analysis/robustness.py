@@ -88,6 +88,7 @@ from clip_reports import (
     recognizer_of,
     with_other_audio,
 )
+from modality_statistics import paired_test
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.modality_contributions import MODALITIES
@@ -95,7 +96,6 @@ from ca2st_mm.apis.recognizer import AUDIO, unbatched
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.transforms import CAUSES
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.evaluation.coalitions import paired_test
 from ca2st_mm.registry import TRANSFORMS
 from ca2st_mm.utils.errors import UsageError
 from ca2st_mm.utils.records import read_record, write_record
@@ -239,8 +239,7 @@ def compared(hits: Mapping[int, bool], clean: Mapping[int, bool]) -> dict:
     now, before = (
         np.array([one[number] for number in shared]) for one in (hits, clean)
     )
-    test = paired_test(now, before)
-    return dict(top1=float(now.mean()), **test._asdict())
+    return dict(top1=float(now.mean()), **paired_test(now, before))
 
 
 def measure(

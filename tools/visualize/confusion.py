@@ -51,10 +51,10 @@ from class_labels import class_labels
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from result_files import Scores, named_files, read_scores
+from sklearn.metrics import confusion_matrix
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.evaluation.accuracy import count_confusions, most_confused
 from ca2st_mm.visualization.style import (
     INK,
     FigureInputError,
@@ -64,6 +64,26 @@ from ca2st_mm.visualization.style import (
 
 _NAMED = 60  # more names than this cannot be read
 _WRITTEN = 15  # more numbers than this a side cannot be read
+
+
+def most_confused(
+    counts: np.ndarray, limit: int = 20
+) -> list[tuple[int, int, int]]:
+    """The pairs that are confused most often.
+
+    Args:
+        counts: How often class i was taken for class j, (C, C).
+        limit: How many at most.
+
+    Returns:
+        (true class, predicted class, clips), most first.
+    """
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind='stable')[:limit]
+    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    return [
+        (int(i), int(j), int(wrong[i, j])) for i, j in pairs if wrong[i, j]
+    ]
 
 
 def best_actions(
@@ -193,7 +213,7 @@ def main() -> None:
     args = parse_args()
     [(name, path)] = named_files([args.dump]).items()
     true, best, names = answers_of(read_scores(path), args)
-    counts = count_confusions(true, best, len(names))
+    counts = confusion_matrix(true, best, labels=np.arange(len(names)))
     title = f'{name}, {args.task}s' if args.task else name
     out = args.out or Path(path).with_name('confusion.png')
     save(draw_confusion(counts, names, title, args.limit), out)

@@ -60,10 +60,10 @@ from class_labels import category_of, class_labels
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from result_files import Scores, read_comparable
+from sklearn.metrics import f1_score
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.evaluation.accuracy import class_table, mean_by_group
 from ca2st_mm.utils.percent import percent
 from ca2st_mm.visualization.style import (
     GREY,
@@ -76,7 +76,6 @@ from ca2st_mm.visualization.style import (
     tidy,
 )
 
-_F1, _SUPPORT = 2, 3
 _ROW = 0.24  # inches
 
 
@@ -95,14 +94,17 @@ def f1_changes(
         F1 of the model in per cent (C,), the change by model in points
         (C,), and the clips of each class (C,).
     """
-    tables = []
-    for result in (ours, *others.values()):
+
+    def f1_of(result: Scores) -> np.ndarray:
         scores, labels = result.of(task)
-        best = scores.argmax(axis=1)
-        tables.append(class_table(labels, best, scores.shape[1]))
-    f1 = 100 * np.stack(tables)[..., _F1]
-    changes = dict(zip(others, f1[0] - f1[1:], strict=True))
-    return f1[0], changes, tables[0][:, _SUPPORT]
+        classes, best = np.arange(scores.shape[1]), scores.argmax(axis=1)
+        return 100 * f1_score(
+            labels, best, labels=classes, average=None, zero_division=0
+        )
+
+    f1 = f1_of(ours)
+    changes = {name: f1 - f1_of(other) for name, other in others.items()}
+    return f1, changes, np.bincount(ours.of(task)[1], minlength=len(f1))
 
 
 def draw_category_change(
@@ -123,18 +125,23 @@ def draw_category_change(
         support: Clips of each class, (C,).
         categories: Of each class.
     """
-    rows = mean_by_group(next(iter(changes.values())), support, categories)
-    order = [name for name, _, _ in rows]
     names = np.asarray(categories)
+
+    def means_of(change: np.ndarray) -> dict[str, float]:
+        return {
+            name: np.average(change[own], weights=support[own])
+            for name in sorted(set(categories))
+            if support[own := names == name].any()
+        }
+
+    first = means_of(next(iter(changes.values())))
+    order = sorted(first, key=lambda name: -first[name])
     labels = [
         f'{name} ({int((names[support > 0] == name).sum())})' for name in order
     ]
     figure, panels = _panels(len(changes), len(order))
     for axes, (other, change) in zip(panels, changes.items(), strict=True):
-        means = {
-            name: mean
-            for name, mean, _ in mean_by_group(change, support, categories)
-        }
+        means = means_of(change)
         _bars(axes, [means[name] for name in order])
         for row, name in enumerate(order):
             dots = change[(names == name) & (support > 0)]

@@ -5,23 +5,25 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from modality_statistics import (
+    calibration,
+    fit_temperature,
+    modality_report,
+    paired_test,
+)
 from scipy.special import log_softmax
 
+from ca2st_mm.apis.modality_contributions import (
+    coalitions_of,
+    of_groups,
+    shapley_values,
+)
 from ca2st_mm.datasets.toy import (
     FACTORS,
     LABEL_FACTORS,
     ToyWorld,
     class_names,
     posterior,
-)
-from ca2st_mm.evaluation.coalitions import (
-    calibration,
-    coalitions_of,
-    fit_temperature,
-    modality_report,
-    of_groups,
-    paired_test,
-    shapley_values,
 )
 
 MODALITIES = dict(video=['spatial', 'temporal'], audio=['audio'])
@@ -127,22 +129,22 @@ def test_an_overconfident_model_is_found_and_calibrated():
     labels, logs = draw(ToyWorld(misaligned=0.48))
     logits = 3 * logs[frozenset(EXPERTS)]
     sure = np.exp(log_softmax(logits, axis=1))
-    assert calibration(sure, labels).error > 0.2
+    assert calibration(sure, labels)['error'] > 0.2
     temperature = fit_temperature(logits[:, None], labels)
     assert temperature == pytest.approx(3, rel=0.05)
     right = np.exp(log_softmax(logits / temperature, axis=1))
-    assert calibration(right, labels).error < 0.02
+    assert calibration(right, labels)['error'] < 0.02
 
 
 def test_bins_of_a_reliability_diagram_hold_their_clips():
     scores = np.array([0.9, 0.9, 0.55, 0.7, 0.7, 1.0, 0.75])
     probabilities = np.stack([scores, 1 - scores], axis=1)
     found = calibration(probabilities, np.array([0, 1, 0, 0, 0, 0, 0]))
-    assert found.clips == [1, 2, 1, 2, 1]
-    assert found.confidence == pytest.approx([0.55, 0.7, 0.75, 0.9, 1.0])
-    assert found.accuracy == pytest.approx([1, 1, 1, 0.5, 1])
+    assert found['clips'] == [1, 2, 1, 2, 1]
+    assert found['confidence'] == pytest.approx([0.55, 0.7, 0.75, 0.9, 1.0])
+    assert found['accuracy'] == pytest.approx([1, 1, 1, 0.5, 1])
     gaps = 1 * 0.45 + 2 * 0.3 + 1 * 0.25 + 2 * 0.4 + 0
-    assert found.error == pytest.approx(gaps / 7)
+    assert found['error'] == pytest.approx(gaps / 7)
 
 
 @pytest.mark.parametrize('clips', [10, 200])
@@ -152,8 +154,11 @@ def test_the_interval_holds_the_true_difference(clips):
     for _ in range(300):
         kind = rng.choice(3, size=clips, p=[*p, 0.8])
         found = paired_test(kind != 1, kind != 0)
-        assert (found.gained, found.lost) == (sum(kind == 0), sum(kind == 1))
-        hits += found.low <= p[0] - p[1] <= found.high
+        assert (found['gained'], found['lost']) == (
+            sum(kind == 0),
+            sum(kind == 1),
+        )
+        hits += found['low'] <= p[0] - p[1] <= found['high']
     assert 0.92 <= hits / 300
 
 

@@ -22,7 +22,7 @@ def config(tmp_path):
     backbone = copy.deepcopy(tiny.CAST)
     for name, expert in backbone['experts'].items():
         path = tmp_path / f'{name}.pth'
-        torch.save(tiny.randomize(tiny.build(expert)).state_dict(), path)
+        torch.save(tiny.noisy(expert).state_dict(), path)
         expert['init_cfg'] = dict(type='Pretrained', checkpoint=str(path))
     dims = dict(spatial=tiny.DIMS, temporal=tiny.DIMS)
     head = dict(type='FusionHead', num_classes=2, in_channels=dims)

@@ -53,7 +53,7 @@ def test_a_stream_that_no_step_made_is_named():
 
 
 def test_a_backbone_takes_both_forms():
-    model = tiny.randomize(tiny.build(tiny.TIMED))
+    model = tiny.noisy(tiny.TIMED)
     present = torch.tensor([1.0, 0.0, 1.0])
     inputs = {**tiny.streams(), **tiny.times(), 'audios_present': present}
     streams = as_streams(inputs)

@@ -169,6 +169,11 @@ def randomize(module, std=0.3, seed=0):
     return module
 
 
+def noisy(cfg, **changes):
+    """Build with noise in every parameter."""
+    return randomize(build(cfg, **changes))
+
+
 def video(batch=BATCH, seed=0, frames=FRAMES):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, 3, frames, SIZE, SIZE, generator=generator)

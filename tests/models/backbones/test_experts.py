@@ -2,31 +2,13 @@
 """What every registered expert must do; a new one is tested by being there."""
 
 import pytest
+import tiny_models as tiny
 import torch
 from mmaction.registry import MODELS
-from tiny_models import (
-    AST,
-    BATCH,
-    BEATS,
-    CLIP,
-    COLUMNS,
-    DEPTH,
-    EXPERTS,
-    MMACTION,
-    MMPRETRAIN,
-    ROWS,
-    VIDEOMAE,
-    audio,
-    build,
-    difference,
-    input_of,
-    randomize,
-    video,
-)
 
 from ca2st_mm.models.backbones import TransformerExpert
 
-every_expert = pytest.mark.parametrize('name', sorted(EXPERTS))
+every_expert = pytest.mark.parametrize('name', sorted(tiny.EXPERTS))
 PARTS = ('embed', 'layers', 'adapters', 'norm')
 
 
@@ -38,37 +20,37 @@ def test_no_registered_expert_is_left_out():
         and issubclass(kind, TransformerExpert)
         and kind.__module__.startswith('ca2st_mm')
     }
-    assert registered == set(EXPERTS)
+    assert registered == set(tiny.EXPERTS)
 
 
 @every_expert
 def test_embed_and_blocks_are_what_the_token_spec_says(name):
-    expert = randomize(build(EXPERTS[name]))
+    expert = tiny.noisy(tiny.EXPERTS[name])
     spec = expert.token_spec
     count = spec.num_prefix_tokens + spec.num_patches
-    tokens = expert.embed(input_of(name))
-    assert tokens.shape == (BATCH, spec.num_steps, count, spec.embed_dims)
-    assert expert.num_layers == DEPTH
-    assert expert.input_shape == input_of(name).shape[1:]
-    for layer in range(DEPTH):
+    tokens = expert.embed(tiny.input_of(name))
+    assert tokens.shape == (tiny.BATCH, spec.num_steps, count, spec.embed_dims)
+    assert expert.num_layers == tiny.DEPTH
+    assert expert.input_shape == tiny.input_of(name).shape[1:]
+    for layer in range(tiny.DEPTH):
         for block in (expert.forward_attn, expert.forward_ffn):
             out = block(tokens, layer)
             assert out.shape == tokens.shape
-            assert difference(out, tokens) > 1e-3
+            assert tiny.difference(out, tokens) > 1e-3
             tokens = out
-    feature = expert(input_of(name))
-    assert feature.shape == (BATCH, spec.embed_dims)
+    feature = expert(tiny.input_of(name))
+    assert feature.shape == (tiny.BATCH, spec.embed_dims)
     # Alone, the last block may run on the pooled tokens only.
-    assert difference(feature, expert.pool(tokens)) < 1e-6
+    assert tiny.difference(feature, expert.pool(tokens)) < 1e-6
 
 
 @every_expert
 @pytest.mark.parametrize('part', [None, *PARTS])
 def test_a_frozen_part_gets_no_gradient_and_all_else_learns(name, part):
     frozen_parts = () if part is None else (part,)
-    expert = build(EXPERTS[name], frozen_parts=frozen_parts)
-    randomize(expert).train()
-    expert(input_of(name)).square().sum().backward()
+    expert = tiny.build(tiny.EXPERTS[name], frozen_parts=frozen_parts)
+    tiny.randomize(expert).train()
+    expert(tiny.input_of(name)).square().sum().backward()
     parts = expert.parts()
     assert set(parts) == set(PARTS)
     ours = [id(p) for part in parts.values() for p in part]
@@ -85,88 +67,97 @@ def test_a_frozen_part_gets_no_gradient_and_all_else_learns(name, part):
 @every_expert
 def test_an_unknown_part_is_named(name):
     with pytest.raises(ValueError, match="'head'"):
-        build(EXPERTS[name], frozen_parts=('head',))
+        tiny.build(tiny.EXPERTS[name], frozen_parts=('head',))
 
 
 @every_expert
 @torch.no_grad()
 def test_adapters_at_init_change_nothing(name):
-    expert = build(EXPERTS[name])
-    bare = build(EXPERTS[name], adapter_ratio=None)
+    expert = tiny.build(tiny.EXPERTS[name])
+    bare = tiny.build(tiny.EXPERTS[name], adapter_ratio=None)
     assert not bare.parts()['adapters']
     bare.load_state_dict(
         {k: v for k, v in expert.state_dict().items() if 'adapter' not in k}
     )
-    assert torch.equal(expert(input_of(name)), bare(input_of(name)))
+    assert torch.equal(expert(tiny.input_of(name)), bare(tiny.input_of(name)))
 
 
 @pytest.mark.parametrize(
     'name, inputs, expected, got',
     [
-        ('CLIPExpert', video(frames=6), 'num_frames=2', '6'),
-        ('CLIPExpert', video()[..., :16, :16], '32', '16'),
-        ('VideoMAEExpert', video(frames=6), '4', '6'),
-        ('VideoMAEExpert', video()[..., :16, :16], '32', '16'),
-        ('VideoMAEExpert', video()[:, :, 0], '4', '32, 32'),
+        ('CLIPExpert', tiny.video(frames=6), 'num_frames=2', '6'),
+        ('CLIPExpert', tiny.video()[..., :16, :16], '32', '16'),
+        ('VideoMAEExpert', tiny.video(frames=6), '4', '6'),
+        ('VideoMAEExpert', tiny.video()[..., :16, :16], '32', '16'),
+        ('VideoMAEExpert', tiny.video()[:, :, 0], '4', '32, 32'),
         ('ASTExpert', torch.randn(3, 1, 50, 36), '64, 36', '50, 36'),
         ('ASTExpert', torch.randn(3, 3, 64, 36), '1, frames', '3, 64'),
         ('BEATsExpert', torch.randn(3, 1, 50, 36), '64, 36', '50, 36'),
-        ('MMPretrainViTExpert', video(frames=6), '4', '6'),
-        ('MMPretrainViTExpert', video()[..., :16, :16], '32, 32', '16, 16'),
-        ('MMActionViTExpert', video(frames=6), '4', '6'),
-        ('MMActionViTExpert', video()[..., :16, :16], '32, 32', '16, 16'),
-        ('TimmExpert', video()[..., :16, :16], '32, 32', '16, 16'),
+        ('MMPretrainViTExpert', tiny.video(frames=6), '4', '6'),
+        (
+            'MMPretrainViTExpert',
+            tiny.video()[..., :16, :16],
+            '32, 32',
+            '16, 16',
+        ),
+        ('MMActionViTExpert', tiny.video(frames=6), '4', '6'),
+        ('MMActionViTExpert', tiny.video()[..., :16, :16], '32, 32', '16, 16'),
+        ('TimmExpert', tiny.video()[..., :16, :16], '32, 32', '16, 16'),
         # These would run, and with wrong positions.
-        ('HFExpert', video(frames=6), '4', '6'),
-        ('HFExpert', video()[..., :16, :16], '32, 32', '16, 16'),
+        ('HFExpert', tiny.video(frames=6), '4', '6'),
+        ('HFExpert', tiny.video()[..., :16, :16], '32, 32', '16, 16'),
     ],
 )
 def test_wrong_inputs_raise_with_both_numbers(name, inputs, expected, got):
     with pytest.raises(ValueError) as error:
-        build(EXPERTS[name]).embed(inputs)
+        tiny.build(tiny.EXPERTS[name]).embed(inputs)
     wanted, _, given = str(error.value).partition('got')
     assert expected in wanted
     assert got in given
 
 
-@pytest.mark.parametrize('cfg', [CLIP, VIDEOMAE, MMPRETRAIN, MMACTION])
+@pytest.mark.parametrize(
+    'cfg', [tiny.CLIP, tiny.VIDEOMAE, tiny.MMPRETRAIN, tiny.MMACTION]
+)
 def test_frame_times_become_spans_of_the_steps(cfg):
-    times = torch.arange(4.0).expand(BATCH, 4)
-    spans = build(cfg).token_times(times)
+    times = torch.arange(4.0).expand(tiny.BATCH, 4)
+    spans = tiny.build(cfg).token_times(times)
     assert torch.equal(spans[0, :, 0], torch.tensor([[0.0, 1], [2, 3]]))
     with pytest.raises(ValueError, match='5 frame times.*2 steps'):
-        build(cfg).token_times(torch.arange(5.0)[None])
+        tiny.build(cfg).token_times(torch.arange(5.0)[None])
 
 
 def test_clip_reads_the_last_frame_of_each_stride():
-    expert = randomize(build(CLIP))
-    before = video()
+    expert = tiny.noisy(tiny.CLIP)
+    before = tiny.video()
     unread, read = before.clone(), before.clone()
     unread[:, :, 0::2] += 1
     read[:, :, 1::2] += 1
     assert torch.equal(expert(unread), expert(before))
-    assert difference(expert(read), expert(before)) > 1e-3
-    single = randomize(build(CLIP, num_frames=1, frame_stride=1))
-    image = video()[:, :, 0]  # a clip of one frame
+    assert tiny.difference(expert(read), expert(before)) > 1e-3
+    single = tiny.randomize(
+        tiny.build(tiny.CLIP, num_frames=1, frame_stride=1)
+    )
+    image = tiny.video()[:, :, 0]  # a clip of one frame
     assert torch.equal(single(image), single(image[:, :, None]))
 
 
 @pytest.mark.parametrize(
     'cfg, change, message',
     [
-        (CLIP, dict(arch='huge'), 'base.*huge'),
-        (CLIP, dict(arch=dict(depth=3)), 'num_layers.*depth'),
-        (CLIP, dict(img_size=30), '16 px.*30 px'),
-        (VIDEOMAE, dict(num_frames=5), 'tubelets of 2.*5 frames'),
-        (AST, dict(spec_size=(10, 36)), r'\(10, 36\).*16'),
-        (AST, dict(clock='wall'), 'binned.*wall'),
-        (BEATS, dict(spec_size=(10, 36)), r'\(10, 36\).*16'),
-        (AST, dict(position_fit='stretch'), 'squeeze.*stretch'),
+        (tiny.CLIP, dict(arch='huge'), 'base.*huge'),
+        (tiny.CLIP, dict(arch=dict(depth=3)), 'num_layers.*depth'),
+        (tiny.CLIP, dict(img_size=30), '16 px.*30 px'),
+        (tiny.VIDEOMAE, dict(num_frames=5), 'tubelets of 2.*5 frames'),
+        (tiny.AST, dict(spec_size=(10, 36)), r'\(10, 36\).*16'),
+        (tiny.AST, dict(clock='wall'), 'binned.*wall'),
+        (tiny.BEATS, dict(spec_size=(10, 36)), r'\(10, 36\).*16'),
+        (tiny.AST, dict(position_fit='stretch'), 'squeeze.*stretch'),
     ],
 )
 def test_bad_options_say_what_is_possible(cfg, change, message):
     with pytest.raises(ValueError, match=message):
-        build(cfg, **change)
+        tiny.build(cfg, **change)
 
 
 def changed_tokens(expert, tokens):
@@ -180,8 +171,8 @@ def changed_tokens(expert, tokens):
 
 @every_expert
 def test_image_experts_attend_inside_a_frame_only(name):
-    expert = randomize(build(EXPERTS[name]))
-    changed = changed_tokens(expert, expert.embed(input_of(name)))
+    expert = tiny.noisy(tiny.EXPERTS[name])
+    changed = changed_tokens(expert, expert.embed(tiny.input_of(name)))
     assert changed[0].all()
     inside = name in ('CLIPExpert', 'MMPretrainViTExpert', 'TimmExpert')
     assert not changed[1:].any() if inside else changed.all()
@@ -197,30 +188,30 @@ def test_image_experts_attend_inside_a_frame_only(name):
     ],
 )
 def test_patches_are_time_major_then_row_major(name, frame, prefix):
-    expert = randomize(build(EXPERTS[name]))
-    touched = video()
+    expert = tiny.noisy(tiny.EXPERTS[name])
+    touched = tiny.video()
     touched[:, :, frame, 16:, :16] += 1  # row 1, column 0
-    changed = expert.embed(touched) != expert.embed(video())
+    changed = expert.embed(touched) != expert.embed(tiny.video())
     changed = changed.flatten(3).any(3).any(0)
     assert changed.nonzero().tolist() == [[frame // 2, prefix + 2]]
 
 
 def test_audio_tokens_are_frequency_major():
-    expert = randomize(build(AST))
+    expert = tiny.noisy(tiny.AST)
     row, column = 1, 3
-    touched = audio()
+    touched = tiny.audio()
     # The first pixels that only this patch and the one before it cover.
     frame, mel = column * 10 + 6, row * 10 + 6
     touched[:, :, frame : frame + 4, mel : mel + 4] += 1
-    changed = expert.embed(touched) != expert.embed(audio())
+    changed = expert.embed(touched) != expert.embed(tiny.audio())
     tokens = changed.flatten(3).any(3).any(0)[0]
-    grid = tokens[2:].reshape(ROWS, COLUMNS)
+    grid = tokens[2:].reshape(tiny.ROWS, tiny.COLUMNS)
     assert not tokens[:2].any()
     assert grid.nonzero().tolist() == [[row, column]]
 
 
 def test_the_distillation_token_is_pooled_too():
-    expert = randomize(build(AST))
-    tokens = torch.randn(2, 1, 2 + ROWS * COLUMNS, 16)
+    expert = tiny.noisy(tiny.AST)
+    tokens = torch.randn(2, 1, 2 + tiny.ROWS * tiny.COLUMNS, 16)
     mean = expert.norm(tokens)[:, 0, :2].mean(1)
     assert torch.equal(expert.pool(tokens), mean)

@@ -14,7 +14,7 @@ INPUTS = as_streams({**tiny.streams(), **tiny.times()})
 
 
 def model(cfg=tiny.CA2ST, **changes):
-    return tiny.randomize(tiny.build(cfg, **changes))
+    return tiny.noisy(cfg, **changes)
 
 
 @pytest.mark.parametrize('exchange', ['sequential', 'additive'])

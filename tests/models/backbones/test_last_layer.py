@@ -29,7 +29,7 @@ OTHERS = [
 
 def models_of(cfg, exchange):
     """A backbone, and a copy that leaves nothing out."""
-    model = tiny.randomize(tiny.build(cfg, exchange=exchange))
+    model = tiny.noisy(cfg, exchange=exchange)
     whole = tiny.build(cfg, exchange=exchange, prune_last_layer=False)
     whole.load_state_dict(model.state_dict())
     return model, whole

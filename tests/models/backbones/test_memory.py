@@ -114,7 +114,7 @@ def test_nothing_is_stored_for_the_gradient_of_frozen_weights():
 
 
 def test_the_compiled_backbone_is_one_graph_with_gradients():
-    backbone = tiny.randomize(tiny.build(tiny.CAST))
+    backbone = tiny.noisy(tiny.CAST)
     torch._dynamo.reset()
     compiled = torch.compile(backbone, fullgraph=True, backend='aot_eager')
     found, expected = compiled(tiny.video()), backbone(tiny.video())

@@ -33,7 +33,7 @@ VIEWS = pytest.mark.parametrize('views', [1, 4])
 
 
 def head_of(cfg=HEAD, **changes):
-    return tiny.randomize(tiny.build(cfg, **changes))
+    return tiny.noisy(cfg, **changes)
 
 
 def features(batch=3, **widths):

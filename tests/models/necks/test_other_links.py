@@ -138,7 +138,7 @@ def test_extra_layers_are_new_trained_and_the_identity_at_first(
     name, tmp_path
 ):
     cfg = tiny.CA2ST['experts'][name]
-    known = tiny.randomize(tiny.build(cfg))
+    known = tiny.noisy(cfg)
     path = tmp_path / 'expert.pth'
     torch.save(dict(state_dict=known.state_dict()), path)
     init = dict(type='Pretrained', checkpoint=str(path))

@@ -256,7 +256,7 @@ def test_faults_cross_processes(fault):
 def test_two_processes_stay_in_step(tmp_path):
     """As many batches each, though all the bad samples are of one of them.
 
-    ``tests/training/test_two_processes.py`` evaluates in two processes.
+    ``tests/engine/test_two_processes.py`` evaluates in two processes.
     """
     data = make(tmp_path, bad={0, 2, 4, 6, 8, 20})
     for rank in range(2):

@@ -19,6 +19,16 @@ RATE = 0.4  # for 256 clips; our batches are that much smaller
 # Of `shaken_config`.
 CLIPS, BATCH, MICRO, EPOCHS = 9, 2, 2, 3
 PER_EPOCH = 4  # micro-batches; the ninth clip fills no step
+VERB_NOUN = dict(
+    type='VerbNounHead',
+    num_verbs=4,
+    num_nouns=3,
+    fusions=dict(
+        verb=dict(in_channels=dict.fromkeys(tiny.CA2ST['experts'], tiny.DIMS)),
+        noun='verb',
+    ),
+    average_clips='prob',
+)
 SHAKEN = dict(tiny.CAST, links=[dict(tiny.SPACE_TIME, drop_path_rate=0.5)])
 
 
@@ -52,6 +62,24 @@ class Clips(Dataset):
         )
 
 
+class SlowClips(Clips):
+    """Waits before it reads the clips that it is told."""
+
+    def __init__(self, inputs, labels, slow, wait):
+        super().__init__(inputs, labels)
+        self.slow, self.wait = slow, wait
+
+    def __getitem__(self, index):
+        if index in self.slow:
+            self.wait()
+        return super().__getitem__(index)
+
+
+def watched(seconds):
+    """The hook, which warns after so many seconds in one stage."""
+    return dict(type='StallWatchHook', minutes=seconds / 60)
+
+
 class Losses(Hook):
     """Remembers every loss, by iteration; may stop the run like a kill."""
 
@@ -67,35 +95,28 @@ class Losses(Hook):
             raise KeyboardInterrupt
 
 
-def preprocessor(streams):
-    return dict(
-        type='MultiModalDataPreprocessor',
-        preprocessors={
-            key: dict(type='ActionDataPreprocessor') for key in streams
-        },
-    )
-
-
-def tiny_config(backbone, streams):
-    """A small recognizer of four classes."""
+def tiny_config(backbone, streams, head=None):
+    """A small recognizer, by default of four classes."""
     dims = {name: tiny.DIMS for name in backbone['experts']}
-    return dict(
-        type='MultiExpertRecognizer',
-        backbone=copy.deepcopy(backbone),
-        cls_head=dict(
-            type='FusionHead',
-            num_classes=4,
-            in_channels=dims,
-            average_clips='prob',
-        ),
-        data_preprocessor=preprocessor(streams),
+    classes = dict(type='FusionHead', num_classes=4, in_channels=dims)
+    return copy.deepcopy(
+        dict(
+            type='MultiExpertRecognizer',
+            backbone=backbone,
+            cls_head=head or dict(classes, average_clips='prob'),
+            data_preprocessor=dict(
+                type='MultiModalDataPreprocessor',
+                preprocessors={
+                    key: dict(type='ActionDataPreprocessor') for key in streams
+                },
+            ),
+        )
     )
 
 
-def tiny_model(backbone, streams):
+def tiny_model(*config):
     """A model of noise; its zeros of the start would hide faults."""
-    model = MODELS.build(tiny_config(backbone, streams))
-    return tiny.randomize(model, std=0.2)
+    return tiny.randomize(MODELS.build(tiny_config(*config)), std=0.2)
 
 
 def loader(dataset, batch_size, sampler=None, **changes):

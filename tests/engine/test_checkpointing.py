@@ -15,7 +15,7 @@ import torch
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.fileio.backends import registry_utils
 from mmengine.runner import Runner, load_checkpoint
-from torch.utils.data import Dataset
+from runs import Clips, loader, tiny_config
 
 from ca2st_mm.checkpoints import load_weights, to_reference
 from ca2st_mm.checkpoints.files import DamagedCheckpointError, check_sums
@@ -66,7 +66,7 @@ def test_a_broken_newest_file_is_passed_over(write, tmp_path, broken):
         path = last_whole_checkpoint(tmp_path)
         return path and Path(path).name
 
-    assert newest() is None
+    assert newest() is last_whole_checkpoint(tmp_path / 'missing') is None
     for epoch in (1, 2, 10):
         write(f'epoch_{epoch}.pth')
     assert newest() == 'epoch_10.pth'
@@ -77,10 +77,6 @@ def test_a_broken_newest_file_is_passed_over(write, tmp_path, broken):
     assert newest() == 'interrupted.pth'
     write('epoch_11.pth')
     assert newest() == 'epoch_11.pth'
-
-
-def test_a_missing_folder_has_none(tmp_path):
-    assert last_whole_checkpoint(tmp_path / 'missing') is None
 
 
 def test_a_flipped_bit_is_named_with_what_is_whole(write):
@@ -154,20 +150,18 @@ def test_a_file_is_whole_whenever_its_writer_dies(tmp_path):
     check_sums(path)
 
 
-DIMS = dict(spatial=tiny.DIMS, temporal=tiny.DIMS)
-MODEL = dict(
-    type='MultiExpertRecognizer',
-    backbone=tiny.CAST,
-    cls_head=dict(type='FusionHead', num_classes=3, in_channels=DIMS),
-)
+MODEL = tiny_config(tiny.CAST, ['imgs'])
 
 
 def build(seed):
-    model = MODELS.build(copy.deepcopy(MODEL))
-    tiny.randomize(model, seed=seed)
+    model = tiny.randomize(MODELS.build(copy.deepcopy(MODEL)), seed=seed)
     for layer in model.backbone.experts.temporal.layers:
         layer.attention.attn.qkv.bias.data[tiny.DIMS : 2 * tiny.DIMS] = 0
     return model
+
+
+def assert_same(a, b):
+    tiny.assert_same(a.state_dict(), b.state_dict(), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize('wrapper', ['model', 'module'])
@@ -176,8 +170,7 @@ def test_a_checkpoint_of_the_authors_loads(tmp_path, wrapper):
     theirs = to_reference(trained.state_dict())
     torch.save({wrapper: theirs}, tmp_path / 'theirs.pt')
     load_checkpoint(other, str(tmp_path / 'theirs.pt'))
-    for key, value in trained.state_dict().items():
-        assert torch.equal(other.state_dict()[key], value), key
+    assert_same(other, trained)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
@@ -186,26 +179,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         load_checkpoint(build(0), str(tmp_path / 'other.pth'))
 
 
-def test_the_head_names_experts_of_the_backbone():
-    cfg = copy.deepcopy(MODEL)
-    cfg['cls_head']['in_channels'] = dict(
-        spatial=tiny.DIMS, temperal=tiny.DIMS
-    )
-    with pytest.raises(ValueError, match=r"names \['temperal'\].*temporal"):
-        MODELS.build(cfg)
-
-
-class Clips(Dataset):
-    metainfo = {}
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        video = tiny.video(1, seed=index)
-        return dict(
-            inputs=dict(imgs=video), data_samples=tiny.samples([index % 2])[0]
-        )
+TWO = dict(by_epoch=True, max_epochs=2)
+KEY = 'backbone.experts.spatial.layers.0.ffn.fc1.weight'
 
 
 def config_in(folder):
@@ -216,25 +191,10 @@ def config_in(folder):
         model = tiny.randomize(tiny.build(expert), std=0.1, seed=seed)
         torch.save(model.state_dict(), path)
         expert['init_cfg'] = dict(type='Pretrained', checkpoint=str(path))
-    dims = dict(spatial=tiny.DIMS, temporal=tiny.DIMS)
-    loader = dict(
-        dataset=Clips(),
-        batch_size=2,
-        num_workers=0,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='pseudo_collate'),
-    )
+    clips = Clips(dict(imgs=tiny.video(4)), [0, 1, 0, 1])
     return dict(
-        model=dict(
-            type='MultiExpertRecognizer',
-            backbone=backbone,
-            cls_head=dict(type='FusionHead', num_classes=2, in_channels=dims),
-            data_preprocessor=dict(
-                type='MultiModalDataPreprocessor',
-                preprocessors=dict(imgs=dict(type='ActionDataPreprocessor')),
-            ),
-        ),
-        train_dataloader=loader,
+        model=tiny_config(backbone, ['imgs']),
+        train_dataloader=loader(clips, 2),
         train_cfg=dict(by_epoch=True, max_epochs=1),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-2)),
         custom_hooks=[dict(type='DeltaCheckpointHook')],
@@ -249,30 +209,26 @@ def config(tmp_path):
     return config_in(tmp_path)
 
 
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory):
-    """A config, its model after an epoch, and the checkpoint's path."""
-    config = config_in(tmp_path_factory.mktemp('trained'))
-    model = run(config, 'trained').model
-    return config, model, checkpoint_of(config)
+def make(config, experiment, **changes):
+    cfg = {**config, **changes, 'experiment_name': experiment}
+    return Runner(**copy.deepcopy(cfg))
 
 
 def run(config, experiment, **changes):
-    cfg = {**config, **changes, 'experiment_name': experiment}
-    runner = Runner(**copy.deepcopy(cfg))
+    runner = make(config, experiment, **changes)
     runner.train()
     return runner
 
 
-def checkpoint_of(config, epoch=1):
-    return Path(config['work_dir']) / f'epoch_{epoch}.pth'
+def checkpoint_of(config):
+    return Path(config['work_dir']) / 'epoch_1.pth'
 
 
-def assert_same(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    assert set(a) == set(b)
-    for key in a:
-        assert torch.equal(a[key], b[key]), key
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A config, its model after an epoch, and the checkpoint's path."""
+    config = config_in(tmp_path_factory.mktemp('trained'))
+    return config, run(config, 'trained').model, checkpoint_of(config)
 
 
 def test_only_what_was_trained_is_stored(trained):
@@ -284,16 +240,14 @@ def test_only_what_was_trained_is_stored(trained):
         for name in ('spatial', 'temporal')
     }
     assert names and set(stored['state_dict']) == names | prints
-    experts = stored['meta']['frozen_experts']
-    assert experts['backbone.experts.spatial']['checkpoint'].endswith(
-        'spatial.pth'
-    )
+    spatial = stored['meta']['frozen_experts']['backbone.experts.spatial']
+    assert spatial['checkpoint'].endswith('spatial.pth')
 
 
 @pytest.mark.parametrize('how', ['torch', 'mmengine'])
 def test_loading_puts_the_frozen_weights_back(trained, how):
     config, model, path = trained
-    fresh = Runner(**{**config, 'experiment_name': f'fresh-{how}'})
+    fresh = make(config, f'fresh-{how}')
     if how == 'torch':
         fresh.model.load_state_dict(torch.load(path)['state_dict'])
     else:
@@ -301,12 +255,20 @@ def test_loading_puts_the_frozen_weights_back(trained, how):
     assert_same(fresh.model, model)
 
 
-def test_resuming_equals_an_unbroken_run(config, tmp_path):
-    two = dict(by_epoch=True, max_epochs=2)
-    whole = run(config, 'whole', train_cfg=two, custom_hooks=[])
-    other = dict(config, work_dir=str(tmp_path / 'parts'))
-    run(other, 'first')
-    second = run(other, 'second', train_cfg=two, resume=True)
+@pytest.mark.parametrize('ema', [False, True])
+def test_resuming_equals_an_unbroken_run(config, tmp_path, ema):
+    """Averaged weights come back, too."""
+    average = dict(type='EMAHook', ema_type='ExponentialMovingAverage')
+    plain = [average] if ema else []
+    hooks = [*plain, *config['custom_hooks']]
+    whole = run(config, f'whole {ema}', train_cfg=TWO, custom_hooks=plain)
+    config = dict(config, work_dir=str(tmp_path / 'parts'), custom_hooks=hooks)
+    run(config, f'first {ema}')
+    stored = torch.load(checkpoint_of(config))
+    assert KEY not in stored['state_dict']
+    if ema:
+        assert f'module.{KEY}' not in stored['ema_state_dict']
+    second = run(config, f'second {ema}', train_cfg=TWO, resume=True)
     assert second.iter == 4
     assert_same(second.model, whole.model)
 
@@ -320,7 +282,7 @@ def test_other_weights_are_refused(trained, config, tmp_path, init):
         stored = torch.load(tmp_path / 'spatial.pth')
         stored['layers.1.ffn.fc1.weight'][0, 0] += 1e-3
         torch.save(stored, tmp_path / 'spatial.pth')
-    fresh = Runner(**{**config, 'experiment_name': f'other-{init}'})
+    fresh = make(config, f'other-{init}')
     with pytest.raises(
         ValueError, match=r'frozen weights of backbone\.exp.*sp'
     ):
@@ -331,45 +293,19 @@ def test_other_weights_are_refused(trained, config, tmp_path, init):
 def test_what_cannot_come_back_is_saved_whole(config, tmp_path, why):
     if why == 'no source':
         del config['model']['backbone']['experts']['spatial']['init_cfg']
-    runner = Runner(**{**config, 'experiment_name': why})
-    key = 'backbone.experts.spatial.layers.0.ffn.fc1.weight'
+    runner = make(config, why)
     if why == 'thawed':
         runner.model.backbone.experts.spatial.requires_grad_(True)
     elif why == 'loaded':
         runner.model.init_weights()
-        runner.model.get_parameter(key).data.add_(1)
+        runner.model.get_parameter(KEY).data.add_(1)
         start = tmp_path / 'start.pth'
         torch.save(runner.model.state_dict(), start)
-        runner = Runner(
-            **{**config, 'experiment_name': 'load', 'load_from': str(start)}
-        )
+        runner = make(config, 'load', load_from=str(start))
     runner.train()
     stored = torch.load(checkpoint_of(config))['state_dict']
-    assert torch.equal(stored[key], runner.model.state_dict()[key])
+    assert torch.equal(stored[KEY], runner.model.state_dict()[KEY])
     assert 'backbone.experts.temporal.frozen_sha256' in stored
-
-
-def test_averaged_weights_come_back_too(config):
-    hooks = [
-        dict(type='EMAHook', ema_type='ExponentialMovingAverage'),
-        dict(type='DeltaCheckpointHook'),
-    ]
-    two = dict(by_epoch=True, max_epochs=2)
-    whole = run(
-        dict(config, work_dir=config['work_dir'] + '_whole'),
-        'ema whole',
-        custom_hooks=hooks[:1],
-        train_cfg=two,
-    )
-    run(config, 'ema first', custom_hooks=hooks)
-    stored = torch.load(checkpoint_of(config))
-    key = 'backbone.experts.spatial.layers.0.ffn.fc1.weight'
-    assert key not in stored['state_dict']
-    assert f'module.{key}' not in stored['ema_state_dict']
-    second = run(
-        config, 'ema second', custom_hooks=hooks, train_cfg=two, resume=True
-    )
-    assert_same(second.model, whole.model)
 
 
 def test_a_delta_without_a_trained_tensor_is_refused(trained):
@@ -377,6 +313,6 @@ def test_a_delta_without_a_trained_tensor_is_refused(trained):
     stored = torch.load(path)
     key = 'backbone.experts.spatial.layers.0.attention.adapter.up.weight'
     del stored['state_dict'][key]
-    model = MODELS.build(config['model'])
+    model = MODELS.build(copy.deepcopy(config['model']))
     with pytest.raises(ValueError, match=f'1 missing .*{key}'):
         load_weights(model, stored)

@@ -1,7 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Runs that draw all they can, interrupted at any moment and resumed."""
+"""Runs that draw all they can, ended at any moment and resumed.
+
+By a kill, which leaves what was saved before, or by a signal.
+"""
 
 import copy
+import errno
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +19,18 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner
 from runs import EPOCHS, PER_EPOCH, Losses, shaken_config, train
 
+from ca2st_mm.checkpoints.files import read_checkpoint
+from ca2st_mm.engine import UsageError
 from ca2st_mm.engine.checkpointing import (
     AtomicLocalBackend,
     last_whole_checkpoint,
+)
+from ca2st_mm.engine.interruption import (
+    INTERRUPTED,
+    LOCK,
+    Interrupted,
+    InterruptionHook,
+    only_run_in,
 )
 
 EVENTS = dict(
@@ -67,26 +84,43 @@ class Watcher(Hook):
         return runner.epoch if by_epoch else runner.iter
 
 
+class Sends(Hook):
+    """Sends this process signals at an event of an iteration."""
+
+    def __init__(self, event, iteration, *signals):
+        self.iteration, self.signals = iteration, signals
+        setattr(self, event, self.send)
+
+    def send(self, runner, *args, **kwargs):
+        if runner.iter == self.iteration:
+            for signum in self.signals:
+                os.kill(os.getpid(), signum)
+
+
 class Run:
     """A training run in a folder, and what it had to say."""
 
-    def __init__(self, config, folder, watcher=None, **changes):
+    def __init__(self, config, folder, watcher=None, sends=None, **changes):
         self.folder, self.watcher = folder, watcher or Watcher()
         self.losses, self.scores = Losses(), self.watcher.scores
         config = copy.deepcopy(config)
+        self.interruption = InterruptionHook()
         hooks = [*config.pop('custom_hooks', []), self.watcher]
+        hooks += [sends] if sends else []
+        hooks += [self.interruption]
         self.arguments = dict(
             config, work_dir=str(folder), custom_hooks=hooks, **changes
         )
 
     def go(self):
-        train({}, self.losses, **self.arguments)  # `engine` among them
+        with self.interruption:
+            train({}, self.losses, **self.arguments)  # `engine` among them
         return self
 
-    def killed(self):
-        with pytest.raises(Killed):
+    def ends_by(self, error):
+        with pytest.raises(error) as ended:
             self.go()
-        return self
+        return ended.value
 
     def files(self):
         return {p.name: contents(p) for p in self.folder.glob('*.pth')}
@@ -169,6 +203,17 @@ def best_second(whole_runs):
     return config, whole
 
 
+def check(config, folder, event, moment, whole=None):
+    """Kill a run and resume it; what is left of it, and the unbroken one."""
+    whole = whole or Run(config, folder / 'whole').go()
+    before = Run(config, folder / 'broken', Watcher(event, moment))
+    before.ends_by(Killed)
+    after = resumed(config, folder / 'broken').go()
+    assert_same_end(after, whole)
+    assert {**before.scores, **after.scores} == whole.scores
+    return after, whole
+
+
 @pytest.mark.parametrize(
     'rule, event',
     [
@@ -178,11 +223,8 @@ def best_second(whole_runs):
 )
 def test_what_a_kill_took_is_made_up_for(whole_runs, tmp_path, rule, event):
     config, whole = whole_runs[rule]
-    before = Run(config, tmp_path, Watcher(event, 2)).killed()
-    after = resumed(config, tmp_path).go()
+    after, _ = check(config, tmp_path, event, 2, whole)
     assert min(after.losses.values) == 2 * PER_EPOCH
-    assert_same_end(after, whole)
-    assert {**before.scores, **after.scores} == whole.scores
     # One that the checkpoint holds, as the best so far, is not repeated.
     held = event == 'after' and rule == 'less'
     assert (2 not in after.scores) == held
@@ -208,7 +250,7 @@ def test_a_kill_while_a_checkpoint_is_written(
 
     with monkeypatch.context() as patch:
         patch.setattr(AtomicLocalBackend, 'put', put)
-        Run(config, tmp_path).killed()
+        Run(config, tmp_path).ends_by(Killed)
     after = resumed(config, tmp_path).go()
     assert_same_end(after, whole)
     assert after.scores == {i: whole.scores[i] for i in (2, 3)}
@@ -217,8 +259,9 @@ def test_a_kill_while_a_checkpoint_is_written(
 def test_two_kills_in_a_row(best_second, tmp_path):
     """The file that the second start wrote again is as good as the first."""
     config, whole = best_second
-    Run(config, tmp_path, Watcher('between', 2)).killed()
-    again = resumed(config, tmp_path, Watcher('after', 2)).killed()
+    Run(config, tmp_path, Watcher('between', 2)).ends_by(Killed)
+    again = resumed(config, tmp_path, Watcher('after', 2))
+    again.ends_by(Killed)
     assert list(again.scores) == [2]
     after = resumed(config, tmp_path).go()
     assert list(after.scores) == [3]
@@ -229,16 +272,12 @@ def test_the_last_number_is_not_lost(best_second, tmp_path):
     """Of a run that validates after its last epoch only."""
     schedule = dict(by_epoch=True, max_epochs=EPOCHS, val_begin=EPOCHS)
     config = dict(best_second[0], train_cfg=schedule, log_level='INFO')
-    whole = Run(config, tmp_path / 'whole').go()
-    broken = tmp_path / 'broken'
-    Run(config, broken, Watcher('within', EPOCHS)).killed()
-    after = resumed(config, broken).go()
-    assert after.losses.values == {}
-    assert after.scores == whole.scores != {}
-    assert_same_end(after, whole)
+    after, whole = check(config, tmp_path, 'within', EPOCHS)
+    assert after.losses.values == {} and list(after.scores) == [EPOCHS]
     assert 'Nothing is left to train: epoch 3 of 3 is done' in after.says()
 
     # It is finished now, and a further start has nothing to do.
+    broken = tmp_path / 'broken'
     files = {p: p.stat().st_mtime_ns for p in broken.glob('*.pth')}
     again = resumed(config, broken).go()
     assert (again.losses.values, again.scores) == ({}, {})
@@ -248,31 +287,26 @@ def test_the_last_number_is_not_lost(best_second, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'rule, killed, left',
-    [(dict(val_begin=3), 2, [3]), (dict(val_interval=2), 1, [2, 3])],
+    'changes, event, killed, left',
+    [
+        (dict(val_begin=3), 'after', 2, [3]),
+        (dict(val_interval=2), 'after', 1, [2, 3]),
+        # Killed within an epoch, which begins anew.
+        ({}, 'between', 2, [2, 3]),
+    ],
 )
 def test_what_was_not_due_is_not_validated(
-    best_second, tmp_path, rule, killed, left
+    best_second, tmp_path, changes, event, killed, left
 ):
-    schedule = dict(by_epoch=True, max_epochs=EPOCHS, **rule)
+    schedule = dict(by_epoch=True, max_epochs=EPOCHS, **changes)
     config = dict(best_second[0], train_cfg=schedule)
-    Run(config, tmp_path, Watcher('after', killed)).killed()
+    if not changes:
+        config.update(
+            checkpoint=dict(by_epoch=False, interval=PER_EPOCH + 2),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        )
+    Run(config, tmp_path, Watcher(event, killed)).ends_by(Killed)
     assert list(resumed(config, tmp_path).go().scores) == left
-
-
-def test_within_an_epoch_the_one_before_is_not_validated_again(
-    best_second, tmp_path
-):
-    config = dict(
-        best_second[0],
-        checkpoint=dict(by_epoch=False, interval=PER_EPOCH + 2),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-    )
-    Run(config, tmp_path, Watcher('between', 2)).killed()
-    newest = last_whole_checkpoint(tmp_path)
-    assert newest.endswith(f'iter_{PER_EPOCH + 2}.pth')
-    # The epoch begins anew, after the validation of the first.
-    assert list(resumed(config, tmp_path).go().scores) == [2, 3]
 
 
 def test_loops_that_count_iterations(best_second, tmp_path):
@@ -292,26 +326,16 @@ def test_loops_that_count_iterations(best_second, tmp_path):
             by_epoch=False, interval=2, save_best='score', rule='greater'
         ),
     )
-    whole = Run(config, tmp_path / 'whole').go()
+    after, whole = check(config, tmp_path, 'between', 4)
     assert list(whole.scores) == [2, 4, 6]
-    broken = tmp_path / 'broken'
-    before = Run(config, broken, Watcher('between', 4)).killed()
-    after = resumed(config, broken).go()
-    assert {**before.scores, **after.scores} == whole.scores
     assert list(after.scores) == [4, 6]
-    assert_same_end(after, whole)
 
 
 def test_the_flexible_runner_skips_no_epoch(best_second, tmp_path):
     strategy = dict(type='SingleDeviceStrategy')
     config = dict(best_second[0], strategy=strategy, engine=FlexibleRunner)
-    whole = Run(config, tmp_path / 'whole').go()
-    broken = tmp_path / 'broken'
-    before = Run(config, broken, Watcher('between', 2)).killed()
-    after = resumed(config, broken).go()
+    after, _ = check(config, tmp_path, 'between', 2)
     assert min(after.losses.values) == 2 * PER_EPOCH
-    assert {**before.scores, **after.scores} == whole.scores
-    assert_same_end(after, whole)
 
 
 def test_worker_processes_draw_the_same(tmp_path):
@@ -324,11 +348,109 @@ def test_worker_processes_draw_the_same(tmp_path):
     config['train_cfg'] = dict(by_epoch=True, max_epochs=2)
     config['train_dataloader']['num_workers'] = 1
     config['randomness'] = dict(seed=5)
-    whole = Run(config, tmp_path / 'whole').go().losses.values
-    broken = tmp_path / 'broken'
-    before = Run(config, broken, Watcher('training', 1)).killed()
-    after = resumed(config, broken).go().losses.values
-    assert min(after) == PER_EPOCH
-    assert {**before.losses.values, **after} == whole
+    after, whole = check(config, tmp_path, 'training', 1)
+    assert min(after.losses.values) == PER_EPOCH
     # It is no matter of course: clips and masks differ by epoch.
-    assert len(set(whole.values())) == 2 * PER_EPOCH
+    assert len(set(whole.losses.values.values())) == 2 * PER_EPOCH
+
+
+# -- signals ------------------------------------------------------------------
+
+
+# Epochs of four iterations, two to a step, counted from 0.
+@pytest.mark.parametrize(
+    'event, iteration, signum, workers, first',
+    [
+        ('before_train_iter', 4, signal.SIGTERM, 0, 6),
+        pytest.param(
+            *('before_train_iter', 4, signal.SIGTERM, 1, 6),
+            marks=pytest.mark.slow,
+        ),
+        ('after_train_iter', 7, signal.SIGUSR1, 0, 8),
+        ('before_val_iter', 8, signal.SIGINT, 0, 8),
+    ],
+    ids=['within an epoch', 'with a worker', 'at its end', 'in validation'],
+)
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
+    whole_runs, tmp_path, event, iteration, signum, workers, first
+):
+    config, unbroken = whole_runs['less']
+    handler = signal.getsignal(signum)
+    if workers:
+        loader = dict(config['train_dataloader'], num_workers=workers)
+        config = dict(config, train_dataloader=loader)
+        unbroken = Run(config, tmp_path / 'whole').go()
+    folder = tmp_path / 'broken'
+    before = Run(config, folder, sends=Sends(event, iteration, signum))
+    stop = before.ends_by(Interrupted)
+    assert stop.status == 128 + signum
+    assert f'{folder}/{INTERRUPTED}' in str(stop)
+    assert signal.getsignal(signum) is handler
+    after = resumed(config, folder).go()
+    assert min(after.losses.values) == first
+    (folder / INTERRUPTED).unlink()
+    assert_same_end(after, unbroken)
+    assert {**before.scores, **after.scores} == unbroken.scores
+
+
+def test_an_interrupted_run_of_deepspeed_is_not_sent_to_resume(
+    whole_runs, tmp_path
+):
+    strategy = dict(cfg=dict(strategy=dict(type='DeepSpeedStrategy')))
+    config = dict(whole_runs['less'][0], **strategy)
+    sends = Sends('before_train_iter', 4, signal.SIGUSR1)
+    stop = Run(config, tmp_path, sends=sends).ends_by(Interrupted)
+    assert f'load_from={tmp_path}/{INTERRUPTED}' in str(stop)
+    assert '--resume' not in str(stop)
+    assert stop.status == 1  # Slurm's script queues 138 again
+    assert 'optimizer' not in read_checkpoint(tmp_path / INTERRUPTED)
+
+
+def test_a_second_interrupt_ends_at_once(whole_runs, tmp_path):
+    sends = Sends('before_train_iter', 4, signal.SIGINT, signal.SIGINT)
+    run = Run(whole_runs['less'][0], tmp_path, sends=sends)
+    assert not isinstance(run.ends_by(KeyboardInterrupt), Interrupted)
+    assert not (tmp_path / INTERRUPTED).exists()
+
+
+# -- one run at a time in a work folder ---------------------------------------
+
+# As another process locks the file, before it writes whose it is; imports
+# nothing of ours, which takes long.
+LOCKS = """
+import fcntl, sys, time
+with open(sys.argv[1], 'a') as file:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print('held', flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_in_a_folder_is_noticed_while_the_first_lives(tmp_path):
+    path = tmp_path / LOCK
+    other = [sys.executable, '-c', LOCKS, str(path)]
+    with only_run_in(tmp_path):
+        done = subprocess.run(other, stderr=subprocess.PIPE, text=True)
+        assert 'BlockingIOError' in done.stderr
+        assert path.read_text().startswith(f'process {os.getpid()} on ')
+    path.unlink()
+    with subprocess.Popen(other, stdout=subprocess.PIPE, text=True) as first:
+        try:
+            assert first.stdout.readline() == 'held\n'
+            with pytest.raises(UsageError, match='in use by another run;'):
+                with only_run_in(tmp_path):
+                    pass
+        finally:
+            first.kill()
+    with only_run_in(tmp_path):  # its file is there, its lock is not
+        assert path.read_text().startswith(f'process {os.getpid()} on ')
+
+
+def test_a_disk_without_locks_is_told(tmp_path, monkeypatch):
+    def lockf(file, how):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr('fcntl.lockf', lockf)
+    with pytest.warns(UserWarning, match='No locks available'):
+        with only_run_in(tmp_path):
+            pass

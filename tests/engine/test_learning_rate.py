@@ -221,14 +221,6 @@ def test_micro_batches_make_up_for_processes(
     assert loader.sampler.clips_per_step * processes == 576
 
 
-def test_clips_at_once_are_the_users_choice(cfg):
-    cfg.train_dataloader.batch_size = 2
-    set_effective_batch_size(cfg, 64)
-    assert cfg.train_dataloader.batch_size == 2
-    assert cfg.optim_wrapper.accumulative_counts == 32
-    assert cfg.train_dataloader.sampler.clips_per_step == 64
-
-
 def test_deepspeed_accumulates_by_itself(cfg):
     strategies = CONFIGS / '_base_' / 'strategies'
     cfg.strategy = Config.fromfile(strategies / 'deepspeed_zero2.py').strategy

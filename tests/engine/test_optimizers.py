@@ -36,18 +36,6 @@ def build_groups(model, constructor=OURS, optimizer=ADAMW, **options):
     }
 
 
-def recognizer(**backbone):
-    backbone = dict(tiny.CAST, **backbone)
-    dims = {name: tiny.DIMS for name in backbone['experts']}
-    return MODELS.build(
-        dict(
-            type='MultiExpertRecognizer',
-            backbone=copy.deepcopy(backbone),
-            cls_head=dict(type='FusionHead', num_classes=4, in_channels=dims),
-        )
-    )
-
-
 @pytest.mark.parametrize('kind', tiny.EXPERTS)
 def test_trained_embeddings_learn_below_all_layers(kind):
     expert = tiny.build(tiny.EXPERTS[kind]).requires_grad_(True)
@@ -86,7 +74,7 @@ def resnet():
 
 
 def fewer_layers():
-    model = recognizer()
+    model = tiny.recognizer(tiny.CAST)
     model.backbone.num_layers = 1
     return model
 
@@ -139,7 +127,7 @@ def test_a_backbone_can_say_where_its_layers_are(stated, right):
 @pytest.mark.parametrize('constructor', [OURS, None])
 def test_options_by_part_of_a_name(constructor):
     """With shared bottlenecks, in our constructor and in MMEngine's."""
-    model = recognizer(**SHARED)
+    model = tiny.recognizer(SHARED)
     everything = dict(model.named_parameters(remove_duplicate=False))
     assert len(everything) > len(dict(model.named_parameters()))
     options = dict(
@@ -163,7 +151,7 @@ def test_options_by_part_of_a_name(constructor):
 
 def test_custom_keys_come_on_top_of_the_layer_decay():
     found = build_groups(
-        recognizer(),
+        tiny.recognizer(tiny.CAST),
         layer_decay=0.5,
         custom_keys={
             'links': dict(lr_mult=3.0),

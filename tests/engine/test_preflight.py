@@ -2,12 +2,11 @@
 """Missing files and other classes stop a run before it starts."""
 
 import argparse
-import runpy
 import threading
-from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from tool_runs import ROOT, run_tool
 
 from ca2st_mm import zoo
 from ca2st_mm.engine.launch import UsageError, load_config, merge_options
@@ -17,7 +16,6 @@ from ca2st_mm.engine.preflight import (
     check_files,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
     path
     for path in (ROOT / 'configs').rglob('*.py')
@@ -167,14 +165,10 @@ def test_our_configs_agree_with_themselves(path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('mode', 'loader'),
-    [
-        ('train', 'train_dataloader'),
-        ('train', 'val_dataloader'),
-        ('test', 'test_dataloader'),
-    ],
+    'mode, split', [('train', 'train'), ('train', 'val'), ('test', 'test')]
 )
-def test_both_numbers_and_the_place_are_said(mode, loader):
+def test_both_numbers_and_the_place_are_said(mode, split):
+    loader = f'{split}_dataloader'
     cfg = config(dict(num_classes=400), dict(num_classes=7), loader)
     with pytest.raises(UsageError) as caught:
         check_classes(cfg, mode)
@@ -243,11 +237,7 @@ def test_tools_stop_with_one_line(
     )
     checkpoint = ['a.pth'] if tool == 'test' else []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('LOCAL_RANK', '0')  # the tool would leave it set
-    monkeypatch.setattr('sys.argv', [tool, 'config.py', *checkpoint])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')
-    assert stopped.value.code == 2
+    assert run_tool(f'{tool}.py', 'config.py', *checkpoint) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) <= 2 and lines[0].startswith(f'error: {said}')
     assert not (tmp_path / 'work_dirs').exists()

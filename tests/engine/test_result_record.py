@@ -3,23 +3,21 @@
 
 import hashlib
 import json
-import runpy
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import tiny_models as tiny
 import torch
+from diff_results import differences
 from mmengine.dataset import Compose
 from mmengine.runner import Runner
-from runs import CONFIGS, Clips, loader, tiny_model
+from runs import Clips, loader, tiny_model
+from tool_runs import run_tool
 
 from ca2st_mm.utils.hashing import sha256_of_tensors
 
-TOOLS = CONFIGS.parent / 'tools' / 'analysis'
 VIEWS = 3
-differences = runpy.run_path(str(TOOLS / 'diff_results.py'))['differences']
 
 
 class ListedClips(Clips):
@@ -124,19 +122,12 @@ def test_lines():
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command line in this process: (status, stdout, stderr)."""
-
-    def run_tool(tool, *arguments):
-        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
-        try:
-            runpy.run_path(str(TOOLS / tool), run_name='__main__')
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code)
-        return status, *capsys.readouterr()
-
-    return run_tool
+def run(capsys):
+    """Run a command line: (status, stdout, stderr)."""
+    return lambda tool, *flags: (
+        run_tool(f'analysis/{tool}', *flags),
+        *capsys.readouterr(),
+    )
 
 
 @pytest.fixture

@@ -10,22 +10,21 @@ import pytest
 import tiny_models as tiny
 import torch
 from mmaction.registry import MODELS
-from runs import Clips, Losses, loader, recipe, tiny_config, train
+from runs import (
+    VERB_NOUN,
+    Clips,
+    Losses,
+    loader,
+    recipe,
+    tiny_config,
+    train,
+)
 from torch.nn import functional as F
 
 CLIPS, STEP = 4, 2  # of an epoch, of an optimizer step
 EPOCHS, RATE = 4, 2.0  # the first epoch warms up; for 256 clips
 LAYER_DECAY, WEIGHT_DECAY = 0.75, 0.05
 SEED, PROB, ALPHA, SMOOTHING = 7, 0.5, 0.8, 0.1  # of blended batches
-VERB_NOUN = dict(
-    type='VerbNounHead',
-    num_verbs=4,
-    num_nouns=3,
-    fusions=dict(
-        verb=dict(in_channels=dict.fromkeys(tiny.CA2ST['experts'], 16)),
-        noun='verb',
-    ),
-)
 
 
 def data(name):
@@ -43,9 +42,8 @@ def _model(name):
     backbone = tiny.CAST if name == 'cast' else tiny.CA2ST
     shared = dict(share_bottlenecks=True) if name == 'shared' else {}
     inputs, _ = data(name)
-    config = tiny_config(dict(backbone, **shared), inputs)
-    if name == 'verb and noun':
-        config['cls_head'] = copy.deepcopy(VERB_NOUN)
+    head = VERB_NOUN if name == 'verb and noun' else None
+    config = tiny_config(dict(backbone, **shared), inputs, head)
     if name == 'blended':
         config['cls_head']['label_smooth_eps'] = SMOOTHING
         config['data_preprocessor'].update(

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from two_processes import AUDIO, METRICS, UNREADABLE, find_all
+from two_processes import ENGINES, METRICS, RUNS, UNREADABLE, find_all
 
 # Two processes import everything anew: a fork of this one would inherit the
 # locks of its threads, and on a busy machine sometimes wait for one for ever.
@@ -62,7 +62,7 @@ def found(folder):
     return [one, *(json.loads(path.read_text()) for path in pair)]
 
 
-@pytest.mark.parametrize('run', AUDIO)
+@pytest.mark.parametrize('run', RUNS)
 def test_the_same_losses_and_weights(found, run):
     one, first, second = (results[run] for results in found)
     both = [
@@ -76,7 +76,7 @@ def test_the_same_losses_and_weights(found, run):
     assert first['weights'] == pytest.approx(one['weights'], rel=1e-6)
 
 
-@pytest.mark.parametrize('run', AUDIO)
+@pytest.mark.parametrize('run', RUNS)
 def test_the_same_metrics_whatever_the_padding(found, run):
     """Five clips, so that one of the processes judges a clip twice."""
     one, first, second = (results[run]['metrics'] for results in found)
@@ -101,17 +101,16 @@ def test_the_metrics_of_the_recipes_are_the_same(found, name, unreadable):
     assert first == second == one
 
 
-@pytest.mark.parametrize('engine', ['plain', 'ddp', 'fsdp'])
+@pytest.mark.parametrize('engine', ENGINES)
 def test_a_resumed_run_has_the_losses_of_a_whole_one(found, engine):
     """Of each process, whose random numbers differ; within an epoch."""
-    number = ['plain', 'ddp', 'fsdp'].index(engine)
-    for results in found[1 if number else 0 :]:
-        whole, after, said = results['resumed'][number]
+    for results in found[1:]:
+        whole, after, said = results['resumed'][engine]
         assert after == {i: whole[i] for i in after}
-        if number:  # sent to one of them in iteration 4, counted from 0
-            assert sorted(after) == ['6', '7']
-            assert 'SIGTERM stopped training after iteration 6' in said
-            assert 'interrupted.pth' in said
+        # Sent to one of them in iteration 4, counted from 0.
+        assert sorted(after) == ['6', '7']
+        assert 'SIGTERM stopped training after iteration 6' in said
+        assert 'interrupted.pth' in said
 
 
 def test_what_the_first_refuses_the_others_say_too(found):
@@ -123,7 +122,7 @@ def test_what_the_first_refuses_the_others_say_too(found):
 def test_sharded_or_not_they_train_alike(found):
     for results in found[1:]:
         plain, ddp, fsdp = (
-            list(whole.values()) for whole, *_ in results['resumed']
+            list(results['resumed'][name][0].values()) for name in ENGINES
         )
         assert plain == ddp
         assert fsdp == pytest.approx(plain, rel=1e-4)

@@ -1,14 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Predictions are drawn for every kind of input, in training runs, too."""
 
-import copy
-
 import cv2
 import pytest
 import tiny_models as tiny
 import torch
-from mmaction.registry import MODELS
-from runs import Clips, loader, preprocessor, recipe, tiny_model, train
+from runs import VERB_NOUN, Clips, loader, recipe, tiny_model, train
 
 CLIPS, EPOCHS = 3, 1
 AUDIO = dict(
@@ -33,23 +30,6 @@ class NamedClips(Clips):
 
 class VerbsAndNouns(NamedClips):
     metainfo = dict(classes=dict(verb=['a', 'b', 'c', 'd'], noun=list('xyz')))
-
-
-def verb_noun_model(streams):
-    dims = {name: tiny.DIMS for name in tiny.CA2ST['experts']}
-    model = dict(
-        type='MultiExpertRecognizer',
-        backbone=copy.deepcopy(tiny.CA2ST),
-        cls_head=dict(
-            type='VerbNounHead',
-            num_verbs=4,
-            num_nouns=3,
-            fusions=dict(verb=dict(in_channels=dims), noun='verb'),
-            average_clips='prob',
-        ),
-        data_preprocessor=preprocessor(streams),
-    )
-    return tiny.randomize(MODELS.build(model), std=0.2)
 
 
 def run(folder, model, inputs, dataset=NamedClips, labels=(0, 1, 2), **hook):
@@ -113,7 +93,7 @@ def test_verbs_and_nouns_go_to_the_backends_of_the_run(tmp_path):
     inputs = tiny.streams(CLIPS)
     run(
         tmp_path,
-        verb_noun_model(inputs),
+        tiny_model(tiny.CA2ST, inputs, VERB_NOUN),
         inputs,
         VerbsAndNouns,
         labels=[[0, 1], [1, 2], [2, 0]],

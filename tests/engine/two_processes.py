@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 if __name__ == '__main__':  # one of two processes has no conftest.py
@@ -14,22 +16,23 @@ if __name__ == '__main__':  # one of two processes has no conftest.py
 
 import tiny_models as tiny
 import torch
-from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import FlexibleRunner, Runner
 from runs import (
+    VERB_NOUN,
     Clips,
     Losses,
+    SlowClips,
     loader,
     read_config,
     recipe,
     tiny_config,
     tiny_model,
     train,
+    watched,
 )
-from stalls import SlowClips, watched
 
 from ca2st_mm.engine import NonFiniteLossError, last_whole_checkpoint
 from ca2st_mm.engine.interruption import InterruptionHook
@@ -50,8 +53,9 @@ METRICS = dict(
         tail_nouns=[2],
     ),
 )
-# By name of a run, which of two clips have audio.
-AUDIO = dict(all=[1.0, 1.0], none=[0.0, 0.0], one=[1.0, 0.0], verbs=[1.0, 0.0])
+HALF = [1.0, 0.0]  # which of two clips have audio
+RUNS = ('one', 'verbs')
+ENGINES = ('plain', 'ddp', 'fsdp')
 
 
 def world():
@@ -97,20 +101,12 @@ def without_validation(config):
 
 def learns(folder, name):
     """Losses, weights and metrics of a run; ``verbs`` has two labels."""
-    config = settings(AUDIO[name])
+    config = settings(HALF)
     clips = config['train_dataloader']
     if name == 'one':  # of two processes, the second gets no audio at all
         clips['sampler']['shuffle'] = False
     if name == 'verbs':
-        dims = dict.fromkeys(tiny.CA2ST['experts'], tiny.DIMS)
-        head = dict(
-            type='VerbNounHead',
-            num_verbs=4,
-            num_nouns=3,
-            fusions=dict(verb=dict(in_channels=dims), noun='verb'),
-            average_clips='prob',
-        )
-        config['model'].cls_head = tiny.randomize(MODELS.build(head))
+        config['model'].cls_head = tiny.noisy(VERB_NOUN)
         for part in (clips, config['val_dataloader']):
             part['dataset'].labels = [
                 torch.tensor([i % 4, i % 3])
@@ -160,11 +156,11 @@ def engine_settings(engine):
 
 
 class Stops(Losses):
-    """Ends a run in an iteration: as a kill, or the last rank by a signal."""
+    """Sends the last rank a signal in an iteration, or not at all."""
 
-    def __init__(self, at, how):
-        super().__init__(kill_at=at if how == 'kill' else None)
-        self.at = at if how == 'signal' else None
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
 
     def after_train_iter(self, runner, *args, **kwargs):
         super().after_train_iter(runner, *args, **kwargs)
@@ -172,17 +168,17 @@ class Stops(Losses):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def resumed(folder, engine, at, how):
+def resumed(folder, engine):
     """Losses of a whole run and of a resumed one, each rank's own."""
     found = []
-    folder = folder / f'{engine}-{how}'
+    folder = folder / engine
     kind = Runner if engine == 'plain' else FlexibleRunner
-    for name, stops in (('whole', None), ('broken', at), ('broken', None)):
+    for name, stops in (('whole', None), ('broken', 4), ('broken', None)):
         config = dict(engine_settings(engine), work_dir=str(folder / name))
         interruption = InterruptionHook()
         config['custom_hooks'] = [*config['custom_hooks'], interruption]
         checkpoint = last_whole_checkpoint(folder / name)
-        losses = Stops(stops, how)
+        losses = Stops(stops)
         try:
             with interruption:
                 train(
@@ -283,13 +279,12 @@ def stalled(folder):
     """
     # In order, rank 1 reads clips 1, 3, then 5, 7, then 0 to have as many.
     slow = [5] if os.environ['RANK'] == '1' else []
-    present = [1.0, 0.0]
-    config = without_validation(settings(present))
+    config = without_validation(settings(HALF))
     config.update(
         param_scheduler=[], train_cfg=dict(by_epoch=True, max_epochs=1)
     )
     config['train_dataloader'] = loader(
-        SlowClips(*data(9, present), slow, 1.5), 2
+        SlowClips(*data(9, HALF), slow, partial(time.sleep, 1.5)), 2
     )
     config['custom_hooks'] = [*config['custom_hooks'], watched(0.3)]
     return len(train(config, work_dir=str(folder / 'stalled'))[1].values)
@@ -301,7 +296,9 @@ def stalled_for_good(folder):
     config = dict(
         without_validation(settings([1.0])),
         param_scheduler=[],
-        train_dataloader=loader(SlowClips(*data(8, [1.0]), slow, 600), 2),
+        train_dataloader=loader(
+            SlowClips(*data(8, [1.0]), slow, partial(time.sleep, 600)), 2
+        ),
         work_dir=str(folder / 'stalled_for_good'),
     )
     watch = watched(60)
@@ -361,9 +358,8 @@ def refused(folder):
 def find_all(folder):
     """Everything, by name; some of it for two processes only."""
     torch.manual_seed(0)
-    found = {name: learns(folder, name) for name in AUDIO}
+    found = {name: learns(folder, name) for name in RUNS}
     found.update(
-        resumed=[resumed(folder, 'plain', at=5, how='kill')],
         draws=random_draws(folder),
         judged={
             f'{name}-{unreadable}': judge(name, unreadable)
@@ -372,11 +368,8 @@ def find_all(folder):
         },
     )
     if world() > 1:
-        found['resumed'] += [
-            resumed(folder, engine, at=4, how='signal')
-            for engine in ('ddp', 'fsdp')
-        ]
         found.update(
+            resumed={engine: resumed(folder, engine) for engine in ENGINES},
             second=with_a_nan(folder, 'second', [1, 5]),
             in_turn=with_a_nan(folder, 'in_turn', [1, 4]),
             once=with_a_nan(folder, 'once', [5]),

@@ -1,8 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Some experts alone, tokens and attention are arguments of forward."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import tiny_models as tiny
 import torch
@@ -167,36 +165,3 @@ def test_the_recognizer_returns_it_for_all_views(limit):
     )
     for sample, row in zip(scores, logits, strict=True):
         torch.testing.assert_close(sample.pred_score, row.softmax(-1))
-
-
-ASKED = (
-    {},
-    dict(experts=['audio']),
-    dict(experts=['spatial', 'temporal']),
-    dict(return_tokens=True),
-    dict(return_tokens=[0], experts=['temporal', 'audio']),
-    dict(return_attention=True),
-    dict(return_attention=[DEPTH - 1], attention_head=1),
-)
-
-
-def flattened(out):
-    """All tensors of an output by name."""
-    if isinstance(out, dict):
-        return out
-    attention = {k: v.weights for k, v in out.attention.items()}
-    return {**out.features, **out.tokens, **attention}
-
-
-def test_threads_that_share_a_model_get_the_answers_of_one_thread():
-    whole = model(missing_inputs='drop')
-    with torch.no_grad():
-        expected = [flattened(whole(**INPUTS, **asked)) for asked in ASKED]
-
-    def ask(number):
-        with torch.no_grad():
-            return flattened(whole(**INPUTS, **ASKED[number % len(ASKED)]))
-
-    with ThreadPoolExecutor(8) as threads:
-        for number, found in enumerate(threads.map(ask, range(80))):
-            tiny.assert_same(found, expected[number % len(ASKED)])

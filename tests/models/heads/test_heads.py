@@ -158,14 +158,6 @@ def test_loss_of_hard_and_soft_labels(eps, dtype, batch):
     assert float(losses['loss_cls']) == expected
 
 
-def test_training_accuracy_counts_hits():
-    scores = torch.tensor([[3.0, 2, 1], [3, 2, 1], [3, 2, 1], [3, 2, 1]])
-    head = head_of(num_classes=3, topk=[1, 2])  # a list, as in JSON
-    losses = loss_of(head, scores, [0, 1, 1, 2])
-    assert float(losses['top1_acc']) == pytest.approx(1 / 4)
-    assert float(losses['top2_acc']) == pytest.approx(3 / 4)
-
-
 @SMOOTHING
 @pytest.mark.parametrize('label', [-1, CLASSES, -100])
 def test_a_label_that_is_no_class_is_named(eps, label):
@@ -180,60 +172,47 @@ def test_a_soft_label_of_another_length_is_named():
         loss_of(head_of(), torch.randn(3, CLASSES), soft)
 
 
-@AVERAGES
-@VIEWS
-def test_views_are_averaged(how, views):
-    head, feats = head_of(average_clips=how), features(3 * views)
-    samples = head.predict(feats, tiny.samples(LABELS))
-    expected = over_views(head(feats), views, how)
-    for sample, scores in zip(samples, expected, strict=True):
-        torch.testing.assert_close(sample.pred_score, scores)
-        best = sample.pred_label.flatten().tolist()
-        assert best == scores.reshape(-1, CLASSES).argmax(-1).tolist()
-
-
 # -- verbs and nouns --------------------------------------------------------
 
 
-def test_in_cast_each_classifier_reads_one_expert():
-    head, feats = head_of(VERB_NOUN), features(spatial=8, temporal=8)
-    logits = head(feats)
-    torch.testing.assert_close(logits['verb'], head.fc_verb(feats['temporal']))
-    torch.testing.assert_close(logits['noun'], head.fc_noun(feats['spatial']))
-    with pytest.raises(KeyError, match=r"\['temporal'\].*\['spatial'\]"):
-        head(dict(spatial=feats['spatial']))
+def reading(*experts, kind='Adapter'):
+    return dict(
+        in_channels=dict.fromkeys(experts, 8),
+        adapters=dict.fromkeys(experts, dict(type=kind)),
+    )
 
 
-def test_in_cava_both_read_one_sum():
-    widths = dict(audio=8, spatial=8)
-    residual = dict.fromkeys(widths, dict(type='ResidualAdapter'))
-    own = dict(in_channels=widths, adapters=residual)
-    head = head_of(VERB_NOUN, fusions=dict(verb=own, noun='verb'))
-    feats = features(**widths)
-    assert list(head.fusions) == ['verb']
-    adapters = head.fusions['verb'].adapters
-    fused = sum(adapters[name](feats[name]) for name in widths)
-    logits = head(feats)
-    torch.testing.assert_close(logits['verb'], head.fc_verb(fused))
-    torch.testing.assert_close(logits['noun'], head.fc_noun(fused))
+FAMILIES = dict(
+    cast=CAST_FUSIONS,
+    cava=dict(
+        verb=reading('audio', 'spatial', kind='ResidualAdapter'), noun='verb'
+    ),
+    ca2st=dict(
+        verb=reading('temporal', 'audio'), noun=reading('spatial', 'audio')
+    ),
+)
 
 
-def test_in_ca2st_audio_joins_both_unless_absent():
-    seen = dict(verb='temporal', noun='spatial')
-    fusions = {
-        task: dict(in_channels={name: 8, 'audio': 8})
-        for task, name in seen.items()
-    }
+@pytest.mark.parametrize('family', FAMILIES)
+def test_each_task_reads_its_experts_that_are_present(family):
+    fusions = FAMILIES[family]
     head = head_of(VERB_NOUN, fusions=fusions)
     feats = features(spatial=8, temporal=8, audio=8)
     feats['audio_present'] = torch.tensor([[1.0], [0.0], [1.0]])
     logits = head(feats)
-    for task, name in seen.items():
-        adapters = head.fusions[task].adapters
-        audio = feats['audio_present'] * adapters['audio'](feats['audio'])
-        fused = adapters[name](feats[name]) + audio
-        classifier = getattr(head, f'fc_{task}')
-        torch.testing.assert_close(logits[task], classifier(fused))
+    for task in SIZES:
+        source = 'verb' if fusions[task] == 'verb' else task
+        fused = sum(
+            feats.get(f'{name}_present', 1) * adapter(feats[name])
+            for name, adapter in head.fusions[source].adapters.items()
+        )
+        assert set(head.fusions[source].adapters) == set(
+            fusions[source]['in_channels']
+        )
+        expected = getattr(head, f'fc_{task}')(fused)
+        torch.testing.assert_close(logits[task], expected)
+    with pytest.raises(KeyError, match='the head fuses'):
+        head({})
 
 
 @pytest.mark.parametrize(

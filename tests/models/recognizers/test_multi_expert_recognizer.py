@@ -119,3 +119,9 @@ def test_a_missing_stream_raises_by_the_name_of_its_expert():
     model = recognizer(backbone=tiny.CA2ST)
     with pytest.raises(KeyError, match="'audio': 'audios'"):
         predictions(model, inputs)
+
+
+def test_the_head_names_experts_of_the_backbone():
+    head = dict(HEAD, in_channels=dict(spatial=16, temperal=16))
+    with pytest.raises(ValueError, match=r"names \['temperal'\].*temporal"):
+        tiny.recognizer(tiny.CAST, head)

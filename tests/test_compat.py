@@ -96,50 +96,38 @@ def test_real_drn_wins_over_the_placeholder(tmp_path, fixed):
     assert done.stdout.strip() == str(fixed), done.stderr
 
 
+MOVED = 'apply_chunking_to_forward'
+USES = f'from transformers.modeling_utils import (\n    {MOVED})'
+
+
 @pytest.mark.parametrize(
-    'needs, loads',
+    'needs, modeling, loads',
     [
-        ('from json import dumps', True),
-        ('from timm.models.layers import DropPath', False),
-        (
-            'from transformers.modeling_utils import (\n'
-            '    apply_chunking_to_forward)',
-            False,
-        ),
+        ('from json import dumps', '', True),
+        (USES, f'{MOVED} = 1', True),
+        (USES, 'renamed = 1', False),
+        # The version of another package is not the one it wants.
+        (USES, f"raise ImportError('hub<1.0')  # {MOVED}", False),
+        ('from timm.models.layers import DropPath', '', False),
     ],
 )
 def test_vindlu_that_cannot_load_is_left_out(
-    tmp_path, monkeypatch, needs, loads
+    tmp_path, monkeypatch, needs, modeling, loads
 ):
     """Next to a transformers and a timm that have dropped names."""
     write(tmp_path / 'mmaction/models/multimodal/vindlu/a.py', needs)
     for package in ('mmaction', 'transformers', 'timm'):
         write(tmp_path / package / '__init__.py')
-    write(tmp_path / 'transformers/modeling_utils.py', 'renamed = 1')
+    write(tmp_path / 'transformers/modeling_utils.py', modeling)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(dependency, 'WITH_MULTIMODAL', True)
-    for package in ('mmaction', 'transformers', 'timm'):
-        monkeypatch.delitem(sys.modules, package, raising=False)
+    for name in ('mmaction', 'timm', 'transformers'):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(
+        sys.modules, 'transformers.modeling_utils', raising=False
+    )
     compat.survive_broken_vindlu()
     assert loads == dependency.WITH_MULTIMODAL
-
-
-def test_transformers_that_cannot_be_imported_is_survived(
-    tmp_path, monkeypatch
-):
-    """As where the version of another package is not the one it wants."""
-    needs = 'from transformers.modeling_utils import Model'
-    write(tmp_path / 'mmaction/models/multimodal/vindlu/a.py', needs)
-    for package in ('mmaction', 'transformers'):
-        write(tmp_path / package / '__init__.py')
-    refused = "raise ImportError('huggingface-hub<1.0 is required')"
-    write(tmp_path / 'transformers/modeling_utils.py', refused)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(dependency, 'WITH_MULTIMODAL', True)
-    for name in ('mmaction', 'transformers', 'transformers.modeling_utils'):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    compat.survive_broken_vindlu()
-    assert not dependency.WITH_MULTIMODAL
 
 
 def test_apply_again_changes_nothing():

@@ -126,13 +126,9 @@ def test_every_block_is_known():
 
 WRONG = {
     'a flag': '```shell\npython tools/predict.py a.mp4 --modle x.pth\n```',
-    'a tool': '```shell\npython tools/predcit.py a.mp4 --model x.pth\n```',
     'a config': '```shell\npython tools/train.py configs/ca2st/k.py\n```',
     'a target': '<!-- needs: time -->\n```shell\nmake dmeo\n```',
-    'a file': '```shell\npython tools/data/from_folders.py data/me\n```',
     'a name': '```python\nfrom ca2st_mm import Recogniser\n```',
-    'a program': '<!-- needs: time -->\n```shell\ncast2 train\n```',
-    'a base': "```python\n_base_ = 'configs/ca2st/k400.py'\n```",
     'a marked name': '<!-- needs: data -->\n```python\nimport ca2st\n```',
     'a command': '<!-- needs: time -->\n```shell\nca2st trian a.py\n```',
     'weights': (

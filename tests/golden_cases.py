@@ -1,8 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Golden cases of the reference models: configs, weights and inputs by rule.
+"""Golden cases of the reference models: recipes, weights and inputs by rule.
 
-A case is rebuilt from its ``spec.json`` alone: our config on one side, the
-reference's parameters (made by rule from their names) on the other.
+A case is rebuilt from its ``spec.json`` alone: on one side the model of our
+``as_released`` recipe at the size of the case, on the other the reference's
+parameters, made by rule from their names.
 """
 
 import json
@@ -14,9 +15,16 @@ import numpy as np
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmengine.config import Config
+from shrunk_models import without_init
 
 from ca2st_mm.checkpoints import detect_layout
 
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+# By family, the recipes with one classifier and with verbs and nouns.
+RECIPES = dict(
+    cast=('k400', 'ek100'), cava=('vggsound', 'ek100'), ca2st=('k400', 'ek100')
+)
 GOLDEN = Path(__file__).resolve().parents[2] / 'shared' / 'golden'
 TINY = [
     'cast_tiny_single',
@@ -83,164 +91,69 @@ class GoldenCase:
             inputs['imgs_times'] = times[:, 2:]
         return inputs
 
-    @property
-    def arch(self):
-        spec = self.spec
-        return dict(
+    def config(self):
+        """The model of the recipe, at the size and with the options here."""
+        spec, composed = self.spec, self.spec['composition']
+        benchmark = RECIPES[self.family][composed]
+        path = f'{self.family}/{self.family}_{benchmark}_as_released.py'
+        cfg = without_init(Config.fromfile(CONFIGS / path).model.to_dict())
+        backbone, head = cfg['backbone'], cfg['cls_head']
+        steps, side = spec['spatial_expert_frames'], spec['image_size']
+        audio = spec.get('spectrogram')
+        sizes = dict(
+            spatial=dict(num_frames=steps, img_size=side),
+            temporal=dict(num_frames=spec['frames'], img_size=side),
+            audio=audio
+            and dict(
+                spec_size=(audio['frames'], audio['mel_bins']),
+                num_time_bins=steps,
+                position_fit='crop',
+            ),
+        )
+        arch = dict(
             embed_dims=spec['dim'],
             num_layers=spec['depth'],
             num_heads=spec['heads'],
             feedforward_channels=spec['dim'] * spec['mlp_ratio'],
-            patch_size=spec['patch_size'],
         )
-
-    def expert(self, name):
-        spec = self.spec
-        common = dict(adapter_ratio=spec['adapter_ratio'], frozen_parts=())
-        if name == 'spatial':
-            return dict(
-                common,
-                type='CLIPExpert',
-                arch=self.arch,
-                img_size=spec['image_size'],
-                num_frames=spec['spatial_expert_frames'],
-                frame_stride=spec['tubelet'],
-                norm_eps=spec['layer_norm_eps']['spatial post norm'],
-            )
-        if name == 'temporal':
-            return dict(
-                common,
-                type='VideoMAEExpert',
-                arch=dict(self.arch, tubelet_size=spec['tubelet']),
-                img_size=spec['image_size'],
-                num_frames=spec['frames'],
-            )
-        spectrogram = spec['spectrogram']
-        return dict(
-            common,
-            type='ASTExpert',
-            arch=self.arch,
-            spec_size=(spectrogram['frames'], spectrogram['mel_bins']),
-            num_time_bins=spec['spatial_expert_frames'],
-            clock='transposed',
-        )
-
-    def links(self):
-        spec = self.spec
-        b_ca = dict(
-            type='BottleneckCrossAttention',
-            ratio=spec['bottleneck_dim'] / spec['dim'],
-            num_heads=spec['bottleneck_heads'],
-        )
-        start = spec['cross_attention_layers']
+        for name, expert in backbone['experts'].items():
+            expert |= dict(sizes[name], arch=arch, frozen_parts=())
         position = []
         if spec.get('learned_positions_in_audio_cross_attention'):
             position.append('learned_space_time')
         if spec.get('time_encoding'):
             position.append('timestamp')
-        audio = dict(b_ca, position=position)
-        space_time = dict(
-            b_ca, between=('spatial', 'temporal'), axes=('time', 'space')
-        )
-        if self.family == 'cast':
-            return [space_time]
-        if self.family == 'cava':
-            return [
-                dict(audio, between=('spatial', 'audio'), axes=('all', 'all'))
-            ]
-        audio['start_layer'] = start['audio pairs from layer']
-        return [
-            space_time,
-            dict(audio, between=('spatial', 'audio'), axes=('all', 'all')),
-            dict(audio, between=('temporal', 'audio'), axes=('all', 'all')),
-        ]
-
-    def backbone(self):
-        spec = self.spec
-        streams = dict(spatial='imgs', temporal='imgs', audio='audios')
-        names = [n for n in streams if n in spec['streams']]
-        time_encoders = None
-        if spec.get('time_encoding'):
-            own = dict(embed_dims=spec['bottleneck_dim'])
-            split = spec['separate_time_encoders_for_audio_and_video']
-            time_encoders = dict(imgs=own, audios=own if split else 'imgs')
-        additive = 'add' in spec.get('pair_fusion', '').split()[:1] or (
-            self.name.endswith('_add')
-        )
-        return dict(
-            type='MultiExpertBackbone',
-            experts={n: self.expert(n) for n in names},
-            inputs={n: streams[n] for n in names},
-            links=self.links(),
-            exchange='additive' if additive else 'sequential',
+        for link in backbone['links']:
+            link['num_heads'] = spec['bottleneck_heads']
+            if 'audio' in link['between']:
+                link['position'] = position
+            if 'start_layer' in link:
+                layers = spec['cross_attention_layers']
+                link['start_layer'] = layers['audio pairs from layer']
+        own = dict(embed_dims=spec['bottleneck_dim'])
+        split = spec.get('separate_time_encoders_for_audio_and_video')
+        backbone.update(
+            exchange='additive'
+            if self.name.endswith('_add')
+            else 'sequential',
             share_bottlenecks=spec.get(
                 'share_bottleneck_projections_between_pairs', False
             ),
-            time_encoders=time_encoders,
+            time_encoders=dict(imgs=own, audios=own if split else 'imgs')
+            if spec.get('time_encoding')
+            else None,
         )
-
-    def head(self):
-        dims = self.spec['dim']
-        plain, residual = dict(type='Adapter'), dict(type='ResidualAdapter')
-        audio = dict(plain, activation='quick_gelu', zero_init=False)
-        adapters = dict(
-            cast=dict(spatial=plain, temporal=plain),
-            cava=dict(audio=residual, spatial=residual),
-            ca2st=dict(spatial=plain, temporal=plain, audio=audio),
-        )[self.family]
-        if not self.spec['composition']:
-            return dict(
-                type='FusionHead',
-                num_classes=self.spec['classes'],
-                in_channels={name: dims for name in adapters},
-                adapters=adapters,
-            )
-        fusions = dict(
-            cast=dict(
-                verb=dict(
-                    in_channels=dict(temporal=dims),
-                    adapters=dict(temporal=dict(type='Identity')),
-                ),
-                noun=dict(
-                    in_channels=dict(spatial=dims),
-                    adapters=dict(spatial=dict(type='Identity')),
-                ),
-            ),
-            cava=dict(
-                verb=dict(
-                    in_channels=dict(audio=dims, spatial=dims),
-                    adapters=adapters,
-                ),
-                noun='verb',
-            ),
-            ca2st=dict(
-                verb=dict(
-                    in_channels=dict(temporal=dims, audio=dims),
-                    adapters=dict(temporal=plain, audio=audio),
-                ),
-                noun=dict(
-                    in_channels=dict(spatial=dims, audio=dims),
-                    adapters=dict(spatial=plain, audio=audio),
-                ),
-            ),
-        )[self.family]
-        classes = self.spec['classes']
-        return dict(
-            type='VerbNounHead',
-            num_verbs=classes['verb'],
-            num_nouns=classes['noun'],
-            fusions=fusions,
-        )
+        fusions = head.get('fusions', dict(only=head)).values()
+        for fusion in (f for f in fusions if isinstance(f, dict)):
+            experts = fusion['in_channels']
+            fusion['in_channels'] = dict.fromkeys(experts, spec['dim'])
+        if not composed:
+            head['num_classes'] = spec['classes']
+        return dict(cfg, data_preprocessor=None)
 
     def model(self, dtype=torch.float32):
         """Our recognizer with the reference's weights, in eval mode."""
-        model = MODELS.build(
-            dict(
-                type='MultiExpertRecognizer',
-                backbone=self.backbone(),
-                cls_head=self.head(),
-            )
-        )
+        model = MODELS.build(self.config())
         weights = self.reference_state_dict()
         conversion = detect_layout(weights).convert(weights)
         model.load_state_dict(conversion.state_dict, strict=True)

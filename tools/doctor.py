@@ -8,7 +8,7 @@ library alone, as anything else may be missing.
 import argparse
 import importlib
 import importlib.metadata
-import platform
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -16,20 +16,23 @@ from typing import NamedTuple
 
 OK, FAIL, NOTE = 'ok', 'FAIL', 'note'
 COLORS = {OK: '\033[32m', FAIL: '\033[31m', NOTE: '\033[33m'}
-
-
-class Package(NamedTuple):
-    """A package to look for.
-
-    ``module`` is imported; ``requirement`` is what pip installs; only a
-    ``needed`` one makes the report fail; ``role`` is the group in the table.
-    """
-
-    name: str
-    module: str
-    requirement: str
-    needed: bool
-    role: str
+# The oldest driver on Linux for a CUDA that torch is built for.
+DRIVERS = {'12': '525', '13': '580'}
+MMCV = {'mmcv', 'mmcv-lite', 'onedl-mmcv'}
+ROOT = Path(__file__).resolve().parent.parent
+CHECKOUT = (ROOT / 'requirements/pinned.txt').is_file()
+PIP = f'pip install {"-c requirements/pinned.txt " * CHECKOUT}'
+EXTRAS = 'optional', 'experts', 'export', 'web'
+# What is imported under another name than it is installed.
+MODULES = {
+    'mmaction2': 'mmaction',
+    'mmcv-lite': 'mmcv',
+    'opencv-contrib-python': 'cv2',
+    'opencv-python': 'cv2',
+    'pillow': 'PIL',
+    'PyYAML': 'yaml',
+    'scikit-learn': 'sklearn',
+}
 
 
 class Row(NamedTuple):
@@ -42,37 +45,25 @@ class Row(NamedTuple):
     fix: str = ''
 
 
-TORCH = 'torch torchvision torchaudio'
-# The oldest driver on Linux for a CUDA that torch is built for.
-DRIVERS = {'12': '525', '13': '580'}
-MMCV = {'mmcv', 'mmcv-lite', 'onedl-mmcv'}
-ROOT = Path(__file__).resolve().parent.parent
-CHECKOUT = (ROOT / 'requirements/pinned.txt').is_file()
-PIP = f'pip install {"-c requirements/pinned.txt " * CHECKOUT}'
-# Lists in requirements/ of what users install; all but the first are extras.
-LISTS = 'core', 'optional', 'export', 'web', 'experts'
-
-PACKAGES = (
-    Package('torch', 'torch', TORCH, True, 'framework'),
-    Package('torchvision', 'torchvision', TORCH, True, 'framework'),
-    Package('numpy', 'numpy', 'numpy', True, 'framework'),
-    Package('einops', 'einops', 'einops', True, 'framework'),
-    Package('mmengine', 'mmengine', 'mmengine', True, 'OpenMMLab'),
-    Package('mmcv', 'mmcv', 'mmcv-lite', True, 'OpenMMLab'),
-    Package('mmaction2', 'mmaction', 'mmaction2', True, 'OpenMMLab'),
-    Package('mmpretrain', 'mmpretrain', 'mmpretrain', False, 'OpenMMLab'),
-    Package('PyAV', 'av', 'av', True, 'video'),
-    Package('decord', 'decord', 'decord', False, 'video'),
-    Package('torchcodec', 'torchcodec', 'torchcodec', False, 'video'),
-    Package('opencv', 'cv2', 'opencv-python', True, 'video'),
-    Package('torchaudio', 'torchaudio', TORCH, True, 'audio'),
-    Package('soundfile', 'soundfile', 'soundfile', False, 'audio'),
-    Package('librosa', 'librosa', 'librosa', True, 'audio'),
-    Package('safetensors', 'safetensors', 'safetensors', True, 'files'),
-    Package('matplotlib', 'matplotlib', 'matplotlib', True, 'report'),
-    Package('scikit-learn', 'sklearn', 'scikit-learn', True, 'report'),
-    Package('tensorboard', 'tensorboard', 'tensorboard', True, 'report'),
-)
+def requirements() -> list[tuple[str, str]]:
+    """What we ask pip for, each with its extra, or ``core``."""
+    if CHECKOUT:
+        return [
+            (name, line)
+            for name in ('core', *EXTRAS)
+            for line in (ROOT / f'requirements/{name}.txt')
+            .read_text()
+            .splitlines()
+            if line[0] != '#'
+        ]
+    try:
+        texts = importlib.metadata.requires('ca2st-mm') or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    extras = (re.search(r'extra == .(\w+)', text) for text in texts)
+    named = [extra[1] if extra else 'core' for extra in extras]
+    pairs = zip(named, texts, strict=True)
+    return [pair for pair in pairs if pair[0] in ('core', *EXTRAS)]
 
 
 def try_import(module: str) -> tuple[str | None, str]:
@@ -89,50 +80,60 @@ def try_import(module: str) -> tuple[str | None, str]:
     return str(getattr(found, '__version__', 'unknown version')), ''
 
 
-def check_package(package: Package) -> Row:
-    """Report on one package."""
-    version, problem = try_import(package.module)
-    fix = PIP + package.requirement
+def check_package(extra: str, requirement: str) -> Row | None:
+    """Report on what a requirement asks for; None if not on this machine."""
+    wanted, allowed = requirement.split(';')[0].strip(), None
+    name = re.match(r'[\w-]+', wanted)[0]
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # then most is missing
+        pass
+    else:
+        parsed = Requirement(requirement)
+        if parsed.marker and not parsed.marker.evaluate(dict(extra=extra)):
+            return None
+        allowed = parsed.specifier
+    version, problem = try_import(MODULES.get(name, name.replace('-', '_')))
+    fix = f"{PIP}'{wanted}'"
     if version is None:
-        status = FAIL if package.needed else NOTE
+        status = FAIL if extra == 'core' else NOTE
         if problem != 'not installed':
-            fix = f'{PIP}--force-reinstall {package.requirement}'
-        elif package.name == 'decord' and (
-            (platform.system(), platform.machine()) != ('Linux', 'x86_64')
-        ):
-            fix = ''
-            problem = 'there is no wheel for this machine'
-        return Row(package.role, package.name, problem, status, fix)
-    if package.name == 'mmcv':
-        installed = {
-            d.metadata['Name'] for d in importlib.metadata.distributions()
-        }
-        both = sorted(MMCV & installed)
-        if len(both) > 1 or version.startswith(('0.', '1.')):
-            if len(both) > 1:
-                version += f' of {" and ".join(both)}, which share a folder'
-            fix = f'pip uninstall -y {" ".join(both)} && {fix}'
-            return Row(package.role, 'mmcv', version, FAIL, fix)
-    return Row(package.role, package.name, version)
+            fix = f"{PIP}--force-reinstall '{wanted}'"
+        return Row(extra, name, problem, status, fix)
+    if name == 'mmcv-lite':
+        found = importlib.metadata.distributions()
+        kinds = sorted(MMCV & {one.metadata['Name'] for one in found})
+        if len(kinds) > 1:
+            version += f' of {" and ".join(kinds)}, which share a folder'
+        if len(kinds) > 1 or version.startswith(('0.', '1.')):
+            fix = f'pip uninstall -y {" ".join(kinds)} && {fix}'
+            return Row(extra, name, version, FAIL, fix)
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Row(extra, name, version)  # another one has these modules
+    if allowed and not allowed.contains(version, prereleases=True):
+        return Row(extra, name, f'{version}, not in {allowed}', NOTE, fix)
+    return Row(extra, name, version)
 
 
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Row:
     """Report on the interpreter."""
     text = '.'.join(map(str, version))
     if (3, 10) <= version[:2] < (3, 14):
-        return Row('framework', 'python', text)
+        return Row('system', 'python', text)
     if version >= (3, 14):
-        return Row('framework', 'python', f'{text}, not tried yet', NOTE)
+        return Row('system', 'python', f'{text}, not tried yet', NOTE)
     fix = 'an environment of Python 3.10 to 3.13'
     if CHECKOUT:
         fix = 'rm -rf .venv && make env PYTHON=python3.12'
-    return Row('framework', 'python', text, FAIL, fix)
+    return Row('system', 'python', text, FAIL, fix)
 
 
 def check_cuda() -> Row:
     """Report on the accelerator; having none is no fault."""
     if try_import('torch')[0] is None:
-        return Row('framework', 'CUDA', 'unknown without torch', NOTE)
+        return Row('system', 'CUDA', 'unknown without torch', NOTE)
     import torch
 
     if not torch.cuda.is_available():
@@ -143,10 +144,10 @@ def check_cuda() -> Row:
             found = f'torch does not use the GPU; CUDA {cuda} needs its driver'
             found += f' {least} or newer'
             fix = 'update the driver, or install torch for an older CUDA'
-        return Row('framework', 'CUDA', found, NOTE, fix)
+        return Row('system', 'CUDA', found, NOTE, fix)
     name = torch.cuda.get_device_name(0)
     found = f'{torch.version.cuda}, {torch.cuda.device_count()} x {name}'
-    return Row('framework', 'CUDA', found)
+    return Row('system', 'CUDA', found)
 
 
 def check_ourselves() -> Row:
@@ -155,53 +156,21 @@ def check_ourselves() -> Row:
         sys.path.append(str(ROOT))
     version, problem = try_import('ca2st_mm')
     if version is not None:
-        return Row('OpenMMLab', 'ca2st_mm', version)
+        return Row('core', 'ca2st_mm', version)
     fix = 'pip install --no-deps -r requirements/pinned.txt'
     if not CHECKOUT:
         fix = 'pip install --force-reinstall ca2st-mm'
     elif problem == 'not installed':
         fix = 'pip install -e . --no-deps --no-build-isolation'
-    return Row('OpenMMLab', 'ca2st_mm', problem, FAIL, fix)
-
-
-def check_ranges() -> list[Row]:
-    """Report on packages whose version our requirements do not allow."""
-    try:
-        from packaging.requirements import Requirement
-
-        texts = []
-        if not CHECKOUT:
-            texts = importlib.metadata.requires('ca2st-mm')
-    except ImportError:  # of packaging, or we are not installed
-        return []
-    for name in LISTS if CHECKOUT else ():
-        texts += (ROOT / f'requirements/{name}.txt').read_text().splitlines()
-    rows = []
-    for text in filter(None, (text.split('#')[0].strip() for text in texts)):
-        wanted = Requirement(text)
-        if wanted.marker and not any(
-            wanted.marker.evaluate(dict(extra=name)) for name in LISTS
-        ):
-            continue
-        try:
-            version = importlib.metadata.version(wanted.name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # reported above, or an extra
-        if not wanted.specifier.contains(version, prereleases=True):
-            found = f'{version}, not in {wanted.specifier}'
-            fix = f'pip install "{wanted.name}{wanted.specifier}"'
-            rows.append(Row('versions', wanted.name, found, NOTE, fix))
-    return rows
+    return Row('core', 'ca2st_mm', problem, FAIL, fix)
 
 
 def examine() -> list[Row]:
-    """Run every check, grouped by role in the order of first appearance."""
+    """Run every check."""
     # First: it lets MMAction2 be imported, where only compat is needed.
     ourselves = check_ourselves()
-    rows = [check_python(), check_cuda(), *map(check_package, PACKAGES)]
-    rows += [ourselves, *check_ranges()]
-    roles = list(dict.fromkeys(row.role for row in rows))
-    return sorted(rows, key=lambda row: roles.index(row.role))
+    packages = (check_package(*one) for one in requirements())
+    return [check_python(), check_cuda(), ourselves, *filter(None, packages)]
 
 
 def can_run_demo(rows: list[Row]) -> bool:

@@ -65,7 +65,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         type=Path,
-        help='default: the folder attention next to the checkpoint',
+        help='default: the folder attention next to the checkpoint, or in '
+        'work_dirs/CONFIG if it is not on this disk',
     )
     return parser.parse_args()
 
@@ -250,8 +251,9 @@ def main() -> None:
         maps = {name: attention.maps[name] for name in args.only}
         attention = replace(attention, maps=maps)
     figures = draw_views(attention, Point(args.at, args.patch))
-    weights = Path(args.checkpoint)  # or a name
-    folder = weights.parent if weights.exists() else Path()
+    folder = Path(args.checkpoint).parent
+    if not Path(args.checkpoint).exists():  # but a name
+        folder = Path('work_dirs', Path(args.config).stem)
     out = args.out or folder / 'attention'
     for name, figure in figures.items():
         save(figure, out / f'{name}.png')

@@ -289,12 +289,12 @@ class MultiExpertBackbone(BaseModule):
         recorded: dict[tuple[str, str, int], RecordingAttention] = {}
 
         def attention_for(
-            query: str, context: str, layer: int, axis: str | None
+            query: str, key: str, layer: int, axis: str | None
         ) -> AttentionFn:
             if layer not in attention_layers:
                 return fused_attention
             recording = RecordingAttention(attention_head, axis)
-            recorded[query, context, layer] = recording
+            recorded[query, key, layer] = recording
             return recording
 
         time_codes, present = self._time_codes(names, streams), {}
@@ -430,8 +430,8 @@ class MultiExpertBackbone(BaseModule):
                 (B, 1, 1, 1) are by expert, too.
             layer: The layer.
             all_needed: Whether all is needed, as in every layer but the last.
-            attention_for: Attention function by query expert, context expert,
-                layer and axis.
+            attention_for: Attention function by the expert of the queries,
+                that of the keys, layer and axis.
         """
         links = {
             (a, b): self.links[layer][key]

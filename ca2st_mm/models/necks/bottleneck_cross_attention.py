@@ -37,11 +37,12 @@ class BottleneckCrossAttention(nn.Module):
     :class:`MultiExpertBackbone` between the blocks of a layer, not by the
     recognizer.
 
-    Both experts go down to the bottleneck and a norm; the patches of each
-    read the other's along its axis; GELU and the way up give the residual
-    update.  Both directions read the state before either update.  Prefix
-    tokens (class, distillation) neither read nor are read: their update is
-    the plain way down and up.  (CAST, section 3.2; CA2ST, section 3.)
+    The tokens of both experts are projected down to the bottleneck and
+    normalised; the patches of each read the other's along its axis; GELU and
+    the up-projection give the residual update.  Both directions read the
+    state before either update.  Prefix tokens (class, distillation) neither
+    read nor are read: their update is the projection down and up alone.
+    (CAST, section 3.2; CA2ST, section 3.)
 
     Args:
         specs: Tokens of the two experts a and b.
@@ -54,7 +55,7 @@ class BottleneckCrossAttention(nn.Module):
         position: Position scheme: 'learned' (tables along the attended axis,
             both for 'all'), 'learned_space_time', 'timestamp', a list of
             these, or None.
-        masked_context: Share of the other's patches that a, and b, cannot
+        masked_context: Fraction of the other's patches that a, and b, cannot
             read; drawn anew in every call, of tests as well (the papers mask
             audio tokens so).
         drop_path_rate: Stochastic depth of the updates.

@@ -14,11 +14,10 @@ from ca2st_mm.registry import MODELS
 
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import (
-    Adapter,
+    AttentionBlock,
     AttentionFn,
-    DropPath,
+    FeedForwardBlock,
     LayerOptions,
-    ResidualAdapter,
     SelfAttention,
     drop_path_rates,
     from_sequences,
@@ -114,7 +113,7 @@ class GatedSelfAttention(SelfAttention):
         return self.proj(torch.cat(read.unbind(1), dim=-1))
 
 
-class PostNormAttentionBlock(nn.Module):
+class PostNormAttentionBlock(AttentionBlock):
     """Attention, serial adapter, sum with the scaled input, norm.
 
     Args:
@@ -123,14 +122,9 @@ class PostNormAttentionBlock(nn.Module):
     """
 
     def __init__(self, options: LayerOptions, alpha: float) -> None:
-        super().__init__()
-        dims, ratio = options.embed_dims, options.adapter_ratio
+        super().__init__(options)
         self.alpha = alpha
-        self.attn = GatedSelfAttention(dims, options.num_heads)
-        self.adapter = (
-            None if ratio is None else ResidualAdapter(dims, ratio=ratio)
-        )
-        self.norm = nn.LayerNorm(dims, eps=options.norm_eps)
+        self.attn = GatedSelfAttention(options.embed_dims, options.num_heads)
 
     def forward(
         self,
@@ -146,7 +140,7 @@ class PostNormAttentionBlock(nn.Module):
         return self.norm(self.alpha * tokens + branch)
 
 
-class PostNormFeedForwardBlock(nn.Module):
+class PostNormFeedForwardBlock(FeedForwardBlock):
     """FFN and an adapter parallel to it, sum with the scaled input, norm.
 
     Args:
@@ -156,18 +150,10 @@ class PostNormFeedForwardBlock(nn.Module):
     """
 
     def __init__(
-        self, options: LayerOptions, alpha: float, drop_path_rate: float = 0.0
+        self, options: LayerOptions, alpha: float, drop_path_rate: float
     ) -> None:
-        super().__init__()
-        dims, ratio = options.embed_dims, options.adapter_ratio
+        super().__init__(options, drop_path_rate)
         self.alpha = alpha
-        self.fc1 = linear(dims, options.feedforward_channels)
-        self.act = nn.GELU()
-        self.fc2 = linear(options.feedforward_channels, dims)
-        self.adapter = None if ratio is None else Adapter(dims, ratio=ratio)
-        self.adapter_scale = options.adapter_scale
-        self.drop_path = DropPath(drop_path_rate)
-        self.norm = nn.LayerNorm(dims, eps=options.norm_eps)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, T, N, C) -> the same shape."""
@@ -236,12 +222,10 @@ class BEATsExpert(TransformerExpert):
         steps, rows = (size // patch for size in spec_size)
         self.token_spec = TokenSpec(dims, steps, rows)
         self.num_layers, self.axis = arch['num_layers'], 'all'
-        self.patch_embed = nn.Conv2d(
-            1, arch['patch_dims'], patch, patch, bias=False
-        )
-        self.patch_norm = nn.LayerNorm(arch['patch_dims'])
-        self.patch_proj = linear(arch['patch_dims'], dims)
-        size = arch['conv_size']
+        pixels, size = arch['patch_dims'], arch['conv_size']
+        self.patch_embed = nn.Conv2d(1, pixels, patch, patch, bias=False)
+        self.patch_norm = nn.LayerNorm(pixels)
+        self.patch_proj = linear(pixels, dims)
         conv = nn.Conv1d(
             dims, dims, size, padding=size // 2, groups=arch['conv_groups']
         )
@@ -250,13 +234,10 @@ class BEATsExpert(TransformerExpert):
         self.position_bias = nn.Embedding(
             arch['num_buckets'], arch['num_heads']
         )
-        self.register_buffer(
-            'buckets',
-            position_buckets(
-                steps * rows, arch['num_buckets'], arch['max_distance']
-            ),
-            persistent=False,
+        buckets = position_buckets(
+            steps * rows, arch['num_buckets'], arch['max_distance']
         )
+        self.register_buffer('buckets', buckets, persistent=False)
         options = LayerOptions(
             dims,
             arch['num_heads'],

@@ -7,7 +7,8 @@ with its own parameter names, under ``backbone``.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from logging import WARNING
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -234,6 +236,9 @@ class ForeignExpert(TransformerExpert):
         (12, 6)
     """
 
+    # Where its library publishes it on the Hub: repository and revision.
+    repository: tuple[str, str | None] | None = None
+
     def __init__(
         self,
         family: Family,
@@ -251,62 +256,57 @@ class ForeignExpert(TransformerExpert):
     ) -> None:
         super().__init__(init_cfg)
         self.family, self.backbone = family, backbone
-        self.sizes = family.sizes(backbone, img_size)
-        self.pools_patches = self.sizes.pools_patches
-        depth = len(family.blocks(backbone))
+        self.sizes = sizes = family.sizes(backbone, img_size)
+        self.pools_patches = sizes.pools_patches
+        depth, name = len(family.blocks(backbone)), type(self).__name__
         self.start_block, self.blocks_per_layer = start_block, blocks_per_layer
         self.num_layers, rest = divmod(depth - start_block, blocks_per_layer)
         if rest or start_block < 0 or self.num_layers < 1:
             raise ValueError(
-                f'{depth} blocks of {type(self).__name__} from block '
-                f'{start_block} on do not split into layers of '
-                f'{blocks_per_layer}'
+                f'{depth} blocks of {name} from block {start_block} on do not '
+                f'split into layers of {blocks_per_layer}'
             )
-        self.input_size = input_size
+        self.input_size, self.axis = input_size, 'all'
         self.frames_open = family.reads == 'frames' and num_frames is None
         if family.reads == 'frames':
+            self.axis = 'space'
             self.read_frames(num_frames or 8, frame_stride)
         elif num_frames or frame_stride != 1 or input_size:
             raise ValueError(
-                f'{type(self).__name__} reads all of {self.sizes.shape}: '
-                'num_frames, frame_stride and input_size are for models of '
-                'single frames'
+                f'{name} reads all of {sizes.shape}: num_frames, frame_stride '
+                'and input_size are for models of single frames'
             )
         else:
-            self.input_shape = self.sizes.shape
-            self.token_spec = self._spec(self.sizes.num_steps)
-        self.axis = 'space' if family.reads == 'frames' else 'all'
-        if family.reads == 'clip' and self.sizes.num_prefix_tokens:
-            self.axis = None  # one prefix for all steps is in no record
-        rows, columns = self.sizes.grid
-        patch = self.sizes.patch
-        stride = self.sizes.stride or patch
-        frames, *size = self.sizes.shape[1:]
-        if family.reads == 'clip' and (
-            frames % self.sizes.num_steps
-            or size != [rows * patch, columns * patch]
-        ):
-            raise ValueError(
-                f'{type(self).__name__}: {self.sizes.num_steps} steps of '
-                f'{rows} x {columns} patches of {patch} px leave out a part '
-                f'of clips {self.sizes.shape}'
-            )
+            self.input_shape = sizes.shape
+            self.token_spec = self._spec(sizes.num_steps)
+        (rows, columns), patch = sizes.grid, sizes.patch
+        if family.reads == 'clip':
+            if sizes.num_prefix_tokens:
+                self.axis = None  # one prefix for all steps is in no record
+            frames, *size = sizes.shape[1:]
+            if frames % sizes.num_steps or size != [
+                rows * patch,
+                columns * patch,
+            ]:
+                raise ValueError(
+                    f'{name}: {sizes.num_steps} steps of {rows} x {columns} '
+                    f'patches of {patch} px leave out a part of clips '
+                    f'{sizes.shape}'
+                )
         self.token_grid = TokenGrid(
             rows,
             columns,
-            self.sizes.patch,
-            stride,
+            patch,
+            sizes.stride or patch,
             'spectrogram' if family.reads == 'audio' else 'image',
         )
-        dims = self.sizes.embed_dims
+        dims, ratio = sizes.embed_dims, adapter_ratio
         self.adapters = nn.ModuleList()
         for rate in drop_path_rates(drop_path_rate, depth):
             adapters = nn.ModuleDict()
-            if adapter_ratio is not None:
-                adapters['attention'] = ResidualAdapter(
-                    dims, ratio=adapter_ratio
-                )
-                adapters['ffn'] = Adapter(dims, ratio=adapter_ratio)
+            if ratio is not None:
+                adapters['attention'] = ResidualAdapter(dims, ratio=ratio)
+                adapters['ffn'] = Adapter(dims, ratio=ratio)
                 adapters['drop_path'] = DropPath(rate)
             self.adapters.append(adapters)
         self.freeze(frozen_parts)
@@ -366,16 +366,17 @@ class ForeignExpert(TransformerExpert):
             for key in list(state_dict):
                 state_dict[f'backbone.{key}'] = state_dict.pop(key)
 
-    def load_published(self) -> None:
-        """Fill the model with the weights that its library publishes."""
+    def published(self, source: str) -> dict[str, Tensor]:
+        """The weights of the model that its library publishes."""
         raise NotImplementedError
 
     def init_weights(self) -> None:
-        """Load the weights that ``init_cfg`` names, if any.
+        """Load the weights that ``init_cfg`` names, if any; all or nothing.
 
         Raises:
-            FileNotFoundError: If the checkpoint is not there.
-            ValueError: If it does not fit.
+            FileNotFoundError: If they are not here and cannot be fetched.
+            CheckpointError: If a tensor is missing, too many, of another
+                shape, or not finite.
         """
         source = (self.init_cfg or {}).get('checkpoint', '')
         if self.init_cfg is None and not self.is_init:
@@ -388,40 +389,24 @@ class ForeignExpert(TransformerExpert):
         if not source.startswith((LOCAL, *(f'{n}:' for n in LIBRARIES))):
             super().init_weights()
         elif not self.is_init:
-            self.load_published()
+            require_hub(source, self.repository)
+            with in_our_words(source), torch.device('cpu'):
+                weights = self.published(source)
+                for key, value in weights.items():
+                    if not torch.isfinite(value).all():
+                        raise RuntimeError(f'{key!r} holds NaN or infinity')
+                self.backbone.load_state_dict(weights)
+            table = max(weights.values(), key=Tensor.numel)
+            note = ''
+            for half in (torch.bfloat16, torch.float16):
+                if torch.equal(table, table.to(half).to(table.dtype)):
+                    note = f', stored in {half}, kept in float32'
+            print_log(
+                f'{type(self).__name__}: loaded {len(weights)} tensors of '
+                f'{source!r}{note}',
+                logger='current',
+            )
             self._is_init = True
-
-    def fill(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Fill the model, all or nothing, and log what was done.
-
-        Raises:
-            CheckpointError: If a tensor is missing, too many, of another
-                shape, or not finite.
-        """
-        for key, value in weights.items():
-            if not torch.isfinite(value).all():
-                raise CheckpointError(
-                    f'{source!r}: {key!r} holds NaN or infinite values'
-                )
-        try:
-            self.backbone.load_state_dict(weights)
-        except RuntimeError as error:
-            raise CheckpointError(
-                f'{source!r} does not fit {type(self).__name__}: '
-                + ' '.join(str(error).split())
-            ) from error
-        table = max(weights.values(), key=Tensor.numel).detach()
-        kept = [
-            str(dtype).removeprefix('torch.')
-            for dtype in (torch.float16, torch.bfloat16)
-            if torch.equal(table, table.to(dtype).to(table.dtype))
-        ]
-        note = f', stored in {kept[0]}, kept in float32' if kept else ''
-        print_log(
-            f'{type(self).__name__}: loaded {len(weights)} tensors of '
-            f'{source!r}{note}',
-            logger='current',
-        )
 
     def _gather(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T, P + N, C) as sequences of the model."""
@@ -602,20 +587,23 @@ def read_folder(path: str) -> dict:
     return config
 
 
-def absent(
-    source: str, repo_id: str, revision: str | None, error: Exception
-) -> FileNotFoundError:
-    """The error that says how to get a model that is not on this machine."""
-    pinned = f' --revision {revision}' if revision else ''
-    return FileNotFoundError(
-        f'{source!r} is not on this machine and cannot be fetched '
-        f'({zoo.in_short(error)}); run `hf download {repo_id}{pinned}` where '
-        'there is a network, copy the folder that it prints here, and name it '
-        "'local-dir:PATH'"
-    )
+@contextmanager
+def in_our_words(source: str) -> Iterator[None]:
+    """Turn what libraries raise while they read a model into one sentence.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        CheckpointError: If it is damaged or does not fit.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        kind = FileNotFoundError if isinstance(error, OSError) else None
+        said = ' '.join(str(error).split())
+        raise (kind or CheckpointError)(f'{source!r}: {said}') from error
 
 
-def require_hub(source: str, repo_id: str, revision: str | None) -> None:
+def require_hub(source: str, repository: tuple | None) -> None:
     """Ask the Hub for a repository unless something of it is cached.
 
     Raises:
@@ -624,13 +612,22 @@ def require_hub(source: str, repo_id: str, revision: str | None) -> None:
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
+    if repository is None:
+        return
+    repo_id, revision = repository
     folder = repo_folder_name(repo_id=repo_id, repo_type='model')
     if Path(constants.HF_HUB_CACHE, folder, 'snapshots').is_dir():
         return
     try:
         zoo.ask_hub(repo_id, revision)
     except Exception as error:  # its library has many kinds
-        raise absent(source, repo_id, revision, error) from error
+        pinned = f' --revision {revision}' if revision else ''
+        raise FileNotFoundError(
+            f'{source!r} is not on this machine and cannot be fetched '
+            f'({zoo.in_short(error)}); run `hf download {repo_id}{pinned}` '
+            'where there is a network, copy the folder that it prints here, '
+            "and name it 'local-dir:PATH'"
+        ) from error
 
 
 def agree_on_frames(

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from ca2st_mm.checkpoints.files import CheckpointError
 from ca2st_mm.registry import MODELS
@@ -18,7 +17,7 @@ from .foreign import (
     Family,
     ForeignExpert,
     Sizes,
-    absent,
+    in_our_words,
     read_folder,
     require_hub,
     window_spans,
@@ -53,6 +52,7 @@ class CLIP(HFFamily):
     """Image encoder of CLIP; resizes its positions to other frames."""
 
     model_class = 'CLIPVisionModel'
+    has_class_token = True
     layers, ends_with = 'encoder.layers', ('post_layernorm',)
     norms = ('layer_norm1', 'layer_norm2')
     attn = 'self_attn'
@@ -61,13 +61,14 @@ class CLIP(HFFamily):
         config = model.config
         size = img_size or config.image_size
         side = size // config.patch_size
+        registers = getattr(config, 'num_register_tokens', 0)
         return Sizes(
             config.hidden_size,
             (3, size, size),
             (side, side),
             config.patch_size,
-            num_prefix_tokens=1,
-            pools_patches=False,
+            num_prefix_tokens=self.has_class_token + registers,
+            pools_patches=not self.has_class_token,
         )
 
     def embed(self, model, inputs):
@@ -88,10 +89,7 @@ class SigLIP(CLIP):
     """Image encoder of SigLIP, and of SigLIP 2 of a fixed size."""
 
     model_class = 'SiglipVisionModel'
-
-    def sizes(self, model, img_size=None):
-        sizes = super().sizes(model, img_size)
-        return sizes._replace(num_prefix_tokens=0, pools_patches=True)
+    has_class_token = False
 
     def ends(self, model):
         return [model.post_layernorm] + ([model.head] * model.use_head)
@@ -113,11 +111,6 @@ class DINOv2(CLIP):
     attn = 'attention'
     behind = ('layer_scale1', 'drop_path'), ('layer_scale2', 'drop_path')
 
-    def sizes(self, model, img_size=None):
-        registers = getattr(model.config, 'num_register_tokens', 0)
-        sizes = super().sizes(model, img_size)
-        return sizes._replace(num_prefix_tokens=1 + registers)
-
     def embed(self, model, inputs):
         return model.embeddings(inputs)
 
@@ -135,10 +128,9 @@ class DINOv3(DINOv2):
     layers, ends_with = 'model.layer', ('norm',)
 
     def context(self, model, tokens):
-        side = round(
-            (tokens.shape[2] - 1 - model.config.num_register_tokens) ** 0.5
-        )
-        size = side * model.config.patch_size
+        config = model.config
+        patches = tokens.shape[2] - 1 - config.num_register_tokens
+        size = round(patches**0.5) * config.patch_size
         positions = model.rope_embeddings(tokens.new_zeros(1, 3, size, size))
         return [positions] * len(model.model.layer)
 
@@ -155,66 +147,70 @@ class ViT(CLIP):
     norms = ('layernorm_before', 'layernorm_after')
     attn = 'attention'
     behind = ('dropout',), ('dropout',)
-
-    def embed(self, model, inputs):
-        return self.embeddings(model, inputs)
+    embed = SigLIP.embed
 
 
-def clip_sizes(config, frames, size, tubelet, patch) -> Sizes:
-    """What a model of whole clips reads."""
-    side = size // patch
-    return Sizes(
-        config.hidden_size,
-        (3, frames, size, size),
-        (side, side),
-        patch,
-        frames // tubelet,
-    )
+class VJEPA2(HFFamily):
+    """Encoder of V-JEPA 2; its rotary positions are inside the attention."""
 
-
-class ViViT(ViT):
-    """ViViT of joint attention; one class token for the clip."""
-
-    model_class = 'VivitModel'
+    model_class = 'VJEPA2Model'
     reads = 'clip'
-    settings = dict(num_frames='num_frames', img_size='image_size')
+    settings = dict(num_frames='frames_per_clip', img_size='crop_size')
+    layers, ends_with = 'layer', ('layernorm',)
+    attn = 'attention'
+    behind = ('drop_path',), ('drop_path',)
+
+    def part(self, model):
+        return model.encoder  # the rest predicts masked tokens
 
     def sizes(self, model, img_size=None):
         config = model.config
-        tubelet, patch, _ = config.tubelet_size
-        sizes = clip_sizes(
-            config, config.num_frames, config.image_size, tubelet, patch
+        frames, size = (getattr(config, k) for k in self.settings.values())
+        tubelet, patch = config.tubelet_size, None
+        if isinstance(tubelet, int):
+            patch = config.patch_size
+        else:  # ViViT's
+            tubelet, patch, _ = tubelet
+        return Sizes(
+            config.hidden_size,
+            (3, frames, size, size),
+            (size // patch, size // patch),
+            patch,
+            frames // tubelet,
         )
-        return sizes._replace(num_prefix_tokens=1, pools_patches=False)
 
     def embed(self, model, inputs):
         return model.embeddings(inputs.transpose(1, 2))
 
+    def pool(self, model, x):
+        return model.layernorm(x).mean(dim=1)
 
-class VideoMAE(ViT):
+
+class ViViT(VJEPA2):
+    """ViViT of joint attention; one class token for the clip."""
+
+    model_class = 'VivitModel'
+    options = ViT.options
+    settings = dict(num_frames='num_frames', img_size='image_size')
+    layers, norms, behind = ViT.layers, ViT.norms, ViT.behind
+    part, pool = HFFamily.part, CLIP.pool
+
+    def sizes(self, model, img_size=None):
+        sizes = super().sizes(model)
+        return sizes._replace(num_prefix_tokens=1, pools_patches=False)
+
+
+class VideoMAE(VJEPA2):
     """VideoMAE; its file has a norm if it was fine-tuned."""
 
     model_class = 'VideoMAEForVideoClassification'
-    options: Mapping[str, Any] = {}
-    reads = 'clip'
-    settings = dict(num_frames='num_frames', img_size='image_size')
+    settings = ViViT.settings
     optional = ('fc_norm.', 'classifier.')
-    layers = 'videomae.encoder.layer'
-    behind = (), ()
+    layers, norms, behind = 'videomae.encoder.layer', ViT.norms, ((), ())
 
     def part(self, model):
         model.classifier = nn.Identity()
         return model
-
-    def sizes(self, model, img_size=None):
-        config = model.config
-        return clip_sizes(
-            config,
-            config.num_frames,
-            config.image_size,
-            config.tubelet_size,
-            config.patch_size,
-        )
 
     def ends(self, model):
         norms = (model.videomae.layernorm, model.fc_norm)
@@ -235,41 +231,11 @@ class VideoMAE(ViT):
         return model.videomae.layernorm(x)[:, 0]
 
 
-class VJEPA2(HFFamily):
-    """Encoder of V-JEPA 2; its rotary positions are inside the attention."""
-
-    model_class = 'VJEPA2Model'
-    reads = 'clip'
-    settings = dict(num_frames='frames_per_clip', img_size='crop_size')
-    layers, ends_with = 'layer', ('layernorm',)
-    attn = 'attention'
-    behind = ('drop_path',), ('drop_path',)
-
-    def part(self, model):
-        return model.encoder  # the rest predicts masked tokens
-
-    def sizes(self, model, img_size=None):
-        config = model.config
-        return clip_sizes(
-            config,
-            config.frames_per_clip,
-            config.crop_size,
-            config.tubelet_size,
-            config.patch_size,
-        )
-
-    def embed(self, model, inputs):
-        return model.embeddings(inputs.transpose(1, 2))
-
-    def pool(self, model, x):
-        return model.layernorm(x).mean(dim=1)
-
-
 class AST(ViT):
     """Audio Spectrogram Transformer; patches frequency-major, one step."""
 
     model_class = 'ASTModel'
-    options: Mapping[str, Any] = {}
+    options = {}
     reads = 'audio'
 
     def sizes(self, model, img_size=None):
@@ -355,13 +321,16 @@ class HFExpert(ForeignExpert):
         init_cfg: dict | None = None,
         **options: Any,
     ) -> None:
-        if model is not None and not model.startswith(LOCAL):
-            model = f'hf:{model.removeprefix("hf:")}'
         if model is None and config is None:
             raise ValueError('HFExpert needs a model or a config')
+        if model is not None and not model.startswith(LOCAL):
+            model = f'hf:{model.removeprefix("hf:")}'
+            name, _, revision = model.removeprefix('hf:').partition('@')
+            self.repository = name, revision or None
         if model is not None and pretrained and init_cfg is None:
             init_cfg = dict(type='Pretrained', checkpoint=model)
-        self.model, self.config = model, _read_config(model, config)
+        self.model = model
+        self.config = self._read_config(config)
         family = FAMILIES[self.config.model_type]()
         asked = dict(num_frames=num_frames, img_size=img_size)
         for argument, value in asked.items():
@@ -384,46 +353,70 @@ class HFExpert(ForeignExpert):
             **options,
         )
 
-    def load_published(self) -> None:
-        """Fill the model with the library's weights.
-
-        Raises:
-            CheckpointError: If a tensor is missing or of another shape.
-            FileNotFoundError: If they are not here and cannot be fetched.
-        """
-        source = self.init_cfg['checkpoint']
-        name, revision = _name_and_revision(source)
-        if not source.startswith(LOCAL):
-            require_hub(source, name, revision)
-        try:
-            with torch.device('cpu'):
-                whole, found = self.model_class.from_pretrained(
-                    name,
-                    revision=revision,
-                    config=self.config,
-                    dtype=torch.float32,
-                    output_loading_info=True,
-                    **self.family.options,
-                )
-        except OSError as error:
-            raise FileNotFoundError(
-                f'{source!r}: {" ".join(str(error).split())}'
-            ) from error
-        except (RuntimeError, SafetensorError) as error:
-            raise CheckpointError(
-                f'{source!r} does not fit: {" ".join(str(error).split())}'
-            ) from error
+    def published(self, source: str) -> dict[str, Tensor]:
+        """The weights of the model that the library publishes."""
+        whole, found = self.model_class.from_pretrained(
+            **self._place(),
+            config=self.config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **self.family.options,
+        )
         missing = [
             key
             for key in found['missing_keys']
-            if not key.startswith(self.family.optional or ('\n',))
+            if not key.startswith(('\n', *self.family.optional))
         ]
         if missing:
             raise CheckpointError(
                 f'{source!r} lacks {len(missing)} tensors of '
                 f'{self.family.model_class}, such as {sorted(missing)[:3]}'
             )
-        self.fill(self.family.part(whole).state_dict(), source)
+        return self.family.part(whole).state_dict()
+
+    def _place(self) -> dict[str, str | None]:
+        """What ``from_pretrained`` calls the model."""
+        name, revision = self.repository or (self.model[len(LOCAL) :], None)
+        return dict(pretrained_model_name_or_path=name, revision=revision)
+
+    def _read_config(self, given: Mapping[str, Any] | None) -> Any:
+        """The ``PretrainedConfig`` of a model of a known family."""
+        auto, model = _library().AutoConfig, self.model
+        if given is not None:
+            kind, given = given.get('model_type'), dict(given)
+            if kind in FAMILIES:
+                given.pop('model_type')
+                return auto.for_model(kind, **given)
+        else:
+            if self.repository is None:
+                read_folder(model.removeprefix(LOCAL))
+            elif self.repository[0].count('/') == 1:
+                require_hub(model, self.repository)
+            else:
+                raise ValueError(
+                    f'{model!r} names no repository; write '
+                    'hf:OWNER/NAME@REVISION'
+                )
+            try:
+                with in_our_words(model):
+                    found = auto.from_pretrained(**self._place())
+            except ValueError as error:  # the library knows no such type
+                raise TypeError(
+                    f'{model!r} (a model of timm is '
+                    "'timm:hf-hub:OWNER/NAME@REVISION'): "
+                    + str(error).splitlines()[0]
+                ) from error
+            # Of CLIP and SigLIP with their text encoders, that of images.
+            if found.model_type not in FAMILIES:
+                found = getattr(found, 'vision_config', found)
+            if (kind := found.model_type) in FAMILIES:
+                return found
+        near = difflib.get_close_matches(kind or '', FAMILIES, 3, cutoff=0.0)
+        raise TypeError(
+            f'{model or "config"!r} is of the architecture {kind!r}, which is '
+            f'not known; the nearest known are {", ".join(near)}, all are '
+            f'{", ".join(FAMILIES)}; add it by the recipe in {RECIPE}'
+        )
 
 
 def _library() -> Any:
@@ -440,57 +433,3 @@ def _library() -> Any:
             'pip install "transformers>=5.23"'
         )
     return transformers
-
-
-def _name_and_revision(source: str) -> tuple[str, str | None]:
-    """What ``from_pretrained`` calls a model: name and revision."""
-    if source.startswith(LOCAL):
-        return source.removeprefix(LOCAL), None
-    name, _, revision = source.removeprefix('hf:').partition('@')
-    return name, revision or None
-
-
-def _read_config(model: str | None, config: Mapping[str, Any] | None) -> Any:
-    """The ``PretrainedConfig`` of a model of a known family."""
-    library = _library()
-    if config is not None:
-        given = dict(config)
-        kind = given.pop('model_type', None)
-        if kind not in FAMILIES:
-            raise _unknown(model or 'config', kind)
-        return library.AutoConfig.for_model(kind, **given)
-    name, revision = _name_and_revision(model)
-    if model.startswith(LOCAL):
-        if 'model_type' not in read_folder(name):
-            raise ValueError(f'{name!r} is a folder of timm; use TimmExpert')
-    elif name.count('/') == 1:
-        require_hub(model, name, revision)
-    else:
-        raise ValueError(
-            f'{model!r} names no repository; write hf:OWNER/NAME@REVISION'
-        )
-    try:
-        found = library.AutoConfig.from_pretrained(name, revision=revision)
-    except OSError as error:
-        raise absent(model, name, revision, error) from error
-    except ValueError as error:  # the library knows no such model_type
-        raise TypeError(
-            f'transformers cannot tell the architecture of {model!r} (a model '
-            "of timm is 'timm:hf-hub:OWNER/NAME@REVISION'): "
-            + str(error).splitlines()[0]
-        ) from error
-    # Of CLIP and SigLIP with their text encoders, the part for images.
-    if found.model_type not in FAMILIES:
-        found = getattr(found, 'vision_config', found)
-    if found.model_type not in FAMILIES:
-        raise _unknown(model, found.model_type)
-    return found
-
-
-def _unknown(model: str, kind: str | None) -> TypeError:
-    near = difflib.get_close_matches(kind or '', FAMILIES, n=3, cutoff=0.0)
-    return TypeError(
-        f'{model!r} is of the architecture {kind!r}, which is not known; the '
-        f'nearest known are {", ".join(near)}, all are {", ".join(FAMILIES)}; '
-        f'add it by the recipe in {RECIPE}'
-    )

@@ -5,11 +5,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
-from ca2st_mm.checkpoints.files import CheckpointError
 from ca2st_mm.registry import MODELS
 
 from .foreign import (
@@ -155,54 +152,47 @@ class TimmExpert(ForeignExpert):
         self.model_args = dict(model_args or {})
         if img_size is not None:
             self.model_args['img_size'] = img_size
+        source = model if model.startswith(LOCAL) else f'timm:{self.model}'
         if pretrained and init_cfg is None:
-            source = model if model.startswith(LOCAL) else f'timm:{self.model}'
             init_cfg = dict(type='Pretrained', checkpoint=source)
-        vit = self._create(pretrained=False)
-        kinds = {type(block).__name__ for block in getattr(vit, 'blocks', ())}
-        kind = (type(vit).__name__, ' and '.join(sorted(kinds)))
-        if kind not in FAMILIES or not type(vit).__module__.startswith('timm'):
-            of = f' of {kind[1]}' if kind[1] else ''
-            raise TypeError(
-                f'timm:{self.model} is a {kind[0]}{of}, which is not known; '
-                f'known are {", ".join(f"{m} of {b}" for m, b in FAMILIES)}, '
-                f'such as {", ".join(_nearest(self.model))}; add it by the '
-                f'recipe in {RECIPE}'
-            )
-        super().__init__(
-            FAMILIES[kind](), vit, num_frames, init_cfg=init_cfg, **options
-        )
-
-    def _create(self, pretrained: bool) -> nn.Module:
         try:
             import timm
         except ImportError as error:
             raise ImportError(
-                f'timm:{self.model} needs timm: pip install "timm>=1.0.31"'
+                f'{source} needs timm: pip install "timm>=1.0.31"'
             ) from error
-        if self.model.startswith(LOCAL):
-            folder = self.model.removeprefix(LOCAL)
-            if 'model_type' in read_folder(folder):
-                raise ValueError(
-                    f'{folder!r} is a folder of transformers; use HFExpert'
-                )
-        elif ':' not in self.model and not timm.is_model(self.model):
-            raise ValueError(
-                f'timm has no model {self.model!r}; the nearest are '
-                + ', '.join(_nearest(self.model))
+        repository = None
+        if model.startswith(LOCAL):
+            read_folder(model.removeprefix(LOCAL))
+        elif hub := self.model.partition('hf-hub:')[2]:
+            name, _, revision = hub.partition('@')
+            repository = name, revision or None
+            require_hub(source, repository)
+        try:
+            vit = self._create(pretrained=False)
+        except RuntimeError as error:  # an unknown name, or tag of one
+            raise ValueError(f'{error}; {_nearest(self.model)}') from error
+        kinds = {type(block).__name__ for block in getattr(vit, 'blocks', ())}
+        kind = (type(vit).__name__, ' and '.join(sorted(kinds)))
+        if kind not in FAMILIES or not type(vit).__module__.startswith('timm'):
+            raise TypeError(
+                f'{source} is a {" of ".join(filter(None, kind))}, which is '
+                f'not known; known are {", ".join(map(" of ".join, FAMILIES))}'
+                f': {_nearest(self.model)}; add it by the recipe in {RECIPE}'
             )
-        if '.' in self.model and ':' not in self.model:
-            tags = timm.list_pretrained(self.model.partition('.')[0])
-            if self.model not in tags:
-                raise ValueError(
-                    f'timm has no weights {self.model!r}; it has '
-                    + ', '.join(tags)
-                )
-        hub = self.model.partition('hf-hub:')[2]
-        if hub:
-            repository, _, revision = hub.partition('@')
-            source = f'timm:{self.model}'
-            require_hub(source, repository, revision or None)
+        super().__init__(
+            FAMILIES[kind](), vit, num_frames, init_cfg=init_cfg, **options
+        )
+        published = ':' not in self.model and timm.get_pretrained_cfg(
+            self.model
+        )
+        if published and published.hf_hub_id:
+            repository = published.hf_hub_id, None
+        self.repository = repository
+
+    def _create(self, pretrained: bool) -> nn.Module:
+        import timm
+
         # Weights are loaded with the classifier that they have: timm ignores
         # missing tensors, without a word, where the number of classes differs.
         vit = timm.create_model(
@@ -212,39 +202,19 @@ class TimmExpert(ForeignExpert):
             vit.reset_classifier(0)
         return vit
 
-    def load_published(self) -> None:
-        """Fill the model with timm's weights.
-
-        Raises:
-            CheckpointError: If they do not fit.
-            FileNotFoundError: If they are not here and cannot be fetched.
-        """
-        import timm
-
-        source = self.init_cfg['checkpoint']
-        if ':' not in self.model:
-            published = timm.get_pretrained_cfg(self.model)
-            if published and published.hf_hub_id:
-                require_hub(source, published.hf_hub_id, None)
-        try:
-            with torch.device('cpu'):
-                weights = self._create(pretrained=True).state_dict()
-        except OSError as error:
-            raise FileNotFoundError(
-                f'{source!r}: {" ".join(str(error).split())}'
-            ) from error
-        except (RuntimeError, SafetensorError) as error:
-            raise CheckpointError(
-                f'{source!r} does not fit: {" ".join(str(error).split())}'
-            ) from error
-        self.fill(weights, source)
+    def published(self, source: str) -> dict[str, Tensor]:
+        """The weights of the model that timm publishes."""
+        return self._create(pretrained=True).state_dict()
 
 
-def _nearest(name: str) -> list[str]:
+def _nearest(name: str) -> str:
+    """The models of our families whose names are like this one."""
     import timm
 
-    known = timm.list_models(module='vision_transformer')
-    known += timm.list_models(module='eva')
-    known = [name for name in known if not name.startswith('test_')]
-    bare = name.rpartition('/')[2].partition('.')[0]
-    return difflib.get_close_matches(bare, known, n=3, cutoff=0.0)
+    name, known = name.rpartition('/')[2], []
+    for module in ('vision_transformer', 'eva'):
+        known += timm.list_models(
+            module=module, pretrained='.' in name, exclude_filters='test_*'
+        )
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
+    return f'the nearest known are {", ".join(near)}'

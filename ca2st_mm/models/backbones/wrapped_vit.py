@@ -2,25 +2,18 @@
 """ViTs of mmpretrain and MMAction2 as experts."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from importlib import import_module
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ca2st_mm.registry import MODELS
 
 from ..layers.position import resize_square_positions
 from .expert import TransformerExpert
 from .foreign import Family, ForeignExpert, Sizes
-
-
-def _refuse(vit: nn.Module, expert: str, why: str) -> NoReturn:
-    kind = type(vit)
-    raise TypeError(
-        f'{expert} cannot stop inside the layers of {kind.__module__}.'
-        f'{kind.__name__}: {why}'
-    )
 
 
 class MMPretrainViT(Family):
@@ -131,8 +124,57 @@ class MMActionViT(Family):
         return model.fc_norm(x.mean(dim=1))
 
 
+class WrappedViT(ForeignExpert):
+    """What both experts have in common.
+
+    Attributes:
+        runs: How the ViT is run.
+        module: Where its class, ``VisionTransformer``, is defined.
+        block: The class of its blocks there.
+    """
+
+    runs: type[Family]
+    module: str
+    block: str
+
+    def __init__(
+        self,
+        backbone: dict,
+        frozen_parts: Sequence[str] = ('embed', 'layers'),
+        **options: Any,
+    ) -> None:
+        vit = MODELS.build(backbone)
+        module = import_module(self.module)
+        parts = [(vit, module.VisionTransformer)]
+        for block in getattr(vit, self.runs.layers, ()):
+            parts.append((block, getattr(module, self.block)))
+        for part, plain in parts:
+            if type(part).forward is not plain.forward:
+                raise TypeError(
+                    f'{type(self).__name__} cannot stop inside the layers of '
+                    f'{type(vit).__module__}.{type(vit).__name__}: the forward'
+                    f' of its {type(part).__name__} is not that of '
+                    f'{self.module}.{plain.__name__}; others of timm are '
+                    "experts by one string, 'timm:NAME'"
+                )
+        self.check_output(vit)
+        super().__init__(
+            self.runs(), vit, frozen_parts=frozen_parts, **options
+        )
+
+    @staticmethod
+    def check_output(vit: Any) -> None:
+        """Raise ``ValueError`` unless the model returns one feature."""
+
+    def init_weights(self) -> None:
+        """Start the backbone its own way, then load ``init_cfg``."""
+        if not self.is_init:
+            self.backbone.init_weights()
+        TransformerExpert.init_weights(self)
+
+
 @MODELS.register_module()
-class MMPretrainViTExpert(ForeignExpert):
+class MMPretrainViTExpert(WrappedViT):
     """An mmpretrain ``VisionTransformer``, frame by frame.
 
     Self-attention stays inside a frame; the feature is the mean over frames
@@ -142,9 +184,7 @@ class MMPretrainViTExpert(ForeignExpert):
         backbone: Config such as ``dict(type='mmpretrain.VisionTransformer',
             arch='base')``.
         num_frames: Frames the expert reads, T.
-        frozen_parts: Parts that get no gradient, of embed, layers, adapters
-            and norm.
-        **options: ``frame_stride``, ``adapter_ratio``, ``drop_path_rate``,
+        **options: ``frame_stride``, ``adapter_ratio``, ``frozen_parts``,
             ``init_cfg`` (weights of the backbone or of the whole expert) and
             others of :class:`ForeignExpert`.
 
@@ -159,63 +199,28 @@ class MMPretrainViTExpert(ForeignExpert):
         (3, 1, 224, 224)
     """
 
+    runs = MMPretrainViT
+    module = 'mmpretrain.models.backbones.vision_transformer'
+    block = 'TransformerEncoderLayer'
+
     def __init__(
-        self,
-        backbone: dict,
-        num_frames: int = 1,
-        frozen_parts: Sequence[str] = ('embed', 'layers'),
-        **options: Any,
+        self, backbone: dict, num_frames: int = 1, **options: Any
     ) -> None:
-        vit = MODELS.build(backbone)
-        self.check_backbone(vit)
-        super().__init__(
-            MMPretrainViT(),
-            vit,
-            num_frames,
-            frozen_parts=frozen_parts,
-            **options,
-        )
+        super().__init__(backbone, num_frames=num_frames, **options)
 
     @staticmethod
-    def check_backbone(vit: nn.Module) -> None:
-        """Raise unless this is a plain ViT that returns one feature.
-
-        Raises:
-            TypeError: If its forward or its layers are not the plain ones.
-            ValueError: If it returns maps or several layers.
-        """
-        from mmpretrain.models.backbones import vision_transformer as module
-
-        if type(vit).forward is not module.VisionTransformer.forward:
-            _refuse(
-                vit,
-                'MMPretrainViTExpert',
-                'it is not a plain mmpretrain.VisionTransformer (another '
-                'forward, e.g. relative position bias or masking); EVA and '
-                "others of timm are experts by one string, 'timm:NAME'",
-            )
-        plain = module.TransformerEncoderLayer.forward
-        for block in vit.layers:
-            if type(block).forward is not plain:
-                why = f'{type(block).__name__} has another forward'
-                _refuse(vit, 'MMPretrainViTExpert', why)
+    def check_output(vit: Any) -> None:
+        """Raise ``ValueError`` unless the model returns one feature."""
         if vit.out_type not in ('cls_token', 'avg_featmap'):
             raise ValueError(
                 "MMPretrainViTExpert needs out_type 'cls_token' or "
                 f"'avg_featmap', got {vit.out_type!r}"
             )
-        last = len(vit.layers) - 1
-        if list(vit.out_indices) != [last]:
+        if list(vit.out_indices) != [len(vit.layers) - 1]:
             raise ValueError(
                 'MMPretrainViTExpert returns the last layer only; leave '
                 f'out_indices out, got {list(vit.out_indices)}'
             )
-
-    def init_weights(self) -> None:
-        """Start the backbone its own way, then load ``init_cfg``."""
-        if not self.is_init:
-            self.backbone.init_weights()
-        TransformerExpert.init_weights(self)
 
     def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         """Take bare names, and resize the position grid."""
@@ -231,16 +236,14 @@ class MMPretrainViTExpert(ForeignExpert):
 
 
 @MODELS.register_module()
-class MMActionViTExpert(ForeignExpert):
+class MMActionViTExpert(WrappedViT):
     """MMAction2's VideoMAE ``VisionTransformer``; all tokens attend to all.
 
     Frames, tubelets and image size are those of the wrapped config.
 
     Args:
         backbone: Config such as ``dict(type='VisionTransformer', depth=12)``.
-        frozen_parts: Parts that get no gradient, of embed, layers, adapters
-            and norm.
-        **options: ``adapter_ratio``, ``drop_path_rate``, ``init_cfg`` (weights
+        **options: ``adapter_ratio``, ``frozen_parts``, ``init_cfg`` (weights
             of the backbone or of the whole expert) and others of
             :class:`ForeignExpert`.
 
@@ -256,45 +259,16 @@ class MMActionViTExpert(ForeignExpert):
         (3, 16, 224, 224)
     """
 
-    def __init__(
-        self,
-        backbone: dict,
-        frozen_parts: Sequence[str] = ('embed', 'layers'),
-        **options: Any,
-    ) -> None:
-        vit = MODELS.build(backbone)
-        self.check_backbone(vit)
-        super().__init__(
-            MMActionViT(), vit, frozen_parts=frozen_parts, **options
-        )
+    runs = MMActionViT
+    module, block = 'mmaction.models.backbones.vit_mae', 'Block'
 
     @staticmethod
-    def check_backbone(vit: Any) -> None:
-        """Raise unless this is VideoMAE's ViT that returns one feature.
-
-        Raises:
-            TypeError: If its forward or its blocks are not the plain ones.
-            ValueError: If it returns a map.
-        """
-        from mmaction.models.backbones import vit_mae as module
-
-        if type(vit).forward is not module.VisionTransformer.forward:
-            why = "it is not MMAction2's VideoMAE VisionTransformer"
-            _refuse(vit, 'MMActionViTExpert', why)
-        for block in vit.blocks:
-            if type(block).forward is not module.Block.forward:
-                why = f'{type(block).__name__} has another forward'
-                _refuse(vit, 'MMActionViTExpert', why)
+    def check_output(vit: Any) -> None:
+        """Raise ``ValueError`` unless the model returns one feature."""
         if vit.return_feat_map:
             raise ValueError(
                 'MMActionViTExpert needs return_feat_map=False, got True'
             )
-
-    def init_weights(self) -> None:
-        """Start the backbone its own way, then load ``init_cfg``."""
-        if not self.is_init:
-            self.backbone.init_weights()
-        TransformerExpert.init_weights(self)
 
     def fit_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         """Take bare names, and our sinusoid table where it is a constant."""

@@ -605,7 +605,7 @@ def test_other_classes_and_other_sizes_of_a_file(folder_of):
         (
             'timm:resnet18',
             TypeError,
-            'a ResNet, which .*VisionTr.*such as [^t]',
+            'a ResNet, which .*VisionTr.*nearest known are [^t]',
         ),
         ('local-dir:nowhere', FileNotFoundError, 'nowhere'),
         (

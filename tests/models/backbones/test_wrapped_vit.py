@@ -95,9 +95,9 @@ def test_what_mmpretrain_cannot_stop_is_refused(kind, changes):
 
 
 def test_what_mmaction_cannot_stop_is_refused():
-    with pytest.raises(TypeError, match='ResNet.*VideoMAE'):
+    with pytest.raises(TypeError, match='ResNet.*vit_mae'):
         build(MMACTION, backbone=dict(type='ResNet', depth=18))
-    with pytest.raises(TypeError, match='mmpretrain.*VideoMAE'):
+    with pytest.raises(TypeError, match='mmpretrain.*vit_mae'):
         build(MMACTION, backbone=MMPRETRAIN['backbone'])
 
 

@@ -41,7 +41,7 @@ from mmengine.fileio import load
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.toy import DIRECTIONS, PITCHES, SHAPES
 from ca2st_mm.datasets.transforms import LogMelSpectrogram
-from ca2st_mm.datasets.video import open_video
+from ca2st_mm.datasets.video import PyAVReader
 from ca2st_mm.evaluation.clip_metrics import scores_of
 from ca2st_mm.utils.percent import percent
 from ca2st_mm.visualization.style import (
@@ -175,7 +175,7 @@ def draw_prediction(
         ranked: (name, score) of the best classes, best first.
         path: PNG to write.
     """
-    reader = open_video(str(clip))
+    reader = PyAVReader(str(clip))
     stamps = reader.frame_stamps
     picks = np.linspace(0, len(stamps) - 1, 8).astype(int)
     frames = reader.read(picks)

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from ca2st_mm.datasets.audio import Audio
 from ca2st_mm.datasets.transforms import LoadAudio
 from ca2st_mm.datasets.transforms.formatting import packs_presence
-from ca2st_mm.datasets.video_reader import VideoReader
+from ca2st_mm.datasets.video import VideoReader
 from ca2st_mm.registry import TRANSFORMS
 
 from .prediction import Views

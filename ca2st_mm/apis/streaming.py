@@ -41,7 +41,7 @@ from ca2st_mm.datasets.containers import (
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.pixels import stack_frames
 from ca2st_mm.datasets.transforms import LoadAudio, OpenVideo
-from ca2st_mm.datasets.video_reader import SLACK, VideoReader
+from ca2st_mm.datasets.video import SLACK, VideoReader
 
 from .many_files import predict_each
 from .prediction import Failure, Prediction

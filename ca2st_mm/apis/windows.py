@@ -21,8 +21,7 @@ from ca2st_mm.datasets.containers import (
     stores_times,
 )
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.pyav_reader import PyAVReader
-from ca2st_mm.datasets.video_reader import SLACK
+from ca2st_mm.datasets.video import SLACK, PyAVReader
 
 # Of a file; damaged time stamps can claim any length.
 MAX_WINDOWS = 1_000_000

@@ -5,11 +5,11 @@ import importlib
 import importlib.util
 import sys
 import types
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 DRN = 'mmaction.models.localizers.drn'
-VINDLU = 'mmaction.models.multimodal.vindlu'
 
 
 def accept_newer_mmcv() -> None:
@@ -51,7 +51,9 @@ def supply_missing_drn() -> None:
     ``mmaction/models/localizers/drn`` that its own ``__init__`` imports
     (MMAction2 issues 2714 and 2721).  The model DRN is then unknown.
     """
-    if _source(DRN).is_dir():
+    spec = importlib.util.find_spec('mmaction')
+    folders = spec.submodule_search_locations if spec else ()
+    if any(Path(f, 'models/localizers/drn').is_dir() for f in folders):
         return
     for name in (DRN, f'{DRN}.drn'):
         module = types.ModuleType(name, 'Placeholder of ca2st_mm.compat.')
@@ -59,19 +61,11 @@ def supply_missing_drn() -> None:
         sys.modules.setdefault(name, module)
 
 
-def _source(module: str) -> Path:
-    """Where a package lies, without importing it or its parents."""
-    top, *rest = module.split('.')
-    spec = importlib.util.find_spec(top)
-    folders = spec.submodule_search_locations if spec else None
-    return Path((folders or ['/'])[0], *rest)
-
-
 def survive_broken_vindlu() -> None:
     """Let ``import mmaction.models`` succeed with transformers installed.
 
     Fault: as soon as any transformers >= 4.28 is installed, MMAction2 1.2.0
-    imports its VindLU models, which need timm and names that later versions
+    imports its VindLU models, which need timm and names that transformers 5
     dropped; a missing one ends the import of all models.  MMAction2's own
     placeholders then take their place, as if transformers were absent.
     """
@@ -79,20 +73,15 @@ def survive_broken_vindlu() -> None:
 
     if not dependency.WITH_MULTIMODAL:
         return
-    needs = ''.join(p.read_text() for p in _source(VINDLU).glob('*.py'))
-    timm, moved = 'timm.models.layers', 'apply_chunking_to_forward'
-    # Not imported, which would take seconds.
-    there = _source('transformers') / 'modeling_utils.py'
-    if (timm in needs and not _source(timm).is_dir()) or (
-        moved in needs and moved not in there.read_text()
-    ):
-        dependency.WITH_MULTIMODAL = False
-        return
-    try:  # as VindLU will; either may find that its own requirements lack
-        for module in ('transformers.modeling_utils', timm):
-            if module in needs:
-                importlib.import_module(module)
-    except ImportError:
+    try:
+        if not version('transformers').startswith('4.'):
+            raise ImportError  # to import it would take seconds
+        for module, name in (
+            ('timm.models.layers', 'DropPath'),
+            ('transformers.modeling_utils', 'apply_chunking_to_forward'),
+        ):
+            getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
         dependency.WITH_MULTIMODAL = False
 
 

@@ -63,18 +63,9 @@ def restore_numpy_names() -> None:
     if not hasattr(numpy, 'Inf'):
         numpy.Inf = numpy.inf
     if not hasattr(numpy, 'in1d'):
-        numpy.in1d = _in1d
+        numpy.in1d = numpy.isin  # MMAction2's are one-dimensional
     if not hasattr(numpy, 'trapz'):
         numpy.trapz = numpy.trapezoid
-
-
-def _in1d(ar1, ar2, assume_unique=False, invert=False):
-    """``numpy.isin`` of the flattened first argument."""
-    import numpy
-
-    return numpy.isin(
-        numpy.ravel(ar1), ar2, assume_unique=assume_unique, invert=invert
-    )
 
 
 def balance_wrapped_datasets() -> None:

@@ -22,7 +22,7 @@ from .bad_samples import Quarantine, marked_unreadable
 from .faults import SampleFault
 from .manifest import read_annotations, repeats_message
 from .transforms.formatting import CANNOT_DROP, packs_presence
-from .video_reader import VideoReader
+from .video import VideoReader
 
 
 @DATASETS.register_module()

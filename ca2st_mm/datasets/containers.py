@@ -59,6 +59,7 @@ _DECODER_ERRORS = (
     *(FFmpegError, OSError, ValueError, RuntimeError, AttributeError),
     *(IndexError, OverflowError, MemoryError),
 )
+_WRONG_PATH = FileNotFoundError, PermissionError, IsADirectoryError
 
 
 # Threads are not copied by a fork, and FFmpeg waits for those of an object
@@ -316,17 +317,16 @@ def decoder_errors(kind: str, path: str) -> Iterator[None]:
         yield
     except SampleFault:
         raise
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise MediaError(
-            kind, path, error.strerror or error, _CORRECT_PATH
-        ) from error
-    except RefusedError as error:
-        raise MediaError(kind, path, error, error.advice) from error
-    except MemoryError as error:
-        why = 'decoding it takes more memory than there is'
-        raise MediaError(kind, path, why) from error
     except _DECODER_ERRORS as error:
-        raise MediaError(kind, path, _cause(error)) from error
+        # OSError and PyAV's errors say in `strerror` what went wrong.
+        why = getattr(error, 'strerror', None) or str(error).strip()
+        advice = getattr(error, 'advice', None)
+        if isinstance(error, _WRONG_PATH):
+            advice = _CORRECT_PATH
+        elif isinstance(error, MemoryError):
+            why = 'decoding it takes more memory than there is'
+        why = why or type(error).__name__
+        raise MediaError(kind, path, why, advice) from error
 
 
 def packets_of(
@@ -419,23 +419,11 @@ def _streams(container: 'av.container.InputContainer', kind: str) -> Iterator:
 
 def _info(stream: Any) -> StreamInfo:
     context = stream.codec_context
-    if context is None:
-        return StreamInfo(stream.index, language=stream.language)
-    of_video = stream.type == 'video'
+    sizes = ('sample_rate', 'width', 'height')
     return StreamInfo(
         stream.index,
-        context.name,
+        context.name if context else 'unknown',
         stream.language,
-        sample_rate=None if of_video else context.sample_rate,
-        width=context.width if of_video else None,
-        height=context.height if of_video else None,
-        frames=stream.frames if of_video else None,
+        *(getattr(context, name, None) for name in sizes),
+        stream.frames if stream.type == 'video' else None,
     )
-
-
-def _cause(error: Exception) -> str:
-    """The telling part of a decoder's message."""
-    system = getattr(error, 'strerror', None)  # OSError, PyAV's errors
-    text = system or str(error).strip() or type(error).__name__
-    # decord puts a C++ location before its message and a stack trace after.
-    return text.split('Stack trace')[0].rsplit('] ', maxsplit=1)[-1]

@@ -162,11 +162,11 @@ def _refuse_other_names(path: str, fields: list[str]) -> None:
 def _likely(field: str) -> str | None:
     """The column of ours that an unknown one probably means."""
     name = field.lower().replace(' ', '_')
-    for column, others in _OTHER_NAMES.items():
-        if name in (column, *others.split()):
-            return column
     close = difflib.get_close_matches(name, _OTHER_NAMES, 1, cutoff=0.8)
-    return close[0] if close else None
+    for column, others in _OTHER_NAMES.items():
+        if name in others.split() or column in close:
+            return column
+    return None
 
 
 def manifest_text(

@@ -20,10 +20,9 @@ import numpy as np
 from av.error import FFmpegError
 
 from .containers import decoder_errors, probe
-from .faults import MediaError, NoAudioError
+from .faults import MediaError, NoAudioError, SampleFault
 from .pixels import shown_size, to_rgb
-from .pyav_reader import PyAVReader
-from .video_reader import Span, frames_in_span
+from .video import PyAVReader, Span
 
 _RECODE = 'Cut it without --copy.'
 _WHOLE: Span = (None, None)
@@ -85,9 +84,9 @@ def finished_or_nothing(path: str) -> Iterator[str]:
     try:
         yield part
         os.replace(part, path)
+    except SampleFault:
+        raise
     except (FFmpegError, ValueError) as error:
-        if isinstance(error, MediaError):
-            raise
         raise MediaError('or write', path, error) from error
     finally:
         if os.path.exists(part):
@@ -130,7 +129,7 @@ def encode(
         finished_or_nothing(target) as part,
         PyAVReader(source, span=span) as reader,
     ):
-        low, stop = _frames_of(reader, span)
+        low, stop = reader.frames_in(span)
         stamps = reader.frame_stamps[low:stop] - start
         _check_clock(reader, stamps, tracks.audio is not None)
         if tracks.audio is not None:
@@ -241,7 +240,7 @@ def copy_span(source: str, target: str, span: Span) -> Span:
     info = probe(source)
     chosen = [s for s in (info.video, info.audio) if s]
     with PyAVReader(source, span=span) as reader:
-        _, stop = _frames_of(reader, span)
+        _, stop = reader.frames_in(span)
         key, last = reader.frame_stamps[[0, stop - 1]]
         # Frames are stored before they are shown.
         end = last + 10 / reader.avg_fps
@@ -270,7 +269,7 @@ def find_copied_span(source: str, clip: str, span: Span) -> Span:
         MediaError: If the clip does not hold them; names the video.
     """
     with PyAVReader(source, span=span) as reader:
-        first, stop = _frames_of(reader, span)
+        first, stop = reader.frames_in(span)
         truth = reader.read([first, stop - 1])
         count, half = stop - first, 0.5 / reader.avg_fps
     why = 'the frames of the span are not in the copied clip'
@@ -327,18 +326,6 @@ def extract_audio(
         _run(arguments, part, source)
         if not os.path.exists(part) or probe(part).seconds in (None, 0):
             raise NoAudioError(f"'{source}' has no audio in the span.")
-
-
-def _frames_of(reader: PyAVReader, span: Span) -> tuple[int, int]:
-    low, stop = frames_in_span(reader.frame_stamps, span)
-    if stop <= low:
-        raise MediaError(
-            'video',
-            reader.path,
-            f'no frame is shown from {span[0]} s to {span[1]} s',
-            'Correct its line in the annotation file.',
-        )
-    return low, stop
 
 
 def _trim_audio(span: Span, shift: float = 0.0) -> str:

@@ -2,8 +2,7 @@
 """Figures of the attention of a multi-expert model on a clip."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
 
-from .attention_maps import Attention, AttentionMap, ClipView, read_attention
+from .attention_maps import Attention, AttentionMap, ClipView
 from .style import HEAT, TEAL, FigureInputError, new_figure
 
 _AXES = dict(
@@ -143,38 +142,26 @@ def _column(second: float, grid: TokenGrid, view: ClipView) -> int:
     return min(max(column, 0), grid.columns - 1)
 
 
-def attention_views(
-    recognizer: Any,
-    file: str | Path,
-    point: Point | None = None,
-    **options: Any,
+def draw_views(
+    attention: Attention, point: Point | None = None
 ) -> dict[str, Figure]:
     """Figures of all links and of self-attention, by name.
 
     Args:
-        recognizer: A ``ca2st_mm.Recognizer`` of a multi-expert model.
-        file: The clip.
+        attention: Of :func:`~.attention_maps.read_attention`.
         point: Where the queries lie; None for the mean over all.
-        **options: Of :func:`read_attention`.
 
     Returns:
         ``spatial_from_audio``: what the spatial expert attends to in the
         audio, and so on; ``spatial_self``: in its own input.
 
     Raises:
-        FigureInputError: See :func:`read_attention` and :func:`query_of`.
+        FigureInputError: See :func:`query_of`.
     """
-    point = point or Point()
-    attention = read_attention(recognizer, file, near=point.second, **options)
-    return draw_views(attention, point)
-
-
-def draw_views(attention: Attention, point: Point) -> dict[str, Figure]:
-    """Figures of attention that has been read, by name."""
     figures = {}
     for name, maps in attention.maps.items():
         spec, grid = maps[0].query_spec, attention.grids[maps[0].query]
-        query = query_of(point, spec, grid, attention.view)
+        query = query_of(point or Point(), spec, grid, attention.view)
         figures[name] = draw_attention(maps, attention, query)
     return figures
 

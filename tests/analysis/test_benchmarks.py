@@ -75,7 +75,7 @@ def test_costs_of_stages_add_up(videos, tmp_path, capsys):
     options = '--workers 1 --batch-size 2 --batches 1 --rounds 2 --seconds 2'
     assert not run_tool(
         'analysis/benchmark_data.py',
-        *(CONFIG, '--videos', videos, '--readers', 'pyav', *options.split()),
+        *(CONFIG, '--videos', videos, *options.split()),
         *('--json', report, '--minutes', 0.1, '--clips', 2),
     )
     found = json.loads(report.read_text())

@@ -24,7 +24,7 @@ from ca2st_mm.apis.prediction import Failure, Prediction
 from ca2st_mm.apis.windows import Spans, extent_of, windows_of
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.video_reader import frames_in_span
+from ca2st_mm.datasets.video import frames_in_span
 
 SECONDS = 7.5  # of the silent clip
 

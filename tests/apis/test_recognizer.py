@@ -19,10 +19,10 @@ from ca2st_mm.apis import ArrayClip, modality_contributions
 from ca2st_mm.apis.features import extract
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
-from ca2st_mm.datasets.pyav_reader import PyAVReader
 from ca2st_mm.datasets.toy import class_names
+from ca2st_mm.datasets.video import PyAVReader
 from ca2st_mm.registry import DATASETS
-from ca2st_mm.visualization.attention import read_attention
+from ca2st_mm.visualization.attention_maps import read_attention
 
 
 def same(a, b, tolerance=1e-6):

@@ -9,7 +9,7 @@ import pytest
 
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.video import open_video
+from ca2st_mm.datasets.video import PyAVReader
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,11 +31,11 @@ def held():
 
 def open_and_read(clip, broken):
     """Files that are read and closed, only dropped, and refused."""
-    with open_video(clip) as video:
+    with PyAVReader(clip) as video:
         video.read([0, video.num_frames - 1])
-    open_video(clip)
+    PyAVReader(clip)
     read_audio(clip)
-    for read in (open_video, read_audio):
+    for read in (PyAVReader, read_audio):
         with pytest.raises(MediaError):
             read(broken)
 

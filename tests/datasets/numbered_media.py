@@ -5,11 +5,10 @@ A reader can be wrong without an error: it gives a frame, only not the one
 that was asked for.  FFmpeg's program makes the files.
 """
 
+import lzma
 import subprocess
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import imageio_ffmpeg
 import numpy as np
 import soundfile
@@ -130,11 +129,11 @@ def make(
     Args:
         path: The file; its extension chooses the container.
         options: FFmpeg's, for the video.
-        count: Number of frames.
+        count: Number of frames, unless it is made by hand.
         audio: FFmpeg's options for the audio; None for no audio.
     """
     if path.name in HAND_MADE:
-        return _make_by_hand(path, count)
+        return _make_by_hand(path)
     raw, wav = path.with_name('frames.rgb'), path.with_name('tones.wav')
     raw.write_bytes(b''.join(paint(n).tobytes() for n in range(count)))
     inputs = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-r', FPS]
@@ -148,124 +147,22 @@ def make(
     return path
 
 
-def _make_by_hand(path: Path, count: int) -> Path:
-    """Frames without audio, in a form that FFmpeg reads but does not write."""
-    source = path.with_name('fields.h264')
-    if path.name.startswith('fields'):
-        source.write_bytes(_fields(count))
-    else:
-        options = ('-c:v', 'mpeg4', '-bf', '2', '-g', '12', '-vtag', 'XVID')
-        plain = make(path.with_name('plain.avi'), options, count, None)
-        source = path.with_name('by_hand.avi')
-        _pack(plain, source)
+def _make_by_hand(path: Path) -> Path:
+    """60 frames without audio, in a form that FFmpeg reads but does not write.
+
+    ``fields.h264`` was written bit by bit: every picture is a field, half of a
+    frame (PAFF), blocks are stored as they are (I_PCM).  In ``packed.avi``,
+    an MPEG-4 of FFmpeg, each B-frame was moved into the packet before, as
+    DivX and XviD did, and the name of the encoder changed to theirs.
+    """
+    stored = next(Path(__file__).parent.glob(f'{path.stem}.*.xz'))
+    source = path.with_name(stored.stem)
+    source = source.with_stem(f'source_of_{path.suffix[1:]}')
+    source.write_bytes(lzma.decompress(stored.read_bytes()))
     rate = ('-framerate', 2 * FPS) if source.suffix == '.h264' else ()
-    between = path.with_name(f'between{path.suffix}.ts')
     if rate and path.suffix != '.ts':  # gives the packets their times
+        between = source.with_suffix('.ts')
         ffmpeg(*rate, '-i', source, '-c', 'copy', between)
         source, rate = between, ()
     ffmpeg('-fflags', '+genpts', *rate, '-i', source, '-c', 'copy', path)
     return path
-
-
-def _pack(source: Path, target: Path) -> None:
-    """Pack a frame and the B-frame that follows into one packet.
-
-    DivX and XviD did so in avi; an empty packet follows.
-    """
-    mark = b'\0\0\1\xb2DivX503b1393p'
-
-    def marked(data: bytes) -> bytes:
-        """The name of the encoder, which says so, in place of FFmpeg's."""
-        first = data.find(b'\0\0\1\xb2')
-        if first < 0:
-            return data
-        after = data.find(b'\0\0\1', first + 4)
-        return data[:first] + mark + (data[after:] if after > 0 else b'')
-
-    with av.open(str(source)) as old, av.open(str(target), 'w') as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        header = bytes(old.streams.video[0].codec_context.extradata)
-        stream.codec_context.extradata = marked(header)
-        packets, is_open = [], False
-        for packet in old.demux(video=0):
-            data, key = marked(bytes(packet)), packet.is_keyframe
-            is_b = data and data[data.find(b'\0\0\1\xb6') + 4] >> 6 == 2
-            if is_b and not is_open:
-                packets[-1][0] += data
-            elif is_open and not is_b:
-                packets += [[b'\0\0\1\xb6\x50\0\0\x7f', False], [data, key]]
-            else:
-                packets.append([data, key])
-            is_open = bool(is_b)
-        for number, (data, key) in enumerate(packets):
-            if data:
-                packet = av.Packet(data)
-                packet.pts = packet.dts = number
-                packet.time_base, packet.is_keyframe = Fraction(1, FPS), key
-                packet.stream = stream
-                new.mux(packet)
-
-
-class _Bits:
-    """Bits of a unit of H.264 (ITU-T H.264, 7.3)."""
-
-    def __init__(self) -> None:
-        self.bits: list[int] = []
-
-    def put(self, *fields: tuple[int, int]) -> '_Bits':
-        """Add numbers of (value, bits); 0 bits: in Exp-Golomb code."""
-        for value, size in fields:
-            if not size:
-                value, size = value + 1, 2 * (value + 1).bit_length() - 1
-            self.bits += [value >> n & 1 for n in range(size - 1, -1, -1)]
-        return self
-
-    def align(self) -> None:
-        self.bits += [0] * (-len(self.bits) % 8)
-
-    def unit(self, kind: int) -> bytes:
-        """The unit; 3 after two zeros keeps it apart from a start code."""
-        self.put((1, 1)).align()
-        out = bytearray()
-        for byte in np.packbits(np.array(self.bits, np.uint8)).tolist():
-            if byte <= 3 and out[-2:] == b'\0\0':
-                out.append(3)
-            out.append(byte)
-        return b'\0\0\0\1' + bytes([3 << 5 | kind]) + bytes(out)
-
-
-def _fields(count: int) -> bytes:
-    """H.264 whose pictures are fields, half of a frame each (PAFF).
-
-    Blocks are stored as they are (I_PCM).
-    """
-    flag, zero = (1, 1), (0, 1)
-    size = (WIDTH // 16 - 1, 0), (HEIGHT // 32 - 1, 0)
-    times = (*4 * (zero,), flag, (1, 32), (2 * FPS, 32), flag, *4 * (zero,))
-    header = ((77, 8), (0, 8), (30, 8), (0, 0), (4, 0), (2, 0), (1, 0), zero)
-    sequence = _Bits().put(*header, *size, zero, zero, flag, zero, flag)
-    sequence.put(*times)
-    picture = _Bits().put((0, 0), (0, 0), zero, zero, *3 * ((0, 0),), zero)
-    picture.put((0, 2), *3 * ((0, 0),), *3 * (zero,))
-    sequence, picture = sequence.unit(7), picture.unit(8)
-    out = []
-    for number in range(count):
-        is_key = number % 12 == 0
-        out.append(b'\0\0\0\1\x09\x10')  # delimiter
-        if is_key:
-            out += [sequence, picture]
-        luma = paint(number)[..., 0].astype(int) * 219 // 255 + 16
-        for bottom in (0, 1):
-            is_idr = is_key and not bottom
-            slice_ = _Bits().put((0, 0), (7, 0), (0, 0), (number % 12, 8))
-            slice_.put(flag, (bottom, 1))
-            slice_.put(*([(number // 12 % 2, 0), zero] if is_idr else []))
-            slice_.put(zero, (0, 0))
-            field = luma[bottom::2].astype(np.uint8)
-            for left in range(0, WIDTH, 16):
-                slice_.put((25, 0)).align()
-                block = field[:, left : left + 16].tobytes() + b'\x80' * 128
-                pixels = np.frombuffer(block, np.uint8)
-                slice_.bits += np.unpackbits(pixels).tolist()
-            out.append(slice_.unit(5 if is_idr else 1))
-    return b''.join(out)

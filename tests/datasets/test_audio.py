@@ -40,8 +40,7 @@ from ca2st_mm.datasets.transforms import (
     RollAudio,
     SegmentSample,
 )
-from ca2st_mm.datasets.video import open_video
-from ca2st_mm.datasets.video_reader import frames_in_span
+from ca2st_mm.datasets.video import PyAVReader
 
 
 @pytest.fixture(scope='module')
@@ -110,8 +109,8 @@ def test_time_goes_on_where_recordings_were_joined(base, tmp_path, extension):
     for second, pitch in zip(seconds, true, strict=True):
         span = (second - 0.3, second + 0.3)
         assert heard(path, span, [second]) == [pitch]
-        with open_video(str(path), span=span) as video:
-            first, stop = frames_in_span(video.frame_stamps, span)
+        with PyAVReader(str(path), span=span) as video:
+            first, stop = video.frames_in(span)
             shown = number_of(video.read([(first + stop) // 2])[0])
         assert (shown // FPS) * 200 + 400 == pitch
 
@@ -130,7 +129,7 @@ def test_the_default_stream_is_read(base, tmp_path):
     sample = Sample('train', str(path), None, None, None, {})
     found = probe_sample(sample, Limits(decode=False))
     assert list(found.streams) == [choice]
-    assert choice in as_text(Report([sample], [found], [], Limits()))
+    assert choice in as_text(Report([(sample, found)], [], Limits()))
     views = Views(None, None, None, None)
     answer = Prediction(str(path), None, None, {}, {}, views)
     assert choice in explanation(answer)
@@ -304,45 +303,36 @@ def test_policies(silent_clip, policy, present, audio_path):
     assert out['audios'].any() == bool(present)
 
 
-def cut(waveform, times, rate=100, start=0.0, origin=0.0, **kwargs):
-    """CropAudio on a hand-made sample."""
-    return CropAudio(**kwargs)(
-        dict(
-            waveform=waveform,
-            sample_rate=rate,
-            audio_start=start,
-            imgs_times=np.asarray(times, np.float32),
-            time_origin=origin,
-            avg_fps=10,
-        )
+@pytest.mark.parametrize(
+    ('frames', 'start', 'origin', 'spans'),
+    [
+        ([[1.0, 1.9], [5.0, 5.9]], 0.0, 0.0, [(1, 2), (5, 6)]),
+        ([[1.0, 1.9]], 0.5, 0.0, [(1, 2)]),  # a late track
+        ([[1.0, 1.9]], 0.0, 3.0, [(4, 5)]),
+    ],
+)
+@pytest.mark.parametrize('wider', [0.0, 3.0])
+def test_a_cut_has_the_seconds_of_its_frames(
+    frames, start, origin, spans, wider
+):
+    """Outside of the track there are zeros."""
+    ramp, rate = np.arange(1, 701, dtype=np.float32), 100
+    sample = dict(
+        waveform=ramp,
+        sample_rate=rate,
+        audio_start=start,
+        imgs_times=np.asarray(frames, np.float32),
+        time_origin=origin,
+        avg_fps=10,
     )
-
-
-def test_cut_takes_the_seconds_of_the_frames():
-    ramp = np.arange(1000, dtype=np.float32)
-    out = cut(ramp, [[1.0, 1.9], [5.0, 5.9]])
-    np.testing.assert_array_equal(out['waveforms'][0], ramp[100:200])
-    np.testing.assert_array_equal(out['waveforms'][1], ramp[500:600])
-    np.testing.assert_allclose(out['waveform_times'], [[1, 2], [5, 6]])
-
-
-def test_cut_honours_late_tracks_and_the_origin():
-    ramp = np.arange(1000, dtype=np.float32)
-    late = cut(ramp, [[1.0, 1.9]], start=0.5)
-    np.testing.assert_array_equal(late['waveforms'][0], ramp[50:150])
-    clip = cut(ramp, [[1.0, 1.9]], origin=3.0)
-    np.testing.assert_array_equal(clip['waveforms'][0], ramp[400:500])
-
-
-def test_cut_widens_and_fills_with_zeros():
-    ramp = np.arange(1, 201, dtype=np.float32)
-    out = cut(ramp, [[0.0, 0.9]], min_seconds=4.0)
-    wide = out['waveforms'][0]
-    assert len(wide) == 400
-    np.testing.assert_allclose(out['waveform_times'], [[-1.5, 2.5]])
-    assert not wide[:150].any()
-    np.testing.assert_array_equal(wide[150:350], ramp)
-    assert not wide[350:].any()
+    out = CropAudio(min_seconds=1 + 2 * wider)(sample)
+    spans = np.array(spans) + (-wider, wider)
+    np.testing.assert_allclose(out['waveform_times'], spans)
+    for found, (first, last) in zip(out['waveforms'], spans, strict=True):
+        places = np.arange(round(first * rate), round(last * rate))
+        places -= round(start * rate)
+        inside = (places >= 0) & (places < 700)
+        np.testing.assert_array_equal(found, np.where(inside, places + 1, 0))
 
 
 NOISES = (AddAudioNoise, AddPinkNoise, AddPeakedNoise)

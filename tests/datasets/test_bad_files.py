@@ -18,7 +18,7 @@ from ca2st_mm.datasets.transforms import (
     OpenVideo,
     SegmentSample,
 )
-from ca2st_mm.datasets.video import open_video
+from ca2st_mm.datasets.video import PyAVReader
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT.parent / 'shared' / 'cases'
@@ -47,22 +47,21 @@ def test_each_file_has_a_row():
     assert set(rows()) == set(odd_media.FILES)
 
 
-def load(path, reader='pyav'):
-    sample = OpenVideo(reader=reader)(dict(filename=str(path)))
+def load(path):
+    sample = OpenVideo()(dict(filename=str(path)))
     sample = DecodeVideo()(SegmentSample(16, test_mode=True)(sample))
     return FrameTimes()(sample)
 
 
-@pytest.mark.parametrize('reader', ['pyav', 'decord'])
 @pytest.mark.parametrize('name', odd_media.FILES)
-def test_video(files, reader, name):
+def test_video(files, name):
     video, _ = rows()[name]
     if 'MediaError' in video:
         with pytest.raises(MediaError, match=f'{name}.mp4'):
-            load(files[name], reader)
+            load(files[name])
         return
     assert video.startswith('read')
-    sample = load(files[name], reader)
+    sample = load(files[name])
     assert len(sample['imgs']) == 16
     assert sample['imgs_times'].shape == (1, 16)
     assert sample['imgs_times'].max() < 2.3
@@ -139,4 +138,4 @@ def test_a_list_of_other_files_is_called_so(files, tmp_path):
     path = tmp_path / 'list.mp4'
     path.write_text(f'ffconcat version 1.0\nfile {files["rotated"]}\n')
     with pytest.raises(MediaError, match='list of other files'):
-        open_video(str(path))
+        PyAVReader(str(path))

@@ -19,14 +19,12 @@ from numbered_media import (
     number_of,
 )
 
-from ca2st_mm.datasets import pixels, pyav_reader
-from ca2st_mm.datasets import video as video_choice
+from ca2st_mm.datasets import pixels
+from ca2st_mm.datasets import video as video_module
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.containers import decode, probe
 from ca2st_mm.datasets.faults import EmptyClipError, MediaError
-from ca2st_mm.datasets.pyav_reader import PyAVReader
-from ca2st_mm.datasets.video import READERS, open_video
-from ca2st_mm.datasets.video_reader import frames_in_span
+from ca2st_mm.datasets.video import PyAVReader, frames_in_span
 
 COUNT = 60
 KEYS_EVERY_20 = ('-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-g', '20')
@@ -48,6 +46,19 @@ def numbers(reader, inds=None):
     return [number_of(frame) for frame in reader.read(inds)]
 
 
+def shown_in(path, span):
+    """Numbers and times of the frames of a part that is opened alone."""
+    with PyAVReader(str(path), span=span) as video:
+        first, stop = video.frames_in(span)
+        shown = numbers(video, range(first, stop))
+        return shown, video.frame_stamps[first:stop]
+
+
+def around(stamps, low, stop):
+    """A span that holds just these frames."""
+    return stamps[low] - 0.5 / FPS, stamps[stop - 1] + 0.5 / FPS
+
+
 def shown_by_ffmpeg(path):
     """Numbers of all frames, by FFmpeg's program."""
     done = subprocess.run(
@@ -66,28 +77,21 @@ def shown_by_ffmpeg(path):
 @pytest.mark.parametrize('name', [*CELLS, *HAND_MADE])
 def test_grid(folder, name):
     path = str(make(folder / name, CELLS.get(name, ())))
-    rng = np.random.default_rng(0)
-    for reader in READERS:
-        with open_video(path, reader) as video:
-            if reader != 'pyav' and isinstance(video, PyAVReader):
-                continue  # this was checked first
-            stamps = video.frame_stamps
-            assert video.num_frames == COUNT
-            steps = np.diff(stamps)
-            if path.endswith('.avi'):  # FFmpeg leaves slots of avi empty
-                assert steps.min() > 0
-            else:
-                np.testing.assert_allclose(steps, 1 / FPS, atol=2e-3)
-            anywhere = rng.integers(0, COUNT, 8)
-            for inds in (range(COUNT), anywhere, [COUNT - 1, 0], [31]):
-                assert numbers(video, inds) == list(inds), reader
+    anywhere = np.random.default_rng(0).integers(0, COUNT, 8)
+    with PyAVReader(path) as video:
+        stamps = video.frame_stamps
+        assert video.num_frames == COUNT
+        steps = np.diff(stamps)
+        if path.endswith('.avi'):  # FFmpeg leaves slots of avi empty
+            assert steps.min() > 0
+        else:
+            np.testing.assert_allclose(steps, 1 / FPS, atol=2e-3)
+        for inds in (range(COUNT), anywhere, [COUNT - 1, 0], [31]):
+            assert numbers(video, inds) == list(inds)
     for low, high in ((0, 20), (13, 40), (24, 25), (44, 60)):
-        span = stamps[low] - 0.5 / FPS, stamps[high - 1] + 0.5 / FPS
-        with open_video(path, span=span) as video:
-            first, stop = frames_in_span(video.frame_stamps, span)
-            part = video.frame_stamps[first:stop]
-            np.testing.assert_allclose(part, stamps[low:high], atol=1e-3)
-            assert numbers(video, range(first, stop)) == list(range(low, high))
+        shown, part = shown_in(path, around(stamps, low, high))
+        np.testing.assert_allclose(part, stamps[low:high], atol=1e-3)
+        assert shown == list(range(low, high))
 
 
 def cut_by_copying(base, path):
@@ -148,18 +152,15 @@ def test_odd_clocks(base, tmp_path, change, extension):
     change(base, path)
     truth = shown_by_ffmpeg(path)
     assert len(truth) > 40
-    with open_video(str(path)) as whole:
+    with PyAVReader(str(path)) as whole:
         stamps = whole.frame_stamps
         assert numbers(whole) == truth
         assert len(stamps) == len(truth)
     assert np.diff(stamps).min() > 0
     span = (stamps[20] + stamps[21]) / 2, (stamps[39] + stamps[40]) / 2
-    with open_video(str(path), span=span) as part:
-        first, stop = frames_in_span(part.frame_stamps, span)
-        assert numbers(part, range(first, stop)) == truth[21:40]
-        np.testing.assert_allclose(
-            part.frame_stamps[first:stop], stamps[21:40], atol=1e-3
-        )
+    shown, part = shown_in(path, span)
+    assert shown == truth[21:40]
+    np.testing.assert_allclose(part, stamps[21:40], atol=1e-3)
 
 
 @pytest.mark.parametrize('lost', [(0.3, 0.45), (0.42, 0.6), (0.55, 0.6)])
@@ -175,7 +176,7 @@ def test_lost_packets(base, tmp_path, lost):
     ffmpeg('-copyts', '-i', path, *options, '-f', 'framecrc', log)
     rows = [r for r in log.read_text().splitlines() if not r.startswith('#')]
     true = [int(row.split(',')[2]) / 90000 for row in rows]
-    with open_video(str(path)) as video:
+    with PyAVReader(str(path)) as video:
         np.testing.assert_allclose(video.frame_stamps, true, atol=1e-4)
         shown = numbers(video)
     hole = int(np.diff(true).argmax())
@@ -183,10 +184,11 @@ def test_lost_packets(base, tmp_path, lost):
     for near in (hole - 5, hole, hole + 3):
         span = true[near] + 0.01, true[near] + 0.51
         low, high = frames_in_span(np.array(true), span)
-        with open_video(str(path), span=span) as part:
-            first, stop = frames_in_span(part.frame_stamps, span)
-            found = numbers(part, range(first, stop)) if first < stop else []
-            assert found == shown[low:high]
+        if low < high:
+            assert shown_in(path, span)[0] == shown[low:high]
+        else:
+            with pytest.raises(EmptyClipError, match='lost.ts.*no frame'):
+                shown_in(path, span)
 
 
 @pytest.mark.parametrize('audio', [(), ('-an',)])
@@ -194,48 +196,16 @@ def test_a_clock_below_zero(base, tmp_path, audio):
     path = tmp_path / 'below.mkv'
     keep = ('-c', 'copy', '-avoid_negative_ts', 'disabled', *audio)
     ffmpeg('-itsoffset', '-1', '-i', base, *keep, path)
-    with open_video(str(base)) as moved, open_video(str(path)) as whole:
+    with PyAVReader(str(base)) as moved, PyAVReader(str(path)) as whole:
         true = moved.frame_stamps - 1
         np.testing.assert_allclose(whole.frame_stamps, true, atol=2e-3)
         assert numbers(whole) == list(range(100))
     for low, stop in ((0, 10), (5, 20), (0, 25), (20, 30), (30, 50)):
-        span = true[low] - 0.5 / FPS, true[stop - 1] + 0.5 / FPS
-        with open_video(str(path), span=span) as part:
-            stamps = part.frame_stamps
-            first, last = frames_in_span(stamps, span)
-            np.testing.assert_allclose(
-                stamps[first:last], true[low:stop], atol=2e-3
-            )
-            assert numbers(part, range(first, last)) == [*range(low, stop)]
+        shown, part = shown_in(path, around(true, low, stop))
+        np.testing.assert_allclose(part, true[low:stop], atol=2e-3)
+        assert shown == [*range(low, stop)]
     with pytest.raises(EmptyClipError, match='below.mkv.*no frame'):
-        open_video(str(path), span=(-3.0, -2.0))
-
-
-@pytest.mark.parametrize('name', READERS)
-def test_plain_files_are_decoded_by_the_reader_that_was_asked(base, name):
-    plain = make(base.with_name('plain.mp4'), CELLS['h264_b2_g12.mp4'])
-    if name == 'torchcodec':
-        decoders = pytest.importorskip('torchcodec.decoders')
-        try:
-            decoders.VideoDecoder(str(plain))
-        except RuntimeError:
-            pytest.skip("FFmpeg's libraries are not there for torchcodec")
-    for path, is_plain in ((plain, True), (base, False)):
-        with open_video(str(path), name) as video:
-            is_pyav = isinstance(video, PyAVReader)
-        assert is_pyav == (name == 'pyav' or not is_plain)
-
-
-def test_other_counts_are_an_alarm(base, monkeypatch):
-    plain = make(base.with_name('plain.mp4'), CELLS['h264_b2_g12.mp4'])
-    lines = []
-    monkeypatch.setitem(video_choice._OTHERS, 'decord', lambda *_: (59, None))
-    monkeypatch.setattr(
-        video_choice, 'print_log', lambda text, **kwargs: lines.append(text)
-    )
-    with open_video(str(plain), 'decord') as video:
-        assert isinstance(video, PyAVReader) and video.num_frames == COUNT
-    assert 'plain.mp4' in lines[0] and '59 frames, not 60' in lines[0]
+        PyAVReader(str(path), span=(-3.0, -2.0))
 
 
 @pytest.mark.parametrize('lost', [False, True])
@@ -250,19 +220,19 @@ def test_frames_that_no_other_needs_are_not_decoded(base, monkeypatch, lost):
                 frames = [f for f in frames if f.key_frame]
             yield packet, frames
 
-    monkeypatch.setattr(pyav_reader, 'decode', watched)
-    with open_video(str(base)) as video:
+    monkeypatch.setattr(video_module, 'decode', watched)
+    with PyAVReader(str(base)) as video:
         seen.clear()
         assert numbers(video, [18]) == [18]  # after the key frame 0
     assert len(seen) > 19 if lost else 1 < len(seen) < 15
 
 
 def test_a_span_reads_a_part_of_the_file(base):
-    with open_video(str(base), span=(2.5, 3.0)) as video:
+    with PyAVReader(str(base), span=(2.5, 3.0)) as video:
         assert 2.0 <= video.frame_stamps[0] <= 2.5
         assert video.frame_stamps[-1] < 3.0
     with pytest.raises(EmptyClipError, match='base.mkv.*no frame.*clock'):
-        open_video(str(base), span=(-3.0, -2.0))
+        PyAVReader(str(base), span=(-3.0, -2.0))
 
 
 @pytest.mark.parametrize('turn', [0, 90, 180, 270])
@@ -278,19 +248,18 @@ def test_frames_stand_as_players_show_them(base, tmp_path, turn, flip, ratio):
     # FFmpeg turns by itself; the ratio is turned with the frame.
     square = "scale='iw*max(sar,1)':'ih*max(1/sar,1)'"
     ffmpeg('-i', path, '-vf', square, '-frames:v', '1', image)
-    with open_video(str(path)) as video, open_video(str(image)) as truth:
+    with PyAVReader(str(path)) as video, PyAVReader(str(image)) as truth:
         shown, right = video.read([0])[0], truth.read([0])[0]
     assert abs(shown.shape[0] - right.shape[0]) <= 1
     assert abs(shown.shape[1] - right.shape[1]) <= 1
     height, width = np.minimum(shown.shape, right.shape)[:2]
     apart = shown[:height, :width].astype(int) - right[:height, :width]
     assert np.abs(apart).mean() < 4
-    with open_video(str(path), square_pixels=False) as video:
+    with PyAVReader(str(path), square_pixels=False) as video:
         assert video.read([0]).size == 3 * WIDTH * HEIGHT
 
 
-@pytest.mark.parametrize('name', READERS)
-def test_the_default_stream_is_read_and_no_cover(base, tmp_path, name):
+def test_the_default_stream_is_read_and_no_cover(base, tmp_path):
     path, cover = tmp_path / 'two.mp4', tmp_path / 'cover.png'
     ffmpeg('-i', base, '-frames:v', '1', '-vf', 'scale=40:30', cover)
     grey = ('-f', 'lavfi', '-i', 'color=gray:s=64x64:r=10:d=4')
@@ -303,19 +272,15 @@ def test_the_default_stream_is_read_and_no_cover(base, tmp_path, name):
     )
     info = probe(str(path))
     assert len(info.videos) == 3 and info.video.width == WIDTH
-    for span in (None, (1.0, 2.0)):
-        with open_video(str(path), name, span=span) as video:
-            low, stop = frames_in_span(video.frame_stamps, span or (0, 4))
-            first = 25 if span else 0
-            shown = numbers(video, range(low, stop))
-            assert shown == list(range(first, first + stop - low))
+    assert shown_in(path, (None, None))[0] == list(range(100))
+    assert shown_in(path, (1.0, 2.0))[0] == list(range(25, 50))
 
 
 @pytest.mark.parametrize('turn', [45, 200])
 def test_odd_angles_are_refused(base, tmp_path, turn):
     path = tmp_path / 'askew.mp4'
     ffmpeg('-display_rotation', turn, '-i', base, '-c', 'copy', path)
-    with open_video(str(path)) as video:
+    with PyAVReader(str(path)) as video:
         with pytest.raises(MediaError, match='askew.mp4.*right angles'):
             video.read([0])
 
@@ -324,7 +289,7 @@ def test_encrypted_tracks_are_named(base, tmp_path):
     path, key = tmp_path / 'locked.mp4', '00112233445566778899aabbccddeeff'
     lock = ('-encryption_scheme', 'cenc-aes-ctr', '-encryption_key', key)
     ffmpeg('-i', base, *lock, '-encryption_kid', key, path)
-    for read in (open_video, read_audio):
+    for read in (PyAVReader, read_audio):
         with pytest.raises(MediaError, match='locked.mp4.*encrypted. Decrypt'):
             read(str(path))
 
@@ -337,25 +302,23 @@ def test_joints_of_large_recordings_are_found(base, tmp_path):
     nothing = (b'\x47\x1f\xff\x10' + bytes(184)) * 360_000
     path.write_bytes(path.read_bytes() + nothing + more.read_bytes())
     true = [*range(100), *range(25, 100)]
-    with open_video(str(path)) as video:
+    with PyAVReader(str(path)) as video:
         stamps = video.frame_stamps
     for low in (10, 70, 150):
-        span = stamps[low] - 0.5 / FPS, stamps[low + 9] + 0.5 / FPS
-        with open_video(str(path), span=span) as video:
-            shown = frames_in_span(video.frame_stamps, span)
-            assert numbers(video, range(*shown)) == true[low : low + 10]
+        shown, _ = shown_in(path, around(stamps, low, low + 10))
+        assert shown == true[low : low + 10]
 
 
 def test_large_frames_are_reduced_or_refused(base, monkeypatch, quick_garbage):
     monkeypatch.setattr(pixels, 'MAX_BYTES', 6 * HEIGHT * WIDTH)
-    with open_video(str(base)) as video:
+    with PyAVReader(str(base)) as video:
         many = video.read(range(8))
         assert many.nbytes <= 6 * HEIGHT * WIDTH
         assert abs(many.shape[2] / many.shape[1] - WIDTH / HEIGHT) < 0.2
         assert video.read([3, 4]).shape[1:] == (HEIGHT, WIDTH, 3)
-    monkeypatch.setattr(pyav_reader, 'MAX_PIXELS', HEIGHT * WIDTH - 1)
+    monkeypatch.setattr(video_module, 'MAX_PIXELS', HEIGHT * WIDTH - 1)
     with pytest.raises(MediaError, match='base.mkv.*128 x 32.*limit'):
-        open_video(str(base))
+        PyAVReader(str(base))
 
 
 def test_decoded_frames_are_freed(base, monkeypatch, quick_garbage):
@@ -363,7 +326,7 @@ def test_decoded_frames_are_freed(base, monkeypatch, quick_garbage):
     monkeypatch.setattr(pixels, 'MAX_BYTES', 30 * HEIGHT * WIDTH)
     gc.disable()
     try:
-        with open_video(str(base)) as video:
+        with PyAVReader(str(base)) as video:
             video.read(range(100))
             held = [type(thing) for thing in gc.get_objects()]
             assert held.count(av.VideoFrame) < 30
@@ -377,7 +340,7 @@ def test_frames_of_unknown_size(base, tmp_path):
     ffmpeg('-i', base, '-c', 'copy', '-an', path)
     path.write_bytes(path.read_bytes().replace(b'\0\0\1\x67', b'\0\0\1\x6c'))
     with pytest.raises(MediaError, match='nameless.ts.*size .* unknown'):
-        open_video(str(path))
+        PyAVReader(str(path))
 
 
 def test_the_size_may_change_inside_a_file(base, tmp_path):
@@ -385,7 +348,7 @@ def test_the_size_may_change_inside_a_file(base, tmp_path):
     ffmpeg('-i', base, path)
     ffmpeg('-i', base, '-vf', 'scale=256:64', other)
     path.write_bytes(path.read_bytes() + other.read_bytes())
-    with open_video(str(path)) as video:
+    with PyAVReader(str(path)) as video:
         assert video.num_frames >= 199  # one may be lost at the joint
         assert set(numbers(video)) == set(range(100))
         assert video.read([3, 150]).shape[1:] == (HEIGHT, WIDTH, 3)

@@ -4,6 +4,7 @@
 import csv
 from pathlib import Path
 
+import cv2
 import numpy as np
 import odd_media
 import pytest
@@ -11,7 +12,11 @@ from numbered_media import CELLS, FPS, ffmpeg, make, number_of, pitch_of
 
 from ca2st_mm.datasets import transcode
 from ca2st_mm.datasets.audio import read_audio
-from ca2st_mm.datasets.faults import MediaError, NoAudioError
+from ca2st_mm.datasets.faults import (
+    EmptyClipError,
+    MediaError,
+    NoAudioError,
+)
 from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.transcode import (
     Encoding,
@@ -21,8 +26,7 @@ from ca2st_mm.datasets.transcode import (
     find_copied_span,
     finished_or_nothing,
 )
-from ca2st_mm.datasets.video import open_video
-from ca2st_mm.datasets.video_reader import frames_in_span
+from ca2st_mm.datasets.video import PyAVReader
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'data'
 COUNT, FIRST, STOP = 90, 33, 59
@@ -38,7 +42,7 @@ def sources(tmp_path_factory):
         path = folder / name
         if not path.exists():
             make(path, CELLS[name], COUNT)
-        with open_video(str(path)) as video:
+        with PyAVReader(str(path)) as video:
             stamps = video.frame_stamps
         span = stamps[FIRST] - 0.5 / FPS, stamps[STOP - 1] + 0.5 / FPS
         return str(path), tuple(float(second) for second in span)
@@ -54,8 +58,8 @@ def tool(monkeypatch):
 
 def shown(path, span=(None, None)):
     """Numbers of the frames in a span, and their seconds."""
-    with open_video(str(path), span=span) as video:
-        low, stop = frames_in_span(video.frame_stamps, span)
+    with PyAVReader(str(path), span=span) as video:
+        low, stop = video.frames_in(span)
         frames = video.read(np.arange(low, stop))
         return [number_of(f) for f in frames], video.frame_stamps[low:stop]
 
@@ -120,44 +124,27 @@ def test_resizing_keeps_times_and_audio(sources, tmp_path, name):
     numbers, stamps = shown(target)
     assert numbers == list(range(COUNT))
     np.testing.assert_allclose(stamps, shown(source)[1], atol=2e-3)
-    with open_video(target) as video:
+    with PyAVReader(target) as video:
         assert video.read([0]).shape[1:] == (16, 64, 3)
     zero = stamps[0]
     assert [pitch_at(target, zero + s) for s in (0.5, 2.5)] == [400, 800]
 
 
-@pytest.mark.parametrize('name', ['variable_rate', 'odd_size', 'ten_bit'])
+@pytest.mark.parametrize(
+    'name', ['variable_rate', 'rotated', 'odd_size', 'ten_bit']
+)
 def test_resized_frames_stand_upright_in_their_time(tmp_path, name):
     source, target = str(tmp_path / f'{name}.mp4'), str(tmp_path / 'new.mp4')
     odd_media.FILES[name](source)
     encode(source, target, Encoding(short_side=48))
-    with open_video(source) as before, open_video(target) as after:
+    with PyAVReader(source) as before, PyAVReader(target) as after:
         np.testing.assert_allclose(
             before.frame_stamps, after.frame_stamps, atol=2e-3
         )
         old, new = before.read([9])[0], after.read([9])[0]
     assert min(new.shape[:2]) == 48
-    rows = np.linspace(0, len(old) - 1, 48).round().astype(int)
-    columns = np.linspace(0, old.shape[1] - 1, 48).round().astype(int)
-    like = old[rows][:, columns].astype(int)
-    rows = np.linspace(0, len(new) - 1, 48).round().astype(int)
-    columns = np.linspace(0, new.shape[1] - 1, 48).round().astype(int)
-    assert np.abs(like - new[rows][:, columns]).mean() < 8
-
-
-@pytest.mark.parametrize('turn', [90, 180, 270])
-@pytest.mark.parametrize('flip', [(), ('-display_hflip',)])
-def test_turned_frames_are_resized_as_they_are_shown(tmp_path, turn, flip):
-    paths = [tmp_path / f'{name}.mp4' for name in ('made', 'turned', 'new')]
-    ffmpeg('-f', 'lavfi', '-i', 'testsrc2=s=160x96:r=10:d=1', paths[0])
-    rotation = ('-display_rotation', turn, *flip)
-    ffmpeg(*rotation, '-i', paths[0], '-c', 'copy', paths[1])
-    encode(str(paths[1]), str(paths[2]), Encoding())
-    with open_video(str(paths[1])) as old, open_video(str(paths[2])) as new:
-        before, after = old.read(range(10)), new.read(range(10))
-    assert before.shape == after.shape
-    # Another turn or mirror of this image is more than 50 away.
-    assert np.abs(before.astype(int) - after).mean() < 6
+    old, new = (cv2.resize(frame, (48, 48)) for frame in (old, new))
+    assert np.abs(old.astype(int) - new).mean() < 8
 
 
 def test_oblong_pixels_become_square_and_nothing_is_enlarged(
@@ -166,7 +153,7 @@ def test_oblong_pixels_become_square_and_nothing_is_enlarged(
     oblong, target = tmp_path / 'oblong.mp4', str(tmp_path / 'square.mp4')
     ffmpeg('-i', sources('h264_b2_g12.mp4')[0], '-vf', 'setsar=2', oblong)
     encode(str(oblong), target, Encoding(short_side=512))
-    with open_video(target, square_pixels=False) as video:
+    with PyAVReader(target, square_pixels=False) as video:
         assert video.read([0]).shape[1:] == (32, 256, 3)
 
 
@@ -196,7 +183,7 @@ def test_painted_frames_keep_their_time_and_audio(sources, tmp_path):
         return np.full_like(pixels, 200)
 
     encode(source, target, Encoding(), paint=paint)
-    with open_video(target) as video:
+    with PyAVReader(target) as video:
         assert video.read([COUNT - 1]).mean() == pytest.approx(200, abs=4)
         stamps = video.frame_stamps
     np.testing.assert_allclose(seen, stamps, atol=2e-3)
@@ -271,7 +258,7 @@ def test_faults_of_the_source(tmp_path):
     odd_media.no_audio(path)
     with pytest.raises(NoAudioError, match='a.mp4'):
         extract_audio(path, str(tmp_path / 'a.wav'))
-    with pytest.raises(MediaError, match='a.mp4.*no frame is shown'):
+    with pytest.raises(EmptyClipError, match='a.mp4.*holds no frame'):
         encode(path, str(tmp_path / 'c.mp4'), Encoding(), (50.0, 51.0))
 
 

@@ -18,7 +18,6 @@ from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.pyav_reader import PyAVReader
 from ca2st_mm.datasets.transforms import (
     CropAudio,
     DecodeVideo,
@@ -32,8 +31,7 @@ from ca2st_mm.datasets.transforms import (
     SegmentSample,
     ShortSideCrops,
 )
-from ca2st_mm.datasets.video import open_video
-from ca2st_mm.datasets.video_reader import VideoReader
+from ca2st_mm.datasets.video import PyAVReader, VideoReader
 
 
 def draw(transform, total, start=0):
@@ -96,7 +94,6 @@ def test_dense_spacing_and_views():
         (LogMelSpectrogram, dict(position='centre'), 'position is'),
         (LogMelSpectrogram, dict(position=1.5), 'position is'),
         (RandAugmentFrames, dict(magnitude=21), '0 to 10'),
-        (OpenVideo, dict(reader='cv2'), 'pyav'),
     ],
 )
 def test_wrong_arguments_are_named(step, arguments, message):
@@ -121,24 +118,6 @@ def test_crops_are_those_of_the_authors(portrait):
     assert three['img_shape'] == (224, 224)
     one = ShortSideCrops(224)(dict(imgs=frames))
     np.testing.assert_array_equal(one['imgs'], expected[4:])
-
-
-@pytest.mark.parametrize('ext', ['mp4', 'mkv'])
-@pytest.mark.parametrize('start', [0.0, 0.4])
-def test_times_honour_a_late_video(tmp_path, ext, start):
-    path = str(tmp_path / f'late.{ext}')
-    frames = np.zeros((50, 32, 32, 3), np.uint8)
-    write_clip(path, frames, 25, np.zeros(32000), starts=(start, 0.0))
-    out = OpenVideo()(dict(filename=path))
-    np.testing.assert_allclose(
-        out['frame_stamps'], start + np.arange(50) / 25, atol=1e-3
-    )
-    out = FrameTimes()(SegmentSample(8, 2, test_mode=True)(out))
-    assert out['imgs_times'].dtype == np.float32
-    assert out['imgs_times'].shape == (2, 8)
-    np.testing.assert_allclose(
-        out['imgs_times'].ravel(), start + out['frame_inds'] / 25, atol=1e-3
-    )
 
 
 def test_a_share_of_a_video_is_counted_in_frames(tmp_path):
@@ -246,12 +225,11 @@ def test_crops_multiply_times():
     )
 
 
-@pytest.mark.parametrize('name', ['pyav', 'decord'])
-def test_bytes_and_path_give_the_same(plain_clip, name):
+def test_bytes_and_path_give_the_same(plain_clip):
     data = Path(plain_clip).read_bytes()
     with (
-        open_video(plain_clip, name) as by_path,
-        open_video('s3://a.mp4', name, data=data) as other,
+        PyAVReader(plain_clip) as by_path,
+        PyAVReader('s3://a.mp4', data) as other,
     ):
         inds = [3, 40, 7]
         assert np.array_equal(by_path.read(inds), other.read(inds))
@@ -279,10 +257,11 @@ def test_a_local_file_is_not_read_into_memory(plain_clip, monkeypatch):
     assert OpenVideo()(dict(filename=plain_clip))['total_frames'] == 50
 
 
-@pytest.mark.parametrize('name', ['pyav', 'decord'])
-def test_a_closed_reader_says_so(plain_clip, name):
-    reader = open_video(plain_clip, name)
-    reader.close()
+def test_what_a_reader_refuses(plain_clip):
+    with PyAVReader(plain_clip) as reader:
+        for inds in ([-1], [0, 50]):
+            with pytest.raises(IndexError, match='has 50'):
+                reader.read(inds)
     reader.close()
     with pytest.raises(RuntimeError, match='is closed'):
         reader.read([0])
@@ -296,7 +275,7 @@ def read_in_child(reader, answers):
 
 
 def test_a_reader_stays_in_its_process(plain_clip):
-    with open_video(plain_clip) as reader:
+    with PyAVReader(plain_clip) as reader:
         fork = multiprocessing.get_context('fork')
         answers = fork.Queue()
         child = fork.Process(target=read_in_child, args=(reader, answers))
@@ -319,12 +298,12 @@ def num_threads():
 
 
 def read_and_close(path):
-    with open_video(path, num_threads=4) as reader:
+    with PyAVReader(path, num_threads=4) as reader:
         reader.read([0, 30])
 
 
 def read_and_drop(path):
-    open_video(path, num_threads=4).read([0, 30])
+    PyAVReader(path, num_threads=4).read([0, 30])
 
 
 def read_without_us(path):
@@ -360,25 +339,19 @@ def test_a_forked_worker_may_collect_garbage(plain_clip, garbage_stays, read):
     assert child.exitcode == 0
 
 
-@pytest.mark.parametrize('inds', [[-1], [0, 50]])
-def test_an_index_out_of_range(plain_clip, inds):
-    with open_video(plain_clip) as reader:
-        with pytest.raises(IndexError, match='has 50'):
-            reader.read(inds)
+def fail(wanted):
+    raise ValueError('torn')
 
 
 def test_decode_closes_the_reader(plain_clip):
-    def fail(wanted):
-        raise ValueError('torn')
-
-    broken = VideoReader('torn.mp4', 25, np.arange(8) / 25, decode=fail)
-    for reader in (open_video(plain_clip), broken):
-        sample = dict(video_reader=reader, frame_inds=np.array([0, 3]))
-        if reader is broken:
-            with pytest.raises(MediaError, match='torn.mp4'):
-                DecodeVideo()(sample)
-        else:
-            assert DecodeVideo()(sample)['video_reader'] is None
+    good = PyAVReader(plain_clip)
+    torn = VideoReader('torn.mp4', 25, np.arange(8) / 25, decode=fail)
+    sample = dict(frame_inds=np.array([0, 3]))
+    done = DecodeVideo()(dict(sample, video_reader=good))
+    assert done['video_reader'] is None
+    with pytest.raises(MediaError, match='torn.mp4'):
+        DecodeVideo()(dict(sample, video_reader=torn))
+    for reader in (good, torn):
         with pytest.raises(RuntimeError, match='is closed'):
             reader.read([0])
 
@@ -419,39 +392,10 @@ def test_the_end_of_the_pipeline_closes_the_reader(plain_clip, tmp_path):
             reader.read([0])
 
 
-def test_a_reader_that_is_not_installed_is_replaced(plain_clip, monkeypatch):
-    with pytest.warns(FutureWarning, match='pyav'):
-        assert OpenVideo(reader='auto').reader == 'pyav'
-    lines = []
-    monkeypatch.setitem(sys.modules, 'decord', None)
-    monkeypatch.setattr(
-        'ca2st_mm.datasets.video.print_log',
-        lambda text, **kwargs: lines.append(text),
-    )
-    assert OpenVideo(reader='decord').reader == 'pyav'
-    assert 'pip install decord' in lines[0]
-
-
-def resident_megabytes():
-    with open('/proc/self/statm', encoding='ascii') as file:
-        return int(file.read().split()[1]) * 4096 / 1e6
-
-
-@pytest.mark.skipif(
-    not Path('/proc/self/statm').exists(), reason='needs /proc (Linux)'
-)
-def test_memory_does_not_grow(plain_clip):
-    def cycle():
-        out = OpenVideo()(dict(filename=plain_clip))
-        DecodeVideo()(SegmentSample(4)(out))
-
-    # A leak grows in every round, a cache of the allocator in some.
-    sizes = []
-    for _ in range(5):
-        for _ in range(40):
-            cycle()
-        sizes.append(resident_megabytes())
-    assert np.diff(sizes).min() < 1  # 50 MB in 2,000 cycles
+def test_other_readers_are_left_to_pyav(plain_clip):
+    with pytest.warns(FutureWarning, match='by PyAV'):
+        opened = OpenVideo(reader='decord')
+    assert opened(dict(filename=plain_clip))['total_frames'] == 50
 
 
 @pytest.mark.parametrize('inside', ['no packet', 'an audio packet'])

@@ -2,14 +2,14 @@
 """How fast a train pipeline feeds a model, and where its time goes.
 
 ``python tools/analysis/benchmark_data.py [CONFIG] --workers 1 2`` prints, for
-each reader and number of loader workers, samples a second of the whole
+each number of loader workers, samples a second of the whole
 pipeline and of a bare loop of PyAV (open the file, decode the same frames to
 RGB, without and with audio), the milliseconds of each stage, and how much the
 memory of the workers grew.  All run in turn, so that other work of the machine
 slows all alike; numbers are medians of the rounds.  Without ``--videos`` it
 writes clips of its own; ``--minutes 60`` reads them out of one long file::
 
-    python tools/analysis/benchmark_data.py --readers pyav decord --json d.json
+    python tools/analysis/benchmark_data.py --workers 1 2 --json d.json
 """
 
 import argparse
@@ -40,9 +40,6 @@ def parse_args() -> argparse.Namespace:
         'config', nargs='?', type=Path, default=_DEFAULT, help='a data config'
     )
     parser.add_argument('--videos', type=Path, help='folder of clips to read')
-    parser.add_argument(
-        '--readers', nargs='+', help="in place of the config's reader"
-    )
     parser.add_argument('--workers', type=int, nargs='+', default=[1, 2])
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument(
@@ -443,26 +440,20 @@ def main() -> None:
     args = parse_args()
     init_default_scope('mmaction')
     cfg = Config.fromfile(args.config)
-    pipeline = cfg.train_dataloader.dataset.pipeline
     rows, stages = [], []
     with tempfile.TemporaryDirectory() as folder:
         clips = make_clips(Path(folder), args)
-        for reader in args.readers or [None]:
-            if reader:
-                [opener] = [s for s in pipeline if s['type'] == 'OpenVideo']
-                opener['reader'] = reader
-            steps = Compose(pipeline).transforms
-            for workers in args.workers:
-                where = dict(reader=reader or 'of config', workers=workers)
-                loaders = make_loaders(
-                    clips, steps, workers, args.batch_size, args.batches
-                )
-                found, costs = compare(loaders, args.rounds)
-                rows += [where | row for row in found]
-                stages += [
-                    where | dict(stage=stage, wall_ms=wall, cpu_ms=cpu)
-                    for stage, (wall, cpu) in costs.items()
-                ]
+        steps = Compose(cfg.train_dataloader.dataset.pipeline).transforms
+        for workers in args.workers:
+            loaders = make_loaders(
+                clips, steps, workers, args.batch_size, args.batches
+            )
+            found, costs = compare(loaders, args.rounds)
+            rows += [dict(workers=workers) | row for row in found]
+            stages += [
+                dict(workers=workers, stage=stage, wall_ms=wall, cpu_ms=cpu)
+                for stage, (wall, cpu) in costs.items()
+            ]
     print(reports.table(rows), '\n', reports.table(stages), sep='\n')
     reports.write(args.json, rows, stages=stages, config=str(args.config))
 

@@ -259,8 +259,7 @@ def main(argv: list[str] | None = None) -> int:
     faults += check_repeats(samples, {s.path: p.print for s, p in pairs})
     faults = [fault for fault in faults if fault.kind not in ignored]
     report = Report(
-        samples,
-        [probe for _, probe in pairs],
+        pairs,
         faults,
         limits,
         sources.missing_audio,

@@ -73,7 +73,7 @@ from result_files import Scores, read_comparable
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.manifest import read_annotations
-from ca2st_mm.datasets.video import open_video
+from ca2st_mm.datasets.video import PyAVReader
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.percent import percent
 from ca2st_mm.visualization.style import (
@@ -203,7 +203,7 @@ def read_frames(
     Raises:
         MediaError: If the file cannot be read; names it.
     """
-    reader = open_video(path, span=span)
+    reader = PyAVReader(path, span=span)
     try:
         stamps = reader.frame_stamps
         start = stamps[0] if span[0] is None else span[0]

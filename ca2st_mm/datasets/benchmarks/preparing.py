@@ -7,15 +7,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import PurePath
 
 from ca2st_mm.utils.text_files import ListFileError, write_texts
 
-from ..containers import AUDIO_EXTENSIONS, VIDEO_EXTENSIONS, probe
+from ..containers import (
+    AUDIO_EXTENSIONS,
+    VIDEO_EXTENSIONS,
+    files_below,
+    probe,
+)
 from ..faults import MediaError
 from ..list_files import ListFile
 from ..manifest import manifest_text, repeats_message
 from .benchmark import Benchmark, Clip, Form, LeftOut, Names, class_names
-from .media_index import MediaIndex
 
 NO_FILE, NO_AUDIO_FILE = 'no video file', 'no audio file'
 
@@ -114,11 +119,7 @@ def prepare(benchmark: Benchmark, request: Request) -> list[str]:
 
 
 def _find_lists(benchmark: Benchmark, request: Request) -> dict[str, str]:
-    """Annotation file of each split.
-
-    Raises:
-        ListFileError: If a split is unknown, or its file not there.
-    """
+    """Annotation file of each split."""
     folder, splits = request.annotations, request.splits
     unknown = sorted({*request.lists, *splits} - set(benchmark.lists))
     if unknown:
@@ -202,12 +203,7 @@ def _read_split(
     names: Names,
     request: Request,
 ) -> tuple[list[Clip], list[LeftOut]]:
-    """The clips of a split, and those that a rule leaves out.
-
-    Raises:
-        ListFileError: As :func:`read_list` does, or if the rows are not as
-            many as published.
-    """
+    """The clips of a split, and those that a rule leaves out."""
     source = ListFile(path, request.encoding)
     form, found = read_list(benchmark, source, split, names)
     print(f"{split}: reads '{path}' ({form.title})")
@@ -243,24 +239,87 @@ def _read_split(
     return clips, [clip for clip in found if isinstance(clip, LeftOut)]
 
 
+class _MediaIndex:
+    """Media files below a folder.
+
+    A name matches a file if it is the end of its path, whole folders at a
+    time, with or without the extension: ``P01_01`` finds
+    ``P01/videos/P01_01.MP4``.
+    """
+
+    def __init__(self, root: str, extensions: Sequence[str]) -> None:
+        if not osp.isdir(root):
+            raise ListFileError(
+                f"There is no folder '{root}'; name the one with the files "
+                'with --videos or --audio-root.'
+            )
+        self.root = root
+        self.extensions = tuple(extensions)
+        self._by_stem: dict[str, list[PurePath]] = {}
+        for path in map(PurePath, files_below(root, self.extensions)):
+            inside = path.relative_to(root)
+            self._by_stem.setdefault(path.stem, []).append(inside)
+
+    def find(self, names: Sequence[str], split: str) -> str | None:
+        """The path of a file by its names, best first; None if absent.
+
+        Where several files match, the one below a folder called like the
+        split is meant.
+        """
+        for name in names:
+            stem = _split(name)[0]
+            wanted = PurePath(stem).parts
+            matches = [
+                path
+                for path in self._by_stem.get(osp.basename(stem), ())
+                if path.with_suffix('').parts[-len(wanted) :] == wanted
+            ]
+            found = matches
+            if len(matches) > 1:
+                found = [path for path in matches if split in path.parts[:-1]]
+            if len(found) == 1:
+                return osp.join(self.root, found[0])
+            if matches:
+                first, second = (osp.join(self.root, p) for p in matches[:2])
+                raise ListFileError(
+                    f"Two files are called like the clip '{name}': '{first}' "
+                    f"and '{second}'; keep one, or put those of this split "
+                    f"below a folder '{split}'."
+                )
+        return None
+
+    def expected(self, names: Sequence[str]) -> str:
+        """The path at which a missing clip should be."""
+        stem, extension = _split(names[0])
+        if extension.lower() not in self.extensions:
+            extension = self.extensions[0]
+        return osp.join(self.root, stem + extension)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Stem and extension; a dot within a name is part of the stem.
+
+    Clips of UCF-101 are avi in the lists and may be mp4 on disk.
+    """
+    stem, extension = osp.splitext(name)
+    known = extension.lower() in VIDEO_EXTENSIONS + AUDIO_EXTENSIONS
+    return (stem, extension) if known else (name, '')
+
+
 class _Files:
     """The files of the clips."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.videos = MediaIndex(request.videos, VIDEO_EXTENSIONS)
+        self.videos = _MediaIndex(request.videos, VIDEO_EXTENSIONS)
         self.audio = None
         if request.audio_root:
-            self.audio = MediaIndex(request.audio_root, AUDIO_EXTENSIONS)
+            self.audio = _MediaIndex(request.audio_root, AUDIO_EXTENSIONS)
         # Untrimmed videos hold many clips; each is opened once.
         self.audio_fault = cache(_audio_fault)
 
     def names_of(self, clip: Clip) -> tuple[str, ...]:
-        """What the file of a clip may be called.
-
-        Raises:
-            ListFileError: If the annotations need trimmed files.
-        """
+        """What the file of a clip may be called."""
         if self.request.trimmed:
             return clip.names
         if not clip.video or None in (clip.start, clip.end):
@@ -274,17 +333,7 @@ class _Files:
     def rows(
         self, clips: Sequence[Clip], columns: Sequence[str], split: str
     ) -> tuple[list[dict], list[LeftOut]]:
-        """Rows of the manifest, and the clips that miss something.
-
-        Args:
-            clips: The clips.
-            columns: The label columns.
-            split: The split.
-
-        Raises:
-            ListFileError: If the annotations need trimmed files, or several
-                files have the name of one clip.
-        """
+        """Rows of the manifest, and the clips that miss something."""
         request, rows, left_out = self.request, [], []
         for clip in clips:
             names = self.names_of(clip)

@@ -16,8 +16,7 @@ import numpy as np
 from ..audio import read_audio
 from ..containers import probe
 from ..faults import MediaError, SampleFault
-from ..pyav_reader import PyAVReader
-from ..video_reader import frames_in_span
+from ..video import PyAVReader
 from .samples import Sample
 
 # -60 dB of full scale: quieter than any recording.
@@ -164,9 +163,7 @@ def _probe_video(
     """Look at the frames of the clip; returns when they are shown."""
     span = sample.start, sample.end
     with PyAVReader(sample.path, span=span) as reader:
-        low, high = frames_in_span(reader.frame_stamps, span)
-        if high <= low:
-            raise MediaError('video', sample.path, 'no frame in the clip')
+        low, high = reader.frames_in(span)
         header = probe(sample.path)
         announced = header.video.frames
         if span == (None, None) and high < _MOST * announced:

@@ -25,24 +25,18 @@ class Report(NamedTuple):
     """Everything that was found.
 
     Attributes:
-        samples: All rows.
-        probes: What was found in each, in the same order.
+        pairs: Each row with what was found in it.
         faults: All faults, those of whole sets included.
         limits: What was tolerated.
         missing_audio: What the config does about clips without audio.
         resampled: Whether it brings all audio to one rate.
     """
 
-    samples: Sequence[Sample]
-    probes: Sequence[Probe]
+    pairs: Sequence[tuple[Sample, Probe]]
     faults: Sequence[Fault]
     limits: Limits
     missing_audio: str | None = None
     resampled: bool = False
-
-    def pairs(self) -> list[tuple[Sample, Probe]]:
-        """Each row with what was found in it."""
-        return list(zip(self.samples, self.probes, strict=True))
 
     def counts(self) -> dict[str, int]:
         """Number of faults by kind, in the order of ``KINDS``."""
@@ -51,22 +45,20 @@ class Report(NamedTuple):
 
     def splits(self) -> dict[str, dict]:
         """Size, length and audio sample rates (Hz -> samples) by split."""
-        splits: dict[str, dict] = {}
-        for sample, probe in self.pairs():
-            entry = splits.setdefault(
-                sample.split,
-                dict(samples=0, hours=0.0, sample_rates=Counter()),
+        splits = {}
+        for split in dict.fromkeys(sample.split for sample, _ in self.pairs):
+            probes = [p for sample, p in self.pairs if sample.split == split]
+            rates = Counter(p.sample_rate for p in probes if p.sample_rate)
+            hours = sum(p.seconds or 0.0 for p in probes) / 3600
+            splits[split] = dict(
+                samples=len(probes), hours=hours, sample_rates=rates
             )
-            entry['samples'] += 1
-            entry['hours'] += (probe.seconds or 0.0) / 3600
-            if probe.sample_rate:
-                entry['sample_rates'][probe.sample_rate] += 1
         return splits
 
     def class_counts(self) -> dict[str, dict[str, Counter]]:
         """How often each class occurs, by label column and split."""
         counts: dict[str, dict[str, Counter]] = {}
-        for sample in self.samples:
+        for sample, _ in self.pairs:
             for column, label in sample.labels.items():
                 by_split = counts.setdefault(column, {})
                 by_split.setdefault(sample.split, Counter())[label] += 1
@@ -75,15 +67,16 @@ class Report(NamedTuple):
     def warnings(self) -> list[str]:
         """What is no fault of a sample, but worth a look."""
         found = []
+        probes = [probe for _, probe in self.pairs]
         lacking = sum(
-            kind == 'no_audio' for p in self.probes for kind, _ in p.faults
+            kind == 'no_audio' for p in probes for kind, _ in p.faults
         )
         if lacking and self.missing_audio in ('drop', 'silence'):
             found.append(
-                f'{lacking} of {len(self.samples)} clips have no audio; the '
+                f'{lacking} of {len(probes)} clips have no audio; the '
                 f"config says missing_audio='{self.missing_audio}'"
             )
-        rates = {p.sample_rate for p in self.probes if p.sample_rate}
+        rates = {p.sample_rate for p in probes if p.sample_rate}
         if len(rates) > 1 and not self.resampled:
             found.append(
                 f'audio has {len(rates)} sample rates, from {min(rates)} to '
@@ -92,7 +85,7 @@ class Report(NamedTuple):
             )
         several = [
             f'{sample.path} ({"; ".join(probe.streams)})'
-            for sample, probe in self.pairs()
+            for sample, probe in self.pairs
             if probe.streams
         ]
         if several:
@@ -102,7 +95,7 @@ class Report(NamedTuple):
             )
         first: dict[str, Sample] = {}
         copies = []
-        for sample, probe in self.pairs():
+        for sample, probe in self.pairs:
             other = first.setdefault(probe.print, sample)
             if (
                 probe.print
@@ -135,7 +128,7 @@ def rates_text(rates: dict[int, int]) -> str:
 
 def as_dict(report: Report) -> dict:
     """The report for JSON, without images."""
-    rows = [s._asdict() | vars(p) for s, p in report.pairs()]
+    rows = [s._asdict() | vars(p) for s, p in report.pairs]
     for row in rows:
         del row['thumbnail']
     return dict(
@@ -177,7 +170,7 @@ def as_text(report: Report) -> str:
 
 def as_html(report: Report) -> str:
     """The report as one page that needs no other file."""
-    seen = [pair for pair in report.pairs() if pair[1].thumbnail]
+    seen = [pair for pair in report.pairs if pair[1].thumbnail]
     step = max(len(seen) // _MAX_THUMBNAILS, 1)
     text = Path(__file__).with_name('page.html').read_text('utf-8')
     return (
@@ -198,7 +191,7 @@ def as_html(report: Report) -> str:
 def _plots(report: Report) -> dict[str, str]:
     """Lengths of clips, loudness, and classes by split: PNG in base64."""
     plots, seconds, decibels = {}, {}, {}
-    for sample, probe in report.pairs():
+    for sample, probe in report.pairs:
         if probe.seconds is not None:
             seconds.setdefault(sample.split, []).append(probe.seconds)
         if probe.peak is not None:

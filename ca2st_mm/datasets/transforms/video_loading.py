@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 from mmaction.datasets.transforms import DecordDecode, DecordInit
-from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine import fileio
 
 from ca2st_mm.registry import TRANSFORMS
 
-from ..faults import EmptyClipError, MediaError
-from ..video import open_video, usable_reader
-from ..video_reader import VideoReader, frames_in_span
+from ..faults import MediaError
+from ..video import PyAVReader, VideoReader
 from .base import Transform
 
 
@@ -33,15 +32,12 @@ class OpenVideo(DecordInit):
     Required keys: ``filename``; optional ``clip_start``, ``clip_end``, and
     ``video_reader``, which then is used in place of the file.
     Added keys: ``video_reader`` (a
-    :class:`ca2st_mm.datasets.video_reader.VideoReader`), ``total_frames``,
+    :class:`ca2st_mm.datasets.video.VideoReader`), ``total_frames``,
     ``start_index``, ``avg_fps``, ``frame_stamps`` (float64 seconds on the
     container's clock, one for each frame number), ``container_start``
     (second at which that clock starts).
 
     Args:
-        reader: ``'pyav'``; or ``'decord'`` or ``'torchcodec'``, which decode
-            whole files of the plainest kind while PyAV reads all others, or
-            all where the package cannot be imported (with a warning).
         square_pixels: Whether frames with oblong pixels are made wider or
             narrower, as players show them.
         **kwargs: Arguments of ``DecordInit``.
@@ -50,51 +46,42 @@ class OpenVideo(DecordInit):
         MediaError: If the file cannot be read; names it.
         EmptyClipError: If no frame is shown in the span of the clip.
 
-    >>> OpenVideo(reader='pyav').square_pixels
+    >>> OpenVideo().square_pixels
     True
     """
 
     def __init__(
-        self, reader: str = 'pyav', square_pixels: bool = True, **kwargs: Any
+        self,
+        square_pixels: bool = True,
+        reader: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if reader == 'auto':
+        if reader not in (None, 'pyav'):
             warnings.warn(
-                "OpenVideo(reader='auto') means 'pyav' and goes with the next "
-                'release: leave it out.',
+                f'OpenVideo(reader={reader!r}) is read by PyAV, as all videos '
+                'are; leave `reader` out, which goes with the next release.',
                 FutureWarning,
                 stacklevel=2,
             )
-            reader = 'pyav'
-        self.reader = usable_reader(reader)
         self.square_pixels = square_pixels
 
     def transform(self, results: dict) -> dict:
         """Open ``results['filename']``."""
         span = results.get('clip_start'), results.get('clip_end')
-        reader = results.get('video_reader') or open_video(
+        reader = results.get('video_reader') or PyAVReader(
             results['filename'],
-            self.reader,
-            data=self._data(results['filename']),
-            num_threads=self.num_threads,
-            span=span,
-            square_pixels=self.square_pixels,
+            self._data(results['filename']),
+            self.num_threads,
+            span,
+            self.square_pixels,
         )
-        stamps = reader.frame_stamps
-        first, stop = frames_in_span(stamps, span)
-        if stop <= first:
-            reader.close()
-            raise EmptyClipError(
-                f"The clip from {span[0]} s to {span[1]} s of '{reader.path}' "
-                f'holds no frame: the nearest ones are shown from '
-                f'{stamps[0]:.3f} s to {stamps[-1]:.3f} s. Correct its line '
-                'in the annotation file.',
-                'no frame in the span of the clip',
-            )
+        # Whoever made the results closes it, also after an error.
+        results['video_reader'] = reader
+        first, stop = reader.frames_in(span)
         results.update(
-            video_reader=reader,
             avg_fps=reader.avg_fps,
-            frame_stamps=stamps,
+            frame_stamps=reader.frame_stamps,
             start_index=first,
             total_frames=stop - first,
             container_start=reader.container_start,
@@ -102,30 +89,17 @@ class OpenVideo(DecordInit):
         return results
 
     def _data(self, path: str) -> bytes | None:
-        """The bytes of a file in another storage than the disk.
-
-        Raises:
-            MediaError: If the storage does not give the file.
-        """
+        """The bytes of a file in another storage than the disk."""
         if self.io_backend == 'disk':
             return None
         # ``DecordInit``'s arguments in the words of MMEngine's fileio.
         arguments = dict(backend=self.io_backend, **self.kwargs)
-        storage = get_file_backend(path, backend_args=arguments)
-        if isinstance(storage, LocalBackend):
-            return None
         try:
-            return storage.get(path)
+            return fileio.get(path, backend_args=arguments)
         except OSError as error:
             raise MediaError('video', path, error) from error
 
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(reader={self.reader!r}, '
-            f'square_pixels={self.square_pixels}, '
-            f'io_backend={self.io_backend!r}, '
-            f'num_threads={self.num_threads})'
-        )
+    __repr__ = Transform.__repr__
 
 
 @TRANSFORMS.register_module()

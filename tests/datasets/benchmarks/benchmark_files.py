@@ -4,14 +4,6 @@
 import csv
 import json
 
-from excerpts import (
-    EPIC_HEADER,
-    EPIC_TEST_HEADER,
-    SOUNDS_HEADER,
-    SOUNDS_TEST_HEADER,
-    narration,
-)
-
 from ca2st_mm.datasets.benchmarks import (
     BENCHMARKS,
     Clip,
@@ -19,6 +11,26 @@ from ca2st_mm.datasets.benchmarks import (
     read_list,
 )
 from ca2st_mm.datasets.list_files import ListFile
+
+EPIC_TEST_HEADER = (
+    'narration_id,participant_id,video_id,narration_timestamp,'
+    'start_timestamp,stop_timestamp,start_frame,stop_frame'
+)
+EPIC_HEADER = (
+    f'{EPIC_TEST_HEADER},narration,verb,verb_class,noun,noun_class,all_nouns,'
+    'all_noun_classes\n'
+)
+SOUNDS_TEST_HEADER = (
+    'annotation_id,participant_id,video_id,start_timestamp,stop_timestamp,'
+    'start_sample,stop_sample'
+)
+SOUNDS_HEADER = f'{SOUNDS_TEST_HEADER},description,class,class_id\n'
+
+
+def narration(name, actions, **more):
+    """A record of HD-EPIC."""
+    facts = dict(unique_narration_id=name, main_action_classes=actions)
+    return json.dumps(facts | more)
 
 
 def clip(name, labels, files=None, video=(), start=None, end=None):
@@ -47,11 +59,11 @@ FILES = {
         EPIC_HEADER
         + 'P01_11_0,P01,P01_11,00:00:00.560,00:00:00.00,00:00:01.89,1,113,'
         'take plate,take,0,plate,2,"[\'plate\', \'cup\']","[2, 13]"\n'
-        'P01_11_1,P01,P01_11,01:00:01.7,01:00:01.56,01:00:02.45,93,147,'
+        'P01_11_1,P01,P01_11,00:00:01.7,00:00:01.56,00:00:03.45,93,147,'
         "put,put-down,1,plate,2,['plate'],[2]\n",
         [
             clip('P01_11_0', (0, 2), None, ('P01_11',), 0, 1.89),
-            clip('P01_11_1', (1, 2), None, ('P01_11',), 3601.56, 3602.45),
+            clip('P01_11_1', (1, 2), None, ('P01_11',), 1.56, 3.45),
         ],
     ),
     ('epic_kitchens_100', 'val', 'val.csv'): (
@@ -65,8 +77,8 @@ FILES = {
         _NARRATIONS,
     ),
     ('epic_kitchens_100', 'test', 'EPIC_100_test_timestamps.csv'): (
-        EPIC_TEST_HEADER
-        + 'P01_103_0,P01,P01_103,00:00:00.84,00:00:00.00,00:00:01.84,1,92\n',
+        f'{EPIC_TEST_HEADER}\n'
+        'P01_103_0,P01,P01_103,00:00:00.84,00:00:00.00,00:00:01.84,1,92\n',
         [clip('P01_103_0', (), video=('P01_103',), start=0, end=1.84)],
     ),
     ('something_something_v2', 'val', 'validation.json'): (
@@ -125,7 +137,10 @@ FILES = {
                     ),
                     a2=dict(
                         subset='training',
-                        annotations=[dict(label='BMX', segment=[3, 4])],
+                        annotations=[
+                            dict(label='BMX', segment=[3, 4]),
+                            dict(label='Capoeira', segment=[0, 1]),
+                        ],
                     ),
                     a3=dict(subset='testing', annotations=[]),
                 )
@@ -168,12 +183,16 @@ FILES = {
     ),
     ('epic_sounds', 'train', 'EPIC_Sounds_train.csv'): (
         SOUNDS_HEADER
-        + 'P01_03_21,P01,P01_03,00:01:01.5,00:01:02.25,1,2,x,click,16\n',
-        [clip('P01_03_21', (16,), None, ('P01_03',), 61.5, 62.25)],
+        + 'P01_03_21,P01,P01_03,00:01:01.5,00:01:02.25,1,2,x,click,16\n'
+        'P01_03_23,P01,P01_03,01:01:02.5,01:01:03,1,2,x,beep,15\n',
+        [
+            clip('P01_03_21', (16,), None, ('P01_03',), 61.5, 62.25),
+            clip('P01_03_23', (15,), None, ('P01_03',), 3662.5, 3663),
+        ],
     ),
     ('epic_sounds', 'test', 'EPIC_Sounds_recognition_test_timestamps.csv'): (
-        SOUNDS_TEST_HEADER
-        + 'P02_106_0,P02,P02_106,00:00:03.855,00:00:04.142,92520,99408\n',
+        f'{SOUNDS_TEST_HEADER}\n'
+        'P02_106_0,P02,P02_106,00:00:03.855,00:00:04.142,92520,99408\n',
         [clip('P02_106_0', (), None, ('P02_106',), 3.855, 4.142)],
     ),
     ('vggsound', 'test', 'vggsound.csv'): (

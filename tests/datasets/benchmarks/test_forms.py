@@ -5,8 +5,7 @@ import json
 import random
 
 import pytest
-from benchmark_files import FILES, read, text_of
-from excerpts import SOUNDS_HEADER, narration
+from benchmark_files import FILES, SOUNDS_HEADER, narration, read, text_of
 
 from ca2st_mm.datasets.benchmarks import BENCHMARKS, LeftOut, read_list
 from ca2st_mm.datasets.list_files import ListFile

@@ -114,8 +114,8 @@ class NumberedClips(Dataset):
             sample = self.dataset[index]
         except SampleFault as fault:
             return index, fault
-        name = clip_name(self.dataset.get_data_info(index))
-        sample['data_samples'].set_metainfo(dict(clip=name))
+        info = {'filename': '', **self.dataset.get_data_info(index)}
+        sample['data_samples'].set_metainfo(dict(clip=clip_name(info)))
         return index, sample
 
 

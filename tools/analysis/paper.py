@@ -159,9 +159,6 @@ def parse_args() -> argparse.Namespace:
     end = words.index('--') if '--' in words else len(words)
     args = parser.parse_args(words[:end])
     args.train_flags = words[end + 1 :]
-    if getattr(args, 'flags', ()):
-        args.train_flags += [f'--{flag}' for flag in args.flags]
-        print('--flags NAME is now written: -- --NAME', file=sys.stderr)
     if args.train_flags and (args.action, args.world) != ('run', 'benchmark'):
         parser.error('flags of tools/train.py are for `run` on a benchmark')
     return args
@@ -316,6 +313,9 @@ def run(args: argparse.Namespace) -> None:
             + ', '.join(known)
         )
     chosen = [known[name] for name in args.rows or known]
+    if args.flags:
+        args.train_flags += [f'--{flag}' for flag in args.flags]
+        print('--flags NAME is now written: -- --NAME', file=sys.stderr)
     experts = args.out / 'toy/experts'
     if args.world == 'toy':
         check_data(args.data, args.out / 'toy/data.json')

@@ -235,8 +235,9 @@ def test_the_report_names_bad_clips_and_writes_all(
     ids = ['id', 'a', *[''] * CLIPS]
     rows = [f'{i},{row}' for i, row in zip(ids, rows, strict=True)]
     (toy / 'some.csv').write_text('\n'.join(rows) + '\n')
+    (toy / 'good.csv').write_text('\n'.join(rows[:-1]) + '\n')
     flags = ('--workers=0', '--manifest', 'some.csv', '--device', 'cpu')
-    flags += ('--calibrate', 'test.csv', '--out', tmp_path / 'a/report')
+    flags += ('--calibrate', 'good.csv', '--out', tmp_path / 'a/report')
     tool = 'analysis/modality_report.py'
     assert run_tool(tool, *saved['ca2st'], *flags) == 1
     printed = capsys.readouterr()
@@ -272,7 +273,6 @@ def test_the_report_names_bad_clips_and_writes_all(
     calibrated = Recognizer.from_pretrained(tmp_path / 'a/report_calibrated')
     found = calibrated.probabilities(calibrated.logits(samples))['label']
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    (toy / 'good.csv').write_text('\n'.join(rows[:-1]) + '\n')
     dump = tmp_path / 'scores.pkl'
     flags = ('--dump', dump, '--work-dir', tmp_path, '--cfg-options')
     flags += ('test_dataloader.dataset.ann_file=good.csv',)
@@ -284,7 +284,7 @@ def test_the_report_names_bad_clips_and_writes_all(
 
 def test_the_report_compares_with_another_model(saved, toy, tmp_path, capsys):
     flags = ('--workers=0', '--manifest', 'test.csv', '--device', 'cpu')
-    flags += ('--max-clips=7', '--out', tmp_path / 'report')
+    flags += ('--max-clips=3', '--out', tmp_path / 'report')
     right = [
         dict(filename=f'elsewhere/{file}', pred_score=scores, gt_label=label)
         for file, label in csv.reader((toy / 'test.csv').open())
@@ -301,11 +301,11 @@ def test_the_report_compares_with_another_model(saved, toy, tmp_path, capsys):
     found = record['data_sets']['test.csv']['label']
     top1 = found['coalitions']['audio + spatial + temporal']['top1']
     assert found['against']['difference'] == pytest.approx(top1 - 1)
-    assert found['against']['clips'] == 7
+    assert found['against']['clips'] == 3
     renamed = [dict(row, filename=f'{n}.mp4') for n, row in enumerate(right)]
     for other, words in (
         (renamed, 'differ in the file of clip'),
-        (right[:3], 'is of other clips'),
+        (right[:3], 'holds 3 clips with label, test.csv 12 with'),
     ):
         dump.write_bytes(pickle.dumps(other))
         assert run_tool(tool, *saved['ca2st'], *flags) == 2

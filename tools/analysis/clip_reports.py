@@ -124,6 +124,22 @@ def as_it_is(sample: Any) -> Any:
     return sample
 
 
+def listed_clips(
+    recognizer: Recognizer,
+    manifest: str,
+    pipeline: Sequence[Mapping] | None = None,
+) -> Dataset:
+    """The data set of a manifest in the folder of the config's test data."""
+    dataset = dict(
+        dataset_of(recognizer.cfg),
+        ann_file=manifest,
+        test_mode=True,
+        serialize_data=False,
+    )
+    dataset['pipeline'] = pipeline or dataset['pipeline']
+    return DATASETS.build(dataset)
+
+
 def clips_of(
     recognizer: Recognizer,
     manifest: str,
@@ -140,14 +156,7 @@ def clips_of(
         faults: What is wrong with each bad clip.
         pipeline: Transforms in place of the config's.
     """
-    dataset = dict(
-        dataset_of(recognizer.cfg),
-        ann_file=manifest,
-        test_mode=True,
-        serialize_data=False,
-    )
-    dataset['pipeline'] = pipeline or dataset['pipeline']
-    dataset = DATASETS.build(dataset)
+    dataset = listed_clips(recognizer, manifest, pipeline)
     generator = torch.Generator().manual_seed(args.seed)
     order = torch.randperm(len(dataset), generator=generator).tolist()
     loader = DataLoader(

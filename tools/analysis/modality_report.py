@@ -72,6 +72,7 @@ from clip_reports import (
     OTHER_AUDIO,
     clips_of,
     facts_of,
+    listed_clips,
     name_bad_clips,
     outputs_of,
     recognizer_of,
@@ -121,7 +122,6 @@ class Answers(NamedTuple):
         clips: Number of each clip in the data set, (num_clips,).
         names: File name of each clip with its id or span.
         files: Its file.
-        ids: Its id; None without.
         labels: True classes, (num_clips,).
         has_audio: Whether each has audio; all, if the model uses none.
         logs: Logarithms of the probabilities (num_clips, num_classes), by
@@ -133,7 +133,6 @@ class Answers(NamedTuple):
     clips: np.ndarray
     names: list[str]
     files: list[str]
-    ids: list[str | None]
     labels: np.ndarray
     has_audio: np.ndarray
     logs: dict[Coalition, np.ndarray]
@@ -175,7 +174,7 @@ def survey(
         shuffled += other
         for clip, sample in batch:
             data = sample['data_samples']
-            names = (data.get(k) for k in ('clip', 'filename', 'clip_id'))
+            names = data.get('clip'), data.get('filename')
             has_audio = not (uses_audio and lacks_audio(sample))
             facts.append((clip, *names, data.gt_label.tolist(), has_audio))
     found = {}
@@ -263,6 +262,7 @@ def report(
     task: str,
     answers: Answers,
     args: argparse.Namespace,
+    other: Scores | None,
 ) -> dict:
     """Print, draw and write one task of one data set; its record."""
     modalities = modalities_of(recognizer.model)
@@ -288,8 +288,8 @@ def report(
                 **summary(logs, true),
                 calibration=calibration(np.exp(logs), true),
             )
-    if args.against:
-        found['against'] = against(args.against, answers, task)
+    if other:
+        found['against'] = against(other, answers, task)
     title = f'{Path(recognizer.cfg.filename).stem}, {manifest}, {task}'
     print(f'\n{title}, {found["clips"]} clips\n')
     print_tables({**rows, **found['controls']}, found)
@@ -310,38 +310,49 @@ def report(
     return found
 
 
-def against(path: str, answers: Answers, task: str) -> dict[str, Any]:
-    """The paired test of all experts against the scores of another model.
+def other_scores(path: str, recognizer: Recognizer, manifest: str) -> Scores:
+    """Scores of another model for the clips of a manifest.
 
     Raises:
-        FigureInputError: If they are of other clips.
+        FigureInputError: If they are of other clips or labels.
     """
-    theirs = read_scores(path)
-    order = answers.clips.argsort()
-    ours = Scores(
-        'this report',
-        theirs.total,
-        answers.clips[order],
-        {task: answers.logs[max(answers.logs, key=len)][order]},
-        {task: answers.labels[order]},
-        [answers.files[n] for n in order],
-        None if None in answers.ids else [answers.ids[n] for n in order],
-    )
-    scores, labels = theirs.of(task)
-    theirs = replace(theirs, scores={task: scores}, labels={task: labels})
-    shared = np.intersect1d(ours.clips, theirs.clips)
-    if not len(shared) or ours.clips.max() >= theirs.total:
+    theirs, listed = read_scores(path), listed_clips(recognizer, manifest)
+    tasks = [[*theirs.scores], [*recognizer.class_names]]
+    if theirs.total != len(listed) or tasks[0] != tasks[1]:
         raise FigureInputError(
-            f'{path} is of other clips; test that model on the same '
-            'annotation file'
+            f'{path} holds {theirs.total} clips with {" and ".join(tasks[0])},'
+            f' {manifest} {len(listed)} with {" and ".join(tasks[1])}; test '
+            'that model on the same annotation file'
         )
-    ours, theirs = ours.only(shared), theirs.only(shared)
-    check_same_clips(ours, theirs)
-    hits = (
-        scores.argmax(axis=1) == labels
-        for scores, labels in (ours.of(task), theirs.of(task))
+    infos = [listed.get_data_info(clip) for clip in theirs.clips]
+    ids = [info.get('clip_id') for info in infos]
+    labels = np.array([np.ravel(info['label']) for info in infos]).T
+    ours = replace(
+        theirs,
+        path=manifest,
+        files=[info['filename'] for info in infos],
+        ids=None if None in ids else ids,
+        labels=dict(zip(theirs.labels, labels, strict=True)),
     )
-    return dict(path=path, **paired_test(*hits))
+    check_same_clips(ours, theirs)
+    return theirs
+
+
+def against(theirs: Scores, answers: Answers, task: str) -> dict[str, Any]:
+    """The paired test of all experts against another model."""
+    scores, labels = theirs.of(task)
+    right = scores.argmax(axis=1) == labels
+    other = dict(zip(theirs.clips.tolist(), right, strict=True))
+    logs = answers.logs[max(answers.logs, key=len)]
+    ours = logs.argmax(axis=1) == answers.labels
+    pairs = [
+        (hit, other[clip])
+        for clip, hit in zip(answers.clips.tolist(), ours, strict=True)
+        if clip in other
+    ]
+    if not pairs:
+        raise FigureInputError(f'{theirs.path}: no clip that both could read')
+    return dict(path=theirs.path, **paired_test(*zip(*pairs, strict=True)))
 
 
 def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
@@ -531,16 +542,20 @@ def main() -> None:
             'the head has several labels a clip; the report needs one'
         )
     args.out = outputs_of(args, 'modality_report')
+    manifests = args.manifest or [dataset_of(recognizer.cfg)['ann_file']]
+    other = None
+    if args.against:
+        other = other_scores(args.against, recognizer, *manifests)
     found, bad, temperature = {}, [], None
     if args.calibrate:
         clips = clips_of(recognizer, args.calibrate, args, bad)
         temperature = calibrate(recognizer, clips, args.batch_size)
         folder = recognizer.save_pretrained(f'{args.out}_calibrated')
         print(f'temperature: {temperature}; calibrated model: {folder}')
-    for manifest in args.manifest or [dataset_of(recognizer.cfg)['ann_file']]:
+    for manifest in manifests:
         clips = clips_of(recognizer, manifest, args, bad)
         found[manifest] = {
-            task: report(recognizer, manifest, task, answers, args)
+            task: report(recognizer, manifest, task, answers, args, other)
             for task, answers in survey(
                 recognizer, clips, args.batch_size
             ).items()

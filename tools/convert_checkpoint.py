@@ -187,7 +187,6 @@ def run(args: argparse.Namespace) -> None:
     """Convert as the command line says."""
     import ca2st_mm
     from ca2st_mm.checkpoints import (
-        OURS,
         detect_layout,
         open_checkpoint,
         to_reference,
@@ -203,12 +202,12 @@ def run(args: argparse.Namespace) -> None:
         drop_audio_positions(conversion)
     if layout.name.endswith('_reference'):
         conversion.notes = list(hints(layout.name, conversion.state_dict))
-    written, target = conversion.state_dict, OURS
+    written = conversion.state_dict
     if args.to == 'reference':
         written = to_reference(written)
-        target = detect_layout(written)
         # Reading it again checks it, and says what each key stands for.
-        conversion = target.convert(written)
+        conversion = detect_layout(written).convert(written)
+    target = detect_layout(written)
     if args.dry_run:
         for key, value in conversion.state_dict.items():
             theirs = ' + '.join(conversion.origins[key])

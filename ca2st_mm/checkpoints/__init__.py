@@ -1,14 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Reading, converting and loading checkpoints; nothing is lost silently."""
 
-from .conversion import Conversion, Layout
-from .files import (
-    CheckpointError,
-    read_checkpoint,
-    unwrap,
-    write_checkpoint,
-)
-from .layouts import LAYOUTS, OURS, detect_layout
+from .files import CheckpointError, read_checkpoint, unwrap, write_checkpoint
+from .layouts import LAYOUTS, detect_layout
 from .loading import (
     load_classifier,
     load_expert,
@@ -19,10 +13,7 @@ from .reference import to_reference
 
 __all__ = [
     'CheckpointError',
-    'Conversion',
     'LAYOUTS',
-    'Layout',
-    'OURS',
     'detect_layout',
     'load_classifier',
     'load_expert',

@@ -134,18 +134,12 @@ def write_checkpoint(
 
 
 def unwrap(container: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Find the state dict in a container.
+    """Find the state dict in what a checkpoint file holds.
 
     Takes what stands under 'model', 'module' or 'state_dict' (the first that
     is there), at any depth, or the container itself.  Prefixes that wrappers
     of a model put before every name are removed: ``module.``, ``model.`` and
     ``_orig_mod.``, the last also inside names.
-
-    Args:
-        container: What a checkpoint file holds.
-
-    Returns:
-        Parameters by name.
 
     Raises:
         ValueError: If no state dict is found, or one holds something else
@@ -183,12 +177,9 @@ def unwrap(container: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def check_sums(path: Path) -> None:
-    """Compare what ``torch.save`` wrote with the check sums next to it.
+    """Compare a file of ``torch.save``, a zip, with its check sums.
 
     ``torch.load`` does not, and takes a flipped bit for a weight.
-
-    Args:
-        path: The file, a zip.
 
     Raises:
         DamagedCheckpointError: If one differs, or the file is cut.

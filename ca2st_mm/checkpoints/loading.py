@@ -1,9 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Filling a model from a checkpoint: everything fits, or one error says why.
 
-Whatever the entry point (training, testing, prediction, export), weights pass
-through :func:`fitting_weights` for a whole recognizer, or :func:`load_expert`
-for one expert.
+Weights of every entry point pass through :func:`fitting_weights` for a whole
+recognizer, or :func:`load_expert` for one expert.
 """
 
 from collections.abc import Collection, Mapping
@@ -38,7 +37,7 @@ def open_checkpoint(
         map_location: Device, as for ``torch.load``.
 
     Returns:
-        What the file holds; see :func:`~.files.read_checkpoint`.
+        As :func:`~.files.read_checkpoint`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -103,14 +102,10 @@ def fitting_weights(
     name: str,
     strict: bool = True,
 ) -> dict[str, Tensor]:
-    """The weights in a checkpoint by the names of a model.
+    """The weights in a checkpoint by the names of a model; the model stays.
 
-    Args:
-        model: The model they are for; not changed.
-        container: What the checkpoint file holds.
-        name: The checkpoint, for messages.
-        strict: As for :func:`load_weights`; if False, only tensors that fit
-            are returned.
+    The arguments are those of :func:`load_weights`.  If not ``strict``, only
+    tensors that fit are returned.
 
     Raises:
         CheckpointError: As for :func:`load_weights`; also if nothing fits.
@@ -153,18 +148,17 @@ def fitting_weights(
 def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
     """Load a checkpoint of one expert strictly.
 
-    Published weights of any known layout are converted on the way; the log
-    names the layout and what was left out.  Adapters may be missing, and the
-    final norm of VideoMAE, which is published without.
+    Published weights of any known layout are converted; the log names the
+    layout and what was left out.  Adapters may be missing, and the final norm
+    of VideoMAE, which is published without.
 
     Args:
         expert: A ``TransformerExpert``.
         init_cfg: type 'Pretrained', ``checkpoint`` (as for
-            :func:`open_checkpoint`) and optionally ``prefix``: 'backbone.'
-            for a checkpoint of a recognizer that was trained with this
-            expert alone, 'backbone.experts.spatial.' for one of a
-            multi-expert model, ours or its authors'; ``norm=False`` leaves
-            the final norm as it is.
+            :func:`open_checkpoint`) and optionally ``prefix``, such as
+            'backbone.' or 'backbone.experts.spatial.', for a checkpoint of a
+            recognizer, ours or of the authors; ``norm=False`` leaves the
+            final norm as it is.
 
     Raises:
         FileNotFoundError: If the file is not there.

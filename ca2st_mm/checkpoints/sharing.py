@@ -69,9 +69,6 @@ def save_pretrained(
         config: The whole config of a model that has none as ``cfg``, such as
             one that a runner has built.
 
-    Returns:
-        The folder.
-
     Raises:
         ValueError: If the model has no config, or the frozen weights are not
             those the config loads.

@@ -27,7 +27,6 @@ HUB_URL = re.compile(
     r'hf://(?P<repo_id>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?'
     r'(?:/(?P<filename>.+))?'
 )
-DRIVE_URL = re.compile(r'gdrive://([\w-]+)/([^/]+)')
 REPOSITORY = re.compile(r'[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?')
 FILE = re.compile(r'.*\.(pth|pt|bin|ckpt|safetensors|json|py)')
 # The libyaml parser, where it is there, is ten times as fast.
@@ -72,18 +71,13 @@ class Source(NamedTuple):
             >>> Source('hf://owner/name@v1/a.bin').file
             'a.bin'
         """
-        is_web = self.url.startswith(('http://', 'https://'))
-        if not (is_web or self.hub or DRIVE_URL.fullmatch(self.url)):
-            raise ValueError(
-                f'{self.url!r} is no URL of weights; write https://..., '
-                'hf://owner/name@revision, with or without /file, or '
-                'gdrive://ID/FILE'
-            )
         name = unquote(urlsplit(self.url).path.rpartition('/')[2])
-        if not re.fullmatch('[A-Za-z0-9][A-Za-z0-9._+@-]*', name):
+        is_plain = re.fullmatch('[A-Za-z0-9][A-Za-z0-9._+@-]*', name)
+        if not is_plain or not self.url.startswith(SCHEMES[1:]):
             raise ValueError(
-                f'{self.url!r} ends in {name!r}, no name for a file; use '
-                'letters, digits and ._+- only'
+                f'{self.url!r} is no URL of weights; write https://.../FILE, '
+                'hf://owner/name@revision, with or without /FILE, or '
+                'gdrive://ID/FILE, with letters, digits and ._+- in FILE'
             )
         return name
 
@@ -155,13 +149,8 @@ def is_known(source: str) -> bool:
 def canonical(source: str) -> str:
     """What a user names as a path or URL, the same for every entry point.
 
-    Args:
-        source: A path; a URL; the name of an entry; or ``owner/name`` or
-            ``owner/name@revision`` on the Hugging Face Hub.  A path that
-            exists comes first.
-
-    Returns:
-        The path or URL; names become ``zoo://NAME`` or ``hf://...``.
+    A path that exists comes first; then names become ``zoo://NAME``, and
+    ``owner/name`` with or without ``@revision`` become ``hf://...``.
 
     Example:
         >>> canonical('clip_vit-base-p16_openai')
@@ -176,19 +165,10 @@ def canonical(source: str) -> str:
 
 
 def find_index() -> Path:
-    """Find ``model-index.yml``, in a checkout or in an installed package.
-
-    Raises:
-        FileNotFoundError: If the package was installed without its configs.
-    """
+    """Place of ``model-index.yml``, in a checkout or an installed package."""
     # A checkout comes first: what an old build left in .mim may be stale.
-    for folder in (PACKAGE.parent, PACKAGE / '.mim'):
-        if (index := folder / 'model-index.yml').is_file():
-            return index
-    raise FileNotFoundError(
-        f'There is no model-index.yml in {PACKAGE.parent} or '
-        f'{PACKAGE / ".mim"}; install ca2st_mm again, with its configs'
-    )
+    index = PACKAGE.parent / 'model-index.yml'
+    return index if index.is_file() else PACKAGE / '.mim' / index.name
 
 
 def listing() -> dict[str, Source]:

@@ -23,12 +23,11 @@ from safetensors import SafetensorError, safe_open
 
 from ca2st_mm.utils.errors import UserError
 
-from .catalogue import DRIVE_URL, SCHEME, Entry, Source, find, is_known
+from .catalogue import SCHEME, Entry, Source, find, is_known
 
 logger = logging.getLogger(__name__)
 TIMEOUT = 30
 """Seconds to connect, and between two pieces of a file."""
-NO_CONNECTION = 'no connection'
 # What a folder or a repository of weights holds, the preferred first.
 IN_FOLDER = (
     'model.safetensors',
@@ -153,7 +152,7 @@ def in_short(error: Exception) -> str:
             return 'no such repository, or one that needs `hf auth login`'
         return f'{response.status_code} {getattr(response, "reason", "")}'
     if 'Connect' in name or name == 'LocalEntryNotFoundError':
-        return NO_CONNECTION
+        return 'no connection'
     return (str(error).strip() or name).splitlines()[0][:120]
 
 
@@ -228,7 +227,7 @@ def _download(entry: Entry, source: Source) -> Path:
     place = default_home() / entry.name / source.file
     part, seen = place.with_name(f'{place.name}.part'), sys.stderr.isatty()
     try:
-        if drive := DRIVE_URL.fullmatch(source.url):
+        if source.url.startswith('gdrive://'):
             try:
                 import gdown
             except ImportError as error:
@@ -236,7 +235,8 @@ def _download(entry: Entry, source: Source) -> Path:
                     f'the weights of {entry.name} are on Google Drive, which '
                     'needs gdown: pip install gdown'
                 ) from error
-            gdown.download(id=drive[1], output=str(part), quiet=not seen)
+            drive_id = source.url.split('/')[2]
+            gdown.download(id=drive_id, output=str(part), quiet=not seen)
         else:
             from pooch import HTTPDownloader
 

@@ -179,7 +179,7 @@ def test_docs_are_up_to_date(monkeypatch, capsys):
     ],
 )
 def test_a_url_that_is_none_or_could_escape_is_refused(url):
-    with pytest.raises(ValueError, match='no name for a file|no URL of'):
+    with pytest.raises(ValueError, match='no URL of weights'):
         _ = Source(url).file
 
 
@@ -198,9 +198,3 @@ def test_a_url_that_is_none_or_could_escape_is_refused(url):
 def test_urls(url, browser):
     assert browser_url(Source(url)) == browser
     assert Source(url).file == 'd.pth'
-
-
-def test_package_without_metafiles_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(catalogue, 'PACKAGE', tmp_path / 'ca2st_mm')
-    with pytest.raises(FileNotFoundError, match='install ca2st_mm again'):
-        catalogue.find_index()

@@ -89,7 +89,8 @@ class Family:
     """
 
     reads = 'frames'  # or 'clip', 'audio'
-    # Names of modules: in the model, then in a block for each of its halves.
+    # Names of modules: in the model, then in a block for each of its halves,
+    # before, in and after the branch; '' for none.
     layers, ends_with = 'blocks', ('norm',)
     norms = ('norm1', 'norm2')
     attn, mlp = 'attn', 'mlp'
@@ -129,11 +130,8 @@ class Family:
 
         ``context`` is the entry of the block.
         """
-        normed = getattr(block, self.norms[0])(x)
-        branch = self.attend(block, normed, context)
-        for name in self.behind[0]:
-            branch = getattr(block, name)(branch)
-        return x + adapt(branch)
+        branch = self.attend(block, through(block, self.norms[:1], x), context)
+        return x + adapt(through(block, self.behind[0], branch))
 
     def attend(self, block: nn.Module, x: Tensor, context: Any) -> Tensor:
         """The attention of a block alone."""
@@ -150,11 +148,9 @@ class Family:
 
         ``adapt`` also takes what the feed-forward network read.
         """
-        normed = getattr(block, self.norms[1])(x)
+        normed = through(block, self.norms[1:], x)
         branch = getattr(block, self.mlp)(normed)
-        for name in self.behind[1]:
-            branch = getattr(block, name)(branch)
-        return x + adapt(branch, normed)
+        return x + adapt(through(block, self.behind[1], branch), normed)
 
     def pool(self, model: nn.Module, x: Tensor) -> Tensor:
         """x that left the last layer -> the model's own feature (B, C)."""
@@ -163,6 +159,15 @@ class Family:
     def token_times(self, sizes: Sizes, times: Tensor) -> Tensor:
         """Times of the input -> span of every token (B, T, N or 1, 2)."""
         return frame_spans(times, sizes.num_steps)
+
+
+def through(block: nn.Module, names: Sequence[str], x: Tensor) -> Tensor:
+    """x through parts of a block that it has; parameters scale it."""
+    for name in names:
+        part = getattr(block, name, None)
+        if part is not None:
+            x = part * x if isinstance(part, Tensor) else part(x)
+    return x
 
 
 def window_spans(times: Tensor, parts: int) -> Tensor:
@@ -494,11 +499,10 @@ class ForeignExpert(TransformerExpert):
 
     def _attention(self, tokens: Tensor, block: int, context: Any) -> Tensor:
         adapters = self.adapters[block]
-        adapt = adapters['attention'] if adapters else _unchanged
         x = self.family.attention(
             self.family.blocks(self.backbone)[block],
             self._gather(tokens),
-            adapt,
+            adapters['attention'] if adapters else nn.Identity(),
             None if context is None else context[block],
         )
         return self._spread(x)
@@ -527,10 +531,6 @@ class ForeignExpert(TransformerExpert):
         """Times of the input -> span of every token (B, T, N or 1, 2)."""
         sizes = self.sizes._replace(num_steps=self.token_spec.num_steps)
         return self.family.token_times(sizes, times)
-
-
-def _unchanged(branch: Tensor) -> Tensor:
-    return branch
 
 
 def expert_config(cfg: str | Mapping) -> Mapping:
@@ -648,11 +648,8 @@ def agree_on_frames(
         partners = [b for a, b in linked if a == name]
         for other in dict.fromkeys([*partners, *experts]):
             shape = getattr(experts[other], 'input_shape', ())
-            if (
-                other not in opened
-                and inputs[other] == inputs[name]
-                and len(shape) == 4
-            ):
+            is_clip = len(shape) == 4 and inputs[other] == inputs[name]
+            if is_clip and other not in opened:
                 steps = experts[other].token_spec.num_steps
                 experts[name].read_frames(steps, shape[1] // steps)
                 break

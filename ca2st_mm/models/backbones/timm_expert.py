@@ -52,15 +52,14 @@ class TimmViT(Family):
 class TimmResPostViT(TimmViT):
     """With ``ResPostBlock``: the norm is the end of the branch."""
 
-    def attention(self, block, x, adapt, context):
-        return x + adapt(block.drop_path1(block.norm1(block.attn(x))))
-
-    def ffn(self, block, x, adapt):
-        return x + adapt(block.drop_path2(block.norm2(block.mlp(x))), x)
+    norms = ('', '')
+    behind = ('norm1', 'drop_path1'), ('norm2', 'drop_path2')
 
 
 class TimmEva(TimmViT):
     """``Eva`` with ``EvaBlock``: rotary positions go to every attention."""
+
+    behind = ('gamma_1', 'drop_path1'), ('gamma_2', 'drop_path2')
 
     def embed(self, model, inputs):
         x, _ = model._pos_embed(model.patch_embed(inputs))
@@ -73,28 +72,14 @@ class TimmEva(TimmViT):
         # (N, 2 * dims), or one for each block (depth, heads, N, dims).
         return rope if rope.ndim == 4 else [rope] * len(model.blocks)
 
-    def attention(self, block, x, adapt, context):
-        branch = block.attn(block.norm1(x), rope=context)
-        if block.gamma_1 is not None:
-            branch = block.gamma_1 * branch
-        return x + adapt(block.drop_path1(branch))
-
-    def ffn(self, block, x, adapt):
-        normed = block.norm2(x)
-        branch = block.mlp(normed)
-        if block.gamma_2 is not None:
-            branch = block.gamma_2 * branch
-        return x + adapt(block.drop_path2(branch), normed)
+    def attend(self, block, x, context):
+        return block.attn(x, rope=context)
 
 
 class TimmEvaPostNorm(TimmEva):
     """With ``EvaBlockPostNorm``: the norm is the end of the branch."""
 
-    def attention(self, block, x, adapt, context):
-        branch = block.attn(x, rope=context)
-        return x + adapt(block.drop_path1(block.norm1(branch)))
-
-    ffn = TimmResPostViT.ffn
+    norms, behind = TimmResPostViT.norms, TimmResPostViT.behind
 
 
 # By the names of the classes of model and block; no subclasses of either.

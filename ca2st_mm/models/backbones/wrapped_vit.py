@@ -64,6 +64,7 @@ class MMActionViT(Family):
     """MMAction2's VideoMAE ``VisionTransformer``."""
 
     reads = 'clip'
+    behind = ('gamma_1', 'drop_path'), ('gamma_2', 'drop_path')
 
     def sizes(self, model, img_size=None):
         rows, columns = model.grid_size
@@ -86,18 +87,10 @@ class MMActionViT(Family):
     def embed(self, model, inputs):
         return model.pos_drop(model.patch_embed(inputs)[0] + model.pos_embed)
 
-    def attention(self, block, x, adapt, context):
-        branch = self.self_attention(block.attn, block.norm1(x))
-        branch = getattr(block, 'gamma_1', 1) * branch
-        return x + adapt(block.drop_path(branch))
-
-    @staticmethod
-    def self_attention(attn, x):
-        """What ``attn(x)`` returns, but through ``attn.qkv``.
-
-        Its own forward reads the weight of ``qkv`` only, so that hooks do
-        not fire and LoRA has no effect.
-        """
+    def attend(self, block, x, context):
+        # As `block.attn`, but it reads the weight of `qkv` past the module,
+        # so that hooks do not fire and LoRA has no effect.
+        attn = block.attn
         qkv = attn.qkv(x)
         if hasattr(attn, 'q_bias'):
             no_bias = torch.zeros_like(attn.v_bias)
@@ -111,11 +104,6 @@ class MMActionViT(Family):
             scale=attn.scale,
         )
         return attn.proj_drop(attn.proj(x.transpose(1, 2).flatten(2)))
-
-    def ffn(self, block, x, adapt):
-        normed = block.norm2(x)
-        branch = getattr(block, 'gamma_2', 1) * block.mlp(normed)
-        return x + adapt(block.drop_path(branch), normed)
 
     def pool(self, model, x):
         x = model.norm(x)

@@ -170,7 +170,7 @@ def test_costs_are_counted_once(tmp_path, capsys, monkeypatch):
         assert call('show', 't8', '--out', tmp_path) == 0
         lines = capsys.readouterr().out.splitlines()[2:4]
         assert '| 2.0 | 1 |' in lines[0] and '| 2.0 | 2 |' in lines[1]
-        assert all('| CAST (arXiv 2311.18825), Table 8' in x for x in lines)
+        assert all('| CAST, Table 8, EPIC' in x for x in lines)
     assert len(counted) == 2
 
 

@@ -52,8 +52,8 @@ WITHOUT_TOY = ('t5', 't6', 't7')
 BALANCE = HERE.parent / 'visualize/published_cast.csv'
 # Computed here from the published accuracies.
 HARMONIC = {
-    'mean of ssv2, k400': ('ssv2', 'k400'),
-    'mean of all four': ('verb', 'noun', 'ssv2', 'k400'),
+    'harmonic mean of ssv2, k400': ('ssv2', 'k400'),
+    'harmonic mean of all four': ('verb', 'noun', 'ssv2', 'k400'),
 }
 EXPERTS = ('clip_shape', 'videomae_direction', 'ast_pitch')
 
@@ -483,8 +483,10 @@ def caption_of(rows: Sequence[Row], world: str) -> str:
     )[world]
     sources = '; '.join(dict.fromkeys(r.source for r in rows if r.source))
     paper = f'"paper": top-1 in per cent, from {sources}. ' if sources else ''
+    if 'CAST' in sources:
+        paper += 'CAST is arXiv 2311.18825. '
     if any(not row.source for row in rows):
-        paper += "Rows without: variants of the authors' code. "
+        paper += "Rows without are variants of the authors' code. "
     return f'{paper}"{world}": {ours}; mean and standard deviation over seeds.'
 
 

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """``ca2st`` runs the files of ``tools/`` as they are."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,14 @@ def test_every_tool_has_a_command():
     runs = [path for path in FILES if '__main__' in path.read_text()]
     assert len(shown) == len(runs) + len(LAUNCHERS) > 30
     assert all(len(line.split('  ')[-1].strip()) > 10 for line in shown)
+
+
+def test_a_tool_that_reads_a_config_knows_the_names_of_ours():
+    """``_base_ = 'ca2st_mm::...'`` is understood after the import alone."""
+    for path in FILES:
+        text = path.read_text()
+        if 'Config.fromfile' in text:
+            assert re.search(r'^ *(import|from) ca2st_mm', text, re.M), path
 
 
 HELP = """

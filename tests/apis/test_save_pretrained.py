@@ -190,7 +190,6 @@ def test_every_entry_point_takes_every_form(load, source, shared, tmp_path):
     assert found == sha256_of_tensors(shared.weights)
 
 
-@pytest.mark.slow
 @pytest.mark.slow  # imports all anew; the forms above load in this process
 def test_a_fresh_process_gives_equal_logits(shared, tmp_path):
     recognizer, out = shared.recognizer, tmp_path / 'logits.pth'

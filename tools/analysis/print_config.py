@@ -20,6 +20,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+import ca2st_mm  # noqa: F401  (knows _base_ = 'ca2st_mm::...')
+
+
 def main() -> None:
     """Print the config as Python."""
     args = parse_args()

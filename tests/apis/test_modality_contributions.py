@@ -84,20 +84,6 @@ def test_a_part_reads_its_own_modalities_only(
         assert same == (part in unaffected), part
 
 
-def test_video_alone_is_the_answer_for_a_clip_without_audio(
-    recognizer, samples
-):
-    streams = as_streams(samples[0]['inputs'])
-    absent = torch.zeros_like(streams['audios'].present)
-    streams['audios'] = streams['audios']._replace(present=absent)
-    found = modality_contributions(recognizer, samples[0]).parts
-    logits = recognizer.logits([{**samples[0], 'inputs': streams}])
-    expected = recognizer.probabilities(logits)['label'][0]
-    torch.testing.assert_close(
-        found['video alone']['label'], expected, atol=1e-6, rtol=1e-5
-    )
-
-
 def test_a_clip_without_audio_does_not_answer_from_audio(
     recognizer, samples, silent
 ):

@@ -41,8 +41,10 @@ class Clips(Dataset):
 
     metainfo = {}
 
-    def __init__(self, inputs, labels, shaken=False):
+    def __init__(self, inputs, labels, shaken=False, names=None, bad=None):
         self.inputs, self.labels, self.shaken = inputs, labels, shaken
+        self.names = names or [f'{i}.mp4' for i in range(len(labels))]
+        self.bad = bad  # the number of a clip that cannot be read
 
     def __len__(self):
         return len(self.labels)
@@ -57,9 +59,13 @@ class Clips(Dataset):
             )
         # One view.
         inputs = {key: value[None] for key, value in inputs.items()}
-        return dict(
-            inputs=inputs, data_samples=tiny.samples([self.labels[index]])[0]
+        sample = tiny.samples([self.labels[index]])[0]
+        sample.set_metainfo(
+            dict(clip_id=f'id {index}', filename=self.names[index])
         )
+        if index == self.bad:
+            sample.set_metainfo(dict(unreadable='no frames'))
+        return dict(inputs=inputs, data_samples=sample)
 
 
 class SlowClips(Clips):

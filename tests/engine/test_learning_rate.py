@@ -50,17 +50,6 @@ def walk(wrapper, iterations, **schedule):
     return rates
 
 
-def test_up_from_nothing_and_down_to_the_least():
-    rates = walk(wrapper_of(), 100, warmup=11, min_ratio=0.01)
-    assert rates[0] == 0
-    assert rates[5] == pytest.approx(0.5)
-    assert rates[10] == rates[11] == 1
-    assert rates == sorted(rates[:11]) + sorted(rates[11:], reverse=True)
-    assert rates[11 + 89 // 2] == pytest.approx(0.505, abs=0.02)
-    assert 0.01 < rates[-1] < 0.011
-    assert walk(wrapper_of(), 4)[0] == 1  # without warm-up
-
-
 @pytest.mark.parametrize('wrapper', [wrapper_of, accumulating_elsewhere])
 def test_micro_batches_of_a_step_share_its_learning_rate(wrapper):
     once = walk(wrapper_of(), 20, warmup=5, min_ratio=0.01)

@@ -111,16 +111,6 @@ def test_hash_of_tensors():
     assert sha256_of_tensors(integers) != known
 
 
-def test_lines():
-    record = dict(a=dict(b=1, c=[2, 3]), d=[], e=None)
-    other = dict(a=dict(b=1, c=[2, 4]), d=[], f=5)
-    assert differences(record, other) == [
-        ('a.c.1', 3, 4),
-        ('e', None, None),
-        ('f', None, 5),
-    ]
-
-
 @pytest.fixture
 def run(capsys):
     """Run a command line: (status, stdout, stderr)."""

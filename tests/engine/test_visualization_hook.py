@@ -16,26 +16,18 @@ AUDIO = dict(
 )
 
 
-class NamedClips(Clips):
+class OneLabel(Clips):
     metainfo = dict(classes=['a', 'b', 'c', 'd'])
 
-    def __getitem__(self, index):
-        sample = super().__getitem__(index)
-        names = dict(filename=f'folder/{index}.mp4')
-        if index == 2:
-            names['unreadable'] = 'no frames'
-        sample['data_samples'].set_metainfo(names)
-        return sample
 
-
-class VerbsAndNouns(NamedClips):
+class VerbsAndNouns(Clips):
     metainfo = dict(classes=dict(verb=['a', 'b', 'c', 'd'], noun=list('xyz')))
 
 
-def run(folder, model, inputs, dataset=NamedClips, labels=(0, 1, 2), **hook):
+def run(folder, model, inputs, dataset=OneLabel, labels=(0, 1, 2), **hook):
     """Train an epoch, with a validation after it."""
     labels = [torch.as_tensor(label) for label in labels]
-    data = dataset(inputs, labels)
+    data = dataset(inputs, labels, bad=2)
     verbs = dataset is VerbsAndNouns
     metric = 'VerbNounMetric' if verbs else 'ClipAccMetric'
     hook = dict(type='VisualizationHook', enable=True, interval=1, **hook)
@@ -79,8 +71,8 @@ def test_frames_or_spectrograms_are_drawn(tmp_path, streams):
     )
     # Every readable clip.
     folders = {p.parent.name for p in (tmp_path / 'drawn').glob('*/frames_*')}
-    assert folders == {'0.mp4_0', '1.mp4_1'}
-    [first, *rest] = sorted((tmp_path / 'drawn/0.mp4_0/frames_1').iterdir())
+    assert folders == {'id 0_0', 'id 1_1'}
+    [first, *rest] = sorted((tmp_path / 'drawn/id 0_0/frames_1').iterdir())
     size = tiny.SPEC if streams == 'audios' else (tiny.SIZE, tiny.SIZE)
     assert len(rest) + 1 == (1 if streams == 'audios' else tiny.FRAMES)
     image = cv2.imread(str(first))
@@ -98,4 +90,4 @@ def test_verbs_and_nouns_go_to_the_backends_of_the_run(tmp_path):
         VerbsAndNouns,
         labels=[[0, 1], [1, 2], [2, 0]],
     )
-    assert list((tmp_path / 'work').rglob('1.mp4_1/frames_*/0.png'))
+    assert list((tmp_path / 'work').rglob('id 1_1/frames_*/0.png'))

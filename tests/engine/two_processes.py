@@ -17,8 +17,6 @@ if __name__ == '__main__':  # one of two processes has no conftest.py
 import tiny_models as tiny
 import torch
 from mmengine.config import Config
-from mmengine.evaluator import Evaluator
-from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import FlexibleRunner, Runner
 from runs import (
     VERB_NOUN,
@@ -41,20 +39,22 @@ from ca2st_mm.models.data_preprocessors import MultiStreamBlending
 from ca2st_mm.models.layers.transformer import DropPath
 
 TRAINED, JUDGED, STEP, EPOCHS = 8, 5, 4, 2
-UNREADABLE = (0, 3)  # clip 0 is the one that two processes judge twice
-METRICS = dict(
-    clips=dict(type='ClipAccMetric', topk=(1, 2)),
-    sounds=dict(type='SoundEventMetric', topk=(1, 2)),
-    kitchens=dict(
-        type='EpicKitchensMetric',
-        topk=(1, 2),
-        unseen_participants=['P02'],
-        tail_verbs=[1, 2],
-        tail_nouns=[2],
+# By name of a run: the metric, and the clip that cannot be read; clip 0 is
+# judged twice by two processes.
+RUNS = dict(
+    one=(dict(type='SoundEventMetric', topk=(1, 2)), 0),
+    verbs=(
+        dict(
+            type='EpicKitchensMetric',
+            topk=(1, 2),
+            unseen_participants=['P02'],
+            tail_verbs=[1, 2],
+            tail_nouns=[2],
+        ),
+        3,
     ),
 )
 HALF = [1.0, 0.0]  # which of two clips have audio
-RUNS = ('one', 'verbs')
 ENGINES = ('plain', 'ddp', 'fsdp')
 
 
@@ -79,9 +79,6 @@ def settings(present):
         recipe(EPOCHS),
         model=tiny_model(tiny.CA2ST, inputs),
         train_dataloader=loader(Clips(inputs, labels), batch, sampler),
-        val_dataloader=loader(Clips(*data(JUDGED, present)), batch_size=2),
-        val_cfg=dict(),
-        val_evaluator=dict(type='AudioVisualAccMetric'),
         randomness=dict(seed=3),
         checkpoint=dict(interval=99, save_last=False),
     )
@@ -95,24 +92,25 @@ def settings(present):
     return config
 
 
-def without_validation(config):
-    return {k: v for k, v in config.items() if not k.startswith('val_')}
-
-
 def learns(folder, name):
     """Losses, weights and metrics of a run; ``verbs`` has two labels."""
-    config = settings(HALF)
+    config, (metric, bad) = settings(HALF), RUNS[name]
+    names = [f'P0{1 + i % 2}_{i}.mp4' for i in range(JUDGED)]
+    judged = Clips(*data(JUDGED, HALF), names=names, bad=bad)
+    config.update(
+        val_dataloader=loader(judged, 2),
+        val_cfg=dict(),
+        val_evaluator=dict(type='ReadableClips', metric=metric),
+    )
     clips = config['train_dataloader']
     if name == 'one':  # of two processes, the second gets no audio at all
         clips['sampler']['shuffle'] = False
-    if name == 'verbs':
+    else:
         config['model'].cls_head = tiny.noisy(VERB_NOUN)
-        for part in (clips, config['val_dataloader']):
-            part['dataset'].labels = [
-                torch.tensor([i % 4, i % 3])
-                for i in range(len(part['dataset']))
+        for part in (clips['dataset'], judged):
+            part.labels = [
+                torch.tensor([i % 4, i % 3]) for i in range(len(part))
             ]
-        config['val_evaluator'] = dict(type='VerbNounMetric')
     runner, losses = train(config, name=name, work_dir=str(folder / name))
     bare = getattr(runner.model, 'module', runner.model)
     present = clips['dataset'].inputs['audios_present']
@@ -136,7 +134,7 @@ def sum_of(model):
 
 def engine_settings(engine):
     """A run whose order, clips and paths are drawn; one clip a batch."""
-    config = without_validation(settings([1.0]))
+    config = settings([1.0])
     config.update(checkpoint={})
     clips = config['train_dataloader']
     clips['dataset'].shaken, clips['batch_size'] = True, 1
@@ -225,7 +223,7 @@ class Draws(Losses):
 
 def random_draws(folder):
     """What a run draws that is seeded as our recipes are."""
-    config = without_validation(settings([1.0]))
+    config = settings([1.0])
     streams = config['train_dataloader']['dataset'].inputs
     links = [dict(link, drop_path_rate=0.5) for link in tiny.CA2ST['links']]
     model = tiny_config(dict(tiny.CA2ST, links=links), streams)
@@ -251,7 +249,7 @@ class Model(Losses):
 
 def with_a_nan(folder, name, broken, micro=1):
     """Two steps an epoch: clips 0, 2 | 1, 3 and then 4, 6 | 5, 7."""
-    config = without_validation(settings([1.0]))
+    config = settings([1.0])
     clips = config['train_dataloader']
     clips['sampler']['shuffle'] = False
     for clip in broken:
@@ -279,7 +277,7 @@ def stalled(folder):
     """
     # In order, rank 1 reads clips 1, 3, then 5, 7, then 0 to have as many.
     slow = [5] if os.environ['RANK'] == '1' else []
-    config = without_validation(settings(HALF))
+    config = settings(HALF)
     config.update(
         param_scheduler=[], train_cfg=dict(by_epoch=True, max_epochs=1)
     )
@@ -294,7 +292,7 @@ def stalled_for_good(folder):
     """The second process never reads its second batch."""
     slow = [5] if os.environ['RANK'] == '1' else []
     config = dict(
-        without_validation(settings([1.0])),
+        settings([1.0]),
         param_scheduler=[],
         train_dataloader=loader(
             SlowClips(*data(8, [1.0]), slow, partial(time.sleep, 600)), 2
@@ -306,45 +304,6 @@ def stalled_for_good(folder):
         watch['end_minutes'] = 5 / 60
     config['custom_hooks'] = [*config['custom_hooks'], watch]
     train(config)
-
-
-def predictions(unreadable):
-    """One answer a clip, for one label and for a verb and a noun."""
-    source = torch.Generator().manual_seed(4)
-    classes = dict(score=4, verb=4, noun=3)
-    scores = {
-        name: torch.rand(JUDGED, size, generator=source).softmax(dim=1)
-        for name, size in classes.items()
-    }
-    return [
-        dict(
-            pred_score=scores['score'][i],
-            pred_verb_score=scores['verb'][i],
-            pred_noun_score=scores['noun'][i],
-            filename=f'P0{1 + i % 2}_{i}.mp4',
-            has_audio=i % 2 == 0,
-            unreadable=i == unreadable,
-        )
-        for i in range(JUDGED)
-    ]
-
-
-def judge(name, unreadable):
-    """The numbers of a metric on this process's clips and all others'."""
-    verbs = name == 'kitchens'
-    clips = [
-        dict(clip, gt_label=torch.tensor([i % 4, i % 3] if verbs else [i % 4]))
-        for i, clip in enumerate(predictions(unreadable))
-    ]
-    evaluator = Evaluator([dict(type='ReadableClips', metric=METRICS[name])])
-    mine = list(
-        DATA_SAMPLERS.build(
-            dict(type='DefaultSampler', dataset=clips, shuffle=False)
-        )
-    )
-    for start in range(0, len(mine), 2):
-        evaluator.process([clips[i] for i in mine[start : start + 2]])
-    return evaluator.evaluate(JUDGED)
 
 
 def refused(folder):
@@ -359,14 +318,7 @@ def find_all(folder):
     """Everything, by name; some of it for two processes only."""
     torch.manual_seed(0)
     found = {name: learns(folder, name) for name in RUNS}
-    found.update(
-        draws=random_draws(folder),
-        judged={
-            f'{name}-{unreadable}': judge(name, unreadable)
-            for name in METRICS
-            for unreadable in UNREADABLE
-        },
-    )
+    found['draws'] = random_draws(folder)
     if world() > 1:
         found.update(
             resumed={engine: resumed(folder, engine) for engine in ENGINES},

@@ -153,9 +153,6 @@ NARROW = dict(tiny.SPACE_AUDIO, ratio=0.25)
     'changes, message',
     [
         (dict(exchange='random'), "'additive', 'sequential'.*'random'"),
-        (dict(missing_inputs='skip'), "'drop', 'raise'.*'skip'"),
-        (dict(activations='half'), "'recompute', 'store'.*'half'"),
-        (dict(frozen_dtype='half'), "'bfloat16'.*'half'"),
         (dict(inputs=dict(spatial='imgs')), 'spatial.*temporal'),
         (dict(links=2 * [tiny.SPACE_TIME]), 'two links join spatial and'),
         (dict(links=[ACROSS]), "'space'.*2 and 1"),
@@ -170,14 +167,11 @@ NARROW = dict(tiny.SPACE_AUDIO, ratio=0.25)
             "'spatial': 2, 'temporal': 3",
         ),
         (space_time(layers=[2]), r'layers \[2\].*0 to 1'),
-        (space_time(layers=[]), r'layers \[\].*0 to 1'),
         (space_time(start_layer=2), 'start_layer 2.*0 to 1'),
         (space_time(layers=[0], start_layer=1), 'keep one'),
         (space_time(axes='all'), 'are two'),
-        (space_time(axes=('all',)), 'are two'),
         (space_time(axes=(None, None)), 'one of the two'),
         (space_time(between=('spatial', 'spatial')), 'two of the experts'),
-        (space_time(between=('spatial',)), 'two of the experts'),
         (space_time(between=('spatial', 'flow')), 'flow'),
         (
             space_time(drop_path_unit=dict(spatail='token')),
@@ -442,10 +436,3 @@ def test_any_mixture_learns(name, monkeypatch):
         loss.backward()
         optimizer.step()
     assert losses[-1] < losses[0]
-
-
-def test_experts_of_different_width_meet():
-    wide = dict(tiny.VIDEOMAE, arch=dict(tiny.ARCH, embed_dims=24))
-    backbone = tiny.build(tiny.CAST, **experts(temporal=wide))
-    feats = tiny.randomize(backbone)(tiny.video())
-    assert [f.shape[1] for f in feats.values()] == [16, 24]

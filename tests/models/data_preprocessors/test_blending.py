@@ -5,8 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from mmaction.models.utils import CutmixBlending, MixupBlending
-from mmaction.structures import ActionDataSample
+from tiny_models import samples
 
 from ca2st_mm.models.data_preprocessors import (
     MultiStreamBlending,
@@ -44,10 +43,6 @@ def constant_streams(batch=BATCH):
     }
 
 
-def samples(labels):
-    return [ActionDataSample().set_gt_label(label) for label in labels]
-
-
 def labels_of(data_samples):
     return torch.stack([sample.gt_label for sample in data_samples])
 
@@ -59,7 +54,7 @@ def lambda_of(blended):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Fix the draw of lambda, ours and MMAction2's."""
+    """Fix the draw of lambda."""
 
     def fix(lam):
         monkeypatch.setattr(
@@ -103,30 +98,6 @@ def test_reference_mixes_frames_with_the_draw(drawn, seed):
     assert lambda_of(ours['imgs'].values) == pytest.approx(label[0].item())
     assert lambda_of(theirs['imgs'].values) == pytest.approx(0.4)
     assert label[0] >= 0.4 - 1e-6  # clipping leaves the clip more
-
-
-@pytest.mark.parametrize('lam', [0.0, 0.3, 0.9, 1.0])
-@pytest.mark.parametrize('kind', [MixupBlending, CutmixBlending])
-def test_equals_mixup_and_cutmix_of_mmaction2(drawn, monkeypatch, kind, lam):
-    drawn(lam)
-    # Rows 2 to 14, columns 5 to 20 of 20.
-    box, bounds = blending.Box(0.1, 0.7, 0.25, 1.0), (5, 2, 20, 14)
-    monkeypatch.setattr(blending, 'random_box', lambda lam: box)
-    monkeypatch.setattr(
-        CutmixBlending,
-        'rand_bbox',
-        staticmethod(lambda size, lam: tuple(map(torch.tensor, bounds))),
-    )
-    monkeypatch.setattr(
-        torch, 'randperm', lambda size: torch.arange(size).flip(0)
-    )
-    labels = [0, 3, 1, 1]
-    cut = ['imgs'] if kind is CutmixBlending else []
-    blend = MultiStreamBlending(CLASSES, cut=cut)
-    ours, data = blend(streams(), samples(labels))
-    theirs, expected = kind(CLASSES)(streams()['imgs'].values, samples(labels))
-    torch.testing.assert_close(ours['imgs'].values, theirs)
-    torch.testing.assert_close(labels_of(data), labels_of(expected))
 
 
 @pytest.mark.parametrize('lam', [0.0, 0.2, 0.5, 0.8, 1.0])

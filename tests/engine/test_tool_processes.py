@@ -1,12 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""`tools/train.py`, killed by the system, resumes as if it had not been.
+"""`tools/train.py` as processes of its own, killed or on several machines.
 
-Once, or as often as the variable KILLS says.
+It is killed once, or as often as the variable KILLS says.
 """
 
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,8 @@ from tool_runs import (
     write_data,
 )
 
-# By default test_resume kills runs in this process.
+# By default test_interruptions kills runs in this process, and
+# test_two_processes trains without the tool.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 KILLS = int(os.environ.get('KILLS', 1))
 EPOCHS, TIMEOUT = 6 + 2 * KILLS, 300
@@ -33,21 +35,23 @@ START = (
 
 
 @pytest.fixture(scope='module')
-def config(tmp_path_factory):
-    """A config file; every step is logged, every epoch kept."""
-    folder = tmp_path_factory.mktemp('killed')
+def folder(tmp_path_factory):
+    """Clips, and a config of which every step is logged."""
+    folder = tmp_path_factory.mktemp('tool')
     write_data(folder / 'data')
     cfg = toy_config(folder / 'data')
-    cfg.train_cfg.max_epochs = EPOCHS
     cfg.default_hooks.logger.interval = 1
     # Something random to continue with, besides the order of the clips.
     cfg.model.backbone.links[0].drop_path_rate = 0.5
     cfg.dump(folder / 'config.py')
-    return folder / 'config.py'
+    return folder
 
 
 def flags(config, folder):
-    return [config, '--no-validate', '--seed', 7, '--work-dir', folder]
+    return [
+        *[config, '--no-validate', '--seed', 7, '--work-dir', folder],
+        *['--cfg-options', f'train_cfg.max_epochs={EPOCHS}'],
+    ]
 
 
 def losses_by_step(folder):
@@ -92,7 +96,8 @@ def _logged(folder):
         return []
 
 
-def test_a_killed_run_ends_with_the_same_losses_and_weights(config, tmp_path):
+def test_a_killed_run_ends_with_the_same_losses_and_weights(folder, tmp_path):
+    config = folder / 'config.py'
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     broken.mkdir()
     assert run_tool('train.py', *flags(config, whole)) == 0
@@ -120,3 +125,57 @@ def test_a_killed_run_ends_with_the_same_losses_and_weights(config, tmp_path):
         assert start == {step: expected[step] for step in start}
     last = f'epoch_{EPOCHS}.pth'
     assert same_weights(whole / last, broken / last)
+
+
+def test_machines_that_share_no_disk_validate_and_resume(folder):
+    """The second is sent the checkpoint that the first one chose."""
+    for run in ('whole', 'broken'):
+        for node in (0, 1):
+            (folder / run / str(node)).mkdir(parents=True)
+
+    def launch(run, *flags):
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        command = [
+            *[sys.executable, '-m', 'torch.distributed.run', '--nnodes', 2],
+            *['--master-addr', '127.0.0.1', '--master-port', port],
+            *['--nproc-per-node', 1, '--node-rank'],
+        ]
+        tool = [
+            *[ROOT / 'tools/train.py', folder / 'config.py', '--seed', 3],
+            *['--launcher', 'pytorch', '--work-dir', 'work', *flags],
+        ]
+        agents = [
+            subprocess.Popen(
+                list(map(str, [*command, node, *tool])),
+                cwd=folder / run / str(node),
+                env=dict(
+                    os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'
+                ),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for node in (0, 1)
+        ]
+        said = [agent.communicate(timeout=600)[0] for agent in agents]
+        assert [a.returncode for a in agents] == [0, 0], said
+
+    two = 'train_cfg.max_epochs=2'
+    launch('whole', '--cfg-options', two)
+    launch('broken')
+    launch('broken', '--resume', '--cfg-options', two)
+    first, second = (folder / 'broken' / str(node) / 'work' for node in (0, 1))
+    sent = second / 'epoch_1.pth'
+    assert sent.read_bytes() == (first / 'epoch_1.pth').read_bytes()
+    assert not (second / 'epoch_2.pth').exists()
+    assert same_weights(
+        first / 'epoch_2.pth', folder / 'whole' / '0' / 'work' / 'epoch_2.pth'
+    )
+    scores = [
+        'acc/top1' in line
+        for path in first.glob('*/vis_data/scalars.json')
+        for line in path.open()
+    ]
+    assert sum(scores) == 2

@@ -16,7 +16,7 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from ca2st_mm.utils.errors import UsageError
+from ca2st_mm.utils.errors import UsageError, check_choice
 
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
 # Wrappers of the optimizer that differ in nothing but the precision.
@@ -68,10 +68,7 @@ def choose_precision(wanted: str, device: str | torch.device) -> str:
         >>> choose_precision('float32', 'cpu')
         'float32'
     """
-    if wanted not in PRECISIONS:
-        raise UsageError(
-            f'precision must be one of {PRECISIONS}, got {wanted!r}'
-        )
+    check_choice('precision', wanted, PRECISIONS)
     if wanted == 'auto':
         return 'bfloat16' if multiplies_bfloat16(device) else 'float32'
     if wanted == 'float16' and torch.device(device).type == 'cpu':

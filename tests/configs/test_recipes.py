@@ -359,17 +359,3 @@ def test_every_recipe_is_on_the_metrics_page():
         assert views == f'{known.clips} x 3'
         if metric:
             assert metric == known.metric
-
-
-def test_dense_and_segments_augment_alike():
-    """A recipe is few files, so that both files have these settings."""
-    dense, segments = (
-        load(f'_base_/datasets/{name}') for name in ('dense', 'segments')
-    )
-    crops = ('rand_augment', 'random_crop', 'centre_crop', 'three_crops')
-    for name in (*crops, 'frame_times'):
-        assert dense[name] == segments[name]
-    for split in SPLITS:
-        # Between opening, sampling, decoding and what ``test_audio`` checks.
-        steps = [cfg[f'{split}_frames'][2:] for cfg in (dense, segments)]
-        assert steps[0] == steps[1]

@@ -9,8 +9,6 @@ from mmaction.registry import MODELS
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from ca2st_mm.engine import MultiExpertOptimConstructor
-
 LR, WEIGHT_DECAY = 1.0, 0.1
 ADAMW = dict(type='AdamW', lr=LR, weight_decay=WEIGHT_DECAY)
 OURS = 'MultiExpertOptimConstructor'
@@ -177,16 +175,6 @@ def test_decay_factors_of_norms_biases_and_vectors():
         '1.weight': WEIGHT_DECAY,
         '1.bias': 0.5 * WEIGHT_DECAY,
     }
-
-
-def test_optimizer_keeps_nothing_for_frozen_weights():
-    model = tiny.build(tiny.CAST)
-    wrapper = MultiExpertOptimConstructor(dict(optimizer=ADAMW))(model)
-    loss = sum(f.square().sum() for f in model(**tiny.streams()).values())
-    wrapper.update_params(loss)
-    frozen = [p for p in model.parameters() if not p.requires_grad]
-    assert frozen and any(wrapper.optimizer.state.values())
-    assert not any(p in wrapper.optimizer.state for p in frozen)
 
 
 def test_position_tables_are_a_choice():

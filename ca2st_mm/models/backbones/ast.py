@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
+from ca2st_mm.utils.errors import check_choice
 
 from ..layers.position import resize_grid
 from ..layers.tokens import TokenGrid, TokenSpec
@@ -155,11 +156,8 @@ class ASTExpert(TransformerExpert):
                 f'a spectrogram of {spec_size} (frames, mels) is smaller '
                 f'than a patch of {patch}'
             )
-        if clock not in CLOCKS or position_fit not in SPECTROGRAM_FITS:
-            raise ValueError(
-                f'clock is one of {sorted(CLOCKS)} and position_fit one of '
-                f'{sorted(SPECTROGRAM_FITS)}, got {clock!r}, {position_fit!r}'
-            )
+        check_choice('clock', clock, CLOCKS)
+        check_choice('position_fit', position_fit, SPECTROGRAM_FITS)
         dims = arch['embed_dims']
         self.spec_size = tuple(spec_size)
         self.input_shape = (1, *self.spec_size)

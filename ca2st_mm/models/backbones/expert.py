@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ca2st_mm.checkpoints.delta import expect_fingerprint
 from ca2st_mm.checkpoints.loading import load_expert
 from ca2st_mm.structures import Stream
+from ca2st_mm.utils.errors import check_choice
 
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import (
@@ -98,10 +99,7 @@ def select_arch(
         ValueError: If the name or an entry is unknown.
     """
     if isinstance(arch, str):
-        if arch not in table:
-            raise ValueError(
-                f'arch must be one of {sorted(table)} or a dict, got {arch!r}'
-            )
+        check_choice('arch, if no dict,', arch, table)
         return dict(table[arch])
     if unknown := set(arch) - set(table['base']):
         raise ValueError(

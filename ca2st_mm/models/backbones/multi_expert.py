@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ca2st_mm.registry import MODELS
 from ca2st_mm.structures import Stream, as_streams
+from ca2st_mm.utils.errors import check_choice
 
 from ..layers.fusion import at_least_one
 from ..layers.tokens import TokenSpec
@@ -30,11 +31,7 @@ from ..layers.transformer import (
 from .foreign import agree_on_frames, expert_config
 
 Tokens = dict[str, Tensor]  # (B, T, P + N, C) by expert
-FROZEN_DTYPES = {
-    'float32': torch.float32,
-    'bfloat16': torch.bfloat16,
-    'float16': torch.float16,
-}
+FROZEN_DTYPES = ('float32', 'bfloat16', 'float16')
 
 
 class Link(Protocol):
@@ -185,10 +182,10 @@ class MultiExpertBackbone(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        _check_choice('activations', activations, RUN_MODES)
-        _check_choice('exchange', exchange, EXCHANGES)
-        _check_choice('frozen_dtype', frozen_dtype, FROZEN_DTYPES)
-        _check_choice('missing_inputs', missing_inputs, ('raise', 'drop'))
+        check_choice('activations', activations, RUN_MODES)
+        check_choice('exchange', exchange, EXCHANGES)
+        check_choice('frozen_dtype', frozen_dtype, FROZEN_DTYPES)
+        check_choice('missing_inputs', missing_inputs, ('raise', 'drop'))
         if set(experts) != set(inputs):
             raise ValueError(
                 f'inputs names {sorted(inputs)}, but the experts are '
@@ -214,7 +211,7 @@ class MultiExpertBackbone(BaseModule):
             ) and not any(
                 parameter.requires_grad for parameter in module.parameters()
             ):
-                module.to(FROZEN_DTYPES[frozen_dtype])
+                module.to(getattr(torch, frozen_dtype))
         depths = {n: expert.num_layers for n, expert in self.experts.items()}
         if len(set(depths.values())) != 1:
             raise ValueError(
@@ -425,13 +422,8 @@ class MultiExpertBackbone(BaseModule):
     ) -> Tokens:
         """Tokens after the links of a layer, without patches not needed.
 
-        Args:
-            tokens: Tokens of the experts that run; time codes and presence
-                (B, 1, 1, 1) are by expert, too.
-            layer: The layer.
-            all_needed: Whether all is needed, as in every layer but the last.
-            attention_for: Attention function by the expert of the queries,
-                that of the keys, layer and axis.
+        Time codes and presence (B, 1, 1, 1) are by expert, as tokens are;
+        ``all_needed`` is true in every layer but the last.
         """
         links = {
             (a, b): self.links[layer][key]
@@ -592,13 +584,6 @@ RUN_MODES = {
 }
 
 
-def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
-    if value not in choices:
-        raise ValueError(
-            f'{name} must be one of {sorted(choices)}, got {value!r}'
-        )
-
-
 def _normalised_link(link: Mapping, experts: Collection[str]) -> dict:
     """A link's config with ``between`` and ``axes`` as tuples."""
     link = dict(link)
@@ -639,18 +624,10 @@ def _build_links(
     num_layers: int,
     share_bottlenecks: bool,
 ) -> tuple[ModuleList, list[list[tuple[str, str, str]]]]:
-    """The links of all layers.
+    """For each layer the links by key, and (key, expert a, expert b).
 
-    Args:
-        cfgs: Config of each link, of :func:`_normalised_link`.
-        specs: Tokens of each expert by name.
-        num_layers: Layers of the experts.
-        share_bottlenecks: Whether the links of a layer share one bottleneck
-            per expert.
-
-    Returns:
-        For each layer the links by key, and in the order of ``cfgs``
-        (key, expert a, expert b).
+    The latter in the order of the links' configs, which stand as
+    :func:`_normalised_link` leaves them.
     """
     links = ModuleList(ModuleDict() for _ in range(num_layers))
     pairs: list[list[tuple[str, str, str]]] = [[] for _ in links]

@@ -1,24 +1,26 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Fusion of pooled expert features before a classifier."""
 
+from typing import Any
+
 from torch import Tensor, nn
+
+from ca2st_mm.utils.errors import check_choice
 
 from .transformer import Adapter, ResidualAdapter
 
-ADAPTERS = {'Adapter': Adapter, 'ResidualAdapter': ResidualAdapter}
+ADAPTERS = {
+    'Adapter': Adapter,
+    'ResidualAdapter': ResidualAdapter,
+    'Identity': nn.Identity,
+}
 
 
-def _build_adapter(cfg: dict, in_dims: int, out_dims: int) -> nn.Module:
-    cfg = dict(cfg)
-    kind = cfg.pop('type', 'Adapter')
-    if kind == 'Identity':
-        return nn.Identity()
-    if kind not in ADAPTERS:
-        raise ValueError(
-            f'a fusion adapter is one of {sorted(ADAPTERS)} or Identity, '
-            f'got {kind!r}'
-        )
-    return ADAPTERS[kind](in_dims, out_dims, **cfg)
+def _build_adapter(
+    in_dims: int, out_dims: int, type: str = 'Adapter', **options: Any
+) -> nn.Module:
+    check_choice('an adapter of the fusion', type, ADAPTERS)
+    return ADAPTERS[type](in_dims, out_dims, **options)
 
 
 def at_least_one(count: int | Tensor) -> int | Tensor:
@@ -65,10 +67,7 @@ class ExpertFusion(nn.Module):
                 f'adapters name {sorted(unknown)}, which in_channels '
                 f'{sorted(in_channels)} does not; add its width there'
             )
-        if reduction not in ('sum', 'mean', 'concat'):
-            raise ValueError(
-                f"reduction is 'sum', 'mean' or 'concat', not {reduction!r}"
-            )
+        check_choice('reduction', reduction, ('sum', 'mean', 'concat'))
         widths = set(in_channels.values())
         if reduction == 'concat':
             out_channels = sum(in_channels.values())
@@ -83,7 +82,7 @@ class ExpertFusion(nn.Module):
         start = 0
         for name, dims in sorted(in_channels.items()):
             width = dims if reduction == 'concat' else self.out_channels
-            adapter = _build_adapter(adapters.get(name, {}), dims, width)
+            adapter = _build_adapter(dims, width, **adapters.get(name, {}))
             if reduction == 'concat':  # a sum of parts side by side
                 rest = self.out_channels - start - dims
                 place = nn.ConstantPad1d((start, rest), 0.0)

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ca2st_mm.utils.errors import check_choice
+
 AXES = ('time', 'space', 'all')
 # softmax(q k) v of q, k and v, each (B, heads, length, dims), and optionally
 # a bias of the logits, (B, heads, L, M).
@@ -41,12 +43,6 @@ def zero_linear(in_dims: int, out_dims: int) -> nn.Linear:
     return layer
 
 
-def check_axis(axis: str) -> None:
-    """Raise ``ValueError`` unless ``axis`` is time, space or all."""
-    if axis not in AXES:
-        raise ValueError(f'axis must be one of {AXES}, got {axis!r}')
-
-
 def to_sequences(tokens: Tensor, axis: str) -> Tensor:
     """Lay tokens out as sequences that run along one axis.
 
@@ -63,7 +59,7 @@ def to_sequences(tokens: Tensor, axis: str) -> Tensor:
         >>> to_sequences(torch.zeros(2, 8, 196, 768), 'time').shape
         torch.Size([392, 8, 768])
     """
-    check_axis(axis)
+    check_choice('axis', axis, AXES)
     batch, steps, num_tokens, dims = tokens.shape
     if axis == 'time':
         tokens = tokens.transpose(1, 2)  # (B, N, T, C)
@@ -84,7 +80,6 @@ def from_sequences(sequences: Tensor, axis: str, like: Tensor) -> Tensor:
     Returns:
         (B, T, N, C).
     """
-    check_axis(axis)
     (batch, steps, num_tokens), dims = like.shape[:3], sequences.shape[-1]
     if axis == 'time':
         return sequences.reshape(batch, num_tokens, steps, dims).transpose(
@@ -115,15 +110,8 @@ ACTIVATIONS = {'gelu': nn.GELU, 'quick_gelu': QuickGELU}
 
 
 def build_activation(name: str) -> nn.Module:
-    """Build an activation by name.
-
-    Raises:
-        ValueError: If the name is unknown.
-    """
-    if name not in ACTIVATIONS:
-        raise ValueError(
-            f'activation must be one of {sorted(ACTIVATIONS)}, got {name!r}'
-        )
+    """Build an activation by name."""
+    check_choice('activation', name, ACTIVATIONS)
     return ACTIVATIONS[name]()
 
 
@@ -150,10 +138,7 @@ class DropPath(nn.Module):
         super().__init__()
         if not 0 <= rate < 1:
             raise ValueError(f'a drop path rate lies in [0, 1), got {rate}')
-        if unit not in ('sample', 'token'):
-            raise ValueError(
-                f"drop_path_unit must be 'sample' or 'token', got {unit!r}"
-            )
+        check_choice('drop_path_unit', unit, ('sample', 'token'))
         self.rate, self.unit = rate, unit
 
     def forward(self, branch: Tensor) -> Tensor:

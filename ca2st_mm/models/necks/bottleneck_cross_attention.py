@@ -6,20 +6,20 @@ Tokens are (B, T, P + N, C), P prefix tokens and N patches of each time step.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
+from ca2st_mm.utils.errors import check_choice
 
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import (
+    AXES,
     BOTH_FUSED,
     AttentionFn,
     CrossAttention,
     DropPath,
-    check_axis,
     check_heads,
     from_sequences,
     fused_attention,
@@ -47,7 +47,7 @@ class BottleneckCrossAttention(nn.Module):
     Args:
         specs: Tokens of the two experts a and b.
         axes: Axis along which a reads b, and b reads a: 'time', 'space',
-            'all' or 'frames' (:class:`FrameCrossAttention`); None for one
+            'all' or 'frames' (:class:`GridCrossAttention`); None for one
             that reads nothing and gets no update.
         ratio: Width of the bottleneck, as a fraction of the width of the
             first expert of ``between``.
@@ -113,12 +113,12 @@ class BottleneckCrossAttention(nn.Module):
         unit_a, unit_b = drop_path_units
         masked_a, masked_b = masked_context
         if axis_a is not None:
-            self.a_from_b = build_attention(
+            self.a_from_b = GridCrossAttention(
                 spec_a, spec_b, axis_a, width, num_heads, position, masked_a
             )
             self.drop_path_a = DropPath(drop_path_rate, unit_a)
         if axis_b is not None:
-            self.b_from_a = build_attention(
+            self.b_from_a = GridCrossAttention(
                 spec_b, spec_a, axis_b, width, num_heads, position, masked_b
             )
             self.drop_path_b = DropPath(drop_path_rate, unit_b)
@@ -218,7 +218,9 @@ class GridCrossAttention(nn.Module):
         query: Tokens of the expert that reads.
         context: Tokens of the expert that gives keys and values.
         axis: Axis along which it reads: 'time' (the same patch at all
-            times), 'space' (all patches of the same time step) or 'all'.
+            times), 'space' (all patches of the same time step), 'all', or
+            'frames' (every patch reads each time step of the context for
+            itself; the result is the mean over these).
         embed_dims: Width of the bottleneck.
         num_heads: Attention heads.
         position: See :func:`build_positions`; or a dict of these for 'query'
@@ -251,6 +253,7 @@ class GridCrossAttention(nn.Module):
         masked_context: float = 0.0,
     ) -> None:
         super().__init__()
+        check_choice('axis', axis, (*AXES, 'frames'))
         check_heads(embed_dims, num_heads)
         patches = query.num_patches, context.num_patches
         steps = query.num_steps, context.num_steps
@@ -308,47 +311,19 @@ class GridCrossAttention(nn.Module):
         self, query: Tensor, context: Tensor, attend: AttentionFn
     ) -> Tensor:
         """Attention alone; (B, Tq, Nq, C), (B, Tc, Nc, C) -> query's."""
+        if self.axis == 'frames':
+            steps = context.shape[1]
+            context = self.mask(to_sequences(context, 'space'))  # (B*Tc,Nc,C)
+            sequences = to_sequences(query, 'all').repeat_interleave(steps, 0)
+            sequences = self.attn(sequences, context, attend)
+            mean = sequences.unflatten(0, (-1, steps)).mean(dim=1)
+            return from_sequences(mean, 'all', query)
         # The query may be (B, T, 0, C).  'all' gives (B, 0, C), which SDPA
         # accepts; 'time' would give batch 0, which it does not.
         axis = self.axis if query.shape[2] else 'all'
         context = self.mask(to_sequences(context, axis))
         sequences = self.attn(to_sequences(query, axis), context, attend)
         return from_sequences(sequences, axis, query)
-
-
-class FrameCrossAttention(GridCrossAttention):
-    """The axis 'frames': the context is read frame by frame.
-
-    Every patch of the query, of all times, reads each time step of the
-    context for itself; the result is the mean over these steps.  Of a context
-    of one step, such as a spectrogram, this is 'all'.
-
-    Args and errors are those of :class:`GridCrossAttention`.
-    """
-
-    def read(
-        self, query: Tensor, context: Tensor, attend: AttentionFn
-    ) -> Tensor:
-        """Attention alone; (B, Tq, Nq, C), (B, Tc, Nc, C) -> query's."""
-        steps = context.shape[1]
-        context = self.mask(to_sequences(context, 'space'))  # (B * Tc, Nc, C)
-        sequences = to_sequences(query, 'all').repeat_interleave(steps, 0)
-        sequences = self.attn(sequences, context, attend)
-        mean = sequences.unflatten(0, (-1, steps)).mean(dim=1)
-        return from_sequences(mean, 'all', query)
-
-
-def build_attention(
-    query: TokenSpec, context: TokenSpec, axis: str, *options: Any
-) -> GridCrossAttention:
-    """One direction of a link by its axis: one of ``AXES``, or 'frames'.
-
-    Args are those of :class:`GridCrossAttention`.
-    """
-    if axis == 'frames':
-        return FrameCrossAttention(query, context, axis, *options)
-    check_axis(axis)
-    return GridCrossAttention(query, context, axis, *options)
 
 
 class TokenMask(nn.Module):
@@ -402,7 +377,7 @@ def build_positions(
     Raises:
         ValueError: If a name is unknown.
     """
-    names = [names] if isinstance(names, str) else list(names or ())
+    names = [names] if isinstance(names, str) else names or ()
     both = ('space', 'time')
     tables = dict(
         learned=(axis,) if axis in both else both,
@@ -411,17 +386,12 @@ def build_positions(
     )
     positions = nn.ModuleList()
     for name in names:
-        if name == 'timestamp':
-            positions.append(TimestampPosition())
-        elif name in tables:
-            positions.append(
-                LearnedPosition(spec, tables[name], embed_dims, num_heads)
-            )
-        else:
-            raise ValueError(
-                f'position must be one of {[*tables, "timestamp"]}, got '
-                f'{name!r}'
-            )
+        check_choice('position', name, (*tables, 'timestamp'))
+        positions.append(
+            LearnedPosition(spec, tables[name], embed_dims, num_heads)
+            if name in tables
+            else TimestampPosition()
+        )
     return positions
 
 

@@ -17,7 +17,7 @@ from ..layers.transformer import (
     fused_attention,
     zero_linear,
 )
-from .bottleneck_cross_attention import build_attention, check_axes
+from .bottleneck_cross_attention import GridCrossAttention, check_axes
 
 SIDES = (('a_from_b', 0, 1), ('b_from_a', 1, 0))
 
@@ -212,7 +212,7 @@ class _FullWidthRead(nn.Module):
         dims = query.embed_dims
         self.query_norm = nn.LayerNorm(dims, eps=1e-6)
         self.context_norm = nn.LayerNorm(dims, eps=1e-6)
-        self.attention = build_attention(
+        self.attention = GridCrossAttention(
             query, context, axis, dims, num_heads, position
         )
         if adapter_ratio is None:

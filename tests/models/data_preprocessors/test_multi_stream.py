@@ -6,7 +6,6 @@ import tiny_models as tiny
 import torch
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from mmengine.dataset import pseudo_collate
 
 from ca2st_mm.structures import Stream
 
@@ -111,17 +110,6 @@ def test_the_keys_of_version_0_1_give_the_same_streams():
     for name, stream in build()(timed_batch())['inputs'].items():
         for part, expected in zip(found[name], stream, strict=True):
             assert torch.equal(part, expected)
-
-
-def test_streams_go_through_mmengines_collating():
-    samples = [
-        dict(inputs=dict(imgs=Stream(torch.ones(1, 3, 2, 8, 8) * i)))
-        for i in range(2)
-    ]
-    data = dict(pseudo_collate(samples), data_samples=[])
-    imgs = build()(data)['inputs']['imgs']
-    assert imgs.values.shape == (2, 1, 3, 2, 8, 8)
-    assert imgs.times is None and imgs.present is None
 
 
 def test_batches_that_do_not_fit_are_refused():

@@ -114,19 +114,6 @@ def test_presence_counts_sample_by_sample(reduction, weights):
     torch.testing.assert_close(logits[3], head.fc_cls.bias)
 
 
-def test_residual_and_identity_adapters():
-    kinds = dict(first='ResidualAdapter', second='Identity')
-    head = head_of(
-        in_channels=dict.fromkeys(kinds, 8),
-        adapters={name: dict(type=kind) for name, kind in kinds.items()},
-    )
-    feats = features(first=8, second=8)
-    first = head.fusion.adapters['first']
-    hidden = F.gelu(first.down(feats['first']))
-    fused = feats['first'] + first.up(hidden) + feats['second']
-    torch.testing.assert_close(head(feats), head.fc_cls(fused))
-
-
 def test_what_does_not_fit_a_fusion_is_named():
     with pytest.raises(ValueError, match='out_channels'):
         ExpertFusion(dict(a=8, b=12))

@@ -84,15 +84,6 @@ def test_training_is_not_chunked():
     assert sizes == [CLIPS] and torch.isfinite(losses['loss_cls'])
 
 
-def test_tensor_mode_gives_logits():
-    model, inputs = recognizer(), views_of()
-    with torch.no_grad():
-        logits = model(inputs, mode='tensor', stage='head')
-        feats = model(inputs, mode='tensor')
-    assert logits.shape == (CLIPS * VIEWS, CLASSES)
-    torch.testing.assert_close(logits, model.cls_head(feats))
-
-
 @pytest.mark.parametrize(
     'name, cut',
     [('audios', (slice(None), slice(2))), ('imgs', (slice(1),))],
@@ -111,14 +102,6 @@ def test_a_limit_below_one_view_is_refused(limit):
     model = recognizer(test_cfg=dict(max_testing_views=limit))
     with pytest.raises(ValueError, match=f'max_testing_views.*{limit}'):
         predictions(model, views_of())
-
-
-def test_a_missing_stream_raises_by_the_name_of_its_expert():
-    inputs = views_of()
-    del inputs['audios']
-    model = recognizer(backbone=tiny.CA2ST)
-    with pytest.raises(KeyError, match="'audio': 'audios'"):
-        predictions(model, inputs)
 
 
 def test_the_head_names_experts_of_the_backbone():

@@ -24,15 +24,14 @@ Position, size, colour, background, speed, drift, noise, loudness, harmonics,
 onset and phase vary at random and independently of the class.
 """
 
-import os.path as osp
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from mmengine.utils import mkdir_or_exist
 
 from ca2st_mm.utils.text_files import write_texts
 
@@ -265,9 +264,9 @@ def write_toy_set(
             f'labels_from={world.labels_from!r}'
         )
     jobs: list[tuple[str, int]] = []
-    texts = {'classes.txt': _lines(class_names(world.labels_from))}
+    texts = {'classes.txt': '\n'.join([*class_names(world.labels_from), ''])}
     for factor, values in FACTORS.items():
-        texts[f'classes_{factor}.txt'] = _lines(values)
+        texts[f'classes_{factor}.txt'] = '\n'.join([*values, ''])
     counts = tuple(len(values) for values in FACTORS.values())
     for split, size in sizes.items():
         events = balanced_labels(size, _rng(seed, split))
@@ -293,9 +292,10 @@ def write_toy_set(
             texts['test_shuffled_audio.csv'] = _manifest(
                 file=names, audio=[names[i] for i in order], label=labels
             )
-    mkdir_or_exist(osp.join(folder, 'videos'))
-    write_texts({osp.join(folder, n): text for n, text in texts.items()})
-    work = partial(_write_one, folder, seed, world)
+    root = Path(folder)
+    (root / 'videos').mkdir(parents=True, exist_ok=True)
+    write_texts({str(root / name): text for name, text in texts.items()})
+    work = partial(_write_one, root / 'videos', seed, world)
     # Threads: the encoders and numpy work outside of Python's lock, and new
     # processes would spend longer on imports than on drawing.
     with ThreadPoolExecutor(num_workers) as pool:
@@ -340,26 +340,20 @@ def shuffled_audio(
     return order
 
 
-def _write_one(folder: str, seed: int, world: ToyWorld, job: tuple) -> None:
+def _write_one(folder: Path, seed: int, world: ToyWorld, job: tuple) -> None:
     """Draw and write one clip; the name alone seeds it."""
     name, label = job
     rng = _rng(seed, name)
     frames = draw_frames(label, world, rng)
     audio = draw_audio(label, world, rng)
-    path = osp.join(folder, 'videos', name)
+    path = str(folder / name)
     write_clip(path, frames, world.fps, audio, world.sample_rate)
 
 
 def _manifest(**columns: Sequence) -> str:
     rows = zip(*columns.values(), strict=True)
-    names = list(columns)
-    return manifest_text(
-        'toy', names, [dict(zip(names, row, strict=True)) for row in rows]
-    )
-
-
-def _lines(lines: Sequence[str]) -> str:
-    return ''.join(f'{line}\n' for line in lines)
+    cells = [dict(zip(columns, row, strict=True)) for row in rows]
+    return manifest_text('toy', list(columns), cells)
 
 
 def _rng(seed: int, *names: object) -> np.random.Generator:

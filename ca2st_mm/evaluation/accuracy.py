@@ -86,11 +86,9 @@ def mean_ap_and_auc(
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    precisions, areas = [], []
-    for index in np.unique(labels):
-        truth = labels == index
-        precisions.append(average_precision_score(truth, scores[:, index]))
-        if not truth.all():
-            areas.append(roc_auc_score(truth, scores[:, index]))
-    mean_auc = float(np.mean(areas)) if areas else float('nan')
-    return float(np.mean(precisions)), mean_auc
+    classes = np.unique(labels)
+    truth, scores = labels[:, None] == classes, scores[:, classes]
+    precision = float(average_precision_score(truth, scores))
+    if len(classes) == 1:
+        return precision, float('nan')
+    return precision, float(roc_auc_score(truth, scores))

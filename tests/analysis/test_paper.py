@@ -70,10 +70,10 @@ def test_what_is_missing_is_measured_once(tiny_world, tmp_path, monkeypatch):
     paper.main()
     files = sorted(out.glob('toy/*/seed0/results.json'))
     assert len(files) == 3  # both parts and what they are together
-    found = {paper.folder_of([n], 'toy', out, 0): n for n in PARTS}
+    found = {paper.folder_of(n, 'toy', out, 0): n for n in PARTS}
     parts = [read_scores(folder / 'scores.pkl') for folder in found]
     together = read_scores(
-        paper.folder_of(PARTS, 'toy', out, 0) / 'scores.pkl'
+        paper.folder_of(ENSEMBLE, 'toy', out, 0) / 'scores.pkl'
     )
     for task in ('verb', 'noun'):
         mean = np.mean([part.scores[task] for part in parts], axis=0)
@@ -126,13 +126,13 @@ def test_benchmarks_run_with_the_tools_for_it(gpus, tmp_path, monkeypatch):
         assert command[at + 1 : at + 3] == ['a=1', 'b=2']
     assert {'--amp', '--resume', '3'} <= set(train)
     assert {'last.pth', '--dump'} <= set(test) and '--amp' not in test
-    folder = paper.folder_of(['t8/no_positions'], 'benchmark', tmp_path, 3)
+    folder = paper.folder_of('t8/no_positions', 'benchmark', tmp_path, 3)
     assert json.loads((folder / 'results.json').read_text()) == dict(seed=2)
 
 
 def test_ours_stand_next_to_the_published(tmp_path, capsys):
     for seed, value in enumerate((0.5, 0.25)):
-        folder = paper.folder_of(['t8/no_positions'], 'toy', tmp_path, seed)
+        folder = paper.folder_of('t8/no_positions', 'toy', tmp_path, seed)
         folder.mkdir(parents=True)
         record = dict(metrics={'acc/noun_top1': value})
         (folder / 'results.json').write_text(json.dumps(record))

@@ -135,7 +135,7 @@ def test_a_row_of_the_papers_runs_with_the_tools(world, tmp_path, monkeypatch):
     flags = ['--rows', name, '--out', str(out)]
     monkeypatch.setattr('sys.argv', ['paper.py', 'run', 't8', *flags])
     paper.main()
-    [row] = [row for row in paper.read_rows() if row.configs == (name,)]
+    [row] = [row for row in paper.read_rows() if row['config'] == name]
     found = paper.measured(row, 'benchmark', out)
     assert set(found) == {'verb', 'noun', 'action'}
     for [percent] in found.values():  # of two clips

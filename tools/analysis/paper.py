@@ -34,7 +34,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, harmonic_mean, stdev
-from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE.parents[1] / 'configs'
@@ -58,44 +57,15 @@ HARMONIC = {
 EXPERTS = ('clip_shape', 'videomae_direction', 'ast_pitch')
 
 
-class Row(NamedTuple):
-    """A row of a table.
-
-    Attributes:
-        table: Its table.
-        part: Letter of the part of the table, or nothing.
-        name: What varies.
-        configs: Below ``configs/ablations``; of several the scores of clips
-            are averaged.
-        published: Per cent by metric; empty if the paper has no such row.
-        trained: Trained parameters in millions as published, or None.
-        source: Of what is published.
-    """
-
-    table: str
-    part: str
-    name: str
-    configs: tuple[str, ...]
-    published: dict[str, float]
-    trained: float | None
-    source: str
+# A line of paper_rows.csv.  Its configs lie in configs/ablations; of several,
+# joined by ' + ', the scores of clips are averaged.
+Row = dict[str, str]
 
 
 def read_rows() -> list[Row]:
-    """All rows of all tables."""
+    """All rows of all tables; what is not published is empty."""
     with open(HERE / 'paper_rows.csv', newline='') as file:
-        return [
-            Row(
-                line['table'],
-                line['part'],
-                line['name'],
-                tuple(line['config'].split(' + ')),
-                {m: float(line[m]) for m in METRICS if line.get(m)},
-                float(line['trained_m']) if line['trained_m'] else None,
-                line['source'],
-            )
-            for line in csv.DictReader(file)
-        ]
+        return list(csv.DictReader(file))
 
 
 def read_peers() -> list[dict[str, str]]:
@@ -109,7 +79,7 @@ def read_peers() -> list[dict[str, str]]:
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    tables = list(dict.fromkeys(row.table for row in read_rows()))
+    tables = list(dict.fromkeys(row['table'] for row in read_rows()))
     peers = list(dict.fromkeys(line['table'] for line in read_peers()))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -205,17 +175,16 @@ def cost_of(name: str, out: Path) -> dict[str, float]:
     return known[key]
 
 
-def folder_of(
-    configs: Sequence[str], world: str, out: Path, seed: int
-) -> Path:
-    """Where a seed of a row is trained."""
+def folder_of(row: str, world: str, out: Path, seed: int) -> Path:
+    """Where a seed of a row, or of one of its configs, is trained."""
+    configs = row.split(' + ')
     name = '+'.join(c.replace('/', '_').strip('._') for c in configs)
     return out / world / name / f'seed{seed}'
 
 
 def measured(row: Row, world: str, out: Path) -> dict[str, list[float]]:
     """Per cent by metric, of all seeds that have been measured."""
-    parent = folder_of(row.configs, world, out, 0).parent
+    parent = folder_of(row['config'], world, out, 0).parent
     records = [
         read_record(p) for p in sorted(parent.glob('seed*/results.json'))
     ]
@@ -300,19 +269,19 @@ def train_and_test_benchmark(
 
 def run(args: argparse.Namespace) -> None:
     """Measure what is missing of a table."""
-    rows = [row for row in read_rows() if row.table == args.table]
+    known = dict.fromkeys(
+        row['config'] for row in read_rows() if row['table'] == args.table
+    )
     if args.world == 'toy' and args.table in WITHOUT_TOY:
         raise UsageError(
             f'{args.table} varies what experts were trained on before, which '
             'the toy world has not; use --world benchmark'
         )
-    known = {' + '.join(row.configs): row.configs for row in rows}
     if unknown := set(args.rows or ()) - set(known):
         raise UsageError(
             f'{args.table} has no row {min(unknown)!r}; it has '
             + ', '.join(known)
         )
-    chosen = [known[name] for name in args.rows or known]
     if args.flags:
         args.train_flags += [f'--{flag}' for flag in args.flags]
         print('--flags NAME is now written: -- --NAME', file=sys.stderr)
@@ -324,9 +293,9 @@ def run(args: argparse.Namespace) -> None:
                 cfg = expert_config(name, args.data)
                 train_and_test(cfg, experts / name, 0)
     for seed in args.seeds:
-        for configs in chosen:
-            for name in configs:
-                folder = folder_of([name], args.world, args.out, seed)
+        for row in args.rows or known:
+            for name in row.split(' + '):
+                folder = folder_of(name, args.world, args.out, seed)
                 if (folder / 'results.json').exists():
                     continue
                 path = CONFIGS / 'ablations' / f'{name}.py'
@@ -340,8 +309,8 @@ def run(args: argparse.Namespace) -> None:
                         *(path.resolve(), folder, seed),
                         *(args.gpus, args.train_flags),
                     )
-            if len(configs) > 1:
-                average(configs, args.world, args.out, seed)
+            if ' + ' in row:
+                average(row, args.world, args.out, seed)
 
 
 def check_data(data: Path, record: Path) -> None:
@@ -379,11 +348,14 @@ def check_data(data: Path, record: Path) -> None:
         )
 
 
-def average(configs: Sequence[str], world: str, out: Path, seed: int) -> None:
+def average(row: str, world: str, out: Path, seed: int) -> None:
     """The ensemble of several models: scores of clips are averaged."""
-    folder = folder_of(configs, world, out, seed)
+    folder = folder_of(row, world, out, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [folder_of([c], world, out, seed) / 'scores.pkl' for c in configs]
+    parts = [
+        folder_of(name, world, out, seed) / 'scores.pkl'
+        for name in row.split(' + ')
+    ]
     average_scores(parts, folder / 'scores.pkl')
     metrics = {
         METRICS[task]: value
@@ -406,23 +378,22 @@ def lines_of(
     lines = []
     for row in rows:
         ours = measured(row, world, out)
-        line = {'': f'{row.table}{row.part}', 'row': row.name}
+        line = {'': row['table'] + row['part'], 'row': row['name']}
         if costs:
-            line['config'] = ' + '.join(row.configs)
-            found = [cost_of(name, out) for name in row.configs]
+            line['config'] = row['config']
+            found = [cost_of(name, out) for name in row['config'].split(' + ')]
             line['trained, M'] = f'{sum(c["trained"] for c in found):.1f}'
             line['GMAC'] = f'{sum(c["gmac"] for c in found):.0f}'
-        line['trained, M (paper)'] = f'{row.trained or ""}'
+        line['trained, M (paper)'] = row['trained_m']
         for metric in METRICS:
-            if metric in row.published or metric in ours:
-                published = row.published.get(metric)
-                line[f'{metric} (paper)'] = f'{published or ""}'
+            if row[metric] or metric in ours:
+                line[f'{metric} (paper)'] = row[metric]
                 line[f'{metric} ({world})'] = cells_of(ours.get(metric, ()))
         if costs:
-            line['source (paper)'] = row.source
+            line['source (paper)'] = row['source']
         seeds = max(map(len, ours.values()), default=0)
         state = 'not measured'
-        if world == 'toy' and row.table in WITHOUT_TOY:
+        if world == 'toy' and row['table'] in WITHOUT_TOY:
             state = 'no toy form'
         line[f'seeds ({world})'] = str(seeds or state)
         lines.append(line)
@@ -481,11 +452,12 @@ def caption_of(rows: Sequence[Row], world: str) -> str:
         'benchmark',
         benchmark='measured with this package',
     )[world]
-    sources = '; '.join(dict.fromkeys(r.source for r in rows if r.source))
+    found = dict.fromkeys(row['source'] for row in rows)
+    sources = '; '.join(filter(None, found))
     paper = f'"paper": top-1 in per cent, from {sources}. ' if sources else ''
     if 'CAST' in sources:
         paper += 'CAST is arXiv 2311.18825. '
-    if any(not row.source for row in rows):
+    if '' in found:
         paper += "Rows without are variants of the authors' code. "
     return f'{paper}"{world}": {ours}; mean and standard deviation over seeds.'
 
@@ -556,7 +528,7 @@ def main() -> None:
     rows = [
         row
         for row in read_rows()
-        if args.action == 'list' or row.table == args.table
+        if args.action == 'list' or row['table'] == args.table
     ]
     if rows:
         if args.action == 'table' and args.ours:

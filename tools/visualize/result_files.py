@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
 from ca2st_mm.visualization.style import FigureInputError
 
+_WRONG = (EOFError, AttributeError, TypeError, ValueError)
 _SAME = 'test both models on the same list'
 # Label column -> key of its scores in a prediction.
 KEYS = dict(label='pred_score', verb='pred_verb_score', noun='pred_noun_score')
@@ -94,53 +95,43 @@ def read_scores(path: str | Path) -> Scores:
     """
     try:
         samples = load(str(path))
+        total = len(samples)
+        clips = [i for i, s in enumerate(samples) if is_readable(s)]
+        samples = [samples[clip] for clip in clips]
+        if not samples:
+            raise FigureInputError(f'{path} holds no clip that could be read')
+        scores = {
+            task: np.stack([scores_of(s, key) for s in samples])
+            for task, key in KEYS.items()
+            if key in samples[0]
+        }
+        labels = [np.asarray(s['gt_label']).ravel() for s in samples]
+        labels = dict(zip(scores, np.stack(labels, axis=1), strict=True))
     except FileNotFoundError as error:
         raise FigureInputError(
             f'There is no file {path}; ca2st test CONFIG CHECKPOINT '
             '--dump writes it'
         ) from error
-    except (pickle.UnpicklingError, EOFError, TypeError) as error:
-        raise FigureInputError(f'{path} is no dump (.pkl): {error}') from error
-    if not isinstance(samples, list) or not all(
-        isinstance(sample, dict) for sample in samples
-    ):
-        raise FigureInputError(f'{path} holds no list of predictions')
-    clips = [i for i, s in enumerate(samples) if is_readable(s)]
-    total, samples = len(samples), [samples[clip] for clip in clips]
-    if not samples:
-        raise FigureInputError(f'{path} holds no clip that could be read')
+    except FigureInputError:
+        raise
+    except (pickle.PickleError, LookupError, *_WRONG) as error:
+        raise FigureInputError(
+            f'{path} holds no scores with one label for each classifier, as '
+            f'ca2st test --dump writes them on a labelled set: {error}'
+        ) from error
     if total > len(samples):
         print_log(
             f'{path}: {total - len(samples)} of {total} clips could not be '
             'read and are left out',
             logger='current',
         )
-    tasks = [t for t, key in KEYS.items() if all(key in s for s in samples)]
-    if not tasks or any('gt_label' not in s for s in samples):
-        raise FigureInputError(
-            f'{path} holds no scores with labels; write it with '
-            'ca2st test --dump on a labelled set'
-        )
-    scores = {t: [scores_of(s, KEYS[t]) for s in samples] for t in tasks}
-    labels = [np.asarray(s['gt_label']).ravel() for s in samples]
-    for rows in (labels, *scores.values()):
-        if len(sizes := {row.size for row in rows}) > 1:
-            raise FigureInputError(
-                f'{path} has clips with different numbers of classes or '
-                f'labels: {sorted(sizes)}'
-            )
-    if labels[0].size != len(tasks):
-        raise FigureInputError(
-            f'{path} has {labels[0].size} labels a clip but scores of '
-            f'{" and ".join(tasks)}; one label a clip is needed'
-        )
     files, ids = ([s.get(k) for s in samples] for k in ('filename', 'clip_id'))
     return Scores(
         str(path),
         total,
         np.array(clips),
-        {task: np.stack(rows) for task, rows in scores.items()},
-        dict(zip(tasks, np.stack(labels, axis=1), strict=True)),
+        scores,
+        labels,
         None if None in files else files,
         None if None in ids else ids,
     )

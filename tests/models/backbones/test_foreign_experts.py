@@ -7,6 +7,7 @@ from functools import partial
 
 import huggingface_hub
 import pytest
+import tiny_models as tiny
 import torch
 from get_flops import count_macs
 from mmaction.registry import MODELS
@@ -45,6 +46,41 @@ SIZE = dict(
 )
 IMAGE = dict(SIZE, image_size=32, patch_size=16)
 CLIP_LIKE = dict(IMAGE, num_frames=4)
+SAMPLES = 200
+SPEECH = dict(
+    SIZE,
+    conv_dim=(8, 8),
+    conv_kernel=(10, 3),
+    conv_stride=(5, 2),
+    num_feat_extract_layers=2,
+    num_conv_pos_embeddings=4,
+    num_conv_pos_embedding_groups=2,
+)
+STABLE = dict(SPEECH, do_stable_layer_norm=True, feat_extract_norm='layer')
+TOKENS = ('pad', 'bos', 'eos', 'decoder_start')
+WHISPER = dict(
+    {f'{name}_token_id': 0 for name in TOKENS},
+    d_model=DIMS,
+    encoder_layers=DEPTH,
+    decoder_layers=1,
+    encoder_attention_heads=2,
+    encoder_ffn_dim=48,
+    decoder_ffn_dim=48,
+    decoder_attention_heads=2,
+    num_mel_bins=8,
+    max_source_positions=10,
+    vocab_size=50,
+)
+# Those that read waveforms; large ones have their norms first.
+WAVES = {
+    'wav2vec2': ('Wav2Vec2Model', SPEECH),
+    'wav2vec2-large': ('Wav2Vec2Model', STABLE),
+    'hubert': ('HubertModel', SPEECH),
+    'hubert-large': ('HubertModel', STABLE),
+    'wavlm': ('WavLMModel', SPEECH),
+    'wavlm-large': ('WavLMModel', STABLE),
+    'data2vec-audio': ('Data2VecAudioModel', SPEECH),
+}
 # Class that writes the folder, and its config.
 HF = {
     'clip_vision_model': ('CLIPVisionModel', IMAGE),
@@ -76,6 +112,8 @@ HF = {
         'ASTForAudioClassification',
         dict(SIZE, max_length=64, num_mel_bins=36),
     ),
+    'whisper': ('WhisperModel', WHISPER),
+    **WAVES,
 }
 every_model = pytest.mark.parametrize('name', [*TIMM, *HF])
 
@@ -95,9 +133,12 @@ def folder_of(tmp_path_factory):
                 timm.models.save_for_hf(randomize(model, 0.1), made[name])
             else:
                 kind, config = HF[name]
-                config = transformers.AutoConfig.for_model(name, **config)
+                config = transformers.AutoConfig.for_model(
+                    name.removesuffix('-large'), **config
+                )
                 model = getattr(transformers, kind)(config)
-                randomize(model, 0.1).save_pretrained(made[name])
+                std = 0.2 if name in WAVES else 0.1
+                randomize(model, std).save_pretrained(made[name])
         return made[name]
 
     return write
@@ -121,7 +162,8 @@ def theirs(name, folder):
         module
         for module in model.modules()
         if isinstance(module, nn.ModuleList)
-        and module[0]._get_name().endswith('Layer')
+        and 'Layer' in module[0]._get_name()
+        and 'Conv' not in module[0]._get_name()
     ]
     return model, layers[0]
 
@@ -133,7 +175,15 @@ def inputs_of(expert, seed=0):
 
 def is_image(name):
     config = {} if name in TIMM else HF[name][1]
-    return not {'num_frames', 'frames_per_clip', 'max_length'} & set(config)
+    of_others = {'num_frames', 'frames_per_clip', 'max_length', 'vocab_size'}
+    return name not in WAVES and not of_others & set(config)
+
+
+def frames_of(name):
+    """How many frames, or samples, an expert is told to read."""
+    if name in WAVES:
+        return dict(num_frames=SAMPLES)
+    return dict(num_frames=STEPS) if is_image(name) else {}
 
 
 def as_theirs(name, inputs):
@@ -142,6 +192,10 @@ def as_theirs(name, inputs):
         return inputs.transpose(1, 2).flatten(0, 1)
     if name == 'audio-spectrogram-transformer':
         return inputs.squeeze(1)
+    if name == 'whisper':
+        return inputs[:, 0].transpose(1, 2)
+    if name in WAVES:
+        return inputs[:, 0, :, 0]
     return inputs.transpose(1, 2)
 
 
@@ -153,9 +207,9 @@ def feature_of(output):
 @every_model
 @torch.no_grad()
 def test_tokens_of_every_layer_equal_those_of_the_library(name, folder_of):
-    frames = dict(num_frames=STEPS) if is_image(name) else {}
-    expert = build(f'local-dir:{folder_of(name)}', **frames)
+    expert = build(f'local-dir:{folder_of(name)}', **frames_of(name))
     model, layers = theirs(name, folder_of(name))
+    model = model.encoder if name == 'whisper' else model
     found = []
     for layer in layers:
         layer.register_forward_hook(
@@ -182,6 +236,32 @@ def test_tokens_of_every_layer_equal_those_of_the_library(name, folder_of):
             assert difference(feature, expected) < 1e-5
     elif name == 'videomae':
         assert difference(model.classifier(feature), output.logits) < 1e-5
+    elif name == 'whisper' or name in WAVES:
+        assert tokens.shape == (BATCH, expert.token_spec.num_steps, 1, DIMS)
+        assert difference(feature, output.last_hidden_state.mean(1)) < 1e-5
+
+
+@pytest.mark.parametrize('name', ['wavlm', 'hubert-large', 'whisper'])
+def test_speech_learns_beside_frames_and_its_steps_tile_the_window(
+    name, folder_of
+):
+    audio = dict(
+        expert_config(f'local-dir:{folder_of(name)}'), **frames_of(name)
+    )
+    experts = dict(spatial=tiny.CLIP, audio=audio)
+    model = tiny.build(dict(tiny.CAVA, experts=experts)).train()
+    expert = randomize(model).experts['audio']
+    audio = torch.randn(tiny.BATCH, *expert.input_shape)
+    features = model(**{**tiny.streams(), 'audios': audio})
+    sum(feature.square().sum() for feature in features.values()).backward()
+    for key, parameter in expert.named_parameters():
+        learns = parameter.grad is not None and bool(parameter.grad.any())
+        assert learns == key.startswith('adapters'), key
+    spans = expert.token_times(torch.tensor([[1.0, 3.0]]))
+    edges = torch.linspace(1, 3, expert.token_spec.num_steps + 1)
+    assert spans.shape == (1, len(edges) - 1, 1, 2)
+    expected = torch.stack((edges[:-1], edges[1:]), dim=-1)
+    torch.testing.assert_close(spans[0, :, 0], expected)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +278,7 @@ def test_tokens_of_every_layer_equal_those_of_the_library(name, folder_of):
 )
 @torch.no_grad()
 def test_attention_is_recorded_as_the_library_computes_it(name, folder_of):
-    frames = dict(num_frames=STEPS) if is_image(name) else {}
+    frames = frames_of(name)
     expert = build(f'local-dir:{folder_of(name)}', **frames)
     model, layers = theirs(name, folder_of(name))
     inputs, found = inputs_of(expert), []
@@ -409,9 +489,8 @@ def test_of_a_model_with_a_text_encoder_the_other_half_is_taken(
     assert difference(expert(frames), expected) < 1e-5
 
 
-@pytest.mark.parametrize(
-    'form', ['torch_export', pytest.param('onnx', marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('form', ['torch_export', 'onnx'])
 @pytest.mark.parametrize('names', PAIRS[1:2])
 def test_the_exported_graph_says_the_same(names, form, pair, tmp_path):
     if form == 'onnx':
@@ -445,7 +524,7 @@ def test_all_parts_are_counted(pair):
 @pytest.mark.parametrize('name', ['vit_small_patch16_dinov3', 'vjepa2'])
 def test_two_blocks_as_one_layer_and_a_late_start(name, folder_of):
     source = f'local-dir:{folder_of(name)}'
-    frames = dict(num_frames=STEPS) if is_image(name) else {}
+    frames = frames_of(name)
     whole = build(source, **frames)
     inputs = inputs_of(whole)
     for changes in (dict(blocks_per_layer=2), dict(start_block=1)):

@@ -199,8 +199,8 @@ def _advice(entry: Entry) -> str:
     place, source = default_home() / entry.name, entry.sources[0]
     if not entry.name.startswith('web-'):
         return (
-            f'run `ca2st weights get {entry.name}` here, or where there is a '
-            f'network and copy the file into {place}'
+            f'run `ca2st weights get {entry.name}` where there is a network, '
+            f'and copy the file into {place}'
         )
     if not (hub := source.hub):
         return f'put {source.url} at {place / source.file}'

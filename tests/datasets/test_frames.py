@@ -19,11 +19,12 @@ from numbered_media import (
     number_of,
 )
 
-from ca2st_mm.datasets import pixels
+from ca2st_mm.datasets import other_readers, pixels
 from ca2st_mm.datasets import video as video_module
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.containers import decode, probe
 from ca2st_mm.datasets.faults import EmptyClipError, MediaError
+from ca2st_mm.datasets.other_readers import READERS, open_video
 from ca2st_mm.datasets.video import PyAVReader, frames_in_span
 
 COUNT = 60
@@ -86,8 +87,13 @@ def test_grid(folder, name):
             assert steps.min() > 0
         else:
             np.testing.assert_allclose(steps, 1 / FPS, atol=2e-3)
-        for inds in (range(COUNT), anywhere, [COUNT - 1, 0], [31]):
-            assert numbers(video, inds) == list(inds)
+    for reader in READERS:
+        with open_video(path, reader) as video:
+            if reader != 'pyav' and isinstance(video, PyAVReader):
+                continue  # this was checked first
+            assert np.array_equal(video.frame_stamps, stamps)
+            for inds in (range(COUNT), anywhere, [COUNT - 1, 0], [31]):
+                assert numbers(video, inds) == list(inds), reader
     for low, high in ((0, 20), (13, 40), (24, 25), (44, 60)):
         shown, part = shown_in(path, around(stamps, low, high))
         np.testing.assert_allclose(part, stamps[low:high], atol=1e-3)
@@ -206,6 +212,34 @@ def test_a_clock_below_zero(base, tmp_path, audio):
         assert shown == [*range(low, stop)]
     with pytest.raises(EmptyClipError, match='below.mkv.*no frame'):
         PyAVReader(str(path), span=(-3.0, -2.0))
+
+
+@pytest.mark.parametrize('name', READERS)
+def test_plain_files_are_decoded_by_the_reader_that_was_asked(base, name):
+    plain = make(base.with_name('plain.mp4'), CELLS['h264_b2_g12.mp4'])
+    if name == 'torchcodec':
+        decoders = pytest.importorskip('torchcodec.decoders')
+        try:
+            decoders.VideoDecoder(str(plain))
+        except RuntimeError:
+            pytest.skip("FFmpeg's libraries are not there for torchcodec")
+    for path, is_plain in ((plain, True), (base, False)):
+        with open_video(str(path), name) as video:
+            is_pyav = isinstance(video, PyAVReader)
+        assert is_pyav == (name == 'pyav' or not is_plain)
+
+
+def test_other_counts_are_an_alarm(base, monkeypatch):
+    plain = make(base.with_name('plain.mp4'), CELLS['h264_b2_g12.mp4'])
+    lines = []
+    wrong = dict(decord=lambda *_: (59, None))
+    monkeypatch.setattr(other_readers, '_DECODERS', wrong)
+    monkeypatch.setattr(
+        other_readers, 'print_log', lambda text, **kwargs: lines.append(text)
+    )
+    with open_video(str(plain), 'decord') as video:
+        assert isinstance(video, PyAVReader) and video.num_frames == COUNT
+    assert 'plain.mp4' in lines[0] and '59 frames, not 60' in lines[0]
 
 
 @pytest.mark.parametrize('lost', [False, True])

@@ -94,6 +94,7 @@ def test_dense_spacing_and_views():
         (LogMelSpectrogram, dict(position='centre'), 'position is'),
         (LogMelSpectrogram, dict(position=1.5), 'position is'),
         (RandAugmentFrames, dict(magnitude=21), '0 to 10'),
+        (OpenVideo, dict(reader='cv2'), 'pyav'),
     ],
 )
 def test_wrong_arguments_are_named(step, arguments, message):
@@ -392,10 +393,17 @@ def test_the_end_of_the_pipeline_closes_the_reader(plain_clip, tmp_path):
             reader.read([0])
 
 
-def test_other_readers_are_left_to_pyav(plain_clip):
-    with pytest.warns(FutureWarning, match='by PyAV'):
-        opened = OpenVideo(reader='decord')
-    assert opened(dict(filename=plain_clip))['total_frames'] == 50
+def test_a_reader_that_is_not_installed_is_replaced(plain_clip, monkeypatch):
+    with pytest.warns(FutureWarning, match='pyav'):
+        assert OpenVideo(reader='auto').reader == 'pyav'
+    lines = []
+    monkeypatch.setitem(sys.modules, 'decord', None)
+    monkeypatch.setattr(
+        'ca2st_mm.datasets.other_readers.print_log',
+        lambda text, **kwargs: lines.append(text),
+    )
+    assert OpenVideo(reader='decord').reader == 'pyav'
+    assert 'pip install decord' in lines[0]
 
 
 @pytest.mark.parametrize('inside', ['no packet', 'an audio packet'])

@@ -11,7 +11,8 @@ from mmengine import fileio
 from ca2st_mm.registry import TRANSFORMS
 
 from ..faults import MediaError
-from ..video import PyAVReader, VideoReader
+from ..other_readers import open_video, usable_reader
+from ..video import VideoReader
 from .base import Transform
 
 
@@ -38,6 +39,9 @@ class OpenVideo(DecordInit):
     (second at which that clock starts).
 
     Args:
+        reader: ``'pyav'``; or ``'decord'`` or ``'torchcodec'``, which decode
+            whole files of the plainest kind while PyAV reads all others, or
+            all where the package cannot be imported (with a warning).
         square_pixels: Whether frames with oblong pixels are made wider or
             narrower, as players show them.
         **kwargs: Arguments of ``DecordInit``.
@@ -51,26 +55,26 @@ class OpenVideo(DecordInit):
     """
 
     def __init__(
-        self,
-        square_pixels: bool = True,
-        reader: str | None = None,
-        **kwargs: Any,
+        self, reader: str = 'pyav', square_pixels: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if reader not in (None, 'pyav'):
+        if reader == 'auto':
             warnings.warn(
-                f'OpenVideo(reader={reader!r}) is read by PyAV, as all videos '
-                'are; leave `reader` out, which goes with the next release.',
+                "OpenVideo(reader='auto') means 'pyav' and goes with the next "
+                'release: leave it out.',
                 FutureWarning,
                 stacklevel=2,
             )
+            reader = 'pyav'
+        self.reader = usable_reader(reader)
         self.square_pixels = square_pixels
 
     def transform(self, results: dict) -> dict:
         """Open ``results['filename']``."""
         span = results.get('clip_start'), results.get('clip_end')
-        reader = results.get('video_reader') or PyAVReader(
+        reader = results.get('video_reader') or open_video(
             results['filename'],
+            self.reader,
             self._data(results['filename']),
             self.num_threads,
             span,

@@ -239,14 +239,7 @@ def _answer(
     everyone: Mapping[str, Tensor],
     coalition: Coalition,
 ) -> Any:
-    """The head's output from some experts, or none.
-
-    Args:
-        model: A recognizer.
-        inputs: What its data preprocessor gives.
-        everyone: Features of all experts, {expert: (rows, C)}.
-        coalition: The experts that run.
-    """
+    """The head's output from some experts; all have features (rows, C)."""
     features = {}
     if len(coalition) == len(model.backbone.experts):
         features = everyone

@@ -34,9 +34,6 @@ def is_readable(sample: Mapping[str, Any]) -> bool:
 
     With ``on_error='skip'`` such a clip keeps its place in a test, with empty
     inputs and the reason under ``unreadable``; so it is in a dump.
-
-    Args:
-        sample: A prediction.
     """
     return not sample.get('unreadable')
 
@@ -74,10 +71,7 @@ def scores_of(
 
 
 def participant_of(filename: str) -> str:
-    """The participant in the name of a clip or video, such as 'P01'.
-
-    Args:
-        filename: Path whose last part begins with it.
+    """The participant with which a file name begins, such as 'P01'.
 
     Raises:
         ValueError: If it does not.
@@ -95,10 +89,6 @@ def participant_of(filename: str) -> str:
 
 def read_list(listed: Listed, column: str) -> set[str] | None:
     """The values as text, from a sequence or a column of a CSV.
-
-    Args:
-        listed: The sequence, or the path of the CSV; None for no list.
-        column: Its column.
 
     Raises:
         FileNotFoundError: If the CSV is not there.
@@ -230,10 +220,6 @@ class ClipMetric(BaseMetric):
 
 def report_unreadable(used: int, expected: int) -> dict[str, int]:
     """Log how many clips the numbers stand on, if some are left out.
-
-    Args:
-        used: Clips that could be read.
-        expected: All clips.
 
     Returns:
         ``num_used`` and ``num_expected``; nothing if both are equal.

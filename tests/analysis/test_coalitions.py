@@ -15,7 +15,6 @@ from scipy.special import log_softmax
 
 from ca2st_mm.apis.modality_contributions import (
     coalitions_of,
-    of_groups,
     shapley_values,
 )
 from ca2st_mm.datasets.toy import (
@@ -160,14 +159,3 @@ def test_the_interval_holds_the_true_difference(clips):
         )
         hits += found['low'] <= p[0] - p[1] <= found['high']
     assert 0.92 <= hits / 300
-
-
-def test_modalities_hold_all_their_experts():
-    values = {c: len(c) for c in coalitions_of(EXPERTS)}
-    found = of_groups(values, MODALITIES)
-    assert {'+'.join(sorted(c)): v for c, v in found.items()} == {
-        '': 0,
-        'audio': 1,
-        'video': 2,
-        'audio+video': 3,
-    }

@@ -11,8 +11,6 @@ import numpy as np
 import paper
 import paper_toy
 import pytest
-from mmengine.config import config
-from mmengine.runner import runner
 from result_files import read_scores
 from shrunk_models import without_init
 from tool_runs import run_tool
@@ -43,9 +41,6 @@ def tiny_world(tmp_path, monkeypatch):
     monkeypatch.setattr(paper, 'toy_config', toy_config)
     monkeypatch.setattr(paper, 'EXPERTS', ())
     monkeypatch.setattr(paper_toy, 'EPOCHS', 2)
-    # MMEngine formats the config several times, a second each.
-    monkeypatch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
-    monkeypatch.setattr(runner, 'collect_env', dict)
     return data
 
 

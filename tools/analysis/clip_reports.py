@@ -147,15 +147,7 @@ def clips_of(
     faults: list[str],
     pipeline: Sequence[Mapping] | None = None,
 ) -> Iterator[tuple[int, Mapping]]:
-    """Clips of a manifest in random order; bad ones are added to faults.
-
-    Args:
-        recognizer: Its config says how clips are read.
-        manifest: Annotation file in the folder of the test data.
-        args: Flags of ``add_clip_options``.
-        faults: What is wrong with each bad clip.
-        pipeline: Transforms in place of the config's.
-    """
+    """Clips of a manifest in random order; bad ones are added to faults."""
     dataset = listed_clips(recognizer, manifest, pipeline)
     generator = torch.Generator().manual_seed(args.seed)
     order = torch.randperm(len(dataset), generator=generator).tolist()

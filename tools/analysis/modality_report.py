@@ -147,12 +147,8 @@ def survey(
     """Answers of every coalition for every clip, and with other audio.
 
     Each clip is run once more with the audio of the clip with audio before
-    it, so that only a batch is in memory; give the clips in random order.
-
-    Args:
-        recognizer: A multi-expert model.
-        samples: Number in the data set, and packed sample with labels.
-        batch_size: How many clips go through the model at once.
+    it, so that only a batch is in memory; give the clips (numbers in the
+    data set, and packed samples with labels) in random order.
 
     Returns:
         By task; empty without clips.
@@ -215,11 +211,6 @@ def calibrate(
 
     Logits are linear in the classifier, so its weights are divided: whatever
     loads them answers with calibrated probabilities.
-
-    Args:
-        recognizer: Its classifiers are changed.
-        samples: For validation; number in the data set, and packed sample.
-        batch_size: How many clips go through the model at once.
 
     Returns:
         The temperature by task.

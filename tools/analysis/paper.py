@@ -227,13 +227,8 @@ def train_and_test_benchmark(
 ) -> None:
     """Train and test a config as it is, with the tools for that.
 
-    Args:
-        config: Its file.
-        folder: The work folder.
-        seed: Of the training.
-        gpus: How many.
-        flags: Of ``tools/train.py``; those that ``tools/test.py`` has, too,
-            that change what is measured are for both.
+    The flags are those of ``tools/train.py``; --precision and --cfg-options
+    change what is measured, so the test gets them, too.
     """
     shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     shared.add_argument('--precision')
@@ -314,16 +309,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def check_data(data: Path, record: Path) -> None:
-    """Refuse toy data that rows cannot be measured on, or other data.
+    """Refuse toy data of another world, and other data than before.
 
-    Args:
-        data: Its folder.
-        record: Says on what all results next to it were measured; written
-            if it is not there.
+    The record, which is written if it is not there, says on what all results
+    next to it were measured.
 
     Raises:
-        UsageError: If the data is missing, of another world, or other data
-            than that of the results.
+        UsageError: If this data is another, or missing.
     """
     classes = data / 'classes.txt'
     if not classes.exists() or classes.read_text().splitlines() != [

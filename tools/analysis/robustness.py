@@ -119,14 +119,7 @@ Hits = dict[str, dict[int, bool]]
 def with_step(
     pipeline: Sequence[Mapping], step: Mapping, place: str
 ) -> list[Mapping]:
-    """A pipeline with a corruption at its place.
-
-    Args:
-        pipeline: Configs of transforms.
-        step: The corruption.
-        place: 'video' for before ``FormatShape``, 'audio' for after
-            ``LoadAudio``.
-    """
+    """A pipeline with a corruption of 'video' or 'audio' at its place."""
     types = [str(one['type']) for one in pipeline]
     at = (
         types.index('LoadAudio') + 1
@@ -246,11 +239,6 @@ def measure(
     recognizer: Recognizer, args: argparse.Namespace, path: Path
 ) -> dict:
     """Run the tests that are not in the record yet, and add each to it.
-
-    Args:
-        recognizer: The model.
-        args: The command line.
-        path: The record, JSON.
 
     Returns:
         The record: what it depends on, rows by task (``top1``), which clips

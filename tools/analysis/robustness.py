@@ -132,7 +132,7 @@ def with_step(
 def tests_of(
     recognizer: Recognizer, args: argparse.Namespace
 ) -> Iterator[tuple[Key, list[Mapping], dict]]:
-    """Each test: its key, its pipeline, and arguments of :func:`measure`."""
+    """Each test: key, pipeline, and arguments of :func:`hits_of` or masked."""
     pipeline = list(dataset_of(recognizer.cfg)['pipeline'])
     yield (CLEAN, '', ''), pipeline, {}
     backbone = recognizer.model.backbone

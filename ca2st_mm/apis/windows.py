@@ -213,13 +213,14 @@ def extent_of(path: str) -> Extent:
 
 def _last_packet(file, stream, announced: float) -> tuple[float, float]:
     """When the last packet of a stream is shown, and when it ends."""
-    step = _LOOK_BACK
+    step, start = _LOOK_BACK, stream.start_time or 0
     while True:
-        target = max(announced - step, 0.0)
+        # FLV finds nothing that lies before the start.
+        target = max(int((announced - step) / stream.time_base), start)
         try:
-            file.seek(int(target / stream.time_base), stream=stream)
+            file.seek(target, stream=stream)
         except av.FFmpegError:  # without an index: read from the start
-            target = 0.0
+            target = start
         spans = [
             (packet.pts, packet.pts + (packet.duration or 0))
             for packet in file.demux(stream)
@@ -229,6 +230,6 @@ def _last_packet(file, stream, announced: float) -> tuple[float, float]:
             last, end = map(max, zip(*spans, strict=True))
             seconds = stream.time_base
             return float(last * seconds), float(end * seconds)
-        if target == 0:
+        if target == start:
             raise ValueError('it has no frame')
         step *= 4

@@ -3,6 +3,7 @@
 
 import functools
 import os
+import subprocess
 import threading
 import tracemalloc
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 from toy_recognizer import FPS, write_noise
 
 from ca2st_mm.apis import many_files, windows
@@ -194,6 +196,16 @@ def test_the_extent_is_that_of_the_frames(tmp_path, suffix):
     start = 0.25 if suffix == 'flv' else 0  # flv has no edit lists
     expected = pytest.approx((start, start + 3, 1 / FPS), abs=0.01)
     assert extent_of(path) == expected
+
+
+def test_the_extent_of_a_short_file_that_starts_late_is_found(tmp_path):
+    """FFmpeg finds nothing that lies before the start of an FLV."""
+    write_noise(str(tmp_path / 'a.mkv'), 3, rate=22050)
+    ffmpeg, options = get_ffmpeg_exe(), ('-c:v', 'flv1', '-c:a', 'mp3')
+    command = [ffmpeg, '-v', 'error', '-i', tmp_path / 'a.mkv', *options]
+    subprocess.run([*command, tmp_path / 'a.flv'], check=True)
+    start, end, _ = extent_of(str(tmp_path / 'a.flv'))
+    assert 0 < start < 0.1 and end - start == pytest.approx(3, abs=0.01)
 
 
 @pytest.mark.parametrize('rate', [5, 10, 12.5])

@@ -18,7 +18,7 @@ yapf_api.FormatCode = lambda text, **_: (text, True)
 for helpers in (HERE, HERE / 'models', HERE / 'datasets/benchmarks'):
     sys.path.insert(0, str(helpers))
 # Tools import what lies next to them.
-for tools in ('tools', 'tools/analysis', 'tools/visualize'):
+for tools in ('tools', 'tools/analysis', 'tools/data', 'tools/visualize'):
     sys.path.append(str(ROOT / tools))
 
 import ca2st_mm  # noqa: E402, F401, I001

@@ -143,6 +143,8 @@ def seconds(text: str) -> float:
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
+from annotated_video import annotate, caption_of
+
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.many_files import (
     LISTS,
@@ -171,7 +173,6 @@ from ca2st_mm.engine.launch import (
     run_or_explain,
     usable_device,
 )
-from ca2st_mm.visualization.annotated_video import annotate, caption_of
 
 CONTAINERS = '.mp4', '.mkv', '.mov'
 # Flags that answers depend on, besides the model.

@@ -43,23 +43,3 @@ def read_record(path: str | Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UsageError(f'{path} holds no JSON object')
     return record
-
-
-def read_number(text: str) -> float:
-    """The number that ``FILE:METRIC`` names.
-
-    Args:
-        text: A results.json, a colon and the name of a metric in it.
-
-    Raises:
-        UsageError: If the file has no such number.
-    """
-    path, _, name = text.rpartition(':')
-    if not path:
-        raise UsageError(f'{text!r} names no number; write FILE:METRIC')
-    metrics = read_record(path).get('metrics', {})
-    if not isinstance(metrics.get(name), (int, float)):
-        raise UsageError(
-            f'{path} has no number {name!r}; it has {", ".join(metrics)}'
-        )
-    return metrics[name]

@@ -285,7 +285,7 @@ def test_captions_are_those_of_the_video_named(
     """Of a table that holds other clips, too."""
     drawn = []
     monkeypatch.setattr(
-        'ca2st_mm.visualization.annotated_video.annotate',
+        'annotated_video.annotate',
         lambda source, target, captions: drawn.extend(captions),
     )
     table = ('--csv', tmp_path / 'out.csv')

@@ -5,6 +5,9 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from check_lists import Sample
+from check_media import Limits, probe_sample
+from check_report import Report, as_text
 from numbered_media import (
     CELLS,
     FPS,
@@ -20,9 +23,6 @@ from ca2st_mm.apis.prediction import Prediction, Views
 from ca2st_mm.apis.prediction_tables import explanation
 from ca2st_mm.datasets import audio as audio_module
 from ca2st_mm.datasets.audio import read_audio
-from ca2st_mm.datasets.check.probe import Limits, probe_sample
-from ca2st_mm.datasets.check.report import Report, as_text
-from ca2st_mm.datasets.check.samples import Sample
 from ca2st_mm.datasets.containers import probe
 from ca2st_mm.datasets.faults import MediaError, NoAudioError
 from ca2st_mm.datasets.transforms import (

@@ -9,19 +9,15 @@ import threading
 import wave
 from pathlib import Path
 
+import check as check_tool
+import check_media
+import check_report
 import numpy as np
 import odd_media
 import pytest
+from check_lists import KINDS, Sample, check_repeats, read_samples
+from check_media import probe_sample
 
-from ca2st_mm.datasets.check import probe as probing
-from ca2st_mm.datasets.check import report
-from ca2st_mm.datasets.check.probe import probe_sample
-from ca2st_mm.datasets.check.samples import (
-    KINDS,
-    Sample,
-    check_repeats,
-    read_samples,
-)
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.utils.text_files import ListFileError
 
@@ -61,13 +57,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def check_with_plots(monkeypatch, tmp_path):
+def check_with_plots(tmp_path):
     """Run the tool; returns its exit code and its JSON."""
-    monkeypatch.syspath_prepend(str(TOOLS))
-    tool = __import__('check')
 
     def run(*args):
-        code = tool.main([*map(str, args), '--out', str(tmp_path / 'out')])
+        code = check_tool.main(
+            [*map(str, args), '--out', str(tmp_path / 'out')]
+        )
         return code, json.loads((tmp_path / 'out.json').read_text())
 
     return run
@@ -76,7 +72,7 @@ def check_with_plots(monkeypatch, tmp_path):
 @pytest.fixture
 def check(check_with_plots, monkeypatch):
     """The same without plots, which take nearly all of the time."""
-    monkeypatch.setattr(report, '_plots', lambda found: {})
+    monkeypatch.setattr(check_report, '_plots', lambda found: {})
     return check_with_plots
 
 
@@ -147,7 +143,7 @@ def test_a_second_run_reads_only_what_changed(
         probed.append(Path(sample.path).name)
         return probe_sample(sample, limits)
 
-    monkeypatch.setattr(probing, 'probe_sample', count)
+    monkeypatch.setattr(check_media, 'probe_sample', count)
     options = ['--data-root', folder, '--workers', 2]
     first = check(folder / 'train.csv', *options)
     assert len(probed) == 15  # one clip is listed three times
@@ -174,12 +170,12 @@ def test_a_slow_file_holds_back_no_other(monkeypatch, tmp_path):
     def look(sample, limits):
         if sample.path == 'slow':
             others_are_noted.wait(2)
-        return probing.Probe()
+        return check_media.Probe()
 
-    monkeypatch.setattr(probing, 'probe_sample', look)
+    monkeypatch.setattr(check_media, 'probe_sample', look)
     samples = [sample('train', name) for name in ('slow', 'a', 'b')]
     notes = str(tmp_path / 'notes.jsonl')
-    found = probing.probe_all(samples, probing.Limits(), 2, notes)
+    found = check_media.probe_all(samples, check_media.Limits(), 2, notes)
     assert {next(found)[0], next(found)[0]} == {1, 2}
     others_are_noted.set()
     assert [number for number, _ in found] == [0]
@@ -330,16 +326,14 @@ val_dataloader = dict(dataset=dict(data, ann_file='own_val.csv'))
 test_dataloader = val_dataloader
 """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(TOOLS))
-    monkeypatch.setattr(report, '_plots', lambda found: {})
-    tool = __import__('check')
+    monkeypatch.setattr(check_report, '_plots', lambda found: {})
     for policy, kinds in (
         ('drop', []),
         ('raise', ['no_audio']),
     ):
         (tmp_path / 'own.py').write_text(text.replace('drop', policy))
         arguments = ['own.py', '--decode', '--train', 'own_train']
-        assert tool.main(arguments) == 1
+        assert check_tool.main(arguments) == 1
         found = json.loads(
             (tmp_path / 'runs/mine/data_check.json').read_text()
         )

@@ -5,9 +5,13 @@ import csv
 from pathlib import Path
 
 import cv2
+import extract_audio as audio_tool
+import media_job
 import numpy as np
 import odd_media
 import pytest
+import resize_videos
+import trim_clips
 from numbered_media import CELLS, FPS, ffmpeg, make, number_of, pitch_of
 
 from ca2st_mm.datasets import transcode
@@ -28,7 +32,6 @@ from ca2st_mm.datasets.transcode import (
 )
 from ca2st_mm.datasets.video import PyAVReader
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'data'
 COUNT, FIRST, STOP = 90, 33, 59
 CUT_BY_COPYING = ('h264_b2_g12.mp4', 'h264_b2_g12.ts', 'hevc_open.mp4')
 
@@ -48,12 +51,6 @@ def sources(tmp_path_factory):
         return str(path), tuple(float(second) for second in span)
 
     return find
-
-
-@pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOLS))
-    return __import__
 
 
 def shown(path, span=(None, None)):
@@ -262,7 +259,7 @@ def test_faults_of_the_source(tmp_path):
         encode(path, str(tmp_path / 'c.mp4'), Encoding(), (50.0, 51.0))
 
 
-def test_finished_files_are_not_made_again(tmp_path, tool, capsys):
+def test_finished_files_are_not_made_again(tmp_path, capsys):
     targets = [str(tmp_path / name) for name in 'abc']
     Path(targets[1]).write_text('finished')
     calls = []
@@ -273,7 +270,7 @@ def test_finished_files_are_not_made_again(tmp_path, tool, capsys):
             raise MediaError('video', target, 'torn')
         Path(target).write_text('new')
 
-    assert tool('media_job').run(targets, make, 2) == {targets[2]}
+    assert media_job.run(targets, make, 2) == {targets[2]}
     assert sorted(calls) == [targets[0], targets[2]]
     said = capsys.readouterr()
     assert '1 made, 1 there before, 1 failed' in said.out
@@ -282,7 +279,7 @@ def test_finished_files_are_not_made_again(tmp_path, tool, capsys):
 
 
 @pytest.mark.parametrize('how', [[], ['--copy']])
-def test_the_tool_that_trims(sources, tmp_path, tool, capsys, how):
+def test_the_tool_that_trims(sources, tmp_path, capsys, how):
     source, span = sources('h264_b2_g12.ts')
     odd_media.truncated(tmp_path / 'bad.mp4')
     manifest, out = tmp_path / 'train.csv', tmp_path / 'clips'
@@ -292,9 +289,8 @@ def test_the_tool_that_trims(sources, tmp_path, tool, capsys, how):
         f'\nfile ,start,end,label,note\n{source},{span[0]},{span[1]},3,one\n'
         f',,,,\n{tmp_path / "bad.mp4"},0,1,4,two\n'
     )
-    module = tool('trim_clips')
     command = [str(manifest), str(out), '--workers', '2', *how]
-    assert module.main(command) == 1
+    assert trim_clips.main(command) == 1
     said = capsys.readouterr()
     assert 'bad.mp4' in said.err and '1 of 2 rows are left out' in said.out
     (row,) = read_annotations(str(out / 'train.csv'), {})
@@ -306,7 +302,7 @@ def test_the_tool_that_trims(sources, tmp_path, tool, capsys, how):
     with open(out / 'train.csv', newline='') as file:
         assert [r['note'] for r in csv.DictReader(file)] == ['one']
     text = (out / 'train.csv').read_text()
-    module.main(command)
+    trim_clips.main(command)
     assert '0 made, 1 there before, 1 failed' in capsys.readouterr().out
     assert (out / 'train.csv').read_text() == text
 
@@ -319,17 +315,16 @@ def test_the_tool_that_trims(sources, tmp_path, tool, capsys, how):
         ('/a/b.mp4,0,1,0\n../a/b.mp4,0,1,0\n', "'a/b_0_1000.mp4'"),
     ],
 )
-def test_clips_that_cannot_be_told_apart(tmp_path, tool, rows, message):
+def test_clips_that_cannot_be_told_apart(tmp_path, rows, message):
     manifest = tmp_path / 'train.csv'
     manifest.write_text('file,start,end,label\n' + rows)
-    module = tool('trim_clips')
-    with pytest.raises(module.JobError, match=message):
-        module.main([str(manifest), str(tmp_path / 'clips')])
-    with pytest.raises(module.JobError, match='another folder'):
-        module.main([str(manifest), str(tmp_path)])
+    with pytest.raises(media_job.JobError, match=message):
+        trim_clips.main([str(manifest), str(tmp_path / 'clips')])
+    with pytest.raises(media_job.JobError, match='another folder'):
+        trim_clips.main([str(manifest), str(tmp_path)])
 
 
-def test_the_tools_for_folders(tmp_path, tool, capsys):
+def test_the_tools_for_folders(tmp_path, capsys):
     videos = tmp_path / 'videos' / 'deep'
     videos.mkdir(parents=True)
     odd_media.silent(videos / 'good.mp4')
@@ -339,26 +334,26 @@ def test_the_tools_for_folders(tmp_path, tool, capsys):
     (tmp_path / 'elsewhere' / 'up').symlink_to(videos.parent)
     odd_media.silent(tmp_path / 'elsewhere' / 'far.mp4')
     (videos.parent / 'linked').symlink_to(tmp_path / 'elsewhere')
-    for name, ext in (('resize_videos', 'mp4'), ('extract_audio', 'wav')):
-        out = tmp_path / name
+    for tool, ext in ((resize_videos, 'mp4'), (audio_tool, 'wav')):
+        out = tmp_path / ext
         command = [str(tmp_path / 'videos'), str(out), '--workers', '2']
-        assert tool(name).main(command) == 1
+        assert tool.main(command) == 1
         text = capsys.readouterr()
         assert '2 made, 0 there before, 1 failed' in text.out
         assert (out / 'linked' / f'far.{ext}').is_file()
         assert 'bad.mov' in text.err
         assert [p.name for p in (out / 'deep').iterdir()] == [f'good.{ext}']
-    resize, root = tool('resize_videos'), tmp_path / 'videos'
+    root = tmp_path / 'videos'
     for _ in range(2):  # what the first run made is no video of the second
-        assert resize.main([str(root), str(root / 'small')]) == 1
+        assert resize_videos.main([str(root), str(root / 'small')]) == 1
         made = sorted(p.name for p in (root / 'small').rglob('*.mp4'))
         assert made == ['far.mp4', 'good.mp4']
     for folders, message in (
         ((root, root), 'replaced by itself'),
         ((tmp_path / 'nowhere', 'x'), 'no video'),
     ):
-        with pytest.raises(resize.JobError, match=message):
-            resize.main([*map(str, folders)])
+        with pytest.raises(media_job.JobError, match=message):
+            resize_videos.main([*map(str, folders)])
     odd_media.silent(videos / 'bad.mp4')
-    with pytest.raises(resize.JobError, match='rename one'):
-        tool('extract_audio').main([str(root), 'x'])
+    with pytest.raises(media_job.JobError, match='rename one'):
+        audio_tool.main([str(root), 'x'])

@@ -49,12 +49,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / 'visualize'))
 import numpy as np
 import torch
 from mmengine.fileio import dump, load
-from result_files import KEYS, read_comparable, read_scores
+from result_files import KEYS, read_comparable, read_number, read_scores
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
-from ca2st_mm.utils.records import read_number
 
 
 def average_scores(dumps: Sequence[str | Path], path: str | Path) -> None:

@@ -85,19 +85,18 @@ def _kind(name: str) -> str:
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
-from mmengine.config import Config
-from mmengine.utils import is_abs
-
-import ca2st_mm  # noqa: F401
-from ca2st_mm.datasets.check.probe import Limits, Probe, probe_all
-from ca2st_mm.datasets.check.report import Report, as_dict, as_html, as_text
-from ca2st_mm.datasets.check.samples import (
+from check_lists import (
     KINDS,
     Fault,
     check_labels,
     check_repeats,
     read_samples,
 )
+from check_media import Limits, Probe, probe_all
+from check_report import Report, as_dict, as_html, as_text
+from mmengine.config import Config
+from mmengine.utils import is_abs
+
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.class_names import (
     read_class_names,

@@ -113,9 +113,9 @@ def prepare(name: str, argv: list[str] | None = None) -> None:
     """Prepare a benchmark as the flags say."""
     args = parse_args(name, argv)  # before torch is imported
 
-    from ca2st_mm.datasets.benchmarks import BENCHMARKS, Request
-    from ca2st_mm.datasets.benchmarks import prepare as write_manifests
+    from benchmark_manifests import write_manifests
+
+    from ca2st_mm.datasets.benchmarks import BENCHMARKS
     from ca2st_mm.engine.launch import run_or_explain
 
-    request = Request(**vars(args))
-    run_or_explain(lambda: write_manifests(BENCHMARKS[name], request))
+    run_or_explain(lambda: write_manifests(BENCHMARKS[name], args))

@@ -55,12 +55,11 @@ if __name__ == '__main__':
 
 import numpy as np
 from matplotlib.figure import Figure
-from result_files import named_files
+from result_files import named_files, read_number
 from scatter import AUTHORS, label_points, published
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.records import read_number
 from ca2st_mm.visualization.style import (
     GREY,
     INK,

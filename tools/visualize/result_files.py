@@ -12,6 +12,8 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
+from ca2st_mm.utils.errors import UsageError
+from ca2st_mm.utils.records import read_record
 from ca2st_mm.visualization.style import FigureInputError
 
 _WRONG = (EOFError, AttributeError, TypeError, ValueError)
@@ -220,3 +222,23 @@ def named_files(texts: Sequence[str]) -> dict[str, str]:
             )
         files[name] = path
     return files
+
+
+def read_number(text: str) -> float:
+    """The number that ``FILE:METRIC`` names.
+
+    Args:
+        text: A results.json, a colon and the name of a metric in it.
+
+    Raises:
+        UsageError: If the file has no such number.
+    """
+    path, _, name = text.rpartition(':')
+    if not path:
+        raise UsageError(f'{text!r} names no number; write FILE:METRIC')
+    metrics = read_record(path).get('metrics', {})
+    if not isinstance(metrics.get(name), (int, float)):
+        raise UsageError(
+            f'{path} has no number {name!r}; it has {", ".join(metrics)}'
+        )
+    return metrics[name]

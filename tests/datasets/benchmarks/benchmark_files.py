@@ -4,12 +4,10 @@
 import csv
 import json
 
-from ca2st_mm.datasets.benchmarks import (
-    BENCHMARKS,
-    Clip,
-    class_names,
-    read_list,
-)
+from benchmark_lists import Clip, names_in_order, read_list
+from prepare_benchmark import parse_args
+
+from ca2st_mm.datasets.benchmarks import BENCHMARKS
 from ca2st_mm.datasets.list_files import ListFile
 
 EPIC_TEST_HEADER = (
@@ -235,10 +233,18 @@ def text_of(key):
 def read(name, path, split, encoding=None):
     """The form of a file, and its clips."""
     benchmark, source = BENCHMARKS[name], ListFile(str(path), encoding)
-    return read_list(benchmark, source, split, class_names(benchmark))
+    return read_list(benchmark, source, split, names_in_order(benchmark))
 
 
 def manifest(path):
     """Rows of a CSV file."""
     with open(path, newline='', encoding='utf-8') as file:
         return list(csv.DictReader(file))
+
+
+def arguments(name, **flags):
+    """The command line that prepares a benchmark."""
+    trimmed = ['--trimmed'] * BENCHMARKS[name].untrimmed
+    args = parse_args(name, trimmed)
+    vars(args).update(flags)
+    return args

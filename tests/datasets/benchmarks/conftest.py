@@ -5,10 +5,11 @@ from contextlib import redirect_stdout
 from io import StringIO
 
 import pytest
-from benchmark_files import text_of
+from benchmark_files import arguments, text_of
+from benchmark_manifests import write_manifests
 from media import write_world
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, Request, prepare
+from ca2st_mm.datasets.benchmarks import BENCHMARKS
 
 
 @pytest.fixture
@@ -35,11 +36,14 @@ def data(tmp_path):
             (self.lists / key[2]).write_text(text_of(key))
 
         def prepare(self, name, **flags):
-            request = Request(
-                str(self.lists), str(self.videos), str(self.root), **flags
+            folders = dict(
+                annotations=str(self.lists),
+                videos=str(self.videos),
+                out=str(self.root),
             )
             with redirect_stdout(StringIO()) as said:
-                prepare(BENCHMARKS[name], request)
+                args = arguments(name, **folders, **flags)
+                write_manifests(BENCHMARKS[name], args)
             return said.getvalue()
 
     return Data()

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from benchmark_files import FILES, read
+from benchmark_files import FILES, arguments, read
+from benchmark_manifests import write_manifests
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, Request, prepare
+from ca2st_mm.datasets.benchmarks import BENCHMARKS
 from ca2st_mm.datasets.media_writer import write_clip
 
 FPS, RATE = 25, 24000
@@ -60,9 +61,10 @@ def write_world(root: Path) -> None:
             for path in filter(Path.is_file, paths):
                 for clip in read(name, path, split)[1]:
                     _write_media(folder, name, clip, originals)
-        prepare(
+        write_manifests(
             benchmark,
-            Request(
+            arguments(
+                name,
                 annotations=str(folder / 'annotations'),
                 videos=str(folder / 'videos'),
                 out=str(folder),

@@ -6,8 +6,9 @@ import random
 
 import pytest
 from benchmark_files import FILES, SOUNDS_HEADER, narration, read, text_of
+from benchmark_lists import LeftOut, read_list
 
-from ca2st_mm.datasets.benchmarks import BENCHMARKS, LeftOut, read_list
+from ca2st_mm.datasets.benchmarks import BENCHMARKS
 from ca2st_mm.datasets.list_files import ListFile
 from ca2st_mm.utils.text_files import ListFileError
 
@@ -37,7 +38,7 @@ def test_every_form_has_a_case(parse):
     }
     assert len(BENCHMARKS) == 10
     assert cases == {
-        (name, form.title)
+        (name, form['title'])
         for name, benchmark in BENCHMARKS.items()
         for form in benchmark.forms
     }

@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import numpy as np
+import prepare_benchmark
 import pytest
 from benchmark_files import manifest
 
@@ -84,7 +85,7 @@ def test_folders_that_are_not_there(data):
 
 def test_a_complete_list_is_accepted(data, monkeypatch):
     form = BENCHMARKS['vggsound'].forms[0]
-    monkeypatch.setitem(form.counts, 'test', 1_000)
+    monkeypatch.setitem(form['counts'], 'test', 1_000)
     rows = ''.join(f'{i:011d},30,air horn,test\n' for i in range(1_000))
     (data.lists / 'vggsound.csv').write_text(rows)
     data.add('videos/00000000000_000030.mp4')
@@ -308,13 +309,12 @@ def test_every_tool_stops_with_one_line(name, data, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize('flags', [[], ['--with-sound']])
-def test_command_line(data, capsys, flags, monkeypatch):
+def test_command_line(data, capsys, flags):
     data.add_list(EK)
     tone = np.full(8000, 0.1, np.float32)
     frames = np.zeros((5, 16, 16, 3), np.uint8)
     write_clip(str(data.videos / 'P01_11.mkv'), frames, 5, tone)
-    monkeypatch.syspath_prepend(str(TOOLS))
-    __import__('prepare_benchmark').prepare(
+    prepare_benchmark.prepare(
         EK[0],
         [
             f'--list=val={data.lists / EK[2]}',

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from check_lists import Sample
 
-from ..audio import read_audio
-from ..containers import probe
-from ..faults import MediaError, SampleFault
-from ..video import PyAVReader
-from .samples import Sample
+from ca2st_mm.datasets.audio import read_audio
+from ca2st_mm.datasets.containers import probe
+from ca2st_mm.datasets.faults import MediaError, SampleFault
+from ca2st_mm.datasets.video import PyAVReader
 
 # -60 dB of full scale: quieter than any recording.
 _SILENCE = 1e-3

@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 
+from ca2st_mm.datasets.list_files import ListFile, Row, is_index
 from ca2st_mm.utils.text_files import ListFileError
-
-from ..list_files import ListFile, Row, is_index
 
 
 def path_labels(source: ListFile) -> Iterable[Row] | None:

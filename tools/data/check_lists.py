@@ -5,9 +5,8 @@ import os.path as osp
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.utils.text_files import ListFileError
-
-from ..manifest import read_annotations
 
 
 class Sample(NamedTuple):

@@ -1,22 +1,18 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What a benchmark is; ``benchmarks.yml`` describes ten of them."""
+"""Lists of benchmarks in any known form, and the clips in them."""
 
-import os.path as osp
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
-import yaml
+from row_readers import CONVERTERS, READERS
 
+from ca2st_mm.datasets.benchmarks import Benchmark, class_names, shipped_names
+from ca2st_mm.datasets.list_files import ListFile, Row, is_index
 from ca2st_mm.utils.class_names import read_class_names
 from ca2st_mm.utils.text_files import ListFileError
 
-from ..list_files import ListFile, Row, is_index
-from .row_readers import CONVERTERS, READERS
-
-CLASS_FOLDER = osp.join(osp.dirname(__file__), 'classes')
 # The class names of each label column.
 Names = Mapping[str, Sequence[str]]
 
@@ -179,53 +175,6 @@ class Form:
         return label
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """One benchmark.
-
-    Attributes:
-        name: As in ``tools/data/<name>``.
-        title: As its authors write it.
-        folder: Where our configs expect it below ``data/``.
-        classes: Label column -> file of class names in ``classes/``.
-        lists: Split -> file names to look for, best first.
-        forms: Known forms, tried in this order.
-        untrimmed: Whether clips are parts of longer videos, so that one has
-            to say which of the two one has.
-    """
-
-    name: str
-    title: str
-    folder: str
-    classes: Mapping[str, str]
-    lists: Mapping[str, Sequence[str]]
-    forms: Sequence[Form]
-    untrimmed: bool = False
-
-
-def _read_benchmarks() -> dict[str, Benchmark]:
-    text = Path(__file__).with_name('benchmarks.yml').read_text('utf-8')
-    found = {}
-    for name, facts in yaml.safe_load(text).items():
-        forms = [Form(**form) for form in facts.pop('forms')]
-        facts = dict(name=name, folder=name) | facts
-        found[name] = Benchmark(forms=forms, **facts)
-    return found
-
-
-BENCHMARKS = _read_benchmarks()
-
-
-@lru_cache
-def shipped_names(name: str) -> list[str]:
-    """Names of a file in ``classes/``.
-
-    >>> shipped_names('ucf101.txt')[:2]
-    ['ApplyEyeMakeup', 'ApplyLipstick']
-    """
-    return read_class_names(osp.join(CLASS_FOLDER, name))
-
-
 @lru_cache
 def _indices_in(file: str, names: tuple[str, ...]) -> dict[int, int]:
     """Index in a list of ``classes/`` -> index in names of some of it."""
@@ -239,13 +188,10 @@ def _indices_in(file: str, names: tuple[str, ...]) -> dict[int, int]:
     return {known.index(name): index for index, name in enumerate(names)}
 
 
-def class_names(
+def names_in_order(
     benchmark: Benchmark, path: str | None = None, encoding: str | None = None
 ) -> Names:
-    """Class names by label column.
-
-    >>> class_names(BENCHMARKS['epic_sounds'])['label'][1]
-    'scrub / scrape / scour / wipe'
+    """Class names by label column, for labels that are numbers.
 
     Args:
         benchmark: The benchmark.
@@ -256,10 +202,7 @@ def class_names(
         ListFileError: If the user's list cannot be read or has another
             number of names, or the benchmark has verbs and nouns.
     """
-    shipped = {
-        column: shipped_names(name)
-        for column, name in benchmark.classes.items()
-    }
+    shipped = class_names(benchmark)
     if not path:
         return shipped
     if list(shipped) != ['label']:
@@ -277,3 +220,47 @@ def class_names(
             f'{len(shipped["label"])}.'
         )
     return dict(label=names)
+
+
+def read_list(
+    benchmark: Benchmark, source: ListFile, split: str, names: Names
+) -> tuple[Form, list[Clip | LeftOut]]:
+    """The clips of an annotation file, whose form its content tells.
+
+    Args:
+        benchmark: The benchmark.
+        source: The annotation file.
+        split: The split to read.
+        names: Class names by label column.
+
+    Returns:
+        The form of the file; clips, and those that a rule leaves out.
+
+    Raises:
+        ListFileError: If it has none of the known forms, a row is wrong, or
+            labels are absent from another set than the test set.
+    """
+    forms = [Form(**form) for form in benchmark.forms]
+    for form in forms:
+        rows = form.rows(source)
+        if not rows:
+            continue
+        column = form.split_column
+        clips = [
+            form.clip(row, names)
+            for row in rows
+            if column is None or row[column] == split
+        ]
+        found = [clip for clip in clips if clip is not None]
+        unlabelled = any(isinstance(c, Clip) and not c.labels for c in found)
+        if unlabelled and split != 'test':
+            raise ListFileError(
+                f"'{source.path}': there are no labels, so this can only be "
+                f"the test set, not '{split}'."
+            )
+        return form, found
+    known = '; '.join(form.title for form in forms)
+    raise ListFileError(
+        f"'{source.path}' starts with {source.lines[0][1][:80]!r}, which is "
+        f'no form of {benchmark.title} known here: {known}.'
+    )

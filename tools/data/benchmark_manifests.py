@@ -1,82 +1,51 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Prepare a benchmark: annotation files and media in, manifests out."""
+"""Annotation files and media of a benchmark in, manifests out."""
 
 import os
 import os.path as osp
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import cache
 from pathlib import PurePath
 
-from ca2st_mm.utils.text_files import ListFileError, write_texts
+from benchmark_lists import Clip, LeftOut, Names, names_in_order, read_list
 
-from ..containers import (
+from ca2st_mm.datasets.benchmarks import Benchmark
+from ca2st_mm.datasets.containers import (
     AUDIO_EXTENSIONS,
     VIDEO_EXTENSIONS,
     files_below,
     probe,
 )
-from ..faults import MediaError
-from ..list_files import ListFile
-from ..manifest import manifest_text, repeats_message
-from .benchmark import Benchmark, Clip, Form, LeftOut, Names, class_names
+from ca2st_mm.datasets.faults import MediaError
+from ca2st_mm.datasets.list_files import ListFile
+from ca2st_mm.datasets.manifest import manifest_text, repeats_message
+from ca2st_mm.utils.text_files import ListFileError, write_texts
 
 NO_FILE, NO_AUDIO_FILE = 'no video file', 'no audio file'
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to prepare.
-
-    Attributes:
-        annotations: Folder of the annotation files.
-        videos: Folder of the videos.
-        out: Folder for the manifests, the ``data_root`` of configs.
-        audio_root: Folder of audio files, if audio is not in the videos.
-        lists: Split -> annotation file, in place of the usual ones.
-        splits: Splits to prepare; empty for all there are.
-        classes: File with class names in the order of the labels.
-        trimmed: Whether each clip is a file of its own.
-        with_audio: Leave out clips without audio.
-        keep_missing: Keep clips without a file.
-        allow_partial: Accept lists with another number of rows.
-        encoding: Fallback for lists that are not UTF-8.
-    """
-
-    annotations: str
-    videos: str
-    out: str
-    audio_root: str | None = None
-    lists: Mapping[str, str] = field(default_factory=dict)
-    splits: Sequence[str] = ()
-    classes: str | None = None
-    trimmed: bool = True
-    with_audio: bool = False
-    keep_missing: bool = False
-    allow_partial: bool = False
-    encoding: str | None = None
-
-
-def prepare(benchmark: Benchmark, request: Request) -> list[str]:
+def write_manifests(benchmark: Benchmark, args: Namespace) -> None:
     """Write ``<split>.csv``, ``<split>_missing.csv`` and class names.
 
     All files are written at the end, all or none; what is found is printed.
 
-    Returns:
-        Paths of the manifests.
+    Args:
+        benchmark: The benchmark.
+        args: Of ``prepare_benchmark.parse_args``.
 
     Raises:
         ListFileError: If an annotation file is absent, of an unknown form,
             incomplete or wrong, or not a single clip has a file.
     """
-    names = class_names(benchmark, request.classes, request.encoding)
-    lists = _find_lists(benchmark, request)
+    names = names_in_order(benchmark, args.classes, args.encoding)
+    lists = _find_lists(benchmark, args)
     clips = {
-        split: _read_split(benchmark, path, split, names, request)
+        split: _read_split(benchmark, path, split, names, args)
         for split, path in lists.items()
     }
-    outputs = {s: osp.join(request.out, f'{s}.csv') for s in lists}
+    outputs = {s: osp.join(args.out, f'{s}.csv') for s in lists}
     inputs = {osp.realpath(path) for path in lists.values()}
     for path in outputs.values():
         if osp.realpath(path) in inputs:
@@ -87,10 +56,10 @@ def prepare(benchmark: Benchmark, request: Request) -> list[str]:
     texts = {}
     for column, values in names.items():
         suffix = '' if column == 'label' else f'_{column}'
-        path = osp.join(request.out, f'classes{suffix}.txt')
+        path = osp.join(args.out, f'classes{suffix}.txt')
         texts[path] = ''.join(f'{value}\n' for value in values)
         print(f"{len(values)} class names, as published, in '{path}'")
-    files = _Files(request)
+    files = _Files(args)
     for split, (wanted, left_out) in clips.items():
         path = outputs[split]
         missing_path = path.removesuffix('.csv') + '_missing.csv'
@@ -113,15 +82,14 @@ def prepare(benchmark: Benchmark, request: Request) -> list[str]:
         print(f"{split}: {len(rows):,} clips in '{path}'{more}")
         if not wanted[0].labels:
             print(f'{split}: no labels; for submissions alone')
-    os.makedirs(request.out, exist_ok=True)
+    os.makedirs(args.out, exist_ok=True)
     write_texts(texts)
-    return list(outputs.values())
 
 
-def _find_lists(benchmark: Benchmark, request: Request) -> dict[str, str]:
+def _find_lists(benchmark: Benchmark, args: Namespace) -> dict[str, str]:
     """Annotation file of each split."""
-    folder, splits = request.annotations, request.splits
-    unknown = sorted({*request.lists, *splits} - set(benchmark.lists))
+    folder, splits = args.annotations, args.splits
+    unknown = sorted({*args.lists, *splits} - set(benchmark.lists))
     if unknown:
         raise ListFileError(
             f'{benchmark.title} has no split {unknown[0]!r}, only '
@@ -129,7 +97,7 @@ def _find_lists(benchmark: Benchmark, request: Request) -> dict[str, str]:
         )
     found = {}
     for split in splits or benchmark.lists:
-        named = request.lists.get(split)
+        named = args.lists.get(split)
         usual = [osp.join(folder, name) for name in benchmark.lists[split]]
         path = next(filter(osp.isfile, [named] if named else usual), None)
         if path:
@@ -153,58 +121,15 @@ def _find_lists(benchmark: Benchmark, request: Request) -> dict[str, str]:
     return found
 
 
-def read_list(
-    benchmark: Benchmark, source: ListFile, split: str, names: Names
-) -> tuple[Form, list[Clip | LeftOut]]:
-    """The clips of an annotation file, whose form its content tells.
-
-    Args:
-        benchmark: The benchmark.
-        source: The annotation file.
-        split: The split to read.
-        names: Class names by label column.
-
-    Returns:
-        The form of the file; clips, and those that a rule leaves out.
-
-    Raises:
-        ListFileError: If it has none of the known forms, a row is wrong, or
-            labels are absent from another set than the test set.
-    """
-    for form in benchmark.forms:
-        rows = form.rows(source)
-        if not rows:
-            continue
-        column = form.split_column
-        clips = [
-            form.clip(row, names)
-            for row in rows
-            if column is None or row[column] == split
-        ]
-        found = [clip for clip in clips if clip is not None]
-        unlabelled = any(isinstance(c, Clip) and not c.labels for c in found)
-        if unlabelled and split != 'test':
-            raise ListFileError(
-                f"'{source.path}': there are no labels, so this can only be "
-                f"the test set, not '{split}'."
-            )
-        return form, found
-    known = '; '.join(form.title for form in benchmark.forms)
-    raise ListFileError(
-        f"'{source.path}' starts with {source.lines[0][1][:80]!r}, which is "
-        f'no form of {benchmark.title} known here: {known}.'
-    )
-
-
 def _read_split(
     benchmark: Benchmark,
     path: str,
     split: str,
     names: Names,
-    request: Request,
+    args: Namespace,
 ) -> tuple[list[Clip], list[LeftOut]]:
     """The clips of a split, and those that a rule leaves out."""
-    source = ListFile(path, request.encoding)
+    source = ListFile(path, args.encoding)
     form, found = read_list(benchmark, source, split, names)
     print(f"{split}: reads '{path}' ({form.title})")
     rows, published = len(found), form.counts.get(split)
@@ -216,7 +141,7 @@ def _read_split(
     elif rows != published:
         than = 'fewer' if rows < published else 'more'
         said = f'{than} than the {published:,} published'
-        if not request.allow_partial:
+        if not args.allow_partial:
             raise ListFileError(
                 f"{split}: '{path}' has {rows:,} rows, {said} for this form; "
                 'take the published file, or pass --allow-partial to use '
@@ -227,7 +152,7 @@ def _read_split(
     repeats = repeats_message(
         (
             clip.names
-            if request.trimmed or None in (clip.start, clip.end)
+            if args.trimmed or None in (clip.start, clip.end)
             else (clip.video, clip.start, clip.end),
             clip.labels,
             repr(clip.id),
@@ -309,18 +234,18 @@ def _split(name: str) -> tuple[str, str]:
 class _Files:
     """The files of the clips."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.videos = _MediaIndex(request.videos, VIDEO_EXTENSIONS)
+    def __init__(self, args: Namespace) -> None:
+        self.args = args
+        self.videos = _MediaIndex(args.videos, VIDEO_EXTENSIONS)
         self.audio = None
-        if request.audio_root:
-            self.audio = _MediaIndex(request.audio_root, AUDIO_EXTENSIONS)
+        if args.audio_root:
+            self.audio = _MediaIndex(args.audio_root, AUDIO_EXTENSIONS)
         # Untrimmed videos hold many clips; each is opened once.
         self.audio_fault = cache(_audio_fault)
 
     def names_of(self, clip: Clip) -> tuple[str, ...]:
         """What the file of a clip may be called."""
-        if self.request.trimmed:
+        if self.args.trimmed:
             return clip.names
         if not clip.video or None in (clip.start, clip.end):
             raise ListFileError(
@@ -334,7 +259,7 @@ class _Files:
         self, clips: Sequence[Clip], columns: Sequence[str], split: str
     ) -> tuple[list[dict], list[LeftOut]]:
         """Rows of the manifest, and the clips that miss something."""
-        request, rows, left_out = self.request, [], []
+        args, rows, left_out = self.args, [], []
         for clip in clips:
             names = self.names_of(clip)
             path = self.videos.find(names, split)
@@ -344,17 +269,17 @@ class _Files:
                 audio = self.audio.find(names, split)
                 reason = reason or (None if audio else NO_AUDIO_FILE)
                 row['audio'] = audio or self.audio.expected(names)
-            elif request.with_audio and path:
+            elif args.with_audio and path:
                 reason = self.audio_fault(path)
-            row = {k: _portable(v, request.out) for k, v in row.items()}
-            if not request.trimmed:
+            row = {k: _portable(v, args.out) for k, v in row.items()}
+            if not args.trimmed:
                 row |= dict(start=_time(clip.start), end=_time(clip.end))
                 if clip.end <= clip.start:
                     reason = 'its annotation ends before it starts'
             if reason:
                 left_out.append(LeftOut(clip.id, reason))
             absent = reason in (NO_FILE, NO_AUDIO_FILE)
-            if not reason or (absent and request.keep_missing):
+            if not reason or (absent and args.keep_missing):
                 labels = dict(zip(columns, clip.labels, strict=False))
                 rows.append({**row, **labels, 'id': clip.id})
         return rows, left_out

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from check_lists import KINDS, Fault, Sample
+from check_media import Limits, Probe
 from jinja2 import Environment
 from matplotlib.figure import Figure
-
-from .probe import Limits, Probe
-from .samples import KINDS, Fault, Sample
 
 _SHOWN = 20  # faults of a kind in the text
 _MAX_FAULTS = 500  # on the page
@@ -172,7 +171,7 @@ def as_html(report: Report) -> str:
     """The report as one page that needs no other file."""
     seen = [pair for pair in report.pairs if pair[1].thumbnail]
     step = max(len(seen) // _MAX_THUMBNAILS, 1)
-    text = Path(__file__).with_name('page.html').read_text('utf-8')
+    text = Path(__file__).with_suffix('.html').read_text('utf-8')
     return (
         Environment(autoescape=True)
         .from_string(text)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import soxr
+from av.container import InputContainer
 from mmengine.logging import print_log
 
 from .containers import (
@@ -135,7 +136,7 @@ def resample_audio(audio: Audio, sample_rate: int | None) -> Audio:
 
 def _decode_audio(
     path: str,
-    container: 'av.container.InputContainer',
+    container: InputContainer,
     stream: Any,
     start: float | None,
     end: float | None,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 from mmengine import fileio
@@ -191,7 +192,7 @@ def probe(path: str) -> MediaInfo:
 
 def open_container(
     path: str, data: bytes | Any | None = None
-) -> 'av.container.InputContainer':
+) -> InputContainer:
     """Open a file.
 
     Args:
@@ -226,7 +227,7 @@ def open_container(
     return container
 
 
-def choose_stream(container: 'av.container.InputContainer', kind: str) -> Any:
+def choose_stream(container: InputContainer, kind: str) -> Any:
     """The stream that is read: the default one, else the first decodable.
 
     Cover images are no video, and streams without a decoder are left alone:
@@ -240,12 +241,12 @@ def choose_stream(container: 'av.container.InputContainer', kind: str) -> Any:
     return next(default, streams[0] if streams else None)
 
 
-def start_of(container: 'av.container.InputContainer') -> float:
+def start_of(container: InputContainer) -> float:
     """Second at which the container's clock starts, by its header."""
     return (container.start_time or 0) / av.time_base
 
 
-def clock_start(container: 'av.container.InputContainer') -> float:
+def clock_start(container: InputContainer) -> float:
     """Second of the first data of a file that was just opened.
 
     FFmpeg gives frames of mkv below 0 no time; packets are read up to the
@@ -267,7 +268,7 @@ def clock_start(container: 'av.container.InputContainer') -> float:
     return min([start, *(time - untimed * step for time in times)])
 
 
-def stores_times(container: 'av.container.InputContainer') -> bool:
+def stores_times(container: InputContainer) -> bool:
     """Whether times are stored, so that they are the same after a jump.
 
     FFmpeg guesses those of avi and of MPEG program streams from what comes
@@ -293,7 +294,7 @@ def is_restart(time: float, last: float) -> bool:
 
 
 def missing_stream(
-    container: 'av.container.InputContainer', kind: str, path: str
+    container: InputContainer, kind: str, path: str
 ) -> MediaError:
     """The error for a file in which ``choose_stream`` finds nothing."""
     if list(_streams(container, kind)):
@@ -329,9 +330,7 @@ def decoder_errors(kind: str, path: str) -> Iterator[None]:
         raise MediaError(kind, path, why, advice) from error
 
 
-def packets_of(
-    container: 'av.container.InputContainer', stream: Any
-) -> Iterator[av.Packet]:
+def packets_of(container: InputContainer, stream: Any) -> Iterator[av.Packet]:
     """The packets of a stream from here on; the last one is empty.
 
     Raises:
@@ -352,7 +351,7 @@ def packets_of(
 
 
 def decode(
-    container: 'av.container.InputContainer',
+    container: InputContainer,
     stream: Any,
     strict: bool = False,
     needed: Container[int] | None = None,
@@ -410,7 +409,7 @@ def _clock_jumps_back(file: str | bytes, changed: int = 0) -> bool:
     return False
 
 
-def _streams(container: 'av.container.InputContainer', kind: str) -> Iterator:
+def _streams(container: InputContainer, kind: str) -> Iterator:
     """All streams of a kind that are no cover images."""
     for stream in getattr(container.streams, kind):
         if not stream.disposition & Disposition.attached_pic:

@@ -322,7 +322,7 @@ def test_the_annotated_video_keeps_time_and_audio(predict, tmp_path):
         (['a.mp4', '--model', 'x', '--config', 'y', '--checkpoint', 'z'], '-'),
         (['a.mp4', '--config', 'gone.py', '--checkpoint', 'z'], 'gone.py'),
         (['a.mp4', '--model', 'gone.pth'], "no checkpoint file 'gone.pth'"),
-        (['a.mp4', '--model', 'cast_k40'], "The zoo has no 'cast_k40'"),
+        (['a.mp4', '--model', 'cast_k40'], "there is no 'cast_k40'"),
         (['a.mp4', '--model', 'x', '--stride', 1], 'needs --window'),
         (['a.mp4', '--model', 'x', '--config', 'y'], 'leave --config and'),
         (['a.mp4', '--model', 'x', '--checkpoint', 'y'], 'leave --config and'),

@@ -138,7 +138,7 @@ def test_without_its_packages_it_says_what_to_install(monkeypatch):
         (['a.py', 'b.pth', '--model', 'c'], 'either CONFIG and CHECKPOINT'),
         (['gone.py', 'b.pth'], 'there is no config file gone.py'),
         (['--model', 'gone.pth'], "no checkpoint file 'gone.pth'"),
-        (['--model', 'cast_k40'], "The zoo has no 'cast_k40'"),
+        (['--model', 'cast_k40'], "there is no 'cast_k40'"),
         (['--device', 'gpu'], 'device gpu cannot'),
         (['--examples', 'tools'], '--examples tools: the folder holds no'),
         ([], 'taken: of 127.0.0.1 cannot be had'),

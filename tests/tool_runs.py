@@ -12,8 +12,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from shrunk_models import without_init
+from tiny_models import randomize
 
-from ca2st_mm.datasets.toy import ToyWorld, write_toy_set
+from ca2st_mm.checkpoints.sharing import build_model
+from ca2st_mm.datasets.toy import ToyWorld, class_names, write_toy_set
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS, BATCH, RATE = 12, 4, 2e-3
@@ -50,22 +52,46 @@ def _loader(cfg, ann_file, **dataset):
     cfg.dataset.update(ann_file=ann_file, serialize_data=False, **dataset)
 
 
-def toy_config(data):
-    """CAST on the toy, smaller and from scratch."""
-    cfg = Config.fromfile(ROOT / 'configs' / 'toy' / 'cast_toy.py')
+def small_config(name, data):
+    """A config of the toy set, its model of two layers and from scratch."""
+    cfg = Config.fromfile(ROOT / f'configs/toy/{name}.py')
     cfg = Config(without_init(cfg.to_dict()))
-    for expert in cfg.model.backbone.experts.values():
-        expert.update(
-            arch=ARCH, adapter_ratio=None, frozen_parts=(), img_size=32
-        )
-    cfg.model.backbone.links[0].num_heads = 2
-    cfg.model.cls_head.in_channels = dict(spatial=16, temporal=16)
-    cfg.optim_wrapper.optimizer.lr = RATE
-    cfg.default_hooks.checkpoint.update(CHECKPOINTS)
-    cfg.train_cfg.update(max_epochs=1, val_begin=1, val_interval=1)
+    backbone = cfg.model.backbone
+    experts = backbone.get('experts', dict(only=backbone))
+    for expert in experts.values():
+        own = {k: v for k, v in expert.arch.items() if k not in ARCH}
+        expert.arch = ARCH | own
+    for link in backbone.get('links', ()):
+        link.num_heads = 2
+    for encoder in backbone.get('time_encoders', {}).values():
+        encoder.embed_dims = 8
+    several = 'experts' in backbone
+    cfg.model.cls_head.in_channels = (
+        dict.fromkeys(experts, 16) if several else 16
+    )
     for split in ('train', 'val', 'test'):
         name = 'train.csv' if split == 'train' else 'test.csv'
         _loader(cfg[f'{split}_dataloader'], name, data_root=str(data))
+    return cfg
+
+
+def toy_config(data):
+    """CAST on the toy, trained as a whole."""
+    cfg = small_config('cast_toy', data)
+    for expert in cfg.model.backbone.experts.values():
+        expert.update(adapter_ratio=None, frozen_parts=(), img_size=32)
+    cfg.optim_wrapper.optimizer.lr = RATE
+    cfg.default_hooks.checkpoint.update(CHECKPOINTS)
+    cfg.train_cfg.update(max_epochs=1, val_begin=1, val_interval=1)
+    return cfg
+
+
+def ca2st_config(data):
+    """CA2ST on the toy, with two clips a video."""
+    cfg = small_config('ca2st_toy', data)
+    steps = {s.type: s for s in cfg.test_dataloader.dataset.pipeline}
+    steps['SegmentSample'].num_clips = 2
+    steps['LogMelSpectrogram'].position = 'views'
     return cfg
 
 
@@ -94,6 +120,36 @@ def verb_noun_config(data):
         _loader(loader, name, classes=None, num_classes=sizes)
     cfg.val_evaluator = cfg.test_evaluator = dict(type='VerbNounMetric')
     return cfg
+
+
+def save(folder, cfg, classes=None):
+    """Write a config, and a checkpoint as MMEngine's runner writes it.
+
+    Returns:
+        Both paths.
+    """
+    folder.mkdir()
+    model = randomize(build_model(cfg), std=0.2)
+    head = cfg.model.cls_head
+    if classes is None and 'num_classes' in head:
+        classes = class_names()
+    if classes is None:
+        classes = dict(
+            verb=[f'verb {n}' for n in range(head.num_verbs)],
+            noun=[f'noun {n}' for n in range(head.num_nouns)],
+        )
+    text = cfg.pretty_text
+    path = folder / 'config.py'
+    path.write_text('\n'.join(f'{k} = {v!r}' for k, v in plain(cfg).items()))
+    checkpoint = folder / 'epoch_1.pth'
+    meta = dict(cfg=text, dataset_meta=dict(classes=classes))
+    torch.save(dict(meta=meta, state_dict=model.state_dict()), checkpoint)
+    return str(path), str(checkpoint)
+
+
+def plain(cfg):
+    """The config as plain dicts, in its own order."""
+    return {k: v for k, v in cfg.to_dict().items() if k != 'filename'}
 
 
 def weights_of(path):

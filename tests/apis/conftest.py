@@ -5,9 +5,16 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-import recognizer_files as files
 from mmengine.config import Config
-from tool_runs import run_tool, toy_config, verb_noun_config, write_data
+from tool_runs import (
+    ca2st_config,
+    run_tool,
+    save,
+    small_config,
+    toy_config,
+    verb_noun_config,
+    write_data,
+)
 from toy_recognizer import write_noise
 
 from ca2st_mm import Recognizer
@@ -26,12 +33,12 @@ def saved(toy, tmp_path_factory):
     """Config file and checkpoint by model."""
     folder = tmp_path_factory.mktemp('saved')
     made = dict(
-        ca2st=files.ca2st_config(toy),
+        ca2st=ca2st_config(toy),
         cast=toy_config(toy),
         verb_noun=verb_noun_config(toy),
-        alone=files.alone_config(toy),
+        alone=small_config('videomae_toy', toy),
     )
-    return {name: files.save(folder / name, cfg) for name, cfg in made.items()}
+    return {name: save(folder / name, cfg) for name, cfg in made.items()}
 
 
 @pytest.fixture(scope='session')

@@ -12,8 +12,7 @@ import pytest
 import torch
 from clip_reports import OTHER_AUDIO, with_other_audio
 from modality_report import survey
-from recognizer_files import ca2st_config, save
-from tool_runs import read_dump, run_tool
+from tool_runs import ca2st_config, read_dump, run_tool, save
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis import prediction_tables

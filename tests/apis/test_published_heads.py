@@ -12,11 +12,10 @@ import soundfile
 import torch
 from layouts import ast_official, videomae_mmaction, videomae_official
 from mmengine.config import Config
-from recognizer_files import plain
 from safetensors.torch import load_file, save_file
 from shrunk_models import SIDE, SPEC, TINY, shrink, shrink_loader
 from tiny_models import randomize
-from tool_runs import ROOT, run_tool
+from tool_runs import ROOT, plain, run_tool
 
 from ca2st_mm import Recognizer, zoo
 from ca2st_mm.checkpoints import (

@@ -13,12 +13,11 @@ from types import SimpleNamespace
 import huggingface_hub
 import pooch
 import pytest
-import recognizer_files as files
 import tiny_models as tiny
 import torch
 from extract_features import SETTINGS
 from mmengine.config import Config
-from tool_runs import ROOT, run_tool, toy_config
+from tool_runs import ROOT, run_tool, save, toy_config
 
 import ca2st_mm
 from ca2st_mm import Recognizer, zoo
@@ -41,7 +40,7 @@ def shared(toy, clips, tmp_path_factory):
         source = dict(type='Pretrained', checkpoint=f'{place / name}.pth')
         frozen = ('embed', 'layers')
         expert.update(adapter_ratio=0.25, frozen_parts=frozen, init_cfg=source)
-    config, checkpoint = files.save(place / 'run', cfg)
+    config, checkpoint = save(place / 'run', cfg)
     weights = torch.load(checkpoint)['state_dict']
     for name in cfg.model.backbone.experts:
         prefix = f'backbone.experts.{name}.'

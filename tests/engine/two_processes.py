@@ -55,6 +55,7 @@ RUNS = dict(
     ),
 )
 HALF = [1.0, 0.0]  # which of two clips have audio
+STREAMS = ('imgs', 'audios')
 ENGINES = ('plain', 'ddp', 'fsdp')
 
 
@@ -77,7 +78,7 @@ def settings(present):
     sampler = dict(type='WholeStepSampler', clips_per_step=batch, shuffle=True)
     config = dict(
         recipe(EPOCHS),
-        model=tiny_model(tiny.CA2ST, inputs),
+        model=tiny_model(tiny.CA2ST, STREAMS),
         train_dataloader=loader(Clips(inputs, labels), batch, sampler),
         randomness=dict(seed=3),
         checkpoint=dict(interval=99, save_last=False),
@@ -224,9 +225,8 @@ class Draws(Losses):
 def random_draws(folder):
     """What a run draws that is seeded as our recipes are."""
     config = settings([1.0])
-    streams = config['train_dataloader']['dataset'].inputs
     links = [dict(link, drop_path_rate=0.5) for link in tiny.CA2ST['links']]
-    model = tiny_config(dict(tiny.CA2ST, links=links), streams)
+    model = tiny_config(dict(tiny.CA2ST, links=links), STREAMS)
     model['data_preprocessor'].update(
         type='MultiStreamDataPreprocessor',
         blending=dict(type='MultiStreamBlending', cut=('audios',)),

@@ -345,7 +345,8 @@ def draw(title: str, rows: Sequence[Mapping[str, Any]], path: str) -> None:
                 label=f'{modality} corrupted',
             )
         x = 'audio later by, ms' if cause == LATE else 'strength'
-        tidy(axes, x, 'top-1, %').set_ylim(0, 103)
+        first = axes in panels[:, 0]
+        tidy(axes, x, 'top-1, %' if first else '').set_ylim(0, 103)
         title = PAPERS.get(cause, cause.replace('_', ' '))
         axes.set_title(title, fontsize=10)
     labels: dict[str, Any] = {}

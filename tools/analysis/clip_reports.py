@@ -70,12 +70,8 @@ def with_other_audio(
     """What the whole model says of clips with the audio of another clip.
 
     Each gets the audio of the clip with audio before it, as if it belonged
-    there: its own clock stays.
-
-    Args:
-        recognizer: A model that uses audio.
-        clips: A batch of packed samples.
-        previous: The last clip with audio of the batch before.
+    there: its own clock stays.  The previous clip is the last one with audio
+    of the batch before.
 
     Returns:
         Scores of each clip, None where one of the two has no audio; and the

@@ -61,10 +61,6 @@ def average_scores(dumps: Sequence[str | Path], path: str | Path) -> None:
 
     Clips that one of the models could not read are left out.
 
-    Args:
-        dumps: Of each model.
-        path: The .pkl to write.
-
     Raises:
         FigureInputError: If they are not of the same clips and classes.
     """

@@ -30,12 +30,7 @@ from ca2st_mm.utils.records import read_record
 
 
 def lines_of(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, plain value) of everything in a record.
-
-    Args:
-        value: A record or a part of it.
-        key: Where the part stands.
-    """
+    """Yield (dotted key, plain value) of everything below a key."""
     if isinstance(value, Mapping) and value:
         for name, child in value.items():
             yield from lines_of(child, f'{key}.{name}' if key else name)
@@ -47,15 +42,9 @@ def lines_of(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple]:
-    """The lines in which two records differ.
+    """(key, value in a, value in b) of each line in which they differ.
 
-    Args:
-        a: One record.
-        b: The other.
-
-    Returns:
-        (key, value in a, value in b) in the order of a; None stands for a
-        line that is not there.
+    In the order of a; None stands for a line that is not there.
     """
     left, right = dict(lines_of(a)), dict(lines_of(b))
     keys = [*left, *(key for key in right if key not in left)]

@@ -417,14 +417,7 @@ def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
 def draw(
     title: str, rows: Mapping[str, dict], found: Mapping[str, Any], path: str
 ) -> None:
-    """Draw accuracy, calibration, contributions and the effect by class.
-
-    Args:
-        title: Of the figure.
-        rows: Coalitions by what the figure calls them.
-        found: The record of :func:`report`.
-        path: The file to write.
-    """
+    """Draw accuracy, calibration, contributions and the effect by class."""
     modalities = list(found['helps'])
     colours = {n: colour_of(i) for i, n in enumerate(modalities)}
     whole = list(rows)[-1]

@@ -120,12 +120,7 @@ def paired_test(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
 
 
 def summary(logs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Top-1, and the mean logit and probability of the true class.
-
-    Args:
-        logs: Logarithms of the probabilities, (num_clips, num_classes).
-        labels: True classes, (num_clips,).
-    """
+    """Top-1, and the mean logit and probability of the true class."""
     true = logs[np.arange(len(labels)), labels]
     return dict(
         top1=float(np.mean(logs.argmax(axis=1) == labels)),

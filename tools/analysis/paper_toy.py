@@ -37,10 +37,8 @@ KEPT = ('adapter_ratio', 'frozen_parts', 'extra_layers', 'clock', 'norm_eps')
 class ToyClips(AudioVisualDataset):
     """Clips of the toy world, read once for all rows of a table.
 
-    Args:
-        pitch: Whether the label tells the pitch too.
-        verb_noun: Whether verb and noun are both that label.
-        **kwargs: Of ``AudioVisualDataset``.
+    ``pitch``: the label tells the pitch, too.  ``verb_noun``: verb and noun
+    are both that label.
     """
 
     read: ClassVar[dict[tuple, dict]] = {}
@@ -143,13 +141,7 @@ def uses_audio(model: Mapping[str, Any]) -> bool:
 
 
 def toy_config(cfg: Config, data: Path, experts: Path) -> Config:
-    """The config of a row in the toy world.
-
-    Args:
-        cfg: The config of the row.
-        data: The toy data set (``tools/data/make_toy.py``).
-        experts: Folder of the trained toy experts.
-    """
+    """The config of a row in the toy world, with trained toy experts."""
     model = toy_model(cfg.model.to_dict(), experts)
     audio = uses_audio(model)
     base = 'ca2st' if audio else 'cast'

@@ -196,15 +196,10 @@ def hits_of(
     experts: Sequence[str] | None = None,
     swapped: bool = False,
 ) -> Hits:
-    """Which clips are classified correctly.
+    """Which clips are classified correctly, by all experts or by some.
 
-    Args:
-        recognizer: The model.
-        samples: Number in the data set, and packed sample with labels.
-        batch_size: How many clips go through the model at once.
-        experts: Which experts run; None for all.
-        swapped: Whether each clip has the audio of the one with audio before
-            it; clips without one take no part.
+    If swapped, each clip has the audio of the one with audio before it;
+    clips without one take no part.
     """
     found: Hits = {task: {} for task in recognizer.class_names}
     samples, previous = iter(samples), None

@@ -48,10 +48,7 @@ class Scores:
         return len(self.clips)
 
     def of(self, task: str | None) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and labels of one label column.
-
-        Args:
-            task: The column; None if there is only one.
+        """Scores and labels of one label column; None for the only one.
 
         Raises:
             FigureInputError: If there is no such column, or several.
@@ -67,11 +64,7 @@ class Scores:
         return self.scores[task], self.labels[task]
 
     def only(self, clips: np.ndarray) -> 'Scores':
-        """The same of fewer clips.
-
-        Args:
-            clips: Positions in the dump.
-        """
+        """The same of fewer clips, by their positions in the dump."""
         kept = np.isin(self.clips, clips)
         return replace(
             self,
@@ -88,9 +81,6 @@ def read_scores(path: str | Path) -> Scores:
 
     Clips that the test could not read (``on_error='skip'``) are left out, as
     they are left out of the metrics; their number is logged.
-
-    Args:
-        path: The .pkl.
 
     Raises:
         FigureInputError: If it is not there or no dump of scores.
@@ -140,10 +130,7 @@ def read_scores(path: str | Path) -> Scores:
 
 
 def read_comparable(dumps: Sequence[str]) -> dict[str, Scores]:
-    """Scores of several models for the clips that all of them could read.
-
-    Args:
-        dumps: ``NAME=DUMP.pkl`` of each model.
+    """Scores of each ``NAME=DUMP.pkl`` for the clips that all could read.
 
     Raises:
         FigureInputError: If the dumps are not of the same clips in the same
@@ -198,10 +185,7 @@ def check_same_clips(a: Scores, b: Scores) -> None:
 
 
 def named_files(texts: Sequence[str]) -> dict[str, str]:
-    """Files by the name of their model.
-
-    Args:
-        texts: Each ``NAME=FILE``; without a name, the folder gives it.
+    """Files by the name of their model; without one, the folder gives it.
 
     Raises:
         FigureInputError: If two have the same name.

@@ -113,9 +113,7 @@ def write_checkpoint(
         if path.suffix == '.safetensors':
             # It stores no shared memory, and no views.
             tensors = {
-                key: value.detach().clone(
-                    memory_format=torch.contiguous_format
-                )
+                key: value.detach().to('cpu', copy=True).contiguous()
                 for key, value in state_dict.items()
             }
             # `format` is what transformers looks for.
@@ -290,6 +288,10 @@ def _damaged(path: Path, error: Exception) -> DamagedCheckpointError:
 # a pickle of its objects and one raw file per storage.  `torch.jit.load` would
 # run the program; all we want are the numbers.
 
+_KINDS = 'Double Float Half BFloat16 Long Int Short Bool'.split()
+STORAGES = {f'{kind}Storage': getattr(torch, kind.lower()) for kind in _KINDS}
+STORAGES |= dict(CharStorage=torch.int8, ByteStorage=torch.uint8)
+
 
 class _Scripted:
     """Stands for any object of the program; keeps its attributes only."""
@@ -313,8 +315,8 @@ class _TensorUnpickler(pickle.Unpickler):
             )
         if name == '_rebuild_parameter' or module == 'torch.jit._pickle':
             return lambda value, *_: value
-        if module == 'torch' and name.endswith('Storage'):
-            return getattr(torch, name).dtype
+        if module == 'torch' and name in STORAGES:
+            return STORAGES[name]
         if module.startswith('__torch__'):
             return type(name, (_Scripted,), {})
         raise pickle.UnpicklingError(f'GLOBAL {module}.{name}')

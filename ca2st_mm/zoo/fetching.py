@@ -113,8 +113,22 @@ def kept(entry: Entry) -> Iterator[tuple[Path, Source]]:
 def fault_of(path: Path, source: Source) -> str | None:
     """Why a file cannot be that of a source; None if it can."""
     state = path.stat()
-    if fault := _no_checkpoint(path):
-        return fault
+    with open(path, 'rb') as file:
+        head = file.read(9)
+    # What torch.save writes: a zip file, or a pickle of its old format.
+    is_saved = head[:4] == b'PK\x03\x04' or head[:1] == b'\x80'
+    is_index = path.name.endswith('.index.json')
+    if head[8:] == b'{' and not is_index:
+        try:
+            with safe_open(path, framework='numpy'):
+                pass
+        except SafetensorError as error:  # its length is checked, too
+            return f'damaged: {error}'
+    elif not (is_saved or is_index):
+        kind = 'another file' if head else 'an empty file'
+        if head.lstrip().startswith(b'<'):
+            kind = 'a web page'
+        return f'{kind} in place of weights'
     if isinstance(source.size, int) and state.st_size != source.size:
         return f'{state.st_size} bytes instead of {source.size}'
     if source.sha256:
@@ -122,6 +136,14 @@ def fault_of(path: Path, source: Source) -> str | None:
         if not sha256.startswith(source.sha256):
             return f'sha256 {sha256} instead of {source.sha256}'
     return None
+
+
+@functools.cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """The hash of a file, once for each state of it."""
+    from pooch import file_hash
+
+    return file_hash(str(path))
 
 
 def ask_hub(
@@ -286,32 +308,3 @@ def _from_hub(source: Source, **how: bool) -> Path:
         with suppress(EntryNotFoundError, ValueError):
             get('config.json')
     return found
-
-
-@functools.cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """The hash of a file, once for each state of it."""
-    from pooch import file_hash
-
-    return file_hash(str(path))
-
-
-def _no_checkpoint(path: Path) -> str | None:
-    """Whether the file begins, and ends, as no checkpoint does."""
-    if path.name.endswith('.index.json'):
-        return None  # names the parts of one, which are next to it
-    with open(path, 'rb') as file:
-        head = file.read(9)
-    if head[8:] == b'{':
-        try:
-            with safe_open(path, framework='numpy'):
-                return None
-        except SafetensorError as error:  # its length is checked, too
-            return f'damaged: {error}'
-    # A zip file of torch.save, a pickle of its old format.
-    if head[:4] == b'PK\x03\x04' or head[:1] == b'\x80':
-        return None
-    if not head:
-        return 'an empty file'
-    kind = 'a web page' if head.lstrip()[:1] == b'<' else 'another file'
-    return f'{kind} in place of weights'

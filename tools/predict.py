@@ -144,6 +144,12 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 from annotated_video import annotate, caption_of
+from answer_files import (
+    AnswerFile,
+    explanation,
+    modalities_table,
+    summary,
+)
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.many_files import (
@@ -154,18 +160,14 @@ from ca2st_mm.apis.many_files import (
     predict_each,
 )
 from ca2st_mm.apis.modality_contributions import modalities_of
-from ca2st_mm.apis.prediction import Failure, Prediction, Ranking
-from ca2st_mm.apis.prediction_tables import (
-    AnswerFile,
-    Event,
+from ca2st_mm.apis.prediction import (
+    Failure,
+    Prediction,
+    Ranking,
     audio_note,
-    explanation,
-    merge_windows,
-    modalities_table,
-    summary,
 )
 from ca2st_mm.apis.streaming import WEBCAM, WINDOW, predict_stream
-from ca2st_mm.apis.windows import Key
+from ca2st_mm.apis.windows import Event, Key, merge_windows
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.engine.launch import (
     UsageError,

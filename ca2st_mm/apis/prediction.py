@@ -196,6 +196,16 @@ class Failure:
         return dict(vars(self))
 
 
+def audio_note(prediction: Prediction) -> str | None:
+    """What was done about missing audio; None where it was not missing."""
+    if prediction.views.has_audio is not False:
+        return None
+    if not prediction.left_out:
+        return 'no audio: silence was put in its place'
+    experts = ' and '.join(prediction.left_out)
+    return f'no audio: predicted without the expert {experts}'
+
+
 def rank(
     scores: Mapping[str, Tensor],
     names: Mapping[str, Sequence[str]],

@@ -1,13 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Windows over long files and streams, one after the other.
+"""Windows over long files and streams, and events of what they show.
 
 A window is sought by its time: neither time nor memory of a window depends
 on how long the file is.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, pairwise
+from math import inf
 from typing import Any, NamedTuple
 
 import av
@@ -22,6 +24,8 @@ from ca2st_mm.datasets.containers import (
 )
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.video import SLACK, PyAVReader
+
+from .prediction import UNKNOWN, Ranking
 
 # Of a file; damaged time stamps can claim any length.
 MAX_WINDOWS = 1_000_000
@@ -233,3 +237,71 @@ def _last_packet(file, stream, announced: float) -> tuple[float, float]:
         if target == start:
             raise ValueError('it has no frame')
         step *= 4
+
+
+class Event(NamedTuple):
+    """A stretch of a file in which windows give the same class.
+
+    Attributes:
+        source: The file.
+        start: First second.
+        end: Last second.
+        label: The class.
+        score: Mean of its probability in these windows.
+    """
+
+    source: str
+    start: float
+    end: float
+    label: str
+    score: float
+
+
+def merge_windows(
+    windows: Iterable[tuple[Key, Ranking]], multi_label: bool = False
+) -> Iterator[Event]:
+    """Join windows that follow each other and give the same class.
+
+    Windows that overlap share what they have in common, half each.  Windows
+    that are unknown are no event.
+
+    Args:
+        windows: Classes of each window, a source after the other, in the
+            order of time; of one without them, as a failure has it, nothing
+            is known.
+        multi_label: Whether all of its classes are meant, or the best alone.
+
+    Yields:
+        Each event when it has ended, which the next window shows.
+
+    Example:
+        >>> run, walk = (('run', 0.75),), (('walk', 0.5),)
+        >>> spans = ('a', 0.0, 2.0), ('a', 1.0, 3.0), ('a', 2.0, 4.0)
+        >>> for event in merge_windows(zip(spans, (run, run, walk))):
+        ...     print(*event)
+        a 0.0 2.5 run 0.75
+        a 2.5 4.0 walk 0.5
+    """
+    middle = None  # of what a window shares with the one before
+    running: dict[str, tuple[Event, int]] = {}
+    windows = (window for window in windows if None not in window[0])
+    last = (None, inf, inf), ()
+    for (key, ranking), (after, _) in pairwise(chain(windows, [last])):
+        source, start, end = key
+        start, middle = start if middle is None else middle, None
+        if after[0] == source and after[1] < end:
+            end = middle = (after[1] + end) / 2
+        before, running = running, {}
+        for label, score in ranking if multi_label else ranking[:1]:
+            if label == UNKNOWN:
+                continue
+            event, count = before.get(label, (None, 0))
+            if event and event.source == source and event.end > start - 1e-6:
+                del before[label]
+                score = (event.score * count + score) / (count + 1)
+                event = event._replace(end=end, score=score)
+            else:
+                event, count = Event(source, start, end, label, score), 0
+            running[label] = event, count + 1
+        yield from (event for event, _ in before.values())
+    yield from (event for event, _ in running.values())

@@ -13,8 +13,7 @@ from ca2st_mm.apis.modality_contributions import (
     classify_with_contributions,
     modalities_of,
 )
-from ca2st_mm.apis.prediction import Failure
-from ca2st_mm.apis.prediction_tables import audio_note
+from ca2st_mm.apis.prediction import Failure, audio_note
 from ca2st_mm.apis.windows import windows_of
 from ca2st_mm.visualization.attention import Query, draw_attention
 from ca2st_mm.visualization.attention_maps import (

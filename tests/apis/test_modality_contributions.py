@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from answer_files import modalities_table
 from clip_reports import OTHER_AUDIO, with_other_audio
 from modality_report import survey
 from tool_runs import ca2st_config, read_dump, run_tool, save
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis import prediction_tables
 from ca2st_mm.apis.modality_contributions import (
     NO_AUDIO,
     classify_with_contributions,
@@ -94,7 +94,7 @@ def test_a_clip_without_audio_does_not_answer_from_audio(
     [prediction] = classify_with_contributions(recognizer, [sample])
     [unknown] = [one for one in prediction.modalities if one.unknown]
     assert (unknown.part, unknown.label) == ('audio alone', None)
-    text = prediction_tables.modalities_table(prediction.modalities)
+    text = modalities_table(prediction.modalities)
     assert 'audio alone: does not know: ' in text
     noted = recognizer.prepare(silent, missing_audio='silence')
     found = modality_contributions(recognizer, noted)
@@ -128,7 +128,7 @@ def test_a_part_that_the_head_does_not_read_is_unknown(toy, tmp_path, samples):
         known = {part for part, answer in found.items() if not answer.unknown}
         assert known == {'video alone', 'without spatial', 'without audio'}
         assert "verb off ['temporal']" in found['audio alone'].unknown
-    text = prediction_tables.modalities_table(prediction.modalities)
+    text = modalities_table(prediction.modalities)
     assert 'video alone, verb: ' in text
 
 

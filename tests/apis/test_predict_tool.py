@@ -9,13 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from answer_files import AnswerFile
 from tool_runs import ROOT, read_dump, run_tool
 from toy_recognizer import write_noise
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.many_files import predict_each
-from ca2st_mm.apis.prediction_tables import AnswerFile, merge_windows
-from ca2st_mm.apis.windows import windows_of
+from ca2st_mm.apis.windows import merge_windows, windows_of
 from ca2st_mm.datasets.toy import class_names
 
 LIST = ROOT / 'tools/analysis/paper_rows.csv'

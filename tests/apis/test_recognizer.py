@@ -305,15 +305,18 @@ def test_mixed_calls_of_threads_do_not_disturb_each_other(recognizer, clips):
 @pytest.mark.parametrize(
     'name',
     [
-        path.stem
-        for path in Path(apis.__file__).parent.glob('*.py')
-        if '>>> ' in path.read_text()
+        *(
+            f'ca2st_mm.apis.{path.stem}'
+            for path in Path(apis.__file__).parent.glob('*.py')
+            if '>>> ' in path.read_text()
+        ),
+        'answer_files',
     ],
 )
 def test_examples_in_docstrings_run(name, example):
-    if name == 'mteb_encoder':
+    if name.endswith('mteb_encoder'):
         pytest.importorskip('mteb')
-    module = importlib.import_module(f'ca2st_mm.apis.{name}')
+    module = importlib.import_module(name)
     names = {**vars(module), 'recognizer': example.recognizer}
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     found = doctest.testmod(module, extraglobs=names, optionflags=options)

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from answer_files import AnswerFile
 from toy_recognizer import noise, write_noise
 
 from ca2st_mm.apis import streaming
 from ca2st_mm.apis.prediction import Failure, Prediction
-from ca2st_mm.apis.prediction_tables import AnswerFile
 from ca2st_mm.apis.streaming import predict_stream, stream_windows
 from ca2st_mm.apis.windows import Job, windows_of
 from ca2st_mm.datasets.faults import MediaError

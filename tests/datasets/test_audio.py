@@ -5,6 +5,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from answer_files import explanation
 from check_lists import Sample
 from check_media import Limits, probe_sample
 from check_report import Report, as_text
@@ -20,7 +21,6 @@ from numbered_media import (
 )
 
 from ca2st_mm.apis.prediction import Prediction, Views
-from ca2st_mm.apis.prediction_tables import explanation
 from ca2st_mm.datasets import audio as audio_module
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.containers import probe

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from class_folders import split_videos
 from miniature import load, runner_of
 from mmengine.config import Config
 
 from ca2st_mm.datasets import AudioVisualDataset
-from ca2st_mm.datasets.folders import split_videos
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.engine.preflight import check_classes
 

@@ -47,10 +47,10 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import torch
+from class_folders import prepare_folders
 from mmengine.config import Config
 
 from ca2st_mm import zoo
-from ca2st_mm.datasets.folders import prepare_folders
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.engine.preflight import needed_weights
 

@@ -11,13 +11,13 @@ import numpy as np
 from mmengine.config import Config
 from tqdm import tqdm
 
+from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS, probe
+from ca2st_mm.datasets.faults import MediaError
+from ca2st_mm.datasets.manifest import manifest_text
 from ca2st_mm.utils.errors import UserError
 from ca2st_mm.utils.text_files import write_texts
-from ca2st_mm.zoo.catalogue import find_index
 
-from .containers import VIDEO_EXTENSIONS, probe
-from .faults import MediaError
-from .manifest import manifest_text
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 _SPLIT_NAMES = {'train', 'training', 'val', 'valid', 'validation', 'test'}
 # The published weights of AST were trained at this rate.
@@ -433,9 +433,8 @@ def _config_text(
         audio = _AUDIO.format(options=values) + audio
     quarantined = cfg.train_dataloader.dataset.get('quarantine')
     path = Path(base).resolve()
-    configs = find_index().with_name('configs').resolve()
-    if path.is_relative_to(configs):
-        base = f'ca2st_mm::{path.relative_to(configs).as_posix()}'
+    if path.is_relative_to(CONFIGS):
+        base = f'ca2st_mm::{path.relative_to(CONFIGS).as_posix()}'
     else:
         base = osp.relpath(path, osp.realpath(root)).replace(os.sep, '/')
     return _CONFIG.format(

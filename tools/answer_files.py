@@ -4,17 +4,15 @@
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, groupby, pairwise
-from math import inf
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
+from ca2st_mm.apis.prediction import Failure, PartAnswer, Prediction, Ranking
+from ca2st_mm.apis.windows import Key
 from ca2st_mm.datasets.containers import probe
 from ca2st_mm.utils.errors import UsageError
 from ca2st_mm.utils.percent import percent
-
-from .prediction import UNKNOWN, Failure, PartAnswer, Prediction, Ranking
-from .windows import Key
 
 COLUMNS = ('source', 'start', 'end', 'task', 'rank', 'label', 'score')
 COLUMNS += ('audio', 'error', 'model', 'settings')
@@ -222,74 +220,6 @@ def _csv_rows(answer: Prediction | Failure, *made_by: str) -> list[tuple]:
     ]
 
 
-class Event(NamedTuple):
-    """A stretch of a file in which windows give the same class.
-
-    Attributes:
-        source: The file.
-        start: First second.
-        end: Last second.
-        label: The class.
-        score: Mean of its probability in these windows.
-    """
-
-    source: str
-    start: float
-    end: float
-    label: str
-    score: float
-
-
-def merge_windows(
-    windows: Iterable[tuple[Key, Ranking]], multi_label: bool = False
-) -> Iterator[Event]:
-    """Join windows that follow each other and give the same class.
-
-    Windows that overlap share what they have in common, half each.  Windows
-    that are unknown are no event.
-
-    Args:
-        windows: Classes of each window, a source after the other, in the
-            order of time; of one without them, as a failure has it, nothing
-            is known.
-        multi_label: Whether all of its classes are meant, or the best alone.
-
-    Yields:
-        Each event when it has ended, which the next window shows.
-
-    Example:
-        >>> run, walk = (('run', 0.75),), (('walk', 0.5),)
-        >>> spans = ('a', 0.0, 2.0), ('a', 1.0, 3.0), ('a', 2.0, 4.0)
-        >>> for event in merge_windows(zip(spans, (run, run, walk))):
-        ...     print(*event)
-        a 0.0 2.5 run 0.75
-        a 2.5 4.0 walk 0.5
-    """
-    middle = None  # of what a window shares with the one before
-    running: dict[str, tuple[Event, int]] = {}
-    windows = (window for window in windows if None not in window[0])
-    last = (None, inf, inf), ()
-    for (key, ranking), (after, _) in pairwise(chain(windows, [last])):
-        source, start, end = key
-        start, middle = start if middle is None else middle, None
-        if after[0] == source and after[1] < end:
-            end = middle = (after[1] + end) / 2
-        before, running = running, {}
-        for label, score in ranking if multi_label else ranking[:1]:
-            if label == UNKNOWN:
-                continue
-            event, count = before.get(label, (None, 0))
-            if event and event.source == source and event.end > start - 1e-6:
-                del before[label]
-                score = (event.score * count + score) / (count + 1)
-                event = event._replace(end=end, score=score)
-            else:
-                event, count = Event(source, start, end, label, score), 0
-            running[label] = event, count + 1
-        yield from (event for event, _ in before.values())
-    yield from (event for event, _ in running.values())
-
-
 def summary(prediction: Prediction) -> str:
     """Lines of text: the classes with their scores; a span in one line."""
     ranked = prediction.ranked
@@ -310,16 +240,6 @@ def summary(prediction: Prediction) -> str:
     if prediction.latency is None:
         return line
     return f'{line}  after {prediction.latency:.2f} s'
-
-
-def audio_note(prediction: Prediction) -> str | None:
-    """What was done about missing audio; None where it was not missing."""
-    if prediction.views.has_audio is not False:
-        return None
-    if not prediction.left_out:
-        return 'no audio: silence was put in its place'
-    experts = ' and '.join(prediction.left_out)
-    return f'no audio: predicted without the expert {experts}'
 
 
 def explanation(answer: Prediction) -> str:

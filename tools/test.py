@@ -107,7 +107,7 @@ def main() -> None:
     apply_flags(cfg, args)
     check_files(cfg, 'test')
     check_classes(cfg, 'test')
-    launch.build_runner(cfg, args.precision).test()
+    launch.build_runner(cfg, args.precision, trains=False).test()
     launch.leave_process_group()
 
 

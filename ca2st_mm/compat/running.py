@@ -114,21 +114,24 @@ def find_our_configs() -> None:
 
 
 def accept_bfloat16_scores() -> None:
-    """Let MMAction2's heads compute their loss from bfloat16 scores.
+    """Let MMAction2's heads and metrics have bfloat16 scores.
 
-    Fault: ``BaseHead.loss_by_feat`` of MMAction2 1.2.0 hands the scores to
-    numpy, which has no bfloat16, so that training under autocast stops with
-    ``Got unsupported ScalarType BFloat16``.  Scores of any other type pass
-    untouched; a fixed head gets the same numbers in float32.
+    Fault: ``BaseHead.loss_by_feat`` and ``AccMetric`` of MMAction2 1.2.0 hand
+    the scores to numpy, which has no bfloat16, so that training or validation
+    under autocast stops with ``Got unsupported ScalarType BFloat16``.  Scores
+    of any other type pass untouched; a fixed head gets the same numbers in
+    float32.
     """
     import torch
     from mmaction.models.heads.base import BaseHead
 
-    @_wrap(BaseHead, 'loss_by_feat')
-    def loss_by_feat(original, self, cls_scores, *args, **kwargs):
+    def widen(original, self, cls_scores, *args, **kwargs):
         if getattr(cls_scores, 'dtype', None) == torch.bfloat16:
             cls_scores = cls_scores.float()
         return original(self, cls_scores, *args, **kwargs)
+
+    for name in ('loss_by_feat', 'predict_by_feat'):
+        _wrap(BaseHead, name)(widen)
 
 
 def accept_lists_of_topk() -> None:

@@ -48,7 +48,9 @@ from ca2st_mm.registry import HOOKS
 
 # What a run ended by a signal leaves; the next one takes its place.
 INTERRUPTED = 'interrupted.pth'
-OF_A_RUN = re.compile(rf'(?:epoch|iter)_(\d+)\.pth|{INTERRUPTED}')
+# MMEngine's text file in the work folder that names the newest.
+LAST = 'last_checkpoint'
+OF_A_RUN = rf'(?:epoch|iter)_(\d+)\.pth|{re.escape(INTERRUPTED)}'
 EMA = 'ema_state_dict'
 
 
@@ -93,31 +95,67 @@ def write_checkpoints_whole() -> None:
     register_backend('local', AtomicLocalBackend, force=True, prefixes='')
 
 
+def type_name(node: Mapping[str, Any] | None, default: str = '') -> str:
+    """The ``type`` of a dict in a config, without its scope or module."""
+    kind = (node or {}).get('type', default)
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
+
+
 def is_deepspeed(cfg: Mapping[str, Any]) -> bool:
     """Whether the run uses DeepSpeed, whose own checkpoints we never load."""
-    return (cfg.get('strategy') or {}).get('type') == 'DeepSpeedStrategy'
+    return type_name(cfg.get('strategy')) == 'DeepSpeedStrategy'
+
+
+def checkpoint_place(cfg: Mapping[str, Any]) -> dict[str, str]:
+    """Folder and names of a run's checkpoints, as its ``CheckpointHook`` has.
+
+    Example:
+        >>> hook = dict(type='CheckpointHook', out_dir='/big')
+        >>> checkpoint_place(dict(work_dir='work_dirs/cast',
+        ...                       default_hooks=dict(checkpoint=hook)))
+        {'folder': '/big/cast', 'template': ''}
+    """
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    work_dir = os.path.abspath(cfg['work_dir'])
+    folder = hook.get('out_dir') or work_dir
+    if folder != work_dir:
+        folder = os.path.join(folder, os.path.basename(work_dir))
+    return dict(folder=folder, template=hook.get('filename_tmpl') or '')
 
 
 def last_whole_checkpoint(
-    work_dir: str | Path, finite: bool = False
+    work_dir: str | Path,
+    finite: bool = False,
+    folder: str | Path | None = None,
+    template: str = '',
 ) -> str | None:
-    """The newest checkpoint in a work folder whose check sums are right.
+    """The newest checkpoint of a run whose check sums are right.
 
-    Newer ones that are cut or have changed are named in the log.
+    The newest is the one that ``last_checkpoint`` in the work folder names;
+    without this file, that of the highest iteration.  Newer ones that are cut
+    or have changed are named in the log.
 
     Args:
-        work_dir: Folder with ``epoch_N.pth``, ``iter_N.pth`` or
-            ``interrupted.pth``.
+        work_dir: The work folder.
         finite: Whether all its weights have to be finite.
+        folder: Where the checkpoints lie; the work folder if None.
+        template: ``filename_tmpl`` of ``CheckpointHook``, besides
+            ``epoch_N.pth``, ``iter_N.pth`` and ``interrupted.pth``.
 
     Returns:
         Its path, or None if there is none.
     """
+    names = re.sub(r'\\\{.*?\\\}', r'(\\d+)', re.escape(template))
+    last = Path(work_dir, LAST)
+    named = os.path.basename(last.read_text()) if last.is_file() else None
     found = []
-    for path in Path(work_dir).glob('*.pth'):
-        if match := OF_A_RUN.fullmatch(path.name):
-            found.append((path.stat().st_mtime, int(match[1] or 0), path))
-    for _, _, path in sorted(found, reverse=True):
+    for path in Path(folder or work_dir).glob('*'):
+        match = re.fullmatch(f'{OF_A_RUN}|{names}', path.name)
+        if match and path.is_file():
+            first = path.name == named if named else _iteration(path)
+            number = int(match[match.lastindex]) if match.lastindex else 0
+            found.append((first, path.stat().st_mtime, number, path))
+    for *_, path in sorted(found, reverse=True):
         try:
             check_sums(path)
             weights = read_checkpoint(path).get('state_dict') if finite else ()
@@ -128,6 +166,14 @@ def last_whole_checkpoint(
         except CheckpointError as error:
             print_log(f'{error}; it is passed over', logger='current')
     return None
+
+
+def _iteration(path: Path) -> int:
+    """Iterations of training that a checkpoint says it has, or -1."""
+    try:
+        return (read_checkpoint(path).get('meta') or {}).get('iter', -1)
+    except CheckpointError:
+        return -1
 
 
 def is_finite(value: Any) -> bool:

@@ -21,12 +21,13 @@ from mmengine.dist import (
     get_comm_device,
     is_distributed,
 )
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.runner import Runner
+from torch import nn
 
 from ca2st_mm.utils.errors import UsageError
 
-from .checkpointing import INTERRUPTED, is_deepspeed
+from .checkpointing import INTERRUPTED, LAST, is_deepspeed
 from .learning_rate import micro_batches
 
 # Ctrl-C, what schedulers send before they kill, and what Slurm can be asked
@@ -55,7 +56,8 @@ class InterruptionHook(Hook):
 
     As a context manager it takes the signals; a second Ctrl-C ends at once.
     All processes stop after the same step of the optimizer, or in validation
-    after the same batch, and write ``interrupted.pth``, from which
+    after the same batch (after all of it, if a hook other than ``EMAHook``
+    validates with other weights), and write ``interrupted.pth``, from which
     ``--resume`` goes on with the same losses (DeepSpeed: its weights alone).
 
     Raises:
@@ -120,16 +122,30 @@ class InterruptionHook(Hook):
         if signum := self._agreed():
             self._stop(runner, signum, runner.epoch + 1, runner.iter)
 
+    def before_val(self, runner: Runner) -> None:
+        """Note what is trained, by one number of each weight."""
+        self._trained = _sample(runner.model)
+
     def before_val_epoch(self, runner: Runner) -> None:
-        """See whether all processes have as many batches."""
-        counts = all_gather_object(len(runner.val_dataloader))
-        self._even = len(set(counts)) == 1
+        """See whether to stop within: all at one batch, with its weights."""
+        self._averages = [h for h in runner.hooks if isinstance(h, EMAHook)]
+        same = torch.equal(self._trained, _sample(runner.model))
+        batches = len(runner.val_dataloader)
+        all_ = all_gather_object((batches, same or bool(self._averages)))
+        self._within = all_[0][1] and len(set(all_)) == 1
 
     def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Stop; the validation is repeated when the run resumes."""
-        if self._even and (signum := self._agreed()):
+        if self._within and (signum := self._agreed()):
+            for hook in self._averages:
+                hook.after_val_epoch(runner)  # takes them out of the model
             # As from before it, for MissedValidationHook.
             runner.message_hub.update_info('loop_stage', 'train')
+            self._stop(runner, signum, runner.epoch, runner.iter)
+
+    def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        """Stop, if that was not possible within."""
+        if not self._within and (signum := self._agreed()):
             self._stop(runner, signum, runner.epoch, runner.iter)
 
     def _stop(
@@ -152,8 +168,12 @@ class InterruptionHook(Hook):
                 'as DeepSpeed cannot be resumed, the same command with '
                 f'--cfg-options load_from={path} starts anew with its weights'
             )
+        elif not options.get('save_optimizer', True):
+            todo += ', but its optimizer starts anew (save_optimizer=False)'
         self._progress = dict(epoch=epoch, iter=iteration)
         runner.save_checkpoint(folder, INTERRUPTED, by_epoch=False, **options)
+        if runner.rank == 0:
+            Path(runner.work_dir, LAST).write_text(path)
         barrier()  # a process that ends early may take the others with it
         name = signal.Signals(signum).name
         raise Interrupted(
@@ -166,6 +186,11 @@ class InterruptionHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Say where training is, which runners work out by themselves."""
         checkpoint['meta'].update(self._progress)
+
+
+def _sample(model: nn.Module) -> torch.Tensor:
+    parts = [p.detach().flatten()[:1].float() for p in model.parameters()]
+    return torch.cat(parts)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from ca2st_mm import zoo
 from ca2st_mm.utils.errors import UsageError, UserError
 
 from .checkpointing import (
+    checkpoint_place,
     is_deepspeed,
     last_whole_checkpoint,
     write_checkpoints_whole,
@@ -181,9 +182,11 @@ def resume(cfg: Config, checkpoint: str) -> None:
             'start it anew, or train with DDP or FSDP'
         )
 
+    place = checkpoint_place(cfg)
+
     def choose() -> str | None:
         if checkpoint == 'auto':
-            return last_whole_checkpoint(cfg.work_dir)
+            return last_whole_checkpoint(cfg.work_dir, **place)
         if not osp.isfile(checkpoint):
             raise UsageError(f'there is no checkpoint {checkpoint} to resume')
         return checkpoint
@@ -196,7 +199,7 @@ def resume(cfg: Config, checkpoint: str) -> None:
     elif dist.is_main_process():
         # MMEngine would take the last one, whole or not.
         print(
-            f'{cfg.work_dir} has no whole checkpoint to resume from; '
+            f'{place["folder"]} has no whole checkpoint to resume from; '
             'training starts from the beginning'
         )
 
@@ -225,7 +228,9 @@ def _share(path: Path) -> None:
     dist.barrier()
 
 
-def build_runner(cfg: Config, precision: str | None = None) -> Runner:
+def build_runner(
+    cfg: Config, precision: str | None = None, trains: bool = True
+) -> Runner:
     """Build the runner that the config asks for.
 
     It loads strictly, and follows the config's schedule when it resumes.
@@ -233,9 +238,10 @@ def build_runner(cfg: Config, precision: str | None = None) -> Runner:
     Args:
         cfg: Changed in place.
         precision: See :func:`~.precision.set_precision`.
+        trains: Whether it is to train, not only to test.
     """
     write_checkpoints_whole()
-    chosen = set_precision(cfg, precision)
+    chosen = set_precision(cfg, precision, trains)
     always = dict(
         strict_loading=dict(type='StrictLoadingHook'),
         schedule=dict(type='ScheduleFromConfigHook'),

@@ -19,6 +19,7 @@ from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.errors import UserError
 
 from .checkpointing import (
+    checkpoint_place,
     is_deepspeed,
     is_finite,
     last_whole_checkpoint,
@@ -155,7 +156,11 @@ class NonFiniteLossHook(Hook):
             clips = [bad[rank] for bad in self._row if rank in bad]
             if clips:
                 told.append(f'rank {rank}: {cause}; clips: {", ".join(clips)}')
-        checkpoint = last_whole_checkpoint(runner.work_dir, finite=True)
+        checkpoint = last_whole_checkpoint(
+            runner.work_dir,
+            finite=True,
+            **checkpoint_place({**runner.cfg, 'work_dir': runner.work_dir}),
+        )
         last = runner.iter + 1
         todo = f'resume with --resume {checkpoint}'
         if is_deepspeed(runner.cfg):

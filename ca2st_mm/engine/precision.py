@@ -3,22 +3,34 @@
 
 Matrix products in bfloat16 take a third of the time where the hardware
 multiplies it, and longer than float32 where it does not.  So the recipes say
-``precision = 'auto'``; weights, norms, softmax and loss stay in float32.
+``precision = 'auto'``; trained weights and the loss stay in float32.
 """
 
+import inspect
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmaction.registry import OPTIM_WRAPPERS
+from mmaction.registry import LOOPS, OPTIM_WRAPPERS
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from ca2st_mm.utils.errors import UsageError, check_choice
 
+from .checkpointing import type_name
+
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
+# Strategies that run a model under autocast.
+AUTOCAST = (
+    'SingleDeviceStrategy',
+    'DDPStrategy',
+    'FSDPStrategy',
+    'MultiExpertFSDPStrategy',
+)
 # Wrappers of the optimizer that differ in nothing but the precision.
 WRAPPERS = {
     'float32': 'OptimWrapper',
@@ -87,7 +99,7 @@ def lower_precision(cfg: Config) -> str:
     device = get_device()
     if torch.device(device).type == 'cpu':
         return 'bfloat16'
-    named = (cfg.get('optim_wrapper') or {}).get('type') == WRAPPERS['float16']
+    named = type_name(cfg.get('optim_wrapper')) == WRAPPERS['float16']
     return (
         'bfloat16' if multiplies_bfloat16(device) and not named else 'float16'
     )
@@ -111,7 +123,9 @@ def autocast(precision: str, device: str | torch.device) -> torch.autocast:
     return torch.autocast(kind, getattr(torch, precision))
 
 
-def set_precision(cfg: Config, wanted: str | None = None) -> str | None:
+def set_precision(
+    cfg: Config, wanted: str | None = None, trains: bool = True
+) -> str | None:
     """Have a run train, validate and test in one precision.
 
     Args:
@@ -120,6 +134,7 @@ def set_precision(cfg: Config, wanted: str | None = None) -> str | None:
         wanted: One of ``PRECISIONS``; None for what the config says as
             ``precision``, which gives way to a wrapper or a strategy of the
             config that has a precision of its own.
+        trains: Whether the optimizer wrapper is used.
 
     Returns:
         The precision; None if the config alone decides.
@@ -128,34 +143,79 @@ def set_precision(cfg: Config, wanted: str | None = None) -> str | None:
         UsageError: If it does not fit the config or the device.
     """
     said = cfg.get('precision') if wanted is None else wanted
-    wrapper = cfg.get('optim_wrapper') or {}
-    kind = wrapper.get('type', 'OptimWrapper')
-    strategy = (cfg.get('strategy') or {}).get('type', 'SingleDeviceStrategy')
-    shards = strategy not in ('SingleDeviceStrategy', 'DDPStrategy')
-    if said is None or (wanted is None and shards):
-        return None
-    if shards or kind not in WRAPPERS.values():
-        if wanted is None:
-            return None
-        raise UsageError(
-            f'{strategy if shards else kind} of the config has a precision '
-            f'of its own; leave --precision {wanted} out'
-        )
+    wrapper = (cfg.get('optim_wrapper') if trains else None) or {}
+    kind = type_name(wrapper, WRAPPERS['float32'])
     device = get_device()
+    own = _precision_of_its_own(cfg, wrapper, kind)
+    if said is None or own:
+        if wanted is not None:
+            raise UsageError(
+                f'{own} of the config has a precision of its own; leave '
+                f'--precision {wanted} out'
+            )
+        if trains and not own and kind == WRAPPERS['float32']:
+            _check_frozen_dtype(cfg, 'float32')
+        return None
+    by_kind = {name: precision for precision, name in WRAPPERS.items()}
+    lower = wrapper.get('dtype') or by_kind[kind]  # the config's own
+    # A CPU has no AmpOptimWrapper.
+    keeps = lower != 'float32' and (
+        device != 'cpu' or kind == WRAPPERS['bfloat16']
+    )
+    if wanted is None and keeps:
+        said = str(lower).removeprefix('torch.')
     precision = choose_precision(said, device)
-    if wrapper and (wanted is not None or kind == 'OptimWrapper'):
+    _check_frozen_dtype(cfg, precision)
+    if wrapper and not (wanted is None and keeps):
         wrapper.type = WRAPPERS[precision]
-        for name in ('loss_scale', 'dtype', 'use_fsdp'):
-            if precision != 'float16':
-                wrapper.pop(name, None)
+        wrapper.pop('dtype', None)
         if precision == 'float16':
             wrapper.setdefault('loss_scale', 'dynamic')
+        else:
+            wrapper.pop('loss_scale', None)
+            wrapper.pop('use_fsdp', None)
     for name, loop in (('val_cfg', 'ValLoop'), ('test_cfg', 'TestLoop')):
-        if (cfg.get(name) or {}).get('type') == loop:
+        if cfg.get(name) is None:
+            continue
+        kind = cfg[name].get('type', loop)
+        kind = LOOPS.get(kind) if isinstance(kind, str) else kind
+        options = inspect.signature(kind).parameters.values() if kind else ()
+        if any(o.name == 'fp16' or o.kind is o.VAR_KEYWORD for o in options):
             cfg[name].fp16 = precision != 'float32'
+        elif precision != 'float32':
+            print_log(
+                f'the loop of {name} has no option fp16 and runs in float32, '
+                f'not in {precision}',
+                logger='current',
+                level=logging.WARNING,
+            )
     if precision != 'float32':  # MMEngine's loops take the default type
         torch.set_autocast_dtype(device, getattr(torch, precision))
     return precision
+
+
+def _precision_of_its_own(cfg: Config, wrapper: dict, kind: str) -> str | None:
+    """What of the config has one, by its name."""
+    strategy = cfg.get('strategy') or {}
+    if (name := type_name(strategy, AUTOCAST[0])) not in AUTOCAST:
+        return name
+    if (strategy.get('model_wrapper') or {}).get('mixed_precision'):
+        return 'mixed_precision'
+    if wrapper and 'optimizer' not in wrapper:
+        return 'optim_wrapper, of several optimizers,'
+    return kind if kind not in WRAPPERS.values() else None
+
+
+def _check_frozen_dtype(cfg: Config, precision: str) -> None:
+    """Refuse what would end in the first iteration."""
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    frozen = backbone.get('frozen_dtype', 'float32')
+    if precision == 'float32' and frozen != 'float32':
+        raise UsageError(
+            f"frozen_dtype='{frozen}' needs mixed precision, and this run "
+            'would be in float32; add --precision bfloat16, or '
+            '--cfg-options model.backbone.frozen_dtype=float32'
+        )
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -213,6 +213,32 @@ def seed_worker(worker_id: int) -> None:
     random.seed(seed)
 
 
+def _forget_other_folders(hook: CheckpointHook, info: dict) -> None:
+    """Have the hook know the files of its own folder, and no others.
+
+    The folder may have been moved, or the run has gone on in a new one.  The
+    hook would delete the best file that the checkpoint names, wherever that
+    is, and in a resumed run has forgotten its newest one, which it writes
+    again for a new best.
+    """
+
+    def here(path: str) -> str:
+        return hook.file_backend.join_path(hook.out_dir, osp.basename(path))
+
+    if info.get('last_ckpt'):
+        hook.last_ckpt = here(info['last_ckpt'])
+    for key in [key for key in info if key.startswith('best_ckpt')]:
+        path = here(info.pop(key))
+        best = path if hook.file_backend.exists(path) else None
+        if best:
+            info[key] = best
+        if key == 'best_ckpt':
+            hook.best_ckpt_path = best
+        else:  # one of several scores
+            paths = getattr(hook, 'best_ckpt_path_dict', {})
+            paths[key.removeprefix('best_ckpt_')] = best
+
+
 @HOOKS.register_module()
 class MissedValidationHook(Hook):
     """Validate before training continues, if the checkpoint lacks the result.
@@ -257,12 +283,8 @@ class MissedValidationHook(Hook):
             return
         info = runner.message_hub.runtime_info
         for hook in runner.hooks:
-            if isinstance(hook, CheckpointHook) and info.get('last_ckpt'):
-                # In a resumed run it has forgotten its newest file, which it
-                # writes again for a new best; the folder may have been moved.
-                hook.last_ckpt = hook.file_backend.join_path(
-                    hook.out_dir, osp.basename(info['last_ckpt'])
-                )
+            if isinstance(hook, CheckpointHook):
+                _forget_other_folders(hook, info)
         unit, done, total = 'iter', runner.iter, runner.max_iters
         if isinstance(runner.train_loop, loops.EpochBasedTrainLoop):
             unit, done, total = 'epoch', runner.epoch, runner.max_epochs

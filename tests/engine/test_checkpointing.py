@@ -28,9 +28,9 @@ from ca2st_mm.engine.checkpointing import (
 from ca2st_mm.registry import MODELS
 
 
-def saved(values):
+def saved(values, **meta):
     buffer = io.BytesIO()
-    torch.save(dict(meta={}, state_dict=dict(values=values)), buffer)
+    torch.save(dict(meta=meta, state_dict=dict(values=values)), buffer)
     return buffer.getvalue()
 
 
@@ -77,6 +77,17 @@ def test_a_broken_newest_file_is_passed_over(write, tmp_path, broken):
     assert newest() == 'interrupted.pth'
     write('epoch_11.pth')
     assert newest() == 'epoch_11.pth'
+
+
+@pytest.mark.parametrize('named', [True, False])
+def test_times_of_files_may_be_lost(write, tmp_path, named):
+    """A copy has its own; what counts is what the run has done last."""
+    write('epoch_2.pth', saved(None, iter=8))
+    if named:  # epoch 9 is of an earlier run in this folder
+        write('epoch_9.pth', saved(None, iter=36))
+        (tmp_path / 'last_checkpoint').write_text('/moved/from/epoch_2.pth')
+    write('interrupted.pth', saved(None, iter=5))
+    assert last_whole_checkpoint(tmp_path) == str(tmp_path / 'epoch_2.pth')
 
 
 def test_a_flipped_bit_is_named_with_what_is_whole(write):

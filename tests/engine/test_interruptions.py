@@ -7,6 +7,7 @@ By a kill, which leaves what was saved before, or by a signal.
 import copy
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,13 @@ class MeanScore(BaseMetric):
 
     def compute_metrics(self, results):
         return dict(score=sum(results) / len(results))
+
+
+class Falls(MeanScore):
+    """Each validation is the best so far."""
+
+    def compute_metrics(self, results):
+        return dict(score=-1.0)
 
 
 class Watcher(Hook):
@@ -391,6 +399,66 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     (folder / INTERRUPTED).unlink()
     assert_same_end(after, unbroken)
     assert {**before.scores, **after.scores} == unbroken.scores
+
+
+class Negates(Hook):
+    """Validates with other weights than it trains with."""
+
+    def negate(self, runner, *args, **kwargs):
+        for parameter in runner.model.parameters():
+            parameter.data.neg_()
+
+    before_val_epoch = after_val_epoch = negate
+
+
+@pytest.mark.parametrize(
+    'hook, first_score',
+    [(dict(type='EMAHook', momentum=0.3), 2), (Negates(), 3)],
+    ids=['averages', 'others'],
+)
+def test_training_goes_on_from_the_weights_that_it_had(
+    whole_runs, tmp_path, hook, first_score
+):
+    """The averages of MMEngine are put back, else validation ends first."""
+    config = dict(whole_runs['less'][0], custom_hooks=[hook])
+    unbroken = Run(config, tmp_path / 'whole').go()
+    folder = tmp_path / 'broken'
+    sends = Sends('before_val_iter', 8, signal.SIGTERM)
+    before = Run(config, folder, sends=sends)
+    before.ends_by(Interrupted)
+    assert (2 in before.scores) == (first_score == 3)
+    after = resumed(config, folder).go()
+    assert min(after.scores) == first_score
+    (folder / INTERRUPTED).unlink()
+    assert_same_end(after, unbroken)
+
+
+def test_an_interrupted_run_without_its_optimizer_says_so(
+    whole_runs, tmp_path
+):
+    config = dict(whole_runs['less'][0], checkpoint=dict(save_optimizer=False))
+    sends = Sends('before_train_iter', 4, signal.SIGTERM)
+    stop = Run(config, tmp_path, sends=sends).ends_by(Interrupted)
+    assert 'optimizer starts anew' in str(stop)
+
+
+def test_the_best_checkpoint_of_another_folder_stays(best_second, tmp_path):
+    """Where the run goes on in a new folder, or the old one was moved."""
+    config, _ = best_second
+    first, moved = tmp_path / 'first', tmp_path / 'moved'
+    schedule = dict(by_epoch=True, max_epochs=2)
+    Run(dict(config, train_cfg=schedule), first).go()
+    files = {path.name for path in first.glob('*.pth')}
+    shutil.copytree(first, moved)
+    # Every score is better than the last one.
+    config = dict(config, checkpoint=dict(save_best='score', rule='less'))
+    config['val_evaluator'] = [Falls()]
+    for folder in (tmp_path / 'new', moved):
+        path = str(first / 'epoch_2.pth')
+        Run(config, folder, resume=True, load_from=path).go()
+        best = [path.name for path in folder.glob('best_*')]
+        assert best == ['best_score_epoch_3.pth']
+    assert {path.name for path in first.glob('*.pth')} == files
 
 
 def test_an_interrupted_run_of_deepspeed_is_not_sent_to_resume(

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from torch import nn
 
@@ -13,17 +14,13 @@ from ca2st_mm.engine.precision import (
     lower_precision,
     set_precision,
 )
-from ca2st_mm.registry import OPTIM_WRAPPERS
-
-OWN = dict(type='DeepSpeedStrategy')
+from ca2st_mm.registry import MODELS, OPTIM_WRAPPERS
 
 
 def config(wrapper='OptimWrapper', **entries):
-    loops = {
-        f'{name}_cfg': dict(type=f'{name.title()}Loop')
-        for name in ('val', 'test')
-    }
-    return Config(dict(optim_wrapper=dict(type=wrapper), **loops, **entries))
+    loops = dict(val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'))
+    wrapper = dict(type=wrapper, optimizer=dict(type='SGD', lr=0.1))
+    return Config({'optim_wrapper': wrapper, **loops, **entries})
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +65,98 @@ def test_a_config_that_says_nothing_runs_as_written(native):
     assert cfg.to_dict() == before
 
 
-def test_a_wrapper_or_strategy_of_the_config_keeps_its_precision(native):
+def test_a_wrapper_of_the_config_keeps_its_precision(monkeypatch, native):
+    """A CPU has none with a loss scaler, and takes what it can."""
+    auto = set_precision(config(precision='auto'))
     cfg = config('AmpOptimWrapper', precision='auto')
-    set_precision(cfg)
+    assert set_precision(cfg) == auto
+    assert cfg.optim_wrapper.type == precision.WRAPPERS[auto]
+    monkeypatch.setattr(precision, 'get_device', lambda: 'cuda')
+    cfg = config('AmpOptimWrapper', precision='auto')
+    assert set_precision(cfg) == 'float16'  # validation as training
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
-    assert set_precision(config(precision='auto', strategy=OWN)) is None
-    with pytest.raises(UsageError, match='precision of its own'):
-        set_precision(config(strategy=OWN), 'bfloat16')
+
+
+OTHERS = {
+    'DeepSpeedStrategy': dict(strategy=dict(type='DeepSpeedStrategy')),
+    'mixed_precision': dict(
+        strategy=dict(
+            type='FSDPStrategy', model_wrapper=dict(mixed_precision='fp16')
+        )
+    ),
+    'several optimizers': dict(optim_wrapper=dict(constructor='Own', g={})),
+    'OwnWrapper': dict(
+        optim_wrapper=dict(type='OwnWrapper', optimizer=dict(type='SGD'))
+    ),
+}
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_what_has_a_precision_of_its_own_keeps_it(native, name):
+    cfg = config(precision='auto', **OTHERS[name])
+    before = cfg.to_dict()
+    assert set_precision(cfg) is None
+    assert cfg.to_dict() == before
+    with pytest.raises(UsageError, match=f'{name}.* precision of its own'):
+        set_precision(cfg, 'bfloat16')
+    if 'optim_wrapper' in OTHERS[name]:  # a test needs none
+        assert set_precision(cfg, 'bfloat16', trains=False) == 'bfloat16'
+
+
+@pytest.mark.parametrize(
+    'strategy', ['MultiExpertFSDPStrategy', 'mmengine.DDPStrategy']
+)
+@pytest.mark.parametrize('wanted', [None, 'bfloat16', 'float32'])
+def test_a_strategy_under_autocast_takes_any(native, strategy, wanted):
+    cfg = config(
+        'mmengine.OptimWrapper',
+        precision='auto',
+        strategy=dict(type=strategy, model_wrapper=dict(type='W')),
+    )
+    expected = wanted or ('bfloat16' if native else 'float32')
+    assert set_precision(cfg, wanted) == expected
+    assert cfg.optim_wrapper.type == precision.WRAPPERS[expected]
+
+
+@pytest.mark.parametrize('loop', [{}, dict(type='RetrievalValLoop')])
+def test_any_loop_validates_as_it_trains(loop):
+    cfg = config(val_cfg=loop)
+    set_precision(cfg, 'bfloat16')
+    assert cfg.val_cfg.fp16
+
+
+def test_frozen_weights_of_bfloat16_need_mixed_precision():
+    backbone = dict(frozen_dtype='bfloat16')
+    for entries in ({}, dict(precision='float32')):
+        cfg = config(model=dict(backbone=backbone), **entries)
+        with pytest.raises(UsageError, match='frozen_dtype'):
+            set_precision(cfg)
+        assert set_precision(cfg, 'bfloat16') == 'bfloat16'
+
+
+@pytest.mark.parametrize('kind', ['FusionHead', 'VerbNounHead', 'TSNHead'])
+def test_scores_are_those_that_metrics_read(kind):
+    """numpy, which AccMetric takes, has no bfloat16."""
+    feats = dict(a=torch.ones(2, 4))
+    one = dict(in_channels=dict(a=4))
+    heads = dict(
+        FusionHead=dict(num_classes=3, **one),
+        VerbNounHead=dict(
+            num_verbs=3, num_nouns=2, fusions=dict(verb=one, noun='verb')
+        ),
+        TSNHead=dict(num_classes=3, in_channels=4, average_clips='prob'),
+    )
+    head = MODELS.build(dict(type=kind, **heads[kind])).eval()
+    if kind == 'TSNHead':
+        feats = torch.ones(2, 4, 1, 1)
+    samples = [ActionDataSample() for _ in range(2)]
+    with precision.autocast('bfloat16', 'cpu'):
+        options = dict(num_segs=1) if kind == 'TSNHead' else {}
+        head.predict(feats, samples, **options)
+    scores = [v for k, v in samples[0].items() if k.endswith('score')]
+    assert scores and all(
+        score.detach().numpy().sum() > 0.9 for score in scores
+    )
 
 
 @pytest.mark.parametrize('wanted', ['float16', 'half'])

@@ -167,6 +167,20 @@ def test_a_run_resumes_from_the_newest_whole_one(tmp_path, flag, start):
     assert Path(cfg.load_from).name == (start or 'experts.pth')
 
 
+@pytest.mark.parametrize('template', ['epoch_{}.pth', 'cast_{:03d}.ckpt'])
+def test_a_run_resumes_from_the_folder_of_its_checkpoints(tmp_path, template):
+    hook = dict(out_dir=str(tmp_path / 'big'), filename_tmpl=template)
+    cfg = Config(
+        dict(work_dir=str(tmp_path / 'w'), default_hooks=dict(checkpoint=hook))
+    )
+    (tmp_path / 'big/w').mkdir(parents=True)
+    for epoch in (1, 2):
+        path = tmp_path / 'big/w' / template.format(epoch)
+        torch.save({}, path)
+    launch.resume(cfg, 'auto')
+    assert cfg.load_from == str(path)
+
+
 @pytest.mark.parametrize(
     'config, problem',
     [

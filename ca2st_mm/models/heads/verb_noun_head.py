@@ -19,6 +19,11 @@ from .fusion_head import CROSS_ENTROPY, check_hard_labels
 TASKS = ('verb', 'noun')
 
 
+def _at_least_float32(scores: Tensor) -> Tensor:
+    # numpy, and a precise loss, know no bfloat16
+    return scores.to(torch.promote_types(scores.dtype, torch.float))
+
+
 @MODELS.register_module()
 class VerbNounHead(BaseHead):
     """One classifier for verbs and one for nouns.
@@ -142,9 +147,7 @@ class VerbNounHead(BaseHead):
         labels = torch.stack([s.gt_label for s in data_samples]).to(device)
         losses = {}
         for task, label in self._split_labels(labels).items():
-            scores = cls_scores[task]
-            # numpy, and a precise loss, know no bfloat16
-            scores = scores.to(torch.promote_types(scores.dtype, torch.float))
+            scores = _at_least_float32(cls_scores[task])
             if label.ndim == 1:
                 accuracies = top_k_accuracy(
                     scores.detach().float().cpu().numpy(),
@@ -166,7 +169,7 @@ class VerbNounHead(BaseHead):
     ) -> list[BaseDataElement]:
         """Write ``pred_verb_score`` and ``pred_noun_score`` of each sample."""
         for task in TASKS:
-            scores = cls_scores[task]
+            scores = _at_least_float32(cls_scores[task])
             views = scores.shape[0] // len(data_samples)
             scores = self.average_clip(scores, num_segs=views)
             for sample, score in zip(data_samples, scores, strict=True):

@@ -148,7 +148,8 @@ class TimmExpert(ForeignExpert):
             ) from error
         repository = None
         if model.startswith(LOCAL):
-            read_folder(model.removeprefix(LOCAL))
+            if 'architecture' not in read_folder(model.removeprefix(LOCAL)):
+                raise ValueError(f'{model!r} is of transformers; use HFExpert')
         elif hub := self.model.partition('hf-hub:')[2]:
             name, _, revision = hub.partition('@')
             repository = name, revision or None

@@ -712,6 +712,15 @@ def test_what_is_not_known_is_said(cfg, kind, message, monkeypatch):
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_folder_of_the_other_library_is_said(folder_of):
+    source = f'local-dir:{folder_of("dinov2")}'
+    with pytest.raises(ValueError, match='of transformers; use HFExpert'):
+        MODELS.build(dict(type='TimmExpert', model=source))
+    source = f'local-dir:{folder_of("vit_tiny_patch16_224")}'
+    with pytest.raises(TypeError, match='timm_wrapper'):
+        MODELS.build(dict(type='HFExpert', model=source))
+
+
 def test_different_grids_are_refused_with_the_axes_that_fit(pair):
     with pytest.raises(ValueError, match="4 and 9.*'space' and 'all' would"):
         pair('vit_small_patch16_dinov3', 'videomae', dict(img_size=48))

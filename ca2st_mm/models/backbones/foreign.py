@@ -241,9 +241,6 @@ class ForeignExpert(TransformerExpert):
         (12, 6)
     """
 
-    # Where its library publishes it on the Hub: repository and revision.
-    repository: tuple[str, str | None] | None = None
-
     def __init__(
         self,
         family: Family,
@@ -371,6 +368,10 @@ class ForeignExpert(TransformerExpert):
             for key in list(state_dict):
                 state_dict[f'backbone.{key}'] = state_dict.pop(key)
 
+    def repository_of(self, source: str) -> tuple[str, str | None] | None:
+        """Repository and revision of a source that is on the Hub."""
+        raise NotImplementedError
+
     def published(self, source: str) -> dict[str, Tensor]:
         """The weights of the model that its library publishes."""
         raise NotImplementedError
@@ -394,7 +395,7 @@ class ForeignExpert(TransformerExpert):
         if not source.startswith((LOCAL, *(f'{n}:' for n in LIBRARIES))):
             super().init_weights()
         elif not self.is_init:
-            require_hub(source, self.repository)
+            require_hub(source, self.repository_of(source))
             with in_our_words(source), torch.device('cpu'):
                 weights = self.published(source)
                 for key, value in weights.items():

@@ -166,10 +166,8 @@ class VJEPA2(HFFamily):
     def sizes(self, model, img_size=None):
         config = model.config
         frames, size = (getattr(config, k) for k in self.settings.values())
-        tubelet, patch = config.tubelet_size, None
-        if isinstance(tubelet, int):
-            patch = config.patch_size
-        else:  # ViViT's
+        tubelet, patch = config.tubelet_size, getattr(config, 'patch_size', 0)
+        if not patch:  # ViViT's
             tubelet, patch, _ = tubelet
         return Sizes(
             config.hidden_size,
@@ -325,8 +323,6 @@ class HFExpert(ForeignExpert):
             raise ValueError('HFExpert needs a model or a config')
         if model is not None and not model.startswith(LOCAL):
             model = f'hf:{model.removeprefix("hf:")}'
-            name, _, revision = model.removeprefix('hf:').partition('@')
-            self.repository = name, revision or None
         if model is not None and pretrained and init_cfg is None:
             init_cfg = dict(type='Pretrained', checkpoint=model)
         self.model = model
@@ -356,7 +352,7 @@ class HFExpert(ForeignExpert):
     def published(self, source: str) -> dict[str, Tensor]:
         """The weights of the model that the library publishes."""
         whole, found = self.model_class.from_pretrained(
-            **self._place(),
+            **self._place(source),
             config=self.config,
             dtype=torch.float32,
             output_loading_info=True,
@@ -374,9 +370,15 @@ class HFExpert(ForeignExpert):
             )
         return self.family.part(whole).state_dict()
 
-    def _place(self) -> dict[str, str | None]:
-        """What ``from_pretrained`` calls the model."""
-        name, revision = self.repository or (self.model[len(LOCAL) :], None)
+    def repository_of(self, source: str) -> tuple[str, str | None] | None:
+        """Repository and revision of a source that is on the Hub."""
+        name, _, revision = source.removeprefix('hf:').partition('@')
+        return None if source.startswith(LOCAL) else (name, revision or None)
+
+    def _place(self, source: str) -> dict[str, str | None]:
+        """What ``from_pretrained`` calls a source."""
+        found = self.repository_of(source) or (source[len(LOCAL) :], None)
+        name, revision = found
         return dict(pretrained_model_name_or_path=name, revision=revision)
 
     def _read_config(self, given: Mapping[str, Any] | None) -> Any:
@@ -388,10 +390,11 @@ class HFExpert(ForeignExpert):
                 given.pop('model_type')
                 return auto.for_model(kind, **given)
         else:
-            if self.repository is None:
+            repository = self.repository_of(model)
+            if repository is None:
                 read_folder(model.removeprefix(LOCAL))
-            elif self.repository[0].count('/') == 1:
-                require_hub(model, self.repository)
+            elif repository[0].count('/') == 1:
+                require_hub(model, repository)
             else:
                 raise ValueError(
                     f'{model!r} names no repository; write '
@@ -399,7 +402,7 @@ class HFExpert(ForeignExpert):
                 )
             try:
                 with in_our_words(model):
-                    found = auto.from_pretrained(**self._place())
+                    found = auto.from_pretrained(**self._place(model))
             except ValueError as error:  # the library knows no such type
                 raise TypeError(
                     f'{model!r} (a model of timm is '

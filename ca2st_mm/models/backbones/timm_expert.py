@@ -141,19 +141,16 @@ class TimmExpert(ForeignExpert):
         if pretrained and init_cfg is None:
             init_cfg = dict(type='Pretrained', checkpoint=source)
         try:
-            import timm
+            import timm  # noqa: F401
         except ImportError as error:
             raise ImportError(
                 f'{source} needs timm: pip install "timm>=1.0.31"'
             ) from error
-        repository = None
         if model.startswith(LOCAL):
             if 'architecture' not in read_folder(model.removeprefix(LOCAL)):
                 raise ValueError(f'{model!r} is of transformers; use HFExpert')
-        elif hub := self.model.partition('hf-hub:')[2]:
-            name, _, revision = hub.partition('@')
-            repository = name, revision or None
-            require_hub(source, repository)
+        elif 'hf-hub:' in model:
+            require_hub(source, self.repository_of(source))
         try:
             vit = self._create(pretrained=False)
         except RuntimeError as error:  # an unknown name, or tag of one
@@ -169,12 +166,19 @@ class TimmExpert(ForeignExpert):
         super().__init__(
             FAMILIES[kind](), vit, num_frames, init_cfg=init_cfg, **options
         )
-        published = ':' not in self.model and timm.get_pretrained_cfg(
-            self.model
-        )
-        if published and published.hf_hub_id:
-            repository = published.hf_hub_id, None
-        self.repository = repository
+
+    def repository_of(self, source: str) -> tuple[str, str | None] | None:
+        """Repository and revision of the model, if it is on the Hub."""
+        import timm
+
+        if ':' not in self.model:
+            found = timm.get_pretrained_cfg(self.model)
+            return (
+                (found.hf_hub_id, None) if found and found.hf_hub_id else None
+            )
+        hub = self.model.partition('hf-hub:')[2]
+        name, _, revision = hub.partition('@')
+        return (name, revision or None) if hub else None
 
     def _create(self, pretrained: bool) -> nn.Module:
         import timm

@@ -712,6 +712,16 @@ def test_what_is_not_known_is_said(cfg, kind, message, monkeypatch):
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_weights_may_come_from_another_place_than_the_config(folder_of):
+    source = f'local-dir:{folder_of("clip_vision_model")}'
+    config = dict(IMAGE, model_type='clip_vision_model')
+    other = dict(type='Pretrained', checkpoint=source)
+    expert = build(dict(type='HFExpert', config=config, init_cfg=other))
+    own, expected = expert.state_dict(), build(source).state_dict()
+    for key, value in expected.items():
+        assert 'adapters' in key or torch.equal(own[key], value), key
+
+
 def test_a_folder_of_the_other_library_is_said(folder_of):
     source = f'local-dir:{folder_of("dinov2")}'
     with pytest.raises(ValueError, match='of transformers; use HFExpert'):

@@ -16,6 +16,8 @@ from ca2st_mm.utils.percent import percent
 
 COLUMNS = ('source', 'start', 'end', 'task', 'rank', 'label', 'score')
 COLUMNS += ('audio', 'error', 'model', 'settings')
+# What reading a file that is something else raises.
+_OTHER = AttributeError, KeyError, TypeError, ValueError, csv.Error
 _AUDIO = {True: 'yes', False: 'no', None: ''}
 
 
@@ -131,9 +133,7 @@ class AnswerFile:
                 yield from read(file)
         except UsageError:
             raise
-        except (
-            *(AttributeError, KeyError, TypeError, ValueError, csv.Error),
-        ) as error:
+        except _OTHER as error:
             raise UsageError(
                 f'{self.path} is there and holds no answers that can be '
                 'continued; name another file, or pass --overwrite'

@@ -58,10 +58,6 @@ def test_attention_is_chosen_by_the_query(ask, media):
     answer = ask(media['short'], 'attention', map='spatial_self', layer='1')
     found = answer.json()
     assert (found['name'], found['layer']) == ('spatial_self', 1)
-    for layer in ('-1', '1e3', 'x', '9' * 5000):
-        answer = ask(media['short'], 'attention', layer=layer)
-        assert answer.status_code in (400, 422)
-        assert 'layer' in answer.json()['error']
 
 
 def test_nothing_is_left_behind(ask, media, temporary):
@@ -284,6 +280,7 @@ def test_options_are_read_or_refused(ask, media):
         ('timeline', 'window', '0'),
         ('names', 'top_k', '0'),
         ('attention', 'layer', '0'),
+        ('attention', 'layer', '9' * 5000),
     ):
         answer = ask(media['short'], what, **{key: value})
         assert answer.status_code == 400

@@ -139,6 +139,32 @@ def test_processes_that_would_run_alone_are_refused(
     assert 'add --launcher pytorch' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
+def test_a_launcher_that_started_nothing_is_refused(
+    configs, tmp_path, capsys, monkeypatch, launcher
+):
+    for name in ('WORLD_SIZE', 'RANK', 'LOCAL_RANK'):
+        monkeypatch.setenv(name, '')
+    flags = [configs['classes'], '--work-dir', tmp_path / 'work']
+    assert run_tool('train.py', *flags, '--launcher', launcher) == 2
+    assert f'--launcher {launcher} is for' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('below', ['', '/run'])
+def test_a_work_folder_that_is_a_file_is_one_sentence(
+    configs, tmp_path, capsys, below
+):
+    path = tmp_path / 'file'
+    path.touch()
+    assert (
+        run_tool(
+            'train.py', configs['classes'], '--work-dir', f'{path}{below}'
+        )
+        == 2
+    )
+    assert str(path) in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
 def test_processes_part_when_all_is_done(
     configs, trained, tmp_path, monkeypatch, tool

@@ -159,8 +159,7 @@ def main() -> None:
         launch.decided_by_main(
             lambda: stack.enter_context(only_run_in(cfg.work_dir))
         )
-        if args.resume:
-            launch.resume(cfg, args.resume)
+        launch.resume(cfg, args.resume)
         runner = launch.build_runner(cfg, args.precision)
         interruption = stack.enter_context(InterruptionHook())
         runner.register_hook(interruption)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmaction.registry import RUNNERS
+from mmaction.registry import MODELS, RUNNERS
 from mmengine import dist
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
 from ca2st_mm import zoo
+from ca2st_mm.checkpoints import load_weights
 from ca2st_mm.utils.errors import UsageError, UserError
 
 from .checkpointing import (
@@ -32,8 +33,17 @@ from .interruption import Interrupted
 from .precision import set_precision
 from .preflight import MissingFileError
 
-# A disk that is full, over a quota, read-only or another's.
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+# A disk that is full, over a quota, read-only or another's; below a file.
+UNWRITABLE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES),
+    *(errno.EPERM, errno.ENOTDIR),
+)
+# By launcher, what it sets and what starts the processes.
+LAUNCHERS = dict(
+    pytorch=('RANK', 'torchrun', 'dist_train.sh'),
+    slurm=('SLURM_PROCID', 'srun', 'slurm_train.sh'),
+    mpi=('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun', None),
+)
 CHUNK = 2**26  # bytes of a checkpoint that are sent at once
 
 
@@ -46,18 +56,25 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         MissingFileError: If there is no such config file.
-        UsageError: If an option does not fit the config, or torchrun started
-            several processes that would not know of each other.
+        UsageError: If an option does not fit the config, the work folder is a
+            file, or the launcher is not the one that started the processes.
     """
-    processes = int(os.environ.get('WORLD_SIZE', 1))
-    if (
-        args.launcher == 'none'
-        and processes > 1
-        and 'TORCHELASTIC_RUN_ID' in os.environ
-    ):
+    for name in ('WORLD_SIZE', 'RANK', 'LOCAL_RANK'):
+        if os.environ.get(name) == '':  # as some schedulers set them
+            del os.environ[name]
+    processes = os.environ.get('WORLD_SIZE', '1')
+    if args.launcher == 'none':
+        if processes != '1' and 'TORCHELASTIC_RUN_ID' in os.environ:
+            raise UsageError(
+                f'torchrun started {processes} processes, but each would run '
+                'alone and write over the others; add --launcher pytorch'
+            )
+    elif (sets := LAUNCHERS[args.launcher])[0] not in os.environ:
+        tool = f', as tools/{sets[2]} does' if sets[2] else ''
         raise UsageError(
-            f'torchrun started {processes} processes, but each would run '
-            'alone and write over the others; add --launcher pytorch'
+            f'--launcher {args.launcher} is for processes that {sets[1]} '
+            f'starts, and {sets[0]} is not set; start them by it{tool}, or '
+            'leave the flag out'
         )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not osp.isfile(args.config):
@@ -84,6 +101,10 @@ def load_config(args: argparse.Namespace) -> Config:
     elif not cfg.get('work_dir'):
         name = osp.splitext(osp.basename(args.config))[0]
         cfg.work_dir = osp.join('work_dirs', name)
+    if osp.isfile(cfg.work_dir):
+        raise UsageError(
+            f'{cfg.work_dir} is a file; name a folder with --work-dir'
+        )
     return cfg
 
 
@@ -162,7 +183,7 @@ def decided_by_main(decide: Callable[[], Any]) -> Any:
     return decision
 
 
-def resume(cfg: Config, checkpoint: str) -> None:
+def resume(cfg: Config, checkpoint: str | None) -> None:
     """Resume from a checkpoint that rank 0 chooses and all read.
 
     Machines that share no disk with it are sent the file, into the same
@@ -170,11 +191,17 @@ def resume(cfg: Config, checkpoint: str) -> None:
 
     Args:
         cfg: Changed in place.
-        checkpoint: A path; 'auto': the newest whole one of the work folder.
+        checkpoint: A path; 'auto': the newest whole one of the run; None:
+            what ``resume`` and ``load_from`` of the config say.
 
     Raises:
         UsageError: If there is no such file, or the run uses DeepSpeed.
     """
+    said = checkpoint or cfg.get('resume')
+    if not said:
+        return
+    if said is True:
+        said = cfg.get('load_from') or 'auto'
     if is_deepspeed(cfg):
         raise UsageError(
             'DeepSpeed runs the code that its checkpoints name and MMEngine '
@@ -185,11 +212,16 @@ def resume(cfg: Config, checkpoint: str) -> None:
     place = checkpoint_place(cfg)
 
     def choose() -> str | None:
-        if checkpoint == 'auto':
+        if said == 'auto':
+            if '://' in place['folder']:
+                raise UsageError(
+                    '--resume looks for checkpoints on a local disk, not in '
+                    f'{place["folder"]}; copy one and name it'
+                )
             return last_whole_checkpoint(cfg.work_dir, **place)
-        if not osp.isfile(checkpoint):
-            raise UsageError(f'there is no checkpoint {checkpoint} to resume')
-        return checkpoint
+        if not osp.isfile(said):
+            raise UsageError(f'there is no checkpoint {said} to resume')
+        return said
 
     path = decided_by_main(choose)
     cfg.resume = path is not None
@@ -255,6 +287,13 @@ def build_runner(
         cfg.load_from = str(zoo.fetch(source))
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     runner = build(cfg)
+    if is_deepspeed(cfg) and runner._load_from:
+        # Its engine reads folders of its own, and runs what they name.
+        runner.model = MODELS.build(cfg.model)
+        runner.model.init_weights()
+        strict = cfg.get('load_strict', True)
+        load_weights(runner.model, runner._load_from, strict)
+        runner._load_from = None
     runner.logger.info(f'precision: {chosen or "as the config says"}')
     return runner
 

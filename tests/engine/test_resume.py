@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 from runs import (
+    CONFIGS,
     MICRO,
     PER_EPOCH,
     RATE,
@@ -21,6 +22,7 @@ from runs import (
 
 from ca2st_mm.engine import UsageError, launch
 from ca2st_mm.engine.checkpointing import last_whole_checkpoint
+from ca2st_mm.registry import MODELS
 
 
 def warmup_cosine(epochs, **changes):
@@ -186,11 +188,33 @@ def test_a_run_resumes_from_the_folder_of_its_checkpoints(tmp_path, template):
     [
         (dict(), 'there is no checkpoint lost.pth'),
         (dict(strategy=dict(type='DeepSpeedStrategy')), 'cannot be resumed'),
+        (dict(strategy=dict(type='mmengine.DeepSpeedStrategy')), 'cannot be'),
     ],
 )
-def test_what_cannot_be_resumed_is_refused(config, problem):
+@pytest.mark.parametrize('by_config', [False, True])
+def test_what_cannot_be_resumed_is_refused(config, problem, by_config):
+    cfg = Config(
+        dict(config, work_dir='w', resume=by_config, load_from='lost.pth')
+    )
     with pytest.raises(UsageError, match=problem):
-        launch.resume(Config(dict(config, work_dir='w')), 'lost.pth')
+        launch.resume(cfg, None if by_config else 'lost.pth')
+
+
+def test_deepspeed_starts_from_the_weights_of_a_file(tmp_path, monkeypatch):
+    """Its engine would look for a folder of that name."""
+    cfg = Config.fromfile(CONFIGS / 'toy/cast_toy.py')
+    for expert in cfg.model.backbone.experts.values():
+        expert.pop('init_cfg', None)
+    weights = MODELS.build(cfg.model).state_dict()
+    cfg.load_from = str(tmp_path / 'interrupted.pth')
+    torch.save(dict(state_dict=weights, meta={}), cfg.load_from)
+    cfg.update(work_dir=str(tmp_path), runner_type='FlexibleRunner')
+    cfg.strategy = dict(type='SingleDeviceStrategy')  # DeepSpeed needs its own
+    monkeypatch.setattr(launch, 'is_deepspeed', lambda cfg: True)
+    runner = launch.build_runner(cfg)
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    runner.load_or_resume()  # has nothing left to do
 
 
 def test_an_error_of_the_system_that_names_no_file_is_told(capsys):

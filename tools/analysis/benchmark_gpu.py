@@ -196,6 +196,9 @@ def main() -> None:
     args = parse_args()
     end = time.monotonic() + 60 * args.minutes
     args.device = args.device or get_device()
+    if args.device.startswith('cuda:'):
+        torch.cuda.set_device(args.device)
+        args.device = 'cuda'
     precision = choose_precision(args.precision, args.device)
     context = autocast(precision, args.device)
     cfg = Config.fromfile(args.config)

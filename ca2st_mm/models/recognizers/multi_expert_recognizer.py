@@ -11,6 +11,7 @@ from torch import Tensor
 from ca2st_mm.checkpoints import sharing
 from ca2st_mm.registry import MODELS
 from ca2st_mm.structures import Stream, as_streams
+from ca2st_mm.utils.errors import UsageError
 
 from ..backbones.multi_expert import BackboneOutput
 from ..data_preprocessors import MultiStreamDataPreprocessor
@@ -31,8 +32,8 @@ class MultiExpertRecognizer(BaseRecognizer):
 
     Raises:
         ValueError: If the blending has other classes than the head, or the
-            head names experts that the backbone has not.
-            When views are chunked, if ``max_testing_views`` is below one.
+            head names experts that the backbone has not, or
+            ``max_testing_views`` is no number of views.
 
     Example:
         >>> import torch
@@ -58,6 +59,13 @@ class MultiExpertRecognizer(BaseRecognizer):
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
+        limit = (self.test_cfg or {}).get('max_testing_views')
+        if limit is not None and not (isinstance(limit, int) and limit > 0):
+            raise UsageError(
+                'test_cfg.max_testing_views is the number of views that go '
+                f'through the backbone at once, got {limit!r}; it is at least '
+                '1, or None for all'
+            )
         if not self.with_cls_head:
             return
         head, preprocessor = self.cls_head, self.data_preprocessor
@@ -162,12 +170,6 @@ class MultiExpertRecognizer(BaseRecognizer):
         limit = (self.test_cfg or {}).get('max_testing_views')
         if not test_mode or limit is None:
             return self.backbone(**rows, **options)
-        if limit < 1:
-            raise ValueError(
-                'test_cfg.max_testing_views is the number of views that go '
-                f'through the backbone at once, got {limit}; it is at least '
-                '1, or None for all'
-            )
         total = len(next(iter(rows.values())).values)
         chunks = []
         for start in range(0, total, limit):

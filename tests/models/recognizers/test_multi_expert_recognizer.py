@@ -7,6 +7,8 @@ import pytest
 import tiny_models as tiny
 import torch
 
+from ca2st_mm.utils.errors import UsageError
+
 CLASSES, CLIPS, VIEWS = 5, 2, 3
 BACKBONE = dict(tiny.CA2ST, missing_inputs='drop')
 HEAD = dict(
@@ -97,11 +99,10 @@ def test_streams_with_other_clips_or_views_raise_by_name(name, cut):
     assert f"('{name}', 'values'): {shape}" in str(caught.value)
 
 
-@pytest.mark.parametrize('limit', [0, -2])
-def test_a_limit_below_one_view_is_refused(limit):
-    model = recognizer(test_cfg=dict(max_testing_views=limit))
-    with pytest.raises(ValueError, match=f'max_testing_views.*{limit}'):
-        predictions(model, views_of())
+@pytest.mark.parametrize('limit', [0, -2, 'all', 0.5])
+def test_what_is_no_number_of_views_is_refused(limit):
+    with pytest.raises(UsageError, match=f'max_testing_views.*{limit}'):
+        recognizer(test_cfg=dict(max_testing_views=limit))
 
 
 def test_the_head_names_experts_of_the_backbone():

@@ -175,7 +175,7 @@ def test_processes_part_when_all_is_done(
         test=lambda: done.append('test.py'),
         register_hook=lambda hook: None,
     )
-    monkeypatch.setattr(launch, 'build_runner', lambda cfg, precision: runner)
+    monkeypatch.setattr(launch, 'build_runner', lambda *_, **__: runner)
     monkeypatch.setattr(
         launch, 'leave_process_group', lambda: done.append('left')
     )

@@ -70,8 +70,11 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.many_files import NO_VIDEO
-from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS, files_below
+from ca2st_mm.datasets.containers import (
+    NO_VIDEO,
+    VIDEO_EXTENSIONS,
+    files_below,
+)
 from ca2st_mm.engine.launch import (
     UsageError,
     run_or_explain,

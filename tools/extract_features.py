@@ -70,12 +70,12 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import numpy as np
+from media_names import Media, find_media
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from ca2st_mm import Recognizer, VideoAndAudio
 from ca2st_mm.apis.features import Features, check_layers, extract
-from ca2st_mm.apis.many_files import Media, find_media
 from ca2st_mm.apis.prediction import Failure
 from ca2st_mm.apis.windows import extent_of, windows_of
 from ca2st_mm.datasets.faults import SampleFault

@@ -150,15 +150,10 @@ from answer_files import (
     modalities_table,
     summary,
 )
+from media_names import LISTS, Media, find_jobs, find_media
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.many_files import (
-    LISTS,
-    Media,
-    find_jobs,
-    find_media,
-    predict_each,
-)
+from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.modality_contributions import modalities_of
 from ca2st_mm.apis.prediction import (
     Failure,

@@ -1,56 +1,15 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Many files, folders, lists and URLs, where a bad one stops no other."""
+"""Many clips, where a bad one stops no other."""
 
-import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
-from urllib.parse import urlsplit
 
-import requests
-
-from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS, files_below
-from ca2st_mm.datasets.faults import MediaError, NoAudioError, SampleFault
-from ca2st_mm.datasets.list_files import ListFile
-from ca2st_mm.datasets.manifest import read_annotations
+from ca2st_mm.datasets.faults import NoAudioError, SampleFault
 
 from .modality_contributions import classify_with_contributions
 from .prediction import Failure, Prediction
 from .recognizer import Recognizer
-from .sources import VideoAndAudio
-from .windows import Job, Key, windows_of
-
-LISTS = '.csv', '.txt'
-NO_VIDEO = f'the folder holds no video ({", ".join(VIDEO_EXTENSIONS)})'
-MAX_BYTES = 2 << 30
-_TIMEOUT = 10, 60  # seconds to connect, and between two pieces
-_PIECE = 1 << 20
-
-
-class InputError(ValueError):
-    """A source cannot be found or fetched; the message says why."""
-
-
-class Media(NamedTuple):
-    """A file that a name stands for, or a span of it.
-
-    Attributes:
-        path: The file, or its URL.
-        name: What it may be called in a folder of results: its path below
-            the folder or list that named it without extension, or its id.
-        audio: The file of its audio, if that is another one.
-        start: First second; None for the beginning.
-        end: Last second; None for the end.
-    """
-
-    path: str
-    name: str
-    audio: str | None = None
-    start: float | None = None
-    end: float | None = None
+from .windows import Job
 
 
 def predict_each(
@@ -83,11 +42,12 @@ def predict_each(
             ``errors`` is something else.
 
     Example:
-        >>> jobs = find_jobs(find_media(['clip.mp4', 'gone.mp4']))
+        >>> from ca2st_mm.apis.windows import windows_of
+        >>> jobs = windows_of('clip.mp4', window=1.0, stride=1.0)
         >>> for answer in predict_each(recognizer, jobs, batch_size=8):
-        ...     print(type(answer).__name__, answer.source)
-        Prediction clip.mp4
-        Failure gone.mp4
+        ...     print(type(answer).__name__, answer.source, answer.start)
+        Prediction clip.mp4 0.0
+        Prediction clip.mp4 1.0
     """
     if errors not in ('raise', 'return'):
         raise ValueError(f"errors is 'raise' or 'return', not {errors!r}")
@@ -134,154 +94,3 @@ def _reason(error: Exception) -> str:
         )
     # A fault's message speaks of annotation files; its reason does not.
     return getattr(error, 'reason', None) or str(error)
-
-
-def find_media(
-    names: Sequence[str], root: str | None = None
-) -> Iterator[Media | Failure]:
-    """Find the files that names mean.
-
-    Args:
-        names: Files, folders (their videos at any depth, by name), URLs of
-            media files, and lists: manifests (.csv), or text files with one
-            path a line, with or without a label.
-        root: Folder that paths in lists are relative to; None for that of
-            each list.
-
-    Raises:
-        ListFileError: If a list is not understood.
-        FileNotFoundError: If there is no such list.
-    """
-    for name in names:
-        if os.path.isdir(name):
-            below = files_below(name, VIDEO_EXTENSIONS)
-            if not below:
-                yield Failure(name, None, None, NO_VIDEO)
-            for path in below:
-                inner = Path(path).relative_to(name).with_suffix('')
-                yield Media(path, str(inner))
-        elif name.endswith(LISTS):
-            yield from _listed(name, root)
-        else:
-            yield Media(name, Path(urlsplit(name).path).stem)
-
-
-def _listed(path: str, root: str | None) -> Iterator[Media]:
-    folder = Path(path).parent if root is None else Path(root)
-    first = ListFile(path)
-    has_columns = 'file' in (first.head() or [[]])[0]
-    if path.endswith('.txt') and not (has_columns or first.has_path_labels()):
-        for _, line in first.lines:
-            file = line.strip()
-            yield Media(str(folder / file), str(Path(file).with_suffix('')))
-        return
-    for row in read_annotations(path, {}):
-        name = row['id'] or str(Path(row['file']).with_suffix(''))
-        if row['id'] is None and (row['start'], row['end']) != (None, None):
-            name = f'{name}_{row["start"] or 0:g}_{row["end"] or "end"}'
-        audio = row['audio'] and str(folder / row['audio'])
-        video = str(folder / row['file'])
-        yield Media(video, name, audio, row['start'], row['end'])
-
-
-def find_jobs(
-    found: Iterable[Media | Failure],
-    window: float | None = None,
-    stride: float | None = None,
-    done: Collection[Key] = (),
-) -> Iterator[Job | Failure]:
-    """Cut what is to be predicted into jobs.
-
-    Lazy: a file is opened, and a URL fetched, when its turn comes; a fetched
-    file is deleted before that of the next name is opened.
-
-    Args:
-        found: What :func:`find_media` gives.
-        window: Seconds of a window; None for one answer a file.
-        stride: Seconds from the start of one window to that of the next;
-            None for those of a window.
-        done: ``source``, ``start`` and ``end`` of answers that are there
-            already; they are left out.
-
-    Yields:
-        What is to be predicted, or why a name cannot be.
-
-    Raises:
-        ValueError: If a length is not positive.
-    """
-    for media in found:
-        if isinstance(media, Failure):
-            yield media
-            continue
-        key = media.path, media.start, media.end
-        if window is None and key in done:
-            continue
-        try:
-            for job in _jobs_of(media, window, stride):
-                if tuple(job.shown.values()) not in done:
-                    yield job
-        except (InputError, MediaError) as error:
-            yield Failure(*key, _reason(error))
-
-
-def _jobs_of(
-    media: Media, window: float | None, stride: float | None
-) -> Iterator[Job]:
-    with ExitStack() as stack:
-        path = media.path
-        if path.startswith(('http://', 'https://')):
-            folder = stack.enter_context(TemporaryDirectory())
-            path = fetch(path, folder)
-        if not os.path.isfile(path):
-            raise InputError('there is no such file or folder')
-        source = path
-        if media.audio is not None:
-            source = VideoAndAudio(path, media.audio)
-        span = media.start, media.end
-        if window is None:
-            shown = dict(source=media.path, start=span[0], end=span[1])
-            yield Job(source, *span, shown)
-            return
-        stride = window if stride is None else stride
-        for job in windows_of(path, window, stride, media.path, span):
-            yield job._replace(source=source)
-
-
-def fetch(url: str, folder: str, max_bytes: int = MAX_BYTES) -> str:
-    """Fetch a media file.
-
-    Args:
-        url: ``http(s)://...``.
-        folder: Where to put it; if that fails, some of it may lie there.
-        max_bytes: The most that is fetched.
-
-    Returns:
-        The file's path.
-
-    Raises:
-        InputError: If the server does not give it, or it is larger.
-    """
-    path = os.path.join(folder, f'fetched{Path(urlsplit(url).path).suffix}')
-    try:
-        with (
-            open(path, 'wb') as file,
-            requests.get(url, stream=True, timeout=_TIMEOUT) as response,
-        ):
-            response.raise_for_status()
-            size = int(response.headers.get('Content-Length', 0))
-            for piece in response.iter_content(_PIECE):
-                file.write(piece)
-                if max(size, file.tell()) > max_bytes:
-                    raise InputError(
-                        f'it is larger than {max_bytes / 1e6:.0f} MB; '
-                        'download it yourself and name the file'
-                    )
-    except requests.HTTPError as error:
-        answer = f'{error.response.status_code} {error.response.reason}'
-        raise InputError(f'the server answers {answer}') from error
-    except requests.RequestException as error:
-        raise InputError(
-            f'it cannot be fetched ({type(error).__name__}); check the URL '
-            'and the connection'
-        ) from error
-    return path

@@ -31,6 +31,7 @@ VIDEO_EXTENSIONS = (
     *('.flv', '.mpg', '.mpeg', '.vob', '.ts', '.mts', '.m2ts', '.ogv'),
     '.gif',
 )
+NO_VIDEO = f'the folder holds no video ({", ".join(VIDEO_EXTENSIONS)})'
 AUDIO_EXTENSIONS = ('.wav', '.flac', '.ogg', '.mp3', '.m4a', '.aac', '.opus')
 
 _STORES_TIMES = {'mov', 'matroska', 'mpegts', 'flv', 'asf', 'wav', 'flac'}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from extract_features import clips_of, spans_of, write_features
+from media_names import Media
 from safetensors import safe_open
 from tool_runs import run_tool
 
 from ca2st_mm.apis.features import extract
-from ca2st_mm.apis.many_files import Media
 from ca2st_mm.structures import Stream, as_streams
 
 

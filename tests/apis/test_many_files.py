@@ -9,19 +9,15 @@ import tracemalloc
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import media_names
 import numpy as np
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
+from media_names import InputError, fetch, find_jobs, find_media
 from toy_recognizer import FPS, write_noise
 
-from ca2st_mm.apis import many_files, windows
-from ca2st_mm.apis.many_files import (
-    InputError,
-    fetch,
-    find_jobs,
-    find_media,
-    predict_each,
-)
+from ca2st_mm.apis import windows
+from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.prediction import Failure, Prediction
 from ca2st_mm.apis.windows import Spans, extent_of, windows_of
 from ca2st_mm.datasets.faults import MediaError
@@ -107,7 +103,7 @@ def test_windows_open_a_file_when_its_turn_comes(clips, monkeypatch):
         opened.append(path)
         return windows_of(path, *args)
 
-    monkeypatch.setattr(many_files, 'windows_of', watched)
+    monkeypatch.setattr(media_names, 'windows_of', watched)
     next(find_jobs(find_media(clips[:3]), window=60))
     assert opened == clips[:1]
 
@@ -138,7 +134,7 @@ def test_a_file_that_is_too_large_is_refused(
 
 
 def test_urls_that_fail_say_why(url, fetched, monkeypatch):
-    monkeypatch.setattr(many_files, '_TIMEOUT', (60, 60))
+    monkeypatch.setattr(media_names, '_TIMEOUT', (60, 60))
     names = [f'{url}/gone.mp4', 'http://127.0.0.1:9/a.mp4', 'http://']
     reasons = [answer.reason for answer in find_jobs(find_media(names))]
     assert '404' in reasons[0]

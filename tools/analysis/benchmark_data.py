@@ -70,8 +70,11 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
 import ca2st_mm  # noqa: F401  (patches and registers)
-from ca2st_mm.apis.many_files import NO_VIDEO
-from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS, files_below
+from ca2st_mm.datasets.containers import (
+    NO_VIDEO,
+    VIDEO_EXTENSIONS,
+    files_below,
+)
 from ca2st_mm.datasets.media_writer import write_clip
 
 _FPS, _RATE = 30, 44100

@@ -168,7 +168,10 @@ def _expert(
     there: str,
     absent: str = '-',
 ) -> Layout:
-    """A layout whose prefix is the first, or none, that makes names known."""
+    """A layout told by names that stand under a prefix, and one that must not.
+
+    No prefix comes last.
+    """
 
     def find_prefix(keys: Collection[str]) -> str | None:
         for prefix in (*prefixes.split(), ''):

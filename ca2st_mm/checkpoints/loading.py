@@ -122,6 +122,7 @@ def fitting_weights(
             weights, origins = conversion.state_dict, conversion.origins
             if layout.is_expert:
                 weights = {f'backbone.{k}': v for k, v in weights.items()}
+                origins = {f'backbone.{k}': v for k, v in origins.items()}
                 for key, value in conversion.head.items():
                     weights[f'cls_head.{key}'] = value
             account = conversion.account(with_head=layout.is_expert)
@@ -166,7 +167,8 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
             are not those of this expert.
     """
     name = type(expert).__name__
-    if not isinstance(init_cfg, Mapping) or init_cfg['type'] != 'Pretrained':
+    is_dict = isinstance(init_cfg, Mapping)
+    if not is_dict or init_cfg.get('type') != 'Pretrained':
         raise ValueError(
             f"{name} takes init_cfg=dict(type='Pretrained', checkpoint=...), "
             f'got {init_cfg!r}; leave init_cfg out to train from scratch'

@@ -377,7 +377,7 @@ class ForeignExpert(TransformerExpert):
         raise NotImplementedError
 
     def init_weights(self) -> None:
-        """Load the weights that ``init_cfg`` names, if any; all or nothing.
+        """Load the weights that ``init_cfg`` names, if any.
 
         Raises:
             FileNotFoundError: If they are not here and cannot be fetched.

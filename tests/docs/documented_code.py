@@ -31,47 +31,33 @@ SHELL = ('shell', 'bash')
 # No code of ours: a listing, a citation, a directive of Sphinx.
 OTHER = ('text', 'bibtex', '{toctree}', '{eval-rst}')
 FENCE = re.compile(
-    r'^(?:<!-- (?P<marker>[^\n]*) -->\n)?'
+    r'^(?:<!-- (?P<mark>[^\n:]*):? ?(?P<value>[^\n]*) -->\n)?'
     r'```(?P<language>[^\n]*)\n(?P<code>.*?)^```$',
     re.M | re.S,
 )
 
 
 class Block(NamedTuple):
-    """A fenced block; ``marker`` is the comment in the line before, or ''."""
+    """A fenced block, with what a comment in the line before says of it."""
 
-    page: str
-    line: int
+    name: str  # page and line
     language: str
-    marker: str
+    mark: str  # 'needs', 'file' (the reader saves it as that) or ''
+    value: str
     code: str
 
     @property
-    def name(self) -> str:
-        return f'{self.page}:{self.line}'
-
-    @property
     def needs(self) -> str:
-        """What it says it needs, or ''."""
-        return self._marked('needs')
-
-    @property
-    def file(self) -> str:
-        """The file that the page tells the reader to save it as, or ''."""
-        return self._marked('file')
-
-    def _marked(self, word: str) -> str:
-        first, _, rest = self.marker.partition(': ')
-        return rest if first == word else ''
+        return self.value if self.mark == 'needs' else ''
 
 
 def find_blocks(text: str, page: str) -> list[Block]:
     return [
         Block(
-            page,
-            text[: match.start('language')].count('\n') + 1,
+            f'{page}:{text[: match.start("language")].count(chr(10)) + 1}',
             match['language'].strip(),
-            match['marker'] or '',
+            match['mark'] or '',
+            match['value'] or '',
             match['code'],
         )
         for match in FENCE.finditer(text)

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Transformers of other libraries as experts, and the strings that name them.
 
-A :class:`Family` says where the two halves of a published layer are;
+A :class:`Family` says where the two parts of a published layer are;
 :class:`ForeignExpert` runs them with our adapters.  The model stays whole,
 with its own parameter names, under ``backbone``.
 """
@@ -74,9 +74,9 @@ class Family:
 
     ``x`` is (B, L, C), tokens of one sequence: of a frame for models that
     read single frames, else of the whole input, time-major after the prefix.
-    In both halves ``adapt`` takes the branch as the block adds it to its
+    In both parts ``adapt`` takes the branch as the block adds it to its
     input, and returns it with our adapter.  Where the norms stand, before
-    (as here), behind or after the sum, is up to the half.
+    (as here), behind or after the sum, is up to the part.
 
     Example:
         >>> import torch
@@ -89,7 +89,7 @@ class Family:
     """
 
     reads = 'frames'  # or 'clip', 'audio'
-    # Names of modules: in the model, then in a block for each of its halves,
+    # Names of modules: in the model, then in a block for each of its parts,
     # before, in and after the branch; '' for none.
     layers, ends_with = 'blocks', ('norm',)
     norms = ('norm1', 'norm2')
@@ -126,7 +126,7 @@ class Family:
         adapt: Callable[[Tensor], Tensor],
         context: Any,
     ) -> Tensor:
-        """Attention half of a block; (B, L, C) -> same.
+        """Attention part of a block; (B, L, C) -> same.
 
         ``context`` is the entry of the block.
         """
@@ -144,7 +144,7 @@ class Family:
         x: Tensor,
         adapt: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """Feed-forward half; any (..., C) -> same.
+        """Feed-forward part; any (..., C) -> same.
 
         ``adapt`` also takes what the feed-forward network read.
         """
@@ -205,7 +205,7 @@ class AttentionBy(TorchFunctionMode):
 class ForeignExpert(TransformerExpert):
     """A model of another library, frozen, with adapters of ours.
 
-    A frozen model stays in eval mode.  Links exchange between the halves of
+    A frozen model stays in eval mode.  Links exchange between the parts of
     the last block of each layer.
 
     Args:
@@ -461,10 +461,8 @@ class ForeignExpert(TransformerExpert):
                 inputs = F.interpolate(inputs, size, mode='bilinear')
         tokens = self._spread(self.family.embed(self.backbone, inputs))
         if self.start_block:
-            context = self.context(tokens)
-            for block in range(self.start_block):
-                tokens = self._attention(tokens, block, context)
-                tokens = self._ffn(tokens, block)
+            blocks = range(self.start_block)
+            tokens = self._run(tokens, blocks, self.context(tokens))
         return tokens
 
     def context(self, tokens: Tensor) -> Any:
@@ -478,32 +476,37 @@ class ForeignExpert(TransformerExpert):
         attend: AttentionFn = fused_attention,
         context: Any = None,
     ) -> Tensor:
-        """All of a layer but its last half; (B, T, P + N, C) -> same.
+        """All of a layer but the feed-forward part of its last block.
 
-        ``attend`` computes the attention of the last block.
+        (B, T, P + N, C) -> same.  ``attend`` computes the attention of the
+        last block.
         """
         if context is None:
             context = self.context(tokens)
         last = self.start_block + (layer + 1) * self.blocks_per_layer - 1
-        for block in range(last - self.blocks_per_layer + 1, last):
-            tokens = self._attention(tokens, block, context)
-            tokens = self._ffn(tokens, block)
+        blocks = range(last - self.blocks_per_layer + 1, last)
+        tokens = self._run(tokens, blocks, context)
         if attend is fused_attention:
             return self._attention(tokens, last, context)
         with AttentionBy(attend):
             return self._attention(tokens, last, context)
 
     def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
-        """Last half of a layer; (B, T, P + N, C) -> same."""
+        """The rest of a layer; (B, T, P + N, C) -> same."""
         last = self.start_block + (layer + 1) * self.blocks_per_layer - 1
         return self._ffn(tokens, last)
+
+    def _run(self, tokens: Tensor, blocks: range, context: Any) -> Tensor:
+        for block in blocks:
+            tokens = self._ffn(self._attention(tokens, block, context), block)
+        return tokens
 
     def _attention(self, tokens: Tensor, block: int, context: Any) -> Tensor:
         adapters = self.adapters[block]
         x = self.family.attention(
             self.family.blocks(self.backbone)[block],
             self._gather(tokens),
-            adapters['attention'] if adapters else nn.Identity(),
+            adapters['attention'] if adapters else lambda branch: branch,
             None if context is None else context[block],
         )
         return self._spread(x)

@@ -350,7 +350,8 @@ def main() -> None:
         print(recognizer.about)
     failed, outputs = False, [p for p in (args.csv, args.json) if p]
     if outputs:
-        settings = recognizer.fingerprint()
+        # Of hashes a few digits; they stand in every row.
+        settings = {k: v[:12] for k, v in recognizer.fingerprint().items()}
         settings |= {name: getattr(args, name) for name in SETTINGS}
     with ExitStack() as stack:
         name = args.model or args.checkpoint

@@ -78,7 +78,7 @@ def settings(present):
     sampler = dict(type='WholeStepSampler', clips_per_step=batch, shuffle=True)
     config = dict(
         recipe(EPOCHS),
-        model=tiny_model(tiny.CA2ST, STREAMS),
+        model=tiny_model(tiny.CA2ST, inputs),
         train_dataloader=loader(Clips(inputs, labels), batch, sampler),
         randomness=dict(seed=3),
         checkpoint=dict(interval=99, save_last=False),

@@ -117,12 +117,13 @@ class WrappedViT(ForeignExpert):
 
     Attributes:
         runs: How the ViT is run.
-        module: Where its class, ``VisionTransformer``, is defined.
+        defined_in: Module of its class, ``VisionTransformer``.  Not named
+            ``module``, by which MMEngine knows wrappers of models.
         block: The class of its blocks there.
     """
 
     runs: type[Family]
-    module: str
+    defined_in: str
     block: str
 
     def __init__(
@@ -132,7 +133,7 @@ class WrappedViT(ForeignExpert):
         **options: Any,
     ) -> None:
         vit = MODELS.build(backbone)
-        module = import_module(self.module)
+        module = import_module(self.defined_in)
         parts = [(vit, module.VisionTransformer)]
         for block in getattr(vit, self.runs.layers, ()):
             parts.append((block, getattr(module, self.block)))
@@ -142,7 +143,7 @@ class WrappedViT(ForeignExpert):
                     f'{type(self).__name__} cannot stop inside the layers of '
                     f'{type(vit).__module__}.{type(vit).__name__}: the forward'
                     f' of its {type(part).__name__} is not that of '
-                    f'{self.module}.{plain.__name__}; others of timm are '
+                    f'{self.defined_in}.{plain.__name__}; others of timm are '
                     "experts by one string, 'timm:NAME'"
                 )
         self.check_output(vit)
@@ -188,7 +189,7 @@ class MMPretrainViTExpert(WrappedViT):
     """
 
     runs = MMPretrainViT
-    module = 'mmpretrain.models.backbones.vision_transformer'
+    defined_in = 'mmpretrain.models.backbones.vision_transformer'
     block = 'TransformerEncoderLayer'
 
     def __init__(
@@ -248,7 +249,7 @@ class MMActionViTExpert(WrappedViT):
     """
 
     runs = MMActionViT
-    module, block = 'mmaction.models.backbones.vit_mae', 'Block'
+    defined_in, block = 'mmaction.models.backbones.vit_mae', 'Block'
 
     @staticmethod
     def check_output(vit: Any) -> None:

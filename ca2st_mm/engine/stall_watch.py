@@ -30,9 +30,10 @@ class StallWatchHook(Hook):
     checkpoint.  After ``minutes`` in one, each rank that waits logs one line
     with the function it is in (other ranks than 0 on stderr) and writes the
     stacks of its threads to ``stall_rank<R>.txt`` next to the log.  After
-    ``end_minutes`` :mod:`faulthandler` adds the stacks and ends the process
-    with status 1, even if a C extension hangs; what started the processes
-    then ends the others.
+    ``end_minutes`` it adds the stacks and ends the process with status 1; what
+    started the processes then ends the others.  Time for which the process
+    is stopped (SIGSTOP, Slurm's suspend) does not count.  If an extension
+    holds the interpreter, :mod:`faulthandler` ends it after 24 times as long.
 
     Args:
         minutes: Longest stage without a warning.
@@ -57,7 +58,7 @@ class StallWatchHook(Hook):
                 f'got {minutes} and {end_minutes}; 1e6 is never reached'
             )
         self.seconds = 60 * minutes
-        self.limit = min(60 * end_minutes, threading.TIMEOUT_MAX)
+        self.limit = 60 * end_minutes
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -89,20 +90,28 @@ class StallWatchHook(Hook):
     def _enter(self, stage: str) -> None:
         """Note what begins, and put the end off again."""
         self._stage, self._since = stage, time.monotonic()
+        # Needs no interpreter, but a process that was stopped for so long
+        # would end as soon as it goes on.
+        last_resort = min(24 * self.limit, threading.TIMEOUT_MAX)
         faulthandler.dump_traceback_later(
-            self.limit, exit=True, file=self._stacks
+            last_resort, exit=True, file=self._stacks
         )
 
     def _watch(self, runner: Runner, thread: int, run: FrameType) -> None:
-        told = None
-        while not self._ended.wait(min(1.0, self.seconds / 4)):
+        told = since = None
+        last, tick = time.monotonic(), min(1.0, self.seconds / 4)
+        while not self._ended.wait(tick):
             try:
                 run.clear()
                 break  # the run raised
             except RuntimeError:  # refused, as the function still runs
                 pass
-            since, stage = self._since, self._stage
-            silence = time.monotonic() - since
+            if since != self._since:
+                since, stopped = self._since, 0.0
+            stage, now = self._stage, time.monotonic()
+            if now - last > 10 * tick:
+                stopped += now - max(last, since)
+            last, silence = now, now - since - stopped
             if since != told and silence >= self.seconds:
                 told = since
                 frame = sys._current_frames()[thread]
@@ -119,6 +128,9 @@ class StallWatchHook(Hook):
                     f'{self._stacks.name}',
                 )
                 faulthandler.dump_traceback(self._stacks)
+            if silence >= self.limit:
+                faulthandler.dump_traceback(self._stacks)
+                os._exit(1)
         faulthandler.cancel_dump_traceback_later()
         empty = not os.fstat(self._stacks.fileno()).st_size
         self._stacks.close()

@@ -111,7 +111,7 @@ def tiny_config(backbone, streams, head=None):
             backbone=backbone,
             cls_head=head or dict(classes, average_clips='prob'),
             data_preprocessor=dict(
-                type='MultiModalDataPreprocessor',
+                type='MultiStreamDataPreprocessor',
                 preprocessors={
                     key: dict(type='ActionDataPreprocessor') for key in streams
                 },

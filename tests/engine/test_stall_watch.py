@@ -4,6 +4,7 @@
 import os
 import re
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -171,6 +172,22 @@ def test_the_watch_ends_with_a_run_that_raises(tmp_path):
     assert threads() == []
     assert not list(tmp_path.rglob('stall_*'))  # there was nothing to say
     del raised  # held the frames of the run until here
+
+
+def test_a_process_that_was_stopped_gets_its_time_back(tmp_path, monkeypatch):
+    """Its clock went on for a day."""
+    ended, ahead = [], [0.0]
+    monotonic = time.monotonic
+    monkeypatch.setattr(time, 'monotonic', lambda: monotonic() + ahead[0])
+    monkeypatch.setattr(os, '_exit', ended.append)
+
+    def stopped(module, inputs):
+        ahead[0] += 86400
+        time.sleep(0.3)  # the watch looks several times
+
+    config = run_of(tmp_path, 0.2, steps=[stopped])
+    runner, _ = train(config)
+    assert 'day' not in ''.join(lines_about(log_of(runner), '')) and not ended
 
 
 def test_minutes_must_be_positive():

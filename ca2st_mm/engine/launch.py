@@ -38,11 +38,11 @@ UNWRITABLE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES),
     *(errno.EPERM, errno.ENOTDIR),
 )
-# By launcher, what it sets and what starts the processes.
+# By launcher, the program and what it sets.
 LAUNCHERS = dict(
-    pytorch=('RANK', 'torchrun', 'dist_train.sh'),
-    slurm=('SLURM_PROCID', 'srun', 'slurm_train.sh'),
-    mpi=('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun', None),
+    pytorch=('torchrun', 'RANK'),
+    slurm=('srun', 'SLURM_PROCID'),
+    mpi=('mpirun', 'OMPI_COMM_WORLD_LOCAL_RANK'),
 )
 CHUNK = 2**26  # bytes of a checkpoint that are sent at once
 
@@ -69,13 +69,14 @@ def load_config(args: argparse.Namespace) -> Config:
                 f'torchrun started {processes} processes, but each would run '
                 'alone and write over the others; add --launcher pytorch'
             )
-    elif (sets := LAUNCHERS[args.launcher])[0] not in os.environ:
-        tool = f', as tools/{sets[2]} does' if sets[2] else ''
-        raise UsageError(
-            f'--launcher {args.launcher} is for processes that {sets[1]} '
-            f'starts, and {sets[0]} is not set; start them by it{tool}, or '
-            'leave the flag out'
-        )
+    else:
+        program, variable = LAUNCHERS[args.launcher]
+        if variable not in os.environ:
+            raise UsageError(
+                f'--launcher {args.launcher} is for processes that {program} '
+                f'starts, but {variable} is not set; start the tool with '
+                f'{program}, or leave the flag out'
+            )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not osp.isfile(args.config):
         raise MissingFileError(

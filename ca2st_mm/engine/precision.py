@@ -153,7 +153,7 @@ def set_precision(
                 f'{own} of the config has a precision of its own; leave '
                 f'--precision {wanted} out'
             )
-        if trains and not own and kind == WRAPPERS['float32']:
+        if wrapper and not own and kind == WRAPPERS['float32']:
             _check_frozen_dtype(cfg, 'float32')
         return None
     by_kind = {name: precision for precision, name in WRAPPERS.items()}

@@ -413,20 +413,23 @@ class Negates(Hook):
 
 @pytest.mark.parametrize(
     'hook, first_score',
-    [(dict(type='EMAHook', momentum=0.3), 2), (Negates(), 3)],
+    [(dict(type='EMAHook', momentum=0.3), 1), (Negates(), 2)],
     ids=['averages', 'others'],
 )
 def test_training_goes_on_from_the_weights_that_it_had(
     whole_runs, tmp_path, hook, first_score
 ):
     """The averages of MMEngine are put back, else validation ends first."""
-    config = dict(whole_runs['less'][0], custom_hooks=[hook])
+    schedule = dict(by_epoch=True, max_epochs=2)
+    config = dict(
+        whole_runs['less'][0], custom_hooks=[hook], train_cfg=schedule
+    )
     unbroken = Run(config, tmp_path / 'whole').go()
     folder = tmp_path / 'broken'
-    sends = Sends('before_val_iter', 8, signal.SIGTERM)
+    sends = Sends('before_val_iter', PER_EPOCH, signal.SIGTERM)
     before = Run(config, folder, sends=sends)
     before.ends_by(Interrupted)
-    assert (2 in before.scores) == (first_score == 3)
+    assert (1 in before.scores) == (first_score == 2)
     after = resumed(config, folder).go()
     assert min(after.scores) == first_score
     (folder / INTERRUPTED).unlink()
@@ -446,18 +449,17 @@ def test_the_best_checkpoint_of_another_folder_stays(best_second, tmp_path):
     """Where the run goes on in a new folder, or the old one was moved."""
     config, _ = best_second
     first, moved = tmp_path / 'first', tmp_path / 'moved'
-    schedule = dict(by_epoch=True, max_epochs=2)
-    Run(dict(config, train_cfg=schedule), first).go()
+    once, twice = (dict(by_epoch=True, max_epochs=n) for n in (1, 2))
+    Run(dict(config, train_cfg=once), first).go()
     files = {path.name for path in first.glob('*.pth')}
     shutil.copytree(first, moved)
     # Every score is better than the last one.
-    config = dict(config, checkpoint=dict(save_best='score', rule='less'))
-    config['val_evaluator'] = [Falls()]
+    config = dict(config, train_cfg=twice, val_evaluator=[Falls()])
     for folder in (tmp_path / 'new', moved):
-        path = str(first / 'epoch_2.pth')
+        path = str(first / 'epoch_1.pth')
         Run(config, folder, resume=True, load_from=path).go()
         best = [path.name for path in folder.glob('best_*')]
-        assert best == ['best_score_epoch_3.pth']
+        assert best == ['best_score_epoch_2.pth']
     assert {path.name for path in first.glob('*.pth')} == files
 
 

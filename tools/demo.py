@@ -238,7 +238,7 @@ def main() -> None:
         results[name] = test_model(name, checkpoint)
     shuffled = 'test_shuffled_audio.csv'
     if not (DATA / shuffled).exists():
-        shuffled = 'test_shuffled_sound.csv'  # its name in 0.1.0
+        shuffled = 'test_shuffled_sound.csv'  # its former name
     results['ca2st, shuffled audio'] = test_model(
         'ca2st', checkpoint, f'test_dataloader.dataset.ann_file={shuffled}'
     )

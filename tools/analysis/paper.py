@@ -111,7 +111,7 @@ def parse_args() -> argparse.Namespace:
                 '--data', type=Path, default='data/toy', help='toy data set'
             )
             action.add_argument('--gpus', type=int, default=1)
-            # Its form in 0.1.0: flags of train.py without their dashes.
+            # Its former form: flags of train.py without their dashes.
             action.add_argument(
                 '--flags', nargs='+', default=[], help=argparse.SUPPRESS
             )

@@ -126,7 +126,7 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
         return JSONResponse(found)
 
     def health(request: Request) -> JSONResponse:
-        waiting = limiter.statistics().tasks_waiting
+        waiting = taken - limiter.borrowed_tokens
         return JSONResponse(
             dict(status='ok', model=page.title, waiting=waiting)
         )
@@ -220,13 +220,14 @@ def _read(query: QueryParams, known: dict[str, type]) -> dict[str, Any]:
             continue
         if key not in known:
             raise Refused(400, f'there is no option {key[:40]!r} here')
+        kind = 'whole number' if known[key] is int else 'number'
         try:
             value = known[key](text)
             if isinstance(value, int | float) and not 0 < value < math.inf:
                 raise ValueError
         except ValueError:
             raise Refused(
-                400, f'{key} is a number above 0, not {text[:40]!r}'
+                400, f'{key} is a {kind} above 0, not {text[:40]!r}'
             ) from None
         found['name' if key == 'map' else key] = value
     return found
@@ -249,6 +250,8 @@ def explain(request: Request, error: Exception) -> JSONResponse:
         reason = getattr(error, 'reason', None) or str(error)
     elif isinstance(error, Refused):
         reason, status = str(error), error.status
+        if status in (403, 404, 405, 503):  # no fault of the clip
+            name = f'{request.method} {request.scope["path"][:80]}'
         if status == 503:
             headers['Retry-After'] = '5'
         # Whoever still sends is not listened to.

@@ -370,7 +370,7 @@ def test_when_too_many_wait_more_are_refused(
             health = {}
             for _ in range(600):
                 health = requests.get(f'{address}/health', timeout=60).json()
-                if health['waiting'] == 1 and os.listdir(temporary)[2:]:
+                if health['waiting'] == 2 and os.listdir(temporary)[2:]:
                     break
                 time.sleep(0.1)
             refused = post()
@@ -378,7 +378,9 @@ def test_when_too_many_wait_more_are_refused(
             go.set()
             answered = [one.result().status_code for one in taken]
         assert post().status_code == 200
+    assert health['waiting'] == 2
     assert refused.status_code == 503 and refused.headers['Retry-After']
+    assert 'POST /ask/names: too many' in refused.json()['error']
     assert answered == [200] * 3
 
 

@@ -1,21 +1,23 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Features of videos: of each expert, fused, and tokens of any layer.
 
-    python tools/extract_features.py CONFIG CHECKPOINT clips/*.mp4 \
+    python tools/extract_features.py CONFIG CHECKPOINT clips/*.mp4 \\
         --per second --out features
-    python tools/extract_features.py CONFIG CHECKPOINT data/mine \
+    python tools/extract_features.py CONFIG CHECKPOINT data/mine \\
         --layer 6 12 --format safetensors --out features
 
 A folder gives its videos at any depth, a list (.csv, .txt) its clips.  Each
-clip becomes one file with a row for the clip or for each of its
-seconds.  A clip whose file is there already is skipped; a bad one is named
-at the end, and the exit status is 1.
+clip becomes one file with a row for the clip or for each of its seconds,
+called as the clip; where x.mp4 and x.avi clash, x.mp4.npz and x.avi.npz.  A
+clip whose file is there already is skipped; a bad one is named at the end,
+and the exit status is 1.
 """
 
 import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -98,23 +100,31 @@ def clips_of(
         root: Folder that the paths in lists are relative to; None for that
             of each list.
 
+    Names that clash get the extensions of their files.
+
     Raises:
-        ValueError: If a list is not understood, or two clips would be
-            written to one file; names them.
+        ValueError: If a list is not understood.
         FileNotFoundError: If a list is not there.
     """
     found = list(find_media(names, root))
-    clips = [media for media in found if isinstance(media, Media)]
-    seen: dict[str, Media] = {}
+    failures = [one for one in found if isinstance(one, Failure)]
+    clips = dict.fromkeys(one for one in found if isinstance(one, Media))
+    count = Counter(clip.name for clip in clips)
+    taken: dict[str, Media] = {}
     for clip in clips:
-        other = seen.setdefault(clip.name, clip)
-        if other is not clip:
-            raise ValueError(
-                f"the features of '{other.path}' and '{clip.path}' would "
-                f"both be called '{clip.name}'; give them to two runs with "
-                "different --out, or a manifest with a column 'id'"
+        name = clip.name
+        if count[name] > 1:
+            name += Path(clip.path).suffix
+        renamed = clip._replace(name=name)
+        other = taken.setdefault(name, renamed)
+        if other is not renamed:
+            reason = (
+                f"its features would be called '{name}', as those of "
+                f"'{other.path}'; give it to another run with another --out, "
+                "or a manifest with a column 'id'"
             )
-    return clips, [one for one in found if isinstance(one, Failure)]
+            failures.append(Failure(clip.path, clip.start, clip.end, reason))
+    return list(taken.values()), failures
 
 
 def spans_of(clip: Media, per: str) -> list[Span]:

@@ -143,8 +143,21 @@ def test_clips_of_a_manifest_have_files_of_their_own(tmp_path):
     assert first == Media(video, 'a/b_1.5_3.0', audio, 1.5, 3.0)
     assert second == Media(video, 'a/b_3_end', None, 3.0, None)
     assert third == Media(str(tmp_path / 'c.mp4'), 'x7')
-    with pytest.raises(ValueError, match="'a/x.mp4' and 'b/x.mp4' would both"):
-        clips_of(['a/x.mp4', 'b/x.mp4'])
+
+
+def test_clips_of_one_name_keep_apart(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    for name in ('x/clip.mp4', 'x/clip.avi', 'x/other.mp4', 'clip.mkv'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found, [failure] = clips_of([str(tmp_path), str(tmp_path / 'empty')])
+    names = ['clip', 'x/clip.avi', 'x/clip.mp4', 'x/other']
+    assert sorted(clip.name for clip in found) == names
+    assert failure.source == str(tmp_path / 'empty')
+    names = ['a/x.mp4', 'b/x.mp4', 'c.mp4', 'c.mp4']
+    found, [failure] = clips_of(names)
+    assert [c.path for c in found] == ['a/x.mp4', 'c.mp4']
+    assert failure.source == 'b/x.mp4' and "'a/x.mp4'" in failure.reason
 
 
 def test_the_command_names_bad_files_and_continues(

@@ -76,6 +76,16 @@ def test_a_command_is_its_tool():
     assert ca2st('weights', 'path', 'no_such').returncode == 2
 
 
+def test_help_names_the_command():
+    for words, shown in (
+        (['features'], 'ca2st features CONFIG CHECKPOINT clips'),
+        (['data', 'check'], 'ca2st data check CONFIG --decode'),
+        (['train'], ': ``ca2st train CONFIG``'),
+    ):
+        said = ca2st(*words, '--help').stdout
+        assert shown in said and 'python tools/' not in said
+
+
 def test_the_way_of_arguments_and_configs(tmp_path):
     """Names of the documentation mean the package's configs elsewhere."""
     (tmp_path / 'tools/data').mkdir(parents=True)

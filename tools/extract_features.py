@@ -3,14 +3,15 @@
 
     python tools/extract_features.py CONFIG CHECKPOINT clips/*.mp4 \\
         --per second --out features
-    python tools/extract_features.py CONFIG CHECKPOINT data/mine \\
+    python tools/extract_features.py --model work_dirs/mine data/mine \\
         --layer 6 12 --format safetensors --out features
 
-A folder gives its videos at any depth, a list (.csv, .txt) its clips.  Each
-clip becomes one file with a row for the clip or for each of its seconds,
-called as the clip; where x.mp4 and x.avi clash, x.mp4.npz and x.avi.npz.  A
-clip whose file is there already is skipped; a bad one is named at the end,
-and the exit status is 1.
+The model is CONFIG CHECKPOINT or, as for predict, --model.  A folder gives
+its videos at any depth, a list (.csv, .txt) its clips.  Each clip becomes one
+file with a row for the clip or for each of its seconds, called as the clip;
+where x.mp4 and x.avi clash, x.mp4.npz and x.avi.npz.  A clip whose file is
+there already is skipped; a bad one is named at the end, and the exit status
+is 1.
 """
 
 import argparse
@@ -29,10 +30,16 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('config', help='config of the model')
-    parser.add_argument('checkpoint', help='its weights')
     parser.add_argument(
-        'sources', nargs='+', help='media files, folders, or lists of clips'
+        'sources',
+        nargs='+',
+        metavar='SOURCE',
+        help='media files, folders, or lists of clips; without --model, '
+        'CONFIG and CHECKPOINT come first',
+    )
+    parser.add_argument(
+        '--model',
+        help='name of a model of the zoo, or a checkpoint with its config',
     )
     parser.add_argument('--out', required=True, help='folder to write to')
     parser.add_argument('--per', choices=PER, default='clip')
@@ -65,6 +72,13 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.batch_size < 1:
         parser.error('--batch-size is at least 1')
+    args.config = args.checkpoint = None
+    if not args.model:
+        if len(args.sources) < 3:
+            parser.error('name CONFIG CHECKPOINT SOURCE, or --model SOURCE')
+        args.config, args.checkpoint, *args.sources = args.sources
+    elif args.sources[0].endswith('.py'):
+        parser.error('--model is a whole model; leave CONFIG CHECKPOINT out')
     return args
 
 
@@ -73,6 +87,7 @@ if __name__ == '__main__':
 
 import numpy as np
 from media_names import Media, find_media
+from named_model import load_named
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
@@ -82,7 +97,7 @@ from ca2st_mm.apis.prediction import Failure
 from ca2st_mm.apis.windows import extent_of, windows_of
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.transcode import finished_or_nothing
-from ca2st_mm.engine.launch import run_or_explain, usable_device
+from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.records import read_record, write_record
 
 SETTINGS = 'features.json'
@@ -256,11 +271,8 @@ def _rows_of(
 def main() -> None:
     """Write all features, then say what went wrong."""
     args = parse_args()
-    device = args.device and usable_device(args.device)
     clips, failures = clips_of(args.sources, args.data_root)
-    recognizer = Recognizer.from_config(
-        args.config, args.checkpoint, device, args.precision
-    )
+    recognizer = load_named(args)
     check_layers(recognizer.model.backbone, args.layer)
     reports = write_features(
         recognizer,

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from tqdm import tqdm
 
 
@@ -151,6 +151,7 @@ from answer_files import (
     summary,
 )
 from media_names import LISTS, Media, find_jobs, find_media
+from named_model import load_named
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.many_files import predict_each
@@ -166,9 +167,7 @@ from ca2st_mm.apis.windows import Event, Key, merge_windows
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.engine.launch import (
     UsageError,
-    merge_options,
     run_or_explain,
-    usable_device,
 )
 
 CONTAINERS = '.mp4', '.mkv', '.mov'
@@ -241,29 +240,7 @@ def load(args: argparse.Namespace) -> Recognizer:
     Raises:
         UsageError: If there is none, or it cannot do what the flags say.
     """
-    device = args.device and usable_device(args.device)
-    if args.config and not os.path.isfile(args.config):
-        raise UsageError(f'there is no config file {args.config}')
-    try:
-        if args.model:
-            recognizer = Recognizer.from_pretrained(
-                args.model, device, args.precision
-            )
-        else:
-            cfg = Config.fromfile(args.config)
-            merge_options(cfg, args.cfg_options)
-            recognizer = Recognizer.from_config(
-                cfg, args.checkpoint, device, args.precision
-            )
-    except (ValueError, FileNotFoundError) as error:
-        raise UsageError(str(error)) from error
-    except (AttributeError, KeyError, TypeError) as error:
-        if not args.cfg_options:
-            raise
-        said = ' '.join(str(error).split())
-        raise UsageError(
-            f'--cfg-options make a config that cannot be used: {said}'
-        ) from error
+    recognizer = load_named(args)
     if args.missing_audio and recognizer.pipeline.missing_audio is None:
         raise UsageError('--missing-audio: the model does not use audio')
     if args.missing_audio == 'drop' and (why := recognizer.why_not_drop()):

@@ -184,3 +184,15 @@ def test_the_command_names_bad_files_and_continues(
     for flag, value in (('per', 'second'), ('precision', 'bfloat16')):
         status, printed = command(clips[1], f'--{flag}', value)
         assert status == 2 and f'features of another {flag}' in printed.err
+
+
+@pytest.mark.parametrize(
+    ('sources', 'said'),
+    [
+        (['c.py', 'm.pth', '--model', 'm.pth'], 'leave CONFIG CHECKPOINT out'),
+        (['a.mp4'], 'or --model SOURCE'),
+    ],
+)
+def test_a_model_is_named_once(capsys, sources, said):
+    assert run_tool('extract_features.py', *sources, '--out', 'o') == 2
+    assert said in capsys.readouterr().err

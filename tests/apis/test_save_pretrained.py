@@ -139,11 +139,18 @@ def export(source, shared, tmp_path):
     return tool('export.py', load, shared.config, source)
 
 
-def extract_features(source, shared, tmp_path):
+def features(tmp_path, *flags):
     out = tmp_path / 'features'
-    flags = shared.config, source, shared.clip, '--out', out
-    assert not run_tool('extract_features.py', *flags)
+    assert not run_tool('extract_features.py', *flags, '--out', out)
     return json.loads((out / SETTINGS).read_text())['weights']
+
+
+def extract_features(source, shared, tmp_path):
+    return features(tmp_path, shared.config, source, shared.clip)
+
+
+def features_of_model(source, shared, tmp_path):
+    return features(tmp_path, '--model', source, shared.clip)
 
 
 def load_for_run(found, args):
@@ -172,6 +179,7 @@ ENTRY_POINTS = (
     recognizer,
     predict,
     extract_features,
+    features_of_model,
     export,
     test,
     train,

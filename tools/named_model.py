@@ -1,0 +1,45 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""The model that the flags of a tool name."""
+
+import argparse
+import os
+
+from mmengine.config import Config
+
+from ca2st_mm import Recognizer
+from ca2st_mm.engine.launch import UsageError, merge_options, usable_device
+
+
+def load_named(args: argparse.Namespace) -> Recognizer:
+    """Build the model of --model, or else of a config and a checkpoint.
+
+    Args:
+        args: Has ``model``, ``config``, ``checkpoint``, ``device``,
+            ``precision`` and, if the tool has that flag, ``cfg_options``.
+
+    Raises:
+        UsageError: If there is none, or the options do not fit it.
+    """
+    options = getattr(args, 'cfg_options', {})
+    device = args.device and usable_device(args.device)
+    if args.config and not os.path.isfile(args.config):
+        raise UsageError(f'there is no config file {args.config}')
+    try:
+        if args.model:
+            return Recognizer.from_pretrained(
+                args.model, device, args.precision
+            )
+        cfg = Config.fromfile(args.config)
+        merge_options(cfg, options)
+        return Recognizer.from_config(
+            cfg, args.checkpoint, device, args.precision
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(str(error)) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        if not options:
+            raise
+        said = ' '.join(str(error).split())
+        raise UsageError(
+            f'--cfg-options make a config that cannot be used: {said}'
+        ) from error

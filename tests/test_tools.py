@@ -265,3 +265,51 @@ def test_a_checkpoint_of_another_model_is_one_sentence(
     assert run_tool(tool, configs['classes'], other, *sources) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith('error: ') and 'other.pth' in error
+
+
+WRONG = {  # by file name: its text, and words of the sentence
+    'colon.py': ('a = 1\nmodel = dict(a=1\nb: = 2\n', 'colon.py, line 2'),
+    'base.py': ("_base_ = 'gone.py'\n", 'gone.py is not there'),
+    'ours.py': ("_base_ = 'ca2st_mm::cast/gone.py'\n", 'cast/gone.py is not'),
+    'other.py': ("_base_ = 'gonepackage::a/b.py'\n", 'gonepackage'),
+    'wrong_base.py': ("_base_ = 'colon.py'\n", 'colon.py, line 2'),
+    'table.csv': ('file,label\n', 'table.csv: OSError, Only py'),
+    'empty.py': ('seed = 1\n', 'empty.py has no model'),
+    'broken.yml': ('model:\n  a: [1\nb: 2\n', 'broken.yml, line 3'),
+    'list.yml': ('- 1\n', 'list.yml'),
+    'custom.py': (
+        "model = dict(a=1)\ncustom_imports = dict(imports=['gonemodule'])\n",
+        'Failed to import gonemodule',
+    ),
+    'lazy.py': (
+        'from gonemodule import A\nmodel = dict(type=A)\n',
+        'gonemodule',
+    ),
+    'raises.py': ("model = dict()\nmodel['a']\n", 'raises.py, line 2: Key'),
+}
+FLAGS = {
+    'train.py': '{} --cfg-options {}',
+    'test.py': '{} a.pth --cfg-options {}',
+    'predict.py': 'a.mp4 --config {} --checkpoint a.pth --cfg-options {}',
+    'analysis/print_config.py': '{} --cfg-options {}',
+}
+
+
+@pytest.mark.parametrize('tool', FLAGS)
+@pytest.mark.parametrize('name', [*WRONG, 'no_equals', 'bracket'])
+def test_a_wrong_config_is_one_sentence(tool, name, tmp_path, capsys):
+    for file, (text, _) in WRONG.items():
+        (tmp_path / file).write_text(text)
+    (tmp_path / 'a.mp4').write_bytes(b'0')
+    file, option, says = tmp_path / name, 'seed=1', WRONG.get(name, '  ')[1]
+    if name in ('no_equals', 'bracket'):
+        file, says = tmp_path / 'empty.py', 'write KEY=VALUE'
+        option = 'seed' if name == 'no_equals' else 'seed=(1,['
+    flags = FLAGS[tool].format(file, option).split()
+    if name in ('empty.py', 'lazy.py') and 'print' in tool:
+        assert run_tool(tool, *flags) == 0
+        return
+    assert run_tool(tool, *flags) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and error.count('\n') == 1, error
+    assert says in error, error

@@ -2,12 +2,9 @@
 """The model that the flags of a tool name."""
 
 import argparse
-import os
-
-from mmengine.config import Config
 
 from ca2st_mm import Recognizer
-from ca2st_mm.engine.launch import UsageError, merge_options, usable_device
+from ca2st_mm.engine.launch import UsageError, read_config, usable_device
 
 
 def load_named(args: argparse.Namespace) -> Recognizer:
@@ -20,17 +17,14 @@ def load_named(args: argparse.Namespace) -> Recognizer:
     Raises:
         UsageError: If there is none, or the options do not fit it.
     """
-    options = getattr(args, 'cfg_options', {})
+    options = getattr(args, 'cfg_options', None)
     device = args.device and usable_device(args.device)
-    if args.config and not os.path.isfile(args.config):
-        raise UsageError(f'there is no config file {args.config}')
     try:
         if args.model:
             return Recognizer.from_pretrained(
                 args.model, device, args.precision
             )
-        cfg = Config.fromfile(args.config)
-        merge_options(cfg, options)
+        cfg = read_config(args.config, options)
         return Recognizer.from_config(
             cfg, args.checkpoint, device, args.precision
         )

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
-from mmengine.config import DictAction
 from tqdm import tqdm
 
 
@@ -34,8 +33,7 @@ def parse_args() -> argparse.Namespace:
     model.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
-        default={},
+        action='extend',
         help='changes to --config, as key.subkey=value ...',
     )
     model.add_argument('--device', help='e.g. cpu, cuda; default: the best')

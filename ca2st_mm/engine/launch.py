@@ -8,14 +8,14 @@ import os
 import os.path as osp
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmaction.registry import MODELS, RUNNERS
 from mmengine import dist
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
@@ -31,7 +31,7 @@ from .checkpointing import (
 )
 from .interruption import Interrupted
 from .precision import set_precision
-from .preflight import MissingFileError
+from .preflight import MissingFileError, nodes
 
 # A disk that is full, over a quota, read-only or another's; below a file.
 UNWRITABLE = (
@@ -47,6 +47,68 @@ LAUNCHERS = dict(
 CHUNK = 2**26  # bytes of a checkpoint that are sent at once
 
 
+def read_config(
+    path: str, options: Sequence[str] | None = None, whole: bool = True
+) -> Config:
+    """Read a config file and apply ``--cfg-options``.
+
+    Args:
+        path: The file.
+        options: ``KEY=VALUE``, see :func:`merge_options`.
+        whole: Whether it must have a model.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UsageError: If it, or a file that it inherits from, cannot be read:
+            says which, and the line; or if an option does not fit.
+    """
+    if not osp.isfile(path):
+        raise MissingFileError(
+            f'There is no config file {path}; configs/ holds ours'
+        )
+    try:
+        cfg = Config.fromfile(path)
+        if whole:
+            for _ in nodes(cfg._cfg_dict, ''):
+                pass  # imports what is imported lazily
+    except UserError:
+        raise
+    except Exception as error:  # a config is code
+        raise UsageError(_unreadable(path, error)) from error
+    merge_options(cfg, options)
+    if whole and not isinstance(cfg.get('model'), Mapping):
+        raise UsageError(
+            f'the config {path} has no model=dict(...); name a whole config, '
+            'or a base that has one in its _base_'
+        )
+    return cfg
+
+
+def _unreadable(path: str, error: Exception) -> str:
+    """Where a config, or one that it inherits from, is wrong, and how."""
+    chain, line = [osp.abspath(path)], None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        name = frame.f_code.co_name
+        if name in ('_file2dict', '_parse_lazy_import'):
+            chain.append(osp.abspath(frame.f_locals['filename']))
+        elif frame.f_code.co_filename == chain[-1]:
+            line = number
+    if isinstance(error, SyntaxError):
+        line, text = error.lineno, f'syntax error, {error.msg}'
+    else:
+        text = f'{type(error).__name__}, {error}'
+    if mark := getattr(error, 'problem_mark', None):  # of YAML
+        line, text = mark.line + 1, error.problem
+    if isinstance(error, ImportError):
+        why = error.__cause__ or error
+        text = f'{why}; install it, or put its folder into PYTHONPATH'
+    elif not osp.exists(chain[-1]):
+        missing, chain = chain[-1], chain[:-1]
+        text = f'its _base_ {missing} is not there; correct the path'
+    where = chain[-1] + (f', line {line}' if line else '')
+    return f'cannot read the config {where}: {" ".join(text.split())}'
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the flags that training and testing share.
 
@@ -56,8 +118,9 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         MissingFileError: If there is no such config file.
-        UsageError: If an option does not fit the config, the work folder is a
-            file, or the launcher is not the one that started the processes.
+        UsageError: If the config cannot be read or an option does not fit
+            it, the work folder is a file, or the launcher is not the one that
+            started the processes.
     """
     for name in ('WORLD_SIZE', 'RANK', 'LOCAL_RANK'):
         if os.environ.get(name) == '':  # as some schedulers set them
@@ -78,12 +141,7 @@ def load_config(args: argparse.Namespace) -> Config:
                 f'{program}, or leave the flag out'
             )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not osp.isfile(args.config):
-        raise MissingFileError(
-            f'There is no config file {args.config}; configs/ holds ours'
-        )
-    cfg = Config.fromfile(args.config)
-    merge_options(cfg, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.launcher != 'none' and not torch.cuda.is_available():
         # Processes that share no GPU.
@@ -109,16 +167,20 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def merge_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
+def merge_options(
+    cfg: Config, options: Mapping[str, Any] | Sequence[str] | None
+) -> None:
     """Apply ``--cfg-options``; the config is changed in place.
 
     Args:
         cfg: The config.
-        options: New values by dotted key, as ``DictAction`` reads them.
+        options: New values by dotted key, or ``KEY=VALUE``, which
+            ``DictAction`` reads.
 
     Raises:
-        UsageError: If a value would take the place of a dict, or lies below
-            a value that is none.
+        UsageError: If there is no ``=``, or brackets are not closed; if a
+            value would take the place of a dict, or lies below a value that
+            is none.
 
     Example:
         >>> cfg = Config(dict(model=dict(backbone=dict(depth=12))))
@@ -126,6 +188,17 @@ def merge_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
         >>> cfg.model.backbone.depth
         6
     """
+    if options and not isinstance(options, Mapping):
+        given = argparse.Namespace()
+        action = DictAction(['--cfg-options'], 'options')
+        try:
+            action(argparse.ArgumentParser(), given, options)
+        except (ValueError, AssertionError) as error:
+            raise UsageError(
+                f'--cfg-options {" ".join(options)}: write KEY=VALUE ..., '
+                'such as train_dataloader.batch_size=4 or key="[a,b]"'
+            ) from error
+        options = given.options
     for key, value in (options or {}).items():
         first, *rest = key.split('.')
         old = cfg.get(first)

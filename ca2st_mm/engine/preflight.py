@@ -125,13 +125,13 @@ def _needed_files(
         yield zoo.canonical(cfg['load_from']), 'load_from', 'the checkpoint'
     # Only training initialises the model; testing loads all of it.
     model = cfg.get('model') if mode == 'train' else None
-    for node, key in _nodes(model, 'model'):
+    for node, key in nodes(model, 'model'):
         path = node.get('checkpoint')
         if isinstance(path, str) and 'init_cfg' in key:
             what = 'the pretrained weights'
             yield zoo.canonical(path), f'{key}.checkpoint', what
     for name in LOADERS[mode]:
-        for node, key in _nodes(cfg.get(name), name):
+        for node, key in nodes(cfg.get(name), name):
             if not isinstance(node.get('ann_file'), str):
                 continue
             paths = {
@@ -145,7 +145,7 @@ def _needed_files(
                     yield join_path(root, path) if root else path, where, what
 
 
-def _nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
+def nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
     """Every dict below a part of a config, with its dotted key."""
     if isinstance(node, Mapping):
         yield node, key
@@ -155,7 +155,7 @@ def _nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
     else:
         children = ()
     for name, child in children:
-        yield from _nodes(child, f'{key}.{name}')
+        yield from nodes(child, f'{key}.{name}')
 
 
 def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
@@ -187,7 +187,7 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
             'nothing would be learnt; list at least two classes'
         )
     for name in LOADERS[mode]:
-        for dataset, key in _nodes(cfg.get(name), name):
+        for dataset, key in nodes(cfg.get(name), name):
             sizes = _sizes(dataset, key) if 'ann_file' in dataset else {}
             if not sizes or sizes == head:
                 continue

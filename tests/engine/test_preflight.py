@@ -247,10 +247,11 @@ def test_tools_stop_with_one_line(
 def test_options_of_workers_go_where_there_are_none(tmp_path, workers):
     """By ``--cfg-options``; PyTorch ended with a traceback."""
     path = tmp_path / 'config.py'
-    path.write_text('val_dataloader = dict(persistent_workers=True)\n')
+    loader = 'val_dataloader = dict(persistent_workers=True)'
+    path.write_text(f'{loader}\nmodel = dict()\n')
     flags = argparse.Namespace(
         config=str(path),
-        cfg_options={'val_dataloader.num_workers': workers},
+        cfg_options=[f'val_dataloader.num_workers={workers}'],
         launcher='none',
         local_rank=0,
         work_dir=None,

@@ -3,8 +3,6 @@
 
 import argparse
 
-from mmengine.config import Config, DictAction
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -13,7 +11,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
         metavar='KEY=VALUE',
         help='values to change, such as train_dataloader.batch_size=4',
     )
@@ -24,16 +22,15 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import ca2st_mm  # noqa: F401  (knows _base_ = 'ca2st_mm::...')
+from ca2st_mm.engine.launch import read_config, run_or_explain
 
 
 def main() -> None:
     """Print the config as Python."""
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options, whole=False)
     print(cfg.pretty_text)
 
 
 if __name__ == '__main__':
-    main()
+    run_or_explain(main)

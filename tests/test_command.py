@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """``ca2st`` runs the files of ``tools/`` as they are."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -46,6 +47,15 @@ def test_a_tool_that_reads_a_config_knows_the_names_of_ours():
             assert re.search(r'^ *(import|from) ca2st_mm', text, re.M), path
 
 
+def test_every_flag_has_a_help():
+    for path in FILES:
+        for call in ast.walk(ast.parse(path.read_text())):
+            name = getattr(getattr(call, 'func', None), 'attr', None)
+            if name == 'add_argument':
+                given = {keyword.arg for keyword in call.keywords}
+                assert given & {'help', None}, ast.unparse(call)
+
+
 HELP = """
 import os, runpy, sys
 for path in sys.argv[1:]:
@@ -80,7 +90,7 @@ def test_help_names_the_command():
     for words, shown in (
         (['features'], 'ca2st features CONFIG CHECKPOINT clips'),
         (['data', 'check'], 'ca2st data check CONFIG --decode'),
-        (['train'], ': ``ca2st train CONFIG``'),
+        (['predict'], ': ``ca2st predict VIDEO --model'),
     ):
         said = ca2st(*words, '--help').stdout
         assert shown in said and 'python tools/' not in said

@@ -25,7 +25,9 @@ def parse_args() -> argparse.Namespace:
         help='train all six toy models and compare them with their upper '
         'bounds',
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of all that is random; default: 0'
+    )
     parser.add_argument(
         '--fresh', action='store_true', help='train the experts again'
     )

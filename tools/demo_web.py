@@ -28,14 +28,26 @@ def parse_args() -> argparse.Namespace:
         default='127.0.0.1',
         help='where to listen; the default is this machine alone',
     )
-    parser.add_argument('--port', type=int, default=7860)
-    parser.add_argument('--max-megabytes', type=positive, default=200.0)
-    parser.add_argument('--max-seconds', type=positive, default=600.0)
+    parser.add_argument(
+        '--port', type=int, default=7860, help='where to listen; default: 7860'
+    )
+    parser.add_argument(
+        '--max-megabytes',
+        type=positive,
+        default=200.0,
+        help='largest clip that is taken, in MB; default: 200',
+    )
+    parser.add_argument(
+        '--max-seconds',
+        type=positive,
+        default=600.0,
+        help='longest clip that is taken, in s; default: 600',
+    )
     parser.add_argument(
         '--upload-seconds',
         type=positive,
         default=60.0,
-        help='how long sending a clip may take',
+        help='seconds that sending a clip may take; default: 60',
     )
     parser.add_argument(
         '--at-once',

@@ -34,7 +34,9 @@ def parse_args() -> argparse.Namespace:
         'checkpoint',
         help=f"its weights; '{RANDOM}' for random ones, to try the export",
     )
-    parser.add_argument('--format', choices=SUFFIXES, default='onnx')
+    parser.add_argument(
+        '--format', choices=SUFFIXES, default='onnx', help='default: onnx'
+    )
     parser.add_argument(
         '--out', type=Path, help='file to write; named after the config'
     )

@@ -42,8 +42,18 @@ def parse_args() -> argparse.Namespace:
         help='name of a model of the zoo, or a checkpoint with its config',
     )
     parser.add_argument('--out', required=True, help='folder to write to')
-    parser.add_argument('--per', choices=PER, default='clip')
-    parser.add_argument('--format', choices=FORMATS, default='npz')
+    parser.add_argument(
+        '--per',
+        choices=PER,
+        default='clip',
+        help='what a row stands for; default: clip',
+    )
+    parser.add_argument(
+        '--format',
+        choices=FORMATS,
+        default='npz',
+        help='of the files; default: npz',
+    )
     parser.add_argument(
         '--layer',
         type=int,
@@ -62,7 +72,9 @@ def parse_args() -> argparse.Namespace:
         help='folder that paths in lists are relative to; default: that of '
         'the list',
     )
-    parser.add_argument('--batch-size', type=int, default=8)
+    parser.add_argument(
+        '--batch-size', type=int, default=8, help='rows at once; default: 8'
+    )
     parser.add_argument('--device', help='e.g. cpu, cuda; default: the best')
     parser.add_argument(
         '--precision',

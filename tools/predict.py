@@ -22,7 +22,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('sources', nargs='+', metavar='SOURCE')
+    parser.add_argument(
+        'sources',
+        nargs='+',
+        metavar='SOURCE',
+        help='files, folders, lists or URLs',
+    )
     model = parser.add_argument_group('model')
     model.add_argument(
         '--model',
@@ -46,7 +51,12 @@ def parse_args() -> argparse.Namespace:
         '--batch-size', type=whole, help='clips at once; default: 1'
     )
     answer = parser.add_argument_group('answer')
-    answer.add_argument('--top-k', type=whole, default=5)
+    answer.add_argument(
+        '--top-k',
+        type=whole,
+        default=5,
+        help='classes of an answer; default: 5',
+    )
     answer.add_argument(
         '--threshold',
         type=float,

@@ -18,7 +18,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     show = commands.add_parser('list', help='show names, sizes and licences')
     show.add_argument('pattern', nargs='?', default='*', help="e.g. 'clip_*'")
     get = commands.add_parser('get', help='fetch weights')
-    get.add_argument('names', nargs='+', metavar='NAME')
+    get.add_argument(
+        'names', nargs='+', metavar='NAME', help='as list shows them'
+    )
     get.add_argument(
         '--offline',
         action='store_true',
@@ -27,11 +29,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     verify = commands.add_parser(
         'verify', help='hash the files on this machine again'
     )
-    verify.add_argument('names', nargs='*', metavar='NAME')
+    verify.add_argument(
+        'names', nargs='*', metavar='NAME', help='default: all that are here'
+    )
     check = commands.add_parser('check', help='ask which sources answer today')
-    check.add_argument('names', nargs='*', metavar='NAME')
+    check.add_argument('names', nargs='*', metavar='NAME', help='default: all')
     where = commands.add_parser('path', help='print the path of a file')
-    where.add_argument('name', metavar='NAME')
+    where.add_argument('name', metavar='NAME', help='as list shows it')
     commands.add_parser('table', help='print the tables of docs/zoo.md')
     return parser.parse_args(argv)
 

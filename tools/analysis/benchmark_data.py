@@ -40,15 +40,42 @@ def parse_args() -> argparse.Namespace:
         'config', nargs='?', type=Path, default=_DEFAULT, help='a data config'
     )
     parser.add_argument('--videos', type=Path, help='folder of clips to read')
-    parser.add_argument('--workers', type=int, nargs='+', default=[1, 2])
-    parser.add_argument('--batch-size', type=int, default=8)
+    parser.add_argument(
+        '--workers',
+        type=int,
+        nargs='+',
+        default=[1, 2],
+        help='numbers of loader processes to try; default: 1 2',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=8,
+        help='clips of a batch; default: 8',
+    )
     parser.add_argument(
         '--batches', type=int, default=2, help='of a worker and round'
     )
-    parser.add_argument('--rounds', type=int, default=6)
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=6,
+        help='counted passes, of which the medians are shown; default: 6',
+    )
     parser.add_argument('--clips', type=int, default=4, help='to write')
-    parser.add_argument('--seconds', type=float, default=10.0)
-    parser.add_argument('--size', type=int, nargs=2, default=(340, 256))
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        default=10.0,
+        help='seconds of a clip to write; default: 10',
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        default=(340, 256),
+        help='pixels of a clip to write, width and height; default: 340 256',
+    )
     parser.add_argument(
         '--minutes', type=float, help='of one long file that holds the clips'
     )

@@ -35,18 +35,35 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         type=Path,
         default=Path(__file__).parents[2] / 'configs/ca2st/ca2st_k400.py',
+        help='model to measure; default: configs/ca2st/ca2st_k400.py',
     )
-    parser.add_argument('--batches', nargs='+', type=int, default=[1, 4, 16])
     parser.add_argument(
-        '--compile', nargs='+', choices=['off', 'on'], default=['off', 'on']
+        '--batches',
+        nargs='+',
+        type=int,
+        default=[1, 4, 16],
+        help='numbers of clips at once; default: 1 4 16',
+    )
+    parser.add_argument(
+        '--compile',
+        nargs='+',
+        choices=['off', 'on'],
+        default=['off', 'on'],
+        help='without and with torch.compile; default: both',
     )
     parser.add_argument(
         '--precision',
         choices=['auto', 'float32', 'bfloat16', 'float16'],
         default='auto',
+        help='arithmetic of matrix products; default: auto',
     )
     parser.add_argument('--device', help='cuda or cpu; default: the best')
-    parser.add_argument('--repeats', type=int, default=10)
+    parser.add_argument(
+        '--repeats',
+        type=int,
+        default=10,
+        help='steps of which the time is taken; default: 10',
+    )
     parser.add_argument(
         '--minutes', type=float, default=8.0, help='begin nothing after them'
     )

@@ -47,20 +47,45 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        '--models', nargs='+', choices=MODELS, default=list(MODELS)
+        '--models',
+        nargs='+',
+        choices=MODELS,
+        default=list(MODELS),
+        help='default: all',
     )
-    parser.add_argument('--modes', nargs='+', choices=MODES, default=MODES)
     parser.add_argument(
-        '--switches', nargs='+', choices=SWITCHES, default=['plain']
+        '--modes',
+        nargs='+',
+        choices=MODES,
+        default=MODES,
+        help='a forward pass, a step of training; default: both',
     )
-    parser.add_argument('--batches', nargs='+', type=int, default=[1])
+    parser.add_argument(
+        '--switches',
+        nargs='+',
+        choices=SWITCHES,
+        default=['plain'],
+        help='how memory is saved; default: plain, not at all',
+    )
+    parser.add_argument(
+        '--batches',
+        nargs='+',
+        type=int,
+        default=[1],
+        help='numbers of clips at once; default: 1',
+    )
     parser.add_argument(
         '--spec-frames',
         type=int,
         default=1024,
         help='frames of the spectrogram, 100 a second',
     )
-    parser.add_argument('--repeats', type=int, default=5)
+    parser.add_argument(
+        '--repeats',
+        type=int,
+        default=5,
+        help='counted runs of each step; default: 5',
+    )
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--json', type=Path, help='where to write all numbers')
     # One measurement, in the process that is told so.

@@ -32,8 +32,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('--repeats', type=int, default=5)
-    parser.add_argument('--slowest', type=int, default=12)
+    parser.add_argument(
+        '--repeats', type=int, default=5, help='counted starts; default: 5'
+    )
+    parser.add_argument(
+        '--slowest', type=int, default=12, help='packages to show; default: 12'
+    )
     parser.add_argument('--json', type=Path, help='where to write all numbers')
     return parser.parse_args()
 

@@ -29,9 +29,16 @@ MEANS = dict(arithmetic=fmean, harmonic=harmonic_mean)
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description='Combine several results.')
-    parser.add_argument('inputs', nargs='+', metavar='FILE:METRIC or DUMP.pkl')
+    parser.add_argument(
+        'inputs',
+        nargs='+',
+        metavar='FILE:METRIC or DUMP.pkl',
+        help='numbers of results.json for --mean, dumps of tests for --scores',
+    )
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument('--mean', choices=MEANS)
+    how.add_argument(
+        '--mean', choices=MEANS, help='which mean of the numbers is printed'
+    )
     how.add_argument(
         '--scores',
         type=Path,

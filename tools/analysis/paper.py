@@ -94,10 +94,20 @@ def parse_args() -> argparse.Namespace:
         action = actions.add_parser(name, help=what)
         if name != 'list':
             known = tables + peers if name == 'table' else tables
-            action.add_argument('table', choices=known)
-        action.add_argument('--world', choices=WORLDS, default='benchmark')
+            action.add_argument(
+                'table', choices=known, help='table of the papers, e.g. t1'
+            )
         action.add_argument(
-            '--out', type=Path, default=Path('work_dirs/paper')
+            '--world',
+            choices=WORLDS,
+            default='benchmark',
+            help='benchmark, or toy data; default: benchmark',
+        )
+        action.add_argument(
+            '--out',
+            type=Path,
+            default=Path('work_dirs/paper'),
+            help='folder of all runs; default: work_dirs/paper',
         )
         if name == 'run':
             action.add_argument(
@@ -106,17 +116,27 @@ def parse_args() -> argparse.Namespace:
                 metavar='CONFIG',
                 help='some configs, as `show` names them',
             )
-            action.add_argument('--seeds', nargs='+', type=int, default=[0])
+            action.add_argument(
+                '--seeds',
+                nargs='+',
+                type=int,
+                default=[0],
+                help='a run for each; default: 0',
+            )
             action.add_argument(
                 '--data', type=Path, default='data/toy', help='toy data set'
             )
-            action.add_argument('--gpus', type=int, default=1)
+            action.add_argument(
+                '--gpus', type=int, default=1, help='GPUs of a run; default: 1'
+            )
             # Its former form: flags of train.py without their dashes.
             action.add_argument(
                 '--flags', nargs='+', default=[], help=argparse.SUPPRESS
             )
         if name == 'table':
-            action.add_argument('--format', choices=FORMATS, default='md')
+            action.add_argument(
+                '--format', choices=FORMATS, default='md', help='default: md'
+            )
             action.add_argument('--file', type=Path, help='where to write')
             action.add_argument(
                 '--ours',
@@ -231,8 +251,10 @@ def train_and_test_benchmark(
     change what is measured, so the test gets them, too.
     """
     shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    shared.add_argument('--precision')
-    shared.add_argument('--cfg-options', nargs='+')
+    shared.add_argument('--precision', help='passed on to the test')
+    shared.add_argument(
+        '--cfg-options', nargs='+', help='passed on to the test'
+    )
     found = vars(shared.parse_known_args(flags)[0])
     of_test = ['--precision', found['precision']] * bool(found['precision'])
     if found['cfg_options']:

@@ -30,12 +30,22 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--seed', type=int, default=0, help='of all that is random'
     )
-    parser.add_argument('--batch-size', type=positive, default=8)
+    parser.add_argument(
+        '--batch-size',
+        type=positive,
+        default=8,
+        help='clips at once; default: 8',
+    )
     parser.add_argument(
         '--workers', type=int, default=2, help='processes that read clips'
     )
     parser.add_argument('--device', help='the best there is if left out')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='changes to the config, as key.subkey=value ...',
+    )
     parser.add_argument(
         '--out',
         help='outputs without extension; next to the checkpoint if left out, '

@@ -49,7 +49,11 @@ def parse_args() -> argparse.Namespace:
         'left out',
     )
     parser.add_argument(
-        '--strengths', nargs='+', type=int, default=[1, 2, 3, 4, 5]
+        '--strengths',
+        nargs='+',
+        type=int,
+        default=[1, 2, 3, 4, 5],
+        help='of each cause, from 1 to 5; default: 1 2 3 4 5',
     )
     parser.add_argument(
         '--desync',

@@ -50,7 +50,13 @@ def parse_args() -> argparse.Namespace:
         help='names of the classes, one a line; those of VGGSound that this '
         'package ships if left out',
     )
-    parser.add_argument('--topk', nargs='+', type=positive, default=[1, 5])
+    parser.add_argument(
+        '--topk',
+        nargs='+',
+        type=positive,
+        default=[1, 5],
+        help='how many classes a clip may name; default: 1 5',
+    )
     parser.add_argument(
         '--out', help='vggsounder.json next to the first scores if left out'
     )

@@ -41,7 +41,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='decode frames and audio; without it only headers are read',
     )
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=os.cpu_count() or 1,
+        help='threads; default: one for each CPU',
+    )
     parser.add_argument(
         '--classes',
         nargs='+',
@@ -56,8 +61,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--encoding', help='of lists that are not UTF-8, such as gbk'
     )
-    parser.add_argument('--min-seconds', type=float, default=0.5)
-    parser.add_argument('--sync-seconds', type=float, default=0.5)
+    parser.add_argument(
+        '--min-seconds',
+        type=float,
+        default=0.5,
+        help='seconds; shorter clips are faults; default: 0.5',
+    )
+    parser.add_argument(
+        '--sync-seconds',
+        type=float,
+        default=0.5,
+        help='seconds that video and audio may lie apart; default: 0.5',
+    )
     parser.add_argument(
         '--ignore',
         nargs='*',

@@ -15,13 +15,16 @@ from media_job import JobError, add_common, find_targets, run
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('folder')
-    parser.add_argument('out')
+    parser.add_argument('folder', help='where the videos are')
+    parser.add_argument('out', help='folder to write to')
     parser.add_argument(
         '--sample-rate', type=int, help="default: the file's own rate"
     )
     parser.add_argument(
-        '--extension', default='.wav', choices=('.wav', '.flac')
+        '--extension',
+        default='.wav',
+        choices=('.wav', '.flac'),
+        help='form of the audio files; default: .wav',
     )
     add_common(parser)
     return parser.parse_args(argv)

@@ -10,10 +10,25 @@ _SIZES = dict(train=480, val=96, test=180)
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('folder', nargs='?', default='data/toy')
+    parser.add_argument(
+        'folder',
+        nargs='?',
+        default='data/toy',
+        help='folder to write to; default: data/toy',
+    )
     for split, clips in _SIZES.items():
-        parser.add_argument(f'--{split}', type=int, default=clips)
-    parser.add_argument('--size', type=int, default=64)
+        parser.add_argument(
+            f'--{split}',
+            type=int,
+            default=clips,
+            help=f'clips of this split; default: {clips}',
+        )
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=64,
+        help='pixels of a side of a frame; default: 64',
+    )
     parser.add_argument(
         '--labels-from',
         choices=('both', 'video', 'audio'),
@@ -27,8 +42,15 @@ def parse_args() -> argparse.Namespace:
         default=0.0,
         help='share of the clips, 0 to 1, that have the audio of another clip',
     )
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--workers', type=int, default=2)
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of all that is random; default: 0'
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=2,
+        help='clips written at once; default: 2',
+    )
     args = parser.parse_args()
     if not 0 <= args.misaligned <= 1:
         parser.error('--misaligned lies between 0 and 1')

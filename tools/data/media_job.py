@@ -17,7 +17,12 @@ class JobError(ValueError):
 
 def add_common(parser) -> None:
     """The argument that all tools have."""
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=os.cpu_count() or 1,
+        help='files made at once; default: one for each CPU',
+    )
 
 
 def find_targets(folder: str, extension: str, out: str) -> dict[str, str]:

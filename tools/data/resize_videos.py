@@ -15,17 +15,31 @@ from media_job import JobError, add_common, find_targets, run
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('folder')
-    parser.add_argument('out')
-    parser.add_argument('--short-side', type=int, default=256)
-    parser.add_argument('--crf', type=int, default=18)
+    parser.add_argument('folder', help='where the videos are')
+    parser.add_argument('out', help='folder to write to')
+    parser.add_argument(
+        '--short-side',
+        type=int,
+        default=256,
+        help='pixels; smaller videos keep their size; default: 256',
+    )
+    parser.add_argument(
+        '--crf',
+        type=int,
+        default=18,
+        help='quality of H.264, lower is better; default: 18',
+    )
     parser.add_argument(
         '--key-every',
         type=int,
         default=50,
         help='frames between key frames; fewer make jumps faster',
     )
-    parser.add_argument('--extension', default='.mp4')
+    parser.add_argument(
+        '--extension',
+        default='.mp4',
+        help='of the new files, .mp4 or .mkv; default: .mp4',
+    )
     add_common(parser)
     return parser.parse_args(argv)
 

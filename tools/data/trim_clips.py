@@ -20,18 +20,35 @@ from media_job import JobError, add_common, run
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('manifest')
+    parser.add_argument('manifest', help='list of spans (.csv)')
     parser.add_argument('out', help='folder of the clips')
-    parser.add_argument('--data-root', default='')
-    parser.add_argument('--audio-root', default='')
+    parser.add_argument(
+        '--data-root',
+        default='',
+        help='folder of the videos; default: the current one',
+    )
+    parser.add_argument(
+        '--audio-root',
+        default='',
+        help='folder of audio files; default: the current one',
+    )
     parser.add_argument(
         '--copy',
         action='store_true',
         help='copy packets: fast and lossless; clips start at a key frame '
         'and audio files of their own are not taken over',
     )
-    parser.add_argument('--short-side', type=int)
-    parser.add_argument('--crf', type=int, default=18)
+    parser.add_argument(
+        '--short-side',
+        type=int,
+        help='pixels of the shorter side; default: as the video',
+    )
+    parser.add_argument(
+        '--crf',
+        type=int,
+        default=18,
+        help='quality of H.264, lower is better; default: 18',
+    )
     add_common(parser)
     return parser.parse_args(argv)
 

@@ -32,7 +32,12 @@ def parse_args() -> argparse.Namespace:
         metavar='NAME=RESULTS.json:METRIC,COST.json',
         help='a model, its accuracy and its cost; may be repeated',
     )
-    parser.add_argument('--cost', choices=COSTS, default='per-view')
+    parser.add_argument(
+        '--cost',
+        choices=COSTS,
+        default='per-view',
+        help='of one view or all, or numbers of parameters; default: per-view',
+    )
     parser.add_argument(
         '--metric', default='top-1 accuracy', help='name of the accuracy'
     )

@@ -25,8 +25,8 @@ def patch(text: str) -> tuple[int, int]:
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config')
-    parser.add_argument('checkpoint')
+    parser.add_argument('config', help='config of the model')
+    parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('clip', help='media file')
     parser.add_argument(
         '--at',

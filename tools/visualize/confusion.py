@@ -18,7 +18,11 @@ from pathlib import Path
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('dump', metavar='NAME=DUMP.pkl')
+    parser.add_argument(
+        'dump',
+        metavar='NAME=DUMP.pkl',
+        help='name in the figure and dump of a test',
+    )
     parser.add_argument(
         '--task',
         choices=('verb', 'noun', 'action'),

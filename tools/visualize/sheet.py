@@ -27,7 +27,12 @@ PICKS = {
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('dumps', nargs='+', metavar='NAME=DUMP.pkl')
+    parser.add_argument(
+        'dumps',
+        nargs='+',
+        metavar='NAME=DUMP.pkl',
+        help='name in the figure and dump of a test',
+    )
     parser.add_argument(
         '--classes',
         action='append',

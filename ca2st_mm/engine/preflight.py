@@ -26,6 +26,12 @@ LOADERS = {
 # By label column, the option of the head that holds its number of classes.
 HEAD_OPTIONS = dict(label='num_classes', verb='num_verbs', noun='num_nouns')
 
+# By folder, what makes the files of the toy.
+TOY = {
+    'work_dirs/toy/': '`ca2st demo` trains it',
+    'data/toy/': '`ca2st data make-toy` writes it',
+}
+
 
 class MissingFileError(UserError, FileNotFoundError):
     """Files named by the config are not there; the message says the fix."""
@@ -90,6 +96,9 @@ def needed_weights(cfg: Mapping[str, Any]) -> list[str]:
 
 def _advice(path: str, key: str, what: str) -> str:
     """How to get a file that is not there."""
+    for folder, source in TOY.items():
+        if path.startswith(folder):
+            return f'{source}; or name another place {_option(key)}'
     # Imported here: a run whose files are all there does not need it.
     from ca2st_mm.datasets.benchmarks import BENCHMARKS
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from tool_runs import run_tool
 
 from ca2st_mm.datasets import AudioVisualDataset, toy
 from ca2st_mm.datasets.audio import read_audio
@@ -199,3 +200,15 @@ def test_impossible_worlds_are_refused(change, tmp_path):
     world = ToyWorld(misaligned=0.5, **change)
     with pytest.raises(ValueError, match='labels_from'):
         write_toy_set(str(tmp_path), {}, world=world)
+
+
+def test_a_data_set_is_not_replaced_unasked(tmp_path, capsys):
+    few = ('--train', 1, '--val', 1, '--test', 12, '--workers', 1)
+    make = ('data/make_toy.py', tmp_path, *few)
+    assert run_tool(*make) == 0
+    before = (tmp_path / 'test.csv').read_bytes()
+    assert run_tool(*make, '--seed', 1) == 2
+    assert '--overwrite' in capsys.readouterr().err
+    assert (tmp_path / 'test.csv').read_bytes() == before
+    assert run_tool(*make, '--seed', 1, '--overwrite') == 0
+    assert (tmp_path / 'test.csv').read_bytes() != before

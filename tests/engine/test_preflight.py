@@ -139,6 +139,15 @@ def test_all_weights_are_asked_for_at_once(cfg, monkeypatch):
     assert str(error.value).count('\n  zoo://') == 2
 
 
+def test_the_toy_is_made_by_the_demo(cfg, monkeypatch, tmp_path):
+    """There is nothing to download."""
+    monkeypatch.chdir(tmp_path)
+    toy = 'work_dirs/toy/clip_shape/expert.pth'
+    cfg.model.backbone.experts.a.init_cfg.checkpoint = toy
+    with pytest.raises(MissingFileError, match=f'{toy}: `ca2st demo` trains'):
+        check_files(cfg, 'train')
+
+
 @pytest.mark.parametrize('path', ['https://x.y/z.pth', 's3://b/z.pth', ''])
 def test_urls_are_not_looked_up(cfg, path):
     cfg.model.backbone.experts.a.init_cfg.checkpoint = path

@@ -345,7 +345,8 @@ def check_data(data: Path, record: Path) -> None:
     ]:
         raise UsageError(
             f'there is no toy data set with labels from both modalities in '
-            f'{data}; python tools/data/make_toy.py {data} writes it'
+            f'{data}; python tools/data/make_toy.py {data}'
+            f'{" --overwrite" * classes.exists()} writes it'
         )
     digest = hashlib.sha256()
     for path in sorted(data.glob('*.csv')):

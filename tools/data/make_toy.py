@@ -2,6 +2,7 @@
 """Write the toy data set: ``python tools/data/make_toy.py data/toy``."""
 
 import argparse
+from pathlib import Path
 
 # 180 test clips: shuffled tracks fall evenly on the pitches of every class.
 _SIZES = dict(train=480, val=96, test=180)
@@ -51,11 +52,20 @@ def parse_args() -> argparse.Namespace:
         default=2,
         help='clips written at once; default: 2',
     )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace a data set'
+    )
     args = parser.parse_args()
     if not 0 <= args.misaligned <= 1:
         parser.error('--misaligned lies between 0 and 1')
     if args.misaligned and args.labels_from != 'both':
         parser.error('--misaligned needs labels from both modalities')
+    if not args.overwrite and Path(args.folder, 'classes.txt').exists():
+        parser.exit(
+            2,
+            f'error: {args.folder} holds a data set, which would be replaced; '
+            'name another folder, or pass --overwrite\n',
+        )
     return args
 
 

@@ -135,9 +135,11 @@ def test_the_version_and_the_launchers_of_several_processes():
 
 def test_unknown_commands_are_named():
     done = ca2st('trian')
-    assert done.returncode == 1 and "'trian'" in done.stderr
+    assert done.returncode == 2 and "'trian'; do you mean ca2st train?" in (
+        done.stderr
+    )
     done = ca2st('data', 'nope')
-    assert done.returncode == 1 and "'data nope'" in done.stderr
+    assert done.returncode == 2 and "'data nope'" in done.stderr
     assert ca2st('data').stdout.count('data ') > 10
     assert 'prepare' in ca2st('data', 'prepare', '--help').stdout
 

@@ -163,6 +163,8 @@ def find_examples(folder: str | None) -> list[Path]:
     """
     if folder is None:
         return sorted(TOY_CLIPS.glob('test_*.mp4'))[:MOST_EXAMPLES]
+    if not Path(folder).is_dir():
+        raise UsageError(f'--examples {folder}: there is no such folder')
     examples = [Path(p) for p in files_below(folder, VIDEO_EXTENSIONS)]
     if not examples:
         raise UsageError(f'--examples {folder}: {NO_VIDEO}')

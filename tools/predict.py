@@ -240,6 +240,10 @@ def check(args: argparse.Namespace) -> None:
         if os.path.abspath(path) in taken:
             raise UsageError(f'{path} would be overwritten; name another file')
         taken.add(os.path.abspath(path))
+    if not args.stream and not any(
+        '://' in name or os.path.exists(name) for name in args.sources
+    ):
+        raise UsageError(f'there is no file {first}; correct its path')
 
 
 def load(args: argparse.Namespace) -> Recognizer:

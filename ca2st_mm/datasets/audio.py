@@ -245,5 +245,5 @@ def _beyond(path: str, what: str) -> MediaError:
         path,
         f'{what} is beyond the limits',
         'Cut it (clip_start and clip_end, or ca2st data trim-clips), or '
-        'take its line out of the annotation file.',
+        'leave it out.',
     )

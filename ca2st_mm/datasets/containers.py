@@ -49,12 +49,9 @@ MAX_PIXELS = 36_000_000
 # A frame may leave the decoder this many frames late.
 MAX_DISORDER = 16
 
-CONVERT = (
-    "Convert it with FFmpeg ('ffmpeg -i FILE NEW.mp4'), or take its line out "
-    'of the annotation file.'
-)
+CONVERT = "Convert it with FFmpeg ('ffmpeg -i FILE NEW.mp4'), or leave it out."
 _IS_A_LIST = 'it is a list of other files, not a media file'
-_CORRECT_PATH = 'Correct its path in the annotation file.'
+_CORRECT_PATH = 'Correct its path.'
 # PyAV raises the types of Python where FFmpeg's error has one, and
 # AttributeError or UnicodeDecodeError (a ValueError) from half-opened files.
 _DECODER_ERRORS = (
@@ -327,6 +324,8 @@ def decoder_errors(kind: str, path: str) -> Iterator[None]:
             advice = _CORRECT_PATH
         elif isinstance(error, MemoryError):
             why = 'decoding it takes more memory than there is'
+        elif os.path.isfile(path) and not os.path.getsize(path):
+            why = 'it is empty'
         why = why or type(error).__name__
         raise MediaError(kind, path, why, advice) from error
 

@@ -5,10 +5,7 @@ Every error here carries ``reason``, a few words without the path, so that
 faults can be counted by kind.
 """
 
-_REPLACE = (
-    'Replace the file (or download it again), or take its line out of the '
-    'annotation file.'
-)
+_REPLACE = 'Replace the file (or download it again), or leave it out.'
 
 
 class SampleFault(Exception):

@@ -631,7 +631,7 @@ class PyAVReader(VideoReader):
 def _empty_clip(path: str, span: Span, known: str) -> EmptyClipError:
     return EmptyClipError(
         f"The clip from {span[0]} s to {span[1]} s of '{path}' holds no "
-        f'frame: {known}. Correct its line in the annotation file.',
+        f'frame: {known}. Correct its start and end.',
         'no frame in the span of the clip',
     )
 

@@ -82,7 +82,7 @@ def test_it_prints_names_frames_and_seconds(predict, clip, capsys):
 @pytest.mark.parametrize(
     'arguments, status, said',
     [
-        (['gone.mp4', '--missing-audio', 'drop'], 2, 'does not use audio'),
+        ([__file__, '--missing-audio', 'drop'], 2, 'does not use audio'),
         (['--stream', 'gone.ts'], 1, 'gone.ts: stream: No such file'),
     ],
 )
@@ -322,9 +322,9 @@ def test_the_annotated_video_keeps_time_and_audio(predict, tmp_path):
     [
         (['a.mp4'], 'name either --model, or'),
         (['a.mp4', '--model', 'x', '--config', 'y', '--checkpoint', 'z'], '-'),
-        (['a.mp4', '--config', 'gone.py', '--checkpoint', 'z'], 'gone.py'),
-        (['a.mp4', '--model', 'gone.pth'], "no checkpoint file 'gone.pth'"),
-        (['a.mp4', '--model', 'cast_k40'], "there is no 'cast_k40'"),
+        ([__file__, '--config', 'gone.py', '--checkpoint', 'z'], 'gone.py'),
+        ([__file__, '--model', 'gone.pth'], "no checkpoint file 'gone.pth'"),
+        ([__file__, '--model', 'cast_k40'], "there is no 'cast_k40'"),
         (['a.mp4', '--model', 'x', '--stride', 1], 'needs --window'),
         (['a.mp4', '--model', 'x', '--config', 'y'], 'leave --config and'),
         (['a.mp4', '--model', 'x', '--checkpoint', 'y'], 'leave --config and'),
@@ -336,8 +336,9 @@ def test_the_annotated_video_keeps_time_and_audio(predict, tmp_path):
         (['a', 'b', '--model', 'x', '--annotate', 'o.mp4'], 'takes one file'),
         ([LIST, '--model', 'x', '--annotate', 'o.mp4'], 'takes one file'),
         (['a.mp4', '--model', 'x', '--csv', 'no/such/a.csv'], 'no/such/a.csv'),
-        (['a.mp4', '--model', 'x', '--device', 'gpu'], 'device gpu cannot'),
+        ([__file__, '--model', 'x', '--device', 'gpu'], 'device gpu cannot'),
         (['a', '--model', 'x', '--cfg-options', 'a=1'], 'name one'),
+        (['a', 'b', '--model', 'gone.pth'], 'there is no file a;'),
         (['a.csv', '--model', 'x', '--csv', 'a.csv'], 'be overwritten'),
         (['a', '--model', 'x', '--csv', 'b', '--json', 'b'], 'be overwritten'),
         (['a', '--model', 'x', '--csv', '.'], '. is a folder'),

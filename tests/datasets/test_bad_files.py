@@ -98,7 +98,7 @@ def test_details(files):
 @pytest.mark.parametrize(
     ('name', 'advice'),
     [
-        ('zero_bytes', 'download it again'),
+        ('zero_bytes', 'it is empty.*download it again'),
         ('truncated', 'download it again'),
         ('audio_only', 'Correct its path'),
         ('nowhere', 'Correct its path'),

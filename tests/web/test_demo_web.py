@@ -140,6 +140,7 @@ def test_without_its_packages_it_says_what_to_install(monkeypatch):
         (['--model', 'gone.pth'], "no checkpoint file 'gone.pth'"),
         (['--model', 'cast_k40'], "there is no 'cast_k40'"),
         (['--device', 'gpu'], 'device gpu cannot'),
+        (['--examples', 'nope'], '--examples nope: there is no such folder'),
         (['--examples', 'tools'], '--examples tools: the folder holds no'),
         ([], 'taken: of 127.0.0.1 cannot be had'),
         (['--port', '99999'], 'port 99999 of 127.0.0.1 cannot be had'),

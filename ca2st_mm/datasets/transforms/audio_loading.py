@@ -115,7 +115,7 @@ class LoadAudio(Transform):
         """Zeros as long as the clip, unless ``missing_audio='raise'``."""
         if self.missing_audio == 'raise':
             raise NoAudioError(
-                f'{fault}. Take its line out of the annotation file, or set '
+                f'{fault}. Leave it out, or set '
                 "LoadAudio(missing_audio='drop') or 'silence' in the config "
                 '(commands that predict: --missing-audio drop).',
                 'no audio',

@@ -24,6 +24,7 @@ from ca2st_mm.checkpoints.sharing import (
 from ca2st_mm.datasets.transforms.audio_loading import MISSING_AUDIO
 from ca2st_mm.datasets.transforms.formatting import CANNOT_DROP
 from ca2st_mm.engine.checkpointing import last_whole_checkpoint
+from ca2st_mm.engine.launch import read_config
 from ca2st_mm.engine.precision import autocast, choose_precision
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
@@ -112,7 +113,7 @@ class Recognizer(BaseInferencer):
     ) -> 'Recognizer':
         """Load a model by its config, or its file, and a checkpoint."""
         if not isinstance(config, Config):
-            config = Config.fromfile(config)
+            config = read_config(str(config))
         return cls(config, str(checkpoint), device, precision=precision)
 
     @classmethod

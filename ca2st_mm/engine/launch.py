@@ -48,13 +48,15 @@ CHUNK = 2**26  # bytes of a checkpoint that are sent at once
 
 
 def read_config(
-    path: str, options: Sequence[str] | None = None, whole: bool = True
+    path: str,
+    options: Sequence[str] | Mapping[str, Any] | None = None,
+    whole: bool = True,
 ) -> Config:
     """Read a config file and apply ``--cfg-options``.
 
     Args:
         path: The file.
-        options: ``KEY=VALUE``, see :func:`merge_options`.
+        options: See :func:`merge_options`.
         whole: Whether it must have a model.
 
     Raises:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -20,7 +19,7 @@ from ca2st_mm.apis.recognizer import AUDIO, unbatched
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.transforms.base import clip_name
-from ca2st_mm.engine.launch import merge_options, usable_device
+from ca2st_mm.engine.launch import read_config, usable_device
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.hashing import sha256_of_tensors
@@ -31,8 +30,7 @@ OTHER_AUDIO = 'audio of another clip'  # the row of a report
 
 def recognizer_of(args: argparse.Namespace) -> Recognizer:
     """The model that the command line names."""
-    config = Config.fromfile(args.config)
-    merge_options(config, args.cfg_options)
+    config = read_config(args.config, args.cfg_options)
     device = args.device and usable_device(args.device)
     return Recognizer.from_config(config, args.checkpoint, device)
 

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -116,7 +117,8 @@ def fault_of(path: Path, source: Source) -> str | None:
     with open(path, 'rb') as file:
         head = file.read(9)
     # What torch.save writes: a zip file, or a pickle of its old format.
-    is_saved = head[:4] == b'PK\x03\x04' or head[:1] == b'\x80'
+    is_zip = head[:4] == b'PK\x03\x04'
+    is_saved = is_zip or head[:1] == b'\x80'
     is_index = path.name.endswith('.index.json')
     if head[8:] == b'{' and not is_index:
         try:
@@ -135,6 +137,8 @@ def fault_of(path: Path, source: Source) -> str | None:
         sha256 = _sha256(path, state.st_size, state.st_mtime_ns)
         if not sha256.startswith(source.sha256):
             return f'sha256 {sha256} instead of {source.sha256}'
+    if is_zip and not zipfile.is_zipfile(path):  # the contents stand last
+        return 'damaged: it is cut short'
     return None
 
 

@@ -2,12 +2,23 @@
 """A small server of files that can misbehave, and entries that point to it."""
 
 import hashlib
+import io
+import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
 from ca2st_mm.zoo import Entry, Source
 
-BODY = b'PK\x03\x04' + bytes(range(256)) * 1200
+
+def saved(content):
+    """A zip file, as ``torch.save`` writes."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as archive:
+        archive.writestr(zipfile.ZipInfo('data'), content)
+    return file.getvalue()
+
+
+BODY = saved(bytes(range(256)) * 1200)
 PAGE = b'<!doctype html><html>Sign in</html>'
 
 

@@ -104,6 +104,13 @@ def test_a_wrong_file_is_refused_and_locks_nothing_out(
     assert zoo.fetch('clip_tiny').read_bytes() == BODY
 
 
+def test_of_unknown_size_a_file_is_cut_short(tiny, server, home):
+    tiny(source(f'{server.url}/w.pth'))
+    server.files['/w.pth'] = Served(BODY[:-30])
+    with pytest.raises(ZooError, match='cut short'):
+        zoo.fetch('clip_tiny')
+
+
 def test_the_next_source_is_tried(tiny, server):
     tiny(
         source(f'{server.url}/gone.pth'),

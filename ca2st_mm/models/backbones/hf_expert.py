@@ -2,6 +2,7 @@
 """Transformers of Hugging Face's ``transformers`` as experts."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -368,6 +369,20 @@ class HFExpert(ForeignExpert):
                 f'{source!r} lacks {len(missing)} tensors of '
                 f'{self.family.model_class}, such as {sorted(missing)[:3]}'
             )
+        # Heads and decoders are left out, but no layer of the encoder.
+        known = {_numberless(key) for key in whole.state_dict()}
+        prefix = f'{whole.base_model_prefix}.'
+        more = [
+            key
+            for key in found['unexpected_keys']
+            if _numberless(key.removeprefix(prefix)) in known
+        ]
+        if more:
+            raise CheckpointError(
+                f'{source!r} has {len(more)} tensors that its config has no '
+                f'place for, such as {sorted(more)[:3]}; correct the number '
+                'of layers in config.json'
+            )
         return self.family.part(whole).state_dict()
 
     def repository_of(self, source: str) -> tuple[str, str | None] | None:
@@ -420,6 +435,11 @@ class HFExpert(ForeignExpert):
             f'not known; the nearest known are {", ".join(near)}, all are '
             f'{", ".join(FAMILIES)}; add it by the recipe in {RECIPE}'
         )
+
+
+def _numberless(key: str) -> str:
+    """The name of a tensor whatever its layer."""
+    return re.sub(r'\.\d+\.', '.N.', key)
 
 
 def _library() -> Any:

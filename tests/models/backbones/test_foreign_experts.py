@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Experts by one string: equal to their library, trained only where ours."""
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -646,18 +647,27 @@ def test_weights_without_a_network_are_named_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['vit_tiny_patch16_224', 'dinov2', 'vjepa2'])
-def test_a_missing_or_nan_tensor_is_refused(name, folder_of, tmp_path):
+def test_a_missing_nan_or_further_tensor_is_refused(name, folder_of, tmp_path):
     def drop(weights):
         weights.pop(next(k for k in weights if k.endswith('.norm1.weight')))
 
     def spoil(weights):
         next(v for k, v in weights.items() if '.norm1.' in k).fill_(torch.nan)
 
+    def add_layer(weights):
+        # Heads have layers, too.
+        ours = re.compile(r'(encoder.layer|blocks).*norm1.weight$')
+        key = next(key for key in weights if ours.search(key))
+        weights[re.sub(r'\.\d+\.', '.9.', key)] = weights[key].clone()
+
     with pytest.raises(ValueError, match='norm1.weight'):
         build(broken(folder_of(name), tmp_path, drop))
     shutil.rmtree(tmp_path / 'broken')
     with pytest.raises(ValueError, match='norm1.*NaN'):
         build(broken(folder_of(name), tmp_path, spoil))
+    shutil.rmtree(tmp_path / 'broken')
+    with pytest.raises(ValueError, match='9.norm1.weight'):
+        build(broken(folder_of(name), tmp_path, add_layer))
 
 
 def test_other_classes_and_other_sizes_of_a_file(folder_of):

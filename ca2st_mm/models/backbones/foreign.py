@@ -282,6 +282,11 @@ class ForeignExpert(TransformerExpert):
             self.input_shape = sizes.shape
             self.token_spec = self._spec(sizes.num_steps)
         (rows, columns), patch = sizes.grid, sizes.patch
+        if img_size and img_size % patch:
+            raise ValueError(
+                f'{name}: img_size {img_size} is no multiple of its patches '
+                f'of {patch} px'
+            )
         if family.reads == 'clip':
             if sizes.num_prefix_tokens:
                 self.axis = None  # one prefix for all steps is in no record

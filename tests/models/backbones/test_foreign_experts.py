@@ -681,6 +681,8 @@ def test_other_classes_and_other_sizes_of_a_file(folder_of):
         expert = build(f'local-dir:{folder_of(name)}', img_size=48)
         assert expert(inputs_of(expert)).shape == (BATCH, DIMS)
         assert expert.token_spec.num_patches == 9
+        with pytest.raises(ValueError, match='40.*patch'):
+            build(f'local-dir:{folder_of(name)}', img_size=40)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ def folder_with_a_clip(tmp_path_factory):
 
 @pytest.mark.parametrize('path', WITH_EXAMPLES, ids=name_of)
 def test_examples_of_docstrings_run(path, folder_with_a_clip, monkeypatch):
+    if path.stem == 'hf_expert':  # older ones are all that Python 3.10 has
+        pytest.importorskip('transformers', minversion='5.23')
     monkeypatch.chdir(folder_with_a_clip)
     parts = path.relative_to(ROOT).with_suffix('').parts
     if parts[-1] == '__init__':

@@ -82,6 +82,12 @@ def find_media(
             yield Media(name, Path(urlsplit(name).path).stem)
 
 
+def _name_of(file: str) -> str:
+    """A path in a list without extension, and never outside of a folder."""
+    inner = os.path.normpath(f'/{file.lstrip("/")}')[1:]
+    return str(Path(inner).with_suffix(''))
+
+
 def _listed(path: str, root: str | None) -> Iterator[Media]:
     folder = Path(path).parent if root is None else Path(root)
     first = ListFile(path)
@@ -89,10 +95,10 @@ def _listed(path: str, root: str | None) -> Iterator[Media]:
     if path.endswith('.txt') and not (has_columns or first.has_path_labels()):
         for _, line in first.lines:
             file = line.strip()
-            yield Media(str(folder / file), str(Path(file).with_suffix('')))
+            yield Media(str(folder / file), _name_of(file))
         return
     for row in read_annotations(path, {}):
-        name = row['id'] or str(Path(row['file']).with_suffix(''))
+        name = row['id'] or _name_of(row['file'])
         if row['id'] is None and (row['start'], row['end']) != (None, None):
             name = f'{name}_{row["start"] or 0:g}_{row["end"] or "end"}'
         audio = row['audio'] and str(folder / row['audio'])

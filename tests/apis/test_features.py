@@ -158,6 +158,12 @@ def test_clips_of_one_name_keep_apart(tmp_path):
     found, [failure] = clips_of(names)
     assert [c.path for c in found] == ['a/x.mp4', 'c.mp4']
     assert failure.source == 'b/x.mp4' and "'a/x.mp4'" in failure.reason
+    listed = tmp_path / 'clips.txt'
+    listed.write_text(f'{tmp_path}/x/clip.avi\n../up.mp4\n')
+    found, _ = clips_of([str(listed)])
+    names = [f'{tmp_path}/x/clip'.lstrip('/'), 'up']
+    assert [clip.name for clip in found] == names  # below --out
+    assert found[0].path == f'{tmp_path}/x/clip.avi'
 
 
 def test_the_command_names_bad_files_and_continues(

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Convert a checkpoint to our names, or a recognizer of ours back.
 
-``python tools/convert_checkpoint.py ViT-B-16.pt clip.safetensors`` tells by
+``ca2st convert ViT-B-16.pt clip.safetensors`` tells by
 the names in the file whose weights it holds; ``--dry-run`` only prints what
 would become of every key.  What was written is loaded again before the tool
 says that it is done.

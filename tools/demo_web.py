@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""A page to try a model: ``python tools/demo_web.py [CONFIG CHECKPOINT]``.
+"""A page to try a model: ``ca2st serve [CONFIG CHECKPOINT]``.
 
 Without a model it is the one that ``make demo`` has trained here.
 """

@@ -4,7 +4,7 @@
 Raw frames and spectrograms go in, logits of every view come out; the file
 says in its metadata what it takes, the class names and the test's views::
 
-    python tools/export.py configs/cast/cast_k400.py cast.safetensors \\
+    ca2st export configs/cast/cast_k400.py cast.safetensors \\
         --format onnx --out cast_k400.onnx --check
 
 ``--check`` compares the written file with the model, on several numbers of

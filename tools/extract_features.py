@@ -1,9 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Features of videos: of each expert, fused, and tokens of any layer.
 
-    python tools/extract_features.py CONFIG CHECKPOINT clips/*.mp4 \\
+    ca2st features CONFIG CHECKPOINT clips/*.mp4 \\
         --per second --out features
-    python tools/extract_features.py --model work_dirs/mine data/mine \\
+    ca2st features --model work_dirs/mine data/mine \\
         --layer 6 12 --format safetensors --out features
 
 The model is CONFIG CHECKPOINT or, as for predict, --model.  A folder gives

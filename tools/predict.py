@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Predict classes of videos: ``python tools/predict.py VIDEO --model ...``.
+"""Predict classes of videos: ``ca2st predict VIDEO --model ...``.
 
 Sources are files, folders, lists (.csv, .txt) and URLs (https://...); with
 --stream one camera (webcam:0), pipe (its path or -), network stream
@@ -396,7 +396,7 @@ def main() -> None:
         if args.events:
             several = recognizer.model.cls_head.multi_class
             write_events(args.events, merge_windows(found, several))
-        for _ in found:  # those that nobody has asked for yet
+        for _ in found:  # what was not asked for yet
             pass
     if args.annotate:
         captions = [

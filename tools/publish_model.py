@@ -4,7 +4,7 @@
 Strips the optimizer, adds facts (config, class names, licence, SHA-256 of the
 source) and the first digits of the file's SHA-256 to its name::
 
-    python tools/publish_model.py work_dirs/cast_k400/epoch_70.pth \\
+    ca2st publish work_dirs/cast_k400/epoch_70.pth \\
         weights/cast_k400.safetensors --config configs/cast/cast_k400.py \
         --licence 'CC BY-NC 4.0 (trained from VideoMAE)'
 """

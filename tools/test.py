@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Test a model: ``python tools/test.py CONFIG CHECKPOINT``."""
+"""Test a model: ``ca2st test CONFIG CHECKPOINT``."""
 
 import argparse
 

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Train a model: ``python tools/train.py CONFIG``."""
+"""Train a model: ``ca2st train CONFIG``."""
 
 import argparse
 

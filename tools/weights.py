@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""List, fetch and check weights: ``python tools/weights.py list``."""
+"""List, fetch and check weights: ``ca2st weights list``."""
 
 import argparse
 import importlib.util

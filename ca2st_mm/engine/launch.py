@@ -27,6 +27,7 @@ from .checkpointing import (
     checkpoint_place,
     is_deepspeed,
     last_whole_checkpoint,
+    type_name,
     write_checkpoints_whole,
 )
 from .interruption import Interrupted
@@ -148,7 +149,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.launcher != 'none' and not torch.cuda.is_available():
         # Processes that share no GPU.
         wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
-        ddp = (cfg.get('strategy') or {}).get('type') == 'DDPStrategy'
+        ddp = type_name(cfg.get('strategy')) == 'DDPStrategy'
         key = 'strategy.model_wrapper' if ddp else 'model_wrapper_cfg'
         cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo', key: wrapper})
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):

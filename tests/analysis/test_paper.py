@@ -218,7 +218,7 @@ def test_results_of_ours_join_the_published(how, tmp_path):
     [
         (('t5', '--world', 'toy'), 'which the toy world has not'),
         (('t1', '--rows', 't1/b_cost'), "no row 't1/b_cost'"),
-        (('t1', '--world', 'toy', '--data', 'no/data'), 'make_toy.py no/data'),
+        (('t1', '--world', 'toy', '--data', 'no/data'), 'make-toy no/data'),
         (('t1', '--world', 'toy', '--', '--amp'), 'on a benchmark'),
     ],
 )

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """How fast a train pipeline feeds a model, and where its time goes.
 
-``python tools/analysis/benchmark_data.py [CONFIG] --workers 1 2`` prints, for
+``ca2st report benchmark-data [CONFIG] --workers 1 2`` prints, for
 each number of loader workers, samples a second of the whole
 pipeline and of a bare loop of PyAV (open the file, decode the same frames to
 RGB, without and with audio), the milliseconds of each stage, and how much the
@@ -9,7 +9,7 @@ memory of the workers grew.  All run in turn, so that other work of the machine
 slows all alike; numbers are medians of the rounds.  Without ``--videos`` it
 writes clips of its own; ``--minutes 60`` reads them out of one long file::
 
-    python tools/analysis/benchmark_data.py --workers 1 2 --json d.json
+    ca2st report benchmark-data --workers 1 2 --json d.json
 """
 
 import argparse

@@ -8,7 +8,7 @@ product of the same precision reaches in the same run.  Then the kernels of one
 training step, those of attention by name, and, with --loader, how many samples
 per second the train dataloader of the config delivers::
 
-    python tools/analysis/benchmark_gpu.py configs/ca2st/ca2st_k400.py \\
+    ca2st report benchmark-gpu configs/ca2st/ca2st_k400.py \\
         --batches 1 4 16 --json gpu.json
 
 A batch that does not fit is said to; so is what the time did not allow.

@@ -8,7 +8,7 @@ and a plain matrix product run in turn, so that other work of the machine
 slows all of them alike; ``to_experts`` and ``to_matmul`` compare their CPU
 seconds run by run (the latter at equal arithmetic)::
 
-    python tools/analysis/benchmark_models.py --json models.json
+    ca2st report benchmark-models --json models.json
 """
 
 import argparse

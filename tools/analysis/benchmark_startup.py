@@ -5,7 +5,7 @@
 modules take by themselves, and ``tools/train.py`` of the toy model up to its
 first iteration (if its data are there: tools/data/make_toy.py)::
 
-    python tools/analysis/benchmark_startup.py --json startup.json
+    ca2st report benchmark-startup --json startup.json
 """
 
 import argparse

@@ -4,16 +4,16 @@
 The mean over UCF-101's splits, and the harmonic mean by which the CAST paper
 measures balance over benchmarks::
 
-    python tools/analysis/combine_results.py --mean arithmetic \\
+    ca2st report combine-results --mean arithmetic \\
         split1/results.json:acc/top1 split2/results.json:acc/top1 ...
-    python tools/analysis/combine_results.py --mean harmonic \\
+    ca2st report combine-results --mean harmonic \\
         ek100/results.json:acc/verb_top1 ek100/results.json:acc/noun_top1 \\
         ssv2/results.json:acc/top1 k400/results.json:acc/top1
 
 A test-time ensemble, of dumps of ``tools/test.py --dump`` for the same
 clips; the file it writes is such a dump, too::
 
-    python tools/analysis/combine_results.py --scores ensemble.pkl \\
+    ca2st report combine-results --scores ensemble.pkl \\
         clip.pkl videomae.pkl
 """
 

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Compare two results: ``python tools/analysis/diff_results.py A B``.
+"""Compare two results: ``ca2st report diff-results A B``.
 
 Prints every line of the two ``results.json`` that differs; status 0 if none
 does, 1 if one does.

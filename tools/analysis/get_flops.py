@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Parameters and multiply-accumulates of a config, part by part.
 
-``python tools/analysis/get_flops.py configs/cast/cast_k400.py`` builds the
+``ca2st report get-flops configs/cast/cast_k400.py`` builds the
 model without numbers (on PyTorch's meta device), so it takes seconds and no
 memory.  It takes any config of this package, lone experts as well, and counts
 one view (of an image expert: one image).  Of several configs it prints a line

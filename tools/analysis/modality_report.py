@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Does audio help?  Modality contributions of a model over a data set.
 
-    python tools/analysis/modality_report.py CONFIG CHECKPOINT
+    ca2st report modality-report CONFIG CHECKPOINT
 
 runs every clip with every coalition of experts, and with the audio of
 another clip.  It prints accuracy and calibration of each, contributions that

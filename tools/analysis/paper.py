@@ -5,10 +5,10 @@
 ``run`` trains and tests what is missing, and resumes where it was stopped;
 ``table`` prints ours next to the published::
 
-    python tools/analysis/paper.py list
-    python tools/analysis/paper.py run t1 --world toy --seeds 0 1 2
-    python tools/analysis/paper.py run t1 --gpus 8 -- --amp
-    python tools/analysis/paper.py table t1 --world toy --format md
+    ca2st report paper list
+    ca2st report paper run t1 --world toy --seeds 0 1 2
+    ca2st report paper run t1 --gpus 8 -- --amp
+    ca2st report paper table t1 --world toy --format md
 
 t1 and t5 to t8 are tables of CAST; cava and ca2st are variants that the
 authors' code has, most of them without published numbers.  The world
@@ -345,7 +345,7 @@ def check_data(data: Path, record: Path) -> None:
     ]:
         raise UsageError(
             f'there is no toy data set with labels from both modalities in '
-            f'{data}; python tools/data/make_toy.py {data}'
+            f'{data}; ca2st data make-toy {data}'
             f'{" --overwrite" * classes.exists()} writes it'
         )
     digest = hashlib.sha256()

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Accuracy of a model on corrupted clips.
 
-    python tools/analysis/robustness.py CONFIG CHECKPOINT
+    ca2st report robustness CONFIG CHECKPOINT
 
 tests the model on the same clips as they are, with each cause of corruption
 (wind, rain, ...) at five strengths, in video, in audio and in both; with

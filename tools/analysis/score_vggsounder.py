@@ -1,9 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Scores of a model of VGGSound on the labels of VGGSounder.
 
-    python tools/analysis/score_vggsounder.py av=test.pkl
-    python tools/analysis/score_vggsounder.py av=all.pkl a=a.pkl v=v.pkl
-    python tools/analysis/score_vggsounder.py modality_report_test_label.npz
+    ca2st report score-vggsounder av=test.pkl
+    ca2st report score-vggsounder av=all.pkl a=a.pkl v=v.pkl
+    ca2st report score-vggsounder modality_report_test_label.npz
 
 VGGSounder (Zverev et al., ICCV 2025) names for the clips of VGGSound's test
 all classes that can be heard, seen or both; `pip install vggsounder` brings

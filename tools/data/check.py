@@ -1,10 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Check the data of a config, or manifests, before a run.
 
-``python tools/data/check.py CONFIG --decode`` takes lists, folders, classes
+``ca2st data check CONFIG --decode`` takes lists, folders, classes
 and what is done about clips without audio from the config, and writes
 ``data_check.json`` and ``data_check.html`` into its work_dir.  Manifests do as
-well: ``python tools/data/check.py train.csv val.csv --classes classes.txt``.
+well: ``ca2st data check train.csv val.csv --classes classes.txt``.
 Started again it only looks at files that are new or have changed.  Exit code 1
 if there are faults.
 """

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Write the audio of all videos of a folder as mono wav or flac files.
 
-``python tools/data/extract_audio.py videos audio --sample-rate 16000``.
+``ca2st data extract-audio videos audio --sample-rate 16000``.
 The audio starts with its video.  An interrupted run is resumed by starting
 it again.
 """

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Write the toy data set: ``python tools/data/make_toy.py data/toy``."""
+"""Write the toy data set: ``ca2st data make-toy data/toy``."""
 
 import argparse
 from pathlib import Path

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Make all videos of a folder smaller, to be decoded faster.
 
-``python tools/data/resize_videos.py videos videos_256 --short-side 256``.
+``ca2st data resize-videos videos videos_256 --short-side 256``.
 Times and audio are kept; frames stand upright and have square pixels.  An
 interrupted run is resumed by starting it again.
 """

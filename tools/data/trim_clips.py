@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Cut the spans of a manifest out of long videos into clips of their own.
 
-``python tools/data/trim_clips.py train.csv clips --data-root videos`` writes
+``ca2st data trim-clips train.csv clips --data-root videos`` writes
 the clips and, next to them, ``train.csv`` with the same rows and columns that
 names them; rows that could not be cut are left out and named.  Clips that are
 encoded again hold their span exactly; copied ones (``--copy``) start at a key

@@ -4,7 +4,7 @@
 From ``results.json`` of ``tools/test.py`` and the table of
 ``tools/analysis/get_flops.py --json``::
 
-    python tools/visualize/accuracy_cost.py --published k400 \\
+    ca2st plot accuracy-cost --published k400 \\
         --model CAST=run/results.json:acc/top1,cost.json
 """
 

@@ -4,9 +4,9 @@
 A figure for each link and direction, and with --video one video of the last
 layer with the audio of the clip::
 
-    python tools/visualize/attention.py CONFIG CHECKPOINT clip.mp4 \\
+    ca2st plot attention CONFIG CHECKPOINT clip.mp4 \\
         --out attention --video
-    python tools/visualize/attention.py CONFIG CHECKPOINT clip.mp4 \\
+    ca2st plot attention CONFIG CHECKPOINT clip.mp4 \\
         --at 1.5 --patch 6,7 --layers 10 11 12
 """
 

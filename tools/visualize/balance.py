@@ -3,7 +3,7 @@
 
 From ``results.json`` of ``tools/test.py``, one number an axis::
 
-    python tools/visualize/balance.py --axes 'EK100 noun' 'EK100 verb' \\
+    ca2st plot balance --axes 'EK100 noun' 'EK100 verb' \\
         --published noun verb \\
         --model \\
         CAST=a/results.json:acc/noun_top1,a/results.json:acc/verb_top1

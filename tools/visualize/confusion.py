@@ -3,9 +3,9 @@
 
 From a dump of ``tools/test.py --dump``::
 
-    python tools/visualize/confusion.py CAST=cast.pkl --task noun \\
+    ca2st plot confusion CAST=cast.pkl --task noun \\
         --classes epic_kitchens_100_noun --csv confusion.csv
-    python tools/visualize/confusion.py CAST=cast.pkl --task action \\
+    ca2st plot confusion CAST=cast.pkl --task action \\
         --classes epic_kitchens_100_verb --classes epic_kitchens_100_noun
 """
 

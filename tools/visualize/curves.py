@@ -3,8 +3,8 @@
 
 ::
 
-    python tools/visualize/curves.py work_dirs/cast CA2ST=work_dirs/ca2st
-    python tools/visualize/curves.py work_dirs/cast --key grad_norm --key loss
+    ca2st plot curves work_dirs/cast CA2ST=work_dirs/ca2st
+    ca2st plot curves work_dirs/cast --key grad_norm --key loss
 """
 
 import argparse

@@ -6,7 +6,7 @@ over classes, micro average, the classes that gain and lose most, and the
 share of classes that improve.  From dumps of ``tools/test.py --dump``, the
 model first::
 
-    python tools/visualize/per_class_change.py \\
+    ca2st plot per-class-change \\
         CAST=cast.pkl CLIP=clip.pkl VideoMAE=videomae.pkl --task noun \\
         --classes epic_kitchens_100_noun --by-category
 """

@@ -3,7 +3,7 @@
 
 From dumps of ``tools/test.py --dump``, the model to show last::
 
-    python tools/visualize/sheet.py CLIP=clip.pkl VideoMAE=videomae.pkl \\
+    ca2st plot sheet CLIP=clip.pkl VideoMAE=videomae.pkl \\
         CAST=cast.pkl --classes epic_kitchens_100_verb \\
         --classes epic_kitchens_100_noun --pick gained
 """

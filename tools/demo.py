@@ -178,7 +178,7 @@ def draw_prediction(
         path: PNG to write.
     """
     reader = PyAVReader(str(clip))
-    stamps = reader.frame_stamps
+    stamps = reader.frame_times
     picks = np.linspace(0, len(stamps) - 1, 8).astype(int)
     frames = reader.read(picks)
     reader.close()

@@ -148,7 +148,7 @@ def clips_of(
             reason = (
                 f"its features would be called '{name}', as those of "
                 f"'{other.path}'; give it to another run with another --out, "
-                "or a manifest with a column 'id'"
+                "or an annotation file with a column 'id'"
             )
             failures.append(Failure(clip.path, clip.start, clip.end, reason))
     return list(taken.values()), failures

@@ -14,6 +14,7 @@ import requests
 from ca2st_mm.apis.prediction import Failure
 from ca2st_mm.apis.sources import VideoAndAudio
 from ca2st_mm.apis.windows import Job, Key, windows_of
+from ca2st_mm.datasets.annotations import read_annotations
 from ca2st_mm.datasets.containers import (
     NO_VIDEO,
     VIDEO_EXTENSIONS,
@@ -21,7 +22,6 @@ from ca2st_mm.datasets.containers import (
 )
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.list_files import ListFile
-from ca2st_mm.datasets.manifest import read_annotations
 
 LISTS = '.csv', '.txt'
 MAX_BYTES = 2 << 30
@@ -59,8 +59,8 @@ def find_media(
 
     Args:
         names: Files, folders (their videos at any depth, by name), URLs of
-            media files, and lists: manifests (.csv), or text files with one
-            path a line, with or without a label.
+            media files, and lists: annotation files (.csv), or text files
+            with one path a line, with or without a label.
         root: Folder that paths in lists are relative to; None for that of
             each list.
 

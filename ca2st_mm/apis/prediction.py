@@ -62,8 +62,8 @@ class Views:
             shape = results.get('num_clips', 1), -1
             numbers = np.reshape(results['frame_inds'], shape)
             frames = numbers - results.get('start_index', 0)
-            if 'frame_stamps' in results:
-                seconds = results['frame_stamps'][numbers]
+            if 'frame_times' in results:
+                seconds = results['frame_times'][numbers]
         has_audio = results.get('has_audio')
         if has_audio and 'audios_times' in results:
             # The windows of the spectrograms, without their padding.

@@ -199,7 +199,7 @@ def extent_of(path: str) -> Extent:
             tick = 1.0 / float(stream.average_rate or 25)
             if not stores_times(file):
                 with PyAVReader(path) as reader:
-                    stamps = reader.frame_stamps
+                    stamps = reader.frame_times
                 return Extent(stamps[0], stamps[-1] + tick, tick)
         else:
             stream = choose_stream(file, 'audio')

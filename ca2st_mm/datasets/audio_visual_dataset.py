@@ -18,9 +18,9 @@ from ca2st_mm.utils.class_names import (
 )
 from ca2st_mm.utils.text_files import ListFileError
 
+from .annotations import read_annotations, repeats_message
 from .bad_samples import Quarantine, marked_unreadable
 from .faults import SampleFault
-from .manifest import read_annotations, repeats_message
 from .transforms.formatting import CANNOT_DROP, packs_presence
 from .video import VideoReader
 
@@ -29,14 +29,13 @@ from .video import VideoReader
 class AudioVisualDataset(BaseActionDataset):
     """Video clips with audio and a label, from one annotation file.
 
-    The annotation file is a CSV manifest with a header, or one of
-    MMAction2's lists (``path label`` on each line).  The columns of a
-    manifest are ``file``, and if wanted ``id``, ``audio`` (a separate file),
-    ``start`` and ``end`` (the clip inside an untrimmed file, in seconds),
-    and ``label``, or ``verb`` and ``noun``: class indices from 0.  A test
-    set without public labels has none of them: samples then have no
-    ``label``, which suits evaluators that write a submission.  Rows that
-    repeat a clip are reported.
+    The annotation file is a CSV file with a header, or one of MMAction2's
+    lists (``path label`` on each line).  Its columns are ``file``, and if
+    wanted ``id``, ``audio`` (a separate file), ``start`` and ``end`` (the
+    clip inside an untrimmed file, in seconds), and ``label``, or ``verb``
+    and ``noun``: class indices from 0.  A test set without public labels has
+    none of them: samples then have no ``label``, which suits evaluators that
+    write a submission.  Rows that repeat a clip are reported.
 
     Each sample holds ``clip_id`` (or None), ``filename``, ``audio_path``
     (None: same file), ``clip_start`` and ``clip_end`` (seconds or None) and

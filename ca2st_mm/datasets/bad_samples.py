@@ -17,7 +17,7 @@ from mmengine.utils import mkdir_or_exist
 from ca2st_mm.structures import Stream
 from ca2st_mm.utils.text_files import write_texts
 
-from .manifest import manifest_text
+from .annotations import annotation_text
 
 COLUMNS = ('annotations', 'path', 'start', 'end', 'count', 'reason')
 
@@ -83,7 +83,7 @@ class Quarantine:
             count = int(rows[key]['count']) + 1 if key in rows else 1
             values = (*key, count, reason)
             rows[key] = dict(zip(COLUMNS, values, strict=True))
-            text = manifest_text(self.path, COLUMNS, rows.values())
+            text = annotation_text(self.path, COLUMNS, rows.values())
             write_texts({self.path: text})
         reasons = Counter(
             row['reason']

@@ -124,7 +124,7 @@ def open_video(
             return VideoReader(
                 path,
                 indexed.avg_fps,
-                indexed.frame_stamps,
+                indexed.frame_times,
                 indexed.container_start,
                 decode,
             )
@@ -147,7 +147,7 @@ def is_plain(video: PyAVReader, data: bytes | None = None) -> bool:
     Raises:
         MediaError: If the file cannot be read; names it.
     """
-    stamps = video.frame_stamps
+    stamps = video.frame_times
     uneven = np.abs(np.diff(stamps) - 1 / video.avg_fps) > 1e-3
     if not video.has_index or uneven.any() or not 0 <= stamps[0] <= 0.5:
         return False

@@ -35,7 +35,7 @@ import numpy as np
 
 from ca2st_mm.utils.text_files import write_texts
 
-from .manifest import manifest_text
+from .annotations import annotation_text
 from .media_writer import write_clip
 
 SHAPES = ('disc', 'cross')
@@ -282,14 +282,12 @@ def write_toy_set(
         seen['pitch'] = np.where(wrong, other, seen['pitch'])
         drawn = np.ravel_multi_index(tuple(seen.values()), counts)
         jobs += zip(names, drawn, strict=True)
-        texts[f'{split}.csv'] = _manifest(file=names, label=labels)
+        texts[f'{split}.csv'] = _table(file=names, label=labels)
         for factor, values in seen.items():
-            texts[f'{split}_{factor}.csv'] = _manifest(
-                file=names, label=values
-            )
+            texts[f'{split}_{factor}.csv'] = _table(file=names, label=values)
         if split == 'test':
             order = shuffled_audio(events, _rng(seed, split, 1))
-            texts['test_shuffled_audio.csv'] = _manifest(
+            texts['test_shuffled_audio.csv'] = _table(
                 file=names, audio=[names[i] for i in order], label=labels
             )
     root = Path(folder)
@@ -350,10 +348,10 @@ def _write_one(folder: Path, seed: int, world: ToyWorld, job: tuple) -> None:
     write_clip(path, frames, world.fps, audio, world.sample_rate)
 
 
-def _manifest(**columns: Sequence) -> str:
+def _table(**columns: Sequence) -> str:
     rows = zip(*columns.values(), strict=True)
     cells = [dict(zip(columns, row, strict=True)) for row in rows]
-    return manifest_text('toy', list(columns), cells)
+    return annotation_text('toy', list(columns), cells)
 
 
 def _rng(seed: int, *names: object) -> np.random.Generator:

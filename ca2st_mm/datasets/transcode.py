@@ -130,12 +130,12 @@ def encode(
         PyAVReader(source, span=span) as reader,
     ):
         low, stop = reader.frames_in(span)
-        stamps = reader.frame_stamps[low:stop] - start
+        stamps = reader.frame_times[low:stop] - start
         _check_clock(reader, stamps, tracks.audio is not None)
         if tracks.audio is not None:
             seek = None
             if audio is None and span[0] is not None and reader.has_index:
-                seek = reader.frame_stamps[0]
+                seek = reader.frame_times[0]
             arguments += _input(audio or source, seek)
             arguments += ['-map', f'1:{tracks.audio.index}']
         if not is_whole:
@@ -159,7 +159,7 @@ def encode(
             except MediaError:  # the container does not take this codec
                 _run([*arguments, '-c:a', 'aac'], part, source, write=write)
         with PyAVReader(part) as made:
-            found = made.frame_stamps
+            found = made.frame_times
         if len(found) != len(stamps):
             why = f'FFmpeg wrote {len(found)} of its {len(stamps)} frames'
             raise MediaError('or cut', source, why)
@@ -208,7 +208,7 @@ def _write_frames(
             size = size or encoding.size(*shown_size(frame, reader.ratio))
             pixels = to_rgb(frame, *size, 'BICUBIC')
             if paint is not None:
-                pixels = paint(pixels, reader.frame_stamps[wanted[place]])
+                pixels = paint(pixels, reader.frame_times[wanted[place]])
             video.width, video.height = size
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(pixels), 'rgb24'
@@ -241,7 +241,7 @@ def copy_span(source: str, target: str, span: Span) -> Span:
     chosen = [s for s in (info.video, info.audio) if s]
     with PyAVReader(source, span=span) as reader:
         _, stop = reader.frames_in(span)
-        key, last = reader.frame_stamps[[0, stop - 1]]
+        key, last = reader.frame_times[[0, stop - 1]]
         # Frames are stored before they are shown.
         end = last + 10 / reader.avg_fps
     with finished_or_nothing(target) as part:
@@ -275,7 +275,7 @@ def find_copied_span(source: str, clip: str, span: Span) -> Span:
     why = 'the frames of the span are not in the copied clip'
     try:
         with PyAVReader(clip) as made:
-            stamps = made.frame_stamps
+            stamps = made.frame_times
             for first in range(len(stamps) - count + 1):
                 last = first + count - 1
                 if np.array_equal(made.read([first, last]), truth):

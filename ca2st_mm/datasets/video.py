@@ -69,7 +69,7 @@ class VideoReader:
     Args:
         path: The file, for messages.
         avg_fps: Frames a second on average.
-        frame_stamps: float64 seconds on the container's clock, one for each
+        frame_times: float64 seconds on the container's clock, one for each
             frame, in order of presentation.
         container_start: Second at which the container's clock starts.
         decode: Distinct ascending frame numbers to RGB uint8 (N, H, W, 3).
@@ -84,15 +84,15 @@ class VideoReader:
         self,
         path: str,
         avg_fps: float,
-        frame_stamps: np.ndarray,
+        frame_times: np.ndarray,
         container_start: float = 0.0,
         decode: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
-        if not len(frame_stamps):
+        if not len(frame_times):
             raise MediaError('video', path, 'it has no frame')
         self.path = path
         self.avg_fps = avg_fps
-        self.frame_stamps = frame_stamps
+        self.frame_times = frame_times
         self.container_start = container_start
         self._decode = decode
         self._owner = os.getpid()
@@ -107,7 +107,7 @@ class VideoReader:
     @property
     def num_frames(self) -> int:
         """Number of frames that ``read`` can reach."""
-        return len(self.frame_stamps)
+        return len(self.frame_times)
 
     def frames_in(self, span: Span) -> tuple[int, int]:
         """The frames shown in a span: the first, and the one after the last.
@@ -118,9 +118,9 @@ class VideoReader:
         Raises:
             EmptyClipError: If there is none.
         """
-        first, stop = frames_in_span(self.frame_stamps, span)
+        first, stop = frames_in_span(self.frame_times, span)
         if stop <= first:
-            low, high = self.frame_stamps[[0, -1]]
+            low, high = self.frame_times[[0, -1]]
             raise _empty_clip(
                 self.path,
                 span,
@@ -617,7 +617,7 @@ class PyAVReader(VideoReader):
             yield from frames
 
     def _undecodable(self, number: int) -> MediaError:
-        second = self.frame_stamps[number]
+        second = self.frame_times[number]
         why = f'its frame at {second:.3f} s cannot be decoded'
         return MediaError('video', self.path, why)
 

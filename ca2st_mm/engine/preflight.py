@@ -201,7 +201,7 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
             if not sizes or sizes == head:
                 continue
             if sizes.keys() != head.keys():
-                todo = 'take a head, or a manifest, of the other kind'
+                todo = 'take a head, or an annotation file, of the other kind'
             else:
                 wanted = ' '.join(
                     f'model.cls_head.{HEAD_OPTIONS[column]}={size}'

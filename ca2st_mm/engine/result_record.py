@@ -49,7 +49,7 @@ UNKNOWN = 'unknown'
 class ResultRecordHook(Hook):
     """Write ``results.json`` next to the log of every test.
 
-    With the numbers it holds the hash of the manifest and the number of
+    With the numbers it holds the hash of the annotation file and the number of
     its clips, the views of a clip, the transforms that read and prepare it,
     the precision, the hash of all weights and of the checkpoint they came
     from, and versions.  ``tools/analysis/diff_results.py`` compares two.
@@ -114,13 +114,13 @@ class ResultRecordHook(Hook):
 
 
 def _describe_data(dataset: Any) -> dict[str, Any]:
-    """Manifest and transforms; of a dataset not MMEngine's, the size only."""
-    manifest = getattr(dataset, 'ann_file', '')
+    """Annotation file and transforms; the size of a dataset not MMEngine's."""
+    ann_file = getattr(dataset, 'ann_file', '')
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    known = bool(manifest) and exists(manifest)
+    known = bool(ann_file) and exists(ann_file)
     return dict(
-        manifest=manifest or UNKNOWN,
-        manifest_sha256=sha256_of_bytes(get(manifest)) if known else UNKNOWN,
+        manifest=ann_file or UNKNOWN,
+        manifest_sha256=sha256_of_bytes(get(ann_file)) if known else UNKNOWN,
         clips=len(dataset),
         decoder=[
             repr(step)

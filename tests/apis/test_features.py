@@ -130,7 +130,7 @@ def test_safetensors_holds_the_same(recognizer, clips, tmp_path):
         assert stored.get_tensor('start').tolist() == [0.25]
 
 
-def test_clips_of_a_manifest_have_files_of_their_own(tmp_path):
+def test_clips_of_an_annotation_file_have_files_of_their_own(tmp_path):
     path = tmp_path / 'list.csv'
     path.write_text(
         'file,audio,start,end,label,id\n'

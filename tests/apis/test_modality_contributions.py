@@ -221,7 +221,7 @@ def test_the_report_names_bad_clips_and_writes_all(
     rows = [f'{i},{row}' for i, row in zip(ids, rows, strict=True)]
     (toy / 'some.csv').write_text('\n'.join(rows) + '\n')
     (toy / 'good.csv').write_text('\n'.join(rows[:-1]) + '\n')
-    flags = ('--workers=0', '--manifest', 'some.csv', '--device', 'cpu')
+    flags = ('--workers=0', '--ann-file', 'some.csv', '--device', 'cpu')
     flags += ('--calibrate', 'good.csv', '--out', tmp_path / 'a/report')
     tool = 'analysis/modality_report.py'
     assert run_tool(tool, *saved['ca2st'], *flags) == 1
@@ -268,7 +268,7 @@ def test_the_report_names_bad_clips_and_writes_all(
 
 
 def test_the_report_compares_with_another_model(saved, toy, tmp_path, capsys):
-    flags = ('--workers=0', '--manifest', 'test.csv', '--device', 'cpu')
+    flags = ('--workers=0', '--ann-file', 'test.csv', '--device', 'cpu')
     flags += ('--max-clips=3', '--out', tmp_path / 'report')
     right = [
         dict(filename=f'elsewhere/{file}', pred_score=scores, gt_label=label)
@@ -295,6 +295,6 @@ def test_the_report_compares_with_another_model(saved, toy, tmp_path, capsys):
         dump.write_bytes(pickle.dumps(other))
         assert run_tool(tool, *saved['ca2st'], *flags) == 2
         assert words in capsys.readouterr().err
-    flags = ('--manifest', 'a/test.csv', 'b/test.csv')
+    flags = ('--ann-file', 'a/test.csv', 'b/test.csv')
     assert run_tool(tool, *saved['ca2st'], *flags) == 2
     assert 'names must differ' in capsys.readouterr().err

@@ -208,12 +208,12 @@ def test_a_list_is_continued_and_nothing_is_lost(
 
 def test_lists_name_clips_with_their_spans(predict, clips, tmp_path):
     rows = [f'{clips[0]},,0.25,1', f'{clips[1]},{clips[0]},,']
-    manifest, plain = tmp_path / 'list.csv', tmp_path / 'list.txt'
-    manifest.write_text('\n'.join(['file,audio,start,end', *rows]) + '\n')
+    ann_file, plain = tmp_path / 'list.csv', tmp_path / 'list.txt'
+    ann_file.write_text('\n'.join(['file,audio,start,end', *rows]) + '\n')
     shutil.copy(clips[2], tmp_path / 'my clip 1 über.mp4')
     plain.write_text('my clip 1 über.mp4\n')
     out = tmp_path / 'out.json'
-    assert predict(manifest, plain, '--json', out, '--batch-size', 2) == 0
+    assert predict(ann_file, plain, '--json', out, '--batch-size', 2) == 0
     spans = [
         (r['source'], r['start'], r['end'])
         for r in json.loads(out.read_text())

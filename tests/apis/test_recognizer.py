@@ -78,7 +78,7 @@ def test_views_are_what_the_reader_gives(recognizer, clip):
     views = prediction.views
     assert views.frames.shape == views.seconds.shape == (2, 16)
     with PyAVReader(clip) as reader:
-        inside = [t for t in reader.frame_stamps if 0.5 <= t < 1.2]
+        inside = [t for t in reader.frame_times if 0.5 <= t < 1.2]
     np.testing.assert_allclose(views.seconds, np.asarray(inside)[views.frames])
     assert views.has_audio
     assert 0.5 - 1e-4 <= views.audio.min() < views.audio.max() <= 1.2 + 1e-4

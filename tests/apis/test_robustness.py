@@ -20,7 +20,7 @@ TOOL = 'analysis/robustness.py'
 def test_every_condition_is_measured_once(
     saved, toy, tmp_path, capsys, monkeypatch
 ):
-    flags = ('--manifest=test.csv', '--max-clips=3', '--workers=0')
+    flags = ('--ann-file=test.csv', '--max-clips=3', '--workers=0')
     flags += ('--device=cpu', '--causes', 'wind', 'papers', '--strengths', 5)
     flags += ('--desync', 200, 0, '--out', tmp_path / 'report')
     read, calls = clip_reports.clips_of, []
@@ -77,7 +77,7 @@ def test_every_condition_is_measured_once(
 def test_a_model_without_audio_is_corrupted_in_video_alone(
     saved, tmp_path, capsys
 ):
-    flags = ('--manifest=test.csv', '--max-clips=2', '--workers=0')
+    flags = ('--ann-file=test.csv', '--max-clips=2', '--workers=0')
     flags += ('--device=cpu', '--causes', 'rain', 'papers', '--strengths=5')
     config, checkpoint = saved['cast']
     shutil.copy(checkpoint, tmp_path)
@@ -94,7 +94,7 @@ def test_a_model_without_audio_is_corrupted_in_video_alone(
         (('--causes', 'snow'), 2, "'snow' is neither"),
         (('--causes', 'Resize'), 2, 'transform with strength and seed'),
         (('--max-clips', 0), 2, 'is at least 1'),
-        (('--manifest=bad.csv', '--causes', '--desync'), 1, 'bad.mp4'),
+        (('--ann-file=bad.csv', '--causes', '--desync'), 1, 'bad.mp4'),
     ],
 )
 def test_what_cannot_be_measured_is_said(

@@ -103,8 +103,8 @@ def check_test(runner, cfg, world):
     [record] = Path(runner.work_dir).glob('*/results.json')
     data = json.loads(record.read_text())['data']
     assert data['manifest'].startswith(root)
-    manifest = (world / data['manifest']).read_bytes()
-    assert data['manifest_sha256'] == hashlib.sha256(manifest).hexdigest()
+    ann_file = (world / data['manifest']).read_bytes()
+    assert data['manifest_sha256'] == hashlib.sha256(ann_file).hexdigest()
 
 
 def test_a_row_of_the_papers_runs_with_the_tools(world, tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ EXPECTED = dict(
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Each odd file, and some good ones, with manifests."""
+    """Each odd file, and some good ones, with annotation files."""
     folder = tmp_path_factory.mktemp('data')
     for name, write in odd_media.FILES.items():
         write(folder / f'{name}.mp4')
@@ -79,9 +79,9 @@ def check(check_with_plots, monkeypatch):
 def test_every_kind_of_fault_is_found(
     folder, check_with_plots, tmp_path, capsys
 ):
-    manifests = [folder / 'train.csv', folder / 'val.csv']
+    ann_files = [folder / 'train.csv', folder / 'val.csv']
     options = ['--data-root', folder, '--decode', '--workers', 2]
-    code, found = check_with_plots(*manifests, *options, '--classes', 7)
+    code, found = check_with_plots(*ann_files, *options, '--classes', 7)
     assert code == 1
     assert set(found['counts']) == set(KINDS)
     assert found['counts'] == dict(
@@ -124,9 +124,9 @@ def assert_self_contained(page, found):
 def test_without_faults_the_exit_code_is_zero(
     folder, check, capsys, name, options
 ):
-    manifest = folder / 'good.csv'
-    manifest.write_text(f'file,label\n{name}.mp4,0\n')
-    common = [manifest, '--data-root', folder, '--decode', '--workers', 1]
+    ann_file = folder / 'good.csv'
+    ann_file.write_text(f'file,label\n{name}.mp4,0\n')
+    common = [ann_file, '--data-root', folder, '--decode', '--workers', 1]
     assert check(*common)[0] == bool(options)
     code, found = check(*common, *options)
     assert code == 0 and found['faults'] == []
@@ -220,9 +220,9 @@ def test_repeats_are_found_through_links(tmp_path, split, label, kind):
 
 def test_copies_with_another_label_are_a_warning(folder, check, capsys):
     text = 'file,label\ncopy.mp4,0\nwrong_duration.mp4,1\n'
-    manifest = folder / 'copies.csv'
-    manifest.write_text(text)
-    code, found = check(manifest, '--data-root', folder)
+    ann_file = folder / 'copies.csv'
+    ann_file.write_text(text)
+    code, found = check(ann_file, '--data-root', folder)
     assert code == 0 and found['faults'] == []
     assert '1 files are copies of others' in capsys.readouterr().out
 
@@ -232,18 +232,18 @@ def test_sample_rates_are_shown(check, tmp_path, capsys):
     for rate in (16000, 44100):
         tone = 0.5 * np.sin(np.arange(rate)).astype('f4')
         write_clip(str(tmp_path / f'{rate}.mkv'), frames, 10, tone, rate)
-    manifest = tmp_path / 'train.csv'
-    manifest.write_text('file,label\n16000.mkv,0\n44100.mkv,1\n')
+    ann_file = tmp_path / 'train.csv'
+    ann_file.write_text('file,label\n16000.mkv,0\n44100.mkv,1\n')
     for options in ([], ['--decode']):
-        code, found = check(manifest, *options)
+        code, found = check(ann_file, *options)
         assert code == 0
         rates = found['splits']['train']['sample_rates']
         assert rates == {'16000': 1, '44100': 1}
         said = capsys.readouterr().out
         assert '16000 Hz (1), 44100 Hz (1)' in said
         assert 'warning: audio has 2 sample rates' in said
-    manifest.write_text('file,label\n16000.mkv,0\n')
-    said = check(manifest) and capsys.readouterr().out
+    ann_file.write_text('file,label\n16000.mkv,0\n')
+    said = check(ann_file) and capsys.readouterr().out
     assert 'sample rates' not in said and 'nothing to learn' in said
 
 
@@ -255,11 +255,11 @@ def test_headers_tell_much_without_decoding(folder, check, tmp_path):
     with wave.open(str(tmp_path / 'a.wav'), 'wb') as file:
         file.setparams((1, 2, 16000, 0, 'NONE', ''))
         file.writeframes(bytes(2 * 16000))
-    manifest = tmp_path / 'train.csv'
-    manifest.write_text(
+    ann_file = tmp_path / 'train.csv'
+    ann_file.write_text(
         'file,audio,end,label\na.mkv,a.wav,,0\na.mkv,,9,0\nb.mkv,,,1\n'
     )
-    _, found = check(manifest)
+    _, found = check(ann_file)
     assert found['counts'] == dict(out_of_sync=1, too_short=1, past_end=1)
     assert [row['width'] for row in found['samples']] == [16] * 3
     _, found = check(folder / 'train.csv', '--data-root', folder)
@@ -287,7 +287,7 @@ def test_a_list_that_cannot_be_read(text, tmp_path, capsys, monkeypatch):
     assert said.startswith('error: ') and str(path) in said
 
 
-def test_manifests_need_different_names(folder, tmp_path):
+def test_splits_need_different_names(folder, tmp_path):
     other = tmp_path / 'train.csv'
     other.write_text('file,label\na.mp4,1\n')
     with pytest.raises(ListFileError, match='different file names'):
@@ -297,11 +297,11 @@ def test_manifests_need_different_names(folder, tmp_path):
 def test_classes_by_file_and_by_column(folder, check, tmp_path):
     classes = tmp_path / 'classes.txt'
     classes.write_text('one\ntwo\n')
-    manifest = tmp_path / 'train.csv'
-    manifest.write_text('file,verb,noun\ncopy.mp4,1,0\nsilent.mp4,0,3\n')
+    ann_file = tmp_path / 'train.csv'
+    ann_file.write_text('file,verb,noun\ncopy.mp4,1,0\nsilent.mp4,0,3\n')
     options = ['--data-root', folder, '--workers', 1]
     _, found = check(
-        manifest, *options, '--classes', f'verb={classes}', 'noun=3'
+        ann_file, *options, '--classes', f'verb={classes}', 'noun=3'
     )
     details = [(f['kind'], f['detail']) for f in found['faults']]
     assert details == [

@@ -52,7 +52,7 @@ def shown_in(path, span):
     with PyAVReader(str(path), span=span) as video:
         first, stop = video.frames_in(span)
         shown = numbers(video, range(first, stop))
-        return shown, video.frame_stamps[first:stop]
+        return shown, video.frame_times[first:stop]
 
 
 def around(stamps, low, stop):
@@ -80,7 +80,7 @@ def test_grid(folder, name):
     path = str(make(folder / name, CELLS.get(name, ())))
     anywhere = np.random.default_rng(0).integers(0, COUNT, 8)
     with PyAVReader(path) as video:
-        stamps = video.frame_stamps
+        stamps = video.frame_times
         assert video.num_frames == COUNT
         steps = np.diff(stamps)
         if path.endswith('.avi'):  # FFmpeg leaves slots of avi empty
@@ -91,7 +91,7 @@ def test_grid(folder, name):
         with open_video(path, reader) as video:
             if reader != 'pyav' and isinstance(video, PyAVReader):
                 continue  # this was checked first
-            assert np.array_equal(video.frame_stamps, stamps)
+            assert np.array_equal(video.frame_times, stamps)
             for inds in (range(COUNT), anywhere, [COUNT - 1, 0], [31]):
                 assert numbers(video, inds) == list(inds), reader
     for low, high in ((0, 20), (13, 40), (24, 25), (44, 60)):
@@ -159,7 +159,7 @@ def test_odd_clocks(base, tmp_path, change, extension):
     truth = shown_by_ffmpeg(path)
     assert len(truth) > 40
     with PyAVReader(str(path)) as whole:
-        stamps = whole.frame_stamps
+        stamps = whole.frame_times
         assert numbers(whole) == truth
         assert len(stamps) == len(truth)
     assert np.diff(stamps).min() > 0
@@ -183,7 +183,7 @@ def test_lost_packets(base, tmp_path, lost):
     rows = [r for r in log.read_text().splitlines() if not r.startswith('#')]
     true = [int(row.split(',')[2]) / 90000 for row in rows]
     with PyAVReader(str(path)) as video:
-        np.testing.assert_allclose(video.frame_stamps, true, atol=1e-4)
+        np.testing.assert_allclose(video.frame_times, true, atol=1e-4)
         shown = numbers(video)
     hole = int(np.diff(true).argmax())
     assert true[hole + 1] - true[hole] > 0.1
@@ -203,8 +203,8 @@ def test_a_clock_below_zero(base, tmp_path, audio):
     keep = ('-c', 'copy', '-avoid_negative_ts', 'disabled', *audio)
     ffmpeg('-itsoffset', '-1', '-i', base, *keep, path)
     with PyAVReader(str(base)) as moved, PyAVReader(str(path)) as whole:
-        true = moved.frame_stamps - 1
-        np.testing.assert_allclose(whole.frame_stamps, true, atol=2e-3)
+        true = moved.frame_times - 1
+        np.testing.assert_allclose(whole.frame_times, true, atol=2e-3)
         assert numbers(whole) == list(range(100))
     for low, stop in ((0, 10), (5, 20), (0, 25), (20, 30), (30, 50)):
         shown, part = shown_in(path, around(true, low, stop))
@@ -263,8 +263,8 @@ def test_frames_that_no_other_needs_are_not_decoded(base, monkeypatch, lost):
 
 def test_a_span_reads_a_part_of_the_file(base):
     with PyAVReader(str(base), span=(2.5, 3.0)) as video:
-        assert 2.0 <= video.frame_stamps[0] <= 2.5
-        assert video.frame_stamps[-1] < 3.0
+        assert 2.0 <= video.frame_times[0] <= 2.5
+        assert video.frame_times[-1] < 3.0
     with pytest.raises(EmptyClipError, match='base.mkv.*no frame.*clock'):
         PyAVReader(str(base), span=(-3.0, -2.0))
 
@@ -337,7 +337,7 @@ def test_joints_of_large_recordings_are_found(base, tmp_path):
     path.write_bytes(path.read_bytes() + nothing + more.read_bytes())
     true = [*range(100), *range(25, 100)]
     with PyAVReader(str(path)) as video:
-        stamps = video.frame_stamps
+        stamps = video.frame_times
     for low in (10, 70, 150):
         shown, _ = shown_in(path, around(stamps, low, low + 10))
         assert shown == true[low : low + 10]

@@ -15,13 +15,13 @@ import trim_clips
 from numbered_media import CELLS, FPS, ffmpeg, make, number_of, pitch_of
 
 from ca2st_mm.datasets import transcode
+from ca2st_mm.datasets.annotations import read_annotations
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.faults import (
     EmptyClipError,
     MediaError,
     NoAudioError,
 )
-from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.transcode import (
     Encoding,
     copy_span,
@@ -46,7 +46,7 @@ def sources(tmp_path_factory):
         if not path.exists():
             make(path, CELLS[name], COUNT)
         with PyAVReader(str(path)) as video:
-            stamps = video.frame_stamps
+            stamps = video.frame_times
         span = stamps[FIRST] - 0.5 / FPS, stamps[STOP - 1] + 0.5 / FPS
         return str(path), tuple(float(second) for second in span)
 
@@ -58,7 +58,7 @@ def shown(path, span=(None, None)):
     with PyAVReader(str(path), span=span) as video:
         low, stop = video.frames_in(span)
         frames = video.read(np.arange(low, stop))
-        return [number_of(f) for f in frames], video.frame_stamps[low:stop]
+        return [number_of(f) for f in frames], video.frame_times[low:stop]
 
 
 def pitch_at(path, second):
@@ -136,7 +136,7 @@ def test_resized_frames_stand_upright_in_their_time(tmp_path, name):
     encode(source, target, Encoding(short_side=48))
     with PyAVReader(source) as before, PyAVReader(target) as after:
         np.testing.assert_allclose(
-            before.frame_stamps, after.frame_stamps, atol=2e-3
+            before.frame_times, after.frame_times, atol=2e-3
         )
         old, new = before.read([9])[0], after.read([9])[0]
     assert min(new.shape[:2]) == 48
@@ -182,7 +182,7 @@ def test_painted_frames_keep_their_time_and_audio(sources, tmp_path):
     encode(source, target, Encoding(), paint=paint)
     with PyAVReader(target) as video:
         assert video.read([COUNT - 1]).mean() == pytest.approx(200, abs=4)
-        stamps = video.frame_stamps
+        stamps = video.frame_times
     np.testing.assert_allclose(seen, stamps, atol=2e-3)
     # The tone of second 1 starts at frame 25.
     assert pitch_at(target, stamps[25] + 0.3) == 600
@@ -282,14 +282,14 @@ def test_finished_files_are_not_made_again(tmp_path, capsys):
 def test_the_tool_that_trims(sources, tmp_path, capsys, how):
     source, span = sources('h264_b2_g12.ts')
     odd_media.truncated(tmp_path / 'bad.mp4')
-    manifest, out = tmp_path / 'train.csv', tmp_path / 'clips'
+    ann_file, out = tmp_path / 'train.csv', tmp_path / 'clips'
     # A blank line and an empty row, as spreadsheet programs leave them; the
-    # video has an absolute path, as in the manifests of the benchmarks.
-    manifest.write_text(
+    # video has an absolute path, as in the annotation files of the benchmarks.
+    ann_file.write_text(
         f'\nfile ,start,end,label,note\n{source},{span[0]},{span[1]},3,one\n'
         f',,,,\n{tmp_path / "bad.mp4"},0,1,4,two\n'
     )
-    command = [str(manifest), str(out), '--workers', '2', *how]
+    command = [str(ann_file), str(out), '--workers', '2', *how]
     assert trim_clips.main(command) == 1
     said = capsys.readouterr()
     assert 'bad.mp4' in said.err and '1 of 2 rows are left out' in said.out
@@ -316,12 +316,12 @@ def test_the_tool_that_trims(sources, tmp_path, capsys, how):
     ],
 )
 def test_clips_that_cannot_be_told_apart(tmp_path, rows, message):
-    manifest = tmp_path / 'train.csv'
-    manifest.write_text('file,start,end,label\n' + rows)
+    ann_file = tmp_path / 'train.csv'
+    ann_file.write_text('file,start,end,label\n' + rows)
     with pytest.raises(media_job.JobError, match=message):
-        trim_clips.main([str(manifest), str(tmp_path / 'clips')])
+        trim_clips.main([str(ann_file), str(tmp_path / 'clips')])
     with pytest.raises(media_job.JobError, match='another folder'):
-        trim_clips.main([str(manifest), str(tmp_path)])
+        trim_clips.main([str(ann_file), str(tmp_path)])
 
 
 def test_the_tools_for_folders(tmp_path, capsys):

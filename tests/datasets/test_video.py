@@ -152,7 +152,7 @@ def test_a_share_of_a_video_is_counted_in_frames(tmp_path):
 def test_real_files(shared_file, name, frames, rate, seconds):
     path = str(shared_file(f'clips/{name}'))
     out = LoadAudio()(OpenVideo()(dict(filename=path)))
-    stamps = out['frame_stamps']
+    stamps = out['frame_times']
     assert len(stamps) == out['total_frames'] == frames
     assert stamps[0] == 0 and np.all(np.diff(stamps) > 0)
     assert out['has_audio'] and out['sample_rate'] == rate
@@ -216,7 +216,7 @@ def test_crops_multiply_times():
         num_clips=2,
         clip_len=4,
         frame_inds=inds,
-        frame_stamps=inds / 10,
+        frame_times=inds / 10,
         modality='RGB',
     )
     out = FrameTimes()(ThreeCrop(8)(sample))
@@ -427,9 +427,9 @@ def test_a_file_cut_off_outside_its_frames_is_refused(tmp_path, inside):
     size = packet.size if inside == 'no packet' else packet.size // 2
     cut.write_bytes(Path(whole).read_bytes()[: packet.pos + size])
     with PyAVReader(whole) as reader:
-        assert len(reader.frame_stamps) == len(numbered())
+        assert len(reader.frame_times) == len(numbered())
     with pytest.raises(MediaError, match='cut.mp4.*it is cut off'):
         with PyAVReader(str(cut)) as reader:
-            len(reader.frame_stamps)
+            len(reader.frame_times)
     with pytest.raises(MediaError, match='the audio of.*it is cut off'):
         read_audio(str(cut), None, None)

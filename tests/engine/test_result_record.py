@@ -21,7 +21,7 @@ VIEWS = 3
 
 
 class ListedClips(Clips):
-    """Has a manifest and the names of transforms."""
+    """Has an annotation file and the names of transforms."""
 
     def __init__(self, ann_file):
         views = torch.stack([tiny.video(VIEWS, seed=i) for i in range(4)])

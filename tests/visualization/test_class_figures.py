@@ -186,10 +186,10 @@ def test_unreadable_clips_reach_no_figure(marked, tmp_path, caplog):
     assert not run_figure('per_class_change', f'B={b}', f'A={a}', *out)
     assert sum(int(r['clips']) for r in read_csv(tmp_path / 't.csv')) == 3
     # The surest clip that B gains would be one without a file.
-    manifest = tmp_path / 'test.csv'
+    ann_file = tmp_path / 'test.csv'
     rows = [f'{number}.mp4,{number % 3}' for number in range(5)]
-    manifest.write_text('file,label\n' + '\n'.join(rows) + '\n')
-    listed = ['--manifest', manifest, '--data-root', tmp_path]
+    ann_file.write_text('file,label\n' + '\n'.join(rows) + '\n')
+    listed = ['--ann-file', ann_file, '--data-root', tmp_path]
     for extra in ([], listed):
         assert not run_figure('sheet', f'A={a}', f'B={b}', *out[:2], *extra)
     clips = read_comparable([f'A={a}', f'B={b}'])

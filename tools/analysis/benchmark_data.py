@@ -210,7 +210,7 @@ def drawn(clips: list[dict], steps: Sequence[Callable], length: int) -> list:
     for number in range(length):
         results = first[number].value
         results.pop('video_reader').close()
-        stamps, inds = results.pop('frame_stamps'), results['frame_inds']
+        stamps, inds = results.pop('frame_times'), results['frame_inds']
         found.append(dict(results, seconds=stamps[inds]))
     return found
 

@@ -52,7 +52,7 @@ def facts_of(recognizer: Recognizer, args: argparse.Namespace) -> dict:
         checkpoint=args.checkpoint,
         weights_sha256=sha256_of_tensors(recognizer.model.state_dict()),
         cfg_options=args.cfg_options,
-        manifest=args.manifest,
+        ann_file=args.ann_file,
         ca2st_mm=__version__,
         seed=args.seed,
         max_clips=args.max_clips,
@@ -120,13 +120,13 @@ def as_it_is(sample: Any) -> Any:
 
 def listed_clips(
     recognizer: Recognizer,
-    manifest: str,
+    ann_file: str,
     pipeline: Sequence[Mapping] | None = None,
 ) -> Dataset:
-    """The data set of a manifest in the folder of the config's test data."""
+    """The data set of an annotation file next to the config's test data."""
     dataset = dict(
         dataset_of(recognizer.cfg),
-        ann_file=manifest,
+        ann_file=ann_file,
         test_mode=True,
         serialize_data=False,
     )
@@ -136,13 +136,13 @@ def listed_clips(
 
 def clips_of(
     recognizer: Recognizer,
-    manifest: str,
+    ann_file: str,
     args: argparse.Namespace,
     faults: list[str],
     pipeline: Sequence[Mapping] | None = None,
 ) -> Iterator[tuple[int, Mapping]]:
-    """Clips of a manifest in random order; bad ones are added to faults."""
-    dataset = listed_clips(recognizer, manifest, pipeline)
+    """Clips of a data set in random order; bad ones are added to faults."""
+    dataset = listed_clips(recognizer, ann_file, pipeline)
     generator = torch.Generator().manual_seed(args.seed)
     order = torch.randperm(len(dataset), generator=generator).tolist()
     loader = DataLoader(

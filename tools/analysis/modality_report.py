@@ -30,14 +30,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config of a multi-expert model')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument(
-        '--manifest',
+        '--ann-file',
+        '--manifest',  # as it was called
         nargs='+',
         help="annotation files in the config's test data folder, each a data "
         "set of its own; the config's test file if left out",
     )
     parser.add_argument(
         '--calibrate',
-        metavar='MANIFEST',
+        metavar='ANN_FILE',
         help='fit a temperature on this annotation file, which is for '
         'validation, divide the logits by it,\nand write that model into '
         'the folder OUT_calibrated, which every command takes',
@@ -50,12 +51,12 @@ def parse_args() -> argparse.Namespace:
     )
     add_clip_options(parser)
     args = parser.parse_args()
-    manifests = args.manifest or ()
-    if args.against and len(manifests) > 1:
-        parser.error('--against takes one --manifest')
-    if len({Path(name).stem for name in manifests}) < len(manifests):
+    ann_files = args.ann_file or ()
+    if args.against and len(ann_files) > 1:
+        parser.error('--against takes one --ann-file')
+    if len({Path(name).stem for name in ann_files}) < len(ann_files):
         parser.error(
-            '--manifest: outputs are named after these files, so their names '
+            '--ann-file: outputs are named after these files, so their names '
             'must differ'
         )
     return args
@@ -249,7 +250,7 @@ def calibrate(
 
 def report(
     recognizer: Recognizer,
-    manifest: str,
+    ann_file: str,
     task: str,
     answers: Answers,
     args: argparse.Namespace,
@@ -281,10 +282,10 @@ def report(
             )
     if other:
         found['against'] = against(other, answers, task)
-    title = f'{Path(recognizer.cfg.filename).stem}, {manifest}, {task}'
+    title = f'{Path(recognizer.cfg.filename).stem}, {ann_file}, {task}'
     print(f'\n{title}, {found["clips"]} clips\n')
     print_tables({**rows, **found['controls']}, found)
-    stem = f'{args.out}_{Path(manifest).stem}_{task}'
+    stem = f'{args.out}_{Path(ann_file).stem}_{task}'
     draw(title, rows, found, f'{stem}.png')
     write_clips(answers, modalities, names, f'{stem}.csv')
     alone = {
@@ -301,18 +302,18 @@ def report(
     return found
 
 
-def other_scores(path: str, recognizer: Recognizer, manifest: str) -> Scores:
-    """Scores of another model for the clips of a manifest.
+def other_scores(path: str, recognizer: Recognizer, ann_file: str) -> Scores:
+    """Scores of another model for the clips of an annotation file.
 
     Raises:
         FigureInputError: If they are of other clips or labels.
     """
-    theirs, listed = read_scores(path), listed_clips(recognizer, manifest)
+    theirs, listed = read_scores(path), listed_clips(recognizer, ann_file)
     tasks = [[*theirs.scores], [*recognizer.class_names]]
     if theirs.total != len(listed) or tasks[0] != tasks[1]:
         raise FigureInputError(
             f'{path} holds {theirs.total} clips with {" and ".join(tasks[0])},'
-            f' {manifest} {len(listed)} with {" and ".join(tasks[1])}; test '
+            f' {ann_file} {len(listed)} with {" and ".join(tasks[1])}; test '
             'that model on the same annotation file'
         )
     infos = [listed.get_data_info(clip) for clip in theirs.clips]
@@ -320,7 +321,7 @@ def other_scores(path: str, recognizer: Recognizer, manifest: str) -> Scores:
     labels = np.array([np.ravel(info['label']) for info in infos]).T
     ours = replace(
         theirs,
-        path=manifest,
+        path=ann_file,
         files=[info['filename'] for info in infos],
         ids=None if None in ids else ids,
         labels=dict(zip(theirs.labels, labels, strict=True)),
@@ -526,20 +527,20 @@ def main() -> None:
             'the head has several labels a clip; the report needs one'
         )
     args.out = outputs_of(args, 'modality_report')
-    manifests = args.manifest or [dataset_of(recognizer.cfg)['ann_file']]
+    ann_files = args.ann_file or [dataset_of(recognizer.cfg)['ann_file']]
     other = None
     if args.against:
-        other = other_scores(args.against, recognizer, *manifests)
+        other = other_scores(args.against, recognizer, *ann_files)
     found, bad, temperature = {}, [], None
     if args.calibrate:
         clips = clips_of(recognizer, args.calibrate, args, bad)
         temperature = calibrate(recognizer, clips, args.batch_size)
         folder = recognizer.save_pretrained(f'{args.out}_calibrated')
         print(f'temperature: {temperature}; calibrated model: {folder}')
-    for manifest in manifests:
-        clips = clips_of(recognizer, manifest, args, bad)
-        found[manifest] = {
-            task: report(recognizer, manifest, task, answers, args, other)
+    for ann_file in ann_files:
+        clips = clips_of(recognizer, ann_file, args, bad)
+        found[ann_file] = {
+            task: report(recognizer, ann_file, task, answers, args, other)
             for task, answers in survey(
                 recognizer, clips, args.batch_size
             ).items()

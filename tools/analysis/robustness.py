@@ -64,7 +64,8 @@ def parse_args() -> argparse.Namespace:
         help='by how many milliseconds audio comes later',
     )
     parser.add_argument(
-        '--manifest',
+        '--ann-file',
+        '--manifest',  # as it was called
         help="annotation file in the config's test data folder; the config's "
         'test file if left out',
     )
@@ -257,7 +258,7 @@ def measure(
     found = record.setdefault('top1', {})
     bad = record.setdefault('bad_clips', [])
     done = {key_of(row) for rows in found.values() for row in rows}
-    manifest = args.manifest or dataset_of(recognizer.cfg)['ann_file']
+    ann_file = args.ann_file or dataset_of(recognizer.cfg)['ann_file']
     for key, pipeline, how in tests_of(recognizer, args):
         if key in done:
             continue
@@ -267,7 +268,7 @@ def measure(
             model = with_masked_tokens(recognizer, args.checkpoint, share)
             torch.manual_seed(args.seed)
         faults: list[str] = []
-        clips = clips_of(recognizer, manifest, args, faults, pipeline)
+        clips = clips_of(recognizer, ann_file, args, faults, pipeline)
         hits = hits_of(model, clips, args.batch_size, **how)
         if key[0] == CLEAN:
             record['clean'] = hits

@@ -1,9 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Check the data of a config, or manifests, before a run.
+"""Check the data of a config, or annotation files, before a run.
 
 ``ca2st data check CONFIG --decode`` takes lists, folders, classes
 and what is done about clips without audio from the config, and writes
-``data_check.json`` and ``data_check.html`` into its work_dir.  Manifests do as
+``data_check.json`` and ``data_check.html`` into its work_dir.  Lists do as
 well: ``ca2st data check train.csv val.csv --classes classes.txt``.
 Started again it only looks at files that are new or have changed.  Exit code 1
 if there are faults.
@@ -26,11 +26,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        'sources', nargs='+', help='a config, or one manifest for each split'
+        'sources',
+        nargs='+',
+        help='a config, or one annotation file for each split',
     )
     parser.add_argument(
         '--data-root',
-        help='folder of videos; that of the first manifest if left out',
+        help='folder of videos; that of the first annotation file if left out',
     )
     parser.add_argument(
         '--audio-root',
@@ -143,7 +145,7 @@ class Sources(NamedTuple):
     """What is to be checked.
 
     Attributes:
-        manifests: One for each split.
+        ann_files: One for each split.
         data_root: Folder of the videos.
         audio_root: Folder of the audio files.
         sizes: Number of classes by label column.
@@ -153,7 +155,7 @@ class Sources(NamedTuple):
         out: Outputs without extension.
     """
 
-    manifests: list[str]
+    ann_files: list[str]
     data_root: str
     audio_root: str
     sizes: dict[str, int]
@@ -163,7 +165,7 @@ class Sources(NamedTuple):
 
 
 def sources_of_flags(args: argparse.Namespace) -> Sources:
-    """The manifests that are named."""
+    """The annotation files that are named."""
     root = args.data_root
     if root is None:
         root = os.path.dirname(args.sources[0])
@@ -202,7 +204,7 @@ def sources_of_config(args: argparse.Namespace) -> Sources:
     if len(folders) != 1:
         raise ListFileError(
             f'{args.sources[0]} has lists of {len(folders)} data sets; name '
-            'the manifests of one'
+            'the annotation files of one'
         )
     data = next(iter(found.values()))
     policies = {load.get('missing_audio', 'raise') for load in loads}
@@ -247,13 +249,13 @@ def main(argv: list[str] | None = None) -> int:
         ignored |= {'silent', 'out_of_sync'}
     limits = Limits(args.min_seconds, args.sync_seconds, args.decode)
     samples = read_samples(
-        sources.manifests, sources.data_root, sources.audio_root, args.encoding
+        sources.ann_files, sources.data_root, sources.audio_root, args.encoding
     )
     train = args.train if args.train in {s.split for s in samples} else None
     if train is None and sources.sizes:
         print(
-            f"No manifest is called '{args.train}.csv': classes without a "
-            'training sample are not looked for (see --train).'
+            f"No annotation file is called '{args.train}.csv': classes "
+            'without a training sample are not looked for (see --train).'
         )
     probes: dict[int, Probe] = {}
     os.makedirs(os.path.dirname(sources.out) or '.', exist_ok=True)

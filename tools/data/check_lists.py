@@ -1,11 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""The rows of one or several manifests, and what is wrong among them."""
+"""The rows of annotation files, and what is wrong among them."""
 
 import os.path as osp
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ca2st_mm.datasets.manifest import read_annotations
+from ca2st_mm.datasets.annotations import read_annotations
 from ca2st_mm.utils.text_files import ListFileError
 
 
@@ -13,13 +13,13 @@ class Sample(NamedTuple):
     """One row.
 
     Attributes:
-        split: Name of the manifest without folder and extension.
+        split: Name of the annotation file without folder and extension.
         path: The video.
         audio: The audio file; None where it is the video.
         start: First second; None for the beginning.
         end: Last second; None for the end.
         labels: Class index by label column.
-        line: Where it stands in the manifest.
+        line: Where it stands in the annotation file.
     """
 
     split: str
@@ -64,28 +64,29 @@ KINDS = dict(
 
 
 def read_samples(
-    manifests: Sequence[str],
+    ann_files: Sequence[str],
     data_root: str = '',
     audio_root: str = '',
     encoding: str | None = None,
 ) -> list[Sample]:
-    """Read manifests as ``AudioVisualDataset`` does, without label limits.
+    """Read them as ``AudioVisualDataset`` does, without label limits.
 
     Args:
-        manifests: Annotation files, one a split.
+        ann_files: Annotation files, one a split.
         data_root: Folder of the videos.
         audio_root: Folder of the audio files.
-        encoding: Fallback for manifests that are not UTF-8.
+        encoding: Fallback for annotation files that are not UTF-8.
 
     Raises:
-        ListFileError: If a manifest is not understood, or two have one
+        ListFileError: If an annotation file is not understood, or two have one
             name.
-        FileNotFoundError: If there is no such manifest.
+        FileNotFoundError: If there is no such annotation file.
     """
-    names = [osp.splitext(osp.basename(path))[0] for path in manifests]
+    names = [osp.splitext(osp.basename(path))[0] for path in ann_files]
     if len(set(names)) < len(names):
         raise ListFileError(
-            f'The manifests {names} are splits and need different file names.'
+            f'The annotation files {names} are splits and need different '
+            'file names.'
         )
     return [
         Sample(
@@ -97,8 +98,8 @@ def read_samples(
             _labels(row['label']),
             row['line'],
         )
-        for split, manifest in zip(names, manifests, strict=True)
-        for row in read_annotations(manifest, {}, encoding)
+        for split, ann_file in zip(names, ann_files, strict=True)
+        for row in read_annotations(ann_file, {}, encoding)
     ]
 
 

@@ -169,7 +169,7 @@ def _probe_video(
         if span == (None, None) and high < _MOST * announced:
             why = f'the header announces {announced} frames, {high} are there'
             raise MediaError('video', sample.path, why)
-        shown = reader.frame_stamps[low:high]
+        shown = reader.frame_times[low:high]
         start, end = float(shown[0]), float(shown[-1] + 1 / reader.avg_fps)
         found.seconds, found.frames = round(end - start, 4), high - low
         found.width, found.height = header.video.width, header.video.height

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""From folders of videos, one a class, to manifests, class list and config."""
+"""From class folders to annotation files, class list and config."""
 
 import os
 import os.path as osp
@@ -11,9 +11,9 @@ import numpy as np
 from mmengine.config import Config
 from tqdm import tqdm
 
+from ca2st_mm.datasets.annotations import annotation_text
 from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS, probe
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.manifest import manifest_text
 from ca2st_mm.utils.errors import UserError
 from ca2st_mm.utils.text_files import write_texts
 
@@ -130,7 +130,7 @@ def prepare_folders(
     for split, rows in dict(train=train, val=val).items():
         path = osp.join(root, f'{split}.csv')
         rows = [dict(file=file, label=label) for file, label in rows]
-        texts[path] = manifest_text(path, ('file', 'label'), rows)
+        texts[path] = annotation_text(path, ('file', 'label'), rows)
     listed = osp.join(root, 'classes.txt')
     texts[listed] = ''.join(f'{name}\n' for name in names)
     there = [path for path in texts if osp.exists(path)]

@@ -75,7 +75,7 @@ def weights_text(config: Path) -> str:
 
 
 def main() -> None:
-    """Write manifests, class list and config, and say what is next."""
+    """Write annotation files, class list and config, and say what is next."""
     args = parse_args()
     small = args.base is None and not torch.cuda.is_available()
     args.base = args.base or str(SMALL if small else FULL)

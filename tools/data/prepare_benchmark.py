@@ -16,7 +16,7 @@ def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
     facts = yaml.safe_load(known)[name]
     folder = f'data/{facts.get("folder", name)}'
     parser = argparse.ArgumentParser(
-        description=f'Write the manifests of {facts["title"]}.'
+        description=f'Write the annotation files of {facts["title"]}.'
     )
     parser.add_argument(
         '--annotations',
@@ -32,7 +32,7 @@ def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out',
         default=folder,
-        help='folder for the manifests (default: %(default)s)',
+        help='folder for the annotation files (default: %(default)s)',
     )
     parser.add_argument(
         '--list',
@@ -94,8 +94,8 @@ def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
             '--untrimmed',
             dest='trimmed',
             action='store_false',
-            help='clips are parts of whole videos; the manifest gets start '
-            'and end',
+            help='clips are parts of whole videos; the annotation file gets '
+            'start and end',
         )
     args = parser.parse_args(argv)
     if args.with_sound:
@@ -113,9 +113,9 @@ def prepare(name: str, argv: list[str] | None = None) -> None:
     """Prepare a benchmark as the flags say."""
     args = parse_args(name, argv)  # before torch is imported
 
-    from benchmark_manifests import write_manifests
+    from benchmark_annotations import write_annotations
 
     from ca2st_mm.datasets.benchmarks import BENCHMARKS
     from ca2st_mm.engine.launch import run_or_explain
 
-    run_or_explain(lambda: write_manifests(BENCHMARKS[name], args))
+    run_or_explain(lambda: write_annotations(BENCHMARKS[name], args))

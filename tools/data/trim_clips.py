@@ -1,12 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Cut the spans of a manifest out of long videos into clips of their own.
+"""Cut the spans of an annotation file out of long videos, a clip each.
 
 ``ca2st data trim-clips train.csv clips --data-root videos`` writes
 the clips and, next to them, ``train.csv`` with the same rows and columns that
 names them; rows that could not be cut are left out and named.  Clips that are
 encoded again hold their span exactly; copied ones (``--copy``) start at a key
-frame, and the new manifest says where in them the span is.  An interrupted
-run is resumed by starting it again.
+frame, and the new annotation file says where in them the span is.  An
+interrupted run is resumed by starting it again.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from media_job import JobError, add_common, run
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('manifest', help='list of spans (.csv)')
+    parser.add_argument('ann_file', help='list of spans (.csv)')
     parser.add_argument('out', help='folder of the clips')
     parser.add_argument(
         '--data-root',
@@ -56,9 +56,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
+from ca2st_mm.datasets.annotations import annotation_text, read_annotations
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.list_files import ListFile
-from ca2st_mm.datasets.manifest import manifest_text, read_annotations
 from ca2st_mm.datasets.transcode import (
     Encoding,
     copy_span,
@@ -90,27 +90,29 @@ def jobs_of(args: argparse.Namespace, rows: list[dict]) -> dict[str, dict]:
     Raises:
         JobError: If there is nothing to trim, or it cannot be written.
     """
-    manifest = args.manifest
-    if osp.abspath(args.out) == osp.dirname(osp.abspath(manifest)):
-        raise JobError('The clips need another folder than the manifest.')
+    ann_file = args.ann_file
+    if osp.abspath(args.out) == osp.dirname(osp.abspath(ann_file)):
+        raise JobError(
+            'The clips need another folder than the annotation file.'
+        )
     if all(row['start'] is None and row['end'] is None for row in rows):
-        raise JobError(f"'{manifest}' has no spans: there is nothing to trim.")
+        raise JobError(f"'{ann_file}' has no spans: there is nothing to trim.")
     jobs: dict[str, dict] = {}
     for row in rows:
         first = jobs.setdefault(clip_name(row), row)
         if any(first[column] != row[column] for column in ('file', 'audio')):
             raise JobError(
-                f"'{manifest}', lines {first['line']} and {row['line']}: both "
+                f"'{ann_file}', lines {first['line']} and {row['line']}: both "
                 f"clips would be called '{clip_name(row)}'; put one into a "
-                'manifest of its own and cut it into another folder.'
+                'annotation file of its own and cut it into another folder.'
             )
     return jobs
 
 
-def write_manifest(
+def write_annotations(
     args: argparse.Namespace, clips: list[str], spans: dict[str, tuple]
 ) -> str:
-    """The manifest of the clips.
+    """The annotation file of the clips.
 
     Args:
         args: The command line.
@@ -121,7 +123,7 @@ def write_manifest(
     Returns:
         Its path.
     """
-    table = ListFile(args.manifest).cells()
+    table = ListFile(args.ann_file).cells()
     _, header = next(table)
     header = [name.strip() for name in header]
     columns = [name for name in header if name not in _SPAN_COLUMNS]
@@ -132,8 +134,8 @@ def write_manifest(
             start, end = (_second(t) for t in spans[clip])
             row = dict(zip(header, cells, strict=False))
             rows.append(row | dict(file=clip, start=start, end=end))
-    path = osp.join(args.out, osp.basename(args.manifest))
-    write_texts({path: manifest_text(path, columns, rows)})
+    path = osp.join(args.out, osp.basename(args.ann_file))
+    write_texts({path: annotation_text(path, columns, rows)})
     return path
 
 
@@ -144,7 +146,7 @@ def _second(time: float | None) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Trim; see the top of the file."""
     args = parse_args(argv)
-    rows = read_annotations(args.manifest, {})
+    rows = read_annotations(args.ann_file, {})
     jobs = jobs_of(args, rows)
     encoding = Encoding(args.short_side, args.crf)
     spans: dict[str, tuple] = {}
@@ -178,11 +180,11 @@ def main(argv: list[str] | None = None) -> int:
         except SampleFault as fault:
             print(fault, file=sys.stderr)
     if not spans:
-        print('No clip could be cut: no manifest is written.')
+        print('No clip could be cut: no annotation file is written.')
         return 1
     clips = [clip_name(row) for row in rows]
     left_out = sum(clip not in spans for clip in clips)
-    print(f'manifest: {write_manifest(args, clips, spans)}')
+    print(f'annotation file: {write_annotations(args, clips, spans)}')
     if left_out:
         print(f'{left_out} of {len(rows)} rows are left out of it')
     return int(bool(left_out))

@@ -48,12 +48,13 @@ def parse_args() -> argparse.Namespace:
         'or all (easy)',
     )
     parser.add_argument(
-        '--manifest',
+        '--ann-file',
+        '--manifest',  # as it was called
         help='the list of the test: where the clips are and, in untrimmed '
         'files, from when to when (default: what the dumps say)',
     )
     parser.add_argument(
-        '--data-root', default='', help='folder of the files in --manifest'
+        '--data-root', default='', help='folder of the files in --ann-file'
     )
     parser.add_argument('--clips', type=int, default=4, help='how many rows')
     parser.add_argument('--frames', type=int, default=6, help='of each clip')
@@ -76,8 +77,8 @@ from matplotlib.figure import Figure
 from result_files import Scores, read_comparable
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
+from ca2st_mm.datasets.annotations import read_annotations
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.datasets.manifest import read_annotations
 from ca2st_mm.datasets.video import PyAVReader
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.percent import percent
@@ -210,7 +211,7 @@ def read_frames(
     """
     reader = PyAVReader(path, span=span)
     try:
-        stamps = reader.frame_stamps
+        stamps = reader.frame_times
         start = stamps[0] if span[0] is None else span[0]
         end = stamps[-1] if span[1] is None else span[1]
         places = start + (np.arange(count) + 0.5) / count * (end - start)
@@ -275,17 +276,17 @@ def clips_of(
     """File and span of every clip.
 
     Raises:
-        FigureInputError: If neither the dumps nor a manifest tell.
+        FigureInputError: If neither the dumps nor an annotation file tell.
     """
-    if args.manifest:
+    if args.ann_file:
         try:
-            rows = read_annotations(args.manifest, {})
+            rows = read_annotations(args.ann_file, {})
         except (FileNotFoundError, ValueError) as error:
-            raise FigureInputError(f'--manifest: {error}') from error
+            raise FigureInputError(f'--ann-file: {error}') from error
         first = results[0]
         if len(rows) != first.total:
             raise FigureInputError(
-                f'{args.manifest} lists {len(rows)} clips, but {first.path} '
+                f'{args.ann_file} lists {len(rows)} clips, but {first.path} '
                 f'holds {first.total}; give the list of the test'
             )
         rows = [rows[clip] for clip in first.clips]
@@ -298,7 +299,7 @@ def clips_of(
             return [(file, (None, None)) for file in result.files]
     raise FigureInputError(
         'the dumps do not say which files the clips are (meta_keys of the '
-        'config without filename); give --manifest and --data-root'
+        'config without filename); give --ann-file and --data-root'
     )
 
 

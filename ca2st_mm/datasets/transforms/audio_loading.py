@@ -30,7 +30,7 @@ class LoadAudio(Transform):
     to ``clip_end`` is decoded where the sample has them.
 
     Required keys: ``filename``; optional ``audio_path``, ``clip_start``,
-    ``clip_end``, ``container_start`` (from ``OpenVideo``), ``frame_stamps``
+    ``clip_end``, ``container_start`` (from ``OpenVideo``), ``frame_times``
     (length of invented silence), and ``audio`` (a
     :class:`ca2st_mm.datasets.audio.Audio`, or None), which then is used in
     place of the file.
@@ -124,7 +124,7 @@ class LoadAudio(Transform):
         start = results.get('clip_start') or 0.0
         end = results.get('clip_end')
         if end is None:
-            stamps = results.get('frame_stamps')
+            stamps = results.get('frame_times')
             end = start + 1.0 if stamps is None else float(stamps[-1])
         length = min(max(round((end - start) * rate), 1), MAX_SAMPLES)
         return Audio(np.zeros(length, np.float32), rate, start)

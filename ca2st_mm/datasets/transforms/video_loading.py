@@ -34,7 +34,7 @@ class OpenVideo(DecordInit):
     ``video_reader``, which then is used in place of the file.
     Added keys: ``video_reader`` (a
     :class:`ca2st_mm.datasets.video.VideoReader`), ``total_frames``,
-    ``start_index``, ``avg_fps``, ``frame_stamps`` (float64 seconds on the
+    ``start_index``, ``avg_fps``, ``frame_times`` (float64 seconds on the
     container's clock, one for each frame number), ``container_start``
     (second at which that clock starts).
 
@@ -85,7 +85,7 @@ class OpenVideo(DecordInit):
         first, stop = reader.frames_in(span)
         results.update(
             avg_fps=reader.avg_fps,
-            frame_stamps=reader.frame_stamps,
+            frame_times=reader.frame_times,
             start_index=first,
             total_frames=stop - first,
             container_start=reader.container_start,
@@ -150,7 +150,7 @@ class FrameTimes(Transform):
     Place it after spatial crops (``ThreeCrop``), so that every view gets
     its times, and before audio is cut.
 
-    Required keys: ``frame_inds``, ``frame_stamps`` (from
+    Required keys: ``frame_inds``, ``frame_times`` (from
     :class:`OpenVideo`), ``num_clips``, ``clip_len``.
     Added keys: ``imgs_times``, float32 seconds (num_views, clip_len);
     ``time_origin``, where on the container's clock their zero lies.
@@ -168,7 +168,7 @@ class FrameTimes(Transform):
 
     def transform(self, results: dict) -> dict:
         """Look up the stamps of ``frame_inds``."""
-        if 'frame_stamps' not in results:
+        if 'frame_times' not in results:
             raise KeyError(
                 'FrameTimes needs the time stamps of the frames: open the '
                 "video with dict(type='OpenVideo') instead of DecordInit."
@@ -179,7 +179,7 @@ class FrameTimes(Transform):
             if zero is None:  # recordings start at any second
                 zero = results.get('container_start', 0.0)
         num_clips, num_crops = count_views(results)
-        times = results['frame_stamps'][np.ravel(results['frame_inds'])]
+        times = results['frame_times'][np.ravel(results['frame_inds'])]
         times = (times - zero).reshape(num_clips, results['clip_len'])
         results['imgs_times'] = np.tile(times, (num_crops, 1)).astype(
             np.float32

@@ -5,8 +5,8 @@ from contextlib import redirect_stdout
 from io import StringIO
 
 import pytest
+from benchmark_annotations import write_annotations
 from benchmark_files import arguments, text_of
-from benchmark_manifests import write_manifests
 from media import write_world
 
 from ca2st_mm.datasets.benchmarks import BENCHMARKS
@@ -43,7 +43,7 @@ def data(tmp_path):
             )
             with redirect_stdout(StringIO()) as said:
                 args = arguments(name, **folders, **flags)
-                write_manifests(BENCHMARKS[name], args)
+                write_annotations(BENCHMARKS[name], args)
             return said.getvalue()
 
     return Data()

@@ -1,13 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Small media files and, through the preparers, the manifests over them."""
+"""Small media files and, through the preparers, annotation files over them."""
 
 import shutil
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from benchmark_annotations import write_annotations
 from benchmark_files import FILES, arguments, read
-from benchmark_manifests import write_manifests
 
 from ca2st_mm.datasets.benchmarks import BENCHMARKS
 from ca2st_mm.datasets.media_writer import write_clip
@@ -61,7 +61,7 @@ def write_world(root: Path) -> None:
             for path in filter(Path.is_file, paths):
                 for clip in read(name, path, split)[1]:
                     _write_media(folder, name, clip, originals)
-        write_manifests(
+        write_annotations(
             benchmark,
             arguments(
                 name,

@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Write the manifests of VGG-Sound; see its README.md."""
+"""Write the annotation files of VGG-Sound; see its README.md."""
 
 import sys
 from pathlib import Path

@@ -9,7 +9,7 @@ from mmaction.datasets.transforms import PackActionInputs
 from mmengine.logging import MMLogger
 
 from ca2st_mm.datasets import AudioVisualDataset
-from ca2st_mm.datasets.manifest import manifest_text, read_annotations
+from ca2st_mm.datasets.annotations import annotation_text, read_annotations
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.utils.text_files import ListFileError
 
@@ -55,7 +55,7 @@ def files_of(data):
     return [data.get_data_info(i)['filename'] for i in range(len(data))]
 
 
-def test_manifest_with_all_columns(make, tmp_path):
+def test_all_columns(make, tmp_path):
     data = make(
         'id,file,audio,start,end,label\n'
         'c1,a b.mp4,a.wav,1.5,3,2\n'
@@ -96,7 +96,7 @@ def test_mmaction_list(make, tmp_path, name):
 @pytest.mark.parametrize('end', ['\n', '\r\n'])
 def test_every_name_comes_back(make, tmp_path, end):
     rows = [dict(file=name, label=i) for i, name in enumerate(ODD_NAMES)]
-    text = manifest_text('list.csv', ('label', 'file'), rows)
+    text = annotation_text('list.csv', ('label', 'file'), rows)
     if end != '\n':  # names hold line breaks themselves
         text = text.replace('\n', end).replace('new\r\nline', 'new\nline')
     data = make(text)
@@ -112,7 +112,7 @@ def test_blanks_after_commas_are_style_if_the_header_has_them(make, tmp_path):
 
 def test_a_name_that_is_not_utf8_is_refused_when_written():
     with pytest.raises(ListFileError, match=r'x.csv.*not UTF-8.*udcc5'):
-        manifest_text('x.csv', ['file'], [dict(file='\udcc5.mp4')])
+        annotation_text('x.csv', ['file'], [dict(file='\udcc5.mp4')])
 
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-32', 'gbk'])

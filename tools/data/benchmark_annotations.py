@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Annotation files and media of a benchmark in, manifests out."""
+"""Annotation files and media of a benchmark in, annotation files out."""
 
 import os
 import os.path as osp
@@ -11,6 +11,7 @@ from pathlib import PurePath
 
 from benchmark_lists import Clip, LeftOut, Names, names_in_order, read_list
 
+from ca2st_mm.datasets.annotations import annotation_text, repeats_message
 from ca2st_mm.datasets.benchmarks import Benchmark
 from ca2st_mm.datasets.containers import (
     AUDIO_EXTENSIONS,
@@ -20,13 +21,12 @@ from ca2st_mm.datasets.containers import (
 )
 from ca2st_mm.datasets.faults import MediaError
 from ca2st_mm.datasets.list_files import ListFile
-from ca2st_mm.datasets.manifest import manifest_text, repeats_message
 from ca2st_mm.utils.text_files import ListFileError, write_texts
 
 NO_FILE, NO_AUDIO_FILE = 'no video file', 'no audio file'
 
 
-def write_manifests(benchmark: Benchmark, args: Namespace) -> None:
+def write_annotations(benchmark: Benchmark, args: Namespace) -> None:
     """Write ``<split>.csv``, ``<split>_missing.csv`` and class names.
 
     All files are written at the end, all or none; what is found is printed.
@@ -50,7 +50,7 @@ def write_manifests(benchmark: Benchmark, args: Namespace) -> None:
     for path in outputs.values():
         if osp.realpath(path) in inputs:
             raise ListFileError(
-                f"The manifest would overwrite the annotation file '{path}'; "
+                f"The result would overwrite the list '{path}'; "
                 'keep annotations in a folder of their own.'
             )
     texts = {}
@@ -72,9 +72,9 @@ def write_manifests(benchmark: Benchmark, args: Namespace) -> None:
         if not rows:
             why = files.nothing_found(wanted, missing)
             raise ListFileError(f'{split}: {why}')
-        texts[path] = manifest_text(path, list(rows[0]), rows)
+        texts[path] = annotation_text(path, list(rows[0]), rows)
         # Written even if empty: an older list would tell a wrong story.
-        texts[missing_path] = manifest_text(
+        texts[missing_path] = annotation_text(
             missing_path, LeftOut._fields, [c._asdict() for c in left_out]
         )
         kept = len(rows) - found
@@ -258,7 +258,7 @@ class _Files:
     def rows(
         self, clips: Sequence[Clip], columns: Sequence[str], split: str
     ) -> tuple[list[dict], list[LeftOut]]:
-        """Rows of the manifest, and the clips that miss something."""
+        """Rows of the annotation file, and the clips that miss something."""
         args, rows, left_out = self.args, [], []
         for clip in clips:
             names = self.names_of(clip)
@@ -297,8 +297,8 @@ class _Files:
             f'not one of {len(clips):,} clips can be used: {why}. Looked for '
             f"{names} and so on below '{self.videos.root}'"
             + (f" and '{self.audio.root}'" if self.audio else '')
-            + '; check --videos and --audio-root, or write the manifest all '
-            'the same with --keep-missing.'
+            + '; check --videos and --audio-root, or write the annotation '
+            'file all the same with --keep-missing.'
         )
 
 
@@ -316,7 +316,7 @@ def _time(seconds: float) -> str:
 
 
 def _portable(path: str, folder: str) -> str:
-    """A path relative to the manifest's folder, if it lies below it."""
+    """A path relative to the annotation file's folder, if it lies below it."""
     path, folder = osp.abspath(path), osp.abspath(folder)
     if osp.commonpath([path, folder]) == folder:
         path = osp.relpath(path, folder)

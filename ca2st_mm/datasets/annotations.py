@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Annotation files of data sets: our CSV manifest and MMAction2's lists."""
+"""Annotation files: CSV with a header, and MMAction2's lists."""
 
 import csv
 import difflib
@@ -32,9 +32,9 @@ def read_annotations(
     sizes: Mapping[str, int | None],
     encoding: str | None = None,
 ) -> list[dict]:
-    """Read a manifest with a header, or lines ``path label``.
+    """Read an annotation file with a header, or lines ``path label``.
 
-    Names in a manifest are taken as they stand, blanks and line breaks in
+    Names under a header are taken as they stand, blanks and line breaks in
     quotes included.
 
     >>> import tempfile
@@ -54,7 +54,7 @@ def read_annotations(
     Returns:
         One dict a row: ``id`` (or None), ``file``, ``audio`` (or None),
         ``start``, ``end`` (seconds or None), ``label`` (int, [verb, noun],
-        or None in a manifest without label columns), ``line``.
+        or None in an annotation file without label columns), ``line``.
 
     Raises:
         ListFileError: If the file is no text, empty, a column is missing or
@@ -169,13 +169,13 @@ def _likely(field: str) -> str | None:
     return None
 
 
-def manifest_text(
+def annotation_text(
     path: str, columns: Sequence[str], rows: Iterable[Mapping]
 ) -> str:
-    """The text of a manifest that :func:`read_annotations` reads back.
+    """The text of an annotation file that :func:`read_annotations` reads back.
 
-    >>> manifest_text('x.csv', ['file', 'label'], [dict(file='a,b', label=1)])
-    'file,label\\n"a,b",1\\n'
+    >>> annotation_text('x.csv', ['file', 'end'], [dict(file='a,b', end=1)])
+    'file,end\\n"a,b",1\\n'
 
     Args:
         path: Where it is going to be written, for messages.

@@ -193,6 +193,7 @@ def run(args: argparse.Namespace) -> None:
         unwrap,
         write_checkpoint,
     )
+    from ca2st_mm.utils.whole_files import written_whole
 
     weights = unwrap(open_checkpoint(args.src))
     layout = detect_layout(weights)
@@ -224,17 +225,14 @@ def run(args: argparse.Namespace) -> None:
         file=Path(args.src).name,
         ca2st_mm=ca2st_mm.__version__,
     )
-    dst = Path(args.dst)
     # What is there stays until the new file is known to be good.
-    part = dst.with_name(f'.{dst.stem}.part{dst.suffix}')
-    try:
-        write_checkpoint(part, written, metadata)
-        outcome = check(part, args.config, layout.model)
-        part.replace(dst)
-    except ValueError as error:
-        raise ValueError(str(error).replace(str(part), args.dst)) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(args.dst) as part:
+        try:
+            write_checkpoint(part, written, metadata)
+            outcome = check(part, args.config, layout.model)
+        except ValueError as error:
+            text = str(error).replace(str(part), args.dst)
+            raise ValueError(text) from error
     print(
         f'{args.dst}: {len(written)} tensors in the layout {target.name}; '
         f'{outcome}'

@@ -5,6 +5,7 @@ The pipeline (:mod:`.sources`) and the averaging of views are those of the
 config's test, so every entry point gives the answer of ``tools/test.py``.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from ca2st_mm.engine.launch import read_config
 from ca2st_mm.engine.precision import autocast, choose_precision
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
-from ca2st_mm.utils.hashing import sha256_of_bytes, sha256_of_tensors
+from ca2st_mm.utils.hashing import sha256_of_tensors
 from ca2st_mm.zoo import IN_FOLDER
 
 from .models import get_config, is_listed
@@ -165,7 +166,7 @@ class Recognizer(BaseInferencer):
         text = json.dumps(said, sort_keys=True, default=str)
         return dict(
             weights=sha256_of_tensors(self.model.state_dict()),
-            config=sha256_of_bytes(text.encode()),
+            config=hashlib.sha256(text.encode()).hexdigest(),
             precision=self.precision,
         )
 

@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import os
 import pickle
 import re
 import zipfile
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ca2st_mm.utils.errors import UserError
+from ca2st_mm.utils.whole_files import written_whole
 from ca2st_mm.zoo import IN_FOLDER
 
 SHARD = re.compile(r'(.+)-\d{5}-of-\d{5}(\.\w+)')
@@ -105,12 +105,9 @@ def write_checkpoint(
         >>> read_checkpoint('a.safetensors')['state_dict']
         {'weight': tensor([0., 0.])}
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     meta = {str(key): str(value) for key, value in (metadata or {}).items()}
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        if path.suffix == '.safetensors':
+    with written_whole(path) as part:
+        if part.suffix == '.safetensors':
             # It stores no shared memory, and no views.
             tensors = {
                 key: value.detach().to('cpu', copy=True).contiguous()
@@ -118,17 +115,14 @@ def write_checkpoint(
             }
             # `format` is what transformers looks for.
             save_file(tensors, part, {'format': 'pt', **meta})
-        elif path.suffix in ('.pth', '.pt'):
+        elif part.suffix in ('.pth', '.pt'):
             torch.save(dict(meta=meta, state_dict=dict(state_dict)), part)
         else:
             raise ValueError(
-                f'{path.name!r} must end in .safetensors, .pth or .pt'
+                f'{Path(path).name!r} must end in .safetensors, .pth or .pt'
             )
         # safetensors leaves files that only their owner can read.
         part.chmod(0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def unwrap(container: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -19,6 +19,8 @@ import imageio_ffmpeg
 import numpy as np
 from av.error import FFmpegError
 
+from ca2st_mm.utils.whole_files import written_whole
+
 from .containers import decoder_errors, probe
 from .faults import MediaError, NoAudioError, SampleFault
 from .pixels import shown_size, to_rgb
@@ -78,19 +80,13 @@ def finished_or_nothing(path: str) -> Iterator[str]:
     Raises:
         MediaError: In place of a codec's error; names the file.
     """
-    folder, name = os.path.split(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    part = os.path.join(folder, f'.part-{os.getpid()}-{name}')
     try:
-        yield part
-        os.replace(part, path)
+        with written_whole(path) as part:
+            yield str(part)
     except SampleFault:
         raise
     except (FFmpegError, ValueError) as error:
         raise MediaError('or write', path, error) from error
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
 
 
 def encode(

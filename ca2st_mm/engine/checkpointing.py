@@ -8,7 +8,6 @@ here; ``build_runner`` has every run of our command lines use it.
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,7 @@ from ca2st_mm.checkpoints.loading import fitting_weights
 from ca2st_mm.checkpoints.reference import is_reference
 from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.registry import HOOKS
+from ca2st_mm.utils.whole_files import written_whole
 
 # What a run ended by a signal leaves; the next one takes its place.
 INTERRUPTED = 'interrupted.pth'
@@ -71,19 +71,13 @@ class AtomicLocalBackend(LocalBackend):
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes; the file is the old or the new one at any moment."""
-        path = Path(filepath)
-        part = path.with_name(f'{path.name}.part')
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open('wb') as file:
+            with written_whole(filepath) as part, part.open('wb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
         except OSError as error:
-            with suppress(OSError):
-                part.unlink()
-            error.filename = str(path)  # a full disk names none
+            error.filename = str(filepath)  # a full disk names none
             raise
 
 

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Numbers never travel alone: a test writes what they depend on."""
 
+import hashlib
 import math
 import os.path as osp
 import platform
@@ -16,11 +17,7 @@ from mmengine.runner import Runner
 
 from ca2st_mm.registry import HOOKS
 from ca2st_mm.structures import as_streams
-from ca2st_mm.utils.hashing import (
-    sha256_of,
-    sha256_of_bytes,
-    sha256_of_tensors,
-)
+from ca2st_mm.utils.hashing import sha256_of, sha256_of_tensors
 from ca2st_mm.utils.records import write_record
 from ca2st_mm.version import __version__
 
@@ -117,10 +114,12 @@ def _describe_data(dataset: Any) -> dict[str, Any]:
     """Annotation file and transforms; the size of a dataset not MMEngine's."""
     ann_file = getattr(dataset, 'ann_file', '')
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    known = bool(ann_file) and exists(ann_file)
+    digest = UNKNOWN
+    if ann_file and exists(ann_file):
+        digest = hashlib.sha256(get(ann_file)).hexdigest()
     return dict(
         manifest=ann_file or UNKNOWN,
-        manifest_sha256=sha256_of_bytes(get(ann_file)) if known else UNKNOWN,
+        manifest_sha256=digest,
         clips=len(dataset),
         decoder=[
             repr(step)

@@ -9,7 +9,7 @@ the challenge's own description before you submit it.
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from ca2st_mm.registry import METRICS
+from ca2st_mm.utils.text_files import write_texts
 
 from .clip_metrics import is_readable, scores_of
 
@@ -83,13 +84,13 @@ class _Submission(BaseMetric):
                 'named by its id (trimmed clips), or pack the meta key '
                 'clip_id.'
             )
-        path = Path(self.out_file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**self.header, 'results': entries}))
+        record = {**self.header, 'results': entries}
+        write_texts({self.out_file: json.dumps(record)})
         used = sum(read for *_, read in results)
         print_log(
             f'{used} of {len(results)} clips used; {len(results) - used} '
-            f"could not be read: their entries in '{path}' mean nothing.",
+            f"could not be read: their entries in '{self.out_file}' mean "
+            'nothing.',
             logger='current',
         )
         return dict(

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """What an exported file says about itself."""
 
+import hashlib
 import json
 import os.path as osp
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import torch
 from mmengine.config import Config
 
 from ca2st_mm.apis.sources import dataset_of
-from ca2st_mm.utils.hashing import sha256_of, sha256_of_bytes
+from ca2st_mm.utils.hashing import sha256_of
 from ca2st_mm.version import __version__
 
 from .graph import LOGITS, ExportableRecognizer, GraphInput
@@ -89,7 +90,7 @@ def describe(
         pipeline=pipeline,
         config=dict(
             name=osp.basename(config.filename or UNKNOWN),
-            sha256=sha256_of_bytes(config.pretty_text.encode()),
+            sha256=hashlib.sha256(config.pretty_text.encode()).hexdigest(),
         ),
         weights=dict(
             checkpoint='random' if checkpoint is None else str(checkpoint),

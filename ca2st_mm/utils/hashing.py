@@ -1,12 +1,16 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Fingerprints of files, bytes and weights."""
+"""Fingerprints of files and weights."""
+
+# The zoo imports this without torch.
+from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 1 << 20
 
@@ -20,21 +24,14 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def sha256_of_bytes(data: bytes) -> str:
-    """SHA-256 of bytes as 64 hexadecimal digits.
-
-    >>> sha256_of_bytes(b'')[:8]
-    'e3b0c442'
-    """
-    return hashlib.sha256(data).hexdigest()
-
-
 def sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of named tensors: names, types, shapes and values.
 
     Args:
         tensors: A state dict; its order does not matter, nor the device.
     """
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -18,7 +18,6 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
         record: Nested values; no NaN.
     """
     text = json.dumps(record, indent=2, allow_nan=False)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_texts({str(path): text + '\n'})
 
 

@@ -5,8 +5,10 @@ import codecs
 import os
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from .errors import UserError
+from .whole_files import written_whole
 
 _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, 'utf-32'),
@@ -92,19 +94,13 @@ def write_texts(texts: Mapping[str, str]) -> None:
     'two'
 
     Args:
-        texts: Path -> text.  A file of this name is replaced.
+        texts: Path -> text.  A file of this name is replaced; its folder is
+            made.
 
     Raises:
         OSError: If one cannot be written; nothing has changed then.
     """
-    parts = {path: f'{path}.part' for path in texts}
-    try:
-        for path, part in parts.items():
-            with open(part, 'w', newline='', encoding='utf-8') as file:
-                file.write(texts[path])
-        for path, part in parts.items():
-            os.replace(part, path)
-    finally:
-        for part in parts.values():
-            if os.path.exists(part):
-                os.remove(part)
+    with ExitStack() as stack:
+        for path, text in texts.items():
+            part = stack.enter_context(written_whole(path))
+            part.write_text(text, 'utf-8', newline='')

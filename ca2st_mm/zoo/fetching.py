@@ -23,6 +23,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ca2st_mm.utils.errors import UserError
+from ca2st_mm.utils.hashing import sha256_of
+from ca2st_mm.utils.whole_files import written_whole
 
 from .catalogue import SCHEME, Entry, Source, find, is_known
 
@@ -145,9 +147,7 @@ def fault_of(path: Path, source: Source) -> str | None:
 @functools.cache
 def _sha256(path: Path, size: int, changed: int) -> str:
     """The hash of a file, once for each state of it."""
-    from pooch import file_hash
-
-    return file_hash(str(path))
+    return sha256_of(path)
 
 
 def ask_hub(
@@ -251,8 +251,8 @@ def _download(entry: Entry, source: Source) -> Path:
                 return place
         raise ValueError(fault)
     place = default_home() / entry.name / source.file
-    part, seen = place.with_name(f'{place.name}.part'), sys.stderr.isatty()
-    try:
+    seen = sys.stderr.isatty()
+    with written_whole(place) as part:
         if source.url.startswith('gdrive://'):
             try:
                 import gdown
@@ -270,9 +270,7 @@ def _download(entry: Entry, source: Source) -> Path:
             get(source.url, str(part), None)
         if fault := fault_of(part, source):
             raise ValueError(fault)
-        return part.replace(place)
-    finally:
-        part.unlink(missing_ok=True)
+    return place
 
 
 def _from_hub(source: Source, **how: bool) -> Path:

@@ -132,7 +132,7 @@ def test_files_name_every_clip_once(root, run):
     for filename, label in rows:
         assert Path(filename).is_file()
         assert Path(filename).parts[-3] == names[label]
-    assert not list(root.glob('*.part'))
+    assert not list(root.glob('.*.part*'))
 
 
 @pytest.mark.parametrize('links', [dict(self='.'), dict(self='.', up='..')])

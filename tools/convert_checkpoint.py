@@ -193,7 +193,7 @@ def run(args: argparse.Namespace) -> None:
         unwrap,
         write_checkpoint,
     )
-    from ca2st_mm.utils.whole_files import written_whole
+    from ca2st_mm.utils.files import written_whole
 
     weights = unwrap(open_checkpoint(args.src))
     layout = detect_layout(weights)

@@ -12,7 +12,7 @@ from ca2st_mm.checkpoints import load_weights
 from ca2st_mm.checkpoints.delta import FINGERPRINT
 from ca2st_mm.checkpoints.files import read_checkpoint, write_checkpoint
 from ca2st_mm.checkpoints.sharing import build_model, trained_weights
-from ca2st_mm.utils.hashing import sha256_of
+from ca2st_mm.utils.files import sha256_of
 from ca2st_mm.version import __version__
 
 from .stored_config import stored_classes, stored_config

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ca2st_mm.utils.errors import UserError
-from ca2st_mm.utils.whole_files import written_whole
+from ca2st_mm.utils.files import written_whole
 from ca2st_mm.zoo import IN_FOLDER
 
 SHARD = re.compile(r'(.+)-\d{5}-of-\d{5}(\.\w+)')

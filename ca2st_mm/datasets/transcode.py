@@ -19,7 +19,7 @@ import imageio_ffmpeg
 import numpy as np
 from av.error import FFmpegError
 
-from ca2st_mm.utils.whole_files import written_whole
+from ca2st_mm.utils.files import written_whole
 
 from .containers import decoder_errors, probe
 from .faults import MediaError, NoAudioError, SampleFault

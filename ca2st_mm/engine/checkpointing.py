@@ -44,7 +44,7 @@ from ca2st_mm.checkpoints.loading import fitting_weights
 from ca2st_mm.checkpoints.reference import is_reference
 from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.registry import HOOKS
-from ca2st_mm.utils.whole_files import written_whole
+from ca2st_mm.utils.files import written_whole
 
 # What a run ended by a signal leaves; the next one takes its place.
 INTERRUPTED = 'interrupted.pth'

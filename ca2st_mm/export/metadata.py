@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 
 from ca2st_mm.apis.sources import dataset_of
-from ca2st_mm.utils.hashing import sha256_of
+from ca2st_mm.utils.files import sha256_of
 from ca2st_mm.version import __version__
 
 from .graph import LOGITS, ExportableRecognizer, GraphInput

@@ -1,27 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Fingerprints of files and weights."""
-
-# The zoo imports this without torch.
-from __future__ import annotations
+"""Fingerprints of weights."""
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-CHUNK = 1 << 20
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+import torch
+from torch import Tensor
 
 
 def sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
@@ -30,8 +14,6 @@ def sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     Args:
         tensors: A state dict; its order does not matter, nor the device.
     """
-    import torch
-
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -23,8 +23,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ca2st_mm.utils.errors import UserError
-from ca2st_mm.utils.hashing import sha256_of
-from ca2st_mm.utils.whole_files import written_whole
+from ca2st_mm.utils.files import sha256_of, written_whole
 
 from .catalogue import SCHEME, Entry, Source, find, is_known
 

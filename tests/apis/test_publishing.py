@@ -12,7 +12,7 @@ from mmengine.config import Config
 from ca2st_mm.apis import is_delta, publish
 from ca2st_mm.checkpoints.files import read_checkpoint
 from ca2st_mm.registry import MODELS
-from ca2st_mm.utils.hashing import sha256_of
+from ca2st_mm.utils.files import sha256_of
 
 FROZEN = dict(spatial='clip.pth')
 

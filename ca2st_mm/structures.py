@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+# Results of a pipeline have them next to the values, as <stream>_times.
 TIMES, PRESENT = '_times', '_present'
 
 
@@ -43,31 +44,14 @@ class Stream(NamedTuple):
 
 
 def as_streams(inputs: Mapping[str, Stream | Tensor]) -> dict[str, Stream]:
-    """The inputs of a model as one stream each.
-
-    Args:
-        inputs: Streams, or their values, by name.  Values may have their
-            times and presence next to them under ``<name>_times`` and
-            ``<name>_present``; this form is accepted until version 0.2.
-
-    Returns:
-        Streams by name.
+    """The inputs of a model as one stream each; tensors are values alone.
 
     Example:
         >>> import torch
-        >>> flat = dict(imgs=torch.zeros(1, 3), imgs_times=torch.ones(1, 3))
-        >>> as_streams(flat)['imgs'].times
-        tensor([[1., 1., 1.]])
+        >>> as_streams(dict(imgs=torch.zeros(1, 3)))['imgs'].values.shape
+        torch.Size([1, 3])
     """
-    parts_of_others = {
-        name + suffix for name in inputs for suffix in (TIMES, PRESENT)
-    }
     return {
-        name: value
-        if isinstance(value, Stream)
-        else Stream(
-            value, inputs.get(name + TIMES), inputs.get(name + PRESENT)
-        )
+        name: value if isinstance(value, Stream) else Stream(value)
         for name, value in inputs.items()
-        if name not in parts_of_others
     }

@@ -19,6 +19,7 @@ from mmengine.config import Config
 from shrunk_models import without_init
 
 from ca2st_mm.checkpoints import detect_layout
+from ca2st_mm.structures import Stream, as_streams
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 # By family, the recipes with one classifier and with verbs and nouns.
@@ -86,9 +87,8 @@ class GoldenCase:
         inputs = dict(imgs=raw['input.video'])
         if 'input.audio' in raw:
             times = raw['input.time']
-            inputs['audios'] = raw['input.audio'][:, :1]
-            inputs['audios_times'] = times[:, :2]
-            inputs['imgs_times'] = times[:, 2:]
+            inputs['audios'] = Stream(raw['input.audio'][:, :1], times[:, :2])
+            inputs['imgs'] = Stream(inputs['imgs'], times[:, 2:])
         return inputs
 
     def config(self):
@@ -160,7 +160,10 @@ class GoldenCase:
         return model.to(dtype).eval()
 
     def logits(self, model, dtype=torch.float32):
-        inputs = {k: v.to(dtype) for k, v in self.inputs().items()}
+        inputs = {
+            name: stream.map(lambda part: part.to(dtype))
+            for name, stream in as_streams(self.inputs()).items()
+        }
         return model.cls_head(model.backbone(**inputs))
 
 

@@ -9,10 +9,9 @@ from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
 from ca2st_mm.apis.recognizer import head_output
-from ca2st_mm.structures import as_streams
 
 from .formats import Run
-from .graph import FRAMES, LOGITS, GraphInput
+from .graph import FRAMES, LOGITS, GraphInput, streams_of
 
 
 class Comparison(NamedTuple):
@@ -87,7 +86,7 @@ def _expected(
         for one, batch in zip(inputs, drawn, strict=True)
     }
     if hasattr(recognizer.data_preprocessor, 'preprocessors'):
-        values = as_streams(packed)
+        values = streams_of(packed)
     else:
         [values] = packed.values()
     samples = [ActionDataSample() for _ in drawn[0]]

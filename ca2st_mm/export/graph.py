@@ -3,7 +3,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmaction.models.data_preprocessors import ActionDataPreprocessor
@@ -13,7 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.models.backbones import MultiExpertBackbone, TransformerExpert
-from ca2st_mm.structures import PRESENT, TIMES, as_streams
+from ca2st_mm.structures import PRESENT, TIMES, Stream
 from ca2st_mm.utils.errors import UsageError
 
 # Output of a head with one classifier.
@@ -68,6 +68,17 @@ class GraphInput(NamedTuple):
             return 1.0 - torch.arange(views) % 2
         start = 10 * torch.rand(views, 1, generator=source)
         return start + torch.linspace(0, 5, shape[1])
+
+
+def streams_of(values: Mapping[str, Any]) -> dict[str, Stream]:
+    """Values by the names of :class:`GraphInput` as streams."""
+    return {
+        name: Stream(
+            value, values.get(name + TIMES), values.get(name + PRESENT)
+        )
+        for name, value in values.items()
+        if not name.endswith((TIMES, PRESENT))
+    }
 
 
 def inputs_of(recognizer: nn.Module, config: Config) -> list[GraphInput]:
@@ -262,8 +273,8 @@ class ExportableRecognizer(nn.Module):
             )
         ]
         if isinstance(self.backbone, MultiExpertBackbone):
-            flat = dict(zip(self.names, normalised, strict=True))
-            features = self.backbone(**as_streams(flat))
+            named = dict(zip(self.names, normalised, strict=True))
+            features = self.backbone(**streams_of(named))
         else:
             features = self.backbone(*normalised)
         scores = self.head(features)

@@ -13,6 +13,8 @@ from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from shrunk_models import without_init
 
+from ca2st_mm.structures import Stream
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'docs/mix_in.md']
 TEXT = '\n'.join(page.read_text() for page in PAGES)
@@ -20,11 +22,9 @@ BLOCKS = re.findall(r'```python\n(.*?)```', TEXT, re.S)
 CONFIGS = [block for block in BLOCKS if 'model = dict(' in block]
 EXPERT = next(block for block in BLOCKS if 'class PoseExpert' in block)
 INPUTS = dict(
-    imgs=(2, 3, 16, 224, 224),
-    audios=(2, 1, 1024, 128),
-    imgs_times=(2, 16),
-    audios_times=(2, 2),
-    poses=(2, 8, 17, 2),
+    imgs=Stream((2, 3, 16, 224, 224), (2, 16)),
+    audios=Stream((2, 1, 1024, 128), (2, 2)),
+    poses=Stream((2, 8, 17, 2)),
 )
 
 
@@ -49,15 +49,13 @@ def test_config_runs(block, tmp_path, meta_device, pose_expert):
     cfg = without_init(load(block, tmp_path).model.to_dict())
     cfg.pop('data_preprocessor', None)
     streams = set(cfg['backbone'].get('inputs', {'': 'imgs'}).values())
-    if cfg['backbone'].get('time_encoders'):
-        streams |= {f'{stream}_times' for stream in ('imgs', 'audios')}
     with meta_device, torch.no_grad():
         model = MODELS.build(cfg).eval().to(meta_device)
-        inputs = {k: torch.zeros(INPUTS[k]) for k in streams}
+        inputs = {k: INPUTS[k].map(torch.zeros) for k in streams}
         if cfg['type'] == 'MultiExpertRecognizer':
             feats = model.backbone(**inputs)
         else:
-            feats = model.backbone(inputs['imgs'])
+            feats = model.backbone(inputs['imgs'].values)
         samples = [ActionDataSample(), ActionDataSample()]
         model.cls_head.predict(feats, samples)  # as validation does
     for sample in samples:

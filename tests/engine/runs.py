@@ -14,6 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from ca2st_mm.structures import Stream
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 RATE = 0.4  # for 256 clips; our batches are that much smaller
 # Of `shaken_config`.
@@ -59,6 +61,9 @@ class Clips(Dataset):
             )
         # One view.
         inputs = {key: value[None] for key, value in inputs.items()}
+        if 'audios_present' in inputs:
+            present = inputs.pop('audios_present')
+            inputs['audios'] = Stream(inputs['audios'], present=present)
         sample = tiny.samples([self.labels[index]])[0]
         sample.set_metainfo(
             dict(clip_id=f'id {index}', filename=self.names[index])

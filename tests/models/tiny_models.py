@@ -10,7 +10,7 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.logging import MMLogger
 
-from ca2st_mm.structures import as_streams
+from ca2st_mm.structures import Stream
 
 DIMS, HEADS, DEPTH = 16, 2, 2
 SIZE, FRAMES, STEPS, PATCHES = 32, 4, 2, 4
@@ -193,19 +193,21 @@ def streams(batch=BATCH, seed=0):
     return dict(imgs=video(batch, seed), audios=audio(batch, seed + 1))
 
 
-def times(batch=BATCH):
-    """Inputs of the time encoders: frame times and audio window."""
+def timed(batch=BATCH, present=None, later=0.0):
+    """Streams with the times of frames and audio window, and presence."""
     start = torch.arange(batch)[:, None] * 0.7
+    imgs, audios = streams(batch).values()
+    window = torch.cat((start - 1, start + 3), dim=1) + later
     return dict(
-        imgs_times=start + torch.arange(FRAMES) * 0.2,
-        audios_times=torch.cat((start - 1, start + 3), dim=1),
+        imgs=Stream(imgs, start + torch.arange(FRAMES) * 0.2),
+        audios=Stream(audios, window, present),
     )
 
 
-def views():
+def views(batch=BATCH, present=None):
     """Streams of one view, with their times, as recognizers take them."""
-    flat = as_streams({**streams(), **times()})
-    return {k: s.map(lambda part: part[:, None]) for k, s in flat.items()}
+    rows = timed(batch, present)
+    return {k: s.map(lambda part: part[:, None]) for k, s in rows.items()}
 
 
 def recognizer(backbone, head=None, **changes):

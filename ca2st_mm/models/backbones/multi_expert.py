@@ -2,16 +2,14 @@
 """The multi-expert backbone: any experts, any links between them, one loop.
 
 Read :meth:`MultiExpertBackbone.forward` first; what it calls stands below it
-in the order of the calls, and how links are built at the end.
+in the order of the calls.  Links are built in :mod:`..necks.links`.
 """
 
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
-from mmengine.model import BaseModule, ModuleDict, ModuleList
+from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -20,52 +18,15 @@ from ca2st_mm.structures import Stream, as_streams
 from ca2st_mm.utils.errors import check_choice
 
 from ..layers.fusion import at_least_one
-from ..layers.tokens import TokenSpec
 from ..layers.transformer import (
-    BOTH_FUSED,
     AttentionFn,
     RecordingAttention,
-    drop_path_rates,
     fused_attention,
 )
+from ..necks.links import Link, build_links, complete_link
 from .foreign import agree_on_frames, expert_config
 
 Tokens = dict[str, Tensor]  # (B, T, P + N, C) by expert
-FROZEN_DTYPES = ('float32', 'bfloat16', 'float16')
-
-
-class Link(Protocol):
-    """What joins two experts, a and b, in one layer.
-
-    Built with the arguments of its config, of these ``axes`` for every link,
-    and with ``specs`` (the ``TokenSpec`` of a and of b), ``drop_path_rate``,
-    ``drop_path_units`` (of a and of b) and, if bottlenecks are shared,
-    ``bottlenecks``: for a and b what the layer's earlier links have as
-    ``bottleneck_a`` or ``bottleneck_b``, or None.
-    """
-
-    # Optional: axis along which a reads b, and b reads a; None for a direction
-    # that the link has not.  Without it the link is called with the tokens and
-    # time codes alone, and always gets all patches.
-    axes: tuple[str | None, str | None]
-    # Optional: what links of a layer can share, see `share_bottlenecks`.
-    bottleneck_a: nn.Module
-    bottleneck_b: nn.Module
-
-    def __call__(
-        self,
-        a: Tensor,
-        b: Tensor,
-        time_a: Tensor | None,
-        time_b: Tensor | None,
-        update_patches: tuple[bool, bool] = (True, True),
-        attend: tuple[AttentionFn, AttentionFn] = BOTH_FUSED,
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Residual updates of a and b, or None for no update.
-
-        ``update_patches`` says for a and b whether their patches need an
-        update; if not, it is that of the prefix tokens, (B, T, P, C).
-        """
 
 
 class AttentionWeights(NamedTuple):
@@ -182,35 +143,31 @@ class MultiExpertBackbone(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        check_choice('activations', activations, RUN_MODES)
-        check_choice('exchange', exchange, EXCHANGES)
-        check_choice('frozen_dtype', frozen_dtype, FROZEN_DTYPES)
-        check_choice('missing_inputs', missing_inputs, ('raise', 'drop'))
+        for option, value, choices in (
+            ('activations', activations, ('store', 'recompute')),
+            ('exchange', exchange, ('sequential', 'additive')),
+            ('frozen_dtype', frozen_dtype, ('float32', 'bfloat16', 'float16')),
+            ('missing_inputs', missing_inputs, ('raise', 'drop')),
+        ):
+            check_choice(option, value, choices)
         if set(experts) != set(inputs):
             raise ValueError(
                 f'inputs names {sorted(inputs)}, but the experts are '
                 f'{sorted(experts)}; give every expert its input'
             )
-        links = [_normalised_link(link, experts) for link in links]
+        links = [complete_link(link, experts) for link in links]
+        between = [link['between'] for link in links]
         # Parameters, and so states of optimizers, follow this order: that of
         # the links, then of the names, which no sorting of keys can change.
-        ends = [name for link in links for name in link['between']]
-        names = list(dict.fromkeys([*ends, *sorted(experts)]))
+        names = list(dict.fromkeys([*sum(between, ()), *sorted(experts)]))
         self.experts = ModuleDict(
-            {
-                name: MODELS.build(expert_config(experts[name]))
-                for name in names
-            }
+            {n: MODELS.build(expert_config(experts[n])) for n in names}
         )
-        agree_on_frames(
-            self.experts, inputs, [link['between'] for link in links]
-        )
+        agree_on_frames(self.experts, inputs, between)
         for module in self.experts.modules():
             if isinstance(
                 module, (nn.Linear, nn.Conv2d, nn.Conv3d)
-            ) and not any(
-                parameter.requires_grad for parameter in module.parameters()
-            ):
+            ) and not any(p.requires_grad for p in module.parameters()):
                 module.to(getattr(torch, frozen_dtype))
         depths = {n: expert.num_layers for n, expert in self.experts.items()}
         if len(set(depths.values())) != 1:
@@ -221,19 +178,32 @@ class MultiExpertBackbone(BaseModule):
             )
         self.num_layers = depths[names[0]]
         self.inputs = {name: inputs[name] for name in names}
-        self.links, self.pairs = _build_links(
+        self.links, self.pairs = build_links(
             links,
             {name: e.token_spec for name, e in self.experts.items()},
             self.num_layers,
             share_bottlenecks,
         )
-        self.time_encoders, self.encoder_of = _build_time_encoders(
-            time_encoders or {}, list(dict.fromkeys(self.inputs.values()))
-        )
-        self.exchange = exchange
-        self.missing_inputs = missing_inputs
-        self.lean = frozen_dtype != 'float32'
-        self.run_block = RUN_MODES[activations]
+        self.time_encoders = ModuleDict()
+        self.encoder_of: dict[str, str] = {}  # by stream, the encoder's name
+        time_encoders = dict(time_encoders or {})
+        for stream in dict.fromkeys(self.inputs.values()):
+            if isinstance(cfg := time_encoders.pop(stream, None), str):
+                self.encoder_of[stream] = cfg
+            elif cfg is not None:
+                cfg = dict(type='TimeEncoder') | cfg
+                self.time_encoders[stream] = MODELS.build(cfg)
+                self.encoder_of[stream] = stream
+        owners = {*self.encoder_of.values(), *time_encoders}
+        if wrong := owners - set(self.time_encoders):
+            raise ValueError(
+                f'time_encoders names {sorted(wrong)}, but the input streams '
+                f'are {sorted(set(inputs.values()))} and those with an '
+                f'encoder of their own {sorted(self.time_encoders)}'
+            )
+        self.exchange, self.missing_inputs = exchange, missing_inputs
+        self.frozen_dtype = getattr(torch, frozen_dtype)
+        self.activations = activations
         self.prune_last_layer = prune_last_layer
 
     def forward(
@@ -311,21 +281,19 @@ class MultiExpertBackbone(BaseModule):
                 # Without an axis, attention is not recorded.
                 if axis := getattr(expert, 'axis', None):
                     options['attend'] = attention_for(name, name, layer, axis)
-                tokens[name] = self.run_block(
+                tokens[name] = self._run(
                     expert.forward_attn, tokens[name], layer, **options
                 )
-            tokens = self._run_links(
-                tokens,
-                layer,
+            all_patches = (
                 not self.prune_last_layer
                 or layer < self.num_layers - 1
-                or layer in token_layers | attention_layers,
-                time_codes,
-                present,
-                attention_for,
+                or layer in token_layers | attention_layers
+            )
+            tokens = self._run_links(
+                tokens, layer, all_patches, time_codes, present, attention_for
             )
             for name in names:
-                tokens[name] = self.run_block(
+                tokens[name] = self._run(
                     self.experts[name].forward_ffn, tokens[name], layer
                 )
                 if layer in token_layers:
@@ -345,10 +313,22 @@ class MultiExpertBackbone(BaseModule):
         }
         return BackboneOutput(features, all_tokens, attention)
 
+    def _run(self, part: Callable, *inputs: Any, **options: Any) -> Any:
+        """Call a block or a link, as ``activations`` says."""
+        if self.activations == 'store':
+            return part(*inputs, **options)
+        # The reentrant kind would lose the gradients of the first layer,
+        # whose tokens come from frozen embeddings and need none.
+        return checkpoint(part, *inputs, use_reentrant=False, **options)
+
     def _check_precision(self) -> None:
         """Refuse frozen weights of another type where nothing casts them."""
         kind = next(self.parameters()).device.type
-        if not self.lean or kind == 'meta' or torch.is_autocast_enabled(kind):
+        if (
+            self.frozen_dtype == torch.float32
+            or kind == 'meta'
+            or torch.is_autocast_enabled(kind)
+        ):
             return
         if len(found := {p.dtype for p in self.parameters()}) > 1:
             raise ValueError(
@@ -415,146 +395,102 @@ class MultiExpertBackbone(BaseModule):
         self,
         tokens: Tokens,
         layer: int,
-        all_needed: bool,
+        all_patches: bool,
         time_codes: Tokens,
         present: Tokens,
         attention_for: Callable[[str, str, int, str | None], AttentionFn],
     ) -> Tokens:
-        """Tokens after the links of a layer, without patches not needed.
+        """Tokens after the links of a layer.
 
-        Time codes and presence (B, 1, 1, 1) are by expert, as tokens are;
-        ``all_needed`` is true in every layer but the last.
+        Args:
+            tokens: By expert; not changed.
+            layer: The layer.
+            all_patches: Whether all patches are needed afterwards; else those
+                that no feature reads are cut off, (B, T, P, C).
+            time_codes: By expert.
+            present: By expert, (B, 1, 1, 1), 0 for samples without its input.
+            attention_for: The attention function of a query expert, a context
+                expert, a layer and an axis.
         """
         links = {
             (a, b): self.links[layer][key]
             for key, a, b in self.pairs[layer]
             if a in tokens and b in tokens
         }
-        needed_before, needed_after, update_needed = self._needed_patches(
-            list(tokens), links, all_needed
+        # Links without `axes` (third-party) always update all patches.
+        all_patches |= not all(
+            hasattr(link, 'axes') for link in links.values()
         )
-        link_calls = {}
+        read = {
+            name: all_patches
+            or getattr(self.experts[name], 'pools_patches', True)
+            for name in tokens
+        }
+        needed = self._needed_updates(links, read)
+        before, after, updates = (
+            tokens,
+            dict(tokens),
+            {name: [] for name in tokens},
+        )
         for (a, b), link in links.items():
             options = {}
             if hasattr(link, 'axes'):
-                options['update_patches'] = update_needed[a, b]
+                options['update_patches'] = needed[a, b]
                 options['attend'] = (
                     attention_for(a, b, layer, link.axes[0]),
                     attention_for(b, a, layer, link.axes[1]),
                 )
-            link_calls[a, b] = partial(self.run_block, link, **options)
-        tokens = self._without_patches(tokens, needed_before)
-        exchange = EXCHANGES[self.exchange]
-        tokens = exchange(tokens, link_calls, time_codes, present)
-        return self._without_patches(tokens, needed_after)
+            seen = after if self.exchange == 'sequential' else before
+            pair = self._run(
+                link,
+                seen[a],
+                seen[b],
+                time_codes.get(a),
+                time_codes.get(b),
+                **options,
+            )
+            for name, other, update in zip((a, b), (b, a), pair, strict=True):
+                if update is None:
+                    continue
+                if other in present:
+                    update = update * present[other]
+                if self.exchange == 'sequential':
+                    after[name] = _add(after[name], update)
+                else:
+                    updates[name].append((update, present.get(other, 1)))
+        for name in tokens:
+            if updates[name]:
+                total, count = map(sum, zip(*updates[name], strict=True))
+                after[name] = _add(after[name], total / at_least_one(count))
+            if not read[name]:
+                prefix = self.experts[name].token_spec.num_prefix_tokens
+                after[name] = after[name][:, :, :prefix]
+        return after
 
-    def _needed_patches(
-        self,
-        names: Sequence[str],
-        links: Mapping[tuple[str, str], Link],
-        all_needed: bool,
-    ) -> tuple[dict, dict, dict]:
-        """What a layer has to compute of the patches.
+    def _needed_updates(
+        self, links: Mapping[tuple[str, str], Link], read: Mapping[str, bool]
+    ) -> dict[tuple[str, str], tuple[bool, bool]]:
+        """For which of the two experts of a link its patches need an update.
 
         CLIP and AST pool their prefix tokens only, and these never read
         through a link.  So in the last layer whole directions of links, and
         what happens to those patches afterwards, reach no feature.
 
-        Returns:
-            By expert, whether its patches are needed before the links, and
-            after them; by link, for which of its two experts an update of
-            the patches is needed.
+        Args:
+            links: Links of the layer, in their order.
+            read: By expert, whether anything after the links reads patches.
         """
-        # Links without `axes` (third-party) always get all patches.
-        all_needed |= not all(hasattr(link, 'axes') for link in links.values())
-        needed_after = {
-            name: all_needed
-            or getattr(self.experts[name], 'pools_patches', True)
-            for name in names
-        }
-        needed_before, update_needed = dict(needed_after), {}
+        read, needed = dict(read), {}
         for (a, b), link in reversed(links.items()):
-            # Sequential links read what the earlier ones wrote, additive
-            # ones what there was before.
-            sequential = self.exchange == 'sequential'
-            needed = needed_before if sequential else needed_after
             axis_a, axis_b = getattr(link, 'axes', ('all', 'all'))
-            to_a = needed[a] and axis_a is not None
-            to_b = needed[b] and axis_b is not None
-            update_needed[a, b] = (to_a, to_b)
-            needed_before[a] |= to_b
-            needed_before[b] |= to_a
-        return needed_before, needed_after, update_needed
-
-    def _without_patches(
-        self, tokens: Tokens, needed: Mapping[str, bool]
-    ) -> Tokens:
-        """Cut off the patches, (B, T, P, C), where they are not needed."""
-        cut = dict(tokens)
-        for name, value in tokens.items():
-            if not needed[name]:
-                prefix = self.experts[name].token_spec.num_prefix_tokens
-                cut[name] = value[:, :, :prefix]
-        return cut
-
-
-def exchange_sequentially(
-    tokens: Tokens,
-    link_calls: Mapping[tuple[str, str], Callable],
-    time_codes: Tokens,
-    present: Tokens,
-) -> Tokens:
-    """Links run in their order; each reads what the earlier ones wrote.
-
-    Args:
-        tokens: (B, T, P + N, C) by expert; not changed.
-        link_calls: By the two experts a link joins, the function of their
-            tokens and time codes that returns the two updates.
-        time_codes: By expert.
-        present: By expert, (B, 1, 1, 1), 0 for samples without its input.
-
-    Returns:
-        The tokens with all updates.
-    """
-    tokens = dict(tokens)
-    for (a, b), call in link_calls.items():
-        updates = call(
-            tokens[a], tokens[b], time_codes.get(a), time_codes.get(b)
-        )
-        for name, other, update in zip((a, b), (b, a), updates, strict=True):
-            if update is not None:
-                if other in present:
-                    update = update * present[other]
-                tokens[name] = _add(tokens[name], update)
-    return tokens
-
-
-def exchange_additively(
-    tokens: Tokens,
-    link_calls: Mapping[tuple[str, str], Callable],
-    time_codes: Tokens,
-    present: Tokens,
-) -> Tokens:
-    """All links read the same tokens; updates of an expert are averaged.
-
-    Arguments and result are those of :func:`exchange_sequentially`.
-    """
-    sums, counts = {}, {}
-    for (a, b), call in link_calls.items():
-        updates = call(
-            tokens[a], tokens[b], time_codes.get(a), time_codes.get(b)
-        )
-        for name, other, update in zip((a, b), (b, a), updates, strict=True):
-            if update is not None:
-                factor = present.get(other, 1)
-                sums[name] = sums.get(name, 0) + update * factor
-                counts[name] = counts.get(name, 0) + factor
-    return {
-        name: _add(value, sums[name] / at_least_one(counts[name]))
-        if name in sums
-        else value
-        for name, value in tokens.items()
-    }
+            to_a = read[a] and axis_a is not None
+            to_b = read[b] and axis_b is not None
+            needed[a, b] = to_a, to_b
+            # A link reads what earlier ones wrote, unless all read the same.
+            if self.exchange == 'sequential':
+                read[a] |= to_b
+                read[b] |= to_a
+        return needed
 
 
 def _add(tokens: Tensor, update: Tensor) -> Tensor:
@@ -563,143 +499,3 @@ def _add(tokens: Tensor, update: Tensor) -> Tensor:
     if update.shape[2] < tokens.shape[2]:
         tokens = tokens[:, :, : update.shape[2]]
     return tokens + update
-
-
-EXCHANGES = {
-    'sequential': exchange_sequentially,
-    'additive': exchange_additively,
-}
-
-
-def _call(part: Callable, *args: Any, **kwargs: Any) -> Any:
-    return part(*args, **kwargs)
-
-
-# How a block or a link is run.  The reentrant kind of recomputing would lose
-# the gradients of the first layer, whose tokens come from frozen embeddings
-# and need none.
-RUN_MODES = {
-    'store': _call,
-    'recompute': partial(checkpoint, use_reentrant=False),
-}
-
-
-def _normalised_link(link: Mapping, experts: Collection[str]) -> dict:
-    """A link's config with ``between`` and ``axes`` as tuples."""
-    link = dict(link)
-    axes, between = link.get('axes', ()), link.get('between', ())
-    if isinstance(axes, Mapping):  # accepted until version 0.2
-        names = list(axes)
-        if not between and names == sorted(names) and [*link] == sorted(link):
-            raise ValueError(
-                f'axes=dict(...) of a link between {names} has sorted keys, '
-                'as in a YAML file, which do not say which expert comes '
-                'first; give between=(...) and axes=(...) in one order'
-            )
-        if set(between) != set(names):
-            between = names  # a config changes an inherited link's experts
-        axes = [axes[name] for name in between]
-        warnings.warn(
-            'axes=dict(...) of a link is accepted until version 0.2; '
-            f'write between={tuple(between)}, axes={tuple(axes)}',
-            DeprecationWarning,
-            stacklevel=4,
-        )
-    if len(set(between)) != 2 or not set(between) <= set(experts):
-        raise ValueError(
-            f'between of a link names two of the experts {sorted(experts)}, '
-            f'got {list(between)}'
-        )
-    if isinstance(axes, str) or len(axes) != 2:
-        raise ValueError(
-            f'axes of the link between {list(between)} are two, one for each '
-            f'(None for one that does not read), got {axes!r}'
-        )
-    return dict(link, between=tuple(between), axes=tuple(axes))
-
-
-def _build_links(
-    cfgs: Sequence[dict],
-    specs: Mapping[str, TokenSpec],
-    num_layers: int,
-    share_bottlenecks: bool,
-) -> tuple[ModuleList, list[list[tuple[str, str, str]]]]:
-    """For each layer the links by key, and (key, expert a, expert b).
-
-    The latter in the order of the links' configs, which stand as
-    :func:`_normalised_link` leaves them.
-    """
-    links = ModuleList(ModuleDict() for _ in range(num_layers))
-    pairs: list[list[tuple[str, str, str]]] = [[] for _ in links]
-    shared: dict[tuple[int, str], nn.ModuleDict] = {}
-    for cfg in cfgs:
-        cfg = dict(cfg)
-        a, b = cfg.pop('between')
-        layers = _layers_of(cfg, f'{a}-{b}', num_layers)
-        rates = drop_path_rates(cfg.pop('drop_path_rate', 0.0), num_layers)
-        units = cfg.pop('drop_path_unit', {})
-        if not isinstance(units, Mapping) or not set(units) <= {a, b}:
-            raise ValueError(
-                'drop_path_unit of a link is a dict by expert, of '
-                f'{[a, b]}, got {units!r}'
-            )
-        cfg['specs'] = (specs[a], specs[b])
-        cfg['drop_path_units'] = tuple(units.get(n, 'sample') for n in (a, b))
-        key = f'{a}_{b}'
-        for layer in layers:
-            if key in links[layer]:
-                raise ValueError(
-                    f'two links join {a} and {b} in layer {layer}; keep one'
-                )
-            link_cfg = dict(cfg, drop_path_rate=rates[layer])
-            if share_bottlenecks:
-                link_cfg['bottlenecks'] = tuple(
-                    shared.get((layer, name)) for name in (a, b)
-                )
-            link = links[layer][key] = MODELS.build(link_cfg)
-            pairs[layer].append((key, a, b))
-            if share_bottlenecks:
-                shared[layer, a] = link.bottleneck_a
-                shared[layer, b] = link.bottleneck_b
-    return links, pairs
-
-
-def _layers_of(cfg: dict, name: str, num_layers: int) -> Sequence[int]:
-    """Take the layers of a link out of its config."""
-    start, layers = cfg.pop('start_layer', None), cfg.pop('layers', None)
-    if layers is None:
-        layers = range(0 if start is None else start, num_layers)
-    elif start is not None:
-        raise ValueError(
-            f'the link {name} has both layers and start_layer; keep one and '
-            'set the other to None'
-        )
-    if not layers or not set(layers) <= set(range(num_layers)):
-        raise ValueError(
-            f'layers {list(layers)} (start_layer {start}) of the link {name} '
-            f'are not of the layers 0 to {num_layers - 1}'
-        )
-    return sorted(set(layers))
-
-
-def _build_time_encoders(
-    cfgs: Mapping[str, dict | str], streams: Sequence[str]
-) -> tuple[ModuleDict, dict[str, str]]:
-    """Encoders by the stream that owns one, and the owner of each stream."""
-    if unknown := set(cfgs) - set(streams):
-        raise ValueError(
-            f'time_encoders names {sorted(unknown)}, but the input streams '
-            f'are {sorted(streams)}'
-        )
-    owner, encoders = {}, ModuleDict()
-    for stream in [stream for stream in streams if stream in cfgs]:
-        cfg = cfgs[stream]
-        owner[stream] = cfg if isinstance(cfg, str) else stream
-        if not isinstance(cfg, str):
-            encoders[stream] = MODELS.build(dict(type='TimeEncoder') | cfg)
-    if dangling := set(owner.values()) - set(encoders):
-        raise ValueError(
-            f'time_encoders shares the encoder of {sorted(dangling)}, which '
-            'has none of its own'
-        )
-    return encoders, owner

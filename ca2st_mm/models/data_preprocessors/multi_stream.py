@@ -1,7 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Preprocessing of batches with several input streams."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -9,7 +8,7 @@ from mmaction.models.data_preprocessors import MultiModalDataPreprocessor
 from torch import Tensor
 
 from ca2st_mm.registry import MODELS
-from ca2st_mm.structures import PRESENT, TIMES, Stream, as_streams
+from ca2st_mm.structures import Stream, as_streams
 
 
 @MODELS.register_module()
@@ -45,18 +44,7 @@ class MultiStreamDataPreprocessor(MultiModalDataPreprocessor):
         preprocessors: Mapping[str, dict],
         blending: dict | None = None,
     ) -> None:
-        suffixed = [n for n in preprocessors if n.endswith((TIMES, PRESENT))]
-        if suffixed:
-            warnings.warn(
-                f'MultiStreamDataPreprocessor ignores {suffixed}: times and '
-                'presence are part of their stream and need no preprocessor; '
-                'remove them from preprocessors',
-                DeprecationWarning,
-                stacklevel=2,
-            )
-        super().__init__(
-            {n: c for n, c in preprocessors.items() if n not in suffixed}
-        )
+        super().__init__(preprocessors)
         alone = [
             name
             for name, part in self.preprocessors.items()
@@ -69,18 +57,6 @@ class MultiStreamDataPreprocessor(MultiModalDataPreprocessor):
                 'MultiStreamDataPreprocessor'
             )
         self.blending = None if blending is None else MODELS.build(blending)
-
-    def set_classes(self, sizes: Mapping[str, int]) -> None:
-        """Tell the blending, if any, the numbers of classes of the head.
-
-        Args:
-            sizes: Number of classes by task, in the order of the label.
-
-        Raises:
-            ValueError: If the blending has others.
-        """
-        if self.blending is not None:
-            self.blending.set_classes(sizes)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Normalise every stream; in training, blend them.

@@ -27,6 +27,7 @@ from ..layers.transformer import (
     to_sequences,
     zero_linear,
 )
+from .links import check_axes
 
 
 @MODELS.register_module()
@@ -149,6 +150,8 @@ class BottleneckCrossAttention(nn.Module):
             needed (all modules are called without patches, so that hooks
             fire and gradients are zero), or None where the axis is None.
         """
+        if not any(update_patches):  # then no patch reads or is read
+            a, b = a[:, :, : self.prefix_a], b[:, :, : self.prefix_b]
         a = self.norm_a(self.bottleneck_a['down'](a))  # (B, Ta, Pa+Na, width)
         b = self.norm_b(self.bottleneck_b['down'](b))  # (B, Tb, Pb+Nb, width)
         prefix_a, grid_a = _split(a, self.prefix_a)
@@ -202,15 +205,6 @@ def _bottleneck(
     return parts
 
 
-def check_axes(
-    axes: tuple[str | None, str | None],
-) -> tuple[str | None, str | None]:
-    """The axes of a link, of which at most one is None."""
-    if not any(axes):
-        raise ValueError('one of the two axes of a link may be None')
-    return tuple(axes)
-
-
 class GridCrossAttention(nn.Module):
     """One direction of a link: the patches of one expert read another's.
 
@@ -225,11 +219,11 @@ class GridCrossAttention(nn.Module):
         num_heads: Attention heads.
         position: See :func:`build_positions`; or a dict of these for 'query'
             and 'context'.
-        masked_context: Share of the context that is left out.
+        masked_context: Share of the context, in [0, 1), that is left out.
 
     Raises:
-        ValueError: If the two grids do not match along the axis, or the
-            heads do not divide the channels.
+        ValueError: If the two grids do not match along the axis, the heads do
+            not divide the channels, or an option is none of these.
 
     Example:
         >>> import torch
@@ -278,7 +272,12 @@ class GridCrossAttention(nn.Module):
             )
             for side, spec in (('query', query), ('context', context))
         )
-        self.mask = TokenMask(masked_context)
+        if not 0 <= masked_context < 1:
+            raise ValueError(
+                'masked_context, a share of masked tokens, lies in [0, 1), '
+                f'got {masked_context}'
+            )
+        self.masked_context = masked_context
         self.attn = CrossAttention(embed_dims, num_heads)
 
     def forward(
@@ -305,15 +304,9 @@ class GridCrossAttention(nn.Module):
             query = position(query, query_time)
         for position in self.context_positions:
             context = position(context, context_time)
-        return self.read(query, context, attend)
-
-    def read(
-        self, query: Tensor, context: Tensor, attend: AttentionFn
-    ) -> Tensor:
-        """Attention alone; (B, Tq, Nq, C), (B, Tc, Nc, C) -> query's."""
         if self.axis == 'frames':
             steps = context.shape[1]
-            context = self.mask(to_sequences(context, 'space'))  # (B*Tc,Nc,C)
+            context = self._masked(to_sequences(context, 'space'))
             sequences = to_sequences(query, 'all').repeat_interleave(steps, 0)
             sequences = self.attn(sequences, context, attend)
             mean = sequences.unflatten(0, (-1, steps)).mean(dim=1)
@@ -321,39 +314,17 @@ class GridCrossAttention(nn.Module):
         # The query may be (B, T, 0, C).  'all' gives (B, 0, C), which SDPA
         # accepts; 'time' would give batch 0, which it does not.
         axis = self.axis if query.shape[2] else 'all'
-        context = self.mask(to_sequences(context, axis))
+        context = self._masked(to_sequences(context, axis))
         sequences = self.attn(to_sequences(query, axis), context, attend)
         return from_sequences(sequences, axis, query)
 
-
-class TokenMask(nn.Module):
-    """Leaves out a random share of the tokens, of all samples the same.
-
-    Args:
-        share: In [0, 1); 0 leaves all.
-
-    Example:
-        >>> import torch
-        >>> TokenMask(0.5)(torch.zeros(2, 12, 384)).shape
-        torch.Size([2, 6, 384])
-    """
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        if not 0 <= share < 1:
-            raise ValueError(
-                f'a share of masked tokens lies in [0, 1), got {share}'
-            )
-        self.share = share
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, M, C) -> (B, M * (1 - share), C), at least one of them."""
-        if not self.share:
-            return tokens
-        count = tokens.shape[1]
-        kept = max(int(count * (1 - self.share)), min(count, 1))
-        order = torch.randperm(count, device=tokens.device)
-        return tokens[:, order[:kept]]
+    def _masked(self, context: Tensor) -> Tensor:
+        """Leave out the same random tokens (B, M, C) of all sequences."""
+        if not self.masked_context:
+            return context
+        count = context.shape[1]
+        kept = max(int(count * (1 - self.masked_context)), min(count, 1))
+        return context[:, torch.randperm(count, device=context.device)[:kept]]
 
 
 def build_positions(
@@ -363,21 +334,17 @@ def build_positions(
     embed_dims: int,
     num_heads: int,
 ) -> nn.ModuleList:
-    """Build the named schemes; none for ``None``, several for a list.
+    """Position schemes of one side of a link.
 
     Args:
         names: 'learned' (tables along the attended axis, both for 'all' and
             'frames'), 'learned_space_time', 'learned_joint' (one table over
             steps and patches), 'timestamp', a list of these, or None.
-        spec: Tokens of the expert on this side of the link.
+        spec: Tokens of the expert on this side.
         axis: The attended axis.
         embed_dims: Width of the bottleneck.
         num_heads: Heads of the bottleneck.
-
-    Raises:
-        ValueError: If a name is unknown.
     """
-    names = [names] if isinstance(names, str) else names or ()
     both = ('space', 'time')
     tables = dict(
         learned=(axis,) if axis in both else both,
@@ -385,13 +352,14 @@ def build_positions(
         learned_joint=('joint',),
     )
     positions = nn.ModuleList()
-    for name in names:
+    for name in [names] if isinstance(names, str) else names or ():
         check_choice('position', name, (*tables, 'timestamp'))
-        positions.append(
-            LearnedPosition(spec, tables[name], embed_dims, num_heads)
-            if name in tables
-            else TimestampPosition()
-        )
+        if name == 'timestamp':
+            positions.append(TimestampPosition())
+        else:
+            positions.append(
+                LearnedPosition(spec, tables[name], embed_dims, num_heads)
+            )
     return positions
 
 

@@ -14,10 +14,10 @@ from ..layers.transformer import (
     Adapter,
     AttentionFn,
     DropPath,
-    fused_attention,
     zero_linear,
 )
-from .bottleneck_cross_attention import GridCrossAttention, check_axes
+from .bottleneck_cross_attention import GridCrossAttention
+from .links import check_axes
 
 SIDES = (('a_from_b', 0, 1), ('b_from_a', 1, 0))
 
@@ -25,14 +25,18 @@ SIDES = (('a_from_b', 0, 1), ('b_from_a', 1, 0))
 class PatchLink(nn.Module):
     """A link that updates patches only; prefix tokens stay as they are.
 
-    Subclasses build the two directions, which start at zero.
+    Subclasses have ``build_direction(side, query, context, axis, **options)``:
+    the modules of one direction, that start at zero, for side 0 (a reads b) or
+    1 and the ``TokenSpec`` of the expert that reads and of the other; and
+    ``read(parts, query, context, query_time, context_time, attend)``, which
+    calls them as :class:`GridCrossAttention` is called.
 
     Args:
         specs: Tokens of the two experts a and b.
         axes: How a reads b, and b reads a; None for one that reads nothing.
         drop_path_rate: Stochastic depth of the updates.
         drop_path_units: 'sample' or 'token' for the update of a and of b.
-        **options: Of :meth:`build_direction`.
+        **options: Of ``build_direction``.
 
     Raises:
         ValueError: If a direction does not fit the two experts.
@@ -59,19 +63,6 @@ class PatchLink(nn.Module):
                     drop_path_rate, drop_path_units[own]
                 )
 
-    def build_direction(
-        self, side: int, query: TokenSpec, context: TokenSpec, axis: str
-    ) -> nn.Module:
-        """What reads the context; called as :class:`GridCrossAttention`.
-
-        Args:
-            side: 0 if a reads b, 1 if b reads a.
-            query: Tokens of the expert that reads.
-            context: Tokens of the other.
-            axis: Its entry of ``axes``.
-        """
-        raise NotImplementedError
-
     def forward(
         self,
         a: Tensor,
@@ -92,8 +83,13 @@ class PatchLink(nn.Module):
             query, context = patches[own], patches[other]
             if not update_patches[own]:
                 query, context = query[:, :, :0], context[:, :, :0]
-            read = self.directions[name](
-                query, context, times[own], times[other], attend[own]
+            read = self.read(
+                self.directions[name],
+                query,
+                context,
+                times[own],
+                times[other],
+                attend[own],
             )
             read = self.drop_paths[name](read)
             updates[own] = F.pad(read, (0, 0, self.prefixes[own], 0))
@@ -124,7 +120,7 @@ class LateralLink(PatchLink):
 
     def build_direction(
         self, side: int, query: TokenSpec, context: TokenSpec, axis: str
-    ) -> nn.Module:
+    ) -> nn.ModuleDict:
         """A linear map between the widths."""
         grids = [(s.num_steps, s.num_patches) for s in (query, context)]
         if axis != 'same' or grids[0] != grids[1]:
@@ -133,16 +129,15 @@ class LateralLink(PatchLink):
                 f'equally many steps and patches; got {axis!r} and '
                 f'{grids[0]} and {grids[1]}'
             )
-        return _LateralRead(query, context)
+        return nn.ModuleDict(
+            dict(linear=zero_linear(context.embed_dims, query.embed_dims))
+        )
 
-
-class _LateralRead(nn.Module):
-    def __init__(self, query: TokenSpec, context: TokenSpec) -> None:
-        super().__init__()
-        self.linear = zero_linear(context.embed_dims, query.embed_dims)
-
-    def forward(self, query: Tensor, context: Tensor, *_: Any) -> Tensor:
-        return self.linear(context)
+    def read(
+        self, parts: nn.ModuleDict, query: Tensor, context: Tensor, *_: Any
+    ) -> Tensor:
+        """(B, T, N, C of the context) -> (B, T, N, C of the query)."""
+        return parts['linear'](context)
 
 
 @MODELS.register_module()
@@ -185,7 +180,7 @@ class CrossAttentionLink(PatchLink):
         num_heads: int = 12,
         positions: tuple[Any, Any] = ('learned', 'learned'),
         adapter_ratio: float | None = None,
-    ) -> nn.Module:
+    ) -> nn.ModuleDict:
         """Norms, attention and adapter of one direction."""
         if query.embed_dims != context.embed_dims:
             raise ValueError(
@@ -193,50 +188,35 @@ class CrossAttentionLink(PatchLink):
                 f'{query.embed_dims} and {context.embed_dims}; '
                 'BottleneckCrossAttention joins any'
             )
-        return _FullWidthRead(
-            query, context, axis, num_heads, positions[side], adapter_ratio
-        )
-
-
-class _FullWidthRead(nn.Module):
-    def __init__(
-        self,
-        query: TokenSpec,
-        context: TokenSpec,
-        axis: str,
-        num_heads: int,
-        position: Any,
-        adapter_ratio: float | None,
-    ) -> None:
-        super().__init__()
         dims = query.embed_dims
-        self.query_norm = nn.LayerNorm(dims, eps=1e-6)
-        self.context_norm = nn.LayerNorm(dims, eps=1e-6)
-        self.attention = GridCrossAttention(
-            query, context, axis, dims, num_heads, position
+        attention = GridCrossAttention(
+            query, context, axis, dims, num_heads, positions[side]
         )
+        adapter: nn.Module = nn.Identity()
         if adapter_ratio is None:
-            self.adapter: nn.Module = nn.Identity()
-            self.attention.attn.proj = zero_linear(dims, dims)
+            attention.attn.proj = zero_linear(dims, dims)
         else:
-            self.adapter = Adapter(dims, ratio=adapter_ratio)
+            adapter = Adapter(dims, ratio=adapter_ratio)
+        return nn.ModuleDict(
+            dict(
+                query_norm=nn.LayerNorm(dims, eps=1e-6),
+                context_norm=nn.LayerNorm(dims, eps=1e-6),
+                attention=attention,
+                adapter=adapter,
+            )
+        )
 
-    def forward(
+    def read(
         self,
+        parts: nn.ModuleDict,
         query: Tensor,
         context: Tensor,
-        query_time: Tensor | None = None,
-        context_time: Tensor | None = None,
-        attend: AttentionFn = fused_attention,
+        *options: Any,
     ) -> Tensor:
-        read = self.attention(
-            self.query_norm(query),
-            self.context_norm(context),
-            query_time,
-            context_time,
-            attend,
-        )
-        return self.adapter(read)
+        """(B, Tq, Nq, C), (B, Tc, Nc, C) -> (B, Tq, Nq, C)."""
+        query = parts['query_norm'](query)
+        context = parts['context_norm'](context)
+        return parts['adapter'](parts['attention'](query, context, *options))
 
 
 @MODELS.register_module()

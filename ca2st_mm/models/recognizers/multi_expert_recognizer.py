@@ -14,7 +14,7 @@ from ca2st_mm.structures import Stream, as_streams
 from ca2st_mm.utils.errors import UsageError
 
 from ..backbones.multi_expert import BackboneOutput
-from ..data_preprocessors import MultiStreamDataPreprocessor
+from ..data_preprocessors import MultiStreamBlending
 
 
 @MODELS.register_module()
@@ -68,10 +68,11 @@ class MultiExpertRecognizer(BaseRecognizer):
             )
         if not self.with_cls_head:
             return
-        head, preprocessor = self.cls_head, self.data_preprocessor
-        if isinstance(preprocessor, MultiStreamDataPreprocessor):
+        head = self.cls_head
+        blending = getattr(self.data_preprocessor, 'blending', None)
+        if isinstance(blending, MultiStreamBlending):
             sizes = getattr(head, 'sizes', dict(label=head.num_classes))
-            preprocessor.set_classes(sizes)
+            blending.set_classes(sizes)
         known = set(getattr(self.backbone, 'experts', ()))
         unknown = getattr(head, 'experts', set()) - known
         if known and unknown:

@@ -5,10 +5,8 @@ import pytest
 import tiny_models as tiny
 import torch
 
-from ca2st_mm.structures import as_streams
-
 DEPTH, BATCH = tiny.DEPTH, tiny.BATCH
-INPUTS = as_streams({**tiny.streams(), **tiny.times()})
+INPUTS = tiny.timed()
 
 
 def model(cfg=tiny.CA2ST, **changes):

@@ -8,8 +8,6 @@ from mmengine.registry import init_default_scope
 from torch._dynamo.testing import CompileCounter
 from torch.autograd.graph import saved_tensors_hooks
 
-from ca2st_mm.structures import as_streams
-
 TIMED = dict(
     tiny.TIMED,
     links=[
@@ -18,7 +16,7 @@ TIMED = dict(
     ],
     share_bottlenecks=True,
 )
-INPUTS = {**tiny.streams(), **tiny.times()}
+INPUTS = tiny.timed()
 EXCHANGES = pytest.mark.parametrize('exchange', ['sequential', 'additive'])
 
 
@@ -130,9 +128,7 @@ def test_one_graph_of_the_whole_model_serves_every_batch_size():
     )
     for batch in (7, 3, 11):  # no other size of the model
         present = torch.arange(batch) % 2
-        flat = {**tiny.streams(batch), **tiny.times(batch)}
-        streams = as_streams(dict(flat, audios_present=present.float()))
-        views = {k: s.map(lambda x: x[:, None]) for k, s in streams.items()}
+        views = tiny.views(batch, present.float())
         found, expected = (
             m(views, mode='tensor', stage='head') for m in (compiled, model)
         )

@@ -10,8 +10,8 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-from ca2st_mm.models.backbones.multi_expert import exchange_additively
 from ca2st_mm.models.layers import TokenSpec
+from ca2st_mm.structures import Stream
 
 EXCHANGES = pytest.mark.parametrize('exchange', ['sequential', 'additive'])
 WIDTHS = dict(temporal=16, spatial=16, audio=16)
@@ -26,7 +26,7 @@ def far(feats, others):
 @pytest.mark.parametrize('cfg', [tiny.CA2ST, tiny.TIMED])
 def test_at_init_it_equals_each_expert_alone(cfg, exchange):
     backbone = tiny.build(cfg, exchange=exchange)
-    inputs = {**tiny.streams(), **tiny.times()}
+    inputs = tiny.timed()
     feats = backbone(**inputs)
     for name, expert in backbone.experts.items():
         assert torch.equal(feats[name], expert(inputs[backbone.inputs[name]]))
@@ -44,23 +44,23 @@ def test_order_of_links_matters_when_sequential_only(exchange):
 
 def test_additive_is_the_mean_of_the_updates():
     backbone = tiny.noisy(tiny.CA2ST, exchange='additive')
-    inputs = tiny.streams()
-    tokens = {
-        name: expert.forward_attn(
-            expert.embed(inputs[backbone.inputs[name]]), 0
+    inputs, experts = tiny.streams(), backbone.experts
+    s, t, a = (
+        experts[name].forward_attn(
+            experts[name].embed(inputs[backbone.inputs[name]]), 0
         )
-        for name, expert in backbone.experts.items()
-    }
-    links = {(a, b): backbone.links[0][key] for key, a, b in backbone.pairs[0]}
-    out = exchange_additively(tokens, links, {}, {})
-    s, t, a = (tokens[name] for name in ('spatial', 'temporal', 'audio'))
-    st, sa, ta = links.values()
+        for name in ('spatial', 'temporal', 'audio')
+    )
+    st, sa, ta = (backbone.links[0][key] for key, _, _ in backbone.pairs[0])
     expected = dict(
         spatial=s + (st(s, t)[0] + sa(s, a)[0]) / 2,
         temporal=t + (st(s, t)[1] + ta(t, a)[0]) / 2,
         audio=a + (sa(s, a)[1] + ta(t, a)[1]) / 2,
     )
-    tiny.assert_same(out, expected)
+    found = backbone(**inputs, return_tokens=[0]).tokens
+    for name, tokens in expected.items():
+        tokens = experts[name].forward_ffn(tokens, 0)
+        torch.testing.assert_close(found[name, 0], tokens)
 
 
 @pytest.mark.parametrize('share', [True, False])
@@ -102,7 +102,7 @@ def test_state_dict_keys_are_those_of_lone_experts_plus_links():
 
 def test_only_what_is_frozen_gets_no_gradient():
     backbone = tiny.noisy(tiny.TIMED).train()
-    feats = backbone(**tiny.streams(), **tiny.times())
+    feats = backbone(**tiny.timed())
     sum(feat.square().sum() for feat in feats.values()).backward()
     for key, parameter in backbone.named_parameters():
         is_expert = key.startswith('experts.')
@@ -114,16 +114,14 @@ def test_only_what_is_frozen_gets_no_gradient():
 
 def test_times_matter_and_streams_may_share_an_encoder():
     backbone = tiny.noisy(tiny.TIMED)
-    inputs, clocks = tiny.streams(), tiny.times()
-    feats = backbone(**inputs, **clocks)
-    late = dict(clocks, audios_times=clocks['audios_times'] + 1)
-    assert far(backbone(**inputs, **late), feats) > 1e-4
+    feats = backbone(**tiny.timed())
+    assert far(backbone(**tiny.timed(later=1)), feats) > 1e-4
     encoders = dict(tiny.ENCODERS, audios='imgs')
     one = tiny.build(tiny.TIMED, time_encoders=encoders)
     assert list(one.time_encoders) == ['imgs']
-    one(**inputs, **clocks)
+    one(**tiny.timed())
     with pytest.raises(KeyError, match="times of the stream 'imgs'"):
-        backbone(**inputs)
+        backbone(**tiny.streams())
 
 
 def test_drop_path_grows_over_the_layers_and_has_a_unit_per_expert():
@@ -329,15 +327,16 @@ def test_drop_equals_a_model_without_that_expert(exchange):
 def test_presence_drops_sample_by_sample(exchange, reduction):
     backbone = with_missing(exchange)
     head = tiny.noisy(HEAD, reduction=reduction)
-    inputs, present = tiny.streams(), torch.tensor([1.0, 0.0, 1.0])
-    logits = head(backbone(**inputs, audios_present=present))
-    whole = head(backbone(**inputs))
-    without = head(backbone(inputs['imgs']))
+    present = torch.tensor([1.0, 0.0, 1.0])
+    imgs, audios = tiny.streams().values()
+    logits = head(backbone(imgs, audios=Stream(audios, present=present)))
+    whole = head(backbone(imgs, audios=audios))
+    without = head(backbone(imgs))
     expected = torch.stack((whole[0], without[1], whole[2]))
     assert tiny.difference(logits, expected) < 1e-5
     assert tiny.difference(whole[1], without[1]) > 1e-3
-    inputs['audios'][1] += 5  # what an absent sample holds does not matter
-    after = head(backbone(**inputs, audios_present=present))
+    audios[1] += 5  # what an absent sample holds does not matter
+    after = head(backbone(imgs, audios=Stream(audios, present=present)))
     assert tiny.difference(after, logits) < 1e-6
 
 

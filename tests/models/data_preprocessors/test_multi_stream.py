@@ -96,22 +96,6 @@ def test_times_and_presence_are_stacked_not_normalised():
         assert stream.present.tolist() == [[1], [0]]
 
 
-def test_the_keys_of_version_0_1_give_the_same_streams():
-    data = batch()
-    for name, (values, times, present) in timed_batch()['inputs'].items():
-        data['inputs'] |= {
-            name: values,
-            f'{name}_times': times,
-            f'{name}_present': present,
-        }
-    with pytest.warns(DeprecationWarning, match='imgs_times'):
-        model = build(imgs_times=dict(type='ActionDataPreprocessor'))
-    found = model(data)['inputs']
-    for name, stream in build()(timed_batch())['inputs'].items():
-        for part, expected in zip(found[name], stream, strict=True):
-            assert torch.equal(part, expected)
-
-
 def test_batches_that_do_not_fit_are_refused():
     data = batch()
     values = data['inputs']['imgs']

@@ -2,7 +2,7 @@
 """The multi-expert backbone: any experts, any links between them, one loop.
 
 Read :meth:`MultiExpertBackbone.forward` first; what it calls stands below it
-in the order of the calls.  Links are built in :mod:`..necks.links`.
+in the order of the calls.  Links are built in :mod:`.links`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,8 +23,8 @@ from ..layers.transformer import (
     RecordingAttention,
     fused_attention,
 )
-from ..necks.links import Link, build_links, complete_link
 from .foreign import agree_on_frames, expert_config
+from .links import Link, build_links, complete_link
 
 Tokens = dict[str, Tensor]  # (B, T, P + N, C) by expert
 

@@ -27,7 +27,6 @@ from ..layers.transformer import (
     to_sequences,
     zero_linear,
 )
-from .links import check_axes
 
 
 @MODELS.register_module()
@@ -99,7 +98,7 @@ class BottleneckCrossAttention(nn.Module):
                 f'ratio {ratio} leaves nothing of the {spec_a.embed_dims} '
                 'channels of the first expert'
             )
-        self.axes = check_axes(axes)
+        self.axes = tuple(axes)
         self.prefix_a, self.prefix_b = (s.num_prefix_tokens for s in specs)
         shared_a, shared_b = bottlenecks
         self.bottleneck_a = _bottleneck(

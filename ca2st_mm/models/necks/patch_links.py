@@ -17,7 +17,6 @@ from ..layers.transformer import (
     zero_linear,
 )
 from .bottleneck_cross_attention import GridCrossAttention
-from .links import check_axes
 
 SIDES = (('a_from_b', 0, 1), ('b_from_a', 1, 0))
 
@@ -51,7 +50,7 @@ class PatchLink(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        self.axes = check_axes(axes)
+        self.axes = tuple(axes)
         self.prefixes = [spec.num_prefix_tokens for spec in specs]
         self.directions, self.drop_paths = nn.ModuleDict(), nn.ModuleDict()
         for name, own, other in SIDES:
@@ -236,7 +235,7 @@ class AdapterLink(nn.Module):
         drop_path_units: 'sample' or 'token' for the update of a and of b.
 
     Raises:
-        ValueError: If both axes are None, or one is another word.
+        ValueError: If an axis is another word.
 
     Example:
         >>> import torch
@@ -256,7 +255,7 @@ class AdapterLink(nn.Module):
         drop_path_units: tuple[str, str] = ('sample', 'sample'),
     ) -> None:
         super().__init__()
-        self.axes = check_axes(axes)
+        self.axes = tuple(axes)
         if wrong := set(axes) - {'self', None}:
             raise ValueError(
                 f"AdapterLink has the axes 'self' or None, got {wrong.pop()!r}"

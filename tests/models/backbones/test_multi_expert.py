@@ -168,7 +168,7 @@ NARROW = dict(tiny.SPACE_AUDIO, ratio=0.25)
         (space_time(start_layer=2), 'start_layer 2.*0 to 1'),
         (space_time(layers=[0], start_layer=1), 'keep one'),
         (space_time(axes='all'), 'are two'),
-        (space_time(axes=(None, None)), 'one of the two'),
+        (space_time(axes=(None, None)), 'None for one that does not'),
         (space_time(between=('spatial', 'spatial')), 'two of the experts'),
         (space_time(between=('spatial', 'flow')), 'flow'),
         (

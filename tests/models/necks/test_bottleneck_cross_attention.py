@@ -186,7 +186,6 @@ def test_axes_that_do_not_match_raise_with_both_sizes(axes, numbers):
             '8 and 4',
         ),
         (dict(num_heads=16), '16 heads do not divide 8 channels'),
-        (dict(axes=(None, None)), 'one of the two axes'),
         (dict(position='rotary'), "'rotary'"),
     ],
 )

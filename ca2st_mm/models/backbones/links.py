@@ -48,15 +48,6 @@ class Link(Protocol):
         """
 
 
-def check_axes(
-    axes: tuple[str | None, str | None],
-) -> tuple[str | None, str | None]:
-    """The axes of a link, of which at most one is None."""
-    if not any(axes):
-        raise ValueError('one of the two axes of a link may be None')
-    return tuple(axes)
-
-
 def complete_link(link: Mapping, experts: Collection[str]) -> dict:
     """A link's config with ``between`` and ``axes`` as tuples.
 
@@ -87,10 +78,10 @@ def complete_link(link: Mapping, experts: Collection[str]) -> dict:
             f'between of a link names two of the experts {sorted(experts)}, '
             f'got {list(between)}'
         )
-    if isinstance(axes, str) or len(axes) != 2:
+    if isinstance(axes, str) or len(axes) != 2 or not any(axes):
         raise ValueError(
             f'axes of the link between {list(between)} are two, one for each '
-            f'(None for one that does not read), got {axes!r}'
+            f'expert (None for one that does not read), got {axes!r}'
         )
     return dict(link, between=tuple(between), axes=tuple(axes))
 

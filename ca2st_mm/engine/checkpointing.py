@@ -44,13 +44,14 @@ from ca2st_mm.checkpoints.loading import fitting_weights
 from ca2st_mm.checkpoints.reference import is_reference
 from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.registry import HOOKS
+from ca2st_mm.utils.errors import UsageError
 from ca2st_mm.utils.files import written_whole
 
 # What a run ended by a signal leaves; the next one takes its place.
 INTERRUPTED = 'interrupted.pth'
 # MMEngine's text file in the work folder that names the newest.
 LAST = 'last_checkpoint'
-OF_A_RUN = rf'(?:epoch|iter)_(\d+)\.pth|{re.escape(INTERRUPTED)}'
+OF_A_RUN = rf'(?:epoch|iter)_\d+\.pth|{re.escape(INTERRUPTED)}'
 EMA = 'ema_state_dict'
 
 
@@ -100,55 +101,42 @@ def is_deepspeed(cfg: Mapping[str, Any]) -> bool:
     return type_name(cfg.get('strategy')) == 'DeepSpeedStrategy'
 
 
-def checkpoint_place(cfg: Mapping[str, Any]) -> dict[str, str]:
-    """Folder and names of a run's checkpoints, as its ``CheckpointHook`` has.
-
-    Example:
-        >>> hook = dict(type='CheckpointHook', out_dir='/big')
-        >>> checkpoint_place(dict(work_dir='work_dirs/cast',
-        ...                       default_hooks=dict(checkpoint=hook)))
-        {'folder': '/big/cast', 'template': ''}
-    """
-    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    work_dir = os.path.abspath(cfg['work_dir'])
-    folder = hook.get('out_dir') or work_dir
-    if folder != work_dir:
-        folder = os.path.join(folder, os.path.basename(work_dir))
-    return dict(folder=folder, template=hook.get('filename_tmpl') or '')
-
-
 def last_whole_checkpoint(
-    work_dir: str | Path,
-    finite: bool = False,
-    folder: str | Path | None = None,
-    template: str = '',
+    work_dir: str | Path, finite: bool = False
 ) -> str | None:
     """The newest checkpoint of a run whose check sums are right.
 
-    The newest is the one that ``last_checkpoint`` in the work folder names;
-    without this file, that of the highest iteration.  Newer ones that are cut
-    or have changed are named in the log.
+    The one that ``last_checkpoint`` in the work folder names, else the one
+    written last.  Those that are cut or have changed are named in the log.
 
     Args:
-        work_dir: The work folder.
+        work_dir: The work folder.  Where ``last_checkpoint`` names a file of
+            another folder (``out_dir`` of ``CheckpointHook``) or of another
+            form (``filename_tmpl``), they are followed.
         finite: Whether all its weights have to be finite.
-        folder: Where the checkpoints lie; the work folder if None.
-        template: ``filename_tmpl`` of ``CheckpointHook``, besides
-            ``epoch_N.pth``, ``iter_N.pth`` and ``interrupted.pth``.
 
     Returns:
         Its path, or None if there is none.
+
+    Raises:
+        UsageError: If the checkpoints are not on a local disk.
     """
-    names = re.sub(r'\\\{.*?\\\}', r'(\\d+)', re.escape(template))
-    last = Path(work_dir, LAST)
-    named = os.path.basename(last.read_text()) if last.is_file() else None
-    found = []
-    for path in Path(folder or work_dir).glob('*'):
-        match = re.fullmatch(f'{OF_A_RUN}|{names}', path.name)
-        if match and path.is_file():
-            first = path.name == named if named else _iteration(path)
-            number = int(match[match.lastindex]) if match.lastindex else 0
-            found.append((first, path.stat().st_mtime, number, path))
+    folder, last, names = Path(work_dir), Path(work_dir, LAST), OF_A_RUN
+    named = Path(last.read_text()) if last.is_file() else None
+    if named:
+        if '://' in last.read_text():
+            raise UsageError(
+                f'the checkpoints of {work_dir} are not on a local disk but '
+                f'in {last.read_text()}; copy one and name it'
+            )
+        names += '|' + re.sub(r'\d+', r'\\d+', re.escape(named.name))
+        if not (folder / named.name).is_file() and named.is_file():
+            folder = named.parent
+    found = [
+        (bool(named) and path.name == named.name, path.stat().st_mtime, path)
+        for path in folder.glob('*')
+        if re.fullmatch(names, path.name) and path.is_file()
+    ]
     for *_, path in sorted(found, reverse=True):
         try:
             check_sums(path)
@@ -160,14 +148,6 @@ def last_whole_checkpoint(
         except CheckpointError as error:
             print_log(f'{error}; it is passed over', logger='current')
     return None
-
-
-def _iteration(path: Path) -> int:
-    """Iterations of training that a checkpoint says it has, or -1."""
-    try:
-        return (read_checkpoint(path).get('meta') or {}).get('iter', -1)
-    except CheckpointError:
-        return -1
 
 
 def is_finite(value: Any) -> bool:

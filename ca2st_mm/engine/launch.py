@@ -24,7 +24,6 @@ from ca2st_mm.checkpoints import load_weights
 from ca2st_mm.utils.errors import UsageError, UserError
 
 from .checkpointing import (
-    checkpoint_place,
     is_deepspeed,
     last_whole_checkpoint,
     type_name,
@@ -286,16 +285,9 @@ def resume(cfg: Config, checkpoint: str | None) -> None:
             'start it anew, or train with DDP or FSDP'
         )
 
-    place = checkpoint_place(cfg)
-
     def choose() -> str | None:
         if said == 'auto':
-            if '://' in place['folder']:
-                raise UsageError(
-                    '--resume looks for checkpoints on a local disk, not in '
-                    f'{place["folder"]}; copy one and name it'
-                )
-            return last_whole_checkpoint(cfg.work_dir, **place)
+            return last_whole_checkpoint(cfg.work_dir)
         if not osp.isfile(said):
             raise UsageError(f'there is no checkpoint {said} to resume')
         return said
@@ -308,7 +300,7 @@ def resume(cfg: Config, checkpoint: str | None) -> None:
     elif dist.is_main_process():
         # MMEngine would take the last one, whole or not.
         print(
-            f'{place["folder"]} has no whole checkpoint to resume from; '
+            f'{cfg.work_dir} has no whole checkpoint to resume from; '
             'training starts from the beginning'
         )
 

@@ -19,7 +19,6 @@ from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.errors import UserError
 
 from .checkpointing import (
-    checkpoint_place,
     is_deepspeed,
     is_finite,
     last_whole_checkpoint,
@@ -156,11 +155,7 @@ class NonFiniteLossHook(Hook):
             clips = [bad[rank] for bad in self._row if rank in bad]
             if clips:
                 told.append(f'rank {rank}: {cause}; clips: {", ".join(clips)}')
-        checkpoint = last_whole_checkpoint(
-            runner.work_dir,
-            finite=True,
-            **checkpoint_place({**runner.cfg, 'work_dir': runner.work_dir}),
-        )
+        checkpoint = last_whole_checkpoint(runner.work_dir, finite=True)
         last = runner.iter + 1
         todo = f'resume with --resume {checkpoint}'
         if is_deepspeed(runner.cfg):

@@ -179,6 +179,8 @@ def test_a_run_resumes_from_the_folder_of_its_checkpoints(tmp_path, template):
     for epoch in (1, 2):
         path = tmp_path / 'big/w' / template.format(epoch)
         torch.save({}, path)
+    (tmp_path / 'w').mkdir()
+    (tmp_path / 'w/last_checkpoint').write_text(str(path))
     launch.resume(cfg, 'auto')
     assert cfg.load_from == str(path)
 

@@ -95,7 +95,6 @@ from ca2st_mm.engine.learning_rate import (
     scales_linearly,
     set_effective_batch_size,
 )
-from ca2st_mm.engine.precision import lower_precision
 from ca2st_mm.engine.preflight import check_classes, check_files
 
 
@@ -132,7 +131,7 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
             '--amp and --precision say the same; leave one of them out'
         )
     if args.amp:
-        args.precision = lower_precision(cfg)
+        args.precision = 'lower'
     if args.target_batch is not None:
         set_effective_batch_size(cfg, args.target_batch)
     if args.auto_scale_lr:

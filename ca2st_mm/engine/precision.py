@@ -23,7 +23,7 @@ from ca2st_mm.utils.errors import UsageError, check_choice
 
 from .checkpointing import type_name
 
-PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
+PRECISIONS = ('auto', 'lower', 'float32', 'bfloat16', 'float16')
 # Strategies that run a model under autocast.
 AUTOCAST = (
     'SingleDeviceStrategy',
@@ -70,7 +70,8 @@ def choose_precision(wanted: str, device: str | torch.device) -> str:
 
     Args:
         wanted: One of ``PRECISIONS``. 'auto' is bfloat16 where the hardware
-            multiplies it, else float32.
+            multiplies it, else float32; 'lower' bfloat16, but float16 on a
+            GPU that does not multiply it.
         device: Where the model runs.
 
     Raises:
@@ -81,28 +82,16 @@ def choose_precision(wanted: str, device: str | torch.device) -> str:
         'float32'
     """
     check_choice('precision', wanted, PRECISIONS)
-    if wanted == 'auto':
-        return 'bfloat16' if multiplies_bfloat16(device) else 'float32'
-    if wanted == 'float16' and torch.device(device).type == 'cpu':
+    on_cpu = torch.device(device).type == 'cpu'
+    if wanted in ('auto', 'lower'):
+        if multiplies_bfloat16(device) or (on_cpu and wanted == 'lower'):
+            return 'bfloat16'
+        return 'float32' if wanted == 'auto' else 'float16'
+    if wanted == 'float16' and on_cpu:
         raise UsageError(
             'precision float16 needs a GPU; take bfloat16 or float32 on a CPU'
         )
     return wanted
-
-
-def lower_precision(cfg: Config) -> str:
-    """What ``--amp`` takes: 'bfloat16', or 'float16' with a loss scaler.
-
-    float16 on GPUs that do not multiply bfloat16, and on any GPU if the
-    config names ``AmpOptimWrapper``.
-    """
-    device = get_device()
-    if torch.device(device).type == 'cpu':
-        return 'bfloat16'
-    named = type_name(cfg.get('optim_wrapper')) == WRAPPERS['float16']
-    return (
-        'bfloat16' if multiplies_bfloat16(device) and not named else 'float16'
-    )
 
 
 def autocast(precision: str, device: str | torch.device) -> torch.autocast:
@@ -131,49 +120,39 @@ def set_precision(
     Args:
         cfg: Changed in place: the optimizer wrapper, and ``fp16`` of the
             loops, which is MMEngine's name for any lower precision.
-        wanted: One of ``PRECISIONS``; None for what the config says as
-            ``precision``, which gives way to a wrapper or a strategy of the
-            config that has a precision of its own.
+        wanted: One of ``PRECISIONS``; None for what the config says: its
+            wrapper, if that has a lower precision, else ``precision``.
         trains: Whether the optimizer wrapper is used.
 
     Returns:
-        The precision; None if the config alone decides.
+        The precision; None if the config runs as it is written.
 
     Raises:
         UsageError: If it does not fit the config or the device.
     """
-    said = cfg.get('precision') if wanted is None else wanted
+    said = wanted or cfg.get('precision')
     wrapper = (cfg.get('optim_wrapper') if trains else None) or {}
     kind = type_name(wrapper, WRAPPERS['float32'])
     device = get_device()
     own = _precision_of_its_own(cfg, wrapper, kind)
+    if own and wanted:
+        raise UsageError(
+            f'{own} of the config has a precision of its own; leave '
+            f'--precision {wanted} out'
+        )
     if said is None or own:
-        if wanted is not None:
-            raise UsageError(
-                f'{own} of the config has a precision of its own; leave '
-                f'--precision {wanted} out'
-            )
         if wrapper and not own and kind == WRAPPERS['float32']:
             _check_frozen_dtype(cfg, 'float32')
         return None
-    by_kind = {name: precision for precision, name in WRAPPERS.items()}
-    lower = wrapper.get('dtype') or by_kind[kind]  # the config's own
-    # A CPU has no AmpOptimWrapper.
-    keeps = lower != 'float32' and (
-        device != 'cpu' or kind == WRAPPERS['bfloat16']
-    )
-    if wanted is None and keeps:
-        said = str(lower).removeprefix('torch.')
+    if not wanted and kind != WRAPPERS['float32']:
+        [said] = [name for name, known in WRAPPERS.items() if known == kind]
+        said = str(wrapper.get('dtype') or said).removeprefix('torch.')
     precision = choose_precision(said, device)
     _check_frozen_dtype(cfg, precision)
-    if wrapper and not (wanted is None and keeps):
+    if wrapper and kind != WRAPPERS[precision]:
         wrapper.type = WRAPPERS[precision]
-        wrapper.pop('dtype', None)
-        if precision == 'float16':
-            wrapper.setdefault('loss_scale', 'dynamic')
-        else:
-            wrapper.pop('loss_scale', None)
-            wrapper.pop('use_fsdp', None)
+        for option in ('dtype', 'loss_scale', 'use_fsdp'):  # of AMP's
+            wrapper.pop(option, None)
     for name, loop in (('val_cfg', 'ValLoop'), ('test_cfg', 'TestLoop')):
         if cfg.get(name) is None:
             continue

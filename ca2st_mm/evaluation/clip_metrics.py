@@ -1,10 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Metrics over clips: each clip counts once, unreadable ones not at all.
-
-What holds for every metric and every reader of a dump is here: which clips
-are left out (:func:`is_readable`), what the scores of a clip are
-(:func:`scores_of`), and that a clip is listed once.
-"""
+"""Metrics over clips: each clip counts once, unreadable ones not at all."""
 
 import csv
 import logging
@@ -71,11 +66,7 @@ def scores_of(
 
 
 def participant_of(filename: str) -> str:
-    """The participant with which a file name begins, such as 'P01'.
-
-    Raises:
-        ValueError: If it does not.
-    """
+    """The participant with which a file name begins, such as 'P01'."""
     name = PurePath(filename).name
     found = re.match(r'(P\d+)[_-]', name)
     if not found:
@@ -88,12 +79,7 @@ def participant_of(filename: str) -> str:
 
 
 def read_list(listed: Listed, column: str) -> set[str] | None:
-    """The values as text, from a sequence or a column of a CSV.
-
-    Raises:
-        FileNotFoundError: If the CSV is not there.
-        ValueError: If it has no such column.
-    """
+    """The values as text, from a sequence or a column of a CSV."""
     if listed is None:
         return None
     if not isinstance(listed, str):
@@ -120,9 +106,8 @@ class ClipMetric(BaseMetric):
 
     Clips marked ``unreadable`` take no part; if there are any, ``num_used``
     and ``num_expected`` are reported.  ``with_audio`` is the share of clips
-    with audio, where the pipeline packs the meta key ``has_audio``.  Rows of
-    the annotation file that stand for the same clip are warned about, as
-    they count twice, and so is a model that knows a single class.
+    with audio, where the pipeline packs the meta key ``has_audio``.  Clips
+    that are listed twice and a single class are warned about.
 
     Args:
         topk: The values of k.
@@ -132,10 +117,6 @@ class ClipMetric(BaseMetric):
             such as that of EPIC-KITCHENS-100, whose clips give ``unseen_...``
             numbers, too.  Needs the meta key ``filename``; names begin with
             the participant (``P01_11_0.mp4``).
-
-    Raises:
-        FileNotFoundError: If the list is not there.
-        ValueError: If it has no such column.
     """
 
     default_prefix: str | None = 'acc'
@@ -160,12 +141,7 @@ class ClipMetric(BaseMetric):
         """The numbers of all readable clips."""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep one result a clip.
-
-        Raises:
-            KeyError: If a prediction has no scores of this kind.
-            ValueError: If a clip has no label, or one of another kind.
-        """
+        """Keep one result a clip."""
         for sample in data_samples:
             result = None  # processes drop repeated clips by their place
             if is_readable(sample):
@@ -190,11 +166,7 @@ class ClipMetric(BaseMetric):
             self.results.append(result)
 
     def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
-        """All numbers from all clips.
-
-        Raises:
-            ValueError: If no clip could be read.
-        """
+        """All numbers from all clips."""
         used = [result for result in results if result is not None]
         counts = report_unreadable(len(used), len(results))
         _warn_of_repeated_clips(used)
@@ -219,14 +191,7 @@ class ClipMetric(BaseMetric):
 
 
 def report_unreadable(used: int, expected: int) -> dict[str, int]:
-    """Log how many clips the numbers stand on, if some are left out.
-
-    Returns:
-        ``num_used`` and ``num_expected``; nothing if both are equal.
-
-    Raises:
-        ValueError: If no clip could be read.
-    """
+    """Say how many clips the numbers stand on, if some are left out."""
     if used == expected:
         return {}
     if not used:
@@ -268,21 +233,23 @@ def _warn_of_repeated_clips(results: list[dict]) -> None:
     )
 
 
-@METRICS.register_module()
+@METRICS.register_module(name=['ClipAccMetric', 'AudioVisualAccMetric'])
 class ClipAccMetric(ClipMetric):
     """Top-k and mean class accuracy of clips with one label each.
+
+    Reports ``top<k>``, ``mean1`` (top-1 averaged over classes), ``num_clips``,
+    and, where the pipeline packs the meta key ``has_audio`` and there are
+    clips of both kinds, ``top1_with_audio`` and ``top1_without_audio``.  Takes
+    the arguments of ``ClipMetric``.
 
     Differs from MMAction2's ``AccMetric`` where a number depends on it: a
     class without a clip takes no part in the mean over classes (there it
     counts as 0 once it is predicted), ties go to the lower class, and scores
-    that are not finite are an error.  Reports ``top<k>``, ``mean1`` (top-1
-    averaged over classes) and ``num_clips``.
+    that are not finite are an error.
 
     ActivityNet: the authors' code merges predictions by video, so the
     instances of a video count once, with the span of the last one.  Here
     every instance counts, so the two numbers differ.
-
-    Takes the arguments of ``ClipMetric``.
 
     Example:
         >>> import torch
@@ -305,54 +272,30 @@ class ClipAccMetric(ClipMetric):
         return dict(scores=scores_of(sample), label=label.item())
 
     def numbers(self, results: list[dict]) -> dict[str, float]:
-        """Top-k and mean over classes."""
+        """Top-k and mean over classes, and top-1 by presence of audio."""
         scores, labels = _arrays(results)
         ranks = label_ranks(scores, labels)
         metrics = {f'top{k}': top_k(ranks, k) for k in self.topk}
         metrics['mean1'] = mean_class_accuracy(ranks, labels)
+        audio = [r['has_audio'] for r in results]
+        if {True, False} <= set(audio):
+            for name, has in (('with_audio', True), ('without_audio', False)):
+                here = np.array([one == has for one in audio])
+                metrics[f'top1_{name}'] = top_k(ranks[here], 1)
         return metrics
 
 
-@METRICS.register_module()
-class AudioVisualAccMetric(ClipAccMetric):
-    """``ClipAccMetric``, also of the clips with and without audio.
-
-    Reports besides ``top1_with_audio`` and ``top1_without_audio``, where the
-    pipeline packs the meta key ``has_audio`` and both subsets exist.
-
-    Example:
-        >>> import torch
-        >>> metric = AudioVisualAccMetric(topk=(1,))
-        >>> metric.process(None, [dict(
-        ...     pred_score=torch.tensor([0.2, 0.8]),
-        ...     gt_label=torch.tensor([1]), has_audio=False)])
-        >>> metric.evaluate(1)['acc/with_audio']
-        0.0
-    """
-
-    def numbers(self, results: list[dict]) -> dict[str, float]:
-        """Those of ``ClipAccMetric``, and by presence of audio."""
-        metrics = super().numbers(results)
-        parts = dict(
-            with_audio=[r for r in results if r['has_audio']],
-            without_audio=[
-                r for r in results if r['has_audio'] not in (None, True)
-            ],
-        )
-        if all(parts.values()):
-            for name, part in parts.items():
-                ranks = label_ranks(*_arrays(part))
-                metrics[f'top1_{name}'] = top_k(ranks, 1)
-        return metrics
+# The name of the first release.
+AudioVisualAccMetric = ClipAccMetric
 
 
 @METRICS.register_module()
-class SoundEventMetric(AudioVisualAccMetric):
+class SoundEventMetric(ClipAccMetric):
     """The numbers reported for EPIC-SOUNDS.
 
-    To those of ``AudioVisualAccMetric`` (``mean1`` is EPIC-SOUNDS' mean
-    per class accuracy) it adds ``mAP`` and ``mAUC``, each averaged over the
-    classes that occur; see :func:`mean_ap_and_auc`.
+    To those of ``ClipAccMetric`` (``mean1`` is EPIC-SOUNDS' mean per class
+    accuracy) it adds ``mAP`` and ``mAUC``, each averaged over the classes
+    that occur; see :func:`mean_ap_and_auc`.
 
     Source: Huh et al., EPIC-SOUNDS, ICASSP 2023.
 
@@ -361,7 +304,7 @@ class SoundEventMetric(AudioVisualAccMetric):
     """
 
     def numbers(self, results: list[dict]) -> dict[str, float]:
-        """Those of ``AudioVisualAccMetric``, mAP and mAUC."""
+        """Those of ``ClipAccMetric``, mAP and mAUC."""
         metrics = super().numbers(results)
         metrics['mAP'], metrics['mAUC'] = mean_ap_and_auc(*_arrays(results))
         return metrics
@@ -380,10 +323,8 @@ class ReadableClips(BaseMetric):
     """A metric of MMAction2 on the clips without the mark ``unreadable``.
 
     For sets with ``on_error='skip'`` in evaluation; the metrics of this
-    package leave such clips out by themselves.  Every clip, marked or not,
-    gives one result in every process, so nothing is lost where the results
-    of several processes meet.  Reports besides the numbers of the metric
-    ``num_used`` and ``num_expected``.
+    package leave such clips out by themselves.  Reports besides the numbers
+    of the metric ``num_used`` and ``num_expected``.
 
     Args:
         metric: Config of the metric; one that looks at predictions alone,
@@ -411,17 +352,14 @@ class ReadableClips(BaseMetric):
         """Keep what the metric keeps of each clip; nothing of a marked one."""
         self.metric.dataset_meta = self.dataset_meta
         for sample in data_samples:
+            # One result a clip: processes drop repeated ones by their place.
             self.metric.results = []
             if is_readable(sample):
                 self.metric.process(data_batch, [sample])
             self.results.append(self.metric.results)
 
     def compute_metrics(self, results: list[list]) -> dict[str, float]:
-        """The numbers of the metric, and how many clips they stand on.
-
-        Raises:
-            ValueError: If no clip could be read.
-        """
+        """The numbers of the metric, and how many clips they stand on."""
         used = [kept for kept in results if kept]
         report_unreadable(len(used), len(results))
         metrics = self.metric.compute_metrics(

@@ -27,11 +27,9 @@ NUM_ACTIONS = 100
 class _Submission(BaseMetric):
     """Collect one entry a clip and write them as JSON.
 
-    A clip is known by the meta key ``clip_id`` where the sample has it,
-    otherwise by the name of its file without extension, which is right for
-    trimmed clips.  A clip marked ``unreadable`` (``on_error='skip'``) has an
-    entry too, as servers want all of them, made from an empty input; the log
-    and ``num_used`` of ``num_expected`` say how many there are.
+    A clip is known by the meta key ``clip_id``, else by the name of its file
+    without extension.  A clip marked ``unreadable`` (``on_error='skip'``) has
+    an entry too, as servers want all of them, made from an empty input.
 
     Args:
         out_file: The JSON file to write.
@@ -67,14 +65,7 @@ class _Submission(BaseMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, int]:
-        """Write the file.
-
-        Returns:
-            ``num_clips`` written, ``num_used`` of ``num_expected`` read.
-
-        Raises:
-            ValueError: If two clips have the same id.
-        """
+        """Write the file; how many clips it has, and could be read."""
         entries = {clip: entry for clip, entry, _ in results}
         if len(entries) < len(results):
             ids = [clip for clip, *_ in results]
@@ -154,5 +145,4 @@ def _scores(scores: np.ndarray) -> dict[str, float]:
 
 
 def _short(score: float) -> float:
-    """Six digits are enough, and keep the file small."""
-    return float(f'{score:.6g}')
+    return float(f'{score:.6g}')  # keeps the file small

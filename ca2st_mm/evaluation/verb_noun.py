@@ -89,14 +89,9 @@ class EpicKitchensMetric(VerbNounMetric):
     Needs ``average_clips='prob'`` in the head.
 
     Args:
-        unseen_participants: As of ``ClipMetric``, the challenge's CSV.
         tail_verbs: Class indices, or the CSV with the column ``verb``.
         tail_nouns: Class indices, or the CSV with the column ``noun``.
         **kwargs: Of ``ClipMetric``.
-
-    Raises:
-        FileNotFoundError: If a list is not there.
-        ValueError: If a list has no such column.
 
     Example:
         >>> metric = EpicKitchensMetric(
@@ -105,12 +100,11 @@ class EpicKitchensMetric(VerbNounMetric):
 
     def __init__(
         self,
-        unseen_participants: Listed = None,
         tail_verbs: Listed = None,
         tail_nouns: Listed = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(unseen_participants=unseen_participants, **kwargs)
+        super().__init__(**kwargs)
         self.tail = dict(
             verb=read_list(tail_verbs, 'verb'),
             noun=read_list(tail_nouns, 'noun'),
@@ -152,11 +146,7 @@ class EpicKitchensMetric(VerbNounMetric):
 def _product_rank(
     verb: np.ndarray, noun: np.ndarray, label: Sequence[int]
 ) -> int:
-    """Pairs of verb and noun before the true one, by product.
-
-    Raises:
-        ValueError: If the scores are not probabilities.
-    """
+    """Pairs of verb and noun before the true one, by product."""
     for scores in (verb, noun):
         if (scores < 0).any() or abs(scores.sum() - 1) > 1e-2:
             raise ValueError(

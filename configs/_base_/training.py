@@ -88,9 +88,7 @@ val_dataloader = dict(
     dataset=eval_dataset,
 )
 test_dataloader = dict(val_dataloader, batch_size=1)
-val_evaluator = dict(
-    type='ReadableClips', metric=dict(type='AudioVisualAccMetric')
-)
+val_evaluator = dict(type='ReadableClips', metric=dict(type='ClipAccMetric'))
 test_evaluator = val_evaluator
 
 default_hooks = dict(

@@ -40,8 +40,6 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
-val_evaluator = dict(metric=dict(type='ClipAccMetric'))
-test_evaluator = val_evaluator
 
 optim_wrapper = dict(accumulative_counts=4)
 default_hooks = dict(linear_scaling=dict(recipe_batch_size=384))

@@ -46,8 +46,6 @@ dataset = dict(data_root='data/kinetics400', num_classes=400)
 train_dataloader = dict(dataset=dict(dataset, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(dataset, pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
-val_evaluator = dict(metric=dict(type='ClipAccMetric'))
-test_evaluator = val_evaluator
 
 max_epochs = 70
 train_cfg = dict(max_epochs=max_epochs)

@@ -64,7 +64,7 @@ class Data(NamedTuple):
 
 
 DENSE, SEGMENTS = 'DenseSample', 'SegmentSample'
-PLAIN, SOUNDS = 'AudioVisualAccMetric', 'SoundEventMetric'
+PLAIN, SOUNDS = 'ClipAccMetric', 'SoundEventMetric'
 EK100 = Data(SEGMENTS, 'EpicKitchensMetric', 400, 24000)
 EPIC_SOUNDS = Data(SEGMENTS, SOUNDS, 400, 24000)
 BENCHMARKS = dict(
@@ -302,8 +302,7 @@ def test_audio(name):
 @pytest.mark.parametrize('name', RECIPES)
 def test_classes_and_metric(name):
     """Annotation files are found, or ``test_runs.py`` would not train."""
-    family, _, benchmark = name.split('/')[1].partition('_')
-    cfg, metric = load(name), BENCHMARKS[benchmark].metric
+    cfg, metric = load(name), BENCHMARKS[name.partition('_')[2]].metric
     head = cfg.model.cls_head
     heads = [head.get('num_classes')]
     if head.type == 'VerbNounHead':
@@ -314,8 +313,6 @@ def test_classes_and_metric(name):
         classes = dataset.num_classes
         counts = classes.values() if isinstance(classes, dict) else [classes]
         assert list(counts) == heads
-    if (family, metric) == ('cast', PLAIN):
-        metric = 'ClipAccMetric'
     assert cfg.val_evaluator.metric.type == metric
     assert cfg.test_evaluator.metric.type == metric
 

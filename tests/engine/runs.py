@@ -198,5 +198,5 @@ def shaken_config(workers=0):
         | dict(num_workers=workers),
         val_dataloader=val_loader,
         val_cfg=dict(),
-        val_evaluator=dict(type='AudioVisualAccMetric'),
+        val_evaluator=dict(type='ClipAccMetric'),
     )

@@ -65,5 +65,5 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(dataset, ann_file='test.csv', test_mode=True),
 )
-val_evaluator = dict(type='AudioVisualAccMetric')
+val_evaluator = dict(type='ClipAccMetric')
 test_evaluator = val_evaluator

@@ -89,6 +89,7 @@ class EpicKitchensMetric(VerbNounMetric):
     Needs ``average_clips='prob'`` in the head.
 
     Args:
+        unseen_participants: As of ``ClipMetric``, the challenge's CSV.
         tail_verbs: Class indices, or the CSV with the column ``verb``.
         tail_nouns: Class indices, or the CSV with the column ``noun``.
         **kwargs: Of ``ClipMetric``.
@@ -100,11 +101,12 @@ class EpicKitchensMetric(VerbNounMetric):
 
     def __init__(
         self,
+        unseen_participants: Listed = None,
         tail_verbs: Listed = None,
         tail_nouns: Listed = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(unseen_participants=unseen_participants, **kwargs)
         self.tail = dict(
             verb=read_list(tail_verbs, 'verb'),
             noun=read_list(tail_nouns, 'noun'),

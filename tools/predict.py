@@ -162,7 +162,6 @@ from media_names import LISTS, Media, find_jobs, find_media
 from named_model import load_named
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.modality_contributions import modalities_of
 from ca2st_mm.apis.prediction import (
     Failure,
@@ -353,8 +352,7 @@ def main() -> None:
             answers, total = stream(recognizer, args), None
         else:
             jobs, total = jobs_of(args, files)
-            answers = predict_each(
-                recognizer,
+            answers = recognizer.predict_each(
                 jobs,
                 args.top_k,
                 args.batch_size or 1,

@@ -17,9 +17,6 @@ from .publishing import is_delta, publish
 from .recognizer import Recognizer
 from .sources import ArrayClip, VideoAndAudio
 
-# Former names, accepted until version 0.2.
-WhichSense, which_sense = ModalityContributions, modality_contributions
-
 __all__ = [
     'ArrayClip',
     'ModalityContributions',
@@ -27,7 +24,6 @@ __all__ = [
     'Recognizer',
     'VideoAndAudio',
     'Views',
-    'WhichSense',
     'get_config',
     'get_model',
     'is_delta',
@@ -37,5 +33,4 @@ __all__ = [
     'publish',
     'push_to_hub',
     'save_pretrained',
-    'which_sense',
 ]

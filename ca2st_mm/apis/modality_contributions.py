@@ -8,7 +8,7 @@ trained on that modality could.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from ca2st_mm.models.backbones import MultiExpertBackbone
 
-from .prediction import PartAnswer, Prediction
-from .recognizer import AUDIO, Recognizer, per_sample, unbatched
+from .prediction import Names, PartAnswer, per_sample, unbatched
 
+AUDIO = 'audios'  # the stream of audio
 # A stream with another name is a modality of its own.
 MODALITIES = {'imgs': 'video', AUDIO: 'audio'}
 NO_AUDIO = 'the clip has no audio'
@@ -143,6 +143,23 @@ class ModalityContributions:
             for part, scores in self.parts.items()
         }
 
+    def answers_of(self, class_names: Names) -> tuple[PartAnswer, ...]:
+        """What every part answers, or why it cannot.
+
+        Args:
+            class_names: By task.
+        """
+        answers = []
+        for task, names in class_names.items():
+            changes = self.changes(task)
+            for part, scores in self.parts.items():
+                score, best = scores[task].max(0)
+                said = names[int(best)], score.item(), changes[part]
+                answers.append(PartAnswer(part, task, *said))
+            for part, reason in self.unknown.items():
+                answers.append(PartAnswer(part, task, unknown=reason))
+        return tuple(answers)
+
     def shapley(
         self,
         task: str = 'label',
@@ -174,12 +191,12 @@ class ModalityContributions:
 
 
 def modality_contributions(
-    recognizer: Recognizer, sample: Mapping
+    recognizer: Any, sample: Mapping
 ) -> ModalityContributions:
     """Run one clip through every coalition of experts.
 
     Args:
-        recognizer: A multi-expert model.
+        recognizer: A :class:`Recognizer` of a multi-expert model.
         sample: What :meth:`Recognizer.prepare` returns.
 
     Raises:
@@ -199,7 +216,7 @@ def modality_contributions(
 
 @torch.no_grad()
 def contributions_of(
-    recognizer: Recognizer, samples: Sequence[Mapping]
+    recognizer: Any, samples: Sequence[Mapping]
 ) -> list[ModalityContributions]:
     """:func:`modality_contributions` of several clips in one batch."""
     model = recognizer.model
@@ -254,27 +271,6 @@ def _answer(
             absent = everyone[name].new_zeros(len(everyone[name]), 1)
             features[f'{name}_present'] = absent
     return model.cls_head(features)
-
-
-def classify_with_contributions(
-    recognizer: Recognizer, samples: Sequence[Mapping], top_k: int = 5
-) -> list[Prediction]:
-    """:meth:`Recognizer.classify`, with the answers of every part alone."""
-    contributions = contributions_of(recognizer, samples)
-    predictions = recognizer.classify(samples, top_k)
-    answered = []
-    for prediction, found in zip(predictions, contributions, strict=True):
-        answers: list[PartAnswer] = []
-        for task, names in recognizer.class_names.items():
-            changes = found.changes(task)
-            for part, scores in found.parts.items():
-                score, best = scores[task].max(0)
-                said = names[int(best)], score.item(), changes[part]
-                answers.append(PartAnswer(part, task, *said))
-            for part, reason in found.unknown.items():
-                answers.append(PartAnswer(part, task, unknown=reason))
-        answered.append(replace(prediction, modalities=tuple(answers)))
-    return answered
 
 
 def modalities_of(model: nn.Module) -> dict[str, list[str]]:

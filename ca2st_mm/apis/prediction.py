@@ -4,6 +4,7 @@
 import os.path as osp
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ca2st_mm.datasets.benchmarks import (
     class_names,
     shipped_names,
 )
+from ca2st_mm.datasets.faults import NoAudioError
 from ca2st_mm.utils.class_names import resolve_class_names, say_sizes
 
 from .stored_config import stored_classes
@@ -191,6 +193,24 @@ class Failure:
     end: float | None
     reason: str
 
+    @classmethod
+    def of(cls, error: Exception, **shown: Any) -> 'Failure':
+        """The failure of a source of which an error was raised.
+
+        Args:
+            error: A ``SampleFault`` or another error.
+            **shown: ``source``, ``start`` and ``end``.
+        """
+        # A fault's message speaks of annotation files; its reason does not.
+        reason = getattr(error, 'reason', None) or str(error)
+        if isinstance(error, NoAudioError):
+            reason = (
+                "it has no audio; missing_audio='silence' predicts it with "
+                "silence, 'drop' without the audio expert where there are "
+                'others'
+            )
+        return cls(**shown, reason=reason)
+
     def as_record(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dict(vars(self))
@@ -204,6 +224,22 @@ def audio_note(prediction: Prediction) -> str | None:
         return 'no audio: silence was put in its place'
     experts = ' and '.join(prediction.left_out)
     return f'no audio: predicted without the expert {experts}'
+
+
+def per_sample(output: Any, count: int) -> dict[str, Tensor]:
+    """The output of a head for some samples: (count, views, C) by task."""
+    if not isinstance(output, Mapping):
+        output = dict(label=output)
+    return {
+        task: value.reshape(count, -1, value.shape[-1])
+        for task, value in output.items()
+    }
+
+
+def unbatched(values: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Tensors (count, ...) by task -> by task, of each sample."""
+    rows = zip(*values.values(), strict=True)
+    return [dict(zip(values, row, strict=True)) for row in rows]
 
 
 def rank(
@@ -278,54 +314,44 @@ def names_of_model(
         )
     except FileNotFoundError:  # a list on another machine
         listed = {}
-    if stored and listed:
-        _check_same(stored, listed)
-    names = stored or listed
-    if not names:
-        folder = osp.basename(osp.normpath(root))
-        shipped = {b.folder: b for b in BENCHMARKS.values()}
-        known = {}
-        if folder == 'audioset':  # no benchmark of ours, but AST's head
-            known = _by_task(shipped_names('audioset.txt'))
-        elif folder in shipped:
-            known = _by_task(class_names(shipped[folder]))
-        if {task: len(of_task) for task, of_task in known.items()} == sizes:
-            return known
-        print_log(
-            'The classes have no names, so they are called by their numbers; '
-            "set classes='FILE' in the config's test data set.",
-            logger='current',
-        )
-        return {t: tuple(map(str, range(n))) for t, n in sizes.items()}
+    for task in {**stored, **listed} if stored and listed else ():
+        pairs = zip_longest(stored.get(task, ()), listed.get(task, ()))
+        for number, (name, other) in enumerate(pairs):
+            if name != other:
+                raise ValueError(
+                    f'class {number} is {name!r} in the checkpoint, {other!r} '
+                    'in the config; use the class list that the model was '
+                    'trained with'
+                )
+    names = stored or listed or _names_of_benchmark(root)
     counted = {task: len(of_task) for task, of_task in names.items()}
-    if counted != sizes:
+    if counted == sizes:
+        return names
+    if stored or listed:
         raise ValueError(
             f'the model has {say_sizes(sizes)}, but there are names for '
             f'{say_sizes(counted)}; use the class list that it was trained '
             'with'
         )
-    return names
+    print_log(
+        'The classes have no names, so they are called by their numbers; '
+        "set classes='FILE' in the config's test data set.",
+        logger='current',
+    )
+    return {t: tuple(map(str, range(n))) for t, n in sizes.items()}
+
+
+def _names_of_benchmark(root: str) -> Names:
+    folder = osp.basename(osp.normpath(root))
+    if folder == 'audioset':  # no benchmark of ours, but AST's head
+        return _by_task(shipped_names('audioset.txt'))
+    for benchmark in BENCHMARKS.values():
+        if benchmark.folder == folder:
+            return _by_task(class_names(benchmark))
+    return {}
 
 
 def _by_task(classes: Mapping[str, Sequence] | Sequence[str] | None) -> Names:
     if classes and not isinstance(classes, Mapping):
         classes = dict(label=classes)
     return {task: tuple(names) for task, names in (classes or {}).items()}
-
-
-def _check_same(stored: Names, listed: Names) -> None:
-    for task in {**stored, **listed}:
-        a, b = stored.get(task, ()), listed.get(task, ())
-        if a == b:
-            continue
-        said = f'{len(a)} names in the checkpoint, {len(b)} in the config'
-        if len(a) == len(b):
-            number = next(n for n in range(len(a)) if a[n] != b[n])
-            said = (
-                f'class {number} is {a[number]!r} in the checkpoint, '
-                f'{b[number]!r} in the config'
-            )
-        raise ValueError(
-            'the checkpoint and the config name the classes differently: '
-            f'{said}; use the class list that the model was trained with'
-        )

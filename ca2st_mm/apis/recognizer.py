@@ -8,12 +8,15 @@ config's test, so every entry point gives the answer of ``tools/test.py``.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.infer import BaseInferencer
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
 from torch import Tensor, nn
 
 from ca2st_mm.checkpoints import load_weights, open_checkpoint
@@ -22,6 +25,7 @@ from ca2st_mm.checkpoints.sharing import (
     push_to_hub,
     save_pretrained,
 )
+from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.transforms.audio_loading import MISSING_AUDIO
 from ca2st_mm.datasets.transforms.formatting import CANNOT_DROP
 from ca2st_mm.engine.checkpointing import last_whole_checkpoint
@@ -32,29 +36,34 @@ from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.hashing import sha256_of_tensors
 from ca2st_mm.zoo import IN_FOLDER
 
+from .modality_contributions import AUDIO, contributions_of
 from .models import get_config, is_listed
-from .prediction import Failure, Names, Prediction, names_of_model, rank
+from .prediction import (
+    Failure,
+    Prediction,
+    names_of_model,
+    per_sample,
+    rank,
+    unbatched,
+)
 from .sources import InferencePipeline, Source, dataset_of, name_of
 from .stored_config import stored_config
+from .streaming import predict_stream
 from .windows import Job
 
-AUDIO = 'audios'  # the stream of audio
 
-
-class Recognizer(BaseInferencer):
+class Recognizer:
     """A trained model with the pipeline of its test and its class names.
 
     :meth:`predict` is :meth:`prepare`, then :meth:`classify`.  Called with
-    sources, as an inferencer of MMEngine, it returns
-    ``dict(predictions=[...], visualization=[])``.  Nothing changes the model,
-    so several threads may use it.
+    the arguments of :meth:`predict`, it returns the dict of MMEngine's
+    inferencers.  Nothing changes the model, so several threads may use it.
 
     Args:
-        model: A config, or its file; None for the one in the checkpoint.
-        weights: Path or URL of a checkpoint, any that
+        config: A config, or its file; None for the one in the checkpoint.
+        checkpoint: Path or URL of a checkpoint, any that
             :func:`ca2st_mm.apis.load_weights` reads.
         device: Where the model runs; None for the best there is.
-        show_progress: Whether a call shows a progress bar.
         precision: 'auto', 'float32', 'bfloat16' or 'float16', see
             :func:`~ca2st_mm.engine.precision.choose_precision`; None for the
             ``precision`` of the config, float32 if it has none.
@@ -82,27 +91,41 @@ class Recognizer(BaseInferencer):
         ['...', '...', '...']
     """
 
-    model: nn.Module
-    class_names: Names
-    about: str | None
-    preprocess_kwargs: set = {'start', 'end', 'missing_audio'}
-    forward_kwargs: set = {'top_k'}
-
     def __init__(
         self,
-        model: Config | str | None,
-        weights: str,
+        config: Config | str | Path | None,
+        checkpoint: str | Path,
         device: str | None = None,
-        show_progress: bool = False,
         precision: str | None = None,
     ) -> None:
-        super().__init__(model, weights, device, 'mmaction', show_progress)
-        self.precision = choose_precision(
-            precision or self.cfg.get('precision', 'float32'), self.device
+        stored = open_checkpoint(str(checkpoint))
+        if config is None:
+            config = stored_config(stored, str(checkpoint))
+        elif not isinstance(config, Config):
+            config = read_config(str(config))
+        model = build_model(config)
+        load_weights(model, stored, name=str(checkpoint))
+        if model.cls_head.average_clips is None:
+            raise ValueError(
+                'the head of the config does not average the views; set '
+                "model.cls_head.average_clips='prob'"
+            )
+        dataset = dataset_of(config)
+        self.cfg, self.about = config, config.get('about')
+        self.class_names = names_of_model(model.cls_head, stored, dataset)
+        self.pipeline = InferencePipeline(dataset['pipeline'])
+        # What `save_pretrained` reads.
+        model.cfg = config
+        model.dataset_meta = dict(
+            classes=self.class_names.get('label', self.class_names)
         )
+        self.model = model.to(device or get_device()).eval()
         drops = self.pipeline.missing_audio == 'drop'
         if drops and (reason := self.why_not_drop()):
             raise ValueError(reason)
+        self.precision = choose_precision(
+            precision or config.get('precision', 'float32'), self.device
+        )
 
     @classmethod
     def from_config(
@@ -113,9 +136,7 @@ class Recognizer(BaseInferencer):
         precision: str | None = None,
     ) -> 'Recognizer':
         """Load a model by its config, or its file, and a checkpoint."""
-        if not isinstance(config, Config):
-            config = read_config(str(config))
-        return cls(config, str(checkpoint), device, precision=precision)
+        return cls(config, checkpoint, device, precision)
 
     @classmethod
     def from_pretrained(
@@ -139,7 +160,7 @@ class Recognizer(BaseInferencer):
         """
         name = trained_weights(str(name_or_file))
         config = get_config(name) if is_listed(name) else None
-        return cls(config, name, device, precision=precision)
+        return cls(config, name, device, precision)
 
     @property
     def device(self) -> torch.device:
@@ -234,7 +255,7 @@ class Recognizer(BaseInferencer):
             ``inputs``, what the model takes, on its device, each stream
             (batch, views, ...), and ``data_samples``.
         """
-        collated = self.collate_fn(list(samples))
+        collated = pseudo_collate(list(samples))
         return self.model.data_preprocessor(collated, False)
 
     @torch.no_grad()
@@ -272,11 +293,46 @@ class Recognizer(BaseInferencer):
             averaged = {t: score.softmax(-1) for t, score in averaged.items()}
         return averaged
 
+    @torch.no_grad()
     def classify(
-        self, samples: Sequence[Mapping], top_k: int = 5
+        self,
+        samples: Sequence[Mapping],
+        top_k: int = 5,
+        modalities: bool = False,
     ) -> list[Prediction]:
-        """Predict samples of :meth:`prepare` in one batch."""
-        return [prediction for _, prediction in self.forward(samples, top_k)]
+        """Predict samples of :meth:`prepare` in one batch.
+
+        Args:
+            samples: What :meth:`prepare` returns.
+            top_k: How many classes to give.
+            modalities: Whether parts of the model are to answer alone, too.
+        """
+        logits = self.logits(samples)
+        scores = unbatched(self.probabilities(logits))
+        logits = unbatched({t: v.float().cpu() for t, v in logits.items()})
+        predictions = []
+        for number, sample in enumerate(samples):
+            info = sample['data_samples']
+            prediction = Prediction(
+                source=info.source,
+                start=info.start,
+                end=info.end,
+                ranked=rank(scores[number], self.class_names, top_k),
+                logits={t: v.numpy() for t, v in logits[number].items()},
+                views=info.views,
+                left_out=self.left_out(sample),
+                multi_label=self.model.cls_head.multi_class,
+                about=self.about,
+            )
+            predictions.append(prediction)
+        if not modalities:
+            return predictions
+        return [
+            replace(prediction, modalities=found.answers_of(self.class_names))
+            for prediction, found in zip(
+                predictions, contributions_of(self, samples), strict=True
+            )
+        ]
 
     def predict(
         self,
@@ -287,6 +343,7 @@ class Recognizer(BaseInferencer):
         batch_size: int = 1,
         missing_audio: str | None = None,
         errors: str = 'raise',
+        modalities: bool = False,
     ) -> list[Prediction | Failure]:
         """Predict one source or several.
 
@@ -299,6 +356,7 @@ class Recognizer(BaseInferencer):
             missing_audio: See :meth:`prepare`.
             errors: What a source that cannot be used does: ``'raise'``;
                 ``'return'``: a :class:`Failure` in its place.
+            modalities: Whether parts of the model are to answer alone, too.
 
         Returns:
             One prediction for each source.
@@ -306,16 +364,83 @@ class Recognizer(BaseInferencer):
         Raises:
             FileNotFoundError: If there is no such file.
             SampleFault: If a source cannot be used.
+            ValueError: If ``modalities`` is set for a model with one expert,
+                or another option is none of these.
         """
-        from .many_files import predict_each
-
+        if not isinstance(sources, list | tuple):
+            sources = [sources]
         span = dict(start=start, end=end)
         jobs = [
             Job(source, start, end, dict(source=name_of(source), **span))
-            for source in self._inputs_to_list(sources)
+            for source in sources
         ]
-        options = dict(missing_audio=missing_audio, errors=errors)
-        return list(predict_each(self, jobs, top_k, batch_size, **options))
+        options = top_k, batch_size, missing_audio, modalities, errors
+        return list(self.predict_each(jobs, *options))
+
+    def __call__(self, sources: Any, **options: Any) -> dict[str, list]:
+        """:meth:`predict`, as an inferencer of MMEngine answers it."""
+        found = self.predict(sources, **options)
+        records = [prediction.as_record() for prediction in found]
+        return dict(predictions=records, visualization=[])
+
+    def predict_each(
+        self,
+        jobs: Iterable[Job | Failure],
+        top_k: int = 5,
+        batch_size: int = 1,
+        missing_audio: str | None = None,
+        modalities: bool = False,
+        errors: str = 'return',
+    ) -> Iterator[Prediction | Failure]:
+        """Predict jobs as they come; no more than a batch is in memory.
+
+        Args:
+            jobs: What to predict, such as
+                :func:`~ca2st_mm.apis.windows.windows_of` a file; a lazy
+                iterable stays lazy, and its failures pass through.
+            top_k: See :meth:`predict`, as for the others.
+            batch_size: How many jobs are answered at once.
+            missing_audio: See :meth:`prepare`.
+            modalities: See :meth:`predict`.
+            errors: See :meth:`predict`.
+
+        Yields:
+            One answer a job, in their order.
+
+        Example:
+            >>> from ca2st_mm.apis.windows import windows_of
+            >>> jobs = windows_of('clip.mp4', window=1.0, stride=1.0)
+            >>> for answer in recognizer.predict_each(jobs, batch_size=8):
+            ...     print(type(answer).__name__, answer.source, answer.start)
+            Prediction clip.mp4 0.0
+            Prediction clip.mp4 1.0
+        """
+        if errors not in ('raise', 'return'):
+            raise ValueError(f"errors is 'raise' or 'return', not {errors!r}")
+
+        def prepared() -> Iterator[tuple[Job | Failure, dict | None]]:
+            for job in jobs:
+                sample = None
+                if isinstance(job, Job):
+                    try:
+                        sample = self.prepare(*job[:3], missing_audio)
+                    except (SampleFault, FileNotFoundError) as error:
+                        if errors == 'raise':
+                            raise
+                        job = Failure.of(error, **job.shown)
+                yield job, sample
+
+        rest = prepared()
+        while batch := list(islice(rest, batch_size)):
+            samples = [sample for _, sample in batch if sample is not None]
+            found: Iterator[Prediction] = iter(())
+            if samples:
+                found = iter(self.classify(samples, top_k, modalities))
+            for job, sample in batch:
+                if sample is None:
+                    yield job
+                else:
+                    yield replace(next(found), **job.shown)
 
     def stream(self, source: Any, **options: Any) -> Iterator:
         """Predict the windows of a stream while it comes.
@@ -336,8 +461,6 @@ class Recognizer(BaseInferencer):
             ...     print(prediction.start, prediction.best[0])
             0.0 ('...', ...)
         """
-        from .streaming import predict_stream
-
         return predict_stream(self, source, **options)
 
     def why_not_drop(self) -> str | None:
@@ -367,87 +490,6 @@ class Recognizer(BaseInferencer):
         }
         return tuple(e for e, s in backbone.inputs.items() if s not in present)
 
-    def preprocess(
-        self, inputs: list, batch_size: int = 1, **options: Any
-    ) -> Iterable[list]:
-        """Yield batches of prepared samples."""
-        waiting = (self.prepare(source, **options) for source in inputs)
-        return self._get_chunk_data(waiting, batch_size)
-
-    @torch.no_grad()
-    def forward(self, inputs: Sequence[Mapping], top_k: int = 5) -> list:
-        """What a test writes into data samples, and predictions, in pairs."""
-        data = self.batch(inputs)
-        with self.autocast():
-            output = head_output(self.model, data['inputs'])
-        head = self.model.cls_head
-        tested = head.predict_by_feat(output, data['data_samples'])
-        logits = per_sample(output, len(inputs))
-        scores = unbatched(self.probabilities(logits))
-        logits = unbatched({t: v.float().cpu() for t, v in logits.items()})
-        predictions = []
-        for number, sample in enumerate(inputs):
-            info = sample['data_samples']
-            prediction = Prediction(
-                source=info.source,
-                start=info.start,
-                end=info.end,
-                ranked=rank(scores[number], self.class_names, top_k),
-                logits={t: v.numpy() for t, v in logits[number].items()},
-                views=info.views,
-                left_out=self.left_out(sample),
-                multi_label=head.multi_class,
-                about=self.about,
-            )
-            predictions.append(prediction)
-        return list(zip(tested, predictions, strict=True))
-
-    def postprocess(
-        self,
-        preds: list,
-        visualization: list,
-        return_datasamples: bool = False,
-    ) -> dict:
-        """Records of JSON, or data samples if requested."""
-        found = [
-            tested if return_datasamples else prediction.as_record()
-            for tested, prediction in preds
-        ]
-        return dict(predictions=found, visualization=visualization)
-
-    def visualize(self, inputs: list, preds: list) -> list:
-        """Nothing: the commands draw figures."""
-        return []
-
-    def _init_model(
-        self, cfg: Config, weights: str, device: str = 'cpu'
-    ) -> nn.Module:
-        stored = open_checkpoint(weights)
-        if not cfg:
-            # The base class keeps this very object as `self.cfg`.
-            cfg.update(stored_config(stored, weights)._cfg_dict)
-        model = build_model(cfg)
-        load_weights(model, stored, name=weights)
-        if model.cls_head.average_clips is None:
-            raise ValueError(
-                'the head of the config does not average the views; set '
-                "model.cls_head.average_clips='prob'"
-            )
-        names = names_of_model(model.cls_head, stored, dataset_of(cfg))
-        self.class_names, self.about = names, cfg.get('about')
-        model.cfg = cfg
-        model.dataset_meta = dict(classes=names.get('label', names))
-        return model.to(device).eval()
-
-    def _init_pipeline(self, cfg: Config) -> InferencePipeline:
-        return InferencePipeline(dataset_of(cfg)['pipeline'])
-
-    def _init_visualizer(self, cfg: Config) -> None:
-        """None: a config's visualizer writes into its work_dir."""
-
-    def _inputs_to_list(self, inputs: Any) -> list:
-        return list(inputs) if isinstance(inputs, list | tuple) else [inputs]
-
 
 def trained_weights(source: str) -> str:
     """The best checkpoint in a work folder, else its last; or the source."""
@@ -474,19 +516,3 @@ def head_output(
     chosen = {} if experts is None else dict(experts=experts)
     feats, more = model.extract_feat(inputs, test_mode=True, **chosen)
     return model.cls_head(feats, **more)
-
-
-def per_sample(output: Any, count: int) -> dict[str, Tensor]:
-    """The output of a head for some samples: (count, views, C) by task."""
-    if not isinstance(output, Mapping):
-        output = dict(label=output)
-    return {
-        task: value.reshape(count, -1, value.shape[-1])
-        for task, value in output.items()
-    }
-
-
-def unbatched(values: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Tensors (count, ...) by task -> by task, of each sample."""
-    rows = zip(*values.values(), strict=True)
-    return [dict(zip(values, row, strict=True)) for row in rows]

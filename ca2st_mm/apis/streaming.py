@@ -43,9 +43,7 @@ from ca2st_mm.datasets.pixels import stack_frames
 from ca2st_mm.datasets.transforms import LoadAudio, OpenVideo
 from ca2st_mm.datasets.video import SLACK, VideoReader
 
-from .many_files import predict_each
 from .prediction import Failure, Prediction
-from .recognizer import Recognizer
 from .windows import Job, Spans
 
 WEBCAM, DEVICE = 'webcam:', '/dev/video'
@@ -70,7 +68,7 @@ def is_live(source: Any) -> bool:
 
 
 def predict_stream(
-    recognizer: Recognizer,
+    recognizer: Any,
     source: Any,
     window: float = WINDOW,
     stride: float | None = None,
@@ -86,7 +84,7 @@ def predict_stream(
     too slow, a pipe or a file waits; of a live source windows are skipped.
 
     Args:
-        recognizer: The model.
+        recognizer: The :class:`Recognizer`.
         source: See :meth:`Recognizer.stream`.
         window: Seconds of a window.
         stride: Seconds from the start of one to that of the next; None for
@@ -121,8 +119,8 @@ def predict_stream(
         stopped=stopped.is_set,
     )
     for arrived, job in _read_ahead(windows, stopped, is_live(source)):
-        [answer] = predict_each(
-            recognizer, [job], top_k, 1, missing_audio, modalities
+        [answer] = recognizer.predict_each(
+            [job], top_k, 1, missing_audio, modalities
         )
         if isinstance(answer, Prediction):
             latency = time.monotonic() - arrived

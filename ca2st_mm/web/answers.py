@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ca2st_mm.apis import Prediction, Recognizer
-from ca2st_mm.apis.many_files import predict_each
-from ca2st_mm.apis.modality_contributions import (
-    classify_with_contributions,
-    modalities_of,
-)
+from ca2st_mm.apis.modality_contributions import modalities_of
 from ca2st_mm.apis.prediction import Failure, audio_note
 from ca2st_mm.apis.windows import windows_of
 from ca2st_mm.visualization.attention import Query, draw_attention
@@ -86,7 +82,7 @@ class Answers:
             note = f'The clip is one window: {window:g} s or less.'
             return dict(note=note)
         spans = []
-        for answer in predict_each(self._recognizer, windows):
+        for answer in self._recognizer.predict_each(windows):
             span = dict(start=float(answer.start), end=float(answer.end))
             if isinstance(answer, Failure):
                 span['reason'] = answer.reason
@@ -106,7 +102,7 @@ class Answers:
         sample = self._recognizer.prepare(path)
         if self._recognizer.left_out(sample):
             return dict(note='The clip has no audio: only video counts.')
-        [found] = classify_with_contributions(self._recognizer, [sample])
+        [found] = self._recognizer.classify([sample], modalities=True)
         return contribution_bars(found)
 
     def attention(

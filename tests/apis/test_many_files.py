@@ -17,7 +17,6 @@ from media_names import InputError, fetch, find_jobs, find_media
 from toy_recognizer import FPS, write_noise
 
 from ca2st_mm.apis import windows
-from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.prediction import Failure, Prediction
 from ca2st_mm.apis.windows import Spans, extent_of, windows_of
 from ca2st_mm.datasets.faults import MediaError
@@ -115,7 +114,7 @@ def test_fetched_clips_are_predicted_in_batches(
         (tmp_path / f'{name}.mp4').write_bytes(Path(path).read_bytes())
     urls = [f'{url}/{name}.mp4' for name in 'axb']
     jobs = find_jobs(find_media(urls))
-    found = list(predict_each(recognizer, jobs, batch_size=2))
+    found = list(recognizer.predict_each(jobs, batch_size=2))
     assert [answer.source for answer in found] == urls
     kinds = [type(answer) for answer in found]
     assert kinds == [Prediction, Failure, Prediction]
@@ -230,7 +229,7 @@ def test_a_window_that_fails_stops_none(recognizer, tmp_path):
     write_noise(path, 6, rate=8000)
     jobs = list(windows_of(path, 2, 2))
     jobs[1] = jobs[1]._replace(source=str(tmp_path / 'gone.mp4'))
-    found = list(predict_each(recognizer, jobs, batch_size=2))
+    found = list(recognizer.predict_each(jobs, batch_size=2))
     [failure] = [one for one in found if isinstance(one, Failure)]
     assert (failure.source, failure.start) == (path, 2)
     assert 'gone.mp4' in failure.reason
@@ -245,7 +244,7 @@ def test_memory_does_not_grow_with_the_file(recognizer, clip, tmp_path):
         frames = np.zeros((seconds, 32, 32, 3), np.uint8)
         write_clip(path, frames, 1, np.zeros(8000 * seconds), 8000)
         tracemalloc.start()
-        for answer in predict_each(recognizer, windows_of(path, 10, 10)):
+        for answer in recognizer.predict_each(windows_of(path, 10, 10)):
             assert answer.source == path
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

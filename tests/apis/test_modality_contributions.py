@@ -18,7 +18,6 @@ from tool_runs import ca2st_config, read_dump, run_tool, save
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.modality_contributions import (
     NO_AUDIO,
-    classify_with_contributions,
     contributions_of,
     modalities_of,
     modality_contributions,
@@ -91,7 +90,7 @@ def test_a_clip_without_audio_does_not_answer_from_audio(
     assert found.unknown == {'audio alone': NO_AUDIO}
     assert 'audio alone' not in found.parts
     assert 'video alone' in found.parts
-    [prediction] = classify_with_contributions(recognizer, [sample])
+    [prediction] = recognizer.classify([sample], modalities=True)
     [unknown] = [one for one in prediction.modalities if one.unknown]
     assert (unknown.part, unknown.label) == ('audio alone', None)
     text = modalities_table(prediction.modalities)
@@ -122,7 +121,7 @@ def test_a_part_that_the_head_does_not_read_is_unknown(toy, tmp_path, samples):
     )
     _, checkpoint = save(tmp_path / 'm', cfg)
     recognizer = Recognizer.from_pretrained(checkpoint)
-    [prediction] = classify_with_contributions(recognizer, samples[:1])
+    [prediction] = recognizer.classify(samples[:1], modalities=True)
     for task in ('verb', 'noun'):
         found = {m.part: m for m in prediction.modalities if m.task == task}
         known = {part for part, answer in found.items() if not answer.unknown}

@@ -14,7 +14,6 @@ from tool_runs import ROOT, read_dump, run_tool
 from toy_recognizer import write_noise
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.many_files import predict_each
 from ca2st_mm.apis.windows import merge_windows, windows_of
 from ca2st_mm.datasets.toy import class_names
 
@@ -45,7 +44,7 @@ def test_every_entry_point_gives_the_same_answer(
         np.testing.assert_allclose(scores_of(record), scores, atol=1e-5)
     # One window as long as the file: the very logits.
     for clip, prediction in zip(clips, found, strict=False):
-        [window] = predict_each(recognizer, windows_of(clip, 60, 60))
+        [window] = recognizer.predict_each(windows_of(clip, 60, 60))
         np.testing.assert_allclose(
             window.logits['label'], prediction.logits['label'], atol=1e-5
         )
@@ -231,7 +230,7 @@ def test_a_threshold_makes_unknown_and_events_leave_it_out(
 ):
     long, events = tmp_path / 'long.mp4', tmp_path / 'events.csv'
     write_noise(str(long), 4, rate=8000)
-    found = list(predict_each(recognizer, windows_of(str(long), 1, 1)))
+    found = list(recognizer.predict_each(windows_of(str(long), 1, 1)))
     best = [prediction.best[0] for prediction in found]
     threshold = max(score for _, score in best)
     out = tmp_path / 'out.csv'

@@ -40,7 +40,7 @@ def test_then_numbers(root):
 @pytest.mark.parametrize(
     'classes, message',
     [
-        (['a', 'b', 'c'], '2 names in the checkpoint, 3 in'),
+        (['a', 'b', 'c'], "class 2 is None in the checkpoint, 'c'"),
         (['b', 'a'], "class 0 is 'a' in the checkpoint, 'b' in the config"),
     ],
 )

@@ -112,9 +112,9 @@ def test_masked_tokens_are_those_that_others_read_of_audio(saved):
     recognizer = Recognizer.from_config(config, checkpoint, 'cpu')
     masked = robustness.with_masked_tokens(recognizer, checkpoint, 0.4)
     shares = {
-        name: module.share
+        name: module.masked_context
         for name, module in masked.model.backbone.links.named_modules()
-        if name.endswith('.mask')
+        if hasattr(module, 'masked_context')
     }
     for name, share in shares.items():
         # Of spatial (a) or temporal (a) and audio (b), what a reads.

@@ -210,23 +210,23 @@ def test_the_model_is_left_as_it_was():
         assert torch.equal(after[key], value)
 
 
-def packing(*keys):
-    """The toy model, and its config with keys packed in the old form."""
+def packing(*streams):
+    """The toy model, and its config that packs these streams."""
     model, config = load('toy/ca2st_toy')
     config = Config(config.to_dict())
-    pack = dict(type='PackActionInputs', collect_keys=keys)
-    config.test_dataloader.dataset.pipeline[-1] = pack
+    config.test_dataloader.dataset.pipeline[-1].streams = streams
     return model, config
 
 
 def test_another_order_in_the_config_is_another_order_of_inputs():
-    keys = ('audios_times', 'imgs', 'imgs_times', 'audios')
-    assert [one.name for one in inputs_of(*packing(*keys))] == [*keys]
+    names = ['audios', 'imgs', 'audios_times', 'imgs_times', 'audios_present']
+    found = inputs_of(*packing('audios', 'imgs'))
+    assert [one.name for one in found] == names
 
 
 def test_a_stream_that_the_pipeline_leaves_out_is_named():
     with pytest.raises(UsageError, match="reads.*'audios'.*PackAudioVisual"):
-        inputs_of(*packing('imgs', 'imgs_times', 'audios_times'))
+        inputs_of(*packing('imgs'))
 
 
 def test_an_expert_that_does_not_say_its_input_is_named(monkeypatch):

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.modality_contributions import Scores, lacks_audio
-from ca2st_mm.apis.recognizer import AUDIO, unbatched
+from ca2st_mm.apis.modality_contributions import AUDIO, Scores, lacks_audio
+from ca2st_mm.apis.prediction import unbatched
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.transforms.base import clip_name

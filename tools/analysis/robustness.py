@@ -96,8 +96,8 @@ from clip_reports import (
 from modality_statistics import paired_test
 
 from ca2st_mm import Recognizer
-from ca2st_mm.apis.modality_contributions import MODALITIES
-from ca2st_mm.apis.recognizer import AUDIO, unbatched
+from ca2st_mm.apis.modality_contributions import AUDIO, MODALITIES
+from ca2st_mm.apis.prediction import unbatched
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.transforms import CAUSES
 from ca2st_mm.engine.launch import run_or_explain

@@ -85,10 +85,5 @@ class PackAudioVisual(PackActionInputs):
 
 
 def packs_presence(pack: Any) -> bool:
-    """Whether the last step of a pipeline packs which clips lack audio.
-
-    Args:
-        pack: The step, ``PackAudioVisual`` or one of MMAction2.
-    """
-    keys = getattr(pack, 'collect_keys', None) or ()
-    return isinstance(pack, PackAudioVisual) or 'audios' + PRESENT in keys
+    """Whether the last step of a pipeline packs which clips lack audio."""
+    return isinstance(pack, PackAudioVisual)

@@ -106,14 +106,13 @@ def predict_stream(
         ValueError: If a length is not positive.
     """
     transforms = recognizer.pipeline.transforms
-    margins = [t.margin for t in transforms if isinstance(t, LoadAudio)]
     stopped = threading.Event()
     windows = stream_windows(
         source,
         window,
         window if stride is None else stride,
         video=any(isinstance(t, OpenVideo) for t in transforms),
-        audio_margin=margins[0] if margins else None,
+        audio=any(isinstance(t, LoadAudio) for t in transforms),
         idle=idle,
         patience=patience,
         stopped=stopped.is_set,
@@ -190,7 +189,7 @@ def stream_windows(
     window: float,
     stride: float,
     video: bool = True,
-    audio_margin: float | None = 0.0,
+    audio: bool = True,
     idle: float = IDLE,
     patience: float = PATIENCE,
     stopped: Callable[[], bool] = lambda: False,
@@ -202,8 +201,7 @@ def stream_windows(
         window: Seconds of a window.
         stride: Seconds from the start of one to that of the next.
         video: Whether a window without a frame is a failure.
-        audio_margin: Seconds of audio kept around a window; None for no
-            audio.
+        audio: Whether audio is read.
         idle: See :func:`predict_stream`.
         patience: See :func:`predict_stream`.
         stopped: Whether to stop reading.
@@ -215,15 +213,13 @@ def stream_windows(
         _opened(source, name, idle, stopped) as container,
     ):
         streams = {'video': choose_stream(container, 'video')}
-        if audio_margin is not None:
+        if audio:
             streams['audio'] = choose_stream(container, 'audio')
         streams = {k: stream for k, stream in streams.items() if stream}
         if video and 'video' not in streams or not streams:
             kind = 'video' if video else 'audio'
             raise missing_stream(container, kind, name)
-        cutter = _Cutter(
-            name, streams, (window, stride), audio_margin or 0.0, patience
-        )
+        cutter = _Cutter(name, streams, (window, stride), patience)
         cutter.needs_frames = video
         came = False
         try:
@@ -385,7 +381,6 @@ class _Cutter:
         name: Of the stream, for answers.
         streams: Those of PyAV by modality; the first one sets the start.
         lengths: Seconds of a window and of a stride.
-        margin: Seconds of audio kept around a window.
         patience: Seconds that one modality is waited for.
     """
 
@@ -396,11 +391,10 @@ class _Cutter:
         name: str,
         streams: dict[str, Any],
         lengths: tuple[float, float],
-        margin: float,
         patience: float,
     ) -> None:
         self._name, self._streams, self._lengths = name, streams, lengths
-        self._margin, self._patience = margin, patience
+        self._patience = patience
         self._clock, self._resamplers = _Clock(), {}
         self.frames: deque[tuple[float, av.VideoFrame]] = deque()
         self.pieces: deque[tuple[Audio, bool]] = deque()
@@ -460,7 +454,7 @@ class _Cutter:
     def _is_wanted(self, end: float) -> bool:
         """Whether audio that ends then is part of what is to come."""
         start = self._spans.at(self._number)[0]
-        return not self._number or end > start - self._margin
+        return not self._number or end > start
 
     def ready(self) -> Iterator[Job | Failure]:
         """The windows of which all is there, or nothing more is waited for.
@@ -470,7 +464,7 @@ class _Cutter:
         """
         while True:
             end = self._spans.at(self._number)[1]
-            needed = dict(video=end - SLACK, audio=end + self._margin)
+            needed = dict(video=end - SLACK, audio=end)
             crowded = self.bytes > MAX_KEPT
             newest = max(self._reached.values())
             waited = newest - (0.0 if crowded else self._patience)
@@ -505,7 +499,7 @@ class _Cutter:
         start = self._spans.at(self._number)[0]
         while self.frames and self.frames[0][0] < start - SLACK:
             self.bytes -= _bytes_of(self.frames.popleft()[1])
-        while self.pieces and not self._is_wanted(_end_of(self.pieces[0][0])):
+        while self.pieces and not self._is_wanted(self.pieces[0][0].end):
             self.pieces.popleft()
         if self.needs_frames and not frames:
             return Failure(**shown, reason='no frame came in that time')
@@ -523,10 +517,6 @@ class _Cutter:
 
 def _bytes_of(frame: av.VideoFrame) -> int:
     return sum(plane.buffer_size for plane in frame.planes)
-
-
-def _end_of(piece: Audio) -> float:
-    return piece.start + len(piece.waveform) / piece.sample_rate
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,6 +58,11 @@ class Audio(NamedTuple):
     sample_rate: int
     start: float
 
+    @property
+    def end(self) -> float:
+        """Time after the last sample."""
+        return self.start + len(self.waveform) / self.sample_rate
+
 
 def read_audio(
     path: str,

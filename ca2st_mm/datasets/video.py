@@ -386,8 +386,7 @@ class PyAVReader(VideoReader):
 
     def _is_misdated(self) -> bool:
         """Whether times of decoding stand in place of those of showing."""
-        self._restart()
-        frames = itertools.islice(self._frames(), 4 * MAX_DISORDER)
+        frames = itertools.islice(self._frames(None), 4 * MAX_DISORDER)
         times = np.array([frame.pts for frame in frames], float)
         self._is_no_guide = bool(np.any(np.diff(times) <= 0))
         return self._is_no_guide
@@ -455,7 +454,7 @@ class PyAVReader(VideoReader):
         times, self._kept, size = [], [], 0
         if end is not None and not stores_times(self._container):
             end += 1.0  # guessed times are late
-        for frame in self._frames_from_origin():
+        for frame in self._frames(self._origin):
             if not times and before is not None:
                 if frame.pts is None or frame.pts * self._seconds > before:
                     return None
@@ -536,9 +535,8 @@ class PyAVReader(VideoReader):
             yield from self._decoded_by_time(wanted)
             return
         places = {int(n): place for place, n in enumerate(wanted)}
-        for number, frame in enumerate(
-            self._kept or self._frames_from_origin()
-        ):
+        frames = self._kept or self._frames(self._origin)
+        for number, frame in enumerate(frames):
             if number in places:
                 yield places.pop(number), frame
             if not places:
@@ -573,48 +571,37 @@ class PyAVReader(VideoReader):
         return stack_frames(self.decoded(wanted), len(wanted), self.ratio)
 
     def _frames_from(
-        self, target: int, needed: Container[int] | None = None
+        self, target: int, needed: Container[int] | None
     ) -> Iterator[av.VideoFrame]:
-        """Frames from a key frame at or before a time, at best the last.
+        """Frames from a key frame at or before a time, at best the last."""
+        known, back = int(np.searchsorted(self._keys, target, 'right')), 1
+        while back <= known:
+            key = int(self._keys[known - back])
+            frames = self._frames(key * self._seconds, needed)
+            first = next(frames, None)
+            # What a file calls a key frame need not be one, and a jump may
+            # end after it.
+            if first is not None and (first.pts or 0) <= target:
+                return itertools.chain([first], frames)
+            back *= 2
+        return self._frames(None, needed)
+
+    def _frames(
+        self, second: float | None, needed: Container[int] | None = None
+    ) -> Iterator[av.VideoFrame]:
+        """Frames from a jump to a second on, or from the start of the file.
 
         With ``needed`` times, only those and the ones that they are made of.
         """
-        known = int(np.searchsorted(self._keys, target, 'right'))
-        back = 1
-        while back <= known:
-            key = int(self._keys[known - back])
-            # What a file calls a key frame need not be one, and a jump may
-            # end after it.
-            if self._seek(key * self._seconds):
-                frames = self._frames_after_key(needed)
-                first = next(frames, None)
-                if first is not None and (first.pts or 0) <= target:
-                    return itertools.chain([first], frames)
-            back *= 2
-        self._restart()
-        return self._frames(needed)
-
-    def _frames_from_origin(self) -> Iterator[av.VideoFrame]:
-        """The frames that were indexed by decoding, in order."""
-        if self._seek(self._origin):
-            return self._frames_after_key()
-        return self._frames()
-
-    def _frames_after_key(
-        self, needed: Container[int] | None = None
-    ) -> Iterator[av.VideoFrame]:
-        # Those before a key frame lack what they are made of.
-        return itertools.dropwhile(
-            lambda frame: not frame.key_frame, self._frames(needed)
-        )
-
-    def _frames(
-        self, needed: Container[int] | None = None
-    ) -> Iterator[av.VideoFrame]:
-        # Frames indexed by packets would not be the right ones.
+        jumped = self._seek(second)
+        # Frames indexed by packets would not be the right ones after a
+        # damaged packet.
         strict = self.has_index
-        for _, frames in decode(self._container, self._stream, strict, needed):
-            yield from frames
+        decoded = decode(self._container, self._stream, strict, needed)
+        frames = (frame for _, some in decoded for frame in some)
+        if jumped:  # those before a key frame lack what they are made of
+            frames = itertools.dropwhile(lambda f: not f.key_frame, frames)
+        return frames
 
     def _undecodable(self, number: int) -> MediaError:
         second = self.frame_times[number]

@@ -44,7 +44,6 @@ def sample(waveform, rate=16000, start=0.0, **more):
         sample_rate=rate,
         audio_start=start,
         has_audio=True,
-        audio_dropped=False,
         **more,
     )
 

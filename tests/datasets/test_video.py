@@ -394,8 +394,6 @@ def test_the_end_of_the_pipeline_closes_the_reader(plain_clip, tmp_path):
 
 
 def test_a_reader_that_is_not_installed_is_replaced(plain_clip, monkeypatch):
-    with pytest.warns(FutureWarning, match='pyav'):
-        assert OpenVideo(reader='auto').reader == 'pyav'
     lines = []
     monkeypatch.setitem(sys.modules, 'decord', None)
     monkeypatch.setattr(

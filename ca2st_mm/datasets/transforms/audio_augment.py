@@ -213,7 +213,7 @@ class MaskSpectrogram(Transform):
 
     def transform(self, results: dict) -> dict:
         """Mask ``results['audios']``, (num_views, 1, frames, mels)."""
-        if results.get('audio_dropped', False):
+        if not results['audios_present'].all():
             return results
         for view in results['audios']:
             masked = torch.from_numpy(view)

@@ -2,7 +2,6 @@
 """Audio from the video's container or a file of its own."""
 
 import os
-import warnings
 
 import numpy as np
 
@@ -34,41 +33,30 @@ class LoadAudio(Transform):
     (length of invented silence), and ``audio`` (a
     :class:`ca2st_mm.datasets.audio.Audio`, or None), which then is used in
     place of the file.
-    Added keys: ``waveform`` float32 (num_samples,), ``sample_rate``,
-    ``audio_start`` (seconds of sample 0), ``has_audio`` (bool),
-    ``audio_dropped`` (bool).
+    Added keys: ``has_audio`` (bool); ``waveform`` float32 (num_samples,), or
+    None where the model is to do without; else ``sample_rate`` and
+    ``audio_start`` (seconds of sample 0).
 
     Args:
         missing_audio: What to do with a clip without audio (no stream that
             can be decoded, an empty one, or no such audio file): ``'raise'``;
-            ``'silence'``: a track of zeros; ``'drop'``: the sample says
-            ``audios_present = 0`` and the model leaves audio out.
-            ``has_audio`` records the fact either way.
+            ``'silence'``: a track of zeros; ``'drop'``: the model leaves
+            audio out.
         sample_rate: Samples per second to resample to, the rate that the
             weights of the audio expert were trained at (AST: 16000); None
             keeps the file's rate, as the authors' code does.
-        margin: Seconds of audio kept around an untrimmed clip.
 
     Raises:
         MediaError: If the file is damaged or exceeds a limit; names it.
         NoAudioError: If there is no audio and ``missing_audio='raise'``.
 
     >>> LoadAudio(missing_audio='silence', sample_rate=16000)
-    LoadAudio(missing_audio='silence', sample_rate=16000, margin=0.0)
+    LoadAudio(missing_audio='silence', sample_rate=16000)
     """
 
     def __init__(
-        self,
-        missing_audio: str = 'raise',
-        sample_rate: int | None = None,
-        margin: float = 0.0,
-        missing: str | None = None,
+        self, missing_audio: str = 'raise', sample_rate: int | None = None
     ) -> None:
-        if missing is not None:
-            warnings.warn(
-                'LoadAudio(missing=...) is now missing_audio=...', stacklevel=2
-            )
-            missing_audio = missing
         if missing_audio not in MISSING_AUDIO:
             raise ValueError(
                 f'missing_audio is one of {", ".join(MISSING_AUDIO)}, not '
@@ -76,7 +64,6 @@ class LoadAudio(Transform):
             )
         self.missing_audio = missing_audio
         self.sample_rate = sample_rate
-        self.margin = margin
 
     def transform(self, results: dict) -> dict:
         """Load the audio of ``results``."""
@@ -87,11 +74,18 @@ class LoadAudio(Transform):
         else:
             audio, why = None, 'does not exist'
         results['has_audio'] = audio is not None
-        results['audio_dropped'] = (
-            audio is None and self.missing_audio == 'drop'
-        )
+        if audio is None and self.missing_audio == 'raise':
+            raise NoAudioError(
+                f"'{path}' {why}. Leave it out, or set "
+                "LoadAudio(missing_audio='drop') or 'silence' in the config "
+                '(commands that predict: --missing-audio drop).',
+                'no audio',
+            )
+        if audio is None and self.missing_audio == 'silence':
+            audio = self._silence(results)
         if audio is None:
-            audio = self._silence(f"'{path}' {why}", results)
+            results['waveform'] = None
+            return results
         audio = resample_audio(audio, self.sample_rate)
         results['waveform'] = audio.waveform
         results['sample_rate'] = audio.sample_rate
@@ -99,33 +93,26 @@ class LoadAudio(Transform):
         return results
 
     def _audio(self, path: str, results: dict) -> Audio | None:
-        """The audio of the clip and of the margin around it."""
-        late = 0.0  # seconds from the clock of the audio to the video's
-        if path != results['filename'] and 'audio' not in results:
-            late = _video_start(results) - probe(path).start
+        """The audio of the clip."""
         start, end = results.get('clip_start'), results.get('clip_end')
-        start = None if start is None else start - self.margin - late
-        end = None if end is None else end + self.margin - late
         if 'audio' in results:
             return crop_audio(results['audio'], start, end)
+        late = 0.0  # seconds from the clock of the audio to the video's
+        if path != results['filename']:
+            late = _video_start(results) - probe(path).start
+        start = None if start is None else start - late
+        end = None if end is None else end - late
         audio = read_audio(path, start, end)
         return audio and audio._replace(start=audio.start + late)
 
-    def _silence(self, fault: str, results: dict) -> Audio:
-        """Zeros as long as the clip, unless ``missing_audio='raise'``."""
-        if self.missing_audio == 'raise':
-            raise NoAudioError(
-                f'{fault}. Leave it out, or set '
-                "LoadAudio(missing_audio='drop') or 'silence' in the config "
-                '(commands that predict: --missing-audio drop).',
-                'no audio',
-            )
+    def _silence(self, results: dict) -> Audio:
+        """Zeros as long as the clip."""
         rate = self.sample_rate or _SILENCE_RATE
         start = results.get('clip_start') or 0.0
         end = results.get('clip_end')
         if end is None:
-            stamps = results.get('frame_times')
-            end = start + 1.0 if stamps is None else float(stamps[-1])
+            times = results.get('frame_times')
+            end = start + 1.0 if times is None else float(times[-1])
         length = min(max(round((end - start) * rate), 1), MAX_SAMPLES)
         return Audio(np.zeros(length, np.float32), rate, start)
 
@@ -134,11 +121,10 @@ class LoadAudio(Transform):
 class CropAudio(Transform):
     """Cut for every view the audio heard while its frames are shown.
 
-    The span runs from the first to the end of the last sampled frame by
-    time stamps, and is widened around its centre to ``min_seconds``.
-    Outside of the track there are zeros.  Without this transform the
-    spectrogram takes its window from the whole audio, as the authors' code
-    does.
+    The span runs from the first to the end of the last sampled frame, and is
+    widened around its centre to ``min_seconds``.  Outside of the track there
+    are zeros.  Without this transform the spectrogram takes its window from
+    the whole audio, as the authors' code does.
 
     Required keys: those of :class:`LoadAudio`, ``imgs_times`` and
     ``time_origin`` (from ``FrameTimes``), ``avg_fps``.
@@ -160,6 +146,8 @@ class CropAudio(Transform):
                 'CropAudio cuts by the times of the frames: put '
                 "dict(type='FrameTimes') before it."
             )
+        if results['waveform'] is None:
+            return results
         times = results['imgs_times'].astype(np.float64)
         times = times + results['time_origin']
         results['waveforms'], spans = [], []

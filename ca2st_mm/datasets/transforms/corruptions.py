@@ -126,6 +126,8 @@ class Desynchronise(Transform):
     def transform(self, results: dict) -> dict:
         """Shift ``results['waveform']``."""
         waveform = results['waveform']
+        if waveform is None:  # missing_audio='drop'
+            return results
         late = round(self.milliseconds / 1000 * results['sample_rate'])
         late = max(min(late, len(waveform)), -len(waveform))
         shifted = np.zeros_like(waveform)

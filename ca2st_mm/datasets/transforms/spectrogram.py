@@ -92,12 +92,23 @@ class WindowedSpectrogram(Transform):
         results['audios'] = np.zeros(shape, np.float32)
         results['audios_times'] = np.zeros((views, 2), np.float32)
         results['audios_present'] = np.zeros(views, np.float32)
-        if results.get('audio_dropped', False):
+        waveform, cuts = results['waveform'], results.get('waveforms')
+        if waveform is None:
             return results
-        for waveform, span, views_of_it in _tracks(results, views):
-            own = {view: positions[view] for view in views_of_it}
-            self._fill(results, waveform, span, own)
         results['audios_present'][:] = 1.0
+        if cuts is None:
+            positions = dict(enumerate(positions))
+            start = results['audio_start']
+            self._fill(results, waveform, start, positions)
+            return results
+        if len(cuts) != views:
+            raise ValueError(
+                f'Audio was cut for {len(cuts)} views but the frames have '
+                f'{views}: put FrameTimes and CropAudio after the crops.'
+            )
+        for view, cut in enumerate(cuts):
+            start = results['waveform_times'][view, 0]
+            self._fill(results, cut, start, {view: positions[view]})
         return results
 
     def _positions(self, num_clips: int, num_crops: int) -> list[float]:
@@ -118,10 +129,10 @@ class WindowedSpectrogram(Transform):
         self,
         results: dict,
         waveform: np.ndarray,
-        span: tuple[float, float],
+        audio_start: float,
         positions: dict[int, float],
     ) -> None:
-        """Write the windows of one track, by view, and their times."""
+        """Write the windows of a track, by view, and their times."""
         rate, want = results['sample_rate'], self.num_frames
         have = self.count(waveform, rate)
         missing, spare = max(want - have, 0), max(have - want, 0)
@@ -134,34 +145,13 @@ class WindowedSpectrogram(Transform):
         frames = slice(first, min(last + want, have))
         features = self.features(waveform, rate, frames)
         features = np.pad(features, ((0, missing), (0, 0)), **self._padding)
-        zero = span[0] - results.get('time_origin', 0.0)
-        seconds = (span[1] - span[0]) / have
+        zero = audio_start - results.get('time_origin', 0.0)
+        seconds = len(waveform) / rate / have
         for view, start in starts.items():
             window = features[start - first :][:want]
             results['audios'][view, 0] = self.finish(window)
             begin = zero + start * seconds
             results['audios_times'][view] = begin, begin + want * seconds
-
-
-def _tracks(results: dict, num_views: int) -> list[tuple]:
-    """Distinct waveforms, their (start, end) seconds, and who hears them.
-
-    Raises:
-        ValueError: If spatial crops came after the audio was cut.
-    """
-    if 'waveforms' not in results:
-        waveform, start = results['waveform'], results['audio_start']
-        end = start + len(waveform) / results['sample_rate']
-        return [(waveform, (start, end), range(num_views))]
-    waveforms, spans = results['waveforms'], results['waveform_times']
-    if len(waveforms) != num_views:
-        raise ValueError(
-            f'Audio was cut for {len(waveforms)} views but the frames have '
-            f'{num_views}: put FrameTimes and CropAudio after the crops.'
-        )
-    return [
-        (waveforms[view], spans[view], [view]) for view in range(num_views)
-    ]
 
 
 @TRANSFORMS.register_module()

@@ -1,7 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Opening and decoding videos, and the times of the sampled frames."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -58,14 +57,6 @@ class OpenVideo(DecordInit):
         self, reader: str = 'pyav', square_pixels: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if reader == 'auto':
-            warnings.warn(
-                "OpenVideo(reader='auto') means 'pyav' and goes with the next "
-                'release: leave it out.',
-                FutureWarning,
-                stacklevel=2,
-            )
-            reader = 'pyav'
         self.reader = usable_reader(reader)
         self.square_pixels = square_pixels
 

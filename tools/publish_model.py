@@ -1,11 +1,10 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Make a checkpoint ready to share.
+"""Make a checkpoint of training ready to share.
 
-Strips the optimizer, adds facts (config, class names, licence, SHA-256 of the
-source) and the first digits of the file's SHA-256 to its name::
+Writes a folder of the weights alone, with config, class names and a model
+card, as ``save_pretrained`` does::
 
-    ca2st publish work_dirs/cast_k400/epoch_70.pth \\
-        weights/cast_k400.safetensors --config configs/cast/cast_k400.py \
+    ca2st publish work_dirs/cast_k400/epoch_70.pth weights/cast_k400 \\
         --licence 'CC BY-NC 4.0 (trained from VideoMAE)'
 """
 
@@ -15,12 +14,10 @@ import argparse
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint', help='what training wrote')
-    parser.add_argument('out', help='name ending in .safetensors or .pth')
+    parser.add_argument('checkpoint', help='what training wrote, or its name')
+    parser.add_argument('folder', help='folder to write')
     parser.add_argument(
-        '--config',
-        help='needed to make a whole checkpoint of a delta one, or a delta '
-        'one of a whole one',
+        '--config', help='config of the model, if the checkpoint has none'
     )
     parser.add_argument(
         '--delta',
@@ -36,20 +33,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Write the file and say where."""
-    from mmengine.config import Config
+    """Write the folder and say how large it is."""
+    from ca2st_mm.apis import get_model, save_pretrained
 
-    from ca2st_mm.apis import publish
-
-    config = Config.fromfile(args.config) if args.config else None
-    path = publish(
-        args.checkpoint,
-        args.out,
-        config=config,
-        delta=args.delta,
-        metadata=dict(licence=args.licence),
+    model = get_model(args.checkpoint, config=args.config)
+    folder = save_pretrained(
+        model, args.folder, delta=args.delta, licence=args.licence
     )
-    print(f'{path.stat().st_size / 1e6:.1f} MB written to {path}')
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f'{size / 1e6:.1f} MB written to {folder}')
 
 
 if __name__ == '__main__':

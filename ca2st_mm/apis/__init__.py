@@ -1,5 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""For users: models by name, predictions, publishing of weights.
+"""For users: models by name, predictions, sharing of weights.
 
 ``Recognizer.predict`` reads a clip with the pipeline of ``sources``, runs the
 model in ``recognizer``, and ranks the classes in ``prediction``.
@@ -13,7 +13,6 @@ from .modality_contributions import (
 )
 from .models import get_config, get_model, list_models, load_weights
 from .prediction import Prediction, Views
-from .publishing import is_delta, publish
 from .recognizer import Recognizer
 from .sources import ArrayClip, VideoAndAudio
 
@@ -26,11 +25,9 @@ __all__ = [
     'Views',
     'get_config',
     'get_model',
-    'is_delta',
     'list_models',
     'load_weights',
     'modality_contributions',
-    'publish',
     'push_to_hub',
     'save_pretrained',
 ]

@@ -73,6 +73,7 @@ def get_model(
     name: str | Path,
     pretrained: bool | str | Path = False,
     device: str = 'cpu',
+    config: str | Path | None = None,
     **changes: Any,
 ) -> nn.Module:
     """Build a model by name, or load one that carries its config.
@@ -87,6 +88,7 @@ def get_model(
             fresh, as training starts; True for the trained weights that the
             zoo knows for it; or any source that :func:`load_weights` takes.
         device: Where to put it.
+        config: The config file of a source that carries none.
         **changes: Entries of the config's ``model`` to replace, e.g.
             ``cls_head=dict(num_classes=10)``; dicts are merged.
 
@@ -104,9 +106,11 @@ def get_model(
         >>> model.cls_head.num_classes
         12
     """
-    source = str(name)
-    stored = {}
-    if is_listed(source):
+    source, stored = str(name), {}
+    if config is not None:
+        stored = open_checkpoint(source)
+        cfg = Config.fromfile(config)
+    elif is_listed(source):
         cfg = get_config(source)
         if pretrained and pretrained != 'experts':
             source = source if pretrained is True else str(pretrained)

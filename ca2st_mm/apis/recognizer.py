@@ -150,8 +150,7 @@ class Recognizer:
         Args:
             name_or_file: One of :func:`ca2st_mm.list_models`, with the
                 trained weights that the zoo knows for it; or a source that
-                carries its config: a checkpoint of MMEngine or of
-                ``tools/publish_model.py``, a folder of
+                carries its config: a checkpoint of MMEngine, a folder of
                 :meth:`save_pretrained`, the work folder of a training run
                 (its best checkpoint, else its last), or
                 ``owner/name@revision`` on the Hugging Face Hub.

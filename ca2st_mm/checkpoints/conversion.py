@@ -12,8 +12,39 @@ from torch import Tensor
 HEAD = 'classifier of the training before'
 # Ours have leading axes of size 1, which theirs may not have.
 TOKENS = ('cls_token', 'dist_token', 'pos_embed')
-_LAYER = re.compile(r'(?<=layers\.)\d+(?=\.)')
+_LAYER = re.compile(r'\b(?:blocks|layers|links)\.(\d+)\.')
+# What others call the layers of an expert.
+_BLOCKS = re.compile(r'^(transformer\.resblocks|(encoder\.)?layers?)\.(?=\d)')
 _QKV = re.compile(r'(?<=attention\.attn\.)[qkv](?=\.)')
+
+
+def rename(key: str, names: Mapping[str, str]) -> str | None:
+    """Translate a key by the longest module or parameter that has a name.
+
+    Args:
+        key: A key of ours, or of theirs.
+        names: The other name by the one; ``{i}`` stands for a layer.
+
+    Returns:
+        None if nothing of this name is known.
+
+    Example:
+        >>> rename('blocks.3.norm1.bias', {'blocks.{i}.norm1': 'n.{i}'})
+        'n.3.bias'
+    """
+    key = re.sub(r'_(weight|bias)$', r'.\1', key)  # in_proj_weight, q_bias
+    key = _BLOCKS.sub('blocks.', key)
+    layer = _LAYER.search(key)
+    if layer:
+        key = f'{key[: layer.start(1)]}{{i}}{key[layer.end(1) :]}'
+    module, end = key, ''
+    while module not in names:
+        module, dot, last = module.rpartition('.')
+        end = f'.{last}{end}'
+        if not dot or not end.endswith(('.weight', '.bias')):
+            return None
+    found = names[module] + end
+    return found.replace('{i}', layer[1]) if layer else found
 
 
 class Conversion:
@@ -33,7 +64,7 @@ class Conversion:
 
     Example:
         >>> conversion = Conversion({'fc.bias': torch.zeros(1)})
-        >>> conversion.translate({'fc.bias': 'head.bias'}.get)
+        >>> conversion.translate({'fc': 'head'})
         >>> conversion.state_dict
         {'head.bias': tensor([0.])}
     """
@@ -46,30 +77,31 @@ class Conversion:
         self.head: dict[str, Tensor] = {}
         self.notes: list[str] = []
 
-    def translate(self, name_of: Callable[[str], str | None]) -> None:
+    def translate(self, names: Mapping[str, str], prefix: str = '') -> None:
         """Give our names to all tensors that have one; q, k, v are stacked.
 
         A bias of the key that no layer has, as in VideoMAE, becomes zeros: it
         would shift all logits of a query alike.
 
         Args:
-            name_of: Our name by their key; None for a tensor that is unknown.
+            names: As for :func:`rename`, from theirs to ours.
+            prefix: What may stand before their names.
 
         Raises:
             KeyError: If a tensor is missing or holds integers.
         """
         keys: dict[str, str] = {}
         for key in self.left:
-            if ours := name_of(key):
+            if ours := rename(key.removeprefix(prefix), names):
                 keys.setdefault(ours, key)  # the second stays left
         _require_all_layers(keys)
         for ours in keys:
-            whole, names = _QKV.sub('qkv', ours), [ours]
+            whole, parts = _QKV.sub('qkv', ours), [ours]
             if whole in self.state_dict or (whole in keys and whole != ours):
                 continue  # stacked already, or there twice and so left
             if whole != ours:
-                names = [_QKV.sub(x, ours) for x in 'qkv']
-            found = [keys[name] for name in names if name in keys]
+                parts = [_QKV.sub(x, ours) for x in 'qkv']
+            found = [keys[part] for part in parts if part in keys]
             values = [self.left.pop(key) for key in found]
             for key, value in zip(found, values, strict=True):
                 # Stacking would turn an index table into floats.
@@ -77,8 +109,8 @@ class Conversion:
                     raise KeyError(
                         f'{key!r} holds {value.dtype}, which is no weight'
                     )
-            if absent := [name for name in names if name not in keys]:
-                if absent != names[1:2] or not ours.endswith('.bias'):
+            if absent := [part for part in parts if part not in keys]:
+                if absent != parts[1:2] or not ours.endswith('.bias'):
                     raise _lacks(repr(absent[0]))
                 values.insert(1, torch.zeros_like(values[0]))
             value = torch.cat(values) if len(values) > 1 else values[0]
@@ -120,8 +152,10 @@ def _require_all_layers(keys: Mapping[str, str]) -> None:
     """Raise ``KeyError`` if a layer lacks what other layers have."""
     layers: dict[str, dict[int, str]] = defaultdict(dict)
     for ours, key in keys.items():
-        if layer := _LAYER.search(ours):
-            layers[_LAYER.sub('{}', ours)][int(layer[0])] = key
+        # Links may begin later.
+        if layer := re.search(r'(?<=\blayers\.)\d+(?=\.)', ours):
+            name = f'{ours[: layer.start()]}{{}}{ours[layer.end() :]}'
+            layers[name][int(layer[0])] = key
     depth = 1 + max(map(max, layers.values()), default=-1)
     for ours, found in layers.items():
         if lost := set(range(depth)) - set(found):
@@ -137,13 +171,14 @@ def _lacks(what: str) -> KeyError:
 
 
 class Layout(NamedTuple):
-    """A layout of names that we read.
+    """Names of tensors that we read.
 
     Attributes:
         name: Short name; its first word is whose weights it holds.
-        find_prefix: The prefix of this layout in some keys; None without it.
-        take: Takes all tensors, under that prefix, out of a
+        take: Takes all tensors, under a prefix, out of a
             :class:`Conversion`.
+        there: Names that tell it, under any prefix.
+        absent: Name that it has not there.
         is_expert: Whether it is of one expert as published.
 
     Example:
@@ -153,14 +188,28 @@ class Layout(NamedTuple):
     """
 
     name: str
-    find_prefix: Callable[[Collection[str]], str | None]
     take: Callable[[Conversion, str], None]
-    is_expert: bool = False
+    there: str
+    absent: str = '-'
+    is_expert: bool = True
 
     @property
     def model(self) -> str:
         """Whose weights it holds: 'clip', 'videomae', 'cast', ..."""
         return self.name.partition('_')[0]
+
+    def find_prefix(self, keys: Collection[str]) -> str | None:
+        """What stands before its names in keys; None if they are others."""
+        first, *others = self.there.split()
+        for key in keys:
+            prefix = key.removesuffix(first)
+            if (
+                f'.{key}'.endswith(f'.{first}')
+                and all(prefix + name in keys for name in others)
+                and prefix + self.absent not in keys
+            ):
+                return prefix
+        return None
 
     def convert(self, weights: Mapping[str, Tensor]) -> Conversion:
         """Convert a state dict of this layout to our names.
@@ -180,15 +229,13 @@ class Layout(NamedTuple):
                 f'there twice ({shown}); the checkpoint is of another model '
                 'or a newer layout'
             )
-        half = [
-            key
-            for key, value in found.state_dict.items()
-            if value.dtype in (torch.float16, torch.bfloat16)
-        ]
-        for key in half:
-            found.state_dict[key] = found.state_dict[key].float()
+        half = 0
+        for key, value in found.state_dict.items():
+            if value.dtype in (torch.float16, torch.bfloat16):
+                found.state_dict[key] = value.float()
+                half += 1
         if half:
             found.notes.append(
-                f'{len(half)} tensors of half precision became float32'
+                f'{half} tensors of half precision became float32'
             )
         return found

@@ -6,15 +6,25 @@ that meets it in a state dict takes the frozen weights from itself or from its
 ``init_cfg``; other weights are refused.
 """
 
-import hashlib
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from ca2st_mm.utils.hashing import sha256_of_tensors
+
 from .files import CheckpointError
 
 FINGERPRINT = 'frozen_sha256'
+
+
+def experts_in(model: nn.Module) -> dict[str, nn.Module]:
+    """The experts of a model by name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if hasattr(module, 'frozen_parts')
+    }
 
 
 def frozen_parameters(expert: nn.Module) -> dict[str, Tensor]:
@@ -32,12 +42,9 @@ def fingerprint(expert: nn.Module) -> Tensor:
 
     It is a tensor of 32 bytes (uint8), so that it fits a state dict.
     """
-    digest = hashlib.sha256()
-    for name, value in sorted(frozen_parameters(expert).items()):
-        value = value.detach().float().cpu().contiguous()
-        digest.update(f'{name} {tuple(value.shape)}'.encode())
-        digest.update(value.numpy().data)
-    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
+    frozen = {k: v.float() for k, v in frozen_parameters(expert).items()}
+    digest = bytearray.fromhex(sha256_of_tensors(frozen))
+    return torch.frombuffer(digest, dtype=torch.uint8)
 
 
 def expect_fingerprint(
@@ -89,7 +96,7 @@ def without_frozen(
             'backbone.experts.spatial'.
         prefix: What stands before every name in the state dict.
     """
-    delta, experts = dict(state_dict), dict(model.named_modules())
+    delta, experts = dict(state_dict), experts_in(model)
     for name, value in fingerprints.items():
         front = f'{prefix}{name}.' if name else prefix
         for key in frozen_parameters(experts[name]):

@@ -21,7 +21,7 @@ from ca2st_mm.zoo import IN_FOLDER
 
 SHARD = re.compile(r'(.+)-\d{5}-of-\d{5}(\.\w+)')
 # Where training code keeps the weights, and what it puts before their names.
-WRAPPERS = ('model', 'module', 'state_dict')
+WRAPPERS = ('model', 'module', 'state_dict', 'model_state_dict')
 PREFIXES = ('module.', 'model.', '_orig_mod.')
 
 
@@ -75,8 +75,10 @@ def read_checkpoint(
             f'{str(path)!r} is one part of a checkpoint; name '
             f'{match[1]}{match[2]}.index.json, with all parts next to it'
         )
-    is_index = path.name.endswith('.index.json')
-    found = (_read_shards if is_index else _read_file)(path, map_location)
+    if path.name.endswith('.index.json'):
+        found = dict(state_dict=_read_shards(path, map_location), meta={})
+    else:
+        found = _read_file(path, map_location)
     if names := _class_names(path.with_name('config.json')):
         found = found if 'state_dict' in found else dict(state_dict=found)
         classes = dict(classes=json.dumps(names))
@@ -128,13 +130,14 @@ def write_checkpoint(
 def unwrap(container: Mapping[str, Any]) -> dict[str, Tensor]:
     """Find the state dict in what a checkpoint file holds.
 
-    Takes what stands under 'model', 'module' or 'state_dict' (the first that
-    is there), at any depth, or the container itself.  Prefixes that wrappers
-    of a model put before every name are removed: ``module.``, ``model.`` and
-    ``_orig_mod.``, the last also inside names.
+    It is the container itself, or stands in it at any depth under one of
+    :data:`WRAPPERS` (the first that is there), or else under another name if
+    that is the only state dict.  Prefixes that wrappers of a model put before
+    every name are removed: ``module.``, ``model.`` and ``_orig_mod.``, the
+    last also inside names.
 
     Raises:
-        ValueError: If no state dict is found, or one holds something else
+        ValueError: If there is none, or several, or one holds something else
             than tensors.
 
     Example:
@@ -142,17 +145,22 @@ def unwrap(container: Mapping[str, Any]) -> dict[str, Tensor]:
         {'a': tensor([0.])}
     """
     found, path = container, []
-    while not any(isinstance(value, Tensor) for value in found.values()):
+    while not _has_tensors(found):
         inner = [w for w in WRAPPERS if isinstance(found.get(w), Mapping)]
+        inner = inner or [k for k, v in found.items() if _has_tensors(v)]
+        where = f' under {".".join(path)!r}' if path else ''
         if not inner:
-            where = f' under {".".join(path)!r}' if path else ''
             entries = ', '.join(map(repr, list(found)[:5])) or 'none'
             raise ValueError(
-                f'the file holds no state dict{where}: none of '
-                f'{", ".join(WRAPPERS)} is there, and the entries are '
+                f'the file holds no state dict{where}, its entries are '
                 f'{entries}'
             )
-        path.append(inner[0])
+        if len(inner) > 1 and inner[0] not in WRAPPERS:
+            raise ValueError(
+                f'the file holds several state dicts{where}, '
+                f'{", ".join(map(repr, inner))}; save the one to load alone'
+            )
+        path.append(str(inner[0]))
         found = found[inner[0]]
     for key, value in found.items():
         if not isinstance(value, Tensor):
@@ -166,6 +174,12 @@ def unwrap(container: Mapping[str, Any]) -> dict[str, Tensor]:
     ):
         weights = {k.removeprefix(prefix): v for k, v in weights.items()}
     return weights
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items()
+    )
 
 
 def check_sums(path: Path) -> None:
@@ -198,28 +212,39 @@ def _class_names(config: Path) -> list[str] | None:
     return names if names and names[0] != 'LABEL_0' else None
 
 
-def _read_shards(path: Path, map_location: Any) -> dict[str, Any]:
-    """All parts that an index names; each gives what the index says."""
+def shards_of(index: Path) -> dict[str, str]:
+    """Part by name of a tensor, as the index of a sharded checkpoint says.
+
+    Raises:
+        DamagedCheckpointError: If it is none, or a part is not next to it.
+    """
     try:
-        index = json.loads(path.read_text())['weight_map']
-        parts = sorted(set(index.values()))
+        shards = json.loads(index.read_text())['weight_map']
+        parts = set(shards.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from error
-    tensors: dict[str, Tensor] = {}
-    for part in parts:
-        if Path(part).name != part or not path.with_name(part).is_file():
+        raise _damaged(index, error) from error
+    for part in sorted(parts):
+        if Path(part).name != part or not index.with_name(part).is_file():
             raise DamagedCheckpointError(
-                f'{str(path)!r} names {len(parts)} parts, of which {part!r} '
+                f'{str(index)!r} names {len(parts)} parts, of which {part!r} '
                 'is missing in its folder; fetch the rest'
             )
-        read = _read_file(path.with_name(part), map_location)
+    return shards
+
+
+def _read_shards(index: Path, map_location: Any) -> dict[str, Tensor]:
+    """All parts that an index names; each gives what the index says."""
+    shards = shards_of(index)
+    tensors: dict[str, Tensor] = {}
+    for part in sorted(set(shards.values())):
+        read = _read_file(index.with_name(part), map_location)
         tensors.update(read.get('state_dict', read))
-    if lacking := [key for key in index if key not in tensors]:
+    if lacking := [key for key in shards if key not in tensors]:
         raise DamagedCheckpointError(
-            f'the parts of {str(path)!r} lack {len(lacking)} tensors, e.g. '
+            f'the parts of {str(index)!r} lack {len(lacking)} tensors, e.g. '
             f'{lacking[0]!r}; fetch them again'
         )
-    return dict(state_dict=tensors, meta={})
+    return tensors
 
 
 def _read_file(path: Path, map_location: Any) -> dict[str, Any]:

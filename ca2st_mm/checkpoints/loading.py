@@ -5,6 +5,7 @@ Weights of every entry point pass through :func:`fitting_weights` for a whole
 recognizer, or :func:`load_expert` for one expert.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from logging import WARNING
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from ca2st_mm import zoo
 
 from .conversion import Conversion, Layout
-from .delta import FINGERPRINT, frozen_parameters
+from .delta import FINGERPRINT, experts_in, frozen_parameters
 from .files import CheckpointError, read_checkpoint, unwrap
 from .layouts import OURS, detect_layout
 
@@ -113,12 +114,10 @@ def fitting_weights(
     refusal = f'{name!r} is not a checkpoint of this model'
     own, origins = model.state_dict(), {}
     try:
-        weights = unwrap(container)
+        weights = _by_own_names(unwrap(container), own)
         # MMAction2 calls its heads as we do.
-        known = [k for k in own if not k.startswith('cls_head.')]
-        if not any(key in weights for key in known):
-            layout = detect_layout(weights)
-            conversion = layout.convert(weights)
+        if not any(k in own and k[:9] != 'cls_head.' for k in weights):
+            conversion, layout = _convert(weights)
             weights, origins = conversion.state_dict, conversion.origins
             if layout.is_expert:
                 weights = {f'backbone.{k}': v for k, v in weights.items()}
@@ -131,13 +130,18 @@ def fitting_weights(
         _require_finite(weights, own)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{refusal}: {error.args[0]}') from error
-    of_delta = _of_delta(model, weights)
-    misfit, said = _misfit(weights, own, of_delta, origins)
+    optional = set()
+    for key, expert in experts_in(model).items():
+        prefix = f'{key}.' if key else ''
+        if prefix + FINGERPRINT in weights:  # a delta checkpoint
+            frozen = (FINGERPRINT, *frozen_parameters(expert))
+            optional.update(prefix + key for key in frozen)
+    misfit, said = _misfit(weights, own, optional, origins)
     fitting = {k: v for k, v in weights.items() if k not in misfit}
     if misfit and (strict or not fitting):
         raise CheckpointError(f'{refusal}: {said}')
     if misfit:
-        _, said = _misfit(weights, own, of_delta, origins, shown=None)
+        _, said = _misfit(weights, own, optional, origins, shown=None)
         print_log(
             f'{name} fills {len(fitting)} of {len(own)} tensors: {said}',
             logger='current',
@@ -182,9 +186,14 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
         container = open_checkpoint(checkpoint)
         if 'cfg' in container and hasattr(expert, 'check_published_config'):
             expert.check_published_config(container['cfg'])
-        conversion, layout = _convert_expert(
-            expert, unwrap(container), init_cfg.get('prefix')
+        conversion, layout = _convert(
+            unwrap(container),
+            init_cfg.get('prefix') or '',
+            # The names of a model of another library are in no layout.
+            OURS if expert.weights_model is None else None,
         )
+        if layout.is_expert and layout.model != expert.weights_model:
+            raise ValueError(f'it holds weights of {layout.name}')
         weights, origins = conversion.state_dict, conversion.origins
         norm = {key for key in weights if key.startswith('norm.')}
         if not init_cfg.get('norm', True):
@@ -226,7 +235,7 @@ def load_classifier(classifier: nn.Linear, checkpoint: str | Path) -> None:
     """
     weights = unwrap(open_checkpoint(checkpoint))
     try:
-        published = detect_layout(weights).convert(weights).head
+        published = _convert(weights)[0].head
         weights = {k: published[f'fc_cls.{k}'] for k in ('weight', 'bias')}
         classifier.load_state_dict(weights)
     except (KeyError, RuntimeError, ValueError) as error:
@@ -237,22 +246,32 @@ def load_classifier(classifier: nn.Linear, checkpoint: str | Path) -> None:
         ) from error
 
 
-def _convert_expert(
-    expert: nn.Module, weights: dict[str, Tensor], prefix: str | None
+def _by_own_names(
+    weights: dict[str, Tensor], own: Collection[str]
+) -> dict[str, Tensor]:
+    """Weights without what wrappers of parts of the model put into names."""
+
+    def bare(key: str) -> str:
+        return re.sub(r'(?<![^.])(module|model|_orig_mod)\.', '', key)
+
+    named = {bare(key): key for key in own if key not in weights}
+    return {
+        key if key in own else named.get(bare(key), key): value
+        for key, value in weights.items()
+    }
+
+
+def _convert(
+    weights: dict[str, Tensor], prefix: str = '', layout: Layout | None = None
 ) -> tuple[Conversion, Layout]:
-    """Convert what stands under the prefix to the names of an expert.
+    """Convert what stands under a prefix to our names.
 
     The prefix is one of the names in the file or, for a checkpoint of a whole
     model by its authors, of our names of it.
     """
-    prefix = prefix.rstrip('.') + '.' if prefix else ''
+    prefix = prefix and prefix.rstrip('.') + '.'
     inside = _under(prefix, weights)
-    # The names of a model of another library are in no layout.
-    layout = OURS
-    if expert.weights_model is not None:
-        layout = detect_layout(inside or weights)
-        if layout.is_expert and layout.model != expert.weights_model:
-            raise ValueError(f'it holds weights of {layout.name}')
+    layout = layout or detect_layout(inside or weights)
     conversion = layout.convert(inside or weights)
     whole = weights if inside else conversion.state_dict
     if not inside:
@@ -289,19 +308,6 @@ def _require_finite(
             raise ValueError(f'{key!r} holds NaN or infinite values')
 
 
-def _of_delta(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
-    """Names of the fingerprints in a delta checkpoint, and of the frozen
-    tensors that come back from elsewhere.
-    """
-    found = set()
-    for name, module in model.named_modules():
-        front = f'{name}.' if name else ''
-        if front + FINGERPRINT in weights and hasattr(module, 'frozen_parts'):
-            names = (FINGERPRINT, *frozen_parameters(module))
-            found.update(front + key for key in names)
-    return found
-
-
 def _misfit(
     weights: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
@@ -310,23 +316,21 @@ def _misfit(
     shown: int | None = 3,
 ) -> tuple[set[str], str]:
     """Names of the tensors that do not fit a model, and so in words."""
+    known, expected = {*weights, *optional}, {*own, *optional}
+    shapes = {
+        key: f', {tuple(value.shape)} instead of {tuple(own[key].shape)}'
+        for key, value in weights.items()
+        if key in own and value.shape != own[key].shape
+    }
     misfit = {
+        # Old versions of torch had no counters.
         'missing': [
             key
             for key in own
-            if key not in weights
-            and key not in optional
-            # Counters that old versions of torch did not have.
-            and not key.endswith('num_batches_tracked')
+            if key not in known and not key.endswith('num_batches_tracked')
         ],
-        'unexpected': [
-            key for key in weights if key not in own and key not in optional
-        ],
-        'of another shape': [
-            key
-            for key, value in weights.items()
-            if key in own and value.shape != own[key].shape
-        ],
+        'unexpected': [k for k in weights if k not in expected],
+        'of another shape': list(shapes),
     }
     parts = []
     for what, keys in misfit.items():
@@ -334,10 +338,7 @@ def _misfit(
         for key in keys[:shown]:
             theirs = origins.get(key, (key,))[0]
             word = repr(key) if theirs == key else f'{key!r} ({theirs!r})'
-            if what == 'of another shape':
-                found, wanted = weights[key].shape, own[key].shape
-                word += f', {tuple(found)} instead of {tuple(wanted)}'
-            words.append(word)
+            words.append(word + shapes.get(key, ''))
         more = ', ...' if len(keys) > len(words) else ''
         if keys:
             parts.append(f'{len(keys)} {what} ({", ".join(words)}{more})')

@@ -7,18 +7,23 @@ The names are those of ``reference.csv``.
 import csv
 import re
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
-from .conversion import Conversion, Layout
+from .conversion import Conversion, Layout, rename
 
-EXPERTS = dict(
-    cast={'spatial', 'temporal'},
-    cava={'audio', 'spatial'},
-    ca2st={'spatial', 'temporal', 'audio'},
+# The first tensor of each expert in the authors' models, and the experts.
+FIRST = dict(
+    spatial='clip_conv1.weight',
+    temporal='patch_embed.proj.weight',
+    audio='ast_patch_embed.proj.weight',
 )
+FAMILIES = {
+    ('spatial', 'temporal'): 'cast',
+    ('spatial', 'audio'): 'cava',
+    ('spatial', 'temporal', 'audio'): 'ca2st',
+}
 # A norm that the authors' code owns and never uses.
 UNUSED_NORM = 'audio_ln_post'
 LAST_ADAPTERS = 'noun_last_Adapter verb_last_Adapter'
@@ -44,29 +49,6 @@ def names_of(family: str, composition: bool) -> dict[str, str]:
         }
 
 
-def rename(key: str, names: Mapping[str, str]) -> str | None:
-    """Translate a key by the longest module or parameter that has a name.
-
-    Args:
-        key: A key of ours, or of theirs.
-        names: As :func:`names_of` gives them, or turned round.
-
-    Example:
-        >>> rename('cls_head.fc_cls.bias', {'cls_head.fc_cls': 'head'})
-        'head.bias'
-    """
-    start = re.sub(r'_(weight|bias)$', r'.\1', key)  # in_proj_weight, q_bias
-    end, layer = '', re.search(r'\b(?:blocks|layers|links)\.(\d+)\.', key)
-    if layer:
-        start = f'{start[: layer.start(1)]}{{i}}{start[layer.end(1) :]}'
-    while start not in names:
-        start, dot, last = start.rpartition('.')
-        if not dot:
-            return None
-        end = f'.{last}{end}'
-    return names[start].replace('{i}', layer[1] if layer else '') + end
-
-
 def is_reference(keys: Collection[str]) -> bool:
     """Whether the names are of a model of the authors."""
     return 'clip_conv1.weight' in keys
@@ -82,27 +64,23 @@ def reference_of(keys: Collection[str]) -> tuple[str, bool]:
         ValueError: If it is of none of them.
 
     Example:
-        >>> reference_of(['clip_conv1.weight', 'head_verb.bias'])
-        ('cast', True)
+        >>> reference_of([*FIRST.values(), 'head_verb.bias'])
+        ('ca2st', True)
     """
-    composition = any(
-        key.startswith(('head_verb', 'cls_head.fc_verb')) for key in keys
+    experts = tuple(
+        name
+        for name, first in FIRST.items()
+        if first in keys
+        or f'backbone.experts.{name}.patch_embed.weight' in keys
     )
-    if is_reference(keys):
-        if any('.s_t_b_cast.' in key for key in keys):
-            return 'ca2st', composition
-        is_cava = any(key.startswith('ast_') for key in keys)
-        return 'cava' if is_cava else 'cast', composition
-    found = (re.match(r'backbone\.experts\.(\w+)\.', key) for key in keys)
-    experts = {match[1] for match in found if match}
-    for family, known in EXPERTS.items():
-        if experts == known:
-            return family, composition
-    raise ValueError(
-        f'a recognizer with the experts {", ".join(sorted(experts)) or "none"}'
-        ' is no CAST, CAVA or CA2ST, whose keys begin with '
-        "'backbone.experts.spatial.' and so on"
-    )
+    if experts not in FAMILIES:
+        raise ValueError(
+            f'a recognizer with the experts {", ".join(experts) or "none"} is '
+            'no CAST, CAVA or CA2ST, whose keys begin with '
+            "'backbone.experts.spatial.' and so on"
+        )
+    heads = ('head_verb', 'cls_head.fc_verb')
+    return FAMILIES[experts], any(key.startswith(heads) for key in keys)
 
 
 def _take(theirs: Conversion, _: str) -> None:
@@ -114,20 +92,21 @@ def _take(theirs: Conversion, _: str) -> None:
             'verb and noun classifiers of CAST read features directly',
             LAST_ADAPTERS,
         )
-    theirs.translate(lambda key: rename(key, names))
+    theirs.translate(names)
     theirs.notes.append(
         '`ca2st convert FILE --dry-run` prints what the config must say'
     )
 
 
-def _find(family: str, keys: Collection[str]) -> str | None:
-    found = is_reference(keys) and reference_of(keys)[0] == family
-    return '' if found else None
-
-
 REFERENCES = tuple(
-    Layout(f'{family}_reference', partial(_find, family), _take)
-    for family in EXPERTS
+    Layout(
+        f'{family}_reference',
+        _take,
+        ' '.join(FIRST[name] for name in experts),
+        next((f for n, f in FIRST.items() if n not in experts), '-'),
+        is_expert=False,
+    )
+    for experts, family in FAMILIES.items()
 )
 
 

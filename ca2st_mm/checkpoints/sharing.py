@@ -2,44 +2,24 @@
 """Models to share: one folder, or one repository of the Hub."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import Tensor, nn
+from torch import nn
 
 from ca2st_mm import zoo
 from ca2st_mm.registry import MODELS
 from ca2st_mm.version import __version__
 
-from .delta import fingerprint, without_frozen
+from .delta import experts_in, fingerprint, without_frozen
 from .files import write_checkpoint
 from .loading import load_weights
 
-CARD = """\
----
-license: other
-library_name: ca2st_mm
-tags: [video-classification, ca2st_mm]
----
-# {name}
-
-```python
-import ca2st_mm
-recognizer = ca2st_mm.Recognizer.from_pretrained({name!r})
-recognizer.predict('clip.mp4')
-```
-
-{about}Licence of these weights: {licence}. The file holds {held}.
-
-Weights that the experts begin with, under terms of their own:
-
-{experts}
-
-Numbers: {numbers}
-"""
+CARD = Path(__file__).with_name('model_card.md')
 
 
 def save_pretrained(
@@ -50,6 +30,7 @@ def save_pretrained(
     numbers: str = 'none were measured.',
     name: str | None = None,
     config: Config | None = None,
+    classes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write a model as a folder that every entry point loads by its name.
 
@@ -57,9 +38,8 @@ def save_pretrained(
     ``config.py`` to read, and ``README.md``, a model card.
 
     Args:
-        model: What ``get_model`` returns: a recognizer with its config as
-            ``cfg`` and, if classes have names, ``dataset_meta``.  Recognizers
-            of ours have this as a method.
+        model: What ``get_model`` returns, or another recognizer.  Those of
+            ours have this as a method.
         folder: Where to write.
         delta: Whether to leave out the frozen weights of the experts; they
             come back from the experts' ``init_cfg``.
@@ -68,10 +48,12 @@ def save_pretrained(
         name: What the card calls the model; the folder if left out.
         config: The whole config of a model that has none as ``cfg``, such as
             one that a runner has built.
+        classes: Names of the classes, of each task if there are several; by
+            default those in ``dataset_meta`` of the model, if any.
 
     Raises:
-        ValueError: If the model has no config, or the frozen weights are not
-            those the config loads.
+        ValueError: If the model has no config or another number of classes,
+            or the frozen weights are not those the config loads.
 
     Example:
         >>> model, cfg = nn.Linear(2, 1), Config(dict(model={}))
@@ -89,21 +71,25 @@ def save_pretrained(
         )
     folder, text = Path(folder), config.pretty_text
     facts = dict(ca2st_mm=__version__, config=text, licence=licence)
-    classes = (getattr(model, 'dataset_meta', None) or {}).get('classes')
-    if classes:
+    meta = getattr(model, 'dataset_meta', None) or {}
+    if classes := classes or meta.get('classes'):
+        check_classes(model, classes)
         facts['classes'] = json.dumps(classes)
-    weights = trained_weights(model, config) if delta else model.state_dict()
-    write_checkpoint(folder / 'model.safetensors', weights, facts)
-    experts = []
-    for key, expert in _pretrained_experts(model).items():
+    weights, held, experts = model.state_dict(), 'all weights', []
+    pretrained = {n: e for n, e in experts_in(model).items() if e.init_cfg}
+    if delta:
+        held = 'what was trained; the rest is fetched'
+        prints = {n: fingerprint(e) for n, e in pretrained.items()}
+        weights = without_frozen(model, weights, prints)
+        load_weights(build_model(config), weights)
+    for key, expert in pretrained.items():
         source, terms = expert.init_cfg['checkpoint'], 'terms of its owners'
         if zoo.canonical(source).startswith(zoo.SCHEME):
             terms = zoo.find(source).licence
         experts.append(f'- {key.split(".")[-1]}: `{source}`, {terms}')
-    about, held = config.get('about'), 'all weights'
-    if delta:
-        held = 'what was trained; the rest is fetched'
-    card = CARD.format(
+    write_checkpoint(folder / 'model.safetensors', weights, facts)
+    about = config.get('about')
+    card = CARD.read_text().format(
         name=name or str(folder),
         about=f'{about}\n\n' if about else '',
         licence=licence,
@@ -115,6 +101,23 @@ def save_pretrained(
         (folder / file).write_text(content)
         (folder / file).chmod(0o644)
     return folder
+
+
+def check_classes(
+    model: nn.Module, classes: Sequence[str] | Mapping[str, Sequence[str]]
+) -> None:
+    """Raise ``ValueError`` unless a head has as many classes as names."""
+    head = getattr(model, 'cls_head', None)
+    sizes = getattr(head, 'sizes', None) or getattr(head, 'num_classes', None)
+    is_dict = isinstance(classes, Mapping)
+    named = (
+        {k: len(v) for k, v in classes.items()} if is_dict else len(classes)
+    )
+    if sizes not in (None, named):
+        raise ValueError(
+            f'classes has {named} names, but the head has {sizes} classes; '
+            'give the list that the model was trained with'
+        )
 
 
 def push_to_hub(model: nn.Module, repo_id: str, **options: Any) -> str:
@@ -144,22 +147,3 @@ def build_model(cfg: Config) -> nn.Module:
     # MMEngine's base classes look their parts up in the scope of the run.
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     return MODELS.build(cfg.model)
-
-
-def trained_weights(model: nn.Module, config: Config) -> dict[str, Tensor]:
-    """A delta of a model that its config completes, else ``ValueError``."""
-    prints = {
-        name: fingerprint(expert)
-        for name, expert in _pretrained_experts(model).items()
-    }
-    delta = without_frozen(model, model.state_dict(), prints)
-    load_weights(build_model(config), delta)
-    return delta
-
-
-def _pretrained_experts(model: nn.Module) -> dict[str, nn.Module]:
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if hasattr(module, 'frozen_parts') and module.init_cfg
-    }

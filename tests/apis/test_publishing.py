@@ -8,13 +8,12 @@ import pytest
 import tiny_models as tiny
 import torch
 from mmengine.config import Config
+from tool_runs import run_tool
 
-from ca2st_mm.apis import is_delta, publish
-from ca2st_mm.checkpoints.files import read_checkpoint
+from ca2st_mm import get_model
+from ca2st_mm.checkpoints import read_checkpoint
+from ca2st_mm.checkpoints.delta import FINGERPRINT
 from ca2st_mm.registry import MODELS
-from ca2st_mm.utils.files import sha256_of
-
-FROZEN = dict(spatial='clip.pth')
 
 
 @pytest.fixture
@@ -46,9 +45,7 @@ def trained(config, tmp_path):
                 parameter.normal_()
     path = tmp_path / 'epoch_1.pth'
     text = f'model = {config.model.to_dict()!r}'
-    meta = dict(
-        cfg=text, dataset_meta=dict(classes=['a', 'b']), frozen_experts=FROZEN
-    )
+    meta = dict(cfg=text, dataset_meta=dict(classes=['a', 'b']))
     weights = model.state_dict()
     torch.save(
         dict(meta=meta, state_dict=weights, optimizer=dict(state=weights)),
@@ -63,57 +60,57 @@ def assert_same(a, b):
         assert torch.equal(a[key], b[key]), key
 
 
-@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
-def test_whole_checkpoint(trained, tmp_path, suffix):
+def publish(source, folder, *flags):
+    assert run_tool('publish_model.py', source, folder, *flags) == 0
+    read = read_checkpoint(folder)
+    return read['state_dict'], read['meta']
+
+
+def test_what_is_published_is_whole_or_a_delta_and_comes_back(
+    trained, tmp_path
+):
     path, weights = trained
-    written = publish(
-        path, tmp_path / 'out' / f'cast{suffix}', metadata=dict(licence='MIT')
-    )
-    assert written.name == f'cast-{sha256_of(written)[:8]}{suffix}'
-    read = read_checkpoint(written)
-    assert set(read) == {'state_dict', 'meta'}
-    assert_same(read['state_dict'], weights)
-    assert read['meta']['licence'] == 'MIT'
-    assert read['meta']['config'].startswith('model = ')
-    assert json.loads(read['meta']['classes']) == ['a', 'b']
-    assert read['meta']['source_sha256'] == sha256_of(path)
-
-
-def test_the_checkpoint_of_the_training_stays(trained, tmp_path):
-    path, _ = trained
     before = path.read_bytes()
-    written = publish(path, path)
-    assert path.read_bytes() == before and written != path
-
-
-def test_delta_and_back(trained, tmp_path, config):
-    path, weights = trained
-    small = publish(path, tmp_path / 'small.safetensors', config, delta=True)
-    whole = publish(path, tmp_path / 'whole.safetensors')
-    assert small.stat().st_size < whole.stat().st_size
-    back = publish(small, tmp_path / 'back.safetensors', config)
-    assert_same(read_checkpoint(back)['state_dict'], weights)
-    meta = read_checkpoint(back)['meta']
+    found, meta = publish(path, tmp_path / 'whole', '--licence', 'MIT')
+    assert_same(found, weights)
+    assert meta['licence'] == 'MIT' and meta['config'].startswith('model')
     assert json.loads(meta['classes']) == ['a', 'b']
-    assert json.loads(meta['frozen_experts']) == FROZEN
+    assert path.read_bytes() == before
+    small, _ = publish(path, tmp_path / 'small', '--delta')
+    assert any(key.endswith(FINGERPRINT) for key in small)
+    assert sum(v.numel() for v in small.values()) < sum(
+        v.numel() for v in weights.values()
+    )
+    back, meta = publish(tmp_path / 'small', tmp_path / 'back')
+    assert_same(back, weights)
+    assert json.loads(meta['classes']) == ['a', 'b']
 
 
-def test_the_config_in_the_checkpoint_is_enough(trained, tmp_path):
+def test_a_checkpoint_without_a_config_is_given_one(
+    trained, tmp_path, config, capsys
+):
     path, weights = trained
-    small = publish(path, tmp_path / 'small.pth', delta=True)
-    assert is_delta(read_checkpoint(small)['state_dict'])
-    back = read_checkpoint(publish(small, tmp_path / 'back.pth'))
-    assert_same(back['state_dict'], weights)
     torch.save(dict(state_dict=weights), path)
-    with pytest.raises(ValueError, match='carries no config'):
-        publish(path, tmp_path / 'small.pth', delta=True)
-
-
-def test_no_delta_of_weights_that_cannot_come_back(trained, tmp_path, config):
-    path, weights = trained
+    assert run_tool('publish_model.py', path, tmp_path / 'a') == 2
+    assert 'carries no config' in capsys.readouterr().err
+    config.dump(tmp_path / 'config.py')
+    flags = '--config', tmp_path / 'config.py'
+    assert_same(publish(path, tmp_path / 'a', *flags)[0], weights)
+    # A delta of weights that cannot come back.
     weights['backbone.experts.spatial.cls_token'] += 1
     torch.save(dict(state_dict=weights), path)
-    with pytest.raises(
-        ValueError, match='frozen weights of backbone.experts.spa'
-    ):
-        publish(path, tmp_path / 'small.pth', config, delta=True)
+    assert run_tool(
+        'publish_model.py', path, tmp_path / 'b', *flags, '--delta'
+    )
+    assert 'frozen weights of backbone.experts.spa' in capsys.readouterr().err
+    assert not (tmp_path / 'b').exists()
+
+
+def test_class_names_fit_the_head_or_are_refused(trained, tmp_path):
+    model = get_model(trained[0])
+    with pytest.raises(ValueError, match='3 names, but the head has 2'):
+        model.save_pretrained(tmp_path / 'a', classes=['a', 'b', 'c'])
+    assert not (tmp_path / 'a').exists()
+    model.save_pretrained(tmp_path / 'a', classes=['c', 'd'])
+    again = get_model(tmp_path / 'a')
+    assert again.dataset_meta['classes'] == ['c', 'd']

@@ -249,6 +249,8 @@ def under(prefix):
         dict(state_dict=WEIGHTS, meta={}),
         dict(module={}, model=WEIGHTS),
         dict(model=dict(state_dict=WEIGHTS)),
+        dict(model_state_dict=WEIGHTS, optimizer_state_dict=dict(state={})),
+        dict(epoch=1, student=WEIGHTS, hyper=dict(lr=1.0)),
         under('module.'),
         under('_orig_mod.'),
         dict(state_dict=under('model.module.')),
@@ -273,7 +275,8 @@ def test_a_compiled_part_keeps_its_names_and_a_prefix_of_some_stays(
 @pytest.mark.parametrize(
     'container, message',
     [
-        (dict(epoch=1, weights=WEIGHTS), "entries are 'epoch', 'weights'"),
+        (dict(epoch=1, weights=1), "entries are 'epoch', 'weights'"),
+        (dict(student=WEIGHTS, teacher=WEIGHTS), "several .*'student', 'tea"),
         (dict(model=dict(epoch=1)), "under 'model'"),
         ({}, 'entries are none'),
         (dict(WEIGHTS, epoch=1), "'epoch' of type int"),

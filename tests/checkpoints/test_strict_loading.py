@@ -192,3 +192,16 @@ def test_no_word_of_strictness_makes_another_model_fit(toy, tmp_path):
     )
     with pytest.raises(ValueError, match='foreign.pth'):
         made.load_or_resume()
+
+
+def test_prefixes_of_wrapped_parts_are_taken_off(model, toy):
+    def wrapped(key):
+        key = key.replace('backbone.experts.', 'backbone.module.experts.')
+        return key if key.startswith('cls_head') else f'module.{key}'
+
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    other = {wrapped(k): v + 1 for k, v in toy[1].items()}
+    load_weights(model, dict(model_state_dict=other, epoch=1))
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, toy[1][key] + 1), key
+    load_weights(model, before)

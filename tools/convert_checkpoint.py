@@ -171,8 +171,8 @@ def hints(layout: str, ours: Mapping) -> Iterator[str]:
         )
     if any(key.startswith('backbone.time_encoders.') for key in ours):
         yield (
-            'the authors trained time encodings on a transposed grid: give '
-            "ASTExpert clock='transposed'"
+            'the authors laid the time bins of audio out in time-major order: '
+            "give ASTExpert time_bin_order='time_major'"
         )
         if any(AUDIO_TABLE.match(key) for key in ours):
             yield (

@@ -47,8 +47,8 @@ from ca2st_mm.datasets.video import PyAVReader
 from ca2st_mm.evaluation.clip_metrics import scores_of
 from ca2st_mm.utils.percent import percent
 from ca2st_mm.visualization.style import (
+    COLORMAP,
     GREY,
-    HEAT,
     TEAL,
     new_figure,
     save,
@@ -197,7 +197,7 @@ def draw_prediction(
     axes = tidy(figure.add_subplot(grid[1, :]), 'seconds', 'mel band')
     seconds, bands = len(mels) / 100, mels.shape[1]
     extent = (0, seconds, 0, bands)
-    axes.imshow(mels.T, HEAT, aspect='auto', origin='lower', extent=extent)
+    axes.imshow(mels.T, COLORMAP, aspect='auto', origin='lower', extent=extent)
     axes = tidy(figure.add_subplot(grid[2, :]), 'score')
     names, scores = zip(*ranked, strict=True)
     colours = [TEAL] + [GREY] * (len(ranked) - 1)

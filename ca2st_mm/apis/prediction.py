@@ -66,16 +66,23 @@ class Views:
             frames = numbers - results.get('start_index', 0)
             if 'frame_times' in results:
                 seconds = results['frame_times'][numbers]
-        has_audio = results.get('has_audio')
-        if has_audio and 'audios_times' in results:
-            # The windows of the spectrograms, without their padding.
-            windows = np.asarray(results['audios_times'], np.float64)
-            windows = np.unique(windows, axis=0)
-            windows = windows + results.get('time_origin', 0.0)
+        has_audio, windows = results.get('has_audio'), audio_windows(results)
+        if has_audio and windows is not None:
             start = results['audio_start']
             end = start + len(results['waveform']) / results['sample_rate']
-            audio = np.clip(windows, start, end)
+            audio = np.clip(np.unique(windows, axis=0), start, end)
         return cls(frames, seconds, audio, has_audio)
+
+
+def audio_windows(results: Mapping[str, Any]) -> np.ndarray | None:
+    """Start and end of the spectrogram of each view, with its padding.
+
+    Seconds on the file's clock, (num_views, 2); None without audio.
+    """
+    if 'audios_times' not in results:
+        return None
+    windows = np.asarray(results['audios_times'], np.float64)
+    return windows + results.get('time_origin', 0.0)
 
 
 @dataclass(frozen=True)

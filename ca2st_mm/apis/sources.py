@@ -16,7 +16,7 @@ from ca2st_mm.datasets.transforms.formatting import packs_presence
 from ca2st_mm.datasets.video import VideoReader
 from ca2st_mm.registry import TRANSFORMS
 
-from .prediction import Views
+from .prediction import Views, audio_windows
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,13 @@ class InferencePipeline:
         views, name = Views.of(results), first['filename']
         packed = pack(results)
         packed['data_samples'].set_metainfo(
-            dict(source=name, start=start, end=end, views=views)
+            dict(
+                source=name,
+                start=start,
+                end=end,
+                views=views,
+                audio_windows=audio_windows(results),
+            )
         )
         return packed
 

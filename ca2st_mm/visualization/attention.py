@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
 
 from .attention_maps import Attention, AttentionMap, ClipView
-from .style import HEAT, TEAL, FigureInputError, new_figure
+from .style import COLORMAP, TEAL, FigureInputError, new_figure
 
 _AXES = dict(
     time='the same patch at any time',
@@ -199,23 +199,23 @@ def draw_attention(
         len(heights), len(widths), height_ratios=heights, width_ratios=widths
     )
     for number, found in enumerate([None, *maps] if grid else maps):
-        heat = found and found.heat(query.steps, query.patches).numpy()
+        relative = found and found.relative(query.steps, query.patches).numpy()
         axes = figure.add_subplot(cells[number, 0])
         if found is not None:
             axes.set_ylabel(
-                f'layer {found.layer}\nup to {heat.max():.1f}×',
+                f'layer {found.layer}\nup to {relative.max():.1f}×',
                 fontsize=8,
                 rotation=0,
                 ha='right',
                 va='center',
             )
         if grid is None:
-            axes.imshow(painted_rows(heat), aspect='auto')
+            axes.imshow(painted_rows(relative), aspect='auto')
             axes.set_xlabel('patch', fontsize=8)
         elif spectrogram:
-            _draw_spectrogram(axes, view, heat, grid)
+            _draw_spectrogram(axes, view, relative, grid)
         else:
-            width = _draw_frames(axes, view, heat, grid, steps, num_steps)
+            width = _draw_frames(axes, view, relative, grid, steps, num_steps)
         if found is None:
             if not spectrogram:
                 _mark(axes, query, attention.grids[first.query], steps, width)
@@ -246,7 +246,7 @@ def draw_attention(
 def _draw_frames(
     axes: Axes,
     view: ClipView,
-    heat: np.ndarray | None,
+    relative: np.ndarray | None,
     grid: TokenGrid,
     steps: Sequence[int],
     num_steps: int,
@@ -255,9 +255,9 @@ def _draw_frames(
     row, names = [], []
     for step in steps:
         frame = view.frames[view.frame_of(step, num_steps)]
-        if heat is not None:
-            over = spread(heat[step], grid, frame.shape[:2])
-            frame = paint(frame, over, strength(heat))
+        if relative is not None:
+            over = spread(relative[step], grid, frame.shape[:2])
+            frame = paint(frame, over, strength(relative))
         row.append(frame)
         second = view.time_of(step, num_steps)
         names.append(
@@ -270,7 +270,7 @@ def _draw_frames(
     pitch = width + gap.shape[1]
     axes.spines[:].set_visible(False)
     axes.set(xticks=[], yticks=[])
-    if heat is None:
+    if relative is None:
         centres = np.arange(len(steps)) * pitch + width / 2
         axes.set_xticks(centres, names, fontsize=8)
         axes.xaxis.tick_top()
@@ -299,12 +299,12 @@ def _mark(
 
 
 def _draw_spectrogram(
-    axes: Axes, view: ClipView, heat: np.ndarray | None, grid: TokenGrid
+    axes: Axes, view: ClipView, relative: np.ndarray | None, grid: TokenGrid
 ) -> None:
     pixels = spectrogram_image(view.mels)
-    if heat is not None:
-        over = spread(heat[0], grid, pixels.shape[:2])
-        pixels = paint(pixels, over, strength(heat))
+    if relative is not None:
+        over = spread(relative[0], grid, pixels.shape[:2])
+        pixels = paint(pixels, over, strength(relative))
     bands, frames = pixels.shape[:2]
     extent = *(view.window or (0, frames)), 0, bands
     axes.imshow(pixels, origin='lower', aspect='auto', extent=extent)
@@ -332,11 +332,11 @@ def _draw_wave(axes: Axes, view: ClipView) -> None:
     axes.set_xlabel('seconds', fontsize=8)
 
 
-def spread(heat: np.ndarray, grid: TokenGrid, shape: tuple) -> np.ndarray:
-    """Lay the heat of patches over the input, smooth between centres.
+def spread(relative: np.ndarray, grid: TokenGrid, shape: tuple) -> np.ndarray:
+    """Lay attention to patches over the input, smooth between centres.
 
     Args:
-        heat: Of the patches of one step, (rows * columns,).
+        relative: To the patches of one step, (rows * columns,).
         grid: Where they lie.
         shape: Height and width of the input.
 
@@ -344,7 +344,7 @@ def spread(heat: np.ndarray, grid: TokenGrid, shape: tuple) -> np.ndarray:
         float32, (height, width); 0 outside of the patches' centres by more
         than half a stride.
     """
-    cells = np.asarray(heat, np.float32).reshape(grid.rows, grid.columns)
+    cells = np.asarray(relative, np.float32).reshape(grid.rows, grid.columns)
     size = grid.columns * grid.stride, grid.rows * grid.stride
     filled = cv2.resize(cells, size, interpolation=cv2.INTER_LINEAR)
     first = (grid.patch - grid.stride) // 2
@@ -354,35 +354,37 @@ def spread(heat: np.ndarray, grid: TokenGrid, shape: tuple) -> np.ndarray:
     return canvas
 
 
-def strength(heat: np.ndarray) -> float:
-    """The heat that is drawn at full strength."""
-    return max(_STRONG, float(np.percentile(heat, _LARGEST)))
+def strength(relative: np.ndarray) -> float:
+    """The relative attention that is drawn at full strength."""
+    return max(_STRONG, float(np.percentile(relative, _LARGEST)))
 
 
-def paint(image: np.ndarray, heat: np.ndarray, strong: float) -> np.ndarray:
+def paint(
+    image: np.ndarray, relative: np.ndarray, strong: float
+) -> np.ndarray:
     """Colour an image where attention is more than uniform.
 
     Args:
         image: RGB uint8, (height, width, 3).
-        heat: (height, width).
+        relative: (height, width).
         strong: Heat at full strength.
 
     Returns:
         RGB uint8, (height, width, 3).
     """
-    level = np.clip((heat - 1) / (strong - 1), 0, 1)[..., None] ** _GAMMA
+    level = np.clip((relative - 1) / (strong - 1), 0, 1)[..., None] ** _GAMMA
     # The dark end of the scale would look like shadow.
-    colour = 255 * colormaps[HEAT](0.35 + 0.65 * level[..., 0])[..., :3]
-    # In grey, so that a coloured scene does not look like heat.
+    colour = 255 * colormaps[COLORMAP](0.35 + 0.65 * level[..., 0])[..., :3]
+    # In grey, so that a coloured scene does not look like attention.
     base = 0.65 * image.mean(axis=2, keepdims=True)
     mixed = base * (1 - _OPAQUE * level) + colour * _OPAQUE * level
     return mixed.round().astype(np.uint8)
 
 
-def painted_rows(heat: np.ndarray) -> np.ndarray:
-    """A table of heat in the colours of :func:`paint`, RGB uint8."""
-    image = np.full((*heat.shape, 3), 110, np.uint8)
-    return paint(image, heat, strength(heat))
+def painted_rows(relative: np.ndarray) -> np.ndarray:
+    """A table of attention in the colours of :func:`paint`, RGB uint8."""
+    image = np.full((*relative.shape, 3), 110, np.uint8)
+    return paint(image, relative, strength(relative))
 
 
 def spectrogram_image(mels: np.ndarray) -> np.ndarray:

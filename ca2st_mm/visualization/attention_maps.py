@@ -17,9 +17,6 @@ from ca2st_mm.structures import as_streams
 
 from .style import FigureInputError
 
-# From one frame of a spectrogram to the next (LogMelSpectrogram).
-_FRAME_SECONDS = 0.01
-
 
 @dataclass(frozen=True)
 class AttentionMap:
@@ -38,7 +35,7 @@ class AttentionMap:
 
     >>> spec = TokenSpec(embed_dims=8, num_steps=2, num_patches=3)
     >>> uniform = torch.full((2, 3, 3), 1 / 3)
-    >>> AttentionMap(1, 'a', 'a', 'space', spec, spec, uniform).heat()
+    >>> AttentionMap(1, 'a', 'a', 'space', spec, spec, uniform).relative()
     tensor([[1., 1., 1.],
             [1., 1., 1.]])
     """
@@ -69,7 +66,7 @@ class AttentionMap:
         own = self.query == self.key
         return self.query_spec.num_prefix_tokens if own else 0
 
-    def heat(
+    def relative(
         self,
         steps: Sequence[int] | None = None,
         patches: Sequence[int] | None = None,
@@ -99,15 +96,15 @@ class AttentionMap:
         steps = list(range(spec.num_steps) if steps is None else steps)
         shape = self.key_spec.num_steps, prefix + self.key_spec.num_patches
         uniform = self.weights * self.weights.shape[-1]
-        heat = torch.zeros(shape)
+        relative = torch.zeros(shape)
         if self.axis == 'time':  # every patch keeps its own
-            heat[:, places] = uniform[places][:, steps].mean(1).T
+            relative[:, places] = uniform[places][:, steps].mean(1).T
         elif self.axis == 'space':  # every step keeps its own
-            heat[steps] = uniform[steps][:, places].mean(1)
+            relative[steps] = uniform[steps][:, places].mean(1)
         else:
             grid = uniform[0].unflatten(0, (spec.num_steps, -1))
-            heat = grid[steps][:, places].mean((0, 1)).reshape(shape)
-        return heat[:, prefix:]
+            relative = grid[steps][:, places].mean((0, 1)).reshape(shape)
+        return relative[:, prefix:]
 
     def over_time(self, columns: int | None = None) -> Tensor | None:
         """How far each time step attends to each other, over all patches.
@@ -169,31 +166,18 @@ class ClipView:
 def clip_view(sample: Mapping[str, Any], view: int) -> ClipView:
     """Frames and audio of one view of a sample of ``Recognizer.prepare``."""
     info, streams = sample['data_samples'], as_streams(sample['inputs'])
-    views = info.views
-    frames = seconds = mels = window = times = span = audio = None
+    frames = seconds = mels = window = span = audio = None
     if 'imgs' in streams:
-        values, times, _ = streams['imgs']
-        frames = values[view].permute(1, 2, 3, 0).numpy()
-        if views.seconds is not None:
+        frames = streams['imgs'].values[view].permute(1, 2, 3, 0).numpy()
+        if (shown := info.views.seconds) is not None:
             # Views are crops of clips, the clips running fastest.
-            seconds = views.seconds[view % len(views.seconds)]
+            seconds = shown[view % len(shown)]
+            if len(seconds) > 1:
+                span = float(seconds[0]), float(2 * seconds[-1] - seconds[-2])
     if 'audios' in streams:
-        values, spans, _ = streams['audios']
-        mels = values[view, 0].numpy()
-        if seconds is not None and times is not None and spans is not None:
-            # The zero of the model's clock times is told by the frames.
-            zero = seconds[0] - float(times[view, 0])
-            start, end = spans[view].double().tolist()
-            window = start + zero, end + zero
-        elif views.audio is not None and len(views.audio) == 1:
-            # What was used is the window if nothing was padded.
-            start, end = map(float, views.audio[0])
-            if end - start > (len(mels) - 1) * _FRAME_SECONDS:
-                window = start, end
-    if window:
-        span = window
-    elif seconds is not None and len(seconds) > 1:
-        span = float(seconds[0]), float(2 * seconds[-1] - seconds[-2])
+        mels = streams['audios'].values[view, 0].numpy()
+        if info.audio_windows is not None:
+            span = window = tuple(info.audio_windows[view].tolist())
     if span and probe(info.source).audio:
         audio = read_audio(info.source, max(span[0], 0.0), span[1])
     return ClipView(frames, seconds, mels, window, audio)

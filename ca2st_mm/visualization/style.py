@@ -13,7 +13,7 @@ INK = '#3b4048'
 # One colour a model or an axis, in the order in which they are named; all
 # can be told apart by colour-blind readers and in grey print.
 PALETTE = (TEAL, '#d9903d', '#4b6fae', '#8a93a1', RED, '#7a5195')
-HEAT = 'plasma'
+COLORMAP = 'plasma'
 _DPI = 130
 
 

@@ -202,4 +202,4 @@ def _find(
             f'there is no layer {layer}; the layers are '
             f'{", ".join(map(str, layers))}'
         )
-    return max(fitting, key=lambda one: one.heat().max().item())
+    return max(fitting, key=lambda one: one.relative().max().item())

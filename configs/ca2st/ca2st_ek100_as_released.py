@@ -19,7 +19,7 @@ model = dict(
     backbone=dict(
         experts=dict(
             spatial=dict(drop_path_unit='token'),
-            audio=dict(clock='transposed'),
+            audio=dict(time_bin_order='time_major'),
         ),
         links=links,
     ),

@@ -20,7 +20,7 @@ model = dict(
         experts=dict(
             spatial=dict(drop_path_unit='token'),
             temporal=dict(init_cfg=dict(norm=False)),
-            audio=dict(clock='transposed', position_fit='squeeze'),
+            audio=dict(time_bin_order='time_major', position_fit='squeeze'),
         ),
         links=links,
     ),

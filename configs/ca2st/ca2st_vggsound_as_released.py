@@ -19,7 +19,7 @@ model = dict(
     backbone=dict(
         experts=dict(
             spatial=dict(drop_path_unit='token'),
-            audio=dict(clock='transposed', position_fit='squeeze'),
+            audio=dict(time_bin_order='time_major', position_fit='squeeze'),
         ),
         links=links,
     ),

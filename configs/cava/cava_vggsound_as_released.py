@@ -14,7 +14,7 @@ model = dict(
     backbone=dict(
         experts=dict(
             spatial=dict(drop_path_unit='token', norm_eps=1e-6),
-            audio=dict(clock='transposed', position_fit='squeeze'),
+            audio=dict(time_bin_order='time_major', position_fit='squeeze'),
         ),
         links=[link],
     ),

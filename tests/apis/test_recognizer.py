@@ -258,7 +258,9 @@ def contributions(recognizer, path):
 
 def attention(recognizer, path):
     maps = read_attention(recognizer, path).maps
-    return {(n, m.layer): m.heat() for n, found in maps.items() for m in found}
+    return {
+        (n, m.layer): m.relative() for n, found in maps.items() for m in found
+    }
 
 
 CALLS = (

@@ -232,7 +232,7 @@ def test_as_released_is_the_recipe_with_the_switches_of_the_docs(name):
         assert 'half_times' not in val['PackAudioVisual']
         blending = cfg.model.data_preprocessor.blending
         assert blending.type == 'ReferenceMultiStreamBlending'
-        assert experts.audio.clock == 'transposed'
+        assert experts.audio.time_bin_order == 'time_major'
         fit = experts.audio.get('position_fit', None)
         assert (fit == 'squeeze') == (experts.audio.spec_size[0] == 1024)
     for part in ('optim_wrapper', 'param_scheduler', 'default_hooks'):

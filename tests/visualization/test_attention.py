@@ -13,7 +13,6 @@ from ca2st_mm.apis import Views
 from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.video import PyAVReader
 from ca2st_mm.models.layers.tokens import TokenGrid, TokenSpec
-from ca2st_mm.structures import Stream
 from ca2st_mm.visualization.attention import (
     Point,
     draw_views,
@@ -53,10 +52,10 @@ def test_time_keeps_the_patch_and_moves_in_time():
     expected[4, 0] = 5
     expected[0, 1] = 10 / 3
     expected[2, 1] = 5 / 3
-    assert torch.allclose(found.heat(), expected)
+    assert torch.allclose(found.relative(), expected)
     expected = torch.zeros(5, 2)
     expected[2, 1] = 5
-    assert torch.equal(found.heat([2], [1]), expected)
+    assert torch.equal(found.relative([2], [1]), expected)
     rows = found.over_time()
     assert rows.shape == (3, 5)
     assert rows[2].tolist() == [0, 0, 0.5, 0, 0.5]
@@ -68,9 +67,9 @@ def test_space_keeps_the_step_and_moves_in_space():
     weights[:, :, 1] = 1
     weights[2, 0] = torch.tensor([0, 0, 0, 1.0])
     found = AttentionMap(0, 'a', 'b', 'space', spec, other, weights)
-    assert found.heat()[1].tolist() == [0, 4, 0, 0]
-    assert found.heat()[2].tolist() == [0, 2, 0, 2]
-    alone = found.heat([2], [0])
+    assert found.relative()[1].tolist() == [0, 4, 0, 0]
+    assert found.relative()[2].tolist() == [0, 2, 0, 2]
+    alone = found.relative([2], [0])
     assert alone[2].tolist() == [0, 0, 0, 4] and not alone[:2].any()
     assert found.over_time() is None
 
@@ -81,9 +80,9 @@ def test_all_attends_from_anywhere_to_anywhere():
     weights[0, :, 0] = 1
     weights[0, 3] = torch.tensor([0, 0, 0, 0, 0, 1.0])  # step 1, patch 1
     found = AttentionMap(0, 'a', 'b', 'all', spec, audio, weights)
-    assert found.heat()[0].tolist() == [4.5, 0, 0, 0, 0, 1.5]
-    assert found.heat([0])[0].tolist() == [6, 0, 0, 0, 0, 0]
-    assert found.heat([1], [1])[0].tolist() == [0, 0, 0, 0, 0, 6]
+    assert found.relative()[0].tolist() == [4.5, 0, 0, 0, 0, 1.5]
+    assert found.relative([0])[0].tolist() == [6, 0, 0, 0, 0, 0]
+    assert found.relative([1], [1])[0].tolist() == [0, 0, 0, 0, 0, 6]
     # Two rows of frequency, three columns of time.
     assert found.over_time(3).tolist() == [[1, 0, 0], [0.5, 0, 0.5]]
 
@@ -95,22 +94,22 @@ def test_prefix_tokens_are_queries_of_self_attention_and_not_shown():
     weights[0, 3] = torch.tensor([0, 1.0, 0, 0])  # patch 2
     found = AttentionMap(0, 'a', 'a', 'space', spec, spec, weights)
     assert found.name == 'a_self'
-    assert found.heat()[0].tolist() == pytest.approx([0, 2.4, 0])
-    assert found.heat(patches=[2])[0].tolist() == [4, 0, 0]
-    assert found.heat().shape == (2, 3)
+    assert found.relative()[0].tolist() == pytest.approx([0, 2.4, 0])
+    assert found.relative(patches=[2])[0].tolist() == [4, 0, 0]
+    assert found.relative().shape == (2, 3)
 
 
-def test_heat_lies_over_its_patch():
-    heat = np.zeros(6)
-    heat[4] = 5  # row 1, column 1
-    over = spread(heat, IMAGE, (8, 12))
+def test_attention_lies_over_its_patch():
+    relative = np.zeros(6)
+    relative[4] = 5  # row 1, column 1
+    over = spread(relative, IMAGE, (8, 12))
     assert np.unravel_index(over.argmax(), over.shape)[0] >= 4
     rows, columns = np.nonzero(over > 2.6)
     assert (rows.min(), columns.min(), columns.max()) == (4, 4, 7)
     # Overlapping patches: column 2 has its centre at frame 2 * 10 + 8.
-    heat = np.zeros(10)
-    heat[2] = 1
-    over = spread(heat, SPECTROGRAM, (26, 56))
+    relative = np.zeros(10)
+    relative[2] = 1
+    over = spread(relative, SPECTROGRAM, (26, 56))
     assert over.shape == (26, 56)
     weights = over.sum(axis=0)
     assert weights @ (np.arange(56) + 0.5) / weights.sum() == pytest.approx(28)
@@ -187,7 +186,7 @@ def test_all_attention_of_a_clip_is_read(recognizer, toy):
         assert [one.layer for one in maps] == list(range(1 + late, 4))
         for one in maps:
             spec = one.key_spec
-            assert one.heat().shape == (spec.num_steps, spec.num_patches)
+            assert one.relative().shape == (spec.num_steps, spec.num_patches)
             grid = found.grids[one.key]
             assert grid.rows * grid.columns == spec.num_patches
             sums = one.weights.sum(-1)
@@ -258,21 +257,20 @@ def test_bad_choices_end_in_one_sentence(toy, recognizer, capsys):
     assert error.startswith("error: there is no 'x'; the model has spatial_s")
 
 
-def sample_of(clip, seconds, windows=None, times=None):
+def sample_of(clip, seconds, windows=None):
     """A prepared sample with the given clips, three crops of each."""
     seconds = np.asarray(seconds, float)
-    views, crops = 3 * len(seconds), np.tile(seconds - 0.1, (3, 1))
-    frames = torch.zeros(views, 3, seconds.shape[1], 4, 4)
-    spans = None if times is None else torch.tensor(times)
-    shown = None if times is None else torch.tensor(crops)
-    inputs = dict(imgs=Stream(frames, shown))
+    views = 3 * len(seconds)
+    inputs = dict(imgs=torch.zeros(views, 3, seconds.shape[1], 4, 4))
     if windows is not None:
-        inputs['audios'] = Stream(torch.zeros(views, 1, 40, 4), spans)
-    seen = Views(None, seconds, windows, True)
-    return dict(
-        inputs=inputs,
-        data_samples=SimpleNamespace(views=seen, source=str(clip)),
+        inputs['audios'] = torch.zeros(views, 1, 40, 4)
+        windows = np.tile(windows, (3, 1))
+    seen = SimpleNamespace(
+        views=Views(None, seconds, None, True),
+        audio_windows=windows,
+        source=str(clip),
     )
+    return dict(inputs=inputs, data_samples=seen)
 
 
 def test_the_view_is_the_middle_crop_of_the_nearest_clip():
@@ -285,26 +283,18 @@ def test_the_view_is_the_middle_crop_of_the_nearest_clip():
 
 
 def test_each_view_has_its_own_times_and_window(toy):
-    used = np.array([[0.1, 0.5], [0.6, 0.9]])  # without padding
-    later, sooner = [0.5, 0.9], [0.0, 0.4]  # their zero is at 0.1 s
     seconds = [[0.6, 0.8], [0.1, 0.3]]
-    sample = sample_of(toy[2], seconds, used, [later, sooner] * 3)
-    for number, window, shown in (
-        (0, (0.6, 1.0), [0.6, 0.8]),
-        (3, (0.1, 0.5), [0.1, 0.3]),
-    ):
+    windows = [[0.6, 1.0], [0.1, 0.5]]
+    sample = sample_of(toy[2], seconds, windows)
+    for number in (0, 3):
+        clip = number % 2
         view = clip_view(sample, number)
-        assert view.window == pytest.approx(window)
-        assert view.seconds == pytest.approx(shown)
-        assert view.audio.start == pytest.approx(window[0], abs=0.01)
+        assert view.window == pytest.approx(windows[clip])
+        assert view.seconds == pytest.approx(seconds[clip])
+        assert view.audio.start == pytest.approx(windows[clip][0], abs=0.01)
 
 
-def test_without_times_a_view_has_the_audio_of_its_frames(toy):
-    seconds = [[0.1, 0.3]]
-    whole, padded = np.array([[0.1, 0.5]]), np.array([[0.1, 0.3]])
-    view = clip_view(sample_of(toy[2], seconds, whole), 1)
-    assert view.window == (0.1, 0.5)
-    assert clip_view(sample_of(toy[2], seconds, padded), 1).window is None
+def test_without_a_spectrogram_a_view_has_the_audio_of_its_frames(toy):
     view = clip_view(sample_of(toy[2], [[0.25, 0.5, 0.75]]), 0)
     assert view.mels is None and view.window is None
     length = len(view.audio.waveform) / view.audio.sample_rate

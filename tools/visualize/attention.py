@@ -158,13 +158,15 @@ def panel_of(
 ) -> Callable[[float], np.ndarray]:
     """A function from a moment to the pixels of a panel."""
     caption = f'{found.title}, layer {found.layer}'
-    num_steps, heat = found.query_spec.num_steps, found.heat().numpy()
+    num_steps, relative = found.query_spec.num_steps, found.relative().numpy()
     if grid.kind != 'spectrogram':
-        strong, count = strength(heat), len(view.frames)
+        strong, count = strength(relative), len(view.frames)
         painted = [
             paint(
                 frame,
-                spread(heat[n * len(heat) // count], grid, frame.shape[:2]),
+                spread(
+                    relative[n * len(relative) // count], grid, frame.shape[:2]
+                ),
                 strong,
             )
             for n, frame in enumerate(view.frames)
@@ -177,12 +179,12 @@ def panel_of(
             return _panel(painted[max(int(number), 0)], caption, None)
 
         return frame_at
-    heats, times = [heat], [0.0]
+    several, times = [relative], [0.0]
     if num_steps > 1 and view.seconds is not None:
-        heats = [found.heat([step]).numpy() for step in range(num_steps)]
+        several = [found.relative([step]).numpy() for step in range(num_steps)]
         times = [view.time_of(step, num_steps) for step in range(num_steps)]
-    strong, image = max(map(strength, heats)), spectrogram_image(view.mels)
-    over = [spread(heat[0], grid, image.shape[:2]) for heat in heats]
+    strong, image = max(map(strength, several)), spectrogram_image(view.mels)
+    over = [spread(relative[0], grid, image.shape[:2]) for relative in several]
     painted = [paint(image, one, strong)[::-1] for one in over]
 
     def spectrogram_at(second: float) -> np.ndarray:

@@ -21,78 +21,63 @@ ARCHS = {
 }
 
 
-def binned_clock(num_rows: int, num_columns: int, num_bins: int) -> Tensor:
-    """Bin of each patch, (num_rows * num_columns,): that of its column.
+def time_bins(
+    num_rows: int, num_columns: int, num_bins: int, order: str
+) -> Tensor:
+    """Time bin of each patch of a spectrogram, (num_rows * num_columns,).
 
-    Patches are frequency-major, f * columns + c.  The window is cut into
-    equal bins, and a column belongs to the bin in which it starts.
+    Patches are frequency-major, f * num_columns + t.
+
+    Args:
+        num_rows: Patches along frequency.
+        num_columns: Patches along time.
+        num_bins: Equal bins of the window.
+        order: 'frequency_major': a patch has the bin in which its column
+            starts; or 'time_major', as in the authors' code, which lays the
+            bins out for patches t * num_rows + f, so that they follow
+            frequency more than time.
     """
-    columns = torch.arange(num_columns) * num_bins // num_columns
-    return columns.repeat(num_rows)
-
-
-def transposed_clock(num_rows: int, num_columns: int, num_bins: int) -> Tensor:
-    """The authors' bins: laid out time-major on frequency-major patches.
-
-    Patch n takes the bin of column n // rows, so the code follows frequency
-    more than time.  Released CAVA and CA2ST checkpoints were trained so.
-    """
-    run = num_columns // num_bins + 1
-    return (torch.arange(num_columns) // run).repeat_interleave(num_rows)
-
-
-CLOCKS = {'binned': binned_clock, 'transposed': transposed_clock}
-
-
-def _crop(grid: Tensor, size: int, dim: int) -> Tensor:
-    start = grid.shape[dim] // 2 - size // 2
-    return grid.narrow(dim, start, size)
+    if order == 'time_major':
+        run = num_columns // num_bins + 1
+        columns = torch.arange(num_columns) // run
+        return columns.repeat_interleave(num_rows)
+    return (torch.arange(num_columns) * num_bins // num_columns).repeat(
+        num_rows
+    )
 
 
 def fit_spectrogram_positions(
-    table: Tensor, new: tuple[int, int], old: tuple[int, int]
+    table: Tensor,
+    new: tuple[int, int],
+    old: tuple[int, int],
+    fit: str = 'crop',
 ) -> Tensor:
     """Fit AST's position grid (frequency, time) to another spectrogram.
-
-    A smaller side is cut from the middle, so that the spacing learned in
-    pre-training is kept; a larger one is stretched bilinearly.
 
     Args:
         table: (old[0] * old[1], C), frequency-major.
         new: Frequency and time steps wanted.
         old: Frequency and time steps of the table.
+        fit: 'crop': a smaller side is cut from the middle, so that the
+            spacing learned in pre-training is kept, a larger one stretched
+            bilinearly.  'squeeze': where time is not shortened, frequency is
+            first squeezed to two thirds and stretched back, which blurs the
+            table, as in the authors' code.
 
     Returns:
         (new[0] * new[1], C).
     """
+    if fit == 'squeeze' and new[1] >= old[1]:
+        squeezed = (old[0] * 2 // 3, new[1])
+        table = resize_grid(table, squeezed, old, 'bilinear')
+        return resize_grid(table, new, squeezed, 'bilinear')
     grid = table.reshape(*old, -1)
     for dim in (0, 1):
         if new[dim] < old[dim]:
-            grid = _crop(grid, new[dim], dim)
+            start = old[dim] // 2 - new[dim] // 2
+            grid = grid.narrow(dim, start, new[dim])
     kept = (grid.shape[0], grid.shape[1])
     return resize_grid(grid.flatten(0, 1), new, kept, 'bilinear')
-
-
-def squeeze_spectrogram_positions(
-    table: Tensor, new: tuple[int, int], old: tuple[int, int]
-) -> Tensor:
-    """The authors' variant of :func:`fit_spectrogram_positions`.
-
-    Where time is not shortened, the authors' code squeezes the frequency axis
-    to two thirds (12 to 8 rows) and stretches it back, which blurs the table.
-    Only an exact retraining of the authors' long-spectrogram models needs it.
-    """
-    if new[1] < old[1]:
-        return fit_spectrogram_positions(table, new, old)
-    squeezed = (old[0] * 2 // 3, new[1])
-    table = resize_grid(table, squeezed, old, 'bilinear')
-    return resize_grid(table, new, squeezed, 'bilinear')
-
-
-SPECTROGRAM_FITS = {
-    'crop': fit_spectrogram_positions,
-    'squeeze': squeeze_spectrogram_positions,
-}
 
 
 @MODELS.register_module()
@@ -108,9 +93,10 @@ class ASTExpert(TransformerExpert):
         spec_size: Spectrogram frames and mel bins, e.g. (1024, 128).
         num_time_bins: Bins the window is cut into for time stamps; None
             gives every column its own. The paper: as many as tubelets.
-        clock: 'binned', or 'transposed' as released checkpoints need.
-        position_fit: How a pretrained position grid is fitted: 'crop', or
-            'squeeze' as the authors' training did.
+        time_bin_order: 'frequency_major', as the patches are, or
+            'time_major' as released checkpoints of CAVA and CA2ST need.
+        position_fit: How a pretrained position grid is fitted, see
+            :func:`fit_spectrogram_positions`.
         adapter_ratio: Hidden part of the adapters; None builds none.
         frozen_parts: Parts that get no gradient, of embed, layers, adapters
             and norm.
@@ -139,7 +125,7 @@ class ASTExpert(TransformerExpert):
         arch: str | dict = 'base',
         spec_size: tuple[int, int] = (1024, 128),
         num_time_bins: int | None = None,
-        clock: str = 'binned',
+        time_bin_order: str = 'frequency_major',
         position_fit: str = 'crop',
         adapter_ratio: float | None = 0.25,
         frozen_parts: Sequence[str] = ('embed', 'layers', 'norm'),
@@ -156,8 +142,9 @@ class ASTExpert(TransformerExpert):
                 f'a spectrogram of {spec_size} (frames, mels) is smaller '
                 f'than a patch of {patch}'
             )
-        check_choice('clock', clock, CLOCKS)
-        check_choice('position_fit', position_fit, SPECTROGRAM_FITS)
+        orders = ('frequency_major', 'time_major')
+        check_choice('time_bin_order', time_bin_order, orders)
+        check_choice('position_fit', position_fit, ('crop', 'squeeze'))
         dims = arch['embed_dims']
         self.spec_size = tuple(spec_size)
         self.input_shape = (1, *self.spec_size)
@@ -174,7 +161,7 @@ class ASTExpert(TransformerExpert):
         self.num_time_bins = num_time_bins or columns
         self.register_buffer(
             'token_bins',
-            CLOCKS[clock](rows, columns, self.num_time_bins),
+            time_bins(rows, columns, self.num_time_bins, time_bin_order),
             persistent=False,
         )
         self.patch_embed = nn.Conv2d(1, dims, patch, stride)
@@ -215,8 +202,9 @@ class ASTExpert(TransformerExpert):
                 f'is no grid of {old[0]} rows after 2 tokens; set '
                 'pretrained_mels in arch to the mel bins it was trained with'
             )
-        fit = SPECTROGRAM_FITS[self.position_fit]
-        grid = fit(table[0, 2:], self.grid, old)
+        grid = fit_spectrogram_positions(
+            table[0, 2:], self.grid, old, self.position_fit
+        )
         state_dict['pos_embed'] = torch.cat((table[:, :2], grid[None]), 1)
         if old != self.grid:
             print_log(

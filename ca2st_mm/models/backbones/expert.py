@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """What an expert is, and the transformer that CLIP, VideoMAE and AST are."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -181,9 +181,6 @@ class TransformerExpert(BaseModule):
     input_shape: tuple[int, ...]
     frozen_parts: tuple[str, ...] = ()
 
-    def __init__(self, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
-
     def build_layers(
         self,
         options: LayerOptions,
@@ -217,22 +214,15 @@ class TransformerExpert(BaseModule):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by part: embed, layers, adapters and norm."""
-        adapters = [
-            parameter
-            for layer in self.layers
-            for block in layer.values()
-            if block.adapter is not None
-            for parameter in block.adapter.parameters()
-        ]
-        for layer in self.layers[len(self.layers) - self.extra_layers :]:
-            adapters += layer.parameters()
-        parts = dict(
-            layers=list(_without(self.layers.parameters(), adapters)),
-            adapters=adapters,
-            norm=list(self.norm.parameters()),
-        )
-        rest = [p for part in parts.values() for p in part]
-        parts['embed'] = list(_without(self.parameters(), rest))
+        parts = {k: [] for k in ('embed', 'layers', 'adapters', 'norm')}
+        first_extra = len(self.layers) - self.extra_layers
+        for name, parameter in self.named_parameters():
+            part, *path = name.split('.')
+            if part == 'layers' and (
+                'adapter' in path or int(path[0]) >= first_extra
+            ):
+                part = 'adapters'
+            parts[part if part in parts else 'embed'].append(parameter)
         return parts
 
     def freeze(self, frozen_parts: Sequence[str]) -> None:
@@ -294,10 +284,3 @@ class TransformerExpert(BaseModule):
                 tokens = tokens[:, :, : self.token_spec.num_prefix_tokens]
             tokens = self.forward_ffn(tokens, layer)
         return self.pool(tokens)
-
-
-def _without(
-    parameters: Iterable[nn.Parameter], others: Iterable[nn.Parameter]
-) -> Iterator[nn.Parameter]:
-    known = {id(parameter) for parameter in others}
-    return (p for p in parameters if id(p) not in known)

@@ -79,10 +79,7 @@ class MultiStreamBlending:
         self.cut = tuple(cut)
 
     def set_classes(self, sizes: Mapping[str, int]) -> None:
-        """Take the numbers of classes of the head.
-
-        Args:
-            sizes: Number of classes by task, in the order of the label.
+        """Take the numbers of classes of the head, by task.
 
         Raises:
             ValueError: If ``num_classes`` was given and is another one.
@@ -136,7 +133,8 @@ class MultiStreamBlending:
             else:
                 values = mixup(stream.values, of_streams)
             blended[name] = _respect_presence(stream, values)
-        labels = torch.stack([self._soft(s.gt_label) for s in data_samples])
+        sizes = list(self.sizes.values())
+        labels = torch.stack([_soft(s.gt_label, sizes) for s in data_samples])
         labels = mixup(labels, of_label)
         for sample, label in zip(data_samples, labels, strict=True):
             sample.set_gt_label(label)
@@ -147,24 +145,6 @@ class MultiStreamBlending:
         if self.cut:
             lam = 1.0 - box.area
         return lam, lam
-
-    def _soft(self, label: Tensor) -> Tensor:
-        """One distribution a task, joined."""
-        sizes = list(self.sizes.values())
-        if label.is_floating_point() and len(label) == sum(sizes):
-            return label
-        fits = not label.is_floating_point() and len(label) == len(sizes)
-        if not fits or any(
-            not 0 <= index < size
-            for index, size in zip(label.tolist(), sizes, strict=True)
-        ):
-            raise ValueError(
-                f'the label {label.tolist()} does not fit the classes '
-                f'{sizes} of the blending; num_classes must be that of '
-                'the head and the annotation file'
-            )
-        parts = zip(label, sizes, strict=True)
-        return torch.cat([F.one_hot(k, size).float() for k, size in parts])
 
 
 @MODELS.register_module()
@@ -212,6 +192,24 @@ def random_box(lam: float) -> Box:
     )
 
 
+def _soft(label: Tensor, sizes: Sequence[int]) -> Tensor:
+    """A label as one distribution a task, joined."""
+    if label.is_floating_point() and len(label) == sum(sizes):
+        return label
+    # Looked at first: on a GPU, `one_hot` would end the process.
+    hard = label.tolist()
+    if len(hard) != len(sizes) or any(
+        k not in range(size) for k, size in zip(hard, sizes, strict=True)
+    ):
+        raise ValueError(
+            f'the label {hard} does not fit the classes {sizes} of the '
+            'blending; num_classes must be that of the head and the '
+            'annotation file'
+        )
+    parts = zip(label.long(), sizes, strict=True)
+    return torch.cat([F.one_hot(k, size).float() for k, size in parts])
+
+
 def _respect_presence(stream: Stream, blended: Tensor) -> Stream:
     """Where only one of two clips has the stream, take that one's whole."""
     if stream.present is None:
@@ -221,10 +219,10 @@ def _respect_presence(stream: Stream, blended: Tensor) -> Stream:
 
     def choose(mixed: Tensor, source: Tensor) -> Tensor:
         shape = (*own.shape, *(1,) * (source.ndim - own.ndim))
-        alone = (own & ~partner).reshape(shape)
-        lent = (partner & ~own).reshape(shape)
-        mixed = torch.where(alone, source, mixed)
-        return torch.where(lent, source.flip(0), mixed)
+        only_own = (own & ~partner).reshape(shape)
+        only_partner = (partner & ~own).reshape(shape)
+        mixed = torch.where(only_own, source, mixed)
+        return torch.where(only_partner, source.flip(0), mixed)
 
     return Stream(
         choose(blended, stream.values),

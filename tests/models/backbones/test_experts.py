@@ -123,7 +123,7 @@ def test_clip_reads_the_last_frame_of_each_stride():
         (tiny.CLIP, dict(img_size=30), '16 px.*30 px'),
         (tiny.VIDEOMAE, dict(num_frames=5), 'tubelets of 2.*5 frames'),
         (tiny.AST, dict(spec_size=(10, 36)), r'\(10, 36\).*16'),
-        (tiny.AST, dict(clock='wall'), 'binned.*wall'),
+        (tiny.AST, dict(time_bin_order='wall'), 'frequency_major.*wall'),
         (tiny.BEATS, dict(spec_size=(10, 36)), r'\(10, 36\).*16'),
         (tiny.AST, dict(position_fit='stretch'), 'squeeze.*stretch'),
     ],

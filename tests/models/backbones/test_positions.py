@@ -7,10 +7,8 @@ import tiny_models as tiny
 import torch
 
 from ca2st_mm.models.backbones.ast import (
-    binned_clock,
     fit_spectrogram_positions,
-    squeeze_spectrogram_positions,
-    transposed_clock,
+    time_bins,
 )
 from ca2st_mm.models.layers.position import resize_grid, sinusoid_table
 from ca2st_mm.models.necks import TimeEncoder
@@ -74,12 +72,12 @@ def test_a_spectrogram_takes_the_middle_or_is_stretched(new):
 
 def test_the_squeeze_of_the_authors_blurs_what_is_not_shorter():
     table = torch.randn(12 * 10, 6)
-    ours = squeeze_spectrogram_positions(table, (12, 10), (12, 10))
+    ours = fit_spectrogram_positions(table, (12, 10), (12, 10), 'squeeze')
     small = resized(table, (8, 10), (12, 10), 'bilinear')
     expected = resized(small, (12, 10), (8, 10), 'bilinear')
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
     shorter = (table, (12, 7), (12, 10))
-    ours = squeeze_spectrogram_positions(*shorter)
+    ours = fit_spectrogram_positions(*shorter, 'squeeze')
     assert torch.equal(ours, fit_spectrogram_positions(*shorter))
 
 
@@ -109,7 +107,7 @@ def test_all_patches_of_a_time_bin_get_the_same_code():
     codes = encoder(expert.token_times(window))
     codes = codes.reshape(2, tiny.ROWS, tiny.COLUMNS, 12)
     assert torch.equal(codes, codes[:, :1].expand_as(codes))
-    bins = binned_clock(1, tiny.COLUMNS, 2)
+    bins = time_bins(1, tiny.COLUMNS, 2, 'frequency_major')
     for time_bin in (0, 1):
         own = codes[:, :, bins == time_bin].flatten(1, 2)
         assert torch.equal(own, own[:, :1].expand_as(own))
@@ -121,16 +119,16 @@ def test_all_patches_of_a_time_bin_get_the_same_code():
 )
 def test_every_column_gets_the_bin_in_which_it_starts(columns, bins):
     start = torch.arange(columns) / columns
-    told = binned_clock(1, columns, bins) / bins
+    told = time_bins(1, columns, bins, 'frequency_major') / bins
     assert (told <= start + 1e-6).all()
     assert (start < told + 1 / bins).all()
 
 
-def test_clocks_of_the_reference():
+def test_time_bins_of_the_reference():
     runs = torch.arange(39) // (39 // 8 + 1)
-    assert torch.equal(binned_clock(1, 39, 8), runs)
+    assert torch.equal(time_bins(1, 39, 8, 'frequency_major'), runs)
     bins = torch.arange(12 * 39) // 12 // 5
-    assert torch.equal(transposed_clock(12, 39, 8), bins)
+    assert torch.equal(time_bins(12, 39, 8, 'time_major'), bins)
 
 
 def test_spans_tile_the_window():

@@ -50,8 +50,9 @@ def test_a_tool_that_reads_a_config_knows_the_names_of_ours():
 def test_every_flag_has_a_help():
     for path in FILES:
         for call in ast.walk(ast.parse(path.read_text())):
-            name = getattr(getattr(call, 'func', None), 'attr', None)
-            if name == 'add_argument':
+            function = getattr(call, 'func', None)
+            name = getattr(function, 'attr', getattr(function, 'id', None))
+            if name in ('add_argument', 'add') and call.keywords:
                 given = {keyword.arg for keyword in call.keywords}
                 assert given & {'help', None}, ast.unparse(call)
 

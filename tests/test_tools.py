@@ -11,6 +11,7 @@ from tool_runs import (
     BATCH,
     CLIPS,
     RATE,
+    ROOT,
     STEPS,
     losses_of,
     metrics_of,
@@ -292,23 +293,59 @@ FLAGS = {
     'test.py': '{} a.pth --cfg-options {}',
     'predict.py': '. --config {} --checkpoint a.pth --cfg-options {}',
     'analysis/print_config.py': '{} --cfg-options {}',
+    'analysis/robustness.py': '{} a.pth --cfg-options {}',
+}
+# Tools without --cfg-options.
+PLAIN = {
+    'extract_features.py': '{} a.pth a.mp4 --out out',
+    'export.py': '{} random',
+    'demo_web.py': '{} a.pth --port 0',
+    'analysis/benchmark_data.py': '{}',
+    'analysis/benchmark_gpu.py': '{} --device cpu',
+    'analysis/get_flops.py': '{}',
+    'data/check.py': '{}',
+    'data/from_folders.py': '{folder} --base {}',
+    'visualize/attention.py': '{} a.pth a.mp4',
 }
 
 
-@pytest.mark.parametrize('tool', FLAGS)
-@pytest.mark.parametrize('name', [*WRONG, 'no_equals', 'bracket'])
+@pytest.mark.parametrize(
+    ('tool', 'name'),
+    [
+        *(('train.py', name) for name in WRONG),
+        *((tool, 'wrong_base.py') for tool in FLAGS | PLAIN),
+        *((tool, name) for tool in FLAGS for name in ('equals', 'bracket')),
+    ],
+)
 def test_a_wrong_config_is_one_sentence(tool, name, tmp_path, capsys):
     for file, (text, _) in WRONG.items():
         (tmp_path / file).write_text(text)
+    for folder in ('a', 'b'):  # for from_folders.py
+        (tmp_path / 'clips' / folder).mkdir(parents=True)
+        (tmp_path / 'clips' / folder / 'a.mp4').touch()
     file, option, says = tmp_path / name, 'seed=1', WRONG.get(name, '  ')[1]
-    if name in ('no_equals', 'bracket'):
+    if name in ('equals', 'bracket'):
         file, says = tmp_path / 'empty.py', 'write KEY=VALUE'
-        option = 'seed' if name == 'no_equals' else 'seed=(1,['
-    flags = FLAGS[tool].format(file, option).split()
-    if name in ('empty.py', 'lazy.py') and 'print' in tool:
-        assert run_tool(tool, *flags) == 0
-        return
-    assert run_tool(tool, *flags) == 2
+        option = 'seed' if name == 'equals' else 'seed=(1,['
+    flags = (FLAGS | PLAIN)[tool].format(
+        file, option, folder=tmp_path / 'clips'
+    )
+    assert run_tool(tool, *flags.split()) == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and error.count('\n') == 1, error
     assert says in error, error
+
+
+def test_ctrl_c_is_one_line_in_every_tool(capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stopped:
+        launch.run_or_explain(stop)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == 'stopped by Ctrl-C\n'
+    # These import no more than they need.
+    others = 'doctor.py weights.py convert_checkpoint.py prepare.py'.split()
+    for path in (ROOT / 'tools').rglob('*.py'):
+        if "if __name__ == '__main__'" in path.read_text():
+            assert path.name in others or 'run_or_explain(' in path.read_text()

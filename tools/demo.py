@@ -44,6 +44,7 @@ from ca2st_mm.datasets.audio import read_audio
 from ca2st_mm.datasets.toy import DIRECTIONS, PITCHES, SHAPES
 from ca2st_mm.datasets.transforms import LogMelSpectrogram
 from ca2st_mm.datasets.video import PyAVReader
+from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.evaluation.clip_metrics import scores_of
 from ca2st_mm.utils.percent import percent
 from ca2st_mm.visualization.style import (
@@ -268,4 +269,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_or_explain(main)

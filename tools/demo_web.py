@@ -5,10 +5,11 @@ Without a model it is the one that ``make demo`` has trained here.
 """
 
 import argparse
-import math
 import socket
 from contextlib import suppress
 from pathlib import Path
+
+from common_flags import add_model, positive
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,11 +19,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', nargs='?', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='weights')
-    parser.add_argument(
-        '--model',
-        help='name of a model of the zoo, or a checkpoint with its config',
-    )
-    parser.add_argument('--device', help='e.g. cpu, cuda; default: the best')
+    add_model(parser)
     parser.add_argument(
         '--host',
         default='127.0.0.1',
@@ -71,15 +68,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def positive(text: str) -> float:
-    """A number above 0."""
-    if not 0 < (value := float(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f'{text} is no number above 0')
-    return value
-
-
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
+
+from named_model import load_named
 
 from ca2st_mm import Recognizer
 from ca2st_mm.datasets.containers import (
@@ -87,11 +79,7 @@ from ca2st_mm.datasets.containers import (
     VIDEO_EXTENSIONS,
     files_below,
 )
-from ca2st_mm.engine.launch import (
-    UsageError,
-    run_or_explain,
-    usable_device,
-)
+from ca2st_mm.engine.launch import UsageError, run_or_explain
 
 try:
     import uvicorn
@@ -121,22 +109,9 @@ def load(args: argparse.Namespace) -> tuple[str, Recognizer]:
         raise UsageError('name both CONFIG and CHECKPOINT, or use --model')
     if args.model and args.config:
         raise UsageError('name either CONFIG and CHECKPOINT, or --model')
-    device = args.device and usable_device(args.device)
-    try:
-        if args.model:
-            return Path(args.model).stem, Recognizer.from_pretrained(
-                args.model, device
-            )
-        config, weights = args.config, args.checkpoint
-        if config is None:
-            config, weights = TOY_CONFIG, toy_checkpoint()
-        elif not Path(config).is_file():
-            raise UsageError(f'there is no config file {config}')
-        return Path(config).stem, Recognizer.from_config(
-            config, weights, device
-        )
-    except (ValueError, FileNotFoundError) as error:
-        raise UsageError(str(error)) from error
+    if not (args.model or args.config):
+        args.config, args.checkpoint = str(TOY_CONFIG), toy_checkpoint()
+    return Path(args.model or args.config).stem, load_named(args)
 
 
 def toy_checkpoint() -> Path:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common_flags import positive, whole
 from mmengine.config import Config
 
 RANDOM = 'random'
@@ -57,14 +58,14 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--batches',
-        type=int,
+        type=whole,
         nargs='+',
         metavar='VIEWS',
         help='numbers of views that --check tries; default: 1 2 5',
     )
     parser.add_argument(
         '--tolerance',
-        type=float,
+        type=positive,
         help='largest difference of a logit that --check accepts; '
         + ', '.join(f'{v:g} for {k}' for k, v in TOLERANCES.items()),
     )
@@ -72,8 +73,6 @@ def parse_args() -> argparse.Namespace:
     if not args.check and (args.batches or args.tolerance):
         parser.error('--batches and --tolerance are those of a --check')
     args.batches = args.batches or (1, 2, 5)
-    if min(args.batches) < 1:
-        parser.error('--batches are numbers of views, at least 1')
     suffix = SUFFIXES[args.format]
     args.out = args.out or Path(Path(args.config).stem + suffix)
     if args.out.suffix != suffix:
@@ -95,8 +94,7 @@ from ca2st_mm import Recognizer
 from ca2st_mm.apis.prediction import names_of_model
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.checkpoints.sharing import build_model
-from ca2st_mm.engine.launch import run_or_explain, usable_device
-from ca2st_mm.engine.preflight import MissingFileError
+from ca2st_mm.engine.launch import read_config, run_or_explain, usable_device
 from ca2st_mm.export import (
     FORMATS,
     ExportableRecognizer,
@@ -154,9 +152,7 @@ def main() -> None:
     form = FORMATS[args.format]
     check_packages(form)
     usable_device(args.device)
-    if not Path(args.config).is_file():
-        raise MissingFileError(f'There is no config file {args.config}')
-    config = Config.fromfile(args.config)
+    config = read_config(args.config)
     model, class_names = load(args, config)
     inputs = inputs_of(model, config)
     module = ExportableRecognizer(model, inputs, getattr(torch, args.dtype))

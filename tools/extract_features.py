@@ -22,6 +22,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from common_flags import add_model, add_prediction, whole
+
 PER, FORMATS = ('clip', 'second'), ('npz', 'safetensors')
 
 
@@ -37,10 +39,7 @@ def parse_args() -> argparse.Namespace:
         help='media files, folders, or lists of clips; without --model, '
         'CONFIG and CHECKPOINT come first',
     )
-    parser.add_argument(
-        '--model',
-        help='name of a model of the zoo, or a checkpoint with its config',
-    )
+    add_model(parser)
     parser.add_argument('--out', required=True, help='folder to write to')
     parser.add_argument(
         '--per',
@@ -61,29 +60,11 @@ def parse_args() -> argparse.Namespace:
         default=(),
         help='layers, from 1, whose tokens are stored as well',
     )
+    add_prediction(parser)
     parser.add_argument(
-        '--missing-audio',
-        choices=('drop', 'silence', 'raise'),
-        help='what is done about a clip without audio; default: as the config '
-        'says, and drop where that is raise',
-    )
-    parser.add_argument(
-        '--data-root',
-        help='folder that paths in lists are relative to; default: that of '
-        'the list',
-    )
-    parser.add_argument(
-        '--batch-size', type=int, default=8, help='rows at once; default: 8'
-    )
-    parser.add_argument('--device', help='e.g. cpu, cuda; default: the best')
-    parser.add_argument(
-        '--precision',
-        choices=['auto', 'float32', 'bfloat16', 'float16'],
-        help='arithmetic of matrix products; default: as the config says',
+        '--batch-size', type=whole, default=8, help='rows at once; default: 8'
     )
     args = parser.parse_args()
-    if args.batch_size < 1:
-        parser.error('--batch-size is at least 1')
     args.config = args.checkpoint = None
     if not args.model:
         if len(args.sources) < 3:

@@ -11,23 +11,22 @@ def load_named(args: argparse.Namespace) -> Recognizer:
     """Build the model of --model, or else of a config and a checkpoint.
 
     Args:
-        args: Has ``model``, ``config``, ``checkpoint``, ``device``,
-            ``precision`` and, if the tool has that flag, ``cfg_options``.
+        args: Has ``model``, or ``config`` and ``checkpoint``; ``device``;
+            ``precision`` and ``cfg_options`` if the tool has those flags.
 
     Raises:
         UsageError: If there is none, or the options do not fit it.
     """
-    options = getattr(args, 'cfg_options', None)
+    model, precision, options = (
+        getattr(args, flag, None)
+        for flag in ('model', 'precision', 'cfg_options')
+    )
     device = args.device and usable_device(args.device)
     try:
-        if args.model:
-            return Recognizer.from_pretrained(
-                args.model, device, args.precision
-            )
+        if model:
+            return Recognizer.from_pretrained(model, device, precision)
         cfg = read_config(args.config, options)
-        return Recognizer.from_config(
-            cfg, args.checkpoint, device, args.precision
-        )
+        return Recognizer.from_config(cfg, args.checkpoint, device, precision)
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
     except (AttributeError, KeyError, TypeError) as error:

@@ -8,12 +8,18 @@ Sources are files, folders, lists (.csv, .txt) and URLs (https://...); with
 
 import argparse
 import csv
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
+from common_flags import (
+    add_cfg_options,
+    add_model,
+    add_prediction,
+    positive,
+    whole,
+)
 from tqdm import tqdm
 
 
@@ -29,24 +35,10 @@ def parse_args() -> argparse.Namespace:
         help='files, folders, lists or URLs',
     )
     model = parser.add_argument_group('model')
-    model.add_argument(
-        '--model',
-        help='name of a model of the zoo, or a checkpoint with its config',
-    )
+    add_model(model)
     model.add_argument('--config', help='config file, with --checkpoint')
     model.add_argument('--checkpoint', help='weights, with --config')
-    model.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        help='changes to --config, as key.subkey=value ...',
-    )
-    model.add_argument('--device', help='e.g. cpu, cuda; default: the best')
-    model.add_argument(
-        '--precision',
-        choices=['auto', 'float32', 'bfloat16', 'float16'],
-        help='arithmetic of matrix products; default: as the config says',
-    )
+    add_cfg_options(model)
     model.add_argument(
         '--batch-size', type=whole, help='clips at once; default: 1'
     )
@@ -65,13 +57,7 @@ def parse_args() -> argparse.Namespace:
         help='leave classes of less probability out; a clip without any is '
         '"unknown"',
     )
-    answer.add_argument(
-        '--missing-audio',
-        choices=('raise', 'silence', 'drop'),
-        help='what is done about a clip without audio: an error, silence in '
-        'its place, or without the audio expert; default: as the config says, '
-        'and drop where that is raise',
-    )
+    add_prediction(answer)
     answer.add_argument(
         '--explain',
         action='store_true',
@@ -104,11 +90,6 @@ def parse_args() -> argparse.Namespace:
         'it ends the run; default: return',
     )
     answer.add_argument(
-        '--data-root',
-        help='folder that paths in lists are relative to; default: that of '
-        'the list',
-    )
-    answer.add_argument(
         '--annotate',
         metavar='OUT.mp4',
         help='write the one video named with its predictions on it',
@@ -119,10 +100,10 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='predict the one SOURCE while it comes; windows of 2 s',
     )
-    long.add_argument('--window', type=seconds, help='seconds of a window')
+    long.add_argument('--window', type=positive, help='seconds of a window')
     long.add_argument(
         '--stride',
-        type=seconds,
+        type=positive,
         help='seconds from one window to the next; default: --window',
     )
     long.add_argument(
@@ -132,20 +113,6 @@ def parse_args() -> argparse.Namespace:
         'end, label, score',
     )
     return parser.parse_args()
-
-
-def whole(text: str) -> int:
-    """A whole number from 1 on."""
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f'{value} is below 1')
-    return value
-
-
-def seconds(text: str) -> float:
-    """A length of time above 0."""
-    if not 0 < (value := float(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f'{text} is no length above 0 s')
-    return value
 
 
 if __name__ == '__main__':

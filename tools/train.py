@@ -3,6 +3,7 @@
 
 import argparse
 
+from common_flags import add_run
 from mmengine.config import Config
 
 
@@ -16,13 +17,6 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='continue from this checkpoint, or from the latest whole one in '
         'the work folder if none is given',
-    )
-    parser.add_argument(
-        '--precision',
-        choices=['auto', 'float32', 'bfloat16', 'float16'],
-        help='arithmetic of matrix products; auto: bfloat16 where the '
-        'hardware multiplies it, else float32. Default: precision of the '
-        'config (our recipes: auto)',
     )
     parser.add_argument(
         '--amp',
@@ -58,28 +52,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='use deterministic kernels only',
     )
-    parser.add_argument('--work-dir', help='folder for logs and results')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        help='changes to the config, as key.subkey=value ...; a list is '
-        'written key="[a,b]", without blanks',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes of a distributed run',
-    )
-    # Old launchers pass the rank as a flag, new ones in the environment.
-    parser.add_argument(
-        '--local_rank',
-        '--local-rank',
-        type=int,
-        default=0,
-        help=argparse.SUPPRESS,
-    )
+    add_run(parser)
     return parser.parse_args()
 
 

@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import os.path as osp
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -406,8 +407,8 @@ def run_or_explain(
     """Run a command line; what a user can repair ends it in one sentence.
 
     Exit status: 2 for bad input and for a disk that is full or cannot be
-    written, 128 + the number of the signal for an interrupted training, 1 if
-    that cannot be resumed.
+    written, 130 after Ctrl-C, 128 + the number of the signal for an
+    interrupted training, 1 if that cannot be resumed.
 
     Args:
         main: What to run.
@@ -420,6 +421,10 @@ def run_or_explain(
     except Interrupted as stop:
         text, status = str(stop), stop.status
         traceback.clear_frames(stop.__traceback__)  # they hold the runner
+    except KeyboardInterrupt:
+        # Other processes are not waited for: they may not have been stopped.
+        print('stopped by Ctrl-C', file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
     except (UserError, *explained) as error:
         text, status = f'error: {error}', 2
         # Of the system, with a number.

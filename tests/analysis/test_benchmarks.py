@@ -23,6 +23,7 @@ from mmengine.config import Config
 from tool_runs import ROOT, run_tool
 
 from ca2st_mm.datasets.media_writer import write_clip
+from ca2st_mm.utils.errors import UsageError
 
 CONFIG = ROOT / 'configs/cava/cava_vggsound.py'
 
@@ -66,7 +67,7 @@ def test_every_stage_is_known(steps):
     stages = {*benchmark_data.STAGES.values(), 'change frames'} - {'bare'}
     assert set(map(stage_of, steps)) == stages
     audio = [step for step in steps if stage_of(step) == 'mel']
-    with pytest.raises(ValueError, match='DecodeVideo'):
+    with pytest.raises(UsageError, match='DecodeVideo'):
         drawn([], audio, 0)
 
 
@@ -164,5 +165,5 @@ def test_a_run_on_a_gpu_is_proven_on_the_cpu(tmp_path):
 def test_a_loader_without_its_data_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     cfg = Config.fromfile(ROOT / 'configs/toy/cast_toy.py')
-    with pytest.raises(SystemExit, match='--loader needs the training data'):
+    with pytest.raises(UsageError, match='--loader needs the training data'):
         benchmark_gpu.loader_rate(cfg)

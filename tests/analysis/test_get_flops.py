@@ -169,13 +169,9 @@ def test_the_command_writes_a_table_or_one_sentence(tmp_path, capsys):
     assert not run_tool('analysis/get_flops.py', *both)
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == [str(path) for path in both]
-    stopped = run_tool('analysis/get_flops.py', config, '--size', 30)
-    why = 'patches of 8 px do not tile a frame of 30 px'
-    assert stopped == f'{config}: {why}'
-    config = CONFIGS / '_base_/training.py'
-    stopped = run_tool('analysis/get_flops.py', config)
-    assert stopped == f'{config} has no model with a backbone'
-    assert run_tool('analysis/get_flops.py', 'missing.py') == 2
+    assert run_tool('analysis/get_flops.py', config, '--size', 30) == 2
+    why = f'{config}: patches of 8 px do not tile a frame of 30 px'
+    assert why in capsys.readouterr().err
 
 
 REFERENCES = dict(cast='k400', cava='vggsound', ca2st='k400')

@@ -5,8 +5,10 @@ import copy
 import csv
 import json
 import pickle
+from itertools import islice
 from pathlib import Path
 
+import clip_reports
 import numpy as np
 import pytest
 import torch
@@ -175,7 +177,7 @@ def test_shuffled_audio_is_that_of_the_clip_with_audio_before(
 ):
     a, b, c, d, e = samples
     mixed = [silent_of(a), b, c, silent_of(d), e]
-    answers = survey(recognizer, enumerate(mixed), batch_size)['label']
+    answers = survey(recognizer, enumerate(mixed), batch_size)[0]['label']
     assert answers.labels.tolist() == list(range(CLIPS))
     assert answers.has_audio.tolist() == [False, True, True, False, True]
     shuffled = np.exp(answers.shuffled)
@@ -264,6 +266,32 @@ def test_the_report_names_bad_clips_and_writes_all(
     assert run_tool('test.py', config, stored, *flags) == 0
     tested = np.stack([row['pred_score'] for row in read_dump(dump)])
     np.testing.assert_allclose(tested, expected, atol=1e-5)
+
+
+def test_a_stopped_report_tells_what_it_knows_and_goes_on(
+    saved, toy, tmp_path, monkeypatch
+):
+    (toy / 'more.csv').write_text((toy / 'test.csv').read_text())
+    flags = ('--workers=0', '--device=cpu', '--batch-size=1', '--max-clips=3')
+    flags += ('--manifest', 'test.csv', 'more.csv', '--out', tmp_path / 'x')
+    read, calls = clip_reports.clips_of, []
+
+    def clips_until(recognizer, manifest, *args):
+        calls.append(manifest)
+        clips = read(recognizer, manifest, *args)
+        if len(calls) == 2:
+            yield from islice(clips, 2)
+            raise KeyboardInterrupt
+        yield from clips
+
+    monkeypatch.setattr(clip_reports, 'clips_of', clips_until)
+    for status, clips in ((130, 2), (0, 3), (0, 3)):
+        tool = 'analysis/modality_report.py'
+        assert run_tool(tool, *saved['ca2st'], *flags) == status
+        found = json.loads((tmp_path / 'x.json').read_text())['data_sets']
+        assert found['test.csv']['label']['clips'] == 3
+        assert found['more.csv']['label']['clips'] == clips
+    assert calls == ['test.csv', 'more.csv', 'more.csv']
 
 
 def test_the_report_compares_with_another_model(saved, toy, tmp_path, capsys):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from class_folders import split_videos
+from from_folders import split_videos
 from miniature import load, runner_of
 from mmengine.config import Config
 

@@ -19,67 +19,45 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import reports
-from mmengine.config import Config
-
-_ROOT = Path(__file__).resolve().parents[2]
-_DEFAULT = _ROOT / 'configs/ca2st/ca2st_k400.py'
+from common_flags import new_parser, positive, whole
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
-        'config', nargs='?', type=Path, default=_DEFAULT, help='a data config'
-    )
-    parser.add_argument('--videos', type=Path, help='folder of clips to read')
-    parser.add_argument(
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    default = str(reports.TOOLS.parent / 'configs/ca2st/ca2st_k400.py')
+    add('config', nargs='?', default=default, help='CA2ST if left out')
+    add('--videos', help='folder of clips to read')
+    add(
         '--workers',
-        type=int,
+        type=whole,
         nargs='+',
         default=[1, 2],
-        help='numbers of loader processes to try; default: 1 2',
+        help='numbers of loader processes to try',
     )
-    parser.add_argument(
-        '--batch-size',
-        type=int,
-        default=8,
-        help='clips of a batch; default: 8',
-    )
-    parser.add_argument(
-        '--batches', type=int, default=2, help='of a worker and round'
-    )
-    parser.add_argument(
-        '--rounds',
-        type=int,
-        default=6,
-        help='counted passes, of which the medians are shown; default: 6',
-    )
-    parser.add_argument('--clips', type=int, default=4, help='to write')
-    parser.add_argument(
-        '--seconds',
-        type=float,
-        default=10.0,
-        help='seconds of a clip to write; default: 10',
-    )
-    parser.add_argument(
+    add('--batch-size', type=whole, default=8, help='clips of a batch')
+    add('--batches', type=whole, default=2, help='of a worker and round')
+    add('--rounds', type=whole, default=6, help='counted passes')
+    add('--clips', type=whole, default=4, help='clips to write')
+    add('--seconds', type=positive, default=10.0, help='of a clip to write')
+    add(
         '--size',
-        type=int,
+        type=whole,
         nargs=2,
         default=(340, 256),
-        help='pixels of a clip to write, width and height; default: 340 256',
+        help='pixels of a clip to write, width and height',
     )
-    parser.add_argument(
-        '--minutes', type=float, help='of one long file that holds the clips'
-    )
-    parser.add_argument('--json', type=Path, help='where to write all numbers')
+    add('--minutes', type=positive, help='of one file that holds the clips')
+    add('--json', type=Path, help='where to write all numbers')
     return parser.parse_args()
 
 
@@ -96,13 +74,13 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
-import ca2st_mm  # noqa: F401  (patches and registers)
 from ca2st_mm.datasets.containers import (
     NO_VIDEO,
     VIDEO_EXTENSIONS,
     files_below,
 )
 from ca2st_mm.datasets.media_writer import write_clip
+from ca2st_mm.engine.launch import UsageError, read_config, run_or_explain
 
 _FPS, _RATE = 30, 44100
 
@@ -123,10 +101,6 @@ STAGES = {
     'PackActionInputs': 'pack',
     'PackAudioVisual': 'pack',
 }
-_OTHER, _COLLATE = 'change frames', 'collate'
-
-# Wall and CPU seconds by stage.
-Costs = dict[str, np.ndarray]
 
 
 class Timed(NamedTuple):
@@ -134,20 +108,22 @@ class Timed(NamedTuple):
 
     Attributes:
         value: What came out.
-        costs: Wall and CPU seconds by stage, summed over samples.
+        wall: Wall seconds by stage, summed over samples.
+        cpu: CPU seconds by stage.
         frame_inds: Numbers of the decoded frames, one array a sample.
         memory: Resident bytes by process.
     """
 
     value: Any
-    costs: Costs
+    wall: Counter
+    cpu: Counter
     frame_inds: list[np.ndarray]
     memory: dict[int, int]
 
 
 def stage_of(step: Callable) -> str:
     """The stage that a transform belongs to."""
-    return STAGES.get(type(step).__name__, _OTHER)
+    return STAGES.get(type(step).__name__, 'change frames')
 
 
 class BareDecoder:
@@ -188,44 +164,6 @@ class BareDecoder:
         return dict(results, imgs=imgs, waveform=waveform)
 
 
-def drawn(clips: list[dict], steps: Sequence[Callable], length: int) -> list:
-    """What :class:`BareDecoder` needs to read what the pipeline will.
-
-    Args:
-        clips: As :class:`TimedClips` takes them.
-        steps: The whole pipeline.
-        length: Samples of a pass.
-
-    Raises:
-        ValueError: If no step decodes video.
-    """
-    stages = [stage_of(step) for step in steps]
-    if 'decode video' not in stages:
-        raise ValueError(
-            'The train pipeline decodes no video: name a config whose '
-            'pipeline has DecodeVideo.'
-        )
-    found = []
-    first = TimedClips(clips, steps[: stages.index('decode video')], length)
-    for number in range(length):
-        results = first[number].value
-        results.pop('video_reader').close()
-        stamps, inds = results.pop('frame_times'), results['frame_inds']
-        found.append(dict(results, seconds=stamps[inds]))
-    return found
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process (Linux)."""
-    with open('/proc/self/statm', encoding='ascii') as file:
-        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-
-
-def clock() -> np.ndarray:
-    """Wall and CPU seconds, all threads of this process."""
-    return np.array([time.perf_counter(), time.process_time()])
-
-
 class TimedClips(Dataset):
     """Samples through some steps, with the cost of each stage.
 
@@ -249,39 +187,60 @@ class TimedClips(Dataset):
         np.random.seed(number)
         torch.manual_seed(number)
         results = dict(self.clips[number % len(self.clips)])
-        costs, inds = {}, None
+        wall, cpu, inds = Counter(), Counter(), None
         for step in self.steps:
-            start, stage = clock(), stage_of(step)
+            start, cpu_start = time.perf_counter(), time.process_time()
             results = step(results)
-            costs[stage] = costs.get(stage, 0) + clock() - start
+            wall[stage_of(step)] += time.perf_counter() - start
+            cpu[stage_of(step)] += time.process_time() - cpu_start
             inds = results.get('frame_inds', inds)
-        return Timed(results, costs, [inds], {os.getpid(): resident_bytes()})
+        with open('/proc/self/statm', encoding='ascii') as file:
+            pages = int(file.read().split()[1])  # resident (Linux)
+        memory = {os.getpid(): pages * os.sysconf('SC_PAGE_SIZE')}
+        return Timed(results, wall, cpu, [inds], memory)
 
 
-def add(costs: Sequence[Costs]) -> Costs:
-    """The sum of some costs, stage by stage."""
-    stages = dict.fromkeys(stage for cost in costs for stage in cost)
-    return {s: sum(cost.get(s, np.zeros(2)) for cost in costs) for s in stages}
+def drawn(clips: list[dict], steps: Sequence[Callable], length: int) -> list:
+    """What :class:`BareDecoder` needs to read what the pipeline will.
+
+    Args:
+        clips: As :class:`TimedClips` takes them.
+        steps: The whole pipeline.
+        length: Samples of a pass.
+
+    Raises:
+        UsageError: If no step decodes video.
+    """
+    stages = [stage_of(step) for step in steps]
+    if 'decode video' not in stages:
+        raise UsageError(
+            'the train pipeline decodes no video; name a config whose '
+            'pipeline has DecodeVideo'
+        )
+    found = []
+    first = TimedClips(clips, steps[: stages.index('decode video')], length)
+    for number in range(length):
+        results = first[number].value
+        results.pop('video_reader').close()
+        stamps, inds = results.pop('frame_times'), results['frame_inds']
+        found.append(dict(results, seconds=stamps[inds]))
+    return found
 
 
-def collate(samples: list[Timed]) -> Timed:
-    """A batch the way MMEngine's runner makes it by default."""
-    start = clock()
-    batch = pseudo_collate([sample.value for sample in samples])
-    costs = [sample.costs for sample in samples]
-    costs.append({_COLLATE: clock() - start})
+def collate(samples: list[Timed], whole: bool) -> Timed:
+    """A batch the way MMEngine's runner makes it by default.
+
+    If it is not whole, frames stay in the worker.
+    """
+    start, cpu_start = time.perf_counter(), time.process_time()
+    values = [sample.value if whole else {} for sample in samples]
+    batch = pseudo_collate(values)
+    wall = sum((sample.wall for sample in samples), Counter())
+    cpu = sum((sample.cpu for sample in samples), Counter())
+    wall['collate'] = time.perf_counter() - start
+    cpu['collate'] = time.process_time() - cpu_start
     inds = [array for sample in samples for array in sample.frame_inds]
-    return Timed(batch, add(costs), inds, samples[-1].memory)
-
-
-def without_value(samples: list[Timed]) -> Timed:
-    """The cost of some samples; their frames stay in the worker."""
-    return collate([sample._replace(value={}) for sample in samples])
-
-
-def one_thread(_: int) -> None:
-    """Workers get one OpenCV thread, as our runtime config gives them."""
-    cv2.setNumThreads(0)
+    return Timed(batch, wall, cpu, inds, samples[-1].memory)
 
 
 def make_loaders(
@@ -291,85 +250,57 @@ def make_loaders(
     batch_size: int,
     batches: int,
 ) -> dict[str, DataLoader]:
-    """The whole pipeline, and bare loops that decode the same frames.
-
-    Args:
-        clips: As :class:`TimedClips` takes them.
-        steps: The whole pipeline.
-        workers: Processes of each loader.
-        batch_size: Samples of a batch.
-        batches: Batches that each worker makes in a pass.
-    """
+    """The whole pipeline, and bare loops that decode the same frames."""
     length = workers * batch_size * batches
     known = drawn(clips, steps, length)
-    kinds = {'video': (known, [BareDecoder(audio=False)], without_value)}
+    kinds = {'video': (known, [BareDecoder(audio=False)])}
     if any(stage_of(step) == 'decode audio' for step in steps):
-        bare = [BareDecoder(audio=True)]
-        kinds['video and audio'] = (known, bare, without_value)
-    kinds['pipeline'] = (clips, steps, collate)
+        kinds['video and audio'] = known, [BareDecoder(audio=True)]
+    kinds['pipeline'] = clips, steps
     return {
         name: DataLoader(
             TimedClips(some, part, length),
             batch_size=batch_size,
             num_workers=workers,
-            collate_fn=collate_fn,
-            worker_init_fn=one_thread,
+            collate_fn=partial(collate, whole=name == 'pipeline'),
+            # One OpenCV thread, as our runtime config gives workers.
+            worker_init_fn=lambda _: cv2.setNumThreads(0),
             persistent_workers=True,
         )
-        for name, (some, part, collate_fn) in kinds.items()
+        for name, (some, part) in kinds.items()
     }
 
 
-class Pass(NamedTuple):
-    """One pass over a loader: cost of a sample in a worker, memory after.
+def run(loader: DataLoader) -> dict[str, Any]:
+    """One pass over a loader of :class:`TimedClips`.
 
-    Attributes:
-        wall_ms: From the request of the first to the arrival of the last.
-        cpu_ms: Of all stages.
-        stages: Wall and CPU milliseconds by stage.
-        memory: Resident bytes by worker.
+    Returns:
+        Of a sample in a worker: ``wall_ms`` from the request of the first to
+        the arrival of the last, ``cpu_ms``, and wall and CPU milliseconds by
+        stage (``stages``); and ``memory``, resident bytes by worker.
     """
-
-    wall_ms: float
-    cpu_ms: float
-    stages: Costs
-    memory: dict[int, int]
-
-
-def run(loader: DataLoader) -> Pass:
-    """One pass over a loader of :class:`TimedClips`."""
     start = time.perf_counter()
     batches = [batch._replace(value=None) for batch in loader]
-    wall = time.perf_counter() - start
+    seconds = time.perf_counter() - start
     count = sum(len(batch.frame_inds) for batch in batches)
-    costs = add([batch.costs for batch in batches])
-    stages = {stage: 1000 * cost / count for stage, cost in costs.items()}
-    memory = {pid: size for b in batches for pid, size in b.memory.items()}
-    cpu = sum(cost[1] for cost in stages.values())
-    return Pass(1000 * loader.num_workers * wall / count, cpu, stages, memory)
-
-
-def alternate(
-    loaders: dict[str, DataLoader], rounds: int
-) -> Iterator[tuple[str, Pass]]:
-    """Passes in turn; each loader is passed once to warm up, not counted.
-
-    Args:
-        loaders: By name.
-        rounds: Counted passes of each; every other round goes backwards.
-    """
-    for loader in loaders.values():
-        run(loader)
-    for number in range(rounds):
-        names = list(loaders)
-        for name in names[:: -1 if number % 2 else 1]:
-            yield name, run(loaders[name])
+    wall = sum((batch.wall for batch in batches), Counter())
+    cpu = sum((batch.cpu for batch in batches), Counter())
+    return dict(
+        wall_ms=1000 * loader.num_workers * seconds / count,
+        cpu_ms=1000 * cpu.total() / count,
+        stages={
+            s: (1000 * wall[s] / count, 1000 * cpu[s] / count) for s in wall
+        },
+        memory={pid: m for b in batches for pid, m in b.memory.items()},
+    )
 
 
 def compare(
-    loaders: dict[str, DataLoader], rounds: int
-) -> tuple[list[dict], dict[str, np.ndarray]]:
+    loaders: Mapping[str, DataLoader], rounds: int
+) -> tuple[list[dict], list[dict]]:
     """What the loaders of :func:`make_loaders` cost, medians of the rounds.
+
+    Each is passed once to warm up; every other round goes backwards.
 
     Returns:
         For each loader ``samples_s``, ``wall_ms`` and ``cpu_ms`` of a worker
@@ -378,43 +309,42 @@ def compare(
         workers' memory after the first round; and by stage of the pipeline
         wall and CPU milliseconds of a sample.
     """
-    passes: dict[str, list[Pass]] = {name: [] for name in loaders}
-    for name, one in alternate(loaders, rounds):
-        passes[name].append(one)
+    for loader in loaders.values():
+        run(loader)
+    passes: dict[str, list[dict]] = {name: [] for name in loaders}
+    for number in range(rounds):
+        for name in list(loaders)[:: -1 if number % 2 else 1]:
+            passes[name].append(run(loaders[name]))
     whole = passes['pipeline']
     rows = []
     for name, some in passes.items():
-        pairs = zip(some, whole, strict=True)
-        shares = [one.cpu_ms / other.cpu_ms for one, other in pairs]
-        last, first = some[-1].memory, some[0].memory
-        wall = median(one.wall_ms for one in some)
+        shares = [
+            one['cpu_ms'] / other['cpu_ms']
+            for one, other in zip(some, whole, strict=True)
+        ]
+        first, last = some[0]['memory'], some[-1]['memory']
+        wall = median(one['wall_ms'] for one in some)
         rows.append(
             dict(
                 loader=name,
                 samples_s=1000 * loaders[name].num_workers / wall,
                 wall_ms=wall,
-                cpu_ms=median(one.cpu_ms for one in some),
+                cpu_ms=median(one['cpu_ms'] for one in some),
                 share=median(shares),
                 share_least=min(shares),
                 share_largest=max(shares),
                 growth_mb=sum(last[pid] - first[pid] for pid in last) / 1e6,
             )
         )
-    stages = {
-        stage: np.median([one.stages[stage] for one in whole], axis=0)
-        for stage in whole[0].stages
-    }
+    stages = []
+    for stage in whole[0]['stages']:
+        wall, cpu = np.median([one['stages'][stage] for one in whole], axis=0)
+        stages.append(dict(stage=stage, wall_ms=wall, cpu_ms=cpu))
     return rows, stages
 
 
 def write_video(path: Path, number: int, args: argparse.Namespace) -> None:
-    """A camera that pans over a coarse scene, with grain and audio.
-
-    Args:
-        path: File to write.
-        number: Seed of the content.
-        args: The command line.
-    """
+    """A camera that pans over a coarse scene, with grain and audio."""
     rng = np.random.default_rng(number)
     count, (width, height) = round(args.seconds * _FPS), args.size
     coarse = rng.integers(0, 255, (height // 8, width // 4, 3), np.uint8)
@@ -433,23 +363,18 @@ def write_video(path: Path, number: int, args: argparse.Namespace) -> None:
 
 
 def make_clips(folder: Path, args: argparse.Namespace) -> list[dict]:
-    """Files and spans to read.
-
-    Args:
-        folder: Where files may be written.
-        args: The command line.
+    """Files and spans to read; files may be written into the folder.
 
     Raises:
-        SystemExit: If ``--videos`` holds no video.
+        UsageError: If ``--videos`` holds no video.
     """
     common = dict(label=0, modality='RGB')
     if args.videos is None:
         for number in range(args.clips):
             write_video(folder / f'{number}.mp4', number, args)
-    place = args.videos or folder
-    found = files_below(str(place), VIDEO_EXTENSIONS)
+    found = files_below(args.videos or str(folder), VIDEO_EXTENSIONS)
     if not found:
-        raise SystemExit(f'--videos {place}: {NO_VIDEO}')
+        raise UsageError(f'--videos {args.videos}: {NO_VIDEO}')
     if not args.minutes:
         return [dict(filename=path, **common) for path in found]
     long, total = str(folder / 'long.mp4'), 60 * args.minutes
@@ -469,24 +394,23 @@ def main() -> None:
     """Measure, print, write."""
     args = parse_args()
     init_default_scope('mmaction')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config, whole=False)
+    if 'train_dataloader' not in cfg:
+        raise UsageError(f'{args.config} has no train_dataloader')
+    steps = Compose(cfg.train_dataloader.dataset.pipeline).transforms
     rows, stages = [], []
     with tempfile.TemporaryDirectory() as folder:
         clips = make_clips(Path(folder), args)
-        steps = Compose(cfg.train_dataloader.dataset.pipeline).transforms
         for workers in args.workers:
             loaders = make_loaders(
                 clips, steps, workers, args.batch_size, args.batches
             )
             found, costs = compare(loaders, args.rounds)
             rows += [dict(workers=workers) | row for row in found]
-            stages += [
-                dict(workers=workers, stage=stage, wall_ms=wall, cpu_ms=cpu)
-                for stage, (wall, cpu) in costs.items()
-            ]
+            stages += [dict(workers=workers) | row for row in costs]
     print(reports.table(rows), '\n', reports.table(stages), sep='\n')
-    reports.write(args.json, rows, stages=stages, config=str(args.config))
+    reports.write(args.json, rows, stages=stages, config=args.config)
 
 
 if __name__ == '__main__':
-    main()
+    run_or_explain(main)

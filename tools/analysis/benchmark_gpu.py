@@ -23,56 +23,49 @@ from statistics import median
 from typing import Any
 
 import reports
+from common_flags import PRECISIONS, new_parser, positive, whole
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
-        'config',
-        nargs='?',
-        type=Path,
-        default=Path(__file__).parents[2] / 'configs/ca2st/ca2st_k400.py',
-        help='model to measure; default: configs/ca2st/ca2st_k400.py',
-    )
-    parser.add_argument(
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    default = str(reports.TOOLS.parent / 'configs/ca2st/ca2st_k400.py')
+    add('config', nargs='?', default=default, help='CA2ST if left out')
+    add(
         '--batches',
         nargs='+',
-        type=int,
+        type=whole,
         default=[1, 4, 16],
-        help='numbers of clips at once; default: 1 4 16',
+        help='numbers of clips at once',
     )
-    parser.add_argument(
+    add(
         '--compile',
         nargs='+',
         choices=['off', 'on'],
         default=['off', 'on'],
-        help='without and with torch.compile; default: both',
+        help='without and with torch.compile',
     )
-    parser.add_argument(
+    add(
         '--precision',
-        choices=['auto', 'float32', 'bfloat16', 'float16'],
+        choices=PRECISIONS,
         default='auto',
-        help='arithmetic of matrix products; default: auto',
+        help='arithmetic of matrix products',
     )
-    parser.add_argument('--device', help='cuda or cpu; default: the best')
-    parser.add_argument(
-        '--repeats',
-        type=int,
-        default=10,
-        help='steps of which the time is taken; default: 10',
+    add('--device', help='cuda or cpu; the best if left out')
+    add('--repeats', type=whole, default=10, help='steps that are timed')
+    add(
+        '--minutes',
+        type=positive,
+        default=8.0,
+        help='nothing is begun after these',
     )
-    parser.add_argument(
-        '--minutes', type=float, default=8.0, help='begin nothing after them'
-    )
-    parser.add_argument(
+    add(
         '--loader',
         action='store_true',
         help="measure the config's train dataloader too; needs its data",
     )
-    parser.add_argument('--json', type=Path, help='where to write all numbers')
+    add('--json', type=Path, help='where to write all numbers')
     return parser.parse_args()
 
 
@@ -81,7 +74,7 @@ if __name__ == '__main__':
 
 import torch
 from benchmark_models import MODES, count_gmac, step_of
-from get_flops import Logits, inputs_of
+from get_flops import Logits, clips_of
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
@@ -89,6 +82,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from ca2st_mm.apis.models import build_model
+from ca2st_mm.engine.launch import UsageError, read_config, run_or_explain
 from ca2st_mm.engine.precision import autocast, choose_precision
 
 MATMUL_SIZE = dict(cuda=8192, cpu=1024)
@@ -108,18 +102,6 @@ def call_of(model: nn.Module, inputs: Any, context: Any) -> Call:
         return scores
 
     return call
-
-
-def clips_of(recognizer: nn.Module, batch: int, device: str) -> Any:
-    """Random clips of one view, as the recognizer takes them."""
-
-    def draw(one: Tensor) -> Tensor:
-        return torch.rand(batch, *one.shape[1:], device=device)
-
-    one = inputs_of(recognizer)
-    if isinstance(one, Tensor):
-        return draw(one)
-    return {name: draw(value) for name, value in one.items()}
 
 
 def seconds_of(step: Call, repeats: int, device: str) -> float:
@@ -195,7 +177,7 @@ def loader_rate(cfg: Config) -> float:
     try:
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     except FileNotFoundError as error:
-        raise SystemExit(
+        raise UsageError(
             f'--loader needs the training data of the config: {error}'
         ) from error
     batches = iter(loader)
@@ -218,16 +200,16 @@ def main() -> None:
         args.device = 'cuda'
     precision = choose_precision(args.precision, args.device)
     context = autocast(precision, args.device)
-    cfg = Config.fromfile(args.config)
+    cfg, config = read_config(args.config), Path(args.config).stem
     recognizer = build_model(cfg).to(args.device)
     model = Logits(recognizer)
     name = 'CPU'
     if args.device == 'cuda':
         name = torch.cuda.get_device_name()
     peak = matmul_tflops(precision, args.repeats, args.device)
-    print(f'{args.config.stem} in {precision} on {name}')
+    print(f'{config} in {precision} on {name}')
     print(f'plain matrix product: {peak:.3g} TFLOP/s')
-    facts = dict(config=args.config.stem, device=name, precision=precision)
+    facts = dict(config=config, device=name, precision=precision)
     if args.loader:
         facts['loader_samples_s'] = loader_rate(cfg)
         print(f'train dataloader: {facts["loader_samples_s"]:.3g} samples/s')
@@ -255,4 +237,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_or_explain(main)

@@ -12,6 +12,7 @@ seconds run by run (the latter at equal arithmetic)::
 """
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -23,6 +24,7 @@ from statistics import median
 from typing import Any
 
 import reports
+from common_flags import new_parser, whole
 
 MODELS = {
     'cast': ('cast_vit-base_k400', ('clip', 'videomae')),
@@ -43,53 +45,30 @@ SWITCHES = {
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
-        '--models',
-        nargs='+',
-        choices=MODELS,
-        default=list(MODELS),
-        help='default: all',
-    )
-    parser.add_argument(
-        '--modes',
-        nargs='+',
-        choices=MODES,
-        default=MODES,
-        help='a forward pass, a step of training; default: both',
-    )
-    parser.add_argument(
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    some = dict(nargs='+')
+    add('--models', **some, choices=MODELS, default=[*MODELS], help='which')
+    add('--modes', **some, choices=MODES, default=MODES, help='which steps')
+    add(
         '--switches',
-        nargs='+',
+        **some,
         choices=SWITCHES,
         default=['plain'],
-        help='how memory is saved; default: plain, not at all',
+        help='how memory is saved',
     )
-    parser.add_argument(
-        '--batches',
-        nargs='+',
-        type=int,
-        default=[1],
-        help='numbers of clips at once; default: 1',
-    )
-    parser.add_argument(
+    add('--batches', **some, type=whole, default=[1], help='clips at once')
+    add(
         '--spec-frames',
-        type=int,
+        type=whole,
         default=1024,
         help='frames of the spectrogram, 100 a second',
     )
-    parser.add_argument(
-        '--repeats',
-        type=int,
-        default=5,
-        help='counted runs of each step; default: 5',
-    )
-    parser.add_argument('--device', default='cpu', help='cpu or cuda')
-    parser.add_argument('--json', type=Path, help='where to write all numbers')
+    add('--repeats', type=whole, default=5, help='runs of each step')
+    add('--device', default='cpu', help='cpu or cuda')
+    add('--json', type=Path, help='where to write all numbers')
     # One measurement, in the process that is told so.
-    parser.add_argument('--only', type=json.loads, help=argparse.SUPPRESS)
+    add('--only', type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -97,11 +76,14 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import torch
+from get_flops import Logits, clips_of
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-SIZE = 224
+import ca2st_mm
+from ca2st_mm.engine.launch import UsageError, run_or_explain
+
 MATMUL_SIZE = 2048
 MATMUL_GMAC = MATMUL_SIZE**3 / 1e9
 Call = Callable[[], Any]
@@ -109,70 +91,23 @@ Call = Callable[[], Any]
 Runs = dict[str, list[dict[str, float]]]
 
 
-def inputs_of(batch: int, spec_frames: int, device: str) -> dict[str, tuple]:
-    """Random values and clock times of both streams: 16 frames, audio."""
-    from ca2st_mm.structures import Stream
-
-    seconds = torch.tensor([[0.0, spec_frames / 100]])
-    streams = dict(
-        imgs=Stream(
-            torch.randn(batch, 3, 16, SIZE, SIZE),
-            torch.arange(16).expand(batch, -1) / 6.0,
-        ),
-        audios=Stream(
-            torch.randn(batch, 1, spec_frames, 128), seconds.expand(batch, -1)
-        ),
-    )
-    return {n: s.map(lambda x: x.to(device)) for n, s in streams.items()}
-
-
-def build(
-    name: str, inputs: Mapping[str, tuple], **changes: Any
-) -> tuple[nn.Module, Call]:
-    """A recognizer with random weights, and a call for its logits.
-
-    Args:
-        name: One of ``MODELS``.
-        inputs: Of :func:`inputs_of`.
-        **changes: Arguments of the backbone.
-    """
-    import ca2st_mm
-
-    audio = inputs['audios'].values
-    experts = {}
-    if name != 'cast':
-        experts['audio'] = dict(spec_size=tuple(audio.shape[2:]))
-    changes = dict(changes, experts=experts)
-    model = ca2st_mm.get_model(MODELS[name][0], backbone=changes)
-    model.to(audio.device)
-    streams = {
-        stream: inputs[stream] for stream in model.backbone.inputs.values()
-    }
-    mixed = 'frozen_dtype' in changes
-
-    def call() -> Tensor:
-        with torch.autocast(audio.device.type, torch.bfloat16, mixed):
-            return model.cls_head(model.backbone(**streams))
-
-    return model, call
-
-
-def bare_expert(name: str, inputs: Mapping[str, tuple]) -> Call:
+def bare_expert(name: str, inputs: Mapping[str, Tensor]) -> Call:
     """A call of an expert as the package transformers builds it."""
     import transformers
 
-    video, audio = (inputs[key].values for key in ('imgs', 'audios'))
     if name == 'clip':
         config = transformers.CLIPVisionConfig(patch_size=16)
         model = transformers.CLIPVisionModel(config)
         # The spatial expert reads every second frame.
-        values = video[:, :, 1::2].transpose(1, 2).flatten(0, 1)
+        frames = inputs['imgs'][:, 0, :, 1::2]
+        values = frames.transpose(1, 2).flatten(0, 1)
     elif name == 'videomae':
         model = transformers.VideoMAEModel(transformers.VideoMAEConfig())
-        values = video.transpose(1, 2)
+        values = inputs['imgs'][:, 0].transpose(1, 2)
     else:
-        config = transformers.ASTConfig(max_length=audio.shape[2])
-        model, values = transformers.ASTModel(config), audio[:, 0]
+        values = inputs['audios'][:, 0, 0]
+        config = transformers.ASTConfig(max_length=values.shape[1])
+        model = transformers.ASTModel(config)
     model.eval().to(values.device)
     return lambda: model(values).last_hidden_state
 
@@ -211,13 +146,11 @@ def measure_in_turn(steps: Mapping[str, Call], repeats: int) -> Runs:
 
 def share_of(runs: Runs, subject: str, others: Sequence[str]) -> float:
     """CPU seconds of a subject as a part of the sum of others, run by run."""
-    sums = map(sum, zip(*(_cpu(runs[o]) for o in others), strict=True))
-    pairs = zip(_cpu(runs[subject]), sums, strict=True)
-    return median(ours / theirs for ours, theirs in pairs)
-
-
-def _cpu(runs: Sequence[Mapping[str, float]]) -> list[float]:
-    return [run['cpu_s'] for run in runs]
+    by_run = zip(*(runs[name] for name in (subject, *others)), strict=True)
+    return median(
+        ours['cpu_s'] / sum(other['cpu_s'] for other in theirs)
+        for ours, *theirs in by_run
+    )
 
 
 def count_gmac(step: Call) -> float:
@@ -227,13 +160,6 @@ def count_gmac(step: Call) -> float:
     with sdpa_kernel(SDPBackend.MATH), counter:
         step()
     return counter.get_total_flops() / 2e9
-
-
-def peak_gib(device: str) -> float:
-    """Peak memory so far: of the GPU, or resident memory of the process."""
-    if device != 'cpu':
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def measure(
@@ -247,23 +173,32 @@ def measure(
 ) -> dict[str, float | str]:
     """All numbers of one model in one mode, in this process."""
     torch.manual_seed(0)
-    inputs = inputs_of(batch, spec_frames, device)
-    model, call = build(subject, inputs, **SWITCHES[switch])
+    name, experts = MODELS[subject]
+    changes: dict[str, Any] = dict(SWITCHES[switch], experts={})
+    if 'ast' in experts:
+        changes['experts']['audio'] = dict(spec_size=(spec_frames, 128))
+    model = ca2st_mm.get_model(name, backbone=changes).to(device)
+    inputs, logits = clips_of(model, batch, device), Logits(model)
+    mixed, kind = 'frozen_dtype' in changes, torch.device(device).type
+
+    def call() -> Tensor:
+        with torch.autocast(kind, torch.bfloat16, mixed):
+            return logits(inputs)
+
     steps = {subject: step_of(model, call, mode)}
     steps[subject]()
     steps[subject]()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if kind != 'cpu':
+        peak = torch.cuda.max_memory_allocated() / 2**30
     row = dict(
-        model=subject,
-        mode=mode,
-        switch=switch,
-        batch=batch,
-        peak_gib=peak_gib(device),
+        model=subject, mode=mode, switch=switch, batch=batch, peak_gib=peak
     )
-    compared = mode == 'forward' and device == 'cpu'
+    compared = mode == 'forward' and kind == 'cpu'
     if compared:
         a = torch.randn(MATMUL_SIZE, MATMUL_SIZE)
         steps['matmul'] = lambda: torch.mm(a, a)
-        for expert in MODELS[subject][1]:
+        for expert in experts:
             bare = bare_expert(expert, inputs)
             steps[expert] = step_of(nn.Identity(), bare, mode)
     runs = measure_in_turn(steps, repeats)
@@ -271,7 +206,7 @@ def measure(
         row[key] = median(run[key] for run in runs[subject])
     row['gmac'] = count_gmac(steps[subject])
     if compared:
-        row['to_experts'] = share_of(runs, subject, MODELS[subject][1])
+        row['to_experts'] = share_of(runs, subject, experts)
         row['to_matmul'] = share_of(runs, subject, ['matmul']) * (
             MATMUL_GMAC / row['gmac']
         )
@@ -282,7 +217,7 @@ def in_new_process(job: Mapping[str, Any]) -> dict[str, Any]:
     """Run this script with ``--only JOB``: its memory is its own.
 
     Raises:
-        SystemExit: If it fails; the end of its errors is shown.
+        UsageError: If it fails; the end of its errors is shown.
     """
     text = json.dumps(job)
     print(f'{text} ...', file=sys.stderr, flush=True)
@@ -292,7 +227,7 @@ def in_new_process(job: Mapping[str, Any]) -> dict[str, Any]:
         text=True,
     )
     if done.returncode:
-        raise SystemExit(f'{text} failed:\n{done.stderr[-2000:]}')
+        raise UsageError(f'{text} failed:\n{done.stderr[-2000:]}')
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -309,14 +244,13 @@ def main() -> None:
         in_new_process(
             dict(facts, subject=model, mode=mode, switch=switch, batch=batch)
         )
-        for model in args.models
-        for mode in args.modes
-        for batch in args.batches
-        for switch in args.switches
+        for model, mode, batch, switch in itertools.product(
+            args.models, args.modes, args.batches, args.switches
+        )
     ]
     print(reports.table(rows))
     reports.write(args.json, rows, **facts)
 
 
 if __name__ == '__main__':
-    main()
+    run_or_explain(main)

@@ -19,8 +19,9 @@ from pathlib import Path
 from statistics import median
 
 import reports
+from common_flags import new_parser, whole
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = reports.TOOLS.parent
 CONFIG = ROOT / 'configs/toy/ca2st_toy.py'
 IMPORTS = ('torch', 'mmengine.runner', 'ca2st_mm')
 LINE = re.compile(r'import time:\s+(\d+) \|\s+\d+ \|\s*(\w+)')
@@ -29,17 +30,18 @@ FIRST_ITERATION = re.compile(r'Epoch\(train\)\s+\[1\]\[\s*1/')
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
-        '--repeats', type=int, default=5, help='counted starts; default: 5'
-    )
-    parser.add_argument(
-        '--slowest', type=int, default=12, help='packages to show; default: 12'
-    )
-    parser.add_argument('--json', type=Path, help='where to write all numbers')
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add('--repeats', type=whole, default=5, help='counted starts')
+    add('--slowest', type=whole, default=12, help='packages to show')
+    add('--json', type=Path, help='where to write all numbers')
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # --help and wrong flags end here, before torch is imported
+
+from ca2st_mm.engine.launch import UsageError, run_or_explain
 
 
 def slow_imports(count: int) -> dict[str, float]:
@@ -79,7 +81,7 @@ def first_iteration() -> float | None:
                     seconds = time.perf_counter() - start
                     process.terminate()
                     return seconds
-        raise SystemExit('tools/train.py ended before its first iteration')
+        raise UsageError('tools/train.py ended before its first iteration')
 
 
 def main() -> None:
@@ -110,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_or_explain(main)

@@ -19,20 +19,14 @@ from ca2st_mm.apis.prediction import unbatched
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.transforms.base import clip_name
-from ca2st_mm.engine.launch import read_config, usable_device
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.structures import as_streams
+from ca2st_mm.utils.errors import UsageError
 from ca2st_mm.utils.hashing import sha256_of_tensors
+from ca2st_mm.utils.records import read_record
 from ca2st_mm.version import __version__
 
 OTHER_AUDIO = 'audio of another clip'  # the row of a report
-
-
-def recognizer_of(args: argparse.Namespace) -> Recognizer:
-    """The model that the command line names."""
-    config = read_config(args.config, args.cfg_options)
-    device = args.device and usable_device(args.device)
-    return Recognizer.from_config(config, args.checkpoint, device)
 
 
 def outputs_of(args: argparse.Namespace, name: str) -> Path:
@@ -58,6 +52,22 @@ def facts_of(recognizer: Recognizer, args: argparse.Namespace) -> dict:
         max_clips=args.max_clips,
     )
     return json.loads(json.dumps(facts))
+
+
+def begun_record(path: Path, facts: dict) -> dict:
+    """The record of an earlier run that was stopped, or a new one.
+
+    Raises:
+        UsageError: If it is of another model, other clips or seeds.
+    """
+    record = read_record(path) if path.exists() else facts
+    for name, value in facts.items():
+        if record.get(name) != value and name != 'checkpoint':
+            raise UsageError(
+                f'{path} is of {name} {record.get(name)!r}, not {value!r}; '
+                'remove it, or name another file with --out'
+            )
+    return record
 
 
 def with_other_audio(

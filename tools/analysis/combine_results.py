@@ -18,17 +18,18 @@ clips; the file it writes is such a dump, too::
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, harmonic_mean
+
+from reports import new_parser
 
 MEANS = dict(arithmetic=fmean, harmonic=harmonic_mean)
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description='Combine several results.')
+    parser = new_parser(__doc__)
     parser.add_argument(
         'inputs',
         nargs='+',
@@ -36,22 +37,15 @@ def parse_args() -> argparse.Namespace:
         help='numbers of results.json for --mean, dumps of tests for --scores',
     )
     how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument('--mean', choices=MEANS, help='mean of the numbers')
     how.add_argument(
-        '--mean', choices=MEANS, help='which mean of the numbers is printed'
-    )
-    how.add_argument(
-        '--scores',
-        type=Path,
-        metavar='AVERAGED.pkl',
-        help='average the scores of each clip',
+        '--scores', metavar='OUT.pkl', help='average the scores of each clip'
     )
     return parser.parse_args()
 
 
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / 'visualize'))
 
 import numpy as np
 import torch

@@ -10,12 +10,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reports import new_parser
+
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description='Print what differs between two results.json.'
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('a', help='results.json of one test')
     parser.add_argument('b', help='results.json of another test')
     return parser.parse_args()

@@ -15,35 +15,26 @@ layer, which our models do not compute.
 import argparse
 import inspect
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import reports
+from common_flags import new_parser, whole
 from mmengine.config import Config, ConfigDict
-
-SIZES = ('frames', 'size', 'spec')
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('configs', nargs='+', help='configs of models')
-    parser.add_argument('--frames', type=int, help='frames of a clip')
-    parser.add_argument('--size', type=int, help='pixels of a side')
-    parser.add_argument(
-        '--spec', type=int, nargs=2, help='frames and mel bands of the audio'
-    )
-    parser.add_argument('--json', type=Path, help='where to write the table')
-    args = parser.parse_args()
-    for config in args.configs:
-        if not Path(config).is_file():
-            parser.error(f'there is no config file {config}')
-    for option in SIZES:
-        value = getattr(args, option) or []
-        if min(value if isinstance(value, list) else [value], default=1) < 1:
-            parser.error(f'--{option} is at least 1, got {value}')
-    return args
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add('configs', nargs='+', help='configs of models')
+    add('--frames', type=whole, help='frames of a clip')
+    add('--size', type=whole, help='pixels of a side')
+    add('--spec', type=whole, nargs=2, help='frames and mel bands of audio')
+    add('--json', type=Path, help='where to write the table')
+    return parser.parse_args()
 
 
 if __name__ == '__main__':
@@ -56,10 +47,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ca2st_mm.checkpoints.sharing import build_model
+from ca2st_mm.engine.launch import UsageError, read_config, run_or_explain
 from ca2st_mm.export.graph import backbone_inputs
 from ca2st_mm.models.backbones import TimmExpert, expert_config
 from ca2st_mm.registry import MODELS
 
+SIZES = 'frames', 'size', 'spec'
 # Arguments of experts by the option that sets them.
 OF_VIDEO = dict(frames='num_frames', size='img_size')
 OF_AUDIO = dict(spec='spec_size')
@@ -68,15 +61,14 @@ OF_AUDIO = dict(spec='spec_size')
 def resize(model: ConfigDict, options: Mapping[str, Any]) -> None:
     """Change the experts of a model, in place, to clips of another size.
 
-    Args:
-        model: ``model`` of a config.
-        options: ``frames`` of a clip, ``size`` in pixels and ``spec``, the
-            frames and mel bands of the spectrogram; those that are None or
-            absent stay as they are.
+    Options are ``frames`` of a clip, ``size`` in pixels and ``spec``, the
+    frames and mel bands of the spectrogram; those that are None stay.
 
     Raises:
         ValueError: If an expert cannot be changed, or no expert reads that.
     """
+    if 'backbone' not in model:
+        raise ValueError('its model has no backbone')
     backbone = model.backbone
     experts = backbone.get('experts', dict(backbone=backbone))
     for name, expert in experts.items():
@@ -116,10 +108,9 @@ def _resize_expert(
             f'--{option} cannot change {name} ({expert.type}), which has no '
             f'argument {argument}: change the config instead'
         )
-    if option == 'frames' and found is TimmExpert:
-        if 'num_frames' not in expert:  # one per time step of the others
-            return True
     if option == 'frames':  # of the clip; the expert may read a part
+        if found is TimmExpert and 'num_frames' not in expert:
+            return True  # one per time step of the others
         stride = expert.get('frame_stride', 1)
         if value % stride:
             raise ValueError(
@@ -162,7 +153,7 @@ class Logits(nn.Module):
 
 
 def inputs_of(recognizer: nn.Module) -> dict[str, Tensor] | Tensor:
-    """One clip of one view, as the recognizer takes it.
+    """One clip of one view, zeros, as the recognizer takes it.
 
     Raises:
         ValueError: If the backbone does not say what it reads.
@@ -176,6 +167,19 @@ def inputs_of(recognizer: nn.Module) -> dict[str, Tensor] | Tensor:
         return streams
     [lone] = streams.values()
     return lone
+
+
+def clips_of(
+    recognizer: nn.Module, batch: int, device: str
+) -> dict[str, Tensor] | Tensor:
+    """Random clips of one view, as the recognizer takes them."""
+    one = inputs_of(recognizer)
+    if isinstance(one, Tensor):
+        return torch.rand(batch, *one.shape[1:], device=device)
+    return {
+        name: torch.rand(batch, *value.shape[1:], device=device)
+        for name, value in one.items()
+    }
 
 
 def part_of(name: str) -> str:
@@ -216,7 +220,7 @@ def count_macs(
         for name, flops in counter.get_flop_counts().items()
         if name.startswith('Logits.recognizer.')
     }
-    macs: dict[str, float] = defaultdict(float)
+    macs = Counter()
     for name, count in called.items():
         steps = name.split('.')
         around = ['.'.join(steps[:i]) for i in range(len(steps) - 1, 0, -1)]
@@ -270,31 +274,30 @@ def main() -> None:
     args = parse_args()
     rows = []
     for path in args.configs:
-        config = Config.fromfile(path)
-        if 'backbone' not in config.get('model', {}):
-            raise SystemExit(f'{path} has no model with a backbone')
+        config = read_config(path)
+        sizes = {name: getattr(args, name) for name in SIZES}
         try:
-            resize(config.model, {name: getattr(args, name) for name in SIZES})
+            resize(config.model, sizes)
             parts = count(config)
         except ValueError as error:
-            raise SystemExit(f'{path}: {error}') from error
-        if len(args.configs) > 1:
-            parts = [dict(parts[-1], part=path)]
-        rows += parts
-    width = max(28, *(len(row['part']) + 1 for row in rows))
-    print(
-        f'{"part":<{width}}{"parameters, M":>15}{"trained, M":>12}{"GMAC":>9}'
-        f'{"computed":>10}'
-    )
-    for row in rows:
-        millions = row['parameters'] / 1e6, row['trainable'] / 1e6
-        print(
-            f'{row["part"]:<{width}}{millions[0]:>15.2f}{millions[1]:>12.2f}'
-            f'{row["macs"] / 1e9:>9.2f}{row["macs_computed"] / 1e9:>10.2f}'
-        )
+            raise UsageError(f'{path}: {error}') from error
+        alone = len(args.configs) == 1
+        rows += parts if alone else [dict(parts[-1], part=path)]
+    columns = {
+        'parameters, M': ('parameters', 1e6),
+        'trained, M': ('trainable', 1e6),
+        'GMAC': ('macs', 1e9),
+        'computed': ('macs_computed', 1e9),
+    }
+    shown = [
+        dict(part=row['part'])
+        | {c: f'{row[key] / unit:.2f}' for c, (key, unit) in columns.items()}
+        for row in rows
+    ]
+    print(reports.table(shown))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2))
 
 
 if __name__ == '__main__':
-    main()
+    run_or_explain(main)

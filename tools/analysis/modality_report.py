@@ -19,37 +19,33 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reports import add_clip_options, table
+from reports import clips_parser, table
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument('config', help='config of a multi-expert model')
-    parser.add_argument('checkpoint', help='its weights')
-    parser.add_argument(
+    parser = clips_parser(__doc__)
+    add = parser.add_argument
+    add(
         '--ann-file',
         '--manifest',  # as it was called
         nargs='+',
         help="annotation files in the config's test data folder, each a data "
         "set of its own; the config's test file if left out",
     )
-    parser.add_argument(
+    add(
         '--calibrate',
         metavar='ANN_FILE',
         help='fit a temperature on this annotation file, which is for '
-        'validation, divide the logits by it,\nand write that model into '
+        'validation, divide the logits by it, and write that model into '
         'the folder OUT_calibrated, which every command takes',
     )
-    parser.add_argument(
+    add(
         '--against',
         metavar='DUMP.pkl',
         help='scores of another model, such as one trained without audio, by '
-        'tools/test.py --dump on the same\nannotation file: test both, too',
+        'tools/test.py --dump on the same annotation file: test both, too',
     )
-    add_clip_options(parser)
     args = parser.parse_args()
     ann_files = args.ann_file or ()
     if args.against and len(ann_files) > 1:
@@ -65,18 +61,16 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / 'visualize'))
-
 import numpy as np
 import torch
 from clip_reports import (
     OTHER_AUDIO,
+    begun_record,
     clips_of,
     facts_of,
     listed_clips,
     name_bad_clips,
     outputs_of,
-    recognizer_of,
     with_other_audio,
 )
 from modality_statistics import (
@@ -87,6 +81,7 @@ from modality_statistics import (
     paired_test,
     summary,
 )
+from named_model import load_named
 from result_files import Scores, check_same_clips, read_scores
 from torch import Tensor
 
@@ -139,63 +134,70 @@ class Answers(NamedTuple):
     logs: dict[Coalition, np.ndarray]
     shuffled: np.ndarray
 
+    @property
+    def whole(self) -> np.ndarray:
+        """What all experts say."""
+        return self.logs[max(self.logs, key=len)]
+
 
 def survey(
     recognizer: Recognizer,
     samples: Iterable[tuple[int, Mapping]],
     batch_size: int = 8,
-) -> dict[str, Answers]:
+) -> tuple[dict[str, Answers], bool]:
     """Answers of every coalition for every clip, and with other audio.
 
     Each clip is run once more with the audio of the clip with audio before
     it, so that only a batch is in memory; give the clips (numbers in the
-    data set, and packed samples with labels) in random order.
+    data set, and packed samples with labels) in random order: Ctrl-C ends
+    with the answers for a part of them.
 
     Returns:
-        By task; empty without clips.
+        By task, empty without clips; and whether it was stopped.
 
     Raises:
         ValueError: If the model has a single expert.
     """
     uses_audio = 'audio' in modalities_of(recognizer.model)
-    samples, previous = iter(samples), None
-    facts: list[tuple] = []
-    answers: list[Mapping[Coalition, dict[str, Tensor]]] = []
-    shuffled: list[dict[str, Tensor] | None] = []
-    while batch := list(islice(samples, batch_size)):
-        packed = [sample for _, sample in batch]
-        answers += [c.answers for c in contributions_of(recognizer, packed)]
-        other: list[dict | None] = [None] * len(packed)
-        if uses_audio:
-            other, previous = with_other_audio(recognizer, packed, previous)
-        shuffled += other
-        for clip, sample in batch:
-            data = sample['data_samples']
-            names = data.get('clip'), data.get('filename')
-            has_audio = not (uses_audio and lacks_audio(sample))
-            facts.append((clip, *names, data.gt_label.tolist(), has_audio))
+    samples, previous, stopped = iter(samples), None, False
+    rows: list[tuple] = []
+    try:
+        while batch := list(islice(samples, batch_size)):
+            packed = [sample for _, sample in batch]
+            answers = contributions_of(recognizer, packed)
+            other: list[dict | None] = [None] * len(packed)
+            if uses_audio:
+                other, previous = with_other_audio(
+                    recognizer, packed, previous
+                )
+            rows += [
+                (number, sample['data_samples'], *said)
+                for (number, sample), *said in zip(
+                    batch,
+                    (answer.answers for answer in answers),
+                    other,
+                    (not (uses_audio and lacks_audio(s)) for s in packed),
+                    strict=True,
+                )
+            ]
+    except KeyboardInterrupt:
+        stopped = True
+    if not rows:
+        return {}, stopped
+    clips, data, answers, shuffled, has_audio = zip(*rows, strict=True)
     found = {}
-    if not facts:
-        return found
-    clips, *strings, labels, has_audio = zip(*facts, strict=True)
     for column, (task, names) in enumerate(recognizer.class_names.items()):
         missing = torch.full((len(names),), torch.nan)
         found[task] = Answers(
             np.array(clips),
-            *map(list, strings),
-            np.array(labels)[:, column],
+            [one.get('clip') for one in data],
+            [one.get('filename') for one in data],
+            np.array([one.gt_label.tolist()[column] for one in data]),
             np.array(has_audio),
-            {
-                coalition: _logs(
-                    [answer[coalition][task] for answer in answers]
-                )
-                for coalition in answers[0]
-            },
-            _logs(
-                [scores[task] if scores else missing for scores in shuffled]
-            ),
+            {c: _logs([a[c][task] for a in answers]) for c in answers[0]},
+            _logs([s[task] if s else missing for s in shuffled]),
         )
-    return found
+    return found, stopped
 
 
 def _logs(scores: Sequence[Tensor]) -> np.ndarray:
@@ -250,26 +252,18 @@ def calibrate(
 
 def report(
     recognizer: Recognizer,
-    ann_file: str,
     task: str,
     answers: Answers,
-    args: argparse.Namespace,
     other: Scores | None,
+    stem: str,
 ) -> dict:
-    """Print, draw and write one task of one data set; its record."""
+    """The numbers of one task of one data set; clips and scores as files."""
     modalities = modalities_of(recognizer.model)
-    names = recognizer.class_names[task]
-    labels = answers.labels
+    names, labels = recognizer.class_names[task], answers.labels
     found = modality_report(answers.logs, labels, modalities, names)
-    everyone = max(answers.logs, key=len)
-    known = {coalition_name(frozenset(m)): n for n, m in modalities.items()}
-    rows = {}
-    for name, row in found['coalitions'].items():
-        modality = known.get(name, name)
-        rows[name if modality == name else f'{name} ({modality})'] = row
     controls = {
         OTHER_AUDIO: (answers.shuffled, ~np.isnan(answers.shuffled[:, 0])),
-        WITHOUT_AUDIO: (answers.logs[everyone], ~answers.has_audio),
+        WITHOUT_AUDIO: (answers.whole, ~answers.has_audio),
     }
     found['controls'] = {}
     for name, (logs, chosen) in controls.items():
@@ -282,11 +276,6 @@ def report(
             )
     if other:
         found['against'] = against(other, answers, task)
-    title = f'{Path(recognizer.cfg.filename).stem}, {ann_file}, {task}'
-    print(f'\n{title}, {found["clips"]} clips\n')
-    print_tables({**rows, **found['controls']}, found)
-    stem = f'{args.out}_{Path(ann_file).stem}_{task}'
-    draw(title, rows, found, f'{stem}.png')
     write_clips(answers, modalities, names, f'{stem}.csv')
     alone = {
         name: answers.logs[frozenset(m)] for name, m in modalities.items()
@@ -295,10 +284,9 @@ def report(
         f'{stem}.npz',
         clips=answers.names,
         files=answers.files,
-        all=answers.logs[everyone],
+        all=answers.whole,
         **alone,
     )
-    print(f'figure: {stem}.png\nclips: {stem}.csv\nscores: {stem}.npz')
     return found
 
 
@@ -333,32 +321,45 @@ def other_scores(path: str, recognizer: Recognizer, ann_file: str) -> Scores:
 def against(theirs: Scores, answers: Answers, task: str) -> dict[str, Any]:
     """The paired test of all experts against another model."""
     scores, labels = theirs.of(task)
-    right = scores.argmax(axis=1) == labels
-    other = dict(zip(theirs.clips.tolist(), right, strict=True))
-    logs = answers.logs[max(answers.logs, key=len)]
-    ours = logs.argmax(axis=1) == answers.labels
-    pairs = [
-        (hit, other[clip])
-        for clip, hit in zip(answers.clips.tolist(), ours, strict=True)
-        if clip in other
-    ]
-    if not pairs:
+    shared, a, b = np.intersect1d(
+        answers.clips, theirs.clips, return_indices=True
+    )
+    if not len(shared):
         raise FigureInputError(f'{theirs.path}: no clip that both could read')
-    return dict(path=theirs.path, **paired_test(*zip(*pairs, strict=True)))
+    ours = answers.whole.argmax(axis=1) == answers.labels
+    right = scores.argmax(axis=1) == labels
+    return dict(path=theirs.path, **paired_test(ours[a], right[b]))
+
+
+def show(
+    title: str, found: Mapping[str, Any], modalities: Mapping, path: str
+) -> None:
+    """Print and draw the numbers of one task of one data set."""
+    known = {coalition_name(frozenset(m)): n for n, m in modalities.items()}
+    rows = {}
+    for name, row in found['coalitions'].items():
+        modality = known.get(name, name)
+        rows[name if modality == name else f'{name} ({modality})'] = row
+    title = f'{title}, {found["clips"]} clips'
+    print(f'\n{title}\n')
+    print_tables({**rows, **found['controls']}, found)
+    draw(title, rows, found, path)
+    print(f'figure: {path}')
+
+
+def points(value: float, sign: str = '+') -> str:
+    """A share in per cent."""
+    return f'{100 * value:{sign}.1f}'
 
 
 def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
     """Print what is known of all clips."""
-
-    def points(value: float, sign: str = '') -> str:
-        return f'{100 * value:{sign}.1f}'
-
     tables = [
         [
             {
                 '': name,
-                'top-1, %': points(row['top1']),
-                'true class, %': points(row['probability']),
+                'top-1, %': points(row['top1'], ''),
+                'true class, %': points(row['probability'], ''),
                 'ECE': f'{row["calibration"]["error"]:.3f}',
             }
             for name, row in rows.items()
@@ -372,13 +373,11 @@ def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
             [
                 {
                     'contribution': name,
-                    'top-1, points': points(values['top1'][name], '+'),
-                    'true class, points': points(
-                        values['probability'][name], '+'
-                    ),
+                    'top-1, points': points(top1),
+                    'true class, points': points(values['probability'][name]),
                     'logit': f'{values["logit"][name]:+.2f}',
                 }
-                for name in values['top1']
+                for name, top1 in values['top1'].items()
             ]
         )
     tests = {f'{name} helps': test for name, test in found['helps'].items()}
@@ -388,9 +387,8 @@ def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
         [
             {
                 '': name,
-                'points': points(test['difference'], '+'),
-                '95 %': f'{points(test["low"], "+")} to '
-                f'{points(test["high"], "+")}',
+                'points': points(test['difference']),
+                '95 %': f'{points(test["low"])} to {points(test["high"])}',
                 'gained': test['gained'],
                 'lost': test['lost'],
                 'p': f'{test["p_value"]:.2g}',
@@ -400,7 +398,7 @@ def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
     )
     tables.append(
         [
-            {'%': points(share), 'of the clips': name}
+            {'%': points(share, ''), 'of the clips': name}
             for name, share in found['confusion'].items()
         ]
     )
@@ -434,7 +432,7 @@ def draw(
         half = _MAX_CLASSES // 2
         order = order[:half] + order[-half:]
     figure = new_figure(13, 5 + 0.25 * max(len(rows), len(order)))
-    figure.suptitle(f'{title}, {found["clips"]} clips')
+    figure.suptitle(title)
     (top, right), (left, bottom) = figure.subplots(2, 2)
 
     bars = {**rows, **found['controls']}
@@ -497,7 +495,6 @@ def write_clips(
     """Write the contributions to the logit of the true class of each clip."""
     rows, labels = np.arange(len(answers.labels)), answers.labels
     true = {c: logs[rows, labels] for c, logs in answers.logs.items()}
-    everyone = max(true, key=len)
     by_modality = shapley_values(of_groups(true, modalities))
     by_expert = shapley_values(true)
     columns = dict(
@@ -505,8 +502,8 @@ def write_clips(
         file=answers.files,
         has_audio=answers.has_audio,
         label=np.take(names, labels),
-        chosen=np.take(names, answers.logs[everyone].argmax(axis=1)),
-        logit=true[everyone].round(4),
+        chosen=np.take(names, answers.whole.argmax(axis=1)),
+        logit=true[max(true, key=len)].round(4),
         base=true[frozenset()].round(4),
         **{name: value.round(4) for name, value in by_modality.items()},
         **{f'expert {n}': value.round(4) for n, value in by_expert.items()},
@@ -521,39 +518,50 @@ def write_clips(
 def main() -> None:
     """Go through every data set; print, draw and write."""
     args = parse_args()
-    recognizer = recognizer_of(args)
+    recognizer = load_named(args)
     if recognizer.model.cls_head.multi_class:
         raise ValueError(
             'the head has several labels a clip; the report needs one'
         )
-    args.out = outputs_of(args, 'modality_report')
+    out = outputs_of(args, 'modality_report')
     ann_files = args.ann_file or [dataset_of(recognizer.cfg)['ann_file']]
     other = None
     if args.against:
         other = other_scores(args.against, recognizer, *ann_files)
-    found, bad, temperature = {}, [], None
+    facts = facts_of(recognizer, args)
+    facts |= dict(calibrated_on=args.calibrate, against=args.against)
+    path = out.with_name(f'{out.name}.json')
+    record = begun_record(path, facts)
+    found, bad = record.setdefault('data_sets', {}), []
+    found.pop(record.pop('stopped_in', None), None)
     if args.calibrate:
         clips = clips_of(recognizer, args.calibrate, args, bad)
         temperature = calibrate(recognizer, clips, args.batch_size)
-        folder = recognizer.save_pretrained(f'{args.out}_calibrated')
+        folder = recognizer.save_pretrained(f'{out}_calibrated')
         print(f'temperature: {temperature}; calibrated model: {folder}')
+        record['temperature'] = temperature
+    bad = record.setdefault('bad_clips', bad)
+    modalities, stopped = modalities_of(recognizer.model), False
     for ann_file in ann_files:
-        clips = clips_of(recognizer, ann_file, args, bad)
-        found[ann_file] = {
-            task: report(recognizer, ann_file, task, answers, args, other)
-            for task, answers in survey(
-                recognizer, clips, args.batch_size
-            ).items()
-        }
-    record = dict(
-        facts_of(recognizer, args),
-        calibrated_on=args.calibrate,
-        temperature=temperature,
-        data_sets=found,
-        bad_clips=bad,
-    )
-    write_record(f'{args.out}.json', record)
-    print(f'details: {args.out}.json')
+        stem = f'{out}_{Path(ann_file).stem}'
+        if ann_file not in found:
+            clips = clips_of(recognizer, ann_file, args, bad)
+            answers, stopped = survey(recognizer, clips, args.batch_size)
+            found[ann_file] = {
+                task: report(recognizer, task, said, other, f'{stem}_{task}')
+                for task, said in answers.items()
+            }
+            if stopped:
+                record['stopped_in'] = ann_file
+            record['bad_clips'] = bad = list(dict.fromkeys(bad))
+            write_record(path, record)
+        for task, numbers in found[ann_file].items():
+            title = f'{Path(recognizer.cfg.filename).stem}, {ann_file}, {task}'
+            show(title, numbers, modalities, f'{stem}_{task}.png')
+            print(f'clips: {stem}_{task}.csv\nscores: {stem}_{task}.npz')
+        if stopped:
+            raise KeyboardInterrupt  # what is there is reported
+    print(f'details: {path}')
     name_bad_clips(bad)
 
 

@@ -3,18 +3,14 @@
 
 import argparse
 
+from reports import add_cfg_options, new_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = new_parser(__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='values to change, such as train_dataloader.batch_size=4',
-    )
+    add_cfg_options(parser)
     return parser.parse_args()
 
 

@@ -4,61 +4,44 @@
 import argparse
 import json
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
+# Reports read what the figures are drawn from, with the same code.
+TOOLS = Path(__file__).resolve().parents[1]
+sys.path += [str(TOOLS), str(TOOLS / 'visualize')]
+
+from common_flags import add_cfg_options, new_parser, whole
 
 _PACKAGES = ('av', 'ca2st_mm', 'mmaction2', 'numpy', 'opencv-python', 'torch')
 
 
-def positive(text: str) -> int:
-    """A number on the command line, at least 1."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f'is at least 1, got {text}')
-    return int(text)
-
-
-def add_clip_options(parser: argparse.ArgumentParser) -> None:
+def clips_parser(description: str) -> argparse.ArgumentParser:
     """The flags of a report of a model on clips of a data set."""
-    parser.add_argument(
-        '--max-clips', type=positive, help='number of clips, drawn at random'
-    )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of all that is random'
-    )
-    parser.add_argument(
-        '--batch-size',
-        type=positive,
-        default=8,
-        help='clips at once; default: 8',
-    )
-    parser.add_argument(
-        '--workers', type=int, default=2, help='processes that read clips'
-    )
-    parser.add_argument('--device', help='the best there is if left out')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='changes to the config, as key.subkey=value ...',
-    )
-    parser.add_argument(
+    parser = new_parser(description)
+    add = parser.add_argument
+    add('config', help='config of a model')
+    add('checkpoint', help='its weights')
+    add('--max-clips', type=whole, help='number of clips, drawn at random')
+    add('--seed', type=int, default=0, help='of all that is random')
+    add('--batch-size', type=whole, default=8, help='clips at once')
+    add('--workers', type=int, default=2, help='processes that read clips')
+    add('--device', help='the best there is if left out')
+    add_cfg_options(parser)
+    add(
         '--out',
         help='outputs without extension; next to the checkpoint if left out, '
-        'or in work_dirs/CONFIG if\nit is not on this disk',
+        'or in work_dirs/CONFIG if it is not on this disk',
     )
+    return parser
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a text table; numbers with three digits.
-
-    Args:
-        rows: By column; columns may differ.
-    """
+    """Rows as a text table; columns may differ, numbers get three digits."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [columns]
     for row in rows:
@@ -76,13 +59,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def write(
     path: Path | None, rows: Sequence[Mapping[str, Any]], **facts: Any
 ) -> None:
-    """Write rows as JSON, with what they were measured on.
-
-    Args:
-        path: The file; None for none.
-        rows: What was measured.
-        **facts: What else to know of the measurement.
-    """
+    """Write rows as JSON, with facts about the machine; None writes none."""
     if path is None:
         return
     import torch

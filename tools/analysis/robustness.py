@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from reports import add_clip_options, table
+from reports import clips_parser, table
 
 # Transforms for the papers' tables of robustness, and their titles.
 PAPERS = dict(
@@ -35,27 +35,25 @@ MASKED, SHARES = 'masked tokens', (0.2, 0.4, 0.6, 0.8, 0.95)
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument('config', help='config of a model')
-    parser.add_argument('checkpoint', help='its weights')
-    parser.add_argument(
+    parser = clips_parser(__doc__)
+    add = parser.add_argument
+    add(
         '--causes',
         nargs='*',
         help="causes of Corrupt; 'papers' for the noises, shift, missing "
-        'audio and masked audio\ntokens of the papers; or types of other '
-        'transforms of audio that take strength\nand seed; all of Corrupt if '
+        'audio and masked audio tokens of the papers; or types of other '
+        'transforms of audio that take strength and seed; all of Corrupt if '
         'left out',
     )
-    parser.add_argument(
+    add(
         '--strengths',
         nargs='+',
         type=int,
+        choices=range(1, 6),
         default=[1, 2, 3, 4, 5],
-        help='of each cause, from 1 to 5; default: 1 2 3 4 5',
+        help='of each cause',
     )
-    parser.add_argument(
+    add(
         '--desync',
         nargs='*',
         type=float,
@@ -63,16 +61,13 @@ def parse_args() -> argparse.Namespace:
         metavar='MS',
         help='by how many milliseconds audio comes later',
     )
-    parser.add_argument(
+    add(
         '--ann-file',
         '--manifest',  # as it was called
         help="annotation file in the config's test data folder; the config's "
         'test file if left out',
     )
-    add_clip_options(parser)
     args = parser.parse_args()
-    if not set(args.strengths) <= set(range(1, 6)):
-        parser.error('--strengths are 1 to 5')
     if args.causes and 'papers' in args.causes:
         at = args.causes.index('papers')
         args.causes[at : at + 1] = [*PAPERS, MASKED]
@@ -86,14 +81,15 @@ import numpy as np
 import torch
 from clip_reports import (
     OTHER_AUDIO,
+    begun_record,
     clips_of,
     facts_of,
     name_bad_clips,
     outputs_of,
-    recognizer_of,
     with_other_audio,
 )
 from modality_statistics import paired_test
+from named_model import load_named
 
 from ca2st_mm import Recognizer
 from ca2st_mm.apis.modality_contributions import AUDIO, MODALITIES
@@ -102,8 +98,7 @@ from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.transforms import CAUSES
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.registry import TRANSFORMS
-from ca2st_mm.utils.errors import UsageError
-from ca2st_mm.utils.records import read_record, write_record
+from ca2st_mm.utils.records import write_record
 from ca2st_mm.visualization.style import (
     INK,
     colour_of,
@@ -240,21 +235,10 @@ def measure(
 ) -> dict:
     """Run the tests that are not in the record yet, and add each to it.
 
-    Returns:
-        The record: what it depends on, rows by task (``top1``), which clips
-        are classified correctly as they are (``clean``), and ``bad_clips``.
-
-    Raises:
-        UsageError: If the record is of another model, other clips or seeds.
+    The record says what it depends on, rows by task (``top1``), which clips
+    are classified correctly as they are (``clean``), and ``bad_clips``.
     """
-    facts = facts_of(recognizer, args)
-    record = read_record(path) if path.exists() else facts
-    for name, value in facts.items():
-        if record.get(name) != value and name != 'checkpoint':
-            raise UsageError(
-                f'{path} is of {name} {record.get(name)!r}, not {value!r}; '
-                'remove it, or name another file with --out'
-            )
+    record = begun_record(path, facts_of(recognizer, args))
     found = record.setdefault('top1', {})
     bad = record.setdefault('bad_clips', [])
     done = {key_of(row) for rows in found.values() for row in rows}
@@ -374,7 +358,7 @@ def main() -> None:
                 f'--causes: {cause!r} is neither one of {[*CAUSES]} nor a '
                 'registered transform with strength and seed'
             )
-    recognizer, out = recognizer_of(args), outputs_of(args, 'robustness')
+    recognizer, out = load_named(args), outputs_of(args, 'robustness')
     path = out.with_name(f'{out.name}.json')
     record = measure(recognizer, args, path)
     asked = [key for key, *_ in tests_of(recognizer, args)]

@@ -13,13 +13,12 @@ av also the modality confusion (mu): right with one modality, wrong with both.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
 
-from reports import positive, table
+from reports import new_parser, table, whole
 
 # What the labels of a subset may be: heard (A), seen (V) or both (AV).
 SUBSETS = {
@@ -35,31 +34,28 @@ INPUTS = dict(a='audio', v='video', av='all')
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add(
         'scores',
         nargs='+',
         metavar='INPUT=SCORES',
         help='what the model was given (a, v or av) and its dump (.pkl), or '
         'a .npz of modality_report.py',
     )
-    parser.add_argument(
+    add(
         '--classes',
         help='names of the classes, one a line; those of VGGSound that this '
         'package ships if left out',
     )
-    parser.add_argument(
+    add(
         '--topk',
         nargs='+',
-        type=positive,
+        type=whole,
         default=[1, 5],
-        help='how many classes a clip may name; default: 1 5',
+        help='how many classes a clip may name',
     )
-    parser.add_argument(
-        '--out', help='vggsounder.json next to the first scores if left out'
-    )
+    add('--out', help='vggsounder.json next to the first scores if left out')
     args = parser.parse_args()
     first = Path(args.scores[0].rpartition('=')[2])
     args.out = args.out or str(first.parent / 'vggsounder.json')
@@ -68,8 +64,6 @@ def parse_args() -> argparse.Namespace:
 
 if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / 'visualize'))
 
 import numpy as np
 from result_files import read_scores

@@ -111,10 +111,9 @@ from check_lists import (
 )
 from check_media import Limits, Probe, probe_all
 from check_report import Report, as_dict, as_html, as_text
-from mmengine.config import Config
 from mmengine.utils import is_abs
 
-from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.engine.launch import read_config, run_or_explain
 from ca2st_mm.utils.class_names import (
     read_class_names,
     resolve_class_names,
@@ -187,7 +186,7 @@ def sources_of_config(args: argparse.Namespace) -> Sources:
     Raises:
         ListFileError: If it names no lists, or those of several folders.
     """
-    cfg = Config.fromfile(args.sources[0])
+    cfg = read_config(args.sources[0], whole=False)
     found, loads = {}, []
     for split in ('train', 'val', 'test'):
         data = cfg.get(f'{split}_dataloader') or {}

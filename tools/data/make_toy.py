@@ -73,6 +73,7 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 from ca2st_mm.datasets.toy import ToyWorld, write_toy_set
+from ca2st_mm.engine.launch import run_or_explain
 
 
 def main() -> None:
@@ -89,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_or_explain(main)

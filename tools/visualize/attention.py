@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from figure_tool import figure_parser
+
 
 def patch(text: str) -> tuple[int, int]:
     """ROW,COL as two numbers."""
@@ -24,50 +26,45 @@ def patch(text: str) -> tuple[int, int]:
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of the model')
-    parser.add_argument('checkpoint', help='its weights')
-    parser.add_argument('clip', help='media file')
-    parser.add_argument(
+    parser = figure_parser(
+        __doc__,
+        'folder (default: attention next to the checkpoint, or in '
+        'work_dirs/CONFIG if it is not on this disk)',
+    )
+    add = parser.add_argument
+    add('config', help='config of the model')
+    add('checkpoint', help='its weights')
+    add('clip', help='media file')
+    add(
         '--at',
         type=float,
         metavar='SECONDS',
         help='moment of the queries (default: mean over all)',
     )
-    parser.add_argument(
+    add(
         '--patch',
         type=patch,
         metavar='ROW,COL',
         help='patch of the queries in frames, 0,0 in the upper left (default: '
         'mean over all)',
     )
-    parser.add_argument('--layers', type=int, nargs='+', help='from 1')
-    parser.add_argument(
-        '--head', type=int, help='from 1 (default: mean over heads)'
-    )
-    parser.add_argument(
+    add('--layers', type=int, nargs='+', help='from 1 (default: all)')
+    add('--head', type=int, help='from 1 (default: mean over heads)')
+    add(
         '--view',
         type=int,
         help='of the test, from 1 (default: the middle, or nearest to --at)',
     )
-    parser.add_argument(
+    add(
         '--only',
         nargs='+',
         metavar='NAME',
         help='draw these alone, such as spatial_from_audio or audio_self',
     )
-    parser.add_argument('--start', type=float, help='first second of the clip')
-    parser.add_argument('--end', type=float, help='last second of the clip')
-    parser.add_argument(
-        '--video', action='store_true', help='also write attention.mp4'
-    )
-    parser.add_argument('--device', help='e.g. cpu, cuda; default: the best')
-    parser.add_argument(
-        '--out',
-        type=Path,
-        help='default: the folder attention next to the checkpoint, or in '
-        'work_dirs/CONFIG if it is not on this disk',
-    )
+    add('--start', type=float, help='first second of the clip')
+    add('--end', type=float, help='last second of the clip')
+    add('--video', action='store_true', help='also write attention.mp4')
+    add('--device', help='e.g. cpu, cuda (default: the best)')
     return parser.parse_args()
 
 
@@ -75,14 +72,14 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import numpy as np
+from named_model import load_named
 from PIL import Image, ImageDraw, ImageFont
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
-from ca2st_mm.apis import Recognizer
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.datasets.transcode import finished_or_nothing
-from ca2st_mm.engine.launch import run_or_explain, usable_device
+from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.models.layers.tokens import TokenGrid
 from ca2st_mm.visualization.attention import (
     Point,
@@ -233,10 +230,8 @@ def _tile(panels: Sequence[np.ndarray]) -> np.ndarray:
 def main() -> None:
     """Read and draw as the arguments say."""
     args = parse_args()
-    device = args.device and usable_device(args.device)
-    recognizer = Recognizer.from_config(args.config, args.checkpoint, device)
     attention = read_attention(
-        recognizer,
+        load_named(args),
         args.clip,
         args.view,
         args.layers,
@@ -256,7 +251,7 @@ def main() -> None:
     folder = Path(args.checkpoint).parent
     if not Path(args.checkpoint).exists():  # but a name
         folder = Path('work_dirs', Path(args.config).stem)
-    out = args.out or folder / 'attention'
+    out = Path(args.out or folder / 'attention')
     for name, figure in figures.items():
         save(figure, out / f'{name}.png')
         print(out / f'{name}.png')

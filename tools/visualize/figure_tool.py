@@ -1,0 +1,37 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""How the tools of this folder are called, and where figures go."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common_flags import new_parser
+
+
+def figure_parser(
+    description: str, out: str = 'file (default: next to the first input)'
+) -> argparse.ArgumentParser:
+    """A parser with ``--out``."""
+    parser = new_parser(description)
+    parser.add_argument('--out', help=f'where to write: {out}')
+    return parser
+
+
+def write(figure: Any, out: str | None, beside: str, name: str) -> None:
+    """Write a figure to ``out``, else by its name next to a file or into it.
+
+    Args:
+        figure: Of matplotlib.
+        out: What ``--out`` says.
+        beside: The file it is drawn from, or a folder; may be empty.
+        name: With extension.
+    """
+    from ca2st_mm.visualization.style import save
+
+    place = Path(beside)
+    path = out or (place if place.is_dir() else place.parent) / name
+    save(figure, path)
+    print(path)

@@ -26,7 +26,8 @@ def clone(tmp_path, recognizer, media):
     """
     for name in ('package/tools', 'data', 'work_dirs/toy/ca2st_toy'):
         (tmp_path / name).mkdir(parents=True)
-    shutil.copy(ROOT / 'tools' / 'demo_web.py', tmp_path / 'package/tools')
+    for name in ('demo_web', 'common_flags', 'named_model'):
+        shutil.copy(ROOT / f'tools/{name}.py', tmp_path / 'package/tools')
     (tmp_path / 'package/configs').symlink_to(ROOT / 'configs')
     (tmp_path / 'data' / 'toy').symlink_to(media['folder'])
     run = tmp_path / 'work_dirs' / 'toy' / 'ca2st_toy'
@@ -136,10 +137,10 @@ def test_without_its_packages_it_says_what_to_install(monkeypatch):
     [
         (['config.py'], 'name both CONFIG and CHECKPOINT'),
         (['a.py', 'b.pth', '--model', 'c'], 'either CONFIG and CHECKPOINT'),
-        (['gone.py', 'b.pth'], 'there is no config file gone.py'),
+        (['gone.py', 'b.pth'], 'There is no config file gone.py'),
         (['--model', 'gone.pth'], "no checkpoint file 'gone.pth'"),
         (['--model', 'cast_k40'], "there is no 'cast_k40'"),
-        (['--device', 'gpu'], 'device gpu cannot'),
+        (['--model', 'x', '--device', 'gpu'], 'device gpu cannot'),
         (['--examples', 'nope'], '--examples nope: there is no such folder'),
         (['--examples', 'tools'], '--examples tools: the folder holds no'),
         ([], 'taken: of 127.0.0.1 cannot be had'),

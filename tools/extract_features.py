@@ -89,8 +89,8 @@ from ca2st_mm.apis.features import Features, check_layers, extract
 from ca2st_mm.apis.prediction import Failure
 from ca2st_mm.apis.windows import extent_of, windows_of
 from ca2st_mm.datasets.faults import SampleFault
-from ca2st_mm.datasets.transcode import finished_or_nothing
 from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.utils.files import written_whole
 from ca2st_mm.utils.records import read_record, write_record
 
 SETTINGS = 'features.json'
@@ -218,7 +218,7 @@ def write_features(
 
 
 def _save(target: Path, tensors: Features, about: dict[str, str]) -> None:
-    with finished_or_nothing(str(target)) as part:
+    with written_whole(target) as part:
         if target.suffix == '.safetensors':
             save_file(tensors, part, metadata=about)
         else:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from ca2st_mm.datasets.audio import Audio
 from ca2st_mm.datasets.transforms import LoadAudio
-from ca2st_mm.datasets.transforms.formatting import packs_presence
+from ca2st_mm.datasets.transforms.formatting import PackAudioVisual
 from ca2st_mm.datasets.video import VideoReader
 from ca2st_mm.registry import TRANSFORMS
 
@@ -173,7 +173,7 @@ class InferencePipeline:
         self.transforms = [TRANSFORMS.build(step) for step in steps]
         loads = [s for s in self.transforms if isinstance(s, LoadAudio)]
         self.missing_audio = loads[0].missing_audio if loads else None
-        self.packs_presence = packs_presence(self.transforms[-1])
+        self.packs_presence = isinstance(self.transforms[-1], PackAudioVisual)
 
     def __call__(
         self,

@@ -21,7 +21,7 @@ from ca2st_mm.utils.text_files import ListFileError
 from .annotations import read_annotations, repeats_message
 from .bad_samples import Quarantine, marked_unreadable
 from .faults import SampleFault
-from .transforms.formatting import CANNOT_DROP, packs_presence
+from .transforms.formatting import CANNOT_DROP, PackAudioVisual
 from .video import VideoReader
 
 
@@ -134,7 +134,7 @@ class AudioVisualDataset(BaseActionDataset):
         )
         steps = self.pipeline.transforms
         policies = [getattr(step, 'missing_audio', None) for step in steps]
-        if 'drop' in policies and not packs_presence(steps[-1]):
+        if 'drop' in policies and not isinstance(steps[-1], PackAudioVisual):
             raise ValueError(CANNOT_DROP)
         self.quarantine = quarantine and Quarantine(
             quarantine, self.ann_file, max_bad_fraction

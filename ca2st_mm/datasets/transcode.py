@@ -5,24 +5,22 @@ The program gets the frames of the reader that training uses; a result is
 opened and its frames are counted before it counts as made.
 """
 
-import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import av
 import imageio_ffmpeg
 import numpy as np
-from av.error import FFmpegError
 
 from ca2st_mm.utils.files import written_whole
 
 from .containers import decoder_errors, probe
-from .faults import MediaError, NoAudioError, SampleFault
+from .faults import MediaError, NoAudioError
 from .pixels import shown_size, to_rgb
 from .video import PyAVReader, Span
 
@@ -67,28 +65,6 @@ class Encoding(NamedTuple):
         return width, height
 
 
-@contextmanager
-def finished_or_nothing(path: str) -> Iterator[str]:
-    """A temporary name that becomes ``path`` only if all went well.
-
-    Args:
-        path: The final name; its folder is made.
-
-    Yields:
-        The name to write to, in the same folder and with the same extension.
-
-    Raises:
-        MediaError: In place of a codec's error; names the file.
-    """
-    try:
-        with written_whole(path) as part:
-            yield str(part)
-    except SampleFault:
-        raise
-    except (FFmpegError, ValueError) as error:
-        raise MediaError('or write', path, error) from error
-
-
 def encode(
     source: str,
     target: str,
@@ -122,21 +98,33 @@ def encode(
     tracks = info if audio is None else probe(audio)
     arguments = ['-copyts', '-f', 'nut', '-i', 'pipe:0']
     with (
-        finished_or_nothing(target) as part,
+        written_whole(target) as part,
         PyAVReader(source, span=span) as reader,
     ):
         low, stop = reader.frames_in(span)
-        stamps = reader.frame_times[low:stop] - start
-        _check_clock(reader, stamps, tracks.audio is not None)
+        times = reader.frame_times[low:stop] - start
+        if reader.is_joined and tracks.audio is not None:
+            raise MediaError(
+                'or cut',
+                source,
+                'its clock starts again within these frames',
+                'Join its parts with FFmpeg instead (ffmpeg -f concat), or '
+                'cut clips that leave that place out.',
+            )
+        if times[0] < -0.02:
+            raise MediaError(
+                'or convert',
+                source,
+                f'its first frame is shown at {times[0]:.3f} s, before 0',
+                "Bring it onto a clock from 0 with 'ffmpeg -i FILE NEW.mp4' "
+                'first.',
+            )
         if tracks.audio is not None:
             seek = None
             if audio is None and span[0] is not None and reader.has_index:
                 seek = reader.frame_times[0]
             arguments += _input(audio or source, seek)
             arguments += ['-map', f'1:{tracks.audio.index}']
-        if not is_whole:
-            shift = info.start - tracks.start
-            arguments += ['-c:a', 'aac', '-af', _trim_audio(span, shift)]
         arguments += [
             *('-map', '0:v', '-c:v', 'libx264', '-crf', encoding.crf),
             *('-preset', 'veryfast', '-g', encoding.key_every),
@@ -144,75 +132,46 @@ def encode(
         ]
 
         def write(pipe: BinaryIO) -> None:
-            wanted = np.arange(low, stop)
-            _write_frames(pipe, reader, wanted, stamps, encoding, paint)
+            """Hand upright frames of one size, with their times, to FFmpeg."""
+            size, last = None, -1
+            with av.open(pipe, 'w', format='nut') as writer:
+                video = writer.add_stream('rawvideo')
+                video.pix_fmt, video.codec_context.time_base = 'yuv420p', _TICK
+                for place, frame in reader.decoded(np.arange(low, stop)):
+                    # The size may change inside the file: the first counts.
+                    size = size or encoding.size(
+                        *shown_size(frame, reader.ratio)
+                    )
+                    pixels = to_rgb(frame, *size, 'BICUBIC')
+                    if paint is not None:
+                        pixels = paint(pixels, times[place] + start)
+                    video.width, video.height = size
+                    frame = av.VideoFrame.from_ndarray(
+                        np.ascontiguousarray(pixels), 'rgb24'
+                    ).reformat(format='yuv420p', threads=1)
+                    # No two frames may have one time, though some files have
+                    # such.
+                    last = max(round(times[place] / _TICK), last + 1)
+                    frame.pts, frame.time_base = last, _TICK
+                    writer.mux(video.encode(frame))
 
         if not is_whole:
+            shift = info.start - tracks.start
+            arguments += ['-c:a', 'aac', '-af', _trim_audio(span, shift)]
             _run(arguments, part, source, write=write)
         else:
             try:
                 _run([*arguments, '-c:a', 'copy'], part, source, write=write)
             except MediaError:  # the container does not take this codec
                 _run([*arguments, '-c:a', 'aac'], part, source, write=write)
-        with PyAVReader(part) as made:
+        with PyAVReader(str(part)) as made:
             found = made.frame_times
-        if len(found) != len(stamps):
-            why = f'FFmpeg wrote {len(found)} of its {len(stamps)} frames'
+        if len(found) != len(times):
+            why = f'FFmpeg wrote {len(found)} of its {len(times)} frames'
             raise MediaError('or cut', source, why)
-        if (off := np.abs(found - stamps).max()) > 0.1:
+        if (off := np.abs(found - times).max()) > 0.1:
             why = f'times of frames would be off by up to {off:.2f} s'
             raise MediaError('or cut', source, why)
-
-
-def _check_clock(
-    reader: PyAVReader, stamps: np.ndarray, has_audio: bool
-) -> None:
-    """Raise if frames or audio cannot keep their times in another file."""
-    if reader.is_joined and has_audio:
-        raise MediaError(
-            'or cut',
-            reader.path,
-            'its clock starts again within these frames',
-            'Join its parts with FFmpeg instead (ffmpeg -f concat), or cut '
-            'clips that leave that place out.',
-        )
-    if stamps[0] < -0.02:
-        raise MediaError(
-            'or convert',
-            reader.path,
-            f'its first frame is shown at {stamps[0]:.3f} s, before 0',
-            "Bring it onto a clock from 0 with 'ffmpeg -i FILE NEW.mp4' "
-            'first.',
-        )
-
-
-def _write_frames(
-    pipe: BinaryIO,
-    reader: PyAVReader,
-    wanted: np.ndarray,
-    stamps: np.ndarray,
-    encoding: Encoding,
-    paint: Paint | None,
-) -> None:
-    """Hand upright frames of one size, with their times, to FFmpeg."""
-    size, last = None, -1
-    with av.open(pipe, 'w', format='nut') as writer:
-        video = writer.add_stream('rawvideo')
-        video.pix_fmt, video.codec_context.time_base = 'yuv420p', _TICK
-        for place, frame in reader.decoded(wanted):
-            # The size may change inside the file: the first one counts.
-            size = size or encoding.size(*shown_size(frame, reader.ratio))
-            pixels = to_rgb(frame, *size, 'BICUBIC')
-            if paint is not None:
-                pixels = paint(pixels, reader.frame_times[wanted[place]])
-            video.width, video.height = size
-            frame = av.VideoFrame.from_ndarray(
-                np.ascontiguousarray(pixels), 'rgb24'
-            ).reformat(format='yuv420p', threads=1)
-            # No two frames may have one time, though some files have such.
-            frame.pts = last = max(round(stamps[place] / _TICK), last + 1)
-            frame.time_base = _TICK
-            writer.mux(video.encode(frame))
 
 
 def copy_span(source: str, target: str, span: Span) -> Span:
@@ -240,65 +199,57 @@ def copy_span(source: str, target: str, span: Span) -> Span:
         key, last = reader.frame_times[[0, stop - 1]]
         # Frames are stored before they are shown.
         end = last + 10 / reader.avg_fps
-    with finished_or_nothing(target) as part:
+    with written_whole(target) as part:
         arguments = [
             *('-copyts', *_input(source, key), '-to', f'{end:.6f}'),
             *(a for s in chosen for a in ('-map', f'0:{s.index}')),
             *('-c', 'copy', '-avoid_negative_ts', 'make_zero'),
         ]
         _run(arguments, part, source, _RECODE)
-        return find_copied_span(source, part, span)
+        return find_copied_span(source, str(part), span)
 
 
 def find_copied_span(source: str, clip: str, span: Span) -> Span:
-    """Where the frames of a span are in a copied clip.
-
-    Args:
-        source: The video.
-        clip: The file that :func:`copy_span` wrote.
-        span: First and last second, by the clock of the video.
+    """Where the frames of a span are in the clip of :func:`copy_span`.
 
     Returns:
         First and last second, by the clock of the clip.
 
     Raises:
-        MediaError: If the clip does not hold them; names the video.
+        MediaError: If the clip does not hold them; names the source.
     """
     with PyAVReader(source, span=span) as reader:
         first, stop = reader.frames_in(span)
         truth = reader.read([first, stop - 1])
         count, half = stop - first, 0.5 / reader.avg_fps
-    why = 'the frames of the span are not in the copied clip'
+    cause = None
     try:
         with PyAVReader(clip) as made:
-            stamps = made.frame_times
-            for first in range(len(stamps) - count + 1):
+            times = made.frame_times
+            for first in range(len(times) - count + 1):
                 last = first + count - 1
                 if np.array_equal(made.read([first, last]), truth):
-                    start = float(max(stamps[first] - half, 0.0))
-                    end = float(stamps[last] + half)
+                    start = float(max(times[first] - half, 0.0))
+                    end = float(times[last] + half)
                     return start, None if span[1] is None else end
     except MediaError as error:
-        raise MediaError('or copy', source, why, _RECODE) from error
-    raise MediaError('or copy', source, why, _RECODE)
+        cause = error
+    why = 'the frames of the span are not in the copied clip'
+    raise MediaError('or copy', source, why, _RECODE) from cause
 
 
 def extract_audio(
-    source: str,
-    target: str,
-    sample_rate: int | None = None,
-    span: Span = _WHOLE,
+    source: str, target: str, sample_rate: int | None = None
 ) -> None:
     """Write the audio as a mono wav or flac file.
 
-    It starts with the video (or with the span), as ``LoadAudio`` expects of
-    an audio file of its own.
+    It starts with the video, as ``LoadAudio`` expects of an audio file of
+    its own.
 
     Args:
         source: Any file with audio.
         target: File to write.
         sample_rate: Samples a second; None keeps the file's.
-        span: First and last second.
 
     Raises:
         MediaError: If a file cannot be read or written; names it.
@@ -311,17 +262,16 @@ def extract_audio(
             'the list.',
             'no audio',
         )
-    start = info.start if span[0] is None else span[0]
-    with finished_or_nothing(target) as part:
+    with written_whole(target) as part:
         arguments = [
             *('-copyts', *_input(source, None)),
             *('-map', f'0:{info.audio.index}', '-ac', 1),
             *('-ar', sample_rate or info.audio.sample_rate),
-            *('-af', _trim_audio((start, span[1]))),
+            *('-af', _trim_audio((info.start, None))),
         ]
         _run(arguments, part, source)
-        if not os.path.exists(part) or probe(part).seconds in (None, 0):
-            raise NoAudioError(f"'{source}' has no audio in the span.")
+        if not part.exists() or probe(str(part)).seconds in (None, 0):
+            raise NoAudioError(f"'{source}' has no audio after its start.")
 
 
 def _trim_audio(span: Span, shift: float = 0.0) -> str:
@@ -347,7 +297,7 @@ def _input(path: str, seek: float | None) -> list[str]:
 
 def _run(
     arguments: list,
-    part: str,
+    part: Path,
     source: str,
     advice: str | None = None,
     write: Callable[[BinaryIO], None] | None = None,

@@ -28,7 +28,6 @@ from ca2st_mm.datasets.transcode import (
     encode,
     extract_audio,
     find_copied_span,
-    finished_or_nothing,
 )
 from ca2st_mm.datasets.video import PyAVReader
 
@@ -235,10 +234,6 @@ def test_all_or_nothing(sources, tmp_path, monkeypatch):
     odd_media.truncated_frames(broken)
     with pytest.raises(MediaError, match='broken.mp4'):
         encode(broken, str(target), Encoding())
-    with pytest.raises(KeyboardInterrupt):
-        with finished_or_nothing(str(target)) as part:
-            Path(part).write_bytes(b'half')
-            raise KeyboardInterrupt
     run = transcode._run
 
     def lose_frames(arguments, *others, **more):

@@ -74,7 +74,7 @@ def run(
     Args:
         targets: The files.
         make: Makes one, or leaves nothing
-            (``transcode.finished_or_nothing``): what exists is finished.
+            (``utils.files.written_whole``): what exists is finished.
         workers: Threads.
 
     Returns:

@@ -78,9 +78,9 @@ from PIL import Image, ImageDraw, ImageFont
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.datasets.transcode import finished_or_nothing
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.models.layers.tokens import TokenGrid
+from ca2st_mm.utils.files import written_whole
 from ca2st_mm.visualization.attention import (
     Point,
     draw_views,
@@ -146,8 +146,8 @@ def write_video(attention: Attention, path: str | Path) -> None:
         track = audio.waveform, audio.sample_rate, (0.0, late)
     moments = np.arange(start, end, 1 / _FPS)
     frames = np.stack([_tile([panel(m) for panel in panels]) for m in moments])
-    with finished_or_nothing(str(path)) as part:
-        write_clip(part, frames, _FPS, *track)
+    with written_whole(path) as part:
+        write_clip(str(part), frames, _FPS, *track)
 
 
 def panel_of(

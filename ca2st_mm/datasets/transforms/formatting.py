@@ -2,7 +2,6 @@
 """The last step of a pipeline: what the model gets."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from mmaction.datasets.transforms import PackActionInputs
 from mmcv.transforms import to_tensor
@@ -82,8 +81,3 @@ class PackAudioVisual(PackActionInputs):
             streams[name] = Stream(values, times, present)
         packed['inputs'] = streams
         return packed
-
-
-def packs_presence(pack: Any) -> bool:
-    """Whether the last step of a pipeline packs which clips lack audio."""
-    return isinstance(pack, PackAudioVisual)

@@ -6,7 +6,6 @@ from typing import Any
 
 from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmengine.registry import OPTIMIZERS
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
@@ -58,10 +57,10 @@ class MultiExpertOptimConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         TypeError: If ``paramwise_cfg`` has another entry.
-        UsageError: If ``layer_decay`` is not in (0, 1], the optimizer is
-            unknown or has no ``lr``, nothing in the model is trained, a key of
-            ``custom_keys`` is in no name, or the layers of the backbone are
-            unknown although ``layer_decay`` is set.
+        UsageError: If ``layer_decay`` is not in (0, 1], the optimizer has no
+            ``lr``, nothing in the model is trained, a key of ``custom_keys``
+            is in no name, or the layers of the backbone are unknown although
+            ``layer_decay`` is set.
 
     Example:
         >>> constructor = MultiExpertOptimConstructor(
@@ -92,14 +91,6 @@ class MultiExpertOptimConstructor(DefaultOptimWrapperConstructor):
                 'MultiExpertOptimConstructor scales for each group; set '
                 'optim_wrapper.optimizer.lr'
             )
-        kind = self.optimizer_cfg.get('type')
-        # The registry in which MMEngine looks for it.
-        with OPTIMIZERS.switch_scope_and_registry(None) as registry:
-            if isinstance(kind, str) and registry.get(kind) is None:
-                raise UsageError(
-                    f'{kind} is not in the {registry.scope}::{registry.name} '
-                    'registry; correct optim_wrapper.optimizer.type'
-                )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer and its wrapper."""
@@ -191,42 +182,34 @@ def _depths(model: nn.Module) -> dict[str, int]:
         backbone, prefix = model.backbone, 'backbone.'
     if is_model_wrapper(backbone):
         backbone = backbone.module
-    num_layers, layers = getattr(backbone, 'num_layers', None), {}
-    if isinstance(num_layers, int) and not hasattr(
-        backbone, 'get_layer_depth'
-    ):
-        layers = _layers_of_experts(backbone)
-    unknown = UsageError(
-        f'layer_decay is set, but {type(backbone).__name__} does not say '
-        'which layer a parameter is in; give it a method '
-        'get_layer_depth(param_name, prefix) as the ViTs of MMPretrain have, '
-        'or leave layer_decay out of paramwise_cfg'
-    )
-    if not layers and not hasattr(backbone, 'get_layer_depth'):
-        raise unknown
-    depths = {}
-    for name, parameter in model.named_parameters():
-        if not name.startswith(prefix):
-            continue
-        try:
-            if layers:
-                # The last place is that of what is in no layer.
-                count = num_layers + 2
-                layer = layers.get(id(parameter), count - 1)
-                exists = layer < count - (id(parameter) in layers)
-            else:
-                layer, count = backbone.get_layer_depth(name, prefix)
-                exists = 0 <= layer < count
-        except NotImplementedError as error:  # MMPretrain's base class
-            raise unknown from error
-        if not exists:
+    layer_of = getattr(backbone, 'get_layer_depth', None)
+    num_layers = getattr(backbone, 'num_layers', None)
+    if layer_of is None and isinstance(num_layers, int):
+        layers, top = _layers_of_experts(backbone), num_layers + 1
+        return {
+            name: top - layers.get(id(parameter), top)
+            for name, parameter in model.named_parameters()
+        }
+    names = [n for n, _ in model.named_parameters() if n.startswith(prefix)]
+    try:
+        if layer_of is None:
+            raise NotImplementedError
+        found = {name: layer_of(name, prefix) for name in names}
+    except NotImplementedError as error:  # as MMPretrain's base class says
+        raise UsageError(
+            f'layer_decay is set, but {type(backbone).__name__} does not say '
+            'which layer a parameter is in; give it a method '
+            'get_layer_depth(param_name, prefix) as the ViTs of MMPretrain '
+            'have, or leave layer_decay out of paramwise_cfg'
+        ) from error
+    for name, (layer, count) in found.items():
+        if not 0 <= layer < count:
             raise UsageError(
                 f'{name} is in layer {layer - 1} of a backbone of {count - 2} '
                 'layers, so layer_decay would raise its learning rate; '
-                'correct num_layers or get_layer_depth of the backbone'
+                'correct get_layer_depth of the backbone'
             )
-        depths[name] = count - 1 - layer
-    return depths
+    return {name: count - 1 - layer for name, (layer, count) in found.items()}
 
 
 def _layers_of_experts(backbone: nn.Module) -> dict[int, int]:

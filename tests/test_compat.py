@@ -136,14 +136,6 @@ def test_apply_again_changes_nothing():
     assert state() == before
 
 
-def test_old_mmcv_gets_one_sentence(monkeypatch):
-    monkeypatch.setattr(mmcv, '__version__', '1.7.0')
-    with pytest.raises(ImportError, match='MMAction2 works with') as error:
-        compat.accept_newer_mmcv()
-    assert '1.7.0' in str(error.value)
-    assert 'pip install mmcv-lite==2.1.0' in str(error.value)
-
-
 def test_mmaction_is_imported_next_to_a_newer_mmcv(monkeypatch):
     monkeypatch.setattr(mmcv, '__version__', '2.3.6')
     monkeypatch.delitem(sys.modules, 'mmaction')

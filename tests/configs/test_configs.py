@@ -2,7 +2,6 @@
 """Every config builds, learns in all of its parts and names its files."""
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from shrunk_models import shrink, without_init
 
-from ca2st_mm.engine.preflight import MissingFileError, check_files
 from ca2st_mm.structures import Stream
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -151,23 +149,6 @@ def test_pipelines_and_schedule_build(name):
     for schedule in cfg.param_scheduler:
         last = schedule.get('end', schedule.get('total_steps'))
         assert last <= cfg.train_cfg.max_epochs
-
-
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_a_missing_annotation_file_comes_with_the_tool_that_writes_it(
-    name, tmp_path, monkeypatch
-):
-    cfg = load(name)
-    monkeypatch.chdir(tmp_path)
-    for mode in ('train', 'test'):
-        with pytest.raises(MissingFileError) as caught:
-            check_files(cfg, mode)
-        lines = [x for x in str(caught.value).splitlines() if '.csv: ' in x]
-        assert lines
-        for line in lines:
-            [tool] = re.findall(r'`ca2st data prepare (\w+)`', line)
-            path = CONFIGS.parent / f'tools/data/{tool}/prepare.py'
-            assert path.exists()
 
 
 def bases_of(path):

@@ -84,22 +84,6 @@ CLASSES = {
     f'data/{one.folder}': [len(names) for names in class_names(one).values()]
     for one in PREPARED.values()
 }
-VIDEO = {'k400', 'ek100', 'hd_epic'}
-AUDIO = {'ek100', 'hd_epic', 'vggsound', 'kinetics_sound', 'ucf101'} | {
-    'epic_sounds',
-    'hd_epic_sounds',
-}
-WITH = dict(
-    cast=VIDEO | {'ssv2', 'activitynet'}, cava=AUDIO, ca2st=AUDIO | {'k400'}
-)
-
-
-def test_every_benchmark_has_its_recipe():
-    assert set(RECIPES) == {
-        f'{family}/{family}_{benchmark}'
-        for family, benchmarks in WITH.items()
-        for benchmark in benchmarks
-    }
 
 
 def learning_rates(cfg):
@@ -249,13 +233,6 @@ def test_as_released_is_the_recipe_with_the_switches_of_the_docs(name):
         assert head.pop('init_cfg').checkpoint.endswith('-ft')
         assert experts.temporal.init_cfg.norm is False
     assert head == recipe.model.cls_head
-
-
-def test_every_benchmark_that_is_trained_on_has_its_as_released():
-    inherited = ('kinetics_sound', 'ucf101', 'hd_epic', 'hd_epic_sounds')
-    assert {name.removesuffix('_as_released') for name in RELEASED} == {
-        name for name in RECIPES if not name.endswith(inherited)
-    }
 
 
 @pytest.mark.parametrize('name', ROBUSTNESS)

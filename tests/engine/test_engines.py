@@ -11,7 +11,6 @@ from mmengine.runner import FlexibleRunner, Runner
 from runs import CONFIGS, Clips, loader, recipe, tiny_model, train
 from torch.distributed.fsdp.wrap import _recursive_wrap
 
-from ca2st_mm.engine import launch
 from ca2st_mm.models.layers.transformer import AttentionBlock
 
 STRATEGY_FILES = sorted((CONFIGS / '_base_/strategies').glob('*.py'))
@@ -69,11 +68,3 @@ def test_the_flexible_runner_trains_alike(tmp_path):
     assert len(plain.values) == 4
     assert flexible.values == plain.values
     assert flexible.rates == plain.rates
-
-
-def test_a_config_chooses_its_runner(tmp_path):
-    cfg = Config.fromfile(CONFIGS / 'toy/cast_toy.py')
-    cfg.work_dir = str(tmp_path)
-    cfg.runner_type = 'FlexibleRunner'
-    cfg.strategy = dict(type='SingleDeviceStrategy')
-    assert isinstance(launch.build_runner(cfg), FlexibleRunner)

@@ -264,18 +264,6 @@ def test_a_kill_while_a_checkpoint_is_written(
     assert after.scores == {i: whole.scores[i] for i in (2, 3)}
 
 
-def test_two_kills_in_a_row(best_second, tmp_path):
-    """The file that the second start wrote again is as good as the first."""
-    config, whole = best_second
-    Run(config, tmp_path, Watcher('between', 2)).ends_by(Killed)
-    again = resumed(config, tmp_path, Watcher('after', 2))
-    again.ends_by(Killed)
-    assert list(again.scores) == [2]
-    after = resumed(config, tmp_path).go()
-    assert list(after.scores) == [3]
-    assert_same_end(after, whole)
-
-
 def test_the_last_number_is_not_lost(best_second, tmp_path):
     """Of a run that validates after its last epoch only."""
     schedule = dict(by_epoch=True, max_epochs=EPOCHS, val_begin=EPOCHS)
@@ -367,27 +355,19 @@ def test_worker_processes_draw_the_same(tmp_path):
 
 # Epochs of four iterations, two to a step, counted from 0.
 @pytest.mark.parametrize(
-    'event, iteration, signum, workers, first',
+    'event, iteration, signum, first',
     [
-        ('before_train_iter', 4, signal.SIGTERM, 0, 6),
-        pytest.param(
-            *('before_train_iter', 4, signal.SIGTERM, 1, 6),
-            marks=pytest.mark.slow,
-        ),
-        ('after_train_iter', 7, signal.SIGUSR1, 0, 8),
-        ('before_val_iter', 8, signal.SIGINT, 0, 8),
+        ('before_train_iter', 4, signal.SIGTERM, 6),
+        ('after_train_iter', 7, signal.SIGUSR1, 8),
+        ('before_val_iter', 8, signal.SIGINT, 8),
     ],
-    ids=['within an epoch', 'with a worker', 'at its end', 'in validation'],
+    ids=['within an epoch', 'at its end', 'in validation'],
 )
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
-    whole_runs, tmp_path, event, iteration, signum, workers, first
+    whole_runs, tmp_path, event, iteration, signum, first
 ):
     config, unbroken = whole_runs['less']
     handler = signal.getsignal(signum)
-    if workers:
-        loader = dict(config['train_dataloader'], num_workers=workers)
-        config = dict(config, train_dataloader=loader)
-        unbroken = Run(config, tmp_path / 'whole').go()
     folder = tmp_path / 'broken'
     before = Run(config, folder, sends=Sends(event, iteration, signum))
     stop = before.ends_by(Interrupted)
@@ -434,15 +414,6 @@ def test_training_goes_on_from_the_weights_that_it_had(
     assert min(after.scores) == first_score
     (folder / INTERRUPTED).unlink()
     assert_same_end(after, unbroken)
-
-
-def test_an_interrupted_run_without_its_optimizer_says_so(
-    whole_runs, tmp_path
-):
-    config = dict(whole_runs['less'][0], checkpoint=dict(save_optimizer=False))
-    sends = Sends('before_train_iter', 4, signal.SIGTERM)
-    stop = Run(config, tmp_path, sends=sends).ends_by(Interrupted)
-    assert 'optimizer starts anew' in str(stop)
 
 
 def test_the_best_checkpoint_of_another_folder_stays(best_second, tmp_path):

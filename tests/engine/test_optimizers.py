@@ -84,13 +84,6 @@ def test_layer_decay_is_refused_where_layers_are_unknown(make, words):
         build_groups(make(), layer_decay=0.75)
 
 
-def test_an_error_of_a_user_s_method_is_not_hidden():
-    model = mmaction_vit()
-    model.backbone.get_layer_depth = lambda name, prefix: name.removed(prefix)
-    with pytest.raises(AttributeError, match='removed'):
-        build_groups(model, layer_decay=0.5)
-
-
 @pytest.mark.parametrize('stated, right', [(2, True), (1, False)])
 def test_a_backbone_can_say_where_its_layers_are(stated, right):
     """In the convention of MMPretrain; an index out of range is an error."""

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from mmengine.config import Config
-from tool_runs import ROOT, run_tool
+from tool_runs import run_tool
 
 from ca2st_mm import zoo
 from ca2st_mm.engine.launch import UsageError, load_config, merge_options
@@ -14,12 +14,6 @@ from ca2st_mm.engine.preflight import (
     MissingFileError,
     check_classes,
     check_files,
-)
-
-CONFIGS = sorted(
-    path
-    for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.parts and path.parent.parent.name != 'ablations'
 )
 
 
@@ -139,15 +133,6 @@ def test_all_weights_are_asked_for_at_once(cfg, monkeypatch):
     assert str(error.value).count('\n  zoo://') == 2
 
 
-def test_the_toy_is_made_by_the_demo(cfg, monkeypatch, tmp_path):
-    """There is nothing to download."""
-    monkeypatch.chdir(tmp_path)
-    toy = 'work_dirs/toy/clip_shape/expert.pth'
-    cfg.model.backbone.experts.a.init_cfg.checkpoint = toy
-    with pytest.raises(MissingFileError, match=f'{toy}: `ca2st demo` trains'):
-        check_files(cfg, 'train')
-
-
 @pytest.mark.parametrize('path', ['https://x.y/z.pth', 's3://b/z.pth', ''])
 def test_urls_are_not_looked_up(cfg, path):
     cfg.model.backbone.experts.a.init_cfg.checkpoint = path
@@ -157,34 +142,6 @@ def test_urls_are_not_looked_up(cfg, path):
 def config(head, dataset, loader='train_dataloader'):
     dataset = dict(ann_file='a.csv', **dataset)
     return Config(dict(model=dict(cls_head=head), **{loader: dataset}))
-
-
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_our_configs_agree_with_themselves(path, tmp_path):
-    cfg = Config.fromfile(path)
-    for name in ('train', 'val', 'test'):
-        dataset = (cfg.get(f'{name}_dataloader') or {}).get('dataset') or {}
-        if dataset.get('classes'):  # the toy's lists are made on demand
-            count = cfg.model.cls_head.num_classes
-            names = ''.join(f'{i}\n' for i in range(count))
-            (tmp_path / dataset.classes).write_text(names)
-            dataset.data_root = str(tmp_path)
-    for mode in ('train', 'test'):
-        check_classes(cfg, mode)
-
-
-@pytest.mark.parametrize(
-    'mode, split', [('train', 'train'), ('train', 'val'), ('test', 'test')]
-)
-def test_both_numbers_and_the_place_are_said(mode, split):
-    loader = f'{split}_dataloader'
-    cfg = config(dict(num_classes=400), dict(num_classes=7), loader)
-    with pytest.raises(UsageError) as caught:
-        check_classes(cfg, mode)
-    message = str(caught.value)
-    assert '400 classes' in message and '7 classes' in message
-    assert loader in message and 'model.cls_head.num_classes=7' in message
-    check_classes(cfg, {'train': 'test', 'test': 'train'}[mode])
 
 
 PAIR = dict(num_verbs=97, num_nouns=300)

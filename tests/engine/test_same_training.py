@@ -152,13 +152,14 @@ class Seeded(Losses):
         torch.manual_seed(SEED + runner.iter)
 
 
-def our_losses(name, tmp_path, micro_batches=1, **wrapper):
+def our_training(name, tmp_path, micro_batches=1, **wrapper):
+    """Losses by step; by iteration, the learning rate of each group."""
     config = recipe(EPOCHS)
     config['optim_wrapper']['optimizer']['lr'] = RATE
     config['optim_wrapper'].update(
         accumulative_counts=micro_batches, **wrapper
     )
-    _, losses = train(
+    runner, losses = train(
         config,
         Seeded() if name == 'blended' else None,
         model=model_of(name),
@@ -167,10 +168,11 @@ def our_losses(name, tmp_path, micro_batches=1, **wrapper):
         checkpoint=dict(interval=99, save_last=False),
     )
     values = list(losses.values.values())
-    return [
+    by_step = [
         sum(values[i : i + micro_batches]) / micro_batches
         for i in range(0, len(values), micro_batches)
     ]
+    return by_step, losses.rates, runner.optim_wrapper.param_groups
 
 
 @pytest.mark.parametrize(
@@ -182,15 +184,28 @@ def our_losses(name, tmp_path, micro_batches=1, **wrapper):
         ('blended', 1),
     ],
 )
-def test_losses_equal_those_of_a_plain_loop(name, micro_batches, tmp_path):
-    found = our_losses(name, tmp_path, micro_batches)
+def test_losses_and_rates_equal_those_of_a_plain_loop(
+    name, micro_batches, tmp_path
+):
+    found, rates, groups = our_training(name, tmp_path, micro_batches)
+    scales = [group['lr_scale'] for group in groups if group['params']]
+    assert set(scales) == {
+        plain_rule(*named)[0]
+        for named in model_of(name).named_parameters()
+        if named[1].requires_grad
+    }
+    for iteration, of_groups in rates.items():
+        rate = plain_rates()[iteration // micro_batches]
+        assert of_groups[: len(scales)] == pytest.approx(
+            [rate * scale for scale in scales], rel=1e-9
+        )
     assert found == pytest.approx(plain_loop(name), rel=1e-5)
     # There was something to get wrong.
     assert abs(found[-1] / found[0] - 1) > 0.02
 
 
 def test_bfloat16_stays_near_float32(tmp_path):
-    found = our_losses('cast', tmp_path, type='BFloat16OptimWrapper')
+    found, *_ = our_training('cast', tmp_path, type='BFloat16OptimWrapper')
     assert found != pytest.approx(plain_loop('cast'), rel=1e-5)
     # bfloat16 keeps 8 bits: 2 ** -8 is 0.4 %; a step of 3 % would be a fault.
     assert found == pytest.approx(plain_loop('cast'), rel=0.03)

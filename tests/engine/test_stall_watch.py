@@ -144,19 +144,6 @@ def test_one_line_names_rank_stage_and_place(stalled, stage, function):
     assert f'in {function}' in stacks and 'most recent call first' in stacks
 
 
-def test_a_test_is_watched_too(tmp_path):
-    config = run_of(tmp_path, PATIENCE, judged=[1])
-    runner, _ = train(config)
-    before = len(log_of(runner))
-    runner._test_loop = dict(type='TestLoop')
-    runner._test_dataloader = config['val_dataloader']
-    runner._test_evaluator = config['val_evaluator']
-    runner.test()
-    assert threads() == []
-    said = log_of(runner)[before:]
-    assert lines_about(said, 'after test batch 1')
-
-
 def test_the_watch_ends_with_a_run_that_raises(tmp_path):
     seen = []
 

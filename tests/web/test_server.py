@@ -70,27 +70,6 @@ def test_nothing_is_left_behind(ask, media, temporary):
     assert seen == [200, 422, 422, 422, 422]
 
 
-def test_a_clip_lies_under_our_name(
-    ask, answers, media, temporary, monkeypatch
-):
-    seen = []
-
-    def look(path):
-        seen.append((path, os.listdir(os.path.dirname(path))))
-        return answers.timeline(path)
-
-    monkeypatch.setattr(answers, 'modalities', look)
-    app = make_app(answers, Page('toy', MAX_BYTES), '127.0.0.1')
-    with served(app) as address:
-        query = dict(name='../../../etc/passwd')
-        content = Path(media['long']).read_bytes()
-        url = f'{address}/ask/modalities'
-        requests.post(url, content, params=query, headers=BODY, timeout=60)
-    [(path, beside)] = seen
-    assert path.startswith(str(temporary))
-    assert beside == ['clip.mkv']
-
-
 def test_the_size_is_limited_before_and_while_reading(
     ask, address, media, temporary
 ):

@@ -91,6 +91,8 @@ class Recognizer:
         ['...', '...', '...']
     """
 
+    stream = predict_stream
+
     def __init__(
         self,
         config: Config | str | Path | None,
@@ -440,27 +442,6 @@ class Recognizer:
                     yield job
                 else:
                     yield replace(next(found), **job.shown)
-
-    def stream(self, source: Any, **options: Any) -> Iterator:
-        """Predict the windows of a stream while it comes.
-
-        Args:
-            source: A camera (``webcam:0``), a pipe (its path, ``-`` for
-                standard input, or an object to ``read`` from), a URL of
-                FFmpeg (``rtsp://...``), or a file, which may grow.
-            **options: ``window``, ``stride`` and what else
-                :func:`ca2st_mm.apis.streaming.predict_stream` takes.
-
-        Yields:
-            Predictions with ``start``, ``end`` and ``latency``; a
-            :class:`Failure` for a window without a frame.
-
-        Example:
-            >>> for prediction in recognizer.stream('clip.mp4', window=1.0):
-            ...     print(prediction.start, prediction.best[0])
-            0.0 ('...', ...)
-        """
-        return predict_stream(self, source, **options)
 
     def why_not_drop(self) -> str | None:
         """Why the experts that read audio cannot be left out, or None."""

@@ -82,10 +82,13 @@ def predict_stream(
 
     The stream is read in a thread while the model answers.  If the model is
     too slow, a pipe or a file waits; of a live source windows are skipped.
+    It is a method of :class:`Recognizer`: ``recognizer.stream(source)``.
 
     Args:
-        recognizer: The :class:`Recognizer`.
-        source: See :meth:`Recognizer.stream`.
+        recognizer: The model.
+        source: A camera (``webcam:0``), a pipe (its path, ``-`` for standard
+            input, or an object to ``read`` from), a URL of FFmpeg
+            (``rtsp://...``), or a file, which may grow.
         window: Seconds of a window.
         stride: Seconds from the start of one to that of the next; None for
             those of a window.
@@ -104,6 +107,11 @@ def predict_stream(
     Raises:
         MediaError: If the source cannot be read, or breaks off.
         ValueError: If a length is not positive.
+
+    Example:
+        >>> for prediction in recognizer.stream('clip.mp4', window=1.0):
+        ...     print(prediction.start, prediction.best[0])
+        0.0 ('...', ...)
     """
     transforms = recognizer.pipeline.transforms
     stopped = threading.Event()
@@ -197,7 +205,7 @@ def stream_windows(
     """The windows of a stream, each when all of it is there.
 
     Args:
-        source: See :meth:`Recognizer.stream`.
+        source: See :func:`predict_stream`.
         window: Seconds of a window.
         stride: Seconds from the start of one to that of the next.
         video: Whether a window without a frame is a failure.
@@ -219,8 +227,7 @@ def stream_windows(
         if video and 'video' not in streams or not streams:
             kind = 'video' if video else 'audio'
             raise missing_stream(container, kind, name)
-        cutter = _Cutter(name, streams, (window, stride), patience)
-        cutter.needs_frames = video
+        cutter = _Cutter(name, streams, (window, stride), patience, video)
         came = False
         try:
             for packet, frames in decode(container, list(streams.values())):
@@ -382,9 +389,8 @@ class _Cutter:
         streams: Those of PyAV by modality; the first one sets the start.
         lengths: Seconds of a window and of a stride.
         patience: Seconds that one modality is waited for.
+        needs_frames: Whether a window without a frame is a failure.
     """
-
-    needs_frames = True
 
     def __init__(
         self,
@@ -392,9 +398,10 @@ class _Cutter:
         streams: dict[str, Any],
         lengths: tuple[float, float],
         patience: float,
+        needs_frames: bool,
     ) -> None:
         self._name, self._streams, self._lengths = name, streams, lengths
-        self._patience = patience
+        self._patience, self._needs_frames = patience, needs_frames
         self._clock, self._resamplers = _Clock(), {}
         self.frames: deque[tuple[float, av.VideoFrame]] = deque()
         self.pieces: deque[tuple[Audio, bool]] = deque()
@@ -435,7 +442,7 @@ class _Cutter:
         self._last = max(self._last, shown)
         self._end = self._last + 1 / self._fps
         start = self._spans.at(self._number)[0]
-        if self.needs_frames and self._last >= start - SLACK:
+        if self._needs_frames and self._last >= start - SLACK:
             self.frames.append((self._last, frame))
             self.bytes += _bytes_of(frame)
         self._reached['video'] = self._last
@@ -501,7 +508,7 @@ class _Cutter:
             self.bytes -= _bytes_of(self.frames.popleft()[1])
         while self.pieces and not self._is_wanted(self.pieces[0][0].end):
             self.pieces.popleft()
-        if self.needs_frames and not frames:
+        if self._needs_frames and not frames:
             return Failure(**shown, reason='no frame came in that time')
         video = self._streams.get('video')
         clip = StreamedClip(

@@ -24,9 +24,7 @@ class Link(Protocol):
     ``bottleneck_a`` or ``bottleneck_b``, or None.
     """
 
-    # Optional: axis along which a reads b, and b reads a; None for a direction
-    # that the link has not.  Without it the link is called with the tokens and
-    # time codes alone, and updates all patches.
+    # As given: how a reads b, and b reads a; None for no update.
     axes: tuple[str | None, str | None]
     # Optional: what links of a layer can share, see `share_bottlenecks`.
     bottleneck_a: nn.Module

@@ -33,8 +33,7 @@ class AttentionWeights(NamedTuple):
     """Weights of one attention module.
 
     Attributes:
-        axis: Axis along which the query reads the context: 'time', 'space',
-            'all' or 'frames'.
+        axis: 'time', 'space', 'all' or 'frames'.
         weights: (B, sequences, L, M), float32; each row sums to one.  There
             is a sequence for each of the P + N tokens of a step ('time'),
             for each of the T steps ('space', of the context 'frames'), or one
@@ -402,59 +401,43 @@ class MultiExpertBackbone(BaseModule):
     ) -> Tokens:
         """Tokens after the links of a layer.
 
-        Args:
-            tokens: By expert; not changed.
-            layer: The layer.
-            all_patches: Whether all patches are needed afterwards; else those
-                that no feature reads are cut off, (B, T, P, C).
-            time_codes: By expert.
-            present: By expert, (B, 1, 1, 1), 0 for samples without its input.
-            attention_for: The attention function of a query expert, a context
-                expert, a layer and an axis.
+        Unless ``all_patches``, those that no feature reads are cut off,
+        (B, T, P, C).  ``present`` is (B, 1, 1, 1) by expert, 0 for samples
+        without its input.
         """
         links = {
             (a, b): self.links[layer][key]
             for key, a, b in self.pairs[layer]
             if a in tokens and b in tokens
         }
-        # Links without `axes` (third-party) always update all patches.
-        all_patches |= not all(
-            hasattr(link, 'axes') for link in links.values()
-        )
         read = {
             name: all_patches
             or getattr(self.experts[name], 'pools_patches', True)
             for name in tokens
         }
         needed = self._needed_updates(links, read)
-        before, after, updates = (
-            tokens,
-            dict(tokens),
-            {name: [] for name in tokens},
-        )
+        sequential = self.exchange == 'sequential'
+        after, updates = dict(tokens), {name: [] for name in tokens}
         for (a, b), link in links.items():
-            options = {}
-            if hasattr(link, 'axes'):
-                options['update_patches'] = needed[a, b]
-                options['attend'] = (
-                    attention_for(a, b, layer, link.axes[0]),
-                    attention_for(b, a, layer, link.axes[1]),
-                )
-            seen = after if self.exchange == 'sequential' else before
+            before = after if sequential else tokens
             pair = self._run(
                 link,
-                seen[a],
-                seen[b],
+                before[a],
+                before[b],
                 time_codes.get(a),
                 time_codes.get(b),
-                **options,
+                update_patches=needed[a, b],
+                attend=(
+                    attention_for(a, b, layer, link.axes[0]),
+                    attention_for(b, a, layer, link.axes[1]),
+                ),
             )
             for name, other, update in zip((a, b), (b, a), pair, strict=True):
                 if update is None:
                     continue
                 if other in present:
                     update = update * present[other]
-                if self.exchange == 'sequential':
+                if sequential:
                     after[name] = _add(after[name], update)
                 else:
                     updates[name].append((update, present.get(other, 1)))
@@ -474,17 +457,13 @@ class MultiExpertBackbone(BaseModule):
 
         CLIP and AST pool their prefix tokens only, and these never read
         through a link.  So in the last layer whole directions of links, and
-        what happens to those patches afterwards, reach no feature.
-
-        Args:
-            links: Links of the layer, in their order.
-            read: By expert, whether anything after the links reads patches.
+        what happens to those patches afterwards, reach no feature.  ``read``
+        says whether anything after the links reads the patches of an expert.
         """
         read, needed = dict(read), {}
         for (a, b), link in reversed(links.items()):
-            axis_a, axis_b = getattr(link, 'axes', ('all', 'all'))
-            to_a = read[a] and axis_a is not None
-            to_b = read[b] and axis_b is not None
+            to_a = read[a] and link.axes[0] is not None
+            to_b = read[b] and link.axes[1] is not None
             needed[a, b] = to_a, to_b
             # A link reads what earlier ones wrote, unless all read the same.
             if self.exchange == 'sequential':

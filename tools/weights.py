@@ -173,20 +173,24 @@ def check(zoo: ModuleType, entry: Any) -> Iterator[tuple[str, str | None]]:
     """The sources of an entry, and why one has not the file."""
     for source in entry.sources:
         try:
-            fault = ask(zoo, source)
+            fault = ask(source)
         except Exception as error:  # each library has its own kinds
             fault = zoo.in_short(error)
         yield source.url, fault
 
 
-def ask(zoo: ModuleType, source: Any) -> str | None:
+def ask(source: Any) -> str | None:
     """Why a host, as far as it tells, has not the file; None if it may.
 
     Nothing is fetched.
     """
     sha256 = None
     if source.hub:
-        told = zoo.ask_hub(**source.hub)
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        repo_id, revision, filename = source.hub.values()
+        url = hf_hub_url(repo_id, filename, revision=revision)
+        told = get_hf_file_metadata(url, timeout=30)
         size = told.size
         if re.fullmatch('[0-9a-f]{64}', told.etag or ''):
             sha256 = told.etag

@@ -17,8 +17,8 @@ from .catalogue import (
 )
 from .fetching import (
     IN_FOLDER,
+    TIMEOUT,
     ZooError,
-    ask_hub,
     fault_of,
     fetch,
     in_short,
@@ -29,10 +29,10 @@ __all__ = [
     'HUB_SCHEME',
     'IN_FOLDER',
     'SCHEME',
+    'TIMEOUT',
     'Entry',
     'Source',
     'ZooError',
-    'ask_hub',
     'canonical',
     'entries',
     'fault_of',

@@ -18,7 +18,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -41,12 +40,6 @@ IN_FOLDER = (
 
 class ZooError(UserError, RuntimeError):
     """Weights cannot be had or trusted; the message says what to do."""
-
-
-def default_home() -> Path:
-    """Our cache folder: ``CA2ST_MM_HOME`` or one in the home folder."""
-    home = os.environ.get('CA2ST_MM_HOME') or '~/.cache/ca2st_mm/weights'
-    return Path(home).expanduser().absolute()
 
 
 def fetch(source: str, offline: bool = False) -> Path:
@@ -87,24 +80,38 @@ def fetch(source: str, offline: bool = False) -> Path:
         )
     from filelock import FileLock
 
-    folder = default_home() / entry.name
+    folder, tried = _folder_of(entry), {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / '.lock'):
-            # Another process may have been quicker.
-            return _locate(entry) or _first_good(entry)
+            if found := _locate(entry):  # another process was quicker
+                return found
+            for one in entry.sources:
+                logger.info('%s: fetching %s', entry.name, one.url)
+                try:
+                    return _download(one, folder)
+                except Exception as error:  # each library has its own kinds
+                    only = len(entry.sources) == 1
+                    if getattr(error, 'errno', None):  # of this machine
+                        raise
+                    if isinstance(error, ZooError) and only:
+                        raise  # says what to do
+                    tried[one.url] = in_short(error)
+                    logger.info('%s (%s)', one.url, tried[one.url])
     except OSError as error:
         raise ZooError(
-            f'cannot write weights to {folder} ({error.strerror or error}); '
-            'make room or rights there, or name another folder with '
-            'CA2ST_MM_HOME'
+            f'cannot write weights to {error.filename or folder} '
+            f'({error.strerror or error}); make room or rights there, or name '
+            'another folder with CA2ST_MM_HOME, for files of the Hub HF_HOME'
         ) from error
+    urls = ', '.join(f'{url} ({why})' for url, why in tried.items())
+    raise ZooError(f'no good weights from {urls}: {_advice(entry)}')
 
 
 def kept(entry: Entry) -> Iterator[tuple[Path, Source]]:
     """Files of an entry on this machine, good or not, with their source."""
     for source in entry.sources:
-        place = default_home() / entry.name / source.file
+        place = _folder_of(entry) / source.file
         if place.is_file():
             yield place, source
         if source.hub:
@@ -117,17 +124,16 @@ def fault_of(path: Path, source: Source) -> str | None:
     state = path.stat()
     with open(path, 'rb') as file:
         head = file.read(9)
-    # What torch.save writes: a zip file, or a pickle of its old format.
-    is_zip = head[:4] == b'PK\x03\x04'
-    is_saved = is_zip or head[:1] == b'\x80'
-    is_index = path.name.endswith('.index.json')
-    if head[8:] == b'{' and not is_index:
+    is_zip = head[:4] == b'PK\x03\x04'  # of torch.save
+    if path.name.endswith('.index.json'):
+        pass
+    elif head[8:] == b'{':
         try:
             with safe_open(path, framework='numpy'):
                 pass
         except SafetensorError as error:  # its length is checked, too
             return f'damaged: {error}'
-    elif not (is_saved or is_index):
+    elif not is_zip and head[:1] != b'\x80':  # the old format is a pickle
         kind = 'another file' if head else 'an empty file'
         if head.lstrip().startswith(b'<'):
             kind = 'a web page'
@@ -147,26 +153,6 @@ def fault_of(path: Path, source: Source) -> str | None:
 def _sha256(path: Path, size: int, changed: int) -> str:
     """The hash of a file, once for each state of it."""
     return sha256_of(path)
-
-
-def ask_hub(
-    repo_id: str, revision: str | None, filename: str | None = None
-) -> Any:
-    """What the Hub tells of a file: ``size`` and ``etag``.
-
-    Raises at once if the file or the repository cannot be had, where its
-    library tries for half a minute to connect.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError
-
-    url = hf_hub_url(repo_id, filename or 'config.json', revision=revision)
-    try:
-        return get_hf_file_metadata(url, timeout=TIMEOUT)
-    except EntryNotFoundError:
-        if filename:
-            raise
-        return None  # but the repository is there
 
 
 def in_short(error: Exception) -> str:
@@ -194,6 +180,12 @@ def _entry_of(source: str) -> Entry:
     return Entry(f'web-{place}', one.file, None, None, (one,))
 
 
+def _folder_of(entry: Entry) -> Path:
+    """Folder of an entry below ``CA2ST_MM_HOME`` or the user's cache."""
+    home = os.environ.get('CA2ST_MM_HOME') or '~/.cache/ca2st_mm/weights'
+    return Path(home).expanduser().absolute() / entry.name
+
+
 def _locate(entry: Entry) -> Path | None:
     """The first good file on this machine."""
     for place, source in kept(entry):
@@ -203,32 +195,16 @@ def _locate(entry: Entry) -> Path | None:
     return None
 
 
-def _first_good(entry: Entry) -> Path:
-    """The file of the first source that gives a good one."""
-    tried = {}
-    for source in entry.sources:
-        logger.info('%s: fetching %s', entry.name, source.url)
-        try:
-            return _download(entry, source)
-        except Exception as error:  # each library has its own kinds
-            if isinstance(error, ZooError) and len(entry.sources) == 1:
-                raise  # says what to do
-            tried[source.url] = in_short(error)
-            logger.info('%s (%s)', source.url, tried[source.url])
-    urls = ', '.join(f'{url} ({why})' for url, why in tried.items())
-    raise ZooError(f'no good weights from {urls}: {_advice(entry)}')
-
-
 def _advice(entry: Entry) -> str:
     """The one thing to do."""
-    place, source = default_home() / entry.name, entry.sources[0]
+    folder, source = _folder_of(entry), entry.sources[0]
     if not entry.name.startswith('web-'):
         return (
             f'run `ca2st weights get {entry.name}` where there is a network, '
-            f'and copy the file into {place}'
+            f'and copy the file into {folder}'
         )
     if not (hub := source.hub):
-        return f'put {source.url} at {place / source.file}'
+        return f'put {source.url} at {folder / source.file}'
     what = ' '.join(filter(None, (hub['repo_id'], hub['filename'])))
     # A folder whose name is misspelt looks like a repository.
     said = '' if hub['filename'] else f'there is no folder {what!r} here; '
@@ -240,25 +216,22 @@ def _advice(entry: Entry) -> str:
     )
 
 
-def _download(entry: Entry, source: Source) -> Path:
+def _download(source: Source, folder: Path) -> Path:
     """Fetch one file, and return it if it is good, else ``ValueError``."""
     if source.hub:
-        ask_hub(**source.hub)
         for again in (False, True):
             place = _from_hub(source, force_download=again)
             if (fault := fault_of(place, source)) is None:
                 return place
         raise ValueError(fault)
-    place = default_home() / entry.name / source.file
-    seen = sys.stderr.isatty()
+    place, seen = folder / source.file, sys.stderr.isatty()
     with written_whole(place) as part:
         if source.url.startswith('gdrive://'):
             try:
                 import gdown
             except ImportError as error:
                 raise ZooError(
-                    f'the weights of {entry.name} are on Google Drive, which '
-                    'needs gdown: pip install gdown'
+                    'weights on Google Drive need gdown: pip install gdown'
                 ) from error
             drive_id = source.url.split('/')[2]
             gdown.download(id=drive_id, output=str(part), quiet=not seen)
@@ -275,37 +248,36 @@ def _download(entry: Entry, source: Source) -> Path:
 def _from_hub(source: Source, **how: bool) -> Path:
     """A file in the cache of the Hub's library, fetched if need be.
 
-    Of a whole repository, the first of :data:`IN_FOLDER` that it has.  All
-    parts that an index names come along, and the config with class names.
+    Of a whole repository, the first of :data:`IN_FOLDER` that it has, with
+    the config.  All parts that an index names come along.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        LocalEntryNotFoundError,
-    )
+    # `hf_hub_download` tries for half a minute to connect.
+    from huggingface_hub import snapshot_download
 
     repo_id, revision, filename = source.hub.values()
 
     def get(*names: str) -> Path:
-        for name in names:
-            try:
-                found = hf_hub_download(
-                    repo_id, name, revision=revision, **how
-                )
-                return Path(found)
-            except EntryNotFoundError as error:
-                missing = error
-        if isinstance(missing, LocalEntryNotFoundError):
-            raise missing
-        raise ValueError(f'it holds no {" or ".join(names)}') from missing
+        """Fetch files; the folder of the first."""
+        return Path(
+            snapshot_download(
+                repo_id, revision=revision, allow_patterns=names, **how
+            ),
+            names[0],
+        )
 
-    found = get(*([filename] if filename else IN_FOLDER))
-    if is_index := found.name.endswith('.index.json'):
-        folder = PurePosixPath(filename or '').parent
-        parts = json.loads(found.read_text())['weight_map'].values()
-        for part in dict.fromkeys(parts):
-            get(str(folder / part))
-    if is_index or not filename:
-        with suppress(EntryNotFoundError, ValueError):
-            get('config.json')
+    names = [filename] if filename else IN_FOLDER
+    for name in names:
+        found = get(name) if filename else get(name, 'config.json')
+        if found.is_file():
+            break
+    else:
+        raise FileNotFoundError(f'it holds no {" or ".join(names)}')
+    if name.endswith('.index.json'):
+        shards = json.loads(found.read_text())['weight_map'].values()
+        folder = PurePosixPath(name).parent
+        parts = [str(folder / part) for part in dict.fromkeys(shards)]
+        get(*parts, str(folder / 'config.json'))
+        for part in parts:
+            if not found.with_name(PurePosixPath(part).name).is_file():
+                raise FileNotFoundError(f'it holds no {part}')
     return found

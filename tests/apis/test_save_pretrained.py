@@ -87,18 +87,11 @@ def source(request, shared, tmp_path, monkeypatch):
         assert url == WEB
         shutil.copy(file, output)
 
-    def download(repo_id, filename, revision=None, **_):
+    def download(repo_id, revision=None, **_):
         assert (repo_id, revision) == ('somebody/cast', 'v1')
-        if filename != file.name:
-            raise huggingface_hub.errors.EntryNotFoundError(filename)
-        return str(file)
+        return str(shared.folder)
 
-    told = SimpleNamespace(size=None, etag=None)
-    for name, played in dict(
-        hf_hub_download=download,
-        get_hf_file_metadata=lambda *_, **__: told,
-    ).items():
-        monkeypatch.setattr(huggingface_hub, name, played)
+    monkeypatch.setattr(huggingface_hub, 'snapshot_download', download)
     monkeypatch.setattr(pooch.HTTPDownloader, '__call__', get)
     form = FORMS[request.param]
     return str(form(shared) if callable(form) else form)
@@ -266,16 +259,13 @@ def test_what_is_pushed_comes_back_by_the_name_of_its_revision(
         shutil.copytree(folder_path, place)
         return SimpleNamespace(oid=place.name)
 
-    def download(repo_id, filename, revision, **_):
-        place = tmp_path / repo_id / revision / filename
-        if not place.is_file():
-            raise huggingface_hub.errors.LocalEntryNotFoundError(filename)
-        return str(place)
+    def download(repo_id, revision, **_):
+        return str(tmp_path / repo_id / revision)
 
     for owner, name, played in (
         (huggingface_hub.HfApi, 'create_repo', create),
         (huggingface_hub.HfApi, 'upload_folder', upload),
-        (huggingface_hub, 'hf_hub_download', download),
+        (huggingface_hub, 'snapshot_download', download),
     ):
         monkeypatch.setattr(owner, name, played)
     monkeypatch.setenv('CA2ST_MM_HOME', str(tmp_path / 'home'))

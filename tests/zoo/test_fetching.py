@@ -46,27 +46,25 @@ def hub(monkeypatch, tmp_path):
     hub = types.SimpleNamespace(folder=folder, answers={}, asked=[])
 
     def download(
-        repo_id, filename, revision, force_download=0, local_files_only=False
+        repo_id,
+        revision,
+        allow_patterns,
+        force_download=0,
+        local_files_only=False,
     ):
-        place = folder / filename
-        if local_files_only:
-            if not place.is_file():
-                raise errors.LocalEntryNotFoundError('not cached')
-            return str(place)
-        hub.asked.append((repo_id, revision, filename, force_download))
-        if not hub.answers:
-            raise errors.LocalEntryNotFoundError('no network')
-        if filename not in hub.answers:
-            raise errors.EntryNotFoundError('404')
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(hub.answers[filename].pop(0))
-        return str(place)
+        if local_files_only or not hub.answers:
+            if not folder.is_dir():
+                raise errors.LocalEntryNotFoundError('no network, no cache')
+            return str(folder)
+        for name in allow_patterns:
+            hub.asked.append((repo_id, revision, name, force_download))
+            place = folder / name
+            if name in hub.answers and (force_download or not place.exists()):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(hub.answers[name].pop(0))
+        return str(folder)
 
-    monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
-    told = types.SimpleNamespace(size=None, etag=None)
-    monkeypatch.setattr(
-        huggingface_hub, 'get_hf_file_metadata', lambda url, timeout: told
-    )
+    monkeypatch.setattr(huggingface_hub, 'snapshot_download', download)
     return hub
 
 

@@ -618,7 +618,7 @@ def require_hub(source: str, repository: tuple | None) -> None:
     Raises:
         FileNotFoundError: If it is neither here nor there.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import HfApi, constants
     from huggingface_hub.file_download import repo_folder_name
 
     if repository is None:
@@ -628,7 +628,7 @@ def require_hub(source: str, repository: tuple | None) -> None:
     if Path(constants.HF_HUB_CACHE, folder, 'snapshots').is_dir():
         return
     try:
-        zoo.ask_hub(repo_id, revision)
+        HfApi().repo_info(repo_id, revision=revision, timeout=zoo.TIMEOUT)
     except Exception as error:  # its library has many kinds
         pinned = f' --revision {revision}' if revision else ''
         raise FileNotFoundError(

@@ -634,10 +634,10 @@ def test_a_folder_that_is_damaged_is_named(
 
 
 def test_weights_without_a_network_are_named_at_once(monkeypatch):
-    def asked(url, timeout):
-        raise ConnectionError(f'no way to {url}')
+    def asked(self, repo_id, **_):
+        raise ConnectionError(f'no way to {repo_id}')
 
-    monkeypatch.setattr(huggingface_hub, 'get_hf_file_metadata', asked)
+    monkeypatch.setattr(huggingface_hub.HfApi, 'repo_info', asked)
     expert = MODELS.build(expert_config('timm:vit_tiny_patch16_224'))
     with pytest.raises(FileNotFoundError) as error:
         expert.init_weights()

@@ -5,7 +5,6 @@ By a kill, which leaves what was saved before, or by a signal.
 """
 
 import copy
-import errno
 import os
 import shutil
 import signal
@@ -485,13 +484,3 @@ def test_a_second_run_in_a_folder_is_noticed_while_the_first_lives(tmp_path):
             first.kill()
     with only_run_in(tmp_path):  # its file is there, its lock is not
         assert path.read_text().startswith(f'process {os.getpid()} on ')
-
-
-def test_a_disk_without_locks_is_told(tmp_path, monkeypatch):
-    def lockf(file, how):
-        raise OSError(errno.ENOLCK, 'No locks available')
-
-    monkeypatch.setattr('fcntl.lockf', lockf)
-    with pytest.warns(UserWarning, match='No locks available'):
-        with only_run_in(tmp_path):
-            pass

@@ -13,7 +13,6 @@ from runs import Clips, loader, recipe, tiny_model, train
 
 from ca2st_mm.engine import NonFiniteLossError
 from ca2st_mm.engine.non_finite_loss import name_clips
-from ca2st_mm.models.recognizers import MultiExpertRecognizer
 from ca2st_mm.structures import Stream
 
 CLIPS, BATCH = 8, 2
@@ -106,17 +105,6 @@ def test_a_module_with_a_nan_is_named(tmp_path, parameter, precision):
     assert f'the first module is {parameter.rpartition(".")[0]} (' in message
     assert 'inputs of the model' not in message
     assert '(not finite:' not in message  # no clip is to blame
-
-
-def test_a_loss_that_alone_is_not_finite_blames_the_model(tmp_path):
-    class Broken(MultiExpertRecognizer):
-        def loss(self, inputs, data_samples, **kwargs):
-            losses = super().loss(inputs, data_samples, **kwargs)
-            return dict(losses, loss_cls=losses['loss_cls'] / 0)
-
-    config = settings(tmp_path)
-    config['model'].__class__ = Broken
-    assert 'the first module is the model (Broken)' in message_of(config)
 
 
 @pytest.fixture

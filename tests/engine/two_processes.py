@@ -322,9 +322,7 @@ def find_all(folder):
     if world() > 1:
         found.update(
             resumed={engine: resumed(folder, engine) for engine in ENGINES},
-            second=with_a_nan(folder, 'second', [1, 5]),
             in_turn=with_a_nan(folder, 'in_turn', [1, 4]),
-            once=with_a_nan(folder, 'once', [5]),
             micro=with_a_nan(folder, 'micro', [1], micro=2),
             stalled=stalled(folder),
             refused=refused(folder),

@@ -13,7 +13,6 @@ from ca2st_mm.evaluation import (
     EpicKitchensMetric,
     EpicKitchensSubmission,
     EpicSoundsSubmission,
-    VerbNounMetric,
 )
 from ca2st_mm.evaluation.clip_metrics import participant_of
 
@@ -107,18 +106,6 @@ def test_columns_against_loops():
     verb, noun = numbers['verb_top1'], numbers['noun_top1']
     harmonic = 2 * verb * noun / (verb + noun)
     assert numbers['harmonic_verb_noun'] == pytest.approx(harmonic)
-
-
-def test_without_lists_it_adds_the_product_and_the_balance_only():
-    samples = clips()
-    more = evaluate(EpicKitchensMetric(), samples)
-    less = evaluate(VerbNounMetric(), samples)
-    assert {k: more[k] for k in less} == less
-    assert set(more) - set(less) == {
-        'action_product_top1',
-        'action_product_top5',
-        'harmonic_verb_noun',
-    }
 
 
 def test_an_empty_subset_has_a_count_and_no_accuracy():

@@ -93,18 +93,6 @@ def test_an_uploaded_clip_is_answered(page, address):
     assert page.evaluate("document.querySelector('#player').currentTime") == 4
 
 
-@pytest.mark.slow
-def test_another_link_and_layer_draw_another_figure(page):
-    page.click('#examples button')
-    answered(page)
-    before = page.get_attribute('#attention img', 'src')
-    page.select_option('#map', 'audio_from_spatial')
-    page.wait_for_selector('#attention img[alt="audio_from_spatial, layer 3"]')
-    page.select_option('#layer', '2')
-    page.wait_for_selector('#attention img[alt="audio_from_spatial, layer 2"]')
-    assert page.get_attribute('#attention img', 'src') != before
-
-
 def test_a_corrupt_clip_is_one_sentence_and_the_next_works(page, tmp_path):
     corrupt = tmp_path / 'corrupted.mp4'
     corrupt.write_bytes(b'\0\0\0\x18ftypmp42' + bytes(1000))

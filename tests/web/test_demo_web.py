@@ -2,12 +2,9 @@
 """The command that serves the page."""
 
 import logging
-import os
 import runpy
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -35,18 +32,6 @@ def clone(tmp_path, recognizer, media):
     relative = 'work_dirs/toy/ca2st_toy/epoch_1.pth'
     (run / 'last_checkpoint').write_text(relative)
     return tmp_path
-
-
-def start(folder, *arguments):
-    """Start the command of a checkout."""
-    return subprocess.Popen(
-        [sys.executable, 'package/tools/demo_web.py', *arguments],
-        cwd=folder,
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def check_the_toy(address, clip):
@@ -84,37 +69,6 @@ def test_after_the_demo_it_needs_no_argument(
     assert log.stream is not None, 'the page closed a log file'
     with served(app) as address:
         check_the_toy(address, media['short'])
-
-
-@pytest.mark.slow
-def test_it_runs_until_it_is_stopped(clone, media):
-    with start(clone, '--port', '0', '--device', 'cpu') as process:
-        try:
-            said = next(line for line in process.stdout if 'open' in line)
-            address = said.split()[1]
-            check_the_toy(address, media['short'])
-        finally:
-            process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=60)[1]
-    assert address.startswith('http://127.0.0.1:')
-    assert process.returncode == 0
-    assert 'Traceback' not in errors
-
-
-def test_before_the_demo_it_says_what_to_run(clone, monkeypatch, capsys):
-    tool = str(clone / 'package/tools/demo_web.py')
-    monkeypatch.chdir(clone)
-    monkeypatch.setattr(sys, 'argv', [tool, '--port', '0'])
-    for missing in ('epoch_1.pth', 'last_checkpoint'):
-        (clone / 'work_dirs/toy/ca2st_toy' / missing).unlink()
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(tool, run_name='__main__')
-        assert stop.value.code == 2
-        said = capsys.readouterr().err
-        assert said.startswith(
-            'error: there is no toy model here yet; run `ca2st d'
-        )
-        assert said.count('\n') == 1
 
 
 @pytest.mark.skipif(not Path('/proc/net/if_inet6').exists(), reason='no IPv6')

@@ -48,12 +48,7 @@ def coalitions_of(players: Iterable[str]) -> list[Coalition]:
 def of_groups(
     values: Mapping[Coalition, Any], groups: Mapping[str, Iterable[str]]
 ) -> dict[Coalition, Any]:
-    """The values of coalitions of groups, such as modalities of experts.
-
-    Args:
-        values: By coalition of members.
-        groups: Members by name of the group.
-    """
+    """The values of coalitions of groups, such as modalities of experts."""
     return {
         chosen: values[frozenset(m for group in chosen for m in groups[group])]
         for chosen in coalitions_of(groups)
@@ -130,12 +125,8 @@ class ModalityContributions:
     def changes(self, task: str = 'label') -> dict[str, float]:
         """How each part moves the class that the whole model chose.
 
-        Args:
-            task: ``label``, ``verb`` or ``noun``.
-
-        Returns:
-            Probability of that class with a part alone, minus the one with
-            the whole model, by part.
+        By part, the probability of that class with the part alone, minus the
+        one with the whole model.
         """
         best = self.whole[task].argmax()
         return {
@@ -144,11 +135,7 @@ class ModalityContributions:
         }
 
     def answers_of(self, class_names: Names) -> tuple[PartAnswer, ...]:
-        """What every part answers, or why it cannot.
-
-        Args:
-            class_names: By task.
-        """
+        """What every part answers, or why it cannot."""
         answers = []
         for task, names in class_names.items():
             changes = self.changes(task)
@@ -227,20 +214,29 @@ def contributions_of(
         for part, experts in parts.items()
         if (reason := _why_not(model.cls_head, experts))
     }
-    inputs = recognizer.batch(samples)['inputs']
-    with recognizer.autocast():
-        everyone, _ = model.extract_feat(inputs, test_mode=True)
-    answers = {}
-    for coalition in coalitions_of(model.backbone.experts):
+    inputs, names = recognizer.batch(samples)['inputs'], model.backbone.experts
+    answers, everyone = {}, {}
+    for coalition in reversed(coalitions_of(names)):  # all of them first
+        features = {}
         with recognizer.autocast():
-            output = _answer(model, inputs, everyone, coalition)
+            if coalition:
+                features, _ = model.extract_feat(
+                    inputs, test_mode=True, experts=coalition
+                )
+            everyone = everyone or features
+            for name in set(names) - coalition:
+                # Of no effect, but the head may read nothing else.
+                features[name] = everyone[name]
+                absent = everyone[name].new_zeros(len(everyone[name]), 1)
+                features[f'{name}_present'] = absent
+            output = model.cls_head(features)
         found = recognizer.probabilities(per_sample(output, len(samples)))
         answers[coalition] = unbatched({t: v.cpu() for t, v in found.items()})
     with_audio = set(modalities.get('audio', ()))
     audio_only = [p for p, some in parts.items() if with_audio >= {*some}]
     return [
         ModalityContributions(
-            {c: scores[number] for c, scores in answers.items()},
+            {c: scores[number] for c, scores in reversed(answers.items())},
             modalities,
             unknown | dict.fromkeys(audio_only, NO_AUDIO)
             if lacks_audio(sample)
@@ -248,29 +244,6 @@ def contributions_of(
         )
         for number, sample in enumerate(samples)
     ]
-
-
-def _answer(
-    model: nn.Module,
-    inputs: Any,
-    everyone: Mapping[str, Tensor],
-    coalition: Coalition,
-) -> Any:
-    """The head's output from some experts; all have features (rows, C)."""
-    features = {}
-    if len(coalition) == len(model.backbone.experts):
-        features = everyone
-    elif coalition:
-        features, _ = model.extract_feat(
-            inputs, test_mode=True, experts=coalition
-        )
-    for name in model.backbone.experts:
-        if name not in coalition:
-            # Of no effect, but the head may read nothing else.
-            features[name] = everyone[name]
-            absent = everyone[name].new_zeros(len(everyone[name]), 1)
-            features[f'{name}_present'] = absent
-    return model.cls_head(features)
 
 
 def modalities_of(model: nn.Module) -> dict[str, list[str]]:

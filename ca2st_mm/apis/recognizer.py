@@ -33,6 +33,7 @@ from ca2st_mm.engine.launch import read_config
 from ca2st_mm.engine.precision import autocast, choose_precision
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
+from ca2st_mm.utils.errors import check_choice
 from ca2st_mm.utils.hashing import sha256_of_tensors
 from ca2st_mm.zoo import IN_FOLDER
 
@@ -175,9 +176,8 @@ class Recognizer:
     def fingerprint(self) -> dict[str, str]:
         """What its answers depend on.
 
-        Returns:
-            The precision, and hashes of the weights and of what the config
-            says: model, test pipeline, classes.
+        The precision, and hashes of the weights and of what the config says:
+        model, test pipeline, classes.
 
         Example:
             >>> sorted(recognizer.fingerprint())
@@ -193,17 +193,11 @@ class Recognizer:
         )
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
-        """Write a folder that :meth:`from_pretrained` takes.
-
-        The options are those of :func:`ca2st_mm.apis.save_pretrained`.
-        """
+        """:func:`ca2st_mm.apis.save_pretrained` of the model."""
         return save_pretrained(self.model, folder, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Write a repository of the Hub that :meth:`from_pretrained` takes.
-
-        The options are those of :func:`ca2st_mm.apis.push_to_hub`.
-        """
+        """:func:`ca2st_mm.apis.push_to_hub` of the model."""
         return push_to_hub(self.model, repo_id, **options)
 
     def prepare(
@@ -234,27 +228,24 @@ class Recognizer:
         Raises:
             FileNotFoundError: If there is no such file.
             SampleFault: If it cannot be used; names it and what to do.
-            ValueError: If ``missing_audio`` is none of these, or ``'drop'``
-                is not possible.
+            ValueError: If ``'drop'`` is not possible.
         """
-        if missing_audio not in (None, *MISSING_AUDIO):
-            raise ValueError(
-                f'missing_audio is one of {MISSING_AUDIO}, not '
-                f'{missing_audio!r}'
-            )
-        if missing_audio == 'drop' and (reason := self.why_not_drop()):
-            raise ValueError(reason)
-        refuses = self.pipeline.missing_audio == 'raise'
-        if missing_audio is None and refuses and not self.why_not_drop():
-            missing_audio = 'drop'
+        if missing_audio is None:
+            refuses = self.pipeline.missing_audio == 'raise'
+            if refuses and not self.why_not_drop():
+                missing_audio = 'drop'
+        else:
+            check_choice('missing_audio', missing_audio, MISSING_AUDIO)
+            if missing_audio == 'drop' and (reason := self.why_not_drop()):
+                raise ValueError(reason)
         return self.pipeline(source, start, end, missing_audio)
 
     def batch(self, samples: Sequence[Mapping]) -> dict:
         """Collate and normalise samples of :meth:`prepare`.
 
         Returns:
-            ``inputs``, what the model takes, on its device, each stream
-            (batch, views, ...), and ``data_samples``.
+            ``inputs``, on the model's device, each stream (batch, views,
+            ...), and ``data_samples``.
         """
         collated = pseudo_collate(list(samples))
         return self.model.data_preprocessor(collated, False)
@@ -265,14 +256,11 @@ class Recognizer:
         samples: Sequence[Mapping],
         experts: Sequence[str] | None = None,
     ) -> dict[str, Tensor]:
-        """Logits of every view, before averaging.
+        """Logits of every view, (batch, views, num_classes) by task.
 
         Args:
             samples: What :meth:`prepare` returns.
             experts: Which experts run; None for all.
-
-        Returns:
-            Float (batch, views, num_classes) by task.
         """
         inputs = self.batch(samples)['inputs']
         with self.autocast():
@@ -282,8 +270,7 @@ class Recognizer:
     def probabilities(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Average :meth:`logits` over the views, as the test does.
 
-        Returns:
-            Probabilities (batch, num_classes) by task.
+        Probabilities are (batch, num_classes) by task.
         """
         head = self.model.cls_head
         averaged = {
@@ -416,8 +403,7 @@ class Recognizer:
             Prediction clip.mp4 0.0
             Prediction clip.mp4 1.0
         """
-        if errors not in ('raise', 'return'):
-            raise ValueError(f"errors is 'raise' or 'return', not {errors!r}")
+        check_choice('errors', errors, ('raise', 'return'))
 
         def prepared() -> Iterator[tuple[Job | Failure, dict | None]]:
             for job in jobs:

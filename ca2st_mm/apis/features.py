@@ -58,16 +58,9 @@ def extract(
             )
             features = dict(getattr(output, 'features', output))
             tokens = getattr(output, 'tokens', {})
-            # What each classifier reads.
-            if hasattr(head, 'fusions'):
-                fused = {
-                    f'fused_{task}': head.fusions[head.fusion_of[task]](
-                        features
-                    )
-                    for task in head.sizes
-                }
-            elif hasattr(head, 'fusion'):
-                fused = {'fused': head.fusion(features)}
+            for task, fuse in getattr(head, 'fusion_by_task', {}).items():
+                name = 'fused' if task == 'label' else f'fused_{task}'
+                fused[name] = fuse(features)
         else:
             feature, _ = model.extract_feat(inputs, test_mode=True)
             features, fused = {ALONE: feature}, {'fused': feature}

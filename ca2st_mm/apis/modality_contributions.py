@@ -277,16 +277,12 @@ def parts_of(modalities: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 def _why_not(head: nn.Module, experts: Sequence[str]) -> str | None:
     """Why a head cannot answer from some experts; None if it can."""
-    if hasattr(head, 'fusions'):
-        fusions = dict(head.fusions.items())
-    elif hasattr(head, 'fusion'):
-        fusions = {'label': head.fusion}
-    else:
+    if not hasattr(head, 'fusion_by_task'):
         raise ValueError(
             f'{type(head).__name__} does not tell its experts apart; '
             'modality contributions need a FusionHead or a VerbNounHead'
         )
-    for task, fusion in fusions.items():
+    for task, fusion in head.fusion_by_task.items():
         if not set(experts) & set(fusion.adapters):
             return f'the head reads the {task} off {list(fusion.adapters)}'
     return None

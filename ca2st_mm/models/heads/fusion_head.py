@@ -1,6 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """One classifier over the fused features of all experts."""
 
+from typing import Any
+
 import torch
 from mmaction.models.heads import BaseHead
 from torch import Tensor
@@ -10,8 +12,6 @@ from ca2st_mm.registry import MODELS
 
 from ..layers.fusion import ExpertFusion
 from ..layers.transformer import linear
-
-CROSS_ENTROPY = dict(type='CrossEntropyLoss', loss_weight=1.0)
 
 
 def check_hard_labels(labels: Tensor, num_classes: int, name: str) -> None:
@@ -55,12 +55,11 @@ class FusionHead(BaseHead):
         reduction: 'sum' or 'mean' over the experts, or 'concat'.
         out_channels: Width of the fused feature; needed only if the experts
             differ in width.
-        loss_cls: Loss config.
-        label_smooth_eps: Label smoothing, of hard and of soft labels.
-        topk: Accuracies shown while training.
         average_clips: 'prob', 'score' or None: how views are averaged.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` starts the
-            classifier from that of a published expert.
+        **options: As for every head of MMAction2: ``loss_cls``,
+            ``label_smooth_eps``, ``topk``; ``init_cfg=dict(type='Pretrained',
+            checkpoint=...)`` starts the classifier from that of a published
+            expert.
 
     Example:
         >>> import torch
@@ -77,20 +76,11 @@ class FusionHead(BaseHead):
         adapters: dict[str, dict] | None = None,
         reduction: str = 'sum',
         out_channels: int | None = None,
-        loss_cls: dict = CROSS_ENTROPY,
-        label_smooth_eps: float = 0.0,
-        topk: int | tuple[int, ...] = (1, 5),
         average_clips: str | None = 'prob',
-        init_cfg: dict | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
-            num_classes,
-            in_channels,
-            loss_cls=loss_cls,
-            label_smooth_eps=label_smooth_eps,
-            topk=topk,
-            average_clips=average_clips,
-            init_cfg=init_cfg,
+            num_classes, in_channels, average_clips=average_clips, **options
         )
         self.fusion = ExpertFusion(
             in_channels, adapters, reduction, out_channels
@@ -104,9 +94,9 @@ class FusionHead(BaseHead):
         self._is_init = True
 
     @property
-    def experts(self) -> set[str]:
-        """Names of the experts that are fused."""
-        return set(self.fusion.adapters)
+    def fusion_by_task(self) -> dict[str, ExpertFusion]:
+        """What the classifier reads."""
+        return dict(label=self.fusion)
 
     def forward(self, feats: dict[str, Tensor], **kwargs) -> Tensor:
         """Features {expert: (B, C)} -> logits (B, num_classes)."""
@@ -115,15 +105,12 @@ class FusionHead(BaseHead):
     def loss_by_feat(
         self, cls_scores: Tensor, data_samples: list
     ) -> dict[str, Tensor]:
-        """Loss and training accuracies, of labels that fit the classes.
+        """Loss, and accuracies where labels are hard.
 
         Args:
             cls_scores: Logits (B, num_classes).
             data_samples: Samples with a ``gt_label``, hard (1,) or soft
                 (num_classes,).
-
-        Returns:
-            ``loss_cls``; with hard labels also ``top1_acc`` and so on.
 
         Raises:
             ValueError: If a label is of another form or out of range.

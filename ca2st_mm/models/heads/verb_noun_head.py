@@ -2,6 +2,7 @@
 """Verb and noun classifiers, as EPIC-KITCHENS asks for."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from mmaction.evaluation import top_k_accuracy
@@ -14,7 +15,7 @@ from ca2st_mm.registry import MODELS
 
 from ..layers.fusion import ExpertFusion
 from ..layers.transformer import linear
-from .fusion_head import CROSS_ENTROPY, check_hard_labels
+from .fusion_head import check_hard_labels
 
 TASKS = ('verb', 'noun')
 
@@ -42,11 +43,9 @@ class VerbNounHead(BaseHead):
         fusions: For 'verb' and 'noun' the arguments of an
             :class:`ExpertFusion`, or the name of the other task to share its
             fusion.
-        loss_cls: Loss config, used for both.
-        label_smooth_eps: Label smoothing, of hard and of soft labels.
-        topk: Accuracies shown while training.
         average_clips: 'prob', 'score' or None: how views are averaged.
-        init_cfg: Initialization config.
+        **options: As for every head of MMAction2: ``loss_cls`` (of both),
+            ``label_smooth_eps``, ``topk``.
 
     Raises:
         ValueError: If ``fusions`` does not describe both tasks.
@@ -66,20 +65,11 @@ class VerbNounHead(BaseHead):
         num_verbs: int,
         num_nouns: int,
         fusions: Mapping[str, dict | str],
-        loss_cls: dict = CROSS_ENTROPY,
-        label_smooth_eps: float = 0.0,
-        topk: int | tuple[int, ...] = (1, 5),
         average_clips: str | None = 'prob',
-        init_cfg: dict | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
-            num_verbs + num_nouns,
-            0,
-            loss_cls=loss_cls,
-            label_smooth_eps=label_smooth_eps,
-            topk=topk,
-            average_clips=average_clips,
-            init_cfg=init_cfg,
+            num_verbs + num_nouns, 0, average_clips=average_clips, **options
         )
         own = {k: v for k, v in fusions.items() if not isinstance(v, str)}
         if set(fusions) != set(TASKS) or not own:
@@ -99,9 +89,11 @@ class VerbNounHead(BaseHead):
             setattr(self, f'fc_{task}', linear(width, size))
 
     @property
-    def experts(self) -> set[str]:
-        """Names of the experts that are fused."""
-        return {name for f in self.fusions.values() for name in f.adapters}
+    def fusion_by_task(self) -> dict[str, ExpertFusion]:
+        """What each classifier reads."""
+        return {
+            task: self.fusions[name] for task, name in self.fusion_of.items()
+        }
 
     def forward(self, feats: dict[str, Tensor], **kwargs) -> dict[str, Tensor]:
         """Features {expert: (B, C)} -> logits {verb, noun: (B, classes)}."""
@@ -130,15 +122,12 @@ class VerbNounHead(BaseHead):
     def loss_by_feat(
         self, cls_scores: dict[str, Tensor], data_samples: list
     ) -> dict[str, Tensor]:
-        """Loss of both tasks and their training accuracies.
+        """Loss of both tasks, at least float32, and accuracies.
 
         Args:
             cls_scores: Logits {verb, noun: (B, classes)}.
-            data_samples: Samples with a ``gt_label``.
-
-        Returns:
-            ``loss_verb`` and ``loss_noun``, at least float32; with hard
-            labels also ``verb_top1_acc`` and so on.
+            data_samples: Samples with a ``gt_label``; accuracies are of hard
+                ones.
 
         Raises:
             ValueError: If a label is of another form or out of range.

@@ -74,7 +74,8 @@ class MultiExpertRecognizer(BaseRecognizer):
             sizes = getattr(head, 'sizes', dict(label=head.num_classes))
             blending.set_classes(sizes)
         known = set(getattr(self.backbone, 'experts', ()))
-        unknown = getattr(head, 'experts', set()) - known
+        fusions = getattr(head, 'fusion_by_task', {}).values()
+        unknown = {n for fusion in fusions for n in fusion.adapters} - known
         if known and unknown:
             raise ValueError(
                 f'in_channels of the head names {sorted(unknown)}, but the '

@@ -1,6 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Audio: streams, mixing, limits, one clock, policies, cuts."""
 
+from itertools import product
+
 import av
 import numpy as np
 import pytest
@@ -30,16 +32,13 @@ from ca2st_mm.datasets.transforms import (
     AddPeakedNoise,
     AddPinkNoise,
     CropAudio,
-    DecodeVideo,
     Desynchronise,
-    FrameTimes,
     LoadAudio,
     LogMelSpectrogram,
     MaskSpectrogram,
     MuteAudio,
     OpenVideo,
     RollAudio,
-    SegmentSample,
 )
 from ca2st_mm.datasets.video import PyAVReader
 
@@ -214,7 +213,7 @@ def test_a_long_pause_ends_the_track(base, tmp_path, monkeypatch):
         read_audio(str(path))
 
 
-@pytest.mark.parametrize('rate', [4000, 11025, 15999, 44101, 96000, 384_000])
+@pytest.mark.parametrize('rate', [4000, 11025, 15999, 44101, 384_000])
 def test_any_usual_rate_becomes_that_of_the_weights(tmp_path, rate):
     path = str(tmp_path / 'tone.wav')
     soundfile.write(path, tones(2, rate), rate)
@@ -222,24 +221,27 @@ def test_any_usual_rate_becomes_that_of_the_weights(tmp_path, rate):
     assert len(sample['waveform']) == 32000
     audio = sample['waveform'], sample['sample_rate'], sample['audio_start']
     assert pitches(audio, (0.5, 1.5)) == TRUE[:2]
+    if odd := dict([(4000, 3999), (384_000, 384_001)]).get(rate):
+        soundfile.write(path, tones(1, odd), odd)
+        with pytest.raises(MediaError, match=f'tone.wav.*{odd} samples'):
+            read_audio(path)
 
 
-@pytest.mark.parametrize('rate', [3999, 384_001])
-def test_other_rates_are_refused(tmp_path, rate):
-    path = str(tmp_path / 'tone.wav')
-    soundfile.write(path, tones(1, rate), rate)
-    with pytest.raises(MediaError, match=f'tone.wav.*{rate} samples'):
-        read_audio(path)
-
-
-@pytest.mark.parametrize('extension', ['ts', 'mpg', 'mkv', 'mp4'])
-@pytest.mark.parametrize('offset', [0, 50])
+@pytest.mark.parametrize(
+    ('extension', 'offset'),
+    [('mkv', -1), *product(('ts', 'mpg', 'mkv', 'mp4'), (0, 50))],
+)
 def test_an_audio_file_of_its_own_starts_with_its_video(
     base, tmp_path, extension, offset
 ):
     video, audio = tmp_path / f'late.{extension}', tmp_path / 'late.wav'
-    ffmpeg('-i', base, '-output_ts_offset', offset, video)
-    ffmpeg('-i', video, audio)
+    if offset < 0:
+        keep = ('-c', 'copy', '-avoid_negative_ts', 'disabled', '-an')
+        ffmpeg('-itsoffset', offset, '-i', base, *keep, video)
+        ffmpeg('-i', base, audio)
+    else:
+        ffmpeg('-i', base, '-output_ts_offset', offset, video)
+        ffmpeg('-i', video, audio)
     start = probe(str(video)).start
     for span in ({}, dict(clip_start=start + 1.1, clip_end=start + 2.9)):
         files = dict(filename=str(video), audio_path=str(audio), **span)
@@ -250,29 +252,6 @@ def test_an_audio_file_of_its_own_starts_with_its_video(
             assert [round(p, -1) for p in found] == TRUE[1:3]
 
 
-def test_the_first_frame_of_mkv_may_lie_below_zero(base, tmp_path):
-    video, audio = tmp_path / 'below.mkv', tmp_path / 'own.wav'
-    keep = ('-c', 'copy', '-avoid_negative_ts', 'disabled', '-an')
-    ffmpeg('-itsoffset', '-1', '-i', base, *keep, video)
-    ffmpeg('-i', base, audio)
-    for span in ({}, dict(clip_start=0.2, clip_end=1.8)):
-        files = dict(filename=str(video), audio_path=str(audio), **span)
-        for sample in (OpenVideo()(dict(files)), files):
-            sample = LoadAudio()(dict(sample))
-            own = sample['waveform'], RATE, sample['audio_start']
-            found = pitches(own, (0.5, 1.5))
-            assert [round(p, -1) for p in found] == TRUE[1:3]
-
-
-def test_frames_and_audio_far_apart_are_a_fault(base):
-    sample = OpenVideo()(dict(filename=str(base)))
-    sample = DecodeVideo()(SegmentSample(4, test_mode=True)(sample))
-    sample = LoadAudio()(FrameTimes()(sample))
-    sample['imgs_times'][0, -1] = 1e9
-    with pytest.raises(MediaError, match='base.mp4.*hours apart'):
-        CropAudio()(sample)
-
-
 def test_a_wav_next_to_the_video_wins(plain_clip, tmp_path):
     path = str(tmp_path / 'other.wav')
     stereo = np.stack([np.full(800, 0.5), np.full(800, -0.25)], axis=1)
@@ -280,12 +259,8 @@ def test_a_wav_next_to_the_video_wins(plain_clip, tmp_path):
     out = LoadAudio()(dict(filename=plain_clip, audio_path=path))
     assert out['sample_rate'] == 8000
     np.testing.assert_allclose(out['waveform'], 0.125, atol=1e-4)
-
-
-def test_an_audio_file_that_is_not_there(plain_clip):
-    sample = dict(filename=plain_clip, audio_path='/nowhere.wav')
-    with pytest.raises(ValueError, match='/nowhere.wav. does not exist'):
-        LoadAudio()(sample)
+    with pytest.raises(NoAudioError, match='/nowhere.wav. does not exist'):
+        LoadAudio()(dict(filename=plain_clip, audio_path='/nowhere.wav'))
 
 
 @pytest.mark.parametrize(('policy', 'present'), [('silence', 1), ('drop', 0)])
@@ -329,6 +304,9 @@ def test_a_cut_has_the_seconds_of_its_frames(
         avg_fps=10,
     )
     out = CropAudio(min_seconds=1 + 2 * wider)(sample)
+    sample['imgs_times'][0, -1] = 1e9
+    with pytest.raises(MediaError, match='base.mp4.*hours apart'):
+        CropAudio()(dict(sample, filename='base.mp4'))
     spans = np.array(spans) + (-wider, wider)
     np.testing.assert_allclose(out['waveform_times'], spans)
     for found, (first, last) in zip(out['waveforms'], spans, strict=True):
@@ -345,16 +323,6 @@ def waveform_sample(waveform, rate):
     return dict(
         waveform=waveform, sample_rate=rate, has_audio=True, filename='a.mp4'
     )
-
-
-@pytest.mark.parametrize('kind', NOISES)
-def test_noise_has_the_asked_ratio(kind):
-    clean = np.sin(np.arange(16000) / 10).astype(np.float32)
-    for arguments, asked in ((dict(snr=(7, 7)), 7), (dict(strength=3), 10)):
-        sample = waveform_sample(clean, 16000)
-        noise = kind(**arguments)(sample)['waveform'] - clean
-        ratio = np.mean(clean**2) / np.mean(noise**2)
-        assert 10 * np.log10(ratio) == pytest.approx(asked, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -386,6 +354,10 @@ def test_strengths(kind):
         out = kind(**arguments)(waveform_sample(clean, 16000))
         return (out['waveform'] - clean).tolist()
 
+    if kind in NOISES:
+        noise = change(snr=(7, 7)), change(strength=3)
+        ratio = [np.mean(clean**2) / np.mean(np.square(n)) for n in noise]
+        assert 10 * np.log10(ratio) == pytest.approx([7, 10], abs=0.1)
     assert not any(change(strength=0, seed=0))
     # The same clip at every reading, another one for another seed.
     first = change(strength=2, seed=1)

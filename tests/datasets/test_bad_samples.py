@@ -85,9 +85,15 @@ def lines(folder):
         return list(csv.DictReader(file))
 
 
-def test_raise_is_the_default(tmp_path):
-    data = make(tmp_path, on_error='raise')
+def test_what_stops_a_run(tmp_path):
     with pytest.raises(MediaError, match='3.mp4'):
+        batches(make(tmp_path, on_error='raise'))
+    data = make(tmp_path, bad=set(range(SIZE)), fraction=1.0)
+    with pytest.raises(MediaError):  # there is no substitute
+        data[0]
+    data = make(tmp_path)  # a mistake of ours is no bad sample
+    data.pipeline.transforms.append(lambda results: results['no such key'])
+    with pytest.raises(KeyError, match='no such key'):
         batches(data)
 
 
@@ -98,14 +104,11 @@ def test_skip_leaves_out_the_bad_alone(tmp_path, workers):
     flat = [name for batch in seen for name in names(batch)]
     assert flat == [f'{i}.mp4' for i in range(SIZE) if i not in BAD]
     assert [len(names(batch)) for batch in seen][:2] == [3, 3]
-
-
-@pytest.mark.parametrize('workers', [0, 2])
-def test_a_wholly_bad_batch_is_still_a_batch(tmp_path, workers):
     data = make(tmp_path, bad=set(range(8, 12)))
-    seen = batches(data, workers)
+    seen = batches(data, workers)  # a wholly bad batch is still a batch
     assert [len(names(batch)) for batch in seen] == [4, 4, 1] + [4] * 7
-    assert len(lines(tmp_path)) == 4
+    wrapped = RepeatDataset(make(tmp_path), times=2)
+    assert len(batches(wrapped, workers)) == 2 * SIZE // 4
 
 
 def test_the_substitute_does_not_depend_on_the_worker(tmp_path):
@@ -137,21 +140,18 @@ def test_the_list_names_path_reason_and_count(tmp_path, workers):
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize('on_error', ['skip', 'substitute'])
 def test_beyond_the_cap_the_run_stops(tmp_path, workers, on_error):
-    assert len(batches(make(tmp_path, fraction=3 / SIZE))) == SIZE // 4
+    data = make(tmp_path, fraction=3 / SIZE)
+    # Another set in the same list does not count.
+    other = Quarantine(data.quarantine.path, 'other.csv', 1.0)
+    for number in range(9):
+        other.add(dict(filename=f'{number}.mp4'), 'torn', 9)
+    assert len(batches(data)) == SIZE // 4
     data = make(tmp_path, fraction=2 / SIZE, on_error=on_error)
     with pytest.raises(TooManyBadSamples) as stop:
         batches(data, workers)
     assert '3 of 40 samples' in str(stop.value)
     assert '3 x video: it is torn' in str(stop.value)
     assert 'bad.csv' in str(stop.value)
-
-
-def test_another_set_in_the_same_list_does_not_count(tmp_path):
-    data = make(tmp_path, fraction=3 / SIZE)
-    other = Quarantine(data.quarantine.path, 'other.csv', 1.0)
-    for number in range(9):
-        other.add(dict(filename=f'{number}.mp4'), 'torn', 9)
-    assert len(batches(data)) == SIZE // 4
 
 
 @pytest.mark.parametrize('junk', ['\n', '\nlist.csv,9.m'])
@@ -168,24 +168,6 @@ def test_lines_that_are_no_entries_do_no_harm(tmp_path, junk):
     path.write_text('')  # the samples were repaired
     listed.add(dict(filename='1.mp4'), 'torn', 9)
     assert [row['count'] for row in lines(tmp_path)] == ['1']
-
-
-def test_a_mistake_of_ours_is_not_a_bad_sample(tmp_path):
-    data = make(tmp_path)
-    data.pipeline.transforms.append(lambda results: results['no such key'])
-    with pytest.raises(KeyError, match='no such key'):
-        batches(data)
-
-
-def test_a_set_without_a_good_sample(tmp_path):
-    data = make(tmp_path, bad=set(range(SIZE)), fraction=1.0)
-    with pytest.raises(MediaError):
-        data[0]
-
-
-def test_single_samples_are_substituted(tmp_path):
-    wrapped = RepeatDataset(make(tmp_path), times=2)
-    assert len(batches(wrapped)) == 2 * SIZE // 4
 
 
 def test_evaluation_marks_what_it_cannot_read(tmp_path):

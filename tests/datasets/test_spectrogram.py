@@ -167,17 +167,6 @@ def test_a_short_track_of_beats_ends_in_silence():
     np.testing.assert_array_equal(half[50:], whole[50:])
 
 
-def test_random_position_is_drawn_once_a_sample():
-    np.random.seed(0)
-    transform = LogMelSpectrogram(200, position='random')
-    noise = wave('noise', 16000)
-    starts = {
-        float(transform(sample(noise))['audios_times'][0, 0]) for _ in range(8)
-    }
-    assert len(starts) > 4
-    assert 0 <= min(starts) and max(starts) < 10.1
-
-
 def test_masks_hide_cells_and_nothing_else():
     np.random.seed(1)
     out = LogMelSpectrogram(400)(sample(wave('noise', 16000)))

@@ -236,7 +236,7 @@ def read(name, path, split, encoding=None):
     return read_list(benchmark, source, split, names_in_order(benchmark))
 
 
-def ann_file(path):
+def rows_in(path):
     """Rows of a CSV file."""
     with open(path, newline='', encoding='utf-8') as file:
         return list(csv.DictReader(file))

@@ -5,7 +5,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from benchmark_files import ann_file, read
+from benchmark_files import read, rows_in
 
 from ca2st_mm.datasets.benchmarks import BENCHMARKS, class_names, shipped_names
 
@@ -148,8 +148,8 @@ def test_preparing_the_official_file(data):
         trimmed=False,
     )
     assert '9,668 rows, as published' in said
-    rows = ann_file(data.root / 'val.csv')
-    missing = ann_file(data.root / 'val_missing.csv')
+    rows = rows_in(data.root / 'val.csv')
+    missing = rows_in(data.root / 'val_missing.csv')
     assert f'found {len(rows):,} of 9,668' in said
     assert len(rows) + len(missing) == 9_668
     assert {row['file'] for row in rows} == {'videos/P01_11.MP4'}

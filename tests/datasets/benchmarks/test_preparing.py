@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import prepare_benchmark
 import pytest
-from benchmark_files import ann_file
+from benchmark_files import rows_in
 
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.benchmarks import BENCHMARKS
@@ -52,7 +52,7 @@ def test_a_trimmed_list_has_no_times(data):
     data.add_list(EK_PLAIN)
     data.add('videos/P01_11_0.mp4', 'videos/P01_11_1.mkv')
     data.prepare(EK[0], **PARTIAL)
-    assert ann_file(data.root / 'val.csv') == [
+    assert rows_in(data.root / 'val.csv') == [
         dict(file='videos/P01_11_0.mp4', verb='0', noun='2', id='P01_11_0'),
         dict(file='videos/P01_11_1.mkv', verb='1', noun='2', id='P01_11_1'),
     ]
@@ -71,9 +71,9 @@ def test_a_clip_that_ends_before_it_starts_is_left_out(data):
     (data.lists / 'val.csv').write_text(text)
     data.add('videos/v_a.mp4')
     data.prepare('activitynet', trimmed=False, keep_missing=True)
-    (row,) = ann_file(data.root / 'val.csv')
+    (row,) = rows_in(data.root / 'val.csv')
     assert (row['start'], row['end']) == ('1', '2')
-    (missing,) = ann_file(data.root / 'val_missing.csv')
+    (missing,) = rows_in(data.root / 'val_missing.csv')
     assert missing['id'] == 'a_0' and 'before it starts' in missing['reason']
 
 
@@ -129,11 +129,11 @@ def test_links_make_no_loop_and_files_elsewhere_have_full_names(
     for name in ('self', 'copy'):
         (data.videos / name).symlink_to('.')
     data.prepare('kinetics400')
-    [row] = ann_file(data.root / 'val.csv')
+    [row] = rows_in(data.root / 'val.csv')
     assert row['file'] == 'videos/-5o_ES_I.mp4'
     data.videos = data.videos.rename(tmp_path / 'far')
     data.prepare('kinetics400')
-    [row] = ann_file(data.root / 'val.csv')
+    [row] = rows_in(data.root / 'val.csv')
     assert row['file'] == str(tmp_path / 'far' / '-5o_ES_I.mp4')
 
 
@@ -143,17 +143,17 @@ def test_missing_files_are_counted_listed_and_left_out(data):
     said = data.prepare('kinetics400')
     assert 'val: found 1 of 2' in said
     assert 'published number is not known' in said
-    assert [row['file'] for row in ann_file(data.root / 'val.csv')] == [
+    assert [row['file'] for row in rows_in(data.root / 'val.csv')] == [
         'videos/zumba/-5o_ES_I_000006_000016.mp4'
     ]
-    assert ann_file(data.root / 'val_missing.csv') == [
+    assert rows_in(data.root / 'val_missing.csv') == [
         dict(id='abcdefghijk_000106_000116', reason='no video file')
     ]
     # Later the file is there: nothing is missing any more.
     data.add('videos/abcdefghijk.mp4')
     data.prepare('kinetics400')
-    assert len(ann_file(data.root / 'val.csv')) == 2
-    assert ann_file(data.root / 'val_missing.csv') == []
+    assert len(rows_in(data.root / 'val.csv')) == 2
+    assert rows_in(data.root / 'val_missing.csv') == []
 
 
 def test_keep_missing_names_the_expected_file(data):
@@ -161,11 +161,11 @@ def test_keep_missing_names_the_expected_file(data):
     data.add('videos/-5o_ES_I.mp4')
     said = data.prepare('kinetics400', keep_missing=True)
     assert '2 clips' in said and '1 of them without a file' in said
-    assert [row['file'] for row in ann_file(data.root / 'val.csv')] == [
+    assert [row['file'] for row in rows_in(data.root / 'val.csv')] == [
         'videos/-5o_ES_I.mp4',
         'videos/abcdefghijk_000106_000116.mp4',
     ]
-    assert len(ann_file(data.root / 'val_missing.csv')) == 1
+    assert len(rows_in(data.root / 'val_missing.csv')) == 1
 
 
 def test_separate_audio_files(data):
@@ -173,17 +173,17 @@ def test_separate_audio_files(data):
     data.add('videos/P01_11_0.mp4', 'videos/P01_11_1.mp4')
     data.add('audio/P01_11_1.wav')
     data.prepare(EK[0], audio_root=str(data.audio), **PARTIAL)
-    (row,) = ann_file(data.root / 'val.csv')
+    (row,) = rows_in(data.root / 'val.csv')
     assert (row['file'], row['audio']) == (
         'videos/P01_11_1.mp4',
         'audio/P01_11_1.wav',
     )
-    (missing,) = ann_file(data.root / 'val_missing.csv')
+    (missing,) = rows_in(data.root / 'val_missing.csv')
     assert missing == dict(id='P01_11_0', reason='no audio file')
     data.prepare(
         EK[0], audio_root=str(data.audio), keep_missing=True, **PARTIAL
     )
-    expected = [row['audio'] for row in ann_file(data.root / 'val.csv')]
+    expected = [row['audio'] for row in rows_in(data.root / 'val.csv')]
     assert expected == ['audio/P01_11_0.wav', 'audio/P01_11_1.wav']
 
 
@@ -200,11 +200,11 @@ def test_with_audio_looks_into_the_files(data):
     (data.lists / 'trainlist01.txt').write_text(text)
     said = data.prepare('ucf101', with_audio=True, **PARTIAL)
     assert 'found 1 of 3' in said
-    (row,) = ann_file(data.root / 'train_split1.csv')
+    (row,) = rows_in(data.root / 'train_split1.csv')
     assert row['file'] == 'videos/ApplyEyeMakeup/loud.mkv'
     reasons = {
         row['id'].rpartition('/')[2]: row['reason']
-        for row in ann_file(data.root / 'train_split1_missing.csv')
+        for row in rows_in(data.root / 'train_split1_missing.csv')
     }
     assert reasons == {
         'mute.mkv': 'no audio',
@@ -236,7 +236,7 @@ def test_files_are_found_by_name(data, key, files, expected):
             data.prepare(key[0], **PARTIAL)
         return
     data.prepare(key[0])
-    (row,) = ann_file(data.root / 'val.csv')
+    (row,) = rows_in(data.root / 'val.csv')
     assert row['file'] == f'videos/{expected}'
 
 
@@ -259,7 +259,7 @@ def test_own_class_order(data):
     path.write_text(''.join(f'class {i}\n' for i in names))
     data.add('videos/a.mp4', 'videos/b.mp4')
     data.prepare('vggsound', classes=str(path))
-    labels = [row['label'] for row in ann_file(data.root / 'test.csv')]
+    labels = [row['label'] for row in rows_in(data.root / 'test.csv')]
     assert labels == ['0', '308']
     assert (data.root / 'classes.txt').read_text() == path.read_text()
     path.write_text('one\ntwo\n')
@@ -329,4 +329,4 @@ def test_command_line(data, capsys, flags):
     said = capsys.readouterr().out
     assert 'found 2 of 2' in said
     assert ('is now --with-audio' in said) == ('--with-sound' in flags)
-    assert ann_file(data.root / 'val.csv')[0]['end'] == '1.89'
+    assert rows_in(data.root / 'val.csv')[0]['end'] == '1.89'

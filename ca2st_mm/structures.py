@@ -46,11 +46,19 @@ class Stream(NamedTuple):
 def as_streams(inputs: Mapping[str, Stream | Tensor]) -> dict[str, Stream]:
     """The inputs of a model as one stream each; tensors are values alone.
 
+    Raises:
+        ValueError: If a name is that of times or presence.
+
     Example:
         >>> import torch
         >>> as_streams(dict(imgs=torch.zeros(1, 3)))['imgs'].values.shape
         torch.Size([1, 3])
     """
+    if flat := [n for n in inputs if n.endswith((TIMES, PRESENT))]:
+        raise ValueError(
+            f'{flat} are parts of a stream and no streams; pass '
+            'Stream(values, times, present)'
+        )
     return {
         name: value if isinstance(value, Stream) else Stream(value)
         for name, value in inputs.items()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ca2st_mm.datasets.transforms import PackAudioVisual
+from ca2st_mm.structures import as_streams
 
 RESULTS = dict(
     imgs=torch.zeros(2, 3),
@@ -35,3 +36,8 @@ def test_a_stream_that_no_step_made_is_named():
     del without['audios']
     with pytest.raises(KeyError, match=r"\['audios'\].*LogMelSpectrogram"):
         PackAudioVisual()(without)
+
+
+def test_parts_of_a_stream_are_no_streams():
+    with pytest.raises(ValueError, match=r"\['imgs_times'\] are parts"):
+        as_streams(dict(imgs=torch.ones(2), imgs_times=torch.ones(2)))

@@ -25,10 +25,12 @@ def recognizer(how='prob', backbone=BACKBONE, **changes):
 
 def views_of(clips=CLIPS, views=VIEWS):
     """Streams (B, views, ...); one view has no audio."""
-    flat = tiny.streams(clips * views)
-    flat['audios_present'] = torch.ones(clips * views)
-    flat['audios_present'][1] = 0
-    return {k: x.unflatten(0, (clips, views)) for k, x in flat.items()}
+    present = torch.ones(clips * views)
+    present[1] = 0
+    return {
+        name: stream.map(lambda part: part.unflatten(0, (clips, views)))
+        for name, stream in tiny.timed(clips * views, present).items()
+    }
 
 
 def predictions(model, inputs):
@@ -55,7 +57,10 @@ def test_predicts_what_a_loop_over_clips_and_views_does(how):
     for clip in range(CLIPS):
         rows = []
         for view in range(VIEWS):
-            one = {k: x[clip, view][None] for k, x in inputs.items()}
+            one = {
+                name: stream.map(lambda x, at=(clip, view): x[at][None])
+                for name, stream in inputs.items()
+            }
             with torch.no_grad():
                 logits = model.cls_head(model.backbone(**one))[0]
             rows.append(logits.softmax(-1) if how == 'prob' else logits)
@@ -92,8 +97,8 @@ def test_training_is_not_chunked():
 )
 def test_streams_with_other_clips_or_views_raise_by_name(name, cut):
     inputs = views_of()
-    inputs[name] = inputs[name][cut]
-    shape = tuple(inputs[name].shape[:2])
+    inputs[name] = inputs[name].map(lambda part: part[cut])
+    shape = tuple(inputs[name].values.shape[:2])
     with pytest.raises(ValueError) as caught:
         recognizer().extract_feat(inputs)
     assert f"('{name}', 'values'): {shape}" in str(caught.value)

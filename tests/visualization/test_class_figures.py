@@ -17,9 +17,8 @@ from figure_inputs import (
 from per_class_change import (
     draw_category_change,
     f1_changes,
-    summary_of,
 )
-from result_files import named_files, read_comparable, read_scores
+from result_files import read_comparable, read_scores
 from sheet import answers_to, pick_clips
 
 from ca2st_mm.datasets.benchmarks import shipped_names
@@ -33,17 +32,6 @@ WRONG = [0, 0, 1, 1, 2, 2]
 def read_csv(path):
     with open(path, newline='') as file:
         return list(csv.DictReader(file))
-
-
-def test_gains_of_classes_by_hand():
-    changes, support = np.array([3.0, -1, 0, 2, 50]), np.array([4, 2, 1, 1, 0])
-    lines = summary_of(changes, support, 1.5, list('abcde'), limit=1)
-    assert lines == [
-        'mean over 4 classes +1.00, micro +1.50 points of F1',
-        'classes better 2 (50.0 %), worse 1 (25.0 %), equal 1 (25.0 %)',
-        '1 best, mean +3.00: a +3.0',
-        '1 worst, mean -1.00: b -1.0',
-    ]
 
 
 def test_confusions_by_hand():
@@ -149,11 +137,6 @@ def test_results_that_do_not_fit_are_named_in_one_sentence(
     assert not Path('per_class_change.png').exists()
 
 
-def test_models_have_names_of_their_own():
-    with pytest.raises(ValueError, match="both called 'A'"):
-        named_files(['A=a.pkl', 'A=b.pkl'])
-
-
 @pytest.fixture
 def marked(tmp_path):
     """Two dumps with a clip that cannot be read in the one, in the other."""
@@ -220,12 +203,6 @@ def test_clips_are_picked_by_who_is_right(answers):
     assert truth == 'b'
     assert [(a.text, a.right) for a in said] == [('a', False), ('b', True)]
     assert said[0].score == pytest.approx(0.5)
-
-
-def test_classes_take_turns_on_a_sheet(tmp_path):
-    path = write_dump(tmp_path / 'a.pkl', [0, 0, 1], [0, 0, 1], 3)
-    results = read_comparable([f'a={path}', f'b={path}'])
-    assert pick_clips(results, 'easy', 2) == [0, 2]
 
 
 def test_a_sheet_shows_the_frames_of_the_clip(tmp_path, answers, capsys):

@@ -6,24 +6,9 @@ import json
 import numpy as np
 import pytest
 from accuracy_cost import read_point
-from balance import draw_plane, draw_profile
+from balance import draw_profile
 from curves import draw_curves, read_run
 from figure_inputs import is_png, run_figure, write_cost, write_results
-from scatter import AUTHORS, COST, published
-
-
-def test_published_numbers_are_those_of_the_cast_paper():
-    assert published(('verb', 'noun'))['CAST'] == (72.5, 60.9)
-    assert published((COST, 'k400'))['CAST'] == (391, 85.3)
-    assert 'EVL' not in published(('verb', 'noun'))
-
-
-def test_each_name_stands_at_its_own_point():
-    models, authors = dict(a=(10, 20), b=(60, 30)), dict(c=(90, 80))
-    axes = draw_plane(('x', 'y'), models, authors).axes[0]
-    said = {t.get_text(): tuple(t.xy) for t in axes.texts if hasattr(t, 'xy')}
-    assert said == {**models, **authors}
-    assert AUTHORS in axes.get_legend_handles_labels()[1]
 
 
 def test_a_profile_ends_with_the_harmonic_mean():

@@ -126,19 +126,6 @@ def test_attention_of_every_expert_and_of_both_directions_of_every_link():
         )
 
 
-def test_wrapped_experts_have_tokens_and_attention():
-    experts = dict(spatial=tiny.CLIP, temporal=tiny.MMACTION)
-    whole = model(tiny.CAST, experts=experts)
-    out = whole(INPUTS['imgs'], return_tokens=[0], return_attention=[0])
-    assert ('temporal', 0) in out.tokens
-    assert set(out.attention) == {
-        ('spatial', 'spatial', 0),
-        ('temporal', 'temporal', 0),
-        ('spatial', 'temporal', 0),
-        ('temporal', 'spatial', 0),
-    }
-
-
 @pytest.mark.parametrize('limit', [None, 2])
 def test_the_recognizer_returns_it_for_all_views(limit):
     limits = dict(max_testing_views=limit)

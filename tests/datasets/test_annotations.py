@@ -103,14 +103,9 @@ def test_every_name_comes_back(make, tmp_path, end):
     assert files_of(data) == [f'{tmp_path}/{name}' for name in ODD_NAMES]
     labels = [data.get_data_info(i)['label'] for i in range(len(data))]
     assert labels == list(range(len(ODD_NAMES)))
-
-
-def test_blanks_after_commas_are_style_if_the_header_has_them(make, tmp_path):
+    # Blanks after commas are style if the header has them.
     data = make('label, file, start\n1, a b.mp4, 0.5\n 0, " c.mp4",\n')
     assert files_of(data) == [f'{tmp_path}/a b.mp4', f'{tmp_path}/ c.mp4']
-
-
-def test_a_name_that_is_not_utf8_is_refused_when_written():
     with pytest.raises(ListFileError, match=r'x.csv.*not UTF-8.*udcc5'):
         annotation_text('x.csv', ['file'], [dict(file='\udcc5.mp4')])
 
@@ -142,11 +137,6 @@ def test_unknown_encodings_are_one_sentence(make, data, kwargs, message):
         make('file,label\na,0\n', 'x.csv', classes='list.csv', **kwargs)
 
 
-def test_a_folder_is_no_list(tmp_path):
-    with pytest.raises(ListFileError, match='is a folder'):
-        read_annotations(str(tmp_path), {})
-
-
 def test_class_lists(make, tmp_path):
     (tmp_path / 'classes.txt').write_text('one\n two\u2028three \n\n')
     data = make('file,label\na.mp4,1\n', classes='classes.txt')
@@ -154,8 +144,14 @@ def test_class_lists(make, tmp_path):
     assert data.num_classes == 2
     with pytest.raises(ListFileError, match=r'line 2: label 2 .*0 to 1'):
         make('file,label\na.mp4,2\n', classes='classes.txt')
-    with pytest.raises(ValueError, match='num_classes=3, .* are 2;'):
-        make('file,label\na.mp4,0\n', classes=['a', 'b'], num_classes=3)
+    for wrong, message in (
+        (dict(classes=['a', 'b'], num_classes=3), 'num_classes=3, .* are 2;'),
+        (dict(num_classes=dict(verbs=97)), 'unknown columns'),
+        (dict(num_classes=1), 'single class'),
+        (dict(classes=['only']), 'single class'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make('file,label\na.mp4,0\n', **wrong)
     (tmp_path / 'classes.txt').write_text('one\none\n')
     with pytest.raises(ListFileError, match="names 'one' twice"):
         make('file,label\na.mp4,0\n', classes='classes.txt')
@@ -219,7 +215,7 @@ def test_likely_columns_are_suggested(make, header, renames):
         assert f"'{wrong}' to '{right}'" in str(said.value)
 
 
-def test_other_columns_are_named_in_a_warning(make, warned):
+def test_what_is_read_with_a_warning(make, warned):
     make('file,label,text,class\na.mp4,1,"x, y",z\n')
     assert 'text, class are not used' in warned()
 
@@ -230,17 +226,6 @@ def test_repeated_clips_are_reported(make, warned):
     make('file,label\na.mp4,0\na.mp4,1\nb.mp4,1\n./b.mp4,1\n')
     assert '2 rows repeat' in warned() and '1 of them with other' in warned()
     assert "'a.mp4' in line 3" in warned()
-
-
-def test_a_single_class_is_refused(make):
-    for kwargs in (dict(num_classes=1), dict(classes=['only'])):
-        with pytest.raises(ValueError, match='single class'):
-            make('file,label\na.mp4,0\n', **kwargs)
-
-
-def test_unknown_label_column_in_num_classes(make):
-    with pytest.raises(ValueError, match='unknown columns'):
-        make('file,label\na.mp4,0\n', num_classes=dict(verbs=97))
 
 
 def test_a_test_set_may_have_no_labels(make):

@@ -5,7 +5,6 @@ import html
 import json
 import re
 import runpy
-import threading
 import wave
 from pathlib import Path
 
@@ -15,11 +14,10 @@ import check_report
 import numpy as np
 import odd_media
 import pytest
-from check_lists import KINDS, Sample, check_repeats, read_samples
+from check_lists import KINDS, Sample, check_repeats
 from check_media import probe_sample
 
 from ca2st_mm.datasets.media_writer import write_clip
-from ca2st_mm.utils.text_files import ListFileError
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools' / 'data'
 # What the checker says of each odd file; some have no audio on purpose.
@@ -164,23 +162,6 @@ def test_a_second_run_reads_only_what_changed(
     assert probed == ['<b>nowhere.mp4']
 
 
-def test_a_slow_file_holds_back_no_other(monkeypatch, tmp_path):
-    others_are_noted = threading.Event()
-
-    def look(sample, limits):
-        if sample.path == 'slow':
-            others_are_noted.wait(2)
-        return check_media.Probe()
-
-    monkeypatch.setattr(check_media, 'probe_sample', look)
-    samples = [sample('train', name) for name in ('slow', 'a', 'b')]
-    notes = str(tmp_path / 'notes.jsonl')
-    found = check_media.probe_all(samples, check_media.Limits(), 2, notes)
-    assert {next(found)[0], next(found)[0]} == {1, 2}
-    others_are_noted.set()
-    assert [number for number, _ in found] == [0]
-
-
 def sample(split, path, start=None, end=None, label=0):
     return Sample(split, path, None, start, end, dict(label=label))
 
@@ -216,15 +197,6 @@ def test_repeats_are_found_through_links(tmp_path, split, label, kind):
     first = sample('train', str(tmp_path / 'a.mp4'))
     again = sample(split, str(tmp_path / 'link/a.mp4'), label=label)
     assert [f.kind for f in check_repeats([first, again], {})] == [kind]
-
-
-def test_copies_with_another_label_are_a_warning(folder, check, capsys):
-    text = 'file,label\ncopy.mp4,0\nwrong_duration.mp4,1\n'
-    ann_file = folder / 'copies.csv'
-    ann_file.write_text(text)
-    code, found = check(ann_file, '--data-root', folder)
-    assert code == 0 and found['faults'] == []
-    assert '1 files are copies of others' in capsys.readouterr().out
 
 
 def test_sample_rates_are_shown(check, tmp_path, capsys):
@@ -285,13 +257,6 @@ def test_a_list_that_cannot_be_read(text, tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert stopped.value.code == 2 and len(said.splitlines()) == 1
     assert said.startswith('error: ') and str(path) in said
-
-
-def test_splits_need_different_names(folder, tmp_path):
-    other = tmp_path / 'train.csv'
-    other.write_text('file,label\na.mp4,1\n')
-    with pytest.raises(ListFileError, match='different file names'):
-        read_samples([str(folder / 'train.csv'), str(other)])
 
 
 def test_classes_by_file_and_by_column(folder, check, tmp_path):

@@ -5,7 +5,6 @@ import functools
 import os
 import re
 import runpy
-import shlex
 import tempfile
 from pathlib import Path
 
@@ -118,25 +117,28 @@ def test_files_name_every_clip_once(root, run):
         (root / hidden).parent.mkdir(exist_ok=True)
         (root / hidden).touch()
     os.mkfifo(root / 'run' / 'pipe.mp4')
+    more = '.ts .wmv .gif .flv .3gp .mts .m2ts .vob .ogv .MPG .webm'.split()
+    for extension in more:
+        (root / 'jump' / f'x{extension}').write_bytes(smallest())
     (root / 'run' / 'broken.mp4').symlink_to('nowhere')
     (root / 'jump' / 'damaged.mp4').write_bytes(smallest()[:60])
     said = run(root)
-    assert '3 classes, 5 clips to train and 2 to validate' in said
+    assert '3 classes, 14 clips to train and 4 to validate' in said
     assert 'not in the validation set: walk' in said
     assert 'no videos of a class: 2, such as notes.txt' in said
     assert 'as a video: 1, such as jump/damaged.mp4' in said
     assert 'hidden: 3' in said and 'no regular files: 2' in said
     rows, names = rows_of(root)
     assert names == ('jump', 'run', 'walk')
-    assert len(rows) == len(set(rows)) == sum(CLIPS.values())
+    assert len(rows) == len(set(rows)) == sum(CLIPS.values()) + len(more)
     for filename, label in rows:
         assert Path(filename).is_file()
-        assert Path(filename).parts[-3] == names[label]
+        assert names[label] in Path(filename).parts
     assert not list(root.glob('.*.part*'))
 
 
 @pytest.mark.parametrize('links', [dict(self='.'), dict(self='.', up='..')])
-def test_links_make_no_loop(root, run, links):
+def test_links_make_no_loop(root, run, refuse, links):
     for link, target in links.items():
         (root / 'jump' / link).symlink_to(target)
     (root / 'run' / 'same.mp4').symlink_to('deep/0.MP4')
@@ -147,11 +149,8 @@ def test_links_make_no_loop(root, run, links):
     assert f'listed already: {len(links) + 1}' in said
     files = [os.path.realpath(name) for name, _ in rows_of(root)[0]]
     assert len(files) == len(set(files)) == 9
-
-
-def test_one_clip_in_two_classes_is_refused(root, refuse):
     (root / 'walk' / 'same.mp4').symlink_to(root / 'run' / 'deep' / '0.MP4')
-    assert "also in the class 'run'" in refuse(root)
+    assert "also in the class 'run'" in refuse(root, '--overwrite')
 
 
 @pytest.mark.parametrize(
@@ -188,14 +187,6 @@ def test_names_that_no_list_can_hold(tmp_path, refuse, name, message):
         assert message in refuse(tmp_path / 'deep')
     for folder in ('set', 'deep'):
         assert not list((tmp_path / folder).glob('*.*'))  # nothing written
-
-
-def test_every_usual_extension_is_taken(root, run):
-    more = '.ts .wmv .gif .flv .3gp .mts .m2ts .vob .ogv .MPG .webm'.split()
-    for extension in more:
-        (root / 'walk' / f'x{extension}').write_bytes(smallest())
-    run(root)
-    assert len(rows_of(root)[0]) == sum(CLIPS.values()) + len(more)
 
 
 @pytest.mark.parametrize(
@@ -311,20 +302,6 @@ def test_folders_of_one_name_have_work_dirs_of_their_own(
     used = [re.search(r"--model '?([^'\n]+)", text)[1] for text in said]
     assert used[0] == used[2] == 'work_dirs/my clips_ca2st_small'
     assert used[1] == 'work_dirs/other_my clips_ca2st_small'
-
-
-def test_the_commands_that_it_prints_are_understood(root, run, monkeypatch):
-    lines = [
-        shlex.split(line)
-        for line in run(root).splitlines()
-        if line.startswith('  python tools/')
-    ]
-    tools = [Path(words[1]).stem for words in lines]
-    assert tools[:3] == ['check', 'train', 'predict']
-    assert Config.fromfile(lines[1][2]).work_dir == lines[2][-1]
-    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
-    run(root, '--overwrite')
-    assert (root / 'my clips_ca2st_k400.py').is_file()
 
 
 def test_written_config_trains_and_validates(tmp_path, run):

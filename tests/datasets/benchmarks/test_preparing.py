@@ -48,21 +48,17 @@ def test_an_untrimmed_list_is_what_the_data_set_reads(data):
     assert dataset.metainfo['classes']['noun'][2] == 'plate'
 
 
-def test_a_trimmed_list_has_no_times(data):
+def test_a_list_without_times_fits_trimmed_clips_only(data):
     data.add_list(EK_PLAIN)
+    data.add('videos/P01_11.mp4')
+    with pytest.raises(ListFileError, match="no times .*'P01_11_0'.*--trimm"):
+        data.prepare(EK[0], trimmed=False, **PARTIAL)
     data.add('videos/P01_11_0.mp4', 'videos/P01_11_1.mkv')
     data.prepare(EK[0], **PARTIAL)
     assert rows_in(data.root / 'val.csv') == [
         dict(file='videos/P01_11_0.mp4', verb='0', noun='2', id='P01_11_0'),
         dict(file='videos/P01_11_1.mkv', verb='1', noun='2', id='P01_11_1'),
     ]
-
-
-def test_lists_without_times_fit_trimmed_clips_only(data):
-    data.add_list(EK_PLAIN)
-    data.add('videos/P01_11.mp4')
-    with pytest.raises(ListFileError, match="no times .*'P01_11_0'.*--trimm"):
-        data.prepare(EK[0], trimmed=False, **PARTIAL)
 
 
 def test_a_clip_that_ends_before_it_starts_is_left_out(data):
@@ -75,12 +71,6 @@ def test_a_clip_that_ends_before_it_starts_is_left_out(data):
     assert (row['start'], row['end']) == ('1', '2')
     (missing,) = rows_in(data.root / 'val_missing.csv')
     assert missing['id'] == 'a_0' and 'before it starts' in missing['reason']
-
-
-def test_folders_that_are_not_there(data):
-    data.add_list(K400)
-    with pytest.raises(ListFileError, match="no folder 'gone'.*--audio-root"):
-        data.prepare('kinetics400', audio_root='gone')
 
 
 def test_a_complete_list_is_accepted(data, monkeypatch):
@@ -110,6 +100,8 @@ def test_messages_name_what_was_looked_for(data):
     message = "not one of 2 .*'-5o_ES_I_000006_000016' or .*--videos"
     with pytest.raises(ListFileError, match=message):
         data.prepare('kinetics400')
+    with pytest.raises(ListFileError, match="no folder 'gone'.*--audio-root"):
+        data.prepare('kinetics400', audio_root='gone')
     text = 'video_id,t_start,t_end,video_duration,label\n'
     (data.lists / 'val.csv').write_text(text + 'a,1,2,9,BMX\n')
     with pytest.raises(ListFileError, match="1 x no video .*'v_a' or 'a' "):
@@ -149,23 +141,16 @@ def test_missing_files_are_counted_listed_and_left_out(data):
     assert rows_in(data.root / 'val_missing.csv') == [
         dict(id='abcdefghijk_000106_000116', reason='no video file')
     ]
+    said = data.prepare('kinetics400', keep_missing=True)
+    assert '2 clips' in said and '1 of them without a file' in said
+    expected = [row['file'] for row in rows_in(data.root / 'val.csv')]
+    assert expected[1] == 'videos/abcdefghijk_000106_000116.mp4'
+    assert len(rows_in(data.root / 'val_missing.csv')) == 1
     # Later the file is there: nothing is missing any more.
     data.add('videos/abcdefghijk.mp4')
     data.prepare('kinetics400')
     assert len(rows_in(data.root / 'val.csv')) == 2
     assert rows_in(data.root / 'val_missing.csv') == []
-
-
-def test_keep_missing_names_the_expected_file(data):
-    data.add_list(K400)
-    data.add('videos/-5o_ES_I.mp4')
-    said = data.prepare('kinetics400', keep_missing=True)
-    assert '2 clips' in said and '1 of them without a file' in said
-    assert [row['file'] for row in rows_in(data.root / 'val.csv')] == [
-        'videos/-5o_ES_I.mp4',
-        'videos/abcdefghijk_000106_000116.mp4',
-    ]
-    assert len(rows_in(data.root / 'val_missing.csv')) == 1
 
 
 def test_separate_audio_files(data):

@@ -1,12 +1,11 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Files as they come: broken, odd, or plain wrong; each made by PyAV."""
+"""Files as they come: broken, odd, or plain wrong."""
 
 import struct
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
+from numbered_media import ffmpeg
 
 from ca2st_mm.datasets.media_writer import write_clip
 
@@ -28,33 +27,13 @@ def tone(seconds=2.0):
     return (0.3 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
 
 
-def write_frames(
-    path,
-    frames,
-    pix_fmt='yuv420p',
-    rotation=0,
-    moments=None,
-    codec='libx264',
-    **options,
-):
-    """Encode without audio; moments are milliseconds."""
-    unit = Fraction(1, FPS if moments is None else 1000)
-    with av.open(str(path), 'w', options=options) as container:
-        stream = container.add_stream(codec, rate=FPS)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = pix_fmt
-        # The same file every time: where it is cut decides what is lost.
-        stream.codec_context.thread_count = 1
-        stream.options = {'x264-params': 'mbtree=0'}
-        stream.codec_context.time_base = unit
-        if rotation:
-            stream.set_display_rotation(rotation)
-        for number, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
-            frame.pts = number if moments is None else int(moments[number])
-            frame.time_base = unit
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+def convert(path, *options, before=(), frames=None, audio=None):
+    """A clip changed by FFmpeg's program."""
+    plain = Path(path).with_suffix('.plain.mkv')
+    frames = numbered() if frames is None else frames
+    write_clip(str(plain), frames, FPS, audio)
+    ffmpeg(*before, '-i', plain, *options, path)
+    plain.unlink()
 
 
 def zero_bytes(path):
@@ -69,21 +48,13 @@ def truncated(path):
 
 def truncated_frames(path):
     """The header came first and is whole; a third of the data is gone."""
-    write_frames(path, numbered(), movflags='faststart')
+    convert(path, '-movflags', 'faststart')
     data = Path(path).read_bytes()
     Path(path).write_bytes(data[: -len(data) // 3])
 
 
 def audio_only(path):
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream('aac', rate=RATE)
-        stream.layout = 'mono'
-        frame = av.AudioFrame.from_ndarray(
-            tone()[None], format='fltp', layout='mono'
-        )
-        frame.sample_rate, frame.pts = RATE, 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    convert(path, '-vn', audio=tone())
 
 
 def one_frame(path):
@@ -91,20 +62,24 @@ def one_frame(path):
 
 
 def variable_rate(path):
-    steps = np.tile([40, 40, 80, 20], 13)[:50]
-    write_frames(path, numbered(), moments=np.cumsum(steps) - steps[0])
+    """Steps of 40, 80, 20 and 40 milliseconds, and so on."""
+    pts = '180*floor(N/4)+40*mod(N,4)+40*gte(mod(N,4),2)-20*eq(mod(N,4),3)'
+    change = f"settb=1/1000,setpts='{pts}'"
+    convert(path, '-vf', change, '-enc_time_base', '1/1000')
 
 
 def rotated(path):
-    write_frames(path, numbered(), rotation=90)
+    convert(path, '-c', 'copy', before=('-display_rotation', 90))
 
 
 def ten_bit(path):
-    write_frames(path, numbered(), pix_fmt='yuv420p10le')
+    convert(path, '-pix_fmt', 'yuv420p10le')
 
 
 def odd_size(path):
-    write_frames(path, numbered(50, 65, 97), pix_fmt='yuv444p')
+    frames = numbered(50, 66, 98)
+    crop = ('-vf', 'format=yuv444p,crop=97:65:0:0')
+    convert(path, *crop, frames=frames)
 
 
 def short_audio(path):

@@ -123,6 +123,10 @@ def test_benchmarks_run_with_the_tools_for_it(gpus, tmp_path, monkeypatch):
     assert {'last.pth', '--dump'} <= set(test) and '--amp' not in test
     folder = paper.folder_of('t8/no_positions', 'benchmark', tmp_path, 3)
     assert json.loads((folder / 'results.json').read_text()) == dict(seed=2)
+    monkeypatch.setattr('sys.argv', [*paper.sys.argv[:-3], '--amp'])
+    with pytest.raises(UsageError, match='measured with other flags'):
+        paper.main()
+    assert len(calls) == 2
 
 
 def test_ours_stand_next_to_the_published(tmp_path, capsys):
@@ -239,7 +243,7 @@ def test_results_are_of_one_toy_data_set(tmp_path):
         write_toy_set(str(worlds[name]), dict(test=3), len(name), world)
     for _ in range(2):
         paper.check_data(worlds['both'], record)
-    with pytest.raises(UsageError, match='are of other toy data'):
+    with pytest.raises(UsageError, match='on other toy data'):
         paper.check_data(worlds['other'], record)
     with pytest.raises(UsageError, match='labels from both modalities'):
         paper.check_data(worlds['video'], tmp_path / 'new.json')

@@ -35,8 +35,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, harmonic_mean, stdev
 
-HERE = Path(__file__).resolve().parent
-CONFIGS = HERE.parents[1] / 'configs'
+from reports import TOOLS, add_cfg_options, new_parser, whole
+
+HERE = TOOLS / 'analysis'
+CONFIGS = TOOLS.parent / 'configs'
 WORLDS = ('benchmark', 'toy')
 FORMATS = ('md', 'tex', 'png')
 # By the columns of paper_rows.csv, the names of the metrics.
@@ -48,7 +50,6 @@ METRICS = dict(
 )
 # These differ in what experts were trained on, which the toy world has not.
 WITHOUT_TOY = ('t5', 't6', 't7')
-BALANCE = HERE.parent / 'visualize/published_cast.csv'
 # Computed here from the published accuracies.
 HARMONIC = {
     'harmonic mean of ssv2, k400': ('ssv2', 'k400'),
@@ -71,7 +72,8 @@ def read_rows() -> list[Row]:
 def read_peers() -> list[dict[str, str]]:
     """Published numbers of other methods, a line each."""
     lines = []
-    for path in (BALANCE, HERE / 'paper_peers.csv'):
+    balance = TOOLS / 'visualize/published_cast.csv'
+    for path in (balance, HERE / 'paper_peers.csv'):
         with open(path, newline='') as file:
             lines += [{'table': 't2', **x} for x in csv.DictReader(file)]
     return lines
@@ -81,9 +83,7 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     tables = list(dict.fromkeys(row['table'] for row in read_rows()))
     peers = list(dict.fromkeys(line['table'] for line in read_peers()))
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = new_parser(__doc__)
     actions = parser.add_subparsers(dest='action', required=True)
     for name, what in dict(
         list='all rows of all tables',
@@ -91,54 +91,33 @@ def parse_args() -> argparse.Namespace:
         run='train and test what is missing',
         table='print a table, or draw it',
     ).items():
-        action = actions.add_parser(name, help=what)
+        add = actions.add_parser(name, help=what).add_argument
         if name != 'list':
             known = tables + peers if name == 'table' else tables
-            action.add_argument(
-                'table', choices=known, help='table of the papers, e.g. t1'
-            )
-        action.add_argument(
-            '--world',
-            choices=WORLDS,
-            default='benchmark',
-            help='benchmark, or toy data; default: benchmark',
-        )
-        action.add_argument(
+            add('table', choices=known, help='table of the papers, e.g. t1')
+        add('--world', choices=WORLDS, default='benchmark', help='data')
+        add(
             '--out',
             type=Path,
             default=Path('work_dirs/paper'),
             help='folder of all runs; default: work_dirs/paper',
         )
         if name == 'run':
-            action.add_argument(
+            add(
                 '--rows',
                 nargs='+',
                 metavar='CONFIG',
                 help='some configs, as `show` names them',
             )
-            action.add_argument(
-                '--seeds',
-                nargs='+',
-                type=int,
-                default=[0],
-                help='a run for each; default: 0',
-            )
-            action.add_argument(
-                '--data', type=Path, default='data/toy', help='toy data set'
-            )
-            action.add_argument(
-                '--gpus', type=int, default=1, help='GPUs of a run; default: 1'
-            )
+            add('--seeds', nargs='+', type=int, default=[0], help='each a run')
+            add('--data', type=Path, default='data/toy', help='toy data set')
+            add('--gpus', type=whole, default=1, help='GPUs of a run')
             # Its former form: flags of train.py without their dashes.
-            action.add_argument(
-                '--flags', nargs='+', default=[], help=argparse.SUPPRESS
-            )
+            add('--flags', nargs='+', default=[], help=argparse.SUPPRESS)
         if name == 'table':
-            action.add_argument(
-                '--format', choices=FORMATS, default='md', help='default: md'
-            )
-            action.add_argument('--file', type=Path, help='where to write')
-            action.add_argument(
+            add('--format', choices=FORMATS, default='md', help='default: md')
+            add('--file', type=Path, help='where to write')
+            add(
                 '--ours',
                 action='append',
                 default=[],
@@ -252,9 +231,7 @@ def train_and_test_benchmark(
     """
     shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     shared.add_argument('--precision', help='passed on to the test')
-    shared.add_argument(
-        '--cfg-options', nargs='+', help='passed on to the test'
-    )
+    add_cfg_options(shared)
     found = vars(shared.parse_known_args(flags)[0])
     of_test = ['--precision', found['precision']] * bool(found['precision'])
     if found['cfg_options']:
@@ -263,10 +240,9 @@ def train_and_test_benchmark(
     if gpus > 1:
         start += ['-m', 'torch.distributed.run', f'--nproc-per-node={gpus}']
         launcher = ['--launcher', 'pytorch']
-    tools = HERE.parent
 
     def call(tool: str, *arguments: object) -> None:
-        command = [*start, tools / tool, config, *arguments, *launcher]
+        command = [*start, TOOLS / tool, config, *arguments, *launcher]
         print(*command, flush=True)
         # Ctrl-C reaches the tool as well, which has to save before it ends.
         before = signal.signal(signal.SIGINT, lambda *_: None)
@@ -313,6 +289,8 @@ def run(args: argparse.Namespace) -> None:
         for row in args.rows or known:
             for name in row.split(' + '):
                 folder = folder_of(name, args.world, args.out, seed)
+                flags = dict(flags=args.train_flags)
+                check_same(folder / 'flags.json', flags, 'with other flags')
                 if (folder / 'results.json').exists():
                     continue
                 path = CONFIGS / 'ablations' / f'{name}.py'
@@ -323,18 +301,30 @@ def run(args: argparse.Namespace) -> None:
                     train_and_test(cfg, folder, seed)
                 else:
                     train_and_test_benchmark(
-                        *(path.resolve(), folder, seed),
-                        *(args.gpus, args.train_flags),
+                        path, folder, seed, args.gpus, args.train_flags
                     )
             if ' + ' in row:
                 average(row, args.world, args.out, seed)
 
 
+def check_same(record: Path, facts: dict, what: str) -> None:
+    """Refuse results measured otherwise than now; note how, if there are none.
+
+    Raises:
+        UsageError: If the record, which lies next to the results, differs.
+    """
+    if not record.exists():
+        write_record(record, facts)
+    elif (known := read_record(record)) != facts:
+        before = ' '.join(map(str, known.get('flags', ()))) or 'none'
+        raise UsageError(
+            f'the results in {record.parent} are measured {what} '
+            f'({known.get("folder", before)}); name another folder with --out'
+        )
+
+
 def check_data(data: Path, record: Path) -> None:
     """Refuse toy data of another world, and other data than before.
-
-    The record, which is written if it is not there, says on what all results
-    next to it were measured.
 
     Raises:
         UsageError: If this data is another, or missing.
@@ -353,14 +343,10 @@ def check_data(data: Path, record: Path) -> None:
         digest.update(path.name.encode() + path.read_bytes())
     for path in sorted(data.glob('videos/*')):
         digest.update(f'{path.name} {path.stat().st_size}'.encode())
-    found = dict(folder=str(data), sha256=digest.hexdigest())
-    if not record.exists():
-        write_record(record, found)
-    elif (known := read_record(record))['sha256'] != found['sha256']:
-        raise UsageError(
-            f'the results in {record.parent} are of other toy data '
-            f'({known["folder"]}); name another folder with --out'
-        )
+    facts = dict(folder=str(data), sha256=digest.hexdigest())
+    if record.exists():  # the folder may have another name by now
+        facts['folder'] = read_record(record)['folder']
+    check_same(record, facts, 'on other toy data')
 
 
 def average(row: str, world: str, out: Path, seed: int) -> None:
@@ -421,12 +407,7 @@ def lines_of(
 
 
 def comparison(table: str, ours: Sequence[str]) -> list[dict[str, str]]:
-    """Lines of other methods, and of results of ours.
-
-    Args:
-        table: A table of ``paper_peers.csv``.
-        ours: ``NAME=RESULTS.json`` each.
-    """
+    """Lines of other methods, and of ours, each ``NAME=RESULTS.json``."""
     lines = [x for x in read_peers() if x['table'] == table]
     columns = [c for c in lines[0] if any(x.get(c) for x in lines)]
     for name, files in named_files(ours).items():

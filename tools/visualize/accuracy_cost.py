@@ -13,6 +13,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from figure_tool import PUBLISHED, figure_parser, write
+
 # What a point may be placed by: column of the cost table, unit, divisor.
 COSTS = {
     'per-view': ('macs', 'G multiply-accumulates of one view', 1e9),
@@ -24,31 +26,26 @@ COSTS = {
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
+    parser = figure_parser(__doc__)
+    add = parser.add_argument
+    add(
         '--model',
         action='append',
         default=[],
         metavar='NAME=RESULTS.json:METRIC,COST.json',
         help='a model, its accuracy and its cost; may be repeated',
     )
-    parser.add_argument(
+    add(
         '--cost',
         choices=COSTS,
         default='per-view',
-        help='of one view or all, or numbers of parameters; default: per-view',
+        help='of one view or all, or numbers of parameters',
     )
-    parser.add_argument(
-        '--metric', default='top-1 accuracy', help='name of the accuracy'
-    )
-    parser.add_argument(
+    add('--metric', default='top-1 accuracy', help='name of the accuracy')
+    add(
         '--published',
-        choices=('verb', 'noun', 'action', 'ssv2', 'k400'),
+        choices=PUBLISHED,
         help="draw this column of the CAST authors' table too",
-    )
-    parser.add_argument(
-        '--out',
-        help='default: accuracy_cost.png next to the first results.json',
     )
     args = parser.parse_args()
     if not args.model and not args.published:
@@ -76,20 +73,15 @@ from ca2st_mm.visualization.style import (
     FigureInputError,
     colour_of,
     new_figure,
-    save,
     tidy,
 )
 
 
 def read_point(text: str, kind: str) -> tuple[float, float]:
-    """Cost and accuracy of one model.
+    """Cost of a kind, in its unit, and accuracy in per cent of one model.
 
-    Args:
-        text: ``RESULTS.json:METRIC,COST.json``.
-        kind: A key of ``COSTS``; 'total' counts the views of the test.
-
-    Returns:
-        Cost in the unit of its kind, and per cent.
+    The text is ``RESULTS.json:METRIC,COST.json``; 'total' counts the views of
+    the test.
 
     Raises:
         FigureInputError: If the text or the cost is wrong.
@@ -135,11 +127,8 @@ def draw_accuracy_cost(
 ) -> Figure:
     """A point for each model; cost on a logarithmic axis.
 
-    Args:
-        kind: A key of ``COSTS``.
-        metric: Name of the accuracy.
-        models: Measured cost and accuracy.
-        authors: Published ones, drawn hollow and called the authors'.
+    Measured cost and accuracy are filled points, published ones hollow and
+    called the authors'.
     """
     placed = [*models.items(), *authors.items()]
     points = np.array([values for _, values in placed], dtype=float)
@@ -174,9 +163,8 @@ def main() -> None:
     columns = (COST, args.published)
     authors = published(columns) if args.published else {}
     first = next(iter(files.values()), '').partition(':')[0]
-    out = args.out or Path(first).parent / 'accuracy_cost.png'
-    save(draw_accuracy_cost(args.cost, args.metric, models, authors), out)
-    print(out)
+    figure = draw_accuracy_cost(args.cost, args.metric, models, authors)
+    write(figure, args.out, first, 'accuracy_cost.png')
 
 
 if __name__ == '__main__':

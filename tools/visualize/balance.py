@@ -14,31 +14,28 @@ side by side, the harmonic mean last.
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import harmonic_mean
+
+from figure_tool import PUBLISHED, figure_parser, write
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
+    parser = figure_parser(__doc__)
+    add = parser.add_argument
+    add(
         '--model',
         action='append',
         default=[],
         metavar='NAME=FILE:METRIC,FILE:METRIC',
         help='a model and its number on each axis; may be repeated',
     )
-    parser.add_argument(
-        '--axes', nargs='+', required=True, help='names of the axes'
-    )
-    parser.add_argument(
+    add('--axes', nargs='+', required=True, help='names of the axes')
+    add(
         '--published',
         nargs='+',
-        choices=('verb', 'noun', 'action', 'ssv2', 'k400'),
+        choices=PUBLISHED,
         help="column of each axis in the CAST authors' table: draw it too",
-    )
-    parser.add_argument(
-        '--out', help='default: balance.png next to the first results.json'
     )
     args = parser.parse_args()
     if not args.model and not args.published:
@@ -66,7 +63,6 @@ from ca2st_mm.visualization.style import (
     FigureInputError,
     colour_of,
     new_figure,
-    save,
     tidy,
 )
 
@@ -78,10 +74,7 @@ def draw_plane(
 ) -> Figure:
     """Two accuracies of each model, and lines of equal harmonic mean.
 
-    Args:
-        names: Of the two accuracies.
-        models: Measured ones of each model, per cent.
-        authors: Published ones, drawn hollow and called the authors'.
+    Per cent; published ones are hollow and called the authors'.
     """
     figure = new_figure(6.4, 5.6)
     axes = tidy(figure.subplots(), *(f'{name}, %' for name in names))
@@ -111,13 +104,7 @@ def draw_plane(
 def draw_profile(
     names: Sequence[str], models: Points, authors: Points
 ) -> Figure:
-    """Accuracies of each model side by side, the harmonic mean last.
-
-    Args:
-        names: Of the accuracies.
-        models: Measured ones of each model, per cent.
-        authors: Published ones, drawn hollow and called the authors'.
-    """
+    """Accuracies of each model side by side, the harmonic mean last."""
     columns = [*names, 'harmonic mean']
     figure = new_figure(1.6 + 1.5 * len(columns), 4.4)
     axes = tidy(figure.subplots(), '', '%')
@@ -164,11 +151,10 @@ def main() -> None:
     authors = published(args.published) if args.published else {}
     draw = draw_plane if len(args.axes) == 2 else draw_profile
     first = next(iter(files.values()), '').partition(':')[0]
-    out = args.out or Path(first).parent / 'balance.png'
-    save(draw(args.axes, models, authors), out)
     for name, values in models.items():
         print(f'{harmonic_mean(values):.1f}  harmonic mean of {name}')
-    print(out)
+    figure = draw(args.axes, models, authors)
+    write(figure, args.out, first, 'balance.png')
 
 
 if __name__ == '__main__':

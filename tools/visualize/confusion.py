@@ -12,33 +12,28 @@ From a dump of ``tools/test.py --dump``::
 import argparse
 import csv
 from collections.abc import Sequence
-from pathlib import Path
+
+from figure_tool import figure_parser, write
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        'dump',
-        metavar='NAME=DUMP.pkl',
-        help='name in the figure and dump of a test',
-    )
-    parser.add_argument(
+    parser = figure_parser(__doc__)
+    add = parser.add_argument
+    add('dump', metavar='NAME=DUMP.pkl', help='name and dump of a test')
+    add(
         '--task',
         choices=('verb', 'noun', 'action'),
         help='where there are verbs and nouns',
     )
-    parser.add_argument(
+    add(
         '--classes',
         action='append',
         help='file with a name a line, or a shipped list; for actions once '
         'for verbs and once for nouns',
     )
-    parser.add_argument('--limit', type=int, default=30, help='most classes')
-    parser.add_argument('--csv', help='also write all counts that are not 0')
-    parser.add_argument(
-        '--out', help='default: confusion.png next to the dump'
-    )
+    add('--limit', type=int, default=30, help='most classes')
+    add('--csv', help='also write all counts that are not 0')
     args = parser.parse_args()
     wanted = 2 if args.task == 'action' else 1
     if args.classes and len(args.classes) != wanted:
@@ -63,7 +58,6 @@ from ca2st_mm.visualization.style import (
     INK,
     FigureInputError,
     new_figure,
-    save,
 )
 
 _NAMED = 60  # more names than this cannot be read
@@ -73,14 +67,9 @@ _WRITTEN = 15  # more numbers than this a side cannot be read
 def most_confused(
     counts: np.ndarray, limit: int = 20
 ) -> list[tuple[int, int, int]]:
-    """The pairs that are confused most often.
+    """(true class, predicted class, clips) of the most frequent mistakes.
 
-    Args:
-        counts: How often class i was taken for class j, (C, C).
-        limit: How many at most.
-
-    Returns:
-        (true class, predicted class, clips), most first.
+    ``counts`` (C, C) says how often class i was taken for class j.
     """
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind='stable')[:limit]
@@ -93,17 +82,10 @@ def most_confused(
 def best_actions(
     result: Scores, verbs: Sequence[str], nouns: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Verb and noun as one class: best verb with best noun.
+    """True and best action of every clip, (clips,), and names of actions.
 
-    Only pairs that occur, as truth or as answer, become classes.
-
-    Args:
-        result: Scores of verbs and nouns.
-        verbs: Names of the verbs.
-        nouns: Names of the nouns.
-
-    Returns:
-        True and best action of every clip, (clips,), and names of actions.
+    An action is the best verb with the best noun; only pairs that occur, as
+    truth or as answer, become classes.
     """
     true, best = 0, 0
     for task, count in (('verb', len(verbs)), ('noun', len(nouns))):
@@ -122,10 +104,6 @@ def best_actions(
 
 def often_confused(counts: np.ndarray, limit: int) -> np.ndarray:
     """The classes of the most frequent mistakes, in class order.
-
-    Args:
-        counts: How often class i was taken for class j, (C, C).
-        limit: How many at most.
 
     >>> often_confused(np.array([[5, 0, 3], [0, 9, 0], [0, 0, 7]]), limit=2)
     array([0, 2])
@@ -146,12 +124,6 @@ def draw_confusion(
     With more classes than the limit those of the most frequent mistakes are
     drawn; shares are still of all clips of the class.  The colour follows
     the square root of the share, so that rare mistakes are seen.
-
-    Args:
-        counts: How often class i was taken for class j, (C, C).
-        names: Of the classes.
-        title: What is shown.
-        limit: How many classes at most.
 
     Raises:
         FigureInputError: If the limit is too large to be read.
@@ -219,11 +191,10 @@ def main() -> None:
     true, best, names = answers_of(read_scores(path), args)
     counts = confusion_matrix(true, best, labels=np.arange(len(names)))
     title = f'{name}, {args.task}s' if args.task else name
-    out = args.out or Path(path).with_name('confusion.png')
-    save(draw_confusion(counts, names, title, args.limit), out)
+    figure = draw_confusion(counts, names, title, args.limit)
     for i, j, clips in most_confused(counts, 10):
         print(f'{clips:6}  {names[i]}  taken for  {names[j]}')
-    print(out)
+    write(figure, args.out, path, 'confusion.png')
     if args.csv:
         with open(args.csv, 'w', newline='') as file:
             writer = csv.writer(file)

@@ -14,24 +14,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from figure_tool import figure_parser, write
+
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
+    parser = figure_parser(__doc__, 'file (default: in the first work folder)')
+    add = parser.add_argument
+    add(
         'runs',
         nargs='+',
         metavar='NAME=FOLDER',
         help='work folder of a run, or its scalars.json',
     )
-    parser.add_argument(
+    add(
         '--key',
         action='append',
         help='what to draw, as it is logged; may be repeated (default: '
         'loss, top-1 accuracies, learning rate)',
-    )
-    parser.add_argument(
-        '--out', help='default: curves.png in the first work folder'
     )
     return parser.parse_args()
 
@@ -52,7 +52,6 @@ from ca2st_mm.visualization.style import (
     FigureInputError,
     colour_of,
     new_figure,
-    save,
     tidy,
 )
 
@@ -81,13 +80,10 @@ class RunLog:
 
 
 def read_run(path: str | Path) -> RunLog:
-    """Read the log of a run.
+    """Read the log of a run: its work folder, or one scalars.json.
 
     Where a later start repeats iterations (it was resumed from an older
     checkpoint, or began anew) the later lines count.
-
-    Args:
-        path: The run's work folder, or one scalars.json.
 
     Raises:
         FigureInputError: If there is no log or a line is damaged.
@@ -162,10 +158,6 @@ def draw_curves(
 
     Training runs along iterations, validation along epochs (a line for each
     as they were logged).  A line is broken where epochs are missing.
-
-    Args:
-        runs: Logs by name of the run.
-        keys: What to draw; None for :func:`usual_keys`.
 
     Raises:
         FigureInputError: If no run has logged a key.
@@ -246,11 +238,8 @@ def main() -> None:
                 f'{epochs}; the curve is broken there',
                 file=sys.stderr,
             )
-    first = Path(next(iter(paths.values())))
-    folder = first if first.is_dir() else first.parent
-    out = args.out or folder / 'curves.png'
-    save(draw_curves(runs, args.key), out)
-    print(out)
+    first = next(iter(paths.values()))
+    write(draw_curves(runs, args.key), args.out, first, 'curves.png')
 
 
 if __name__ == '__main__':

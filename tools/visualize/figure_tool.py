@@ -10,6 +10,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common_flags import new_parser
 
+# Columns of published_cast.csv.
+PUBLISHED = 'verb', 'noun', 'action', 'ssv2', 'k400'
+
 
 def figure_parser(
     description: str, out: str = 'file (default: next to the first input)'

@@ -14,41 +14,34 @@ model first::
 import argparse
 import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+
+from figure_tool import figure_parser, write
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
+    parser = figure_parser(__doc__)
+    add = parser.add_argument
+    add(
         'dumps',
         nargs='+',
         metavar='NAME=DUMP.pkl',
         help='the model, then the models it is compared with',
     )
-    parser.add_argument(
-        '--task', choices=('verb', 'noun'), help='where there are both'
-    )
-    parser.add_argument(
-        '--classes', help='file with a name a line, or a shipped list'
-    )
-    parser.add_argument(
+    add('--task', choices=('verb', 'noun'), help='where there are both')
+    add('--classes', help='file with a name a line, or a shipped list')
+    add(
         '--by-category',
         action='store_true',
         help='draw super-categories, by default of EPIC-KITCHENS-100',
     )
-    parser.add_argument(
+    add(
         '--categories',
         metavar='TABLE.csv',
         help='super-categories of your own: columns class and category',
     )
-    parser.add_argument(
-        '--limit', type=int, default=10, help='classes at either end'
-    )
-    parser.add_argument('--csv', help='also write the numbers of each class')
-    parser.add_argument(
-        '--out', help="default: per_class_change.png next to the model's dump"
-    )
+    add('--limit', type=int, default=10, help='classes at either end')
+    add('--csv', help='also write the numbers of each class')
     return parser.parse_args()
 
 
@@ -72,7 +65,6 @@ from ca2st_mm.visualization.style import (
     TEAL,
     FigureInputError,
     new_figure,
-    save,
     tidy,
 )
 
@@ -84,11 +76,7 @@ def f1_changes(
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """F1 of every class, and how far it lies above that of other models.
 
-    Args:
-        ours: Scores of the model.
-        others: Scores of the models to compare with, by name, for the same
-            clips.
-        task: Label column; None if there is only one.
+    All scores are of the same clips; ``task`` is the label column.
 
     Returns:
         F1 of the model in per cent (C,), the change by model in points
@@ -115,15 +103,9 @@ def draw_category_change(
 ) -> Figure:
     """Bars of super-categories, one panel for each other model.
 
-    A bar is the mean change of its classes weighted by their clips, a dot
-    one class; the dashed line is the weighted mean of all.  Classes without
-    a clip are left out.
-
-    Args:
-        ours: Name of the model.
-        changes: By model: change of F1 in points, (C,).
-        support: Clips of each class, (C,).
-        categories: Of each class.
+    A bar is the mean change of F1 of its classes weighted by their clips
+    (``support``), a dot one class; the dashed line is the weighted mean of
+    all.  Classes without a clip are left out.
     """
     names = np.asarray(categories)
 
@@ -159,15 +141,7 @@ def draw_class_change(
     names: Sequence[str],
     limit: int = 10,
 ) -> Figure:
-    """Bars of the classes that gain and lose most over the first model.
-
-    Args:
-        ours: Name of the model.
-        changes: By model: change of F1 in points, (C,).
-        support: Clips of each class, (C,).
-        names: Of the classes.
-        limit: How many classes at either end.
-    """
+    """Bars of the classes that gain and lose most over the first model."""
     seen = np.flatnonzero(support > 0)
     first = next(iter(changes.values()))
     order = seen[np.argsort(-first[seen], kind='stable')]
@@ -192,15 +166,10 @@ def summary_of(
     names: Sequence[str],
     limit: int = 10,
 ) -> list[str]:
-    """Lines about the change of F1 over one other model.
+    """Lines about the change of F1, in points, over one other model.
 
-    Args:
-        changes: Of each class in points, (C,).
-        support: Clips of each class, (C,); those without one do not count.
-        micro: Change of the micro average in points: with one class a clip,
-            that of the accuracy.
-        names: Of the classes.
-        limit: How many classes at either end.
+    ``micro`` is that of the micro average: with one class a clip, of the
+    accuracy.  Classes without a clip do not count.
     """
     seen = np.flatnonzero(support > 0)
     order = seen[np.argsort(-changes[seen], kind='stable')]
@@ -272,9 +241,7 @@ def main() -> None:
         figure = draw_category_change(name, changes, support, groups)
     else:
         figure = draw_class_change(name, changes, support, names, args.limit)
-    out = args.out or Path(ours.path).with_name('per_class_change.png')
-    save(figure, out)
-    print(out)
+    write(figure, args.out, ours.path, 'per_class_change.png')
     if args.csv:
         with open(args.csv, 'w', newline='') as file:
             writer = csv.writer(file)

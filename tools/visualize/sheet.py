@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from common_flags import whole
+from figure_tool import figure_parser, write
+
 # Which clips to show: from whether the other models (models, clips) and the
 # last one (clips,) are right.
 PICKS = {
@@ -26,20 +29,21 @@ PICKS = {
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
+    parser = figure_parser(__doc__, 'file (default: next to the last dump)')
+    add = parser.add_argument
+    add(
         'dumps',
         nargs='+',
         metavar='NAME=DUMP.pkl',
         help='name in the figure and dump of a test',
     )
-    parser.add_argument(
+    add(
         '--classes',
         action='append',
         help='file with a name a line, or a shipped list; for verbs and '
         'nouns once each',
     )
-    parser.add_argument(
+    add(
         '--pick',
         choices=PICKS,
         default='gained',
@@ -47,24 +51,16 @@ def parse_args() -> argparse.Namespace:
         'gets wrong and another right (lost), that none gets right (hard) '
         'or all (easy)',
     )
-    parser.add_argument(
+    add(
         '--ann-file',
         '--manifest',  # as it was called
         help='the list of the test: where the clips are and, in untrimmed '
         'files, from when to when (default: what the dumps say)',
     )
-    parser.add_argument(
-        '--data-root', default='', help='folder of the files in --ann-file'
-    )
-    parser.add_argument('--clips', type=int, default=4, help='how many rows')
-    parser.add_argument('--frames', type=int, default=6, help='of each clip')
-    parser.add_argument(
-        '--out', help='default: sheet.png next to the last dump'
-    )
-    args = parser.parse_args()
-    if args.clips < 1 or args.frames < 1:
-        parser.error('--clips and --frames are at least 1')
-    return args
+    add('--data-root', default='', help='folder of the files in --ann-file')
+    add('--clips', type=whole, default=4, help='how many rows')
+    add('--frames', type=whole, default=6, help='of each clip')
+    return parser.parse_args()
 
 
 if __name__ == '__main__':
@@ -89,7 +85,6 @@ from ca2st_mm.visualization.style import (
     TEAL,
     FigureInputError,
     new_figure,
-    save,
 )
 
 Span = tuple[float | None, float | None]
@@ -136,11 +131,6 @@ def pick_clips(
 
     Classes take turns, so that a sheet is not of one class.
 
-    Args:
-        results: By model, for the same clips; the last is shown.
-        which: A key of ``PICKS``.
-        limit: How many at most.
-
     Raises:
         FigureInputError: If none is such a clip.
     """
@@ -173,10 +163,7 @@ def answers_to(
 ) -> tuple[str, list[Answer]]:
     """The true class of a clip, and the answers of all models.
 
-    Args:
-        clip: Which one.
-        results: By model; a verb and a noun make one answer.
-        names: Of the classes, by label column.
+    A verb and a noun make one answer.
 
     Raises:
         FigureInputError: If scores are not probabilities.
@@ -222,11 +209,7 @@ def read_frames(
 
 
 def draw_sheet(rows: Sequence[Row]) -> Figure:
-    """A row for each clip: its frames, the truth and the answers.
-
-    Args:
-        rows: What to show.
-    """
+    """A row for each clip: its frames, the truth and the answers."""
     count = max(len(row.frames) for row in rows)
     lines = max(len(row.answers) for row in rows) + 1
     height = max(1.55, 0.25 + 0.24 * lines)
@@ -326,11 +309,8 @@ def main() -> None:
         path, span = places[clip]
         frames = read_frames(path, args.frames, span)
         rows.append(Row(path, *frames, *answers_to(clip, results, names)))
-    out = args.out or Path(list(results.values())[-1].path).with_name(
-        'sheet.png'
-    )
-    save(draw_sheet(rows), out)
-    print(out)
+    last = list(results.values())[-1].path
+    write(draw_sheet(rows), args.out, last, 'sheet.png')
 
 
 if __name__ == '__main__':

@@ -15,22 +15,21 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common_flags import new_parser
+
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add(
         '--compare',
         action='store_true',
         help='train all six toy models and compare them with their upper '
         'bounds',
     )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of all that is random; default: 0'
-    )
-    parser.add_argument(
-        '--fresh', action='store_true', help='train the experts again'
-    )
+    add('--seed', type=int, default=0, help='of all that is random')
+    add('--fresh', action='store_true', help='train the experts again')
     return parser.parse_args()
 
 

@@ -9,44 +9,41 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from common_flags import add_model, positive
+from common_flags import add_model, new_parser, positive
 
 
 def parse_args() -> argparse.Namespace:
     """Read the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument('config', nargs='?', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help='weights')
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add('config', nargs='?', help='config file')
+    add('checkpoint', nargs='?', help='weights')
     add_model(parser)
-    parser.add_argument(
+    add(
         '--host',
         default='127.0.0.1',
-        help='where to listen; the default is this machine alone',
+        help='where to listen; without the flag this machine alone asks',
     )
-    parser.add_argument(
-        '--port', type=int, default=7860, help='where to listen; default: 7860'
-    )
-    parser.add_argument(
+    add('--port', type=int, default=7860, help='where to listen')
+    add(
         '--max-megabytes',
         type=positive,
         default=200.0,
-        help='largest clip that is taken, in MB; default: 200',
+        help='largest clip that is taken, in MB',
     )
-    parser.add_argument(
+    add(
         '--max-seconds',
         type=positive,
         default=600.0,
-        help='longest clip that is taken, in s; default: 600',
+        help='longest clip that is taken, in s',
     )
-    parser.add_argument(
+    add(
         '--upload-seconds',
         type=positive,
         default=60.0,
-        help='seconds that sending a clip may take; default: 60',
+        help='seconds that sending a clip may take',
     )
-    parser.add_argument(
+    add(
         '--at-once',
         type=int,
         choices=range(1, 65),
@@ -54,16 +51,16 @@ def parse_args() -> argparse.Namespace:
         default=2,
         help='questions that the model answers at the same time',
     )
-    parser.add_argument(
+    add(
         '--window',
         type=positive,
         default=2.0,
         help='seconds of a window of the time line; more for long clips',
     )
-    parser.add_argument(
+    add(
         '--examples',
         metavar='FOLDER',
-        help='up to 24 videos that the page offers; default: of the toy',
+        help='up to 24 videos that the page offers; of the toy if left out',
     )
     return parser.parse_args()
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common_flags import positive, whole
+from common_flags import new_parser, positive, whole
 from mmengine.config import Config
 
 RANDOM = 'random'
@@ -27,43 +27,36 @@ TOLERANCES = dict(float32=1e-4, float16=2e-2)
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument('config', help='config of the model')
-    parser.add_argument(
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add('config', help='config of the model')
+    add(
         'checkpoint',
         help=f"its weights; '{RANDOM}' for random ones, to try the export",
     )
-    parser.add_argument(
-        '--format', choices=SUFFIXES, default='onnx', help='default: onnx'
-    )
-    parser.add_argument(
-        '--out', type=Path, help='file to write; named after the config'
-    )
-    parser.add_argument(
+    add('--format', choices=SUFFIXES, default='onnx', help='of the file')
+    add('--out', type=Path, help='file to write; named after the config')
+    add(
         '--dtype',
         choices=TOLERANCES,
         default='float32',
         help='of weights and arithmetic; inputs and outputs are float32',
     )
-    parser.add_argument(
+    add(
         '--device',
         default='cpu',
         help='where the model is traced and checked; a torch_export file '
         'stays bound to it',
     )
-    parser.add_argument(
-        '--check', action='store_true', help='compare the file with the model'
-    )
-    parser.add_argument(
+    add('--check', action='store_true', help='compare file and model')
+    add(
         '--batches',
         type=whole,
         nargs='+',
         metavar='VIEWS',
-        help='numbers of views that --check tries; default: 1 2 5',
+        help='numbers of views that --check tries; 1 2 5 if left out',
     )
-    parser.add_argument(
+    add(
         '--tolerance',
         type=positive,
         help='largest difference of a logit that --check accepts; '

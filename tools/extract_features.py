@@ -21,18 +21,18 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
-from common_flags import add_model, add_prediction, whole
+from common_flags import add_model, add_prediction, new_parser, whole
 
 PER, FORMATS = ('clip', 'second'), ('npz', 'safetensors')
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add(
         'sources',
         nargs='+',
         metavar='SOURCE',
@@ -40,30 +40,18 @@ def parse_args() -> argparse.Namespace:
         'CONFIG and CHECKPOINT come first',
     )
     add_model(parser)
-    parser.add_argument('--out', required=True, help='folder to write to')
-    parser.add_argument(
-        '--per',
-        choices=PER,
-        default='clip',
-        help='what a row stands for; default: clip',
-    )
-    parser.add_argument(
-        '--format',
-        choices=FORMATS,
-        default='npz',
-        help='of the files; default: npz',
-    )
-    parser.add_argument(
+    add('--out', required=True, help='folder to write to')
+    add('--per', choices=PER, default='clip', help='what a row stands for')
+    add('--format', choices=FORMATS, default='npz', help='of the files')
+    add(
         '--layer',
-        type=int,
+        type=whole,
         nargs='+',
         default=(),
         help='layers, from 1, whose tokens are stored as well',
     )
     add_prediction(parser)
-    parser.add_argument(
-        '--batch-size', type=whole, default=8, help='rows at once; default: 8'
-    )
+    add('--batch-size', type=whole, default=8, help='rows at once')
     args = parser.parse_args()
     args.config = args.checkpoint = None
     if not args.model:
@@ -81,6 +69,7 @@ if __name__ == '__main__':
 import numpy as np
 from media_names import Media, find_media
 from named_model import load_named
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
@@ -103,12 +92,8 @@ def clips_of(
 ) -> tuple[list[Media], list[Failure]]:
     """The clips of files, folders and lists, and names that mean none.
 
-    Args:
-        names: See :func:`find_media`.
-        root: Folder that the paths in lists are relative to; None for that
-            of each list.
-
-    Names that clash get the extensions of their files.
+    Names that clash get the extensions of their files.  ``root`` is the folder
+    that paths in lists are relative to; None for that of each list.
 
     Raises:
         ValueError: If a list is not understood.
@@ -136,12 +121,7 @@ def clips_of(
 
 
 def spans_of(clip: Media, per: str) -> list[Span]:
-    """The spans that the rows of a file stand for.
-
-    Args:
-        clip: The clip.
-        per: 'clip': one row; 'second': one for each, the last one shorter.
-    """
+    """The spans of the rows of a file; the last second is shorter."""
     span = clip.start, clip.end
     if per == 'clip':
         return [span]
@@ -166,16 +146,7 @@ def write_features(
     (rows,), float64 seconds on the file's clock, and for a model that uses
     audio ``has_audio`` (rows,), bool.
 
-    Args:
-        recognizer: The model.
-        clips: Of :func:`clips_of`.
-        folder: Where the files go.
-        per: 'clip' or 'second': what a row is.
-        form: 'npz' or 'safetensors'.
-        layers: Layers whose tokens are wanted, from 1.
-        batch_size: How many rows go through the model at once.
-        model: What identifies the model, e.g. hashes.
-        missing_audio: See :meth:`Recognizer.prepare`.
+    ``model`` identifies the model, e.g. by hashes.
 
     Yields:
         For each clip None if its features were there already, else what is
@@ -200,21 +171,48 @@ def write_features(
         write_record(note, settings)
     for clip in clips:
         target = folder / f'{clip.name}.{form}'
-        if target.exists():
-            yield None
-            continue
         try:
+            if target.exists():
+                yield why_not_kept(target, clip)
+                continue
             if not os.path.isfile(clip.path):
                 raise FileNotFoundError(f"there is no file '{clip.path}'")
             spans = spans_of(clip, per)
             tensors = _rows_of(
                 recognizer, clip, spans, layers, batch_size, missing_audio
             )
-            _save(target, tensors, dict(source=clip.path))
+            size = str(os.path.getsize(clip.path))
+            _save(target, tensors, dict(source=clip.path, bytes=size))
         except (SampleFault, OSError) as fault:
             yield str(fault)
         else:
             yield ''
+
+
+def why_not_kept(target: Path, clip: Media) -> str | None:
+    """What is wrong with the features that are there; None if nothing is.
+
+    They are of this clip if they name its file, or one of its size: the file
+    may have moved.
+    """
+    try:
+        if target.suffix == '.safetensors':
+            with safe_open(target, 'numpy') as stored:
+                about = stored.metadata()
+        else:
+            with np.load(target) as stored:
+                about = json.loads(str(stored['metadata']))
+        if about['source'] == clip.path:
+            return None
+        size = os.path.getsize(clip.path)
+    except (KeyError, TypeError, ValueError, BadZipFile, SafetensorError):
+        return f"'{target}' holds no features; move it away"
+    if about.get('bytes') == str(size):
+        return None
+    return (
+        f"'{target}' holds features of another file, '{about['source']}'; "
+        f"give '{clip.path}' to another run with another --out"
+    )
 
 
 def _save(target: Path, tensors: Features, about: dict[str, str]) -> None:

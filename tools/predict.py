@@ -17,6 +17,7 @@ from common_flags import (
     add_cfg_options,
     add_model,
     add_prediction,
+    new_parser,
     positive,
     whole,
 )
@@ -25,31 +26,24 @@ from tqdm import tqdm
 
 def parse_args() -> argparse.Namespace:
     """Read the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         'sources',
         nargs='+',
         metavar='SOURCE',
         help='files, folders, lists or URLs',
     )
-    model = parser.add_argument_group('model')
-    add_model(model)
-    model.add_argument('--config', help='config file, with --checkpoint')
-    model.add_argument('--checkpoint', help='weights, with --config')
-    add_cfg_options(model)
-    model.add_argument(
-        '--batch-size', type=whole, help='clips at once; default: 1'
-    )
-    answer = parser.add_argument_group('answer')
-    answer.add_argument(
-        '--top-k',
-        type=whole,
-        default=5,
-        help='classes of an answer; default: 5',
-    )
-    answer.add_argument(
+    group = parser.add_argument_group('model')
+    add = group.add_argument
+    add_model(group)
+    add('--config', help='config file, with --checkpoint')
+    add('--checkpoint', help='weights, with --config')
+    add_cfg_options(group)
+    add('--batch-size', type=whole, help='clips at once; 1 if left out')
+    group = parser.add_argument_group('answer')
+    add = group.add_argument
+    add('--top-k', type=whole, default=5, help='classes of an answer')
+    add(
         '--threshold',
         type=float,
         default=0.0,
@@ -57,56 +51,54 @@ def parse_args() -> argparse.Namespace:
         help='leave classes of less probability out; a clip without any is '
         '"unknown"',
     )
-    add_prediction(answer)
-    answer.add_argument(
+    add_prediction(group)
+    add(
         '--explain',
         action='store_true',
         help='also print which streams, frames and seconds were used',
     )
-    answer.add_argument(
+    add(
         '--modalities',
         action='store_true',
         help='also the answers of each modality alone and without each expert',
     )
-    answer.add_argument(
-        '--senses', action='store_true', help=argparse.SUPPRESS
-    )
-    answer.add_argument(
+    add('--senses', action='store_true', help=argparse.SUPPRESS)
+    add(
         '--json',
         metavar='OUT',
         help='write a JSON list; .jsonl and of a stream, a record a line',
     )
-    answer.add_argument('--csv', metavar='OUT', help='write a CSV table')
-    answer.add_argument(
+    add('--csv', metavar='OUT', help='write a CSV table')
+    add(
         '--overwrite',
         action='store_true',
         help='begin files of answers anew instead of continuing them',
     )
-    answer.add_argument(
+    add(
         '--errors',
         choices=('return', 'raise'),
         default='return',
         help='a file that cannot be used is named and the others go on, or '
-        'it ends the run; default: return',
+        'it ends the run',
     )
-    answer.add_argument(
+    add(
         '--annotate',
         metavar='OUT.mp4',
         help='write the one video named with its predictions on it',
     )
-    long = parser.add_argument_group('long files and streams')
-    long.add_argument(
+    add = parser.add_argument_group('long files and streams').add_argument
+    add(
         '--stream',
         action='store_true',
         help='predict the one SOURCE while it comes; windows of 2 s',
     )
-    long.add_argument('--window', type=positive, help='seconds of a window')
-    long.add_argument(
+    add('--window', type=positive, help='seconds of a window')
+    add(
         '--stride',
         type=positive,
-        help='seconds from one window to the next; default: --window',
+        help='seconds from one window to the next; --window if left out',
     )
-    long.add_argument(
+    add(
         '--events',
         metavar='OUT.csv',
         help='write stretches of windows with the same class: source, start, '
@@ -206,8 +198,9 @@ def check(args: argparse.Namespace) -> None:
         if os.path.abspath(path) in taken:
             raise UsageError(f'{path} would be overwritten; name another file')
         taken.add(os.path.abspath(path))
-    if not args.stream and not any(
-        '://' in name or os.path.exists(name) for name in args.sources
+    if not cameras and not any(
+        '://' in name or os.path.exists(name) or (args.stream and name == '-')
+        for name in args.sources
     ):
         raise UsageError(f'there is no file {first}; correct its path')
 

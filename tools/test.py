@@ -3,33 +3,21 @@
 
 import argparse
 
-from common_flags import add_run
+from common_flags import add_run, new_parser, whole
 from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
     """Read the flags; they are those of MMAction2's tool."""
-    parser = argparse.ArgumentParser(description='Test a trained model.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--dump', help='write every prediction to this .pkl file'
-    )
-    parser.add_argument(
-        '--show-dir', help='draw the predictions into this folder'
-    )
-    parser.add_argument(
-        '--show', action='store_true', help='draw them in a window'
-    )
-    parser.add_argument(
-        '--interval', type=int, default=1, help='draw every n-th sample'
-    )
-    parser.add_argument(
-        '--wait-time',
-        type=float,
-        default=2,
-        help='seconds that a window stays open',
-    )
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file')
+    add('--dump', help='write every prediction to this .pkl file')
+    add('--show-dir', help='draw the predictions into this folder')
+    add('--show', action='store_true', help='draw them in a window')
+    add('--interval', type=whole, default=1, help='draw every n-th sample')
+    add('--wait-time', type=float, default=2, help='seconds of a window')
     add_run(parser)
     return parser.parse_args()
 

@@ -187,6 +187,17 @@ def test_the_command_names_bad_files_and_continues(
     shutil.copy(clips[1], folder / 'Ä.MP4')
     status, printed = command(tmp_path / 'my clips')
     assert status == 0 and (out / 'deep/Ä.npz').is_file()
+    # Another file of this name is not skipped; the same one may have moved.
+    moved = tmp_path / 'moved'
+    shutil.copytree(folder, moved)
+    status, printed = command(moved.parent / 'moved/Ä.MP4')
+    assert status == 0 and '1 made, 0 there' in printed.out
+    shutil.copytree(moved, tmp_path / 'again/moved')
+    status, printed = command(tmp_path / 'again/moved/Ä.MP4')
+    assert status == 0 and '0 made, 1 there before' in printed.out
+    shutil.copy(clips[0], moved / 'Ä.MP4')
+    status, printed = command(moved.rename(tmp_path / 'other') / 'Ä.MP4')
+    assert status == 1 and 'holds features of another file' in printed.err
     for flag, value in (('per', 'second'), ('precision', 'bfloat16')):
         status, printed = command(clips[1], f'--{flag}', value)
         assert status == 2 and f'features of another {flag}' in printed.err

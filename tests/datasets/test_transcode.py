@@ -28,6 +28,7 @@ from ca2st_mm.datasets.transcode import (
     find_copied_span,
 )
 from ca2st_mm.datasets.video import PyAVReader
+from ca2st_mm.utils.errors import UsageError
 
 COUNT, FIRST, STOP = 90, 33, 59
 CUT_BY_COPYING = ('h264_b2_g12.mp4', 'h264_b2_g12.ts', 'hevc_open.mp4')
@@ -273,9 +274,9 @@ def test_the_tool_that_trims(sources, tmp_path, capsys, how):
 def test_clips_that_cannot_be_told_apart(tmp_path, rows, message):
     ann_file = tmp_path / 'train.csv'
     ann_file.write_text('file,start,end,label\n' + rows)
-    with pytest.raises(media_job.JobError, match=message):
+    with pytest.raises(UsageError, match=message):
         trim_clips.main([str(ann_file), str(tmp_path / 'clips')])
-    with pytest.raises(media_job.JobError, match='another folder'):
+    with pytest.raises(UsageError, match='another folder'):
         trim_clips.main([str(ann_file), str(tmp_path)])
 
 
@@ -307,8 +308,8 @@ def test_the_tools_for_folders(tmp_path, capsys):
         ((root, root), 'replaced by itself'),
         ((tmp_path / 'nowhere', 'x'), 'no video'),
     ):
-        with pytest.raises(media_job.JobError, match=message):
+        with pytest.raises(UsageError, match=message):
             resize_videos.main([*map(str, folders)])
     odd_media.silent(videos / 'bad.mp4')
-    with pytest.raises(media_job.JobError, match='rename one'):
+    with pytest.raises(UsageError, match='rename one'):
         audio_tool.main([str(root), 'x'])

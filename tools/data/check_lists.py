@@ -69,18 +69,11 @@ def read_samples(
     audio_root: str = '',
     encoding: str | None = None,
 ) -> list[Sample]:
-    """Read them as ``AudioVisualDataset`` does, without label limits.
-
-    Args:
-        ann_files: Annotation files, one a split.
-        data_root: Folder of the videos.
-        audio_root: Folder of the audio files.
-        encoding: Fallback for annotation files that are not UTF-8.
+    """Read annotation files, one a split, without limits of labels.
 
     Raises:
-        ListFileError: If an annotation file is not understood, or two have one
-            name.
-        FileNotFoundError: If there is no such annotation file.
+        ListFileError: If one is not understood, or two have one name.
+        FileNotFoundError: If there is no such file.
     """
     names = [osp.splitext(osp.basename(path))[0] for path in ann_files]
     if len(set(names)) < len(names):
@@ -113,12 +106,10 @@ def _labels(label: int | list[int] | None) -> dict[str, int]:
 def check_labels(
     samples: Sequence[Sample], sizes: dict[str, int], train: str | None
 ) -> list[Fault]:
-    """Labels out of range and classes without a training sample.
+    """Labels out of range, and classes without a sample of the split train.
 
-    Args:
-        samples: All rows.
-        sizes: Number of classes by label column; empty: unchecked.
-        train: Name of the training split; None: not among them.
+    ``sizes`` has the number of classes by label column; those of others are
+    not checked.
     """
     faults = [
         Fault(
@@ -154,10 +145,6 @@ def check_repeats(
     >>> rows = [Sample(split, 'a.mp4', None, None, None, {}) for split in 'tv']
     >>> [fault.kind for fault in check_repeats(rows, {})]
     ['duplicate']
-
-    Args:
-        samples: All rows.
-        prints: Fingerprint of the content by path.
     """
     faults: list[Fault] = []
     exact: dict[tuple, Sample] = {}

@@ -78,20 +78,11 @@ class Probe:
 def probe_all(
     samples: Sequence[Sample], limits: Limits, num_workers: int, notes: str
 ) -> Iterator[tuple[int, Probe]]:
-    """Probe samples in any order.
+    """Probe samples in any order; yields the number of each, and the findings.
 
-    What was found is noted at once, and taken from the notes when a file
-    has not changed since.  Samples with the same files and span are probed
-    once.
-
-    Args:
-        samples: The rows.
-        limits: What is tolerated.
-        num_workers: Threads.
-        notes: Path of the notes, a file of JSON lines.
-
-    Yields:
-        Number of the sample and what was found.
+    What was found is noted at once (``notes``, JSON lines), and taken from
+    there when a file has not changed since.  Samples with the same files and
+    span are probed once.
     """
     waiting: dict[str, list[int]] = {}
     for number, sample in enumerate(samples):
@@ -234,11 +225,7 @@ def _thumbnail(pixels: np.ndarray) -> str:
 
 
 def fingerprint(path: str) -> str:
-    """Hash of size, head and tail: equal for copies, cheap for long files.
-
-    Args:
-        path: The file; one without content has no fingerprint.
-    """
+    """Hash of size, head and tail; equal for copies, empty without content."""
     size = os.path.getsize(path)
     if not size:
         return ''

@@ -9,24 +9,22 @@ it again.
 import argparse
 import sys
 
-from media_job import JobError, add_common, find_targets, run
+from media_job import find_targets, job_parser, run, whole
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('folder', help='where the videos are')
-    parser.add_argument('out', help='folder to write to')
-    parser.add_argument(
-        '--sample-rate', type=int, help="default: the file's own rate"
-    )
-    parser.add_argument(
+    parser = job_parser(__doc__)
+    add = parser.add_argument
+    add('folder', help='where the videos are')
+    add('out', help='folder to write to')
+    add('--sample-rate', type=whole, help="the file's own if left out")
+    add(
         '--extension',
         default='.wav',
         choices=('.wav', '.flac'),
-        help='form of the audio files; default: .wav',
+        help='form of the audio files',
     )
-    add_common(parser)
     return parser.parse_args(argv)
 
 
@@ -49,4 +47,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run_or_explain(lambda: sys.exit(main()), JobError)
+    run_or_explain(lambda: sys.exit(main()))

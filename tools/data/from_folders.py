@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
+from media_job import new_parser
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 FULL = CONFIGS / 'ca2st/ca2st_k400.py'
 SMALL = CONFIGS / 'toy/ca2st_small.py'
@@ -18,33 +20,28 @@ SMALL = CONFIGS / 'toy/ca2st_small.py'
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('root', help='folder of class folders')
-    parser.add_argument(
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add('root', help='folder of class folders')
+    add(
         '--val-fraction',
         type=float,
         default=0.2,
-        help='part of each class for validation (default: %(default)s)',
+        help='part of each class for validation',
     )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of the split (default: 0)'
-    )
-    parser.add_argument(
+    add('--seed', type=int, default=0, help='of the split')
+    add(
         '--base',
         help='config to inherit from (default: CA2ST on Kinetics-400; on a '
         'machine without a GPU a small one that needs no weights)',
     )
-    parser.add_argument(
+    add(
         '--missing-audio',
         choices=('drop', 'silence', 'raise'),
         help='what is done about clips without audio: left to the other '
         'experts, given silence, or refused (default: drop)',
     )
-    parser.add_argument(
-        '--overwrite',
-        action='store_true',
-        help='replace the files of an earlier run',
-    )
+    add('--overwrite', action='store_true', help='replace earlier files')
     return parser.parse_args()
 
 

@@ -4,67 +4,45 @@
 import argparse
 from pathlib import Path
 
+from media_job import new_parser, whole
+
 # 180 test clips: shuffled tracks fall evenly on the pitches of every class.
 _SIZES = dict(train=480, val=96, test=180)
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'folder',
-        nargs='?',
-        default='data/toy',
-        help='folder to write to; default: data/toy',
-    )
+    parser = new_parser(__doc__)
+    add = parser.add_argument
+    add('folder', nargs='?', default='data/toy', help='folder to write to')
     for split, clips in _SIZES.items():
-        parser.add_argument(
-            f'--{split}',
-            type=int,
-            default=clips,
-            help=f'clips of this split; default: {clips}',
-        )
-    parser.add_argument(
-        '--size',
-        type=int,
-        default=64,
-        help='pixels of a side of a frame; default: 64',
-    )
-    parser.add_argument(
+        add(f'--{split}', type=int, default=clips, help='clips of this split')
+    add('--size', type=int, default=64, help='pixels of a side of a frame')
+    add(
         '--labels-from',
         choices=('both', 'video', 'audio'),
         default='both',
         help='the class is shape x direction x pitch (both), shape x '
         'direction (video) or pitch (audio)',
     )
-    parser.add_argument(
+    add(
         '--misaligned',
         type=float,
         default=0.0,
         help='share of the clips, 0 to 1, that have the audio of another clip',
     )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='of all that is random; default: 0'
-    )
-    parser.add_argument(
-        '--workers',
-        type=int,
-        default=2,
-        help='clips written at once; default: 2',
-    )
-    parser.add_argument(
-        '--overwrite', action='store_true', help='replace a data set'
-    )
+    add('--seed', type=int, default=0, help='of all that is random')
+    add('--workers', type=whole, default=2, help='clips written at once')
+    add('--overwrite', action='store_true', help='replace a data set')
     args = parser.parse_args()
     if not 0 <= args.misaligned <= 1:
         parser.error('--misaligned lies between 0 and 1')
     if args.misaligned and args.labels_from != 'both':
         parser.error('--misaligned needs labels from both modalities')
     if not args.overwrite and Path(args.folder, 'classes.txt').exists():
-        parser.exit(
-            2,
-            f'error: {args.folder} holds a data set, which would be replaced; '
-            'name another folder, or pass --overwrite\n',
+        parser.error(
+            f'{args.folder} holds a data set, which would be replaced; name '
+            'another folder, or pass --overwrite'
         )
     return args
 

@@ -1,48 +1,44 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What the tools that make many files share: bar, summary, exit code."""
+"""What the tools of this folder share: flags, and making many files."""
 # What imports torch is imported by functions, so that --help is quick.
 
+import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common_flags import new_parser, whole
 from tqdm import tqdm
 
 
-class JobError(ValueError):
-    """A job that cannot start; says what is wrong and what to do."""
-
-
-def add_common(parser) -> None:
-    """The argument that all tools have."""
+def job_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with ``--workers``."""
+    parser = new_parser(description)
     parser.add_argument(
         '--workers',
-        type=int,
+        type=whole,
         default=os.cpu_count() or 1,
-        help='files made at once; default: one for each CPU',
+        help='threads; one for each CPU if left out',
     )
+    return parser
 
 
 def find_targets(folder: str, extension: str, out: str) -> dict[str, str]:
-    """Targets of all videos below a folder, with the same tree.
+    """Sources by targets of all videos below a folder, with the same tree.
 
-    Links are followed, hidden files are left out.
-
-    Args:
-        folder: Where the videos are.
-        extension: Of the targets, with the dot.
-        out: Where the targets go; may lie in ``folder``.
-
-    Returns:
-        Source by target.
+    Links are followed, hidden files are left out; ``out`` may lie in the
+    folder.
 
     Raises:
-        JobError: If there is no video, two differ in their extension alone,
+        UsageError: If there is no video, two differ in their extension alone,
             or one would be its own target.
     """
     from ca2st_mm.datasets.containers import VIDEO_EXTENSIONS, files_below
+    from ca2st_mm.utils.errors import UsageError
 
     pairs: dict[str, str] = {}
     root, made = Path(folder).resolve(), Path(out).resolve()
@@ -51,31 +47,27 @@ def find_targets(folder: str, extension: str, out: str) -> dict[str, str]:
             continue  # of an earlier run
         target = Path(out, path.relative_to(folder)).with_suffix(extension)
         if target.resolve() == path.resolve():
-            raise JobError(
+            raise UsageError(
                 f"'{path}' would be replaced by itself: name another folder "
                 'to write to.'
             )
         if str(target) in pairs:
-            raise JobError(
+            raise UsageError(
                 f"'{path}' and '{pairs[str(target)]}' would both become "
                 f"'{target}': rename one."
             )
         pairs[str(target)] = str(path)
     if not pairs:
-        raise JobError(f"There is no video in '{folder}': check the path.")
+        raise UsageError(f"There is no video in '{folder}': check the path.")
     return pairs
 
 
 def run(
-    targets: list[str], make: Callable[[str], None], workers: int
+    targets: Sequence[str], make: Callable[[str], None], workers: int
 ) -> set[str]:
     """Make files that are not there yet, and say how it went.
 
-    Args:
-        targets: The files.
-        make: Makes one, or leaves nothing
-            (``utils.files.written_whole``): what exists is finished.
-        workers: Threads.
+    What exists is finished: ``make`` makes a file or leaves nothing.
 
     Returns:
         The targets that could not be made.

@@ -9,38 +9,29 @@ interrupted run is resumed by starting it again.
 import argparse
 import sys
 
-from media_job import JobError, add_common, find_targets, run
+from media_job import find_targets, job_parser, run, whole
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('folder', help='where the videos are')
-    parser.add_argument('out', help='folder to write to')
-    parser.add_argument(
+    parser = job_parser(__doc__)
+    add = parser.add_argument
+    add('folder', help='where the videos are')
+    add('out', help='folder to write to')
+    add(
         '--short-side',
-        type=int,
+        type=whole,
         default=256,
-        help='pixels; smaller videos keep their size; default: 256',
+        help='pixels; smaller videos keep their size',
     )
-    parser.add_argument(
-        '--crf',
-        type=int,
-        default=18,
-        help='quality of H.264, lower is better; default: 18',
-    )
-    parser.add_argument(
+    add('--crf', type=int, default=18, help='of H.264; lower is better')
+    add(
         '--key-every',
-        type=int,
+        type=whole,
         default=50,
         help='frames between key frames; fewer make jumps faster',
     )
-    parser.add_argument(
-        '--extension',
-        default='.mp4',
-        help='of the new files, .mp4 or .mkv; default: .mp4',
-    )
-    add_common(parser)
+    add('--extension', default='.mp4', help='of the files: .mp4 or .mkv')
     return parser.parse_args(argv)
 
 
@@ -64,4 +55,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run_or_explain(lambda: sys.exit(main()), JobError)
+    run_or_explain(lambda: sys.exit(main()))

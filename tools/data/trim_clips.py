@@ -14,42 +14,25 @@ import os.path as osp
 import sys
 from pathlib import PurePath
 
-from media_job import JobError, add_common, run
+from media_job import job_parser, run, whole
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('ann_file', help='list of spans (.csv)')
-    parser.add_argument('out', help='folder of the clips')
-    parser.add_argument(
-        '--data-root',
-        default='',
-        help='folder of the videos; default: the current one',
-    )
-    parser.add_argument(
-        '--audio-root',
-        default='',
-        help='folder of audio files; default: the current one',
-    )
-    parser.add_argument(
+    parser = job_parser(__doc__)
+    add = parser.add_argument
+    add('ann_file', help='list of spans (.csv)')
+    add('out', help='folder of the clips')
+    add('--data-root', default='', help='folder of the videos')
+    add('--audio-root', default='', help='folder of audio files')
+    add(
         '--copy',
         action='store_true',
         help='copy packets: fast and lossless; clips start at a key frame '
         'and audio files of their own are not taken over',
     )
-    parser.add_argument(
-        '--short-side',
-        type=int,
-        help='pixels of the shorter side; default: as the video',
-    )
-    parser.add_argument(
-        '--crf',
-        type=int,
-        default=18,
-        help='quality of H.264, lower is better; default: 18',
-    )
-    add_common(parser)
+    add('--short-side', type=whole, help='pixels; as the video if left out')
+    add('--crf', type=int, default=18, help='of H.264; lower is better')
     return parser.parse_args(argv)
 
 
@@ -65,7 +48,7 @@ from ca2st_mm.datasets.transcode import (
     encode,
     find_copied_span,
 )
-from ca2st_mm.engine.launch import run_or_explain
+from ca2st_mm.engine.launch import UsageError, run_or_explain
 from ca2st_mm.utils.text_files import write_texts
 
 _SPAN_COLUMNS = ('start', 'end', 'audio')
@@ -88,20 +71,22 @@ def jobs_of(args: argparse.Namespace, rows: list[dict]) -> dict[str, dict]:
     """The first row of each clip, by its name.
 
     Raises:
-        JobError: If there is nothing to trim, or it cannot be written.
+        UsageError: If there is nothing to trim, or it cannot be written.
     """
     ann_file = args.ann_file
     if osp.abspath(args.out) == osp.dirname(osp.abspath(ann_file)):
-        raise JobError(
+        raise UsageError(
             'The clips need another folder than the annotation file.'
         )
     if all(row['start'] is None and row['end'] is None for row in rows):
-        raise JobError(f"'{ann_file}' has no spans: there is nothing to trim.")
+        raise UsageError(
+            f"'{ann_file}' has no spans: there is nothing to trim."
+        )
     jobs: dict[str, dict] = {}
     for row in rows:
         first = jobs.setdefault(clip_name(row), row)
         if any(first[column] != row[column] for column in ('file', 'audio')):
-            raise JobError(
+            raise UsageError(
                 f"'{ann_file}', lines {first['line']} and {row['line']}: both "
                 f"clips would be called '{clip_name(row)}'; put one into a "
                 'annotation file of its own and cut it into another folder.'
@@ -112,16 +97,10 @@ def jobs_of(args: argparse.Namespace, rows: list[dict]) -> dict[str, dict]:
 def write_annotations(
     args: argparse.Namespace, clips: list[str], spans: dict[str, tuple]
 ) -> str:
-    """The annotation file of the clips.
+    """Write the annotation file of the clips; its path.
 
-    Args:
-        args: The command line.
-        clips: Name of the clip of each row.
-        spans: Start and end inside a clip, by its name; rows of other clips
-            are left out.
-
-    Returns:
-        Its path.
+    ``clips`` has the name of the clip of each row, ``spans`` start and end
+    inside a clip by its name; rows of other clips are left out.
     """
     table = ListFile(args.ann_file).cells()
     _, header = next(table)
@@ -131,16 +110,15 @@ def write_annotations(
     rows = []
     for (_, cells), clip in zip(table, clips, strict=True):
         if clip in spans:
-            start, end = (_second(t) for t in spans[clip])
+            start, end = (
+                '' if second is None else f'{second:.6f}'
+                for second in spans[clip]
+            )
             row = dict(zip(header, cells, strict=False))
             rows.append(row | dict(file=clip, start=start, end=end))
     path = osp.join(args.out, osp.basename(args.ann_file))
     write_texts({path: annotation_text(path, columns, rows)})
     return path
-
-
-def _second(time: float | None) -> str:
-    return '' if time is None else f'{time:.6f}'
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -149,36 +127,29 @@ def main(argv: list[str] | None = None) -> int:
     rows = read_annotations(args.ann_file, {})
     jobs = jobs_of(args, rows)
     encoding = Encoding(args.short_side, args.crf)
+    targets = {osp.join(args.out, clip): clip for clip in jobs}
     spans: dict[str, tuple] = {}
 
-    def source_and_span(clip: str) -> tuple:
-        row = jobs[clip]
+    def make(target: str, there: bool = False) -> None:
+        """Cut a clip, or note the span of one that is there."""
+        row = jobs[targets[target]]
         source = osp.join(args.data_root, row['file'])
-        return source, (row['start'], row['end'])
-
-    def make(target: str) -> None:
-        clip = targets[target]
-        source, span = source_and_span(clip)
+        span, inside = (row['start'], row['end']), (None, None)
         if args.copy:
-            spans[clip] = copy_span(source, target, span)
-            return
-        audio = jobs[clip]['audio']
-        audio = audio and osp.join(args.audio_root, audio)
-        encode(source, target, encoding, span, audio)
+            cut = find_copied_span if there else copy_span
+            inside = cut(source, target, span)
+        elif not there:
+            audio = row['audio'] and osp.join(args.audio_root, row['audio'])
+            encode(source, target, encoding, span, audio)
+        spans[targets[target]] = inside
 
-    targets = {osp.join(args.out, clip): clip for clip in jobs}
     failed = run(list(targets), make, args.workers)
     for target, clip in targets.items():
-        if target in failed or clip in spans:
-            continue
-        inside = (None, None)
-        try:
-            if args.copy:  # of an earlier run
-                source, span = source_and_span(clip)
-                inside = find_copied_span(source, target, span)
-            spans[clip] = inside
-        except SampleFault as fault:
-            print(fault, file=sys.stderr)
+        if target not in failed and clip not in spans:
+            try:
+                make(target, there=True)
+            except SampleFault as fault:
+                print(fault, file=sys.stderr)
     if not spans:
         print('No clip could be cut: no annotation file is written.')
         return 1
@@ -191,4 +162,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run_or_explain(lambda: sys.exit(main()), JobError, FileNotFoundError)
+    run_or_explain(lambda: sys.exit(main()), FileNotFoundError)

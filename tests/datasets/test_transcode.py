@@ -4,7 +4,6 @@
 import csv
 
 import extract_audio as audio_tool
-import media_job
 import numpy as np
 import odd_media
 import pytest

@@ -98,7 +98,7 @@ def beats(theirs: Conversion, p: str) -> None:
 OURS = Layout(
     'ca2st_mm',
     Conversion.take_all,
-    'layers.0.attention.attn.qkv.weight',
+    'ffn.fc1.weight',  # of any layer
     is_expert=False,
 )
 LAYOUTS = {
@@ -150,7 +150,7 @@ def detect_layout(keys: Collection[str]) -> Layout:
         ValueError: If no layout fits.
 
     Example:
-        >>> detect_layout(['layers.0.attention.attn.qkv.weight']).name
+        >>> detect_layout(['layers.0.ffn.fc1.weight']).name
         'ca2st_mm'
     """
     for layout in LAYOUTS.values():

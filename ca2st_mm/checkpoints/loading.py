@@ -127,7 +127,7 @@ def fitting_weights(
             account = conversion.account(with_head=layout.is_expert)
             said = '; '.join([f'{name}: read as {layout.name}', *account])
             print_log(said, logger='current')
-        _require_finite(weights, own)
+        require_finite(weights, own)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'{refusal}: {error.args[0]}') from error
     optional = set()
@@ -200,7 +200,7 @@ def load_expert(expert: nn.Module, init_cfg: Mapping[str, Any]) -> None:
             weights = {k: v for k, v in weights.items() if k not in norm}
         elif norm or layout.model in ('clip', 'ast'):
             may_lack = {k for k in may_lack if not k.startswith('norm.')}
-        _require_finite(weights, own)
+        require_finite(weights, own)
         # Those of a trained recognizer have been fitted already.
         if layout.is_expert or _misfit(weights, own, may_lack, origins)[0]:
             expert.fit_state_dict(weights)
@@ -296,10 +296,11 @@ def _under(prefix: str, named: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _require_finite(
-    weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+def require_finite(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Raise ``ValueError`` if a model would hold NaN or infinite values."""
+    """Raise ``ValueError`` if weights, or a model's own, are not finite."""
+    own = own or {}
     for key, value in weights.items():
         # A large float64 overflows only where it is copied.
         if key in own and own[key].is_floating_point():

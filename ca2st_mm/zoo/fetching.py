@@ -125,7 +125,7 @@ def fault_of(path: Path, source: Source) -> str | None:
     with open(path, 'rb') as file:
         head = file.read(9)
     is_zip = head[:4] == b'PK\x03\x04'  # of torch.save
-    if path.name.endswith('.index.json'):
+    if path.suffix == '.json':  # an index, a config
         pass
     elif head[8:] == b'{':
         try:
@@ -205,9 +205,11 @@ def _advice(entry: Entry) -> str:
         )
     if not (hub := source.hub):
         return f'put {source.url} at {folder / source.file}'
-    what = ' '.join(filter(None, (hub['repo_id'], hub['filename'])))
+    what, file = hub['repo_id'], hub['filename'] or ''
     # A folder whose name is misspelt looks like a repository.
-    said = '' if hub['filename'] else f'there is no folder {what!r} here; '
+    said = '' if file else f'{what} is no folder here; '
+    if not file.endswith('.json'):  # which is nothing alone
+        what += f' {file}'.rstrip()
     if hub['revision']:
         what += f' --revision {hub["revision"]}'
     return (

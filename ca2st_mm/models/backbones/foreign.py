@@ -7,8 +7,8 @@ with its own parameter names, under ``backbone``.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from logging import WARNING
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ca2st_mm import zoo
-from ca2st_mm.checkpoints.files import CheckpointError
+from ca2st_mm.checkpoints.files import CheckpointError, unwrap
+from ca2st_mm.checkpoints.loading import open_checkpoint, require_finite
+from ca2st_mm.utils.errors import UsageError
 
 from ..layers.tokens import TokenGrid, TokenSpec
 from ..layers.transformer import (
@@ -38,6 +39,7 @@ RECIPE = 'docs/experts.md'  # how to add an architecture
 # Expert by the library that a string begins with.
 LIBRARIES = {'timm': 'TimmExpert', 'hf': 'HFExpert'}
 LOCAL = 'local-dir:'
+STRINGS = (LOCAL, *(f'{library}:' for library in LIBRARIES))
 
 
 class Sizes(NamedTuple):
@@ -373,19 +375,20 @@ class ForeignExpert(TransformerExpert):
             for key in list(state_dict):
                 state_dict[f'backbone.{key}'] = state_dict.pop(key)
 
-    def repository_of(self, source: str) -> tuple[str, str | None] | None:
-        """Repository and revision of a source that is on the Hub."""
+    def published(self, weights: dict[str, Tensor]) -> nn.Module:
+        """The model with published weights, as its library makes it."""
         raise NotImplementedError
 
-    def published(self, source: str) -> dict[str, Tensor]:
-        """The weights of the model that its library publishes."""
-        raise NotImplementedError
+    def weights_of(self, source: str) -> str | Path:
+        """Where the weights are that a string names."""
+        return fetched(source)
 
     def init_weights(self) -> None:
         """Load the weights that ``init_cfg`` names, if any.
 
         Raises:
-            FileNotFoundError: If they are not here and cannot be fetched.
+            FileNotFoundError: If they are not there.
+            ZooError: If they cannot be fetched.
             CheckpointError: If a tensor is missing, too many, of another
                 shape, or not finite.
         """
@@ -397,27 +400,27 @@ class ForeignExpert(TransformerExpert):
                 logger='current',
                 level=WARNING,
             )
-        if not source.startswith((LOCAL, *(f'{n}:' for n in LIBRARIES))):
+        if self.is_init or not source.startswith(STRINGS):
             super().init_weights()
-        elif not self.is_init:
-            require_hub(source, self.repository_of(source))
-            with in_our_words(source), torch.device('cpu'):
-                weights = self.published(source)
-                for key, value in weights.items():
-                    if not torch.isfinite(value).all():
-                        raise RuntimeError(f'{key!r} holds NaN or infinity')
-                self.backbone.load_state_dict(weights)
-            table = max(weights.values(), key=Tensor.numel)
-            note = ''
-            for half in (torch.bfloat16, torch.float16):
-                if torch.equal(table, table.to(half).to(table.dtype)):
-                    note = f', stored in {half}, kept in float32'
-            print_log(
-                f'{type(self).__name__}: loaded {len(weights)} tensors of '
-                f'{source!r}{note}',
-                logger='current',
-            )
-            self._is_init = True
+            return
+        weights = unwrap(open_checkpoint(self.weights_of(source)))
+        count, kinds = len(weights), {v.dtype for v in weights.values()}
+        try:
+            require_finite(weights)
+            with torch.device('cpu'):
+                model = self.published(weights)
+            self.backbone.load_state_dict(model.state_dict())
+        except (RuntimeError, ValueError) as error:
+            said = ' '.join(str(error).split())
+            raise CheckpointError(f'{source!r}: {said}') from error
+        half = kinds & {torch.float16, torch.bfloat16}
+        note = f', stored in {half.pop()}, kept in float32' if half else ''
+        print_log(
+            f'{type(self).__name__}: loaded {count} tensors of {source!r}'
+            f'{note}',
+            logger='current',
+        )
+        self._is_init = True
 
     def _gather(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T, P + N, C) as sequences of the model."""
@@ -547,7 +550,8 @@ def expert_config(cfg: str | Mapping) -> Mapping:
 
     Args:
         cfg: ``timm:NAME``, ``hf:OWNER/NAME@REVISION``, ``local-dir:PATH``
-            (a folder of either library), or a config, which is returned.
+            (a folder of either library); or a config, which needs no ``type``
+            if its ``model`` is such a string.
 
     Raises:
         FileNotFoundError: If the folder holds no model.
@@ -558,10 +562,13 @@ def expert_config(cfg: str | Mapping) -> Mapping:
         {'type': 'TimmExpert', 'model': 'timm:vit_base_patch16_224'}
     """
     if not isinstance(cfg, str):
-        return cfg
+        if 'type' in cfg or not isinstance(cfg.get('model'), str):
+            return cfg
+        return {**expert_config(cfg['model']), **cfg}
     library, _, name = cfg.partition(':')
     if cfg.startswith(LOCAL):
-        library = 'hf' if 'model_type' in read_folder(name) else 'timm'
+        _, config = read_config(cfg)
+        library = 'hf' if 'model_type' in config else 'timm'
     if library not in LIBRARIES or not name:
         raise ValueError(
             "an expert by one string is 'timm:NAME', "
@@ -571,18 +578,44 @@ def expert_config(cfg: str | Mapping) -> Mapping:
     return dict(type=LIBRARIES[library], model=cfg)
 
 
-def read_folder(path: str) -> dict:
-    """``config.json`` of a folder that timm or transformers wrote.
+def fetched(source: str, file: str = '') -> Path:
+    """The folder of a model, or its file on the Hub, fetched if need be.
+
+    Args:
+        source: ``hf:OWNER/NAME@REVISION``, ``timm:hf-hub:OWNER/NAME@REVISION``
+            or ``local-dir:PATH``.
+        file: The file on the Hub; its weights if left out.
+    """
+    if source.startswith(LOCAL):
+        return Path(source.removeprefix(LOCAL)).expanduser()
+    repository = re.sub('^(timm:)?(hf-hub:|hf:)', '', source)
+    if repository.count('/') != 1:
+        raise ValueError(
+            f'{source!r} names no repository; write hf:OWNER/NAME@REVISION'
+        )
+    try:
+        return zoo.fetch('/'.join(filter(None, ('hf:/', repository, file))))
+    except zoo.ZooError as error:
+        raise zoo.ZooError(f"{error} as 'local-dir:PATH'") from error
+
+
+def read_config(source: str) -> tuple[Path, dict]:
+    """The folder with the ``config.json`` of a model, and what that says.
+
+    Args:
+        source: As for :func:`fetched`.
 
     Raises:
-        FileNotFoundError: If it is not there.
-        ValueError: If it is of neither library.
+        FileNotFoundError: If there is none.
+        ValueError: If it is of neither timm nor transformers.
     """
-    file = Path(path) / 'config.json'
+    folder = fetched(source, 'config.json')
+    folder = folder if folder.is_dir() else folder.parent
+    file = folder / 'config.json'
     if not file.is_file():
         raise FileNotFoundError(
-            f'{LOCAL}{path} needs a folder that timm or transformers wrote; '
-            f'there is no file {str(file)!r}'
+            f'{source} needs a folder that timm or transformers wrote; there '
+            f'is no file {str(file)!r}'
         )
     try:
         config = json.loads(file.read_text())
@@ -593,50 +626,7 @@ def read_folder(path: str) -> dict:
             f'{str(file)!r} names neither a model_type (transformers) nor an '
             'architecture (timm)'
         )
-    return config
-
-
-@contextmanager
-def in_our_words(source: str) -> Iterator[None]:
-    """Turn what libraries raise while they read a model into one sentence.
-
-    Raises:
-        FileNotFoundError: If a file is not there.
-        CheckpointError: If it is damaged or does not fit.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        kind = FileNotFoundError if isinstance(error, OSError) else None
-        said = ' '.join(str(error).split())
-        raise (kind or CheckpointError)(f'{source!r}: {said}') from error
-
-
-def require_hub(source: str, repository: tuple | None) -> None:
-    """Ask the Hub for a repository unless something of it is cached.
-
-    Raises:
-        FileNotFoundError: If it is neither here nor there.
-    """
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    if repository is None:
-        return
-    repo_id, revision = repository
-    folder = repo_folder_name(repo_id=repo_id, repo_type='model')
-    if Path(constants.HF_HUB_CACHE, folder, 'snapshots').is_dir():
-        return
-    try:
-        HfApi().repo_info(repo_id, revision=revision, timeout=zoo.TIMEOUT)
-    except Exception as error:  # its library has many kinds
-        pinned = f' --revision {revision}' if revision else ''
-        raise FileNotFoundError(
-            f'{source!r} is not on this machine and cannot be fetched '
-            f'({zoo.in_short(error)}); run `hf download {repo_id}{pinned}` '
-            'where there is a network, copy the folder that it prints here, '
-            "and name it 'local-dir:PATH'"
-        ) from error
+    return folder, config
 
 
 def agree_on_frames(
@@ -662,3 +652,27 @@ def agree_on_frames(
                 steps = experts[other].token_spec.num_steps
                 experts[name].read_frames(steps, shape[1] // steps)
                 break
+
+
+def check_frames(
+    experts: Mapping[str, Any], clips: Mapping[str, Tensor]
+) -> None:
+    """Raise ``UsageError`` if an expert reads other clips than it is given.
+
+    Args:
+        experts: Experts by name.
+        clips: What each reads; only clips (B, 3, frames, H, W) are compared.
+    """
+    # Those that follow others are not to blame.
+    for name in sorted(
+        experts, key=lambda n: getattr(experts[n], 'frames_open', False)
+    ):
+        reads = getattr(experts[name], 'input_shape', ())[1:]
+        given = tuple(clips[name].shape[2:])
+        if len(given) == len(reads) == 3 and given[0] != reads[0]:
+            raise UsageError(
+                f'the expert {name!r} ({type(experts[name]).__name__}) reads '
+                f'clips of {reads[0]} frames, but these have {given[0]}; set '
+                f'clip_len={reads[0]} in the pipeline, or num_frames of the '
+                'expert'
+            )

@@ -4,6 +4,7 @@
 import difflib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -13,14 +14,12 @@ from ca2st_mm.checkpoints.files import CheckpointError
 from ca2st_mm.registry import MODELS
 
 from .foreign import (
-    LOCAL,
     RECIPE,
+    STRINGS,
     Family,
     ForeignExpert,
     Sizes,
-    in_our_words,
-    read_folder,
-    require_hub,
+    read_config,
     window_spans,
 )
 
@@ -298,7 +297,8 @@ class HFExpert(ForeignExpert):
             :class:`ForeignExpert`.
 
     Raises:
-        FileNotFoundError: If the config is not here and cannot be fetched.
+        FileNotFoundError: If the folder has no config.
+        ZooError: If the config cannot be fetched.
         ImportError: If transformers is not installed.
         TypeError: If this architecture is not known.
 
@@ -322,12 +322,12 @@ class HFExpert(ForeignExpert):
     ) -> None:
         if model is None and config is None:
             raise ValueError('HFExpert needs a model or a config')
-        if model is not None and not model.startswith(LOCAL):
-            model = f'hf:{model.removeprefix("hf:")}'
+        if model is not None and not model.startswith(STRINGS):
+            model = f'hf:{model}'
         if model is not None and pretrained and init_cfg is None:
             init_cfg = dict(type='Pretrained', checkpoint=model)
         self.model = model
-        self.config = self._read_config(config)
+        self.config = _config_of(model, config)
         family = FAMILIES[self.config.model_type]()
         asked = dict(num_frames=num_frames, img_size=img_size)
         for argument, value in asked.items():
@@ -350,13 +350,15 @@ class HFExpert(ForeignExpert):
             **options,
         )
 
-    def published(self, source: str) -> dict[str, Tensor]:
-        """The weights of the model that the library publishes."""
+    def published(self, weights: dict[str, Tensor]) -> nn.Module:
+        """The model with published weights, as the library makes it."""
         whole, found = self.model_class.from_pretrained(
-            **self._place(source),
+            None,
             config=self.config,
+            state_dict=weights,
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # said below
             **self.family.options,
         )
         missing = [
@@ -366,9 +368,16 @@ class HFExpert(ForeignExpert):
         ]
         if missing:
             raise CheckpointError(
-                f'{source!r} lacks {len(missing)} tensors of '
-                f'{self.family.model_class}, such as {sorted(missing)[:3]}'
+                f'{len(missing)} tensors of {self.family.model_class} are '
+                f'missing, such as {sorted(missing)[:3]}'
             )
+        for key, theirs, ours in found['mismatched_keys']:
+            if not key.startswith(('\n', *self.family.optional)):
+                raise CheckpointError(
+                    f'{key!r} is of shape {tuple(theirs)} instead of '
+                    f'{tuple(ours)}; leave out img_size, num_frames and other '
+                    'changes of its config, to which its positions are bound'
+                )
         # Heads and decoders are left out, but no layer of the encoder.
         known = {_numberless(key) for key in whole.state_dict()}
         prefix = f'{whole.base_model_prefix}.'
@@ -379,62 +388,42 @@ class HFExpert(ForeignExpert):
         ]
         if more:
             raise CheckpointError(
-                f'{source!r} has {len(more)} tensors that its config has no '
-                f'place for, such as {sorted(more)[:3]}; correct the number '
-                'of layers in config.json'
+                f'its config has no place for {len(more)} tensors, such as '
+                f'{sorted(more)[:3]}; correct the number of layers in '
+                'config.json'
             )
-        return self.family.part(whole).state_dict()
+        return self.family.part(whole)
 
-    def repository_of(self, source: str) -> tuple[str, str | None] | None:
-        """Repository and revision of a source that is on the Hub."""
-        name, _, revision = source.removeprefix('hf:').partition('@')
-        return None if source.startswith(LOCAL) else (name, revision or None)
 
-    def _place(self, source: str) -> dict[str, str | None]:
-        """What ``from_pretrained`` calls a source."""
-        found = self.repository_of(source) or (source[len(LOCAL) :], None)
-        name, revision = found
-        return dict(pretrained_model_name_or_path=name, revision=revision)
+def _config_of(model: str | None, given: Mapping[str, Any] | None) -> Any:
+    """The ``PretrainedConfig`` of a model of a known family.
 
-    def _read_config(self, given: Mapping[str, Any] | None) -> Any:
-        """The ``PretrainedConfig`` of a model of a known family."""
-        auto, model = _library().AutoConfig, self.model
-        if given is not None:
-            kind, given = given.get('model_type'), dict(given)
-            if kind in FAMILIES:
-                given.pop('model_type')
-                return auto.for_model(kind, **given)
-        else:
-            repository = self.repository_of(model)
-            if repository is None:
-                read_folder(model.removeprefix(LOCAL))
-            elif repository[0].count('/') == 1:
-                require_hub(model, repository)
-            else:
-                raise ValueError(
-                    f'{model!r} names no repository; write '
-                    'hf:OWNER/NAME@REVISION'
-                )
-            try:
-                with in_our_words(model):
-                    found = auto.from_pretrained(**self._place(model))
-            except ValueError as error:  # the library knows no such type
-                raise TypeError(
-                    f'{model!r} (a model of timm is '
-                    "'timm:hf-hub:OWNER/NAME@REVISION'): "
-                    + str(error).splitlines()[0]
-                ) from error
-            # Of CLIP and SigLIP with their text encoders, that of images.
-            if found.model_type not in FAMILIES:
-                found = getattr(found, 'vision_config', found)
-            if (kind := found.model_type) in FAMILIES:
-                return found
-        near = difflib.get_close_matches(kind or '', FAMILIES, 3, cutoff=0.0)
-        raise TypeError(
-            f'{model or "config"!r} is of the architecture {kind!r}, which is '
-            f'not known; the nearest known are {", ".join(near)}, all are '
-            f'{", ".join(FAMILIES)}; add it by the recipe in {RECIPE}'
-        )
+    Raises:
+        TypeError: If the family is not known; names the nearest.
+    """
+    auto, found = _library().AutoConfig, None
+    if given is not None:
+        given = dict(given)
+        if (kind := given.pop('model_type', None)) in FAMILIES:
+            return auto.for_model(kind, **given)
+    else:
+        folder, config = read_config(model)
+        if 'model_type' not in config:
+            raise ValueError(f'{model!r} is of timm; use TimmExpert')
+        kind = config['model_type']
+        with suppress(ValueError):  # the library knows no such type
+            found = auto.from_pretrained(folder)
+        # Of CLIP and SigLIP with their text encoders, that of images.
+        if kind not in FAMILIES:
+            found = getattr(found, 'vision_config', None)
+        if getattr(found, 'model_type', None) in FAMILIES:
+            return found
+    near = difflib.get_close_matches(kind or '', FAMILIES, 3, cutoff=0.0)
+    raise TypeError(
+        f'{model or "config"!r} is of the architecture {kind!r}, which is '
+        f'not known; the nearest known are {", ".join(near)}, all are '
+        f'{", ".join(FAMILIES)}; add it by the recipe in {RECIPE}'
+    )
 
 
 def _numberless(key: str) -> str:

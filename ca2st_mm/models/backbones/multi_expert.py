@@ -23,7 +23,7 @@ from ..layers.transformer import (
     RecordingAttention,
     fused_attention,
 )
-from .foreign import agree_on_frames, expert_config
+from .foreign import agree_on_frames, check_frames, expert_config
 from .links import Link, build_links, complete_link
 
 Tokens = dict[str, Tensor]  # (B, T, P + N, C) by expert
@@ -250,6 +250,10 @@ class MultiExpertBackbone(BaseModule):
         )
         self._check_precision()
         names = self._active_experts(streams, experts)
+        check_frames(
+            {n: self.experts[n] for n in names},
+            {n: streams[self.inputs[n]].values for n in names},
+        )
         token_layers = self._layers(return_tokens)
         attention_layers = self._layers(return_attention)
         recorded: dict[tuple[str, str, int], RecordingAttention] = {}

@@ -3,6 +3,7 @@
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,11 +13,12 @@ from ca2st_mm.registry import MODELS
 from .foreign import (
     LOCAL,
     RECIPE,
+    STRINGS,
     Family,
     ForeignExpert,
     Sizes,
-    read_folder,
-    require_hub,
+    fetched,
+    read_config,
 )
 
 
@@ -133,68 +135,76 @@ class TimmExpert(ForeignExpert):
         init_cfg: dict | None = None,
         **options: Any,
     ) -> None:
-        self.model = model.removeprefix('timm:')
+        try:
+            import timm
+        except ImportError as error:
+            raise ImportError(
+                f'{model!r} needs timm: pip install "timm>=1.0.31"'
+            ) from error
+        self.model = model if model.startswith(STRINGS) else f'timm:{model}'
+        if pretrained and init_cfg is None:
+            init_cfg = dict(type='Pretrained', checkpoint=self.model)
+        self.name = self.model.removeprefix('timm:')
+        if ':' in self.name:
+            folder, config = read_config(self.name)
+            if 'architecture' not in config:
+                raise ValueError(f'{model!r} is of transformers; use HFExpert')
+            # With 'hf-hub:', timm would ask the Hub again and again.
+            self.name = f'{LOCAL}{folder}'
         self.model_args = dict(model_args or {})
         if img_size is not None:
             self.model_args['img_size'] = img_size
-        source = model if model.startswith(LOCAL) else f'timm:{self.model}'
-        if pretrained and init_cfg is None:
-            init_cfg = dict(type='Pretrained', checkpoint=source)
         try:
-            import timm  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                f'{source} needs timm: pip install "timm>=1.0.31"'
-            ) from error
-        if model.startswith(LOCAL):
-            if 'architecture' not in read_folder(model.removeprefix(LOCAL)):
-                raise ValueError(f'{model!r} is of transformers; use HFExpert')
-        elif 'hf-hub:' in model:
-            require_hub(source, self.repository_of(source))
-        try:
-            vit = self._create(pretrained=False)
+            vit = timm.create_model(self.name, **self.model_args)
         except RuntimeError as error:  # an unknown name, or tag of one
-            raise ValueError(f'{error}; {_nearest(self.model)}') from error
+            raise ValueError(f'{error}; {_nearest(self.name)}') from error
         kinds = {type(block).__name__ for block in getattr(vit, 'blocks', ())}
         kind = (type(vit).__name__, ' and '.join(sorted(kinds)))
         if kind not in FAMILIES or not type(vit).__module__.startswith('timm'):
             raise TypeError(
-                f'{source} is a {" of ".join(filter(None, kind))}, which is '
+                f'{model} is a {" of ".join(filter(None, kind))}, which is '
                 f'not known; known are {", ".join(map(" of ".join, FAMILIES))}'
-                f': {_nearest(self.model)}; add it by the recipe in {RECIPE}'
+                f': {_nearest(self.name)}; add it by the recipe in {RECIPE}'
             )
+        vit.reset_classifier(0)
         super().__init__(
             FAMILIES[kind](), vit, num_frames, init_cfg=init_cfg, **options
         )
 
-    def repository_of(self, source: str) -> tuple[str, str | None] | None:
-        """Repository and revision of the model, if it is on the Hub."""
+    def weights_of(self, source: str) -> str | Path:
+        """Where the weights are that a string names."""
         import timm
 
-        if ':' not in self.model:
-            found = timm.get_pretrained_cfg(self.model)
-            return (
-                (found.hf_hub_id, None) if found and found.hf_hub_id else None
+        name = source.removeprefix('timm:')
+        if ':' in name:
+            return fetched(name)
+        found = timm.get_pretrained_cfg(name)
+        if found is None or not (found.hf_hub_id or found.url):
+            raise ValueError(
+                f'timm knows no weights of {name!r}; name a tag, as '
+                f'timm.list_pretrained({name.partition(".")[0] + "*"!r}) '
+                'shows them'
             )
-        hub = self.model.partition('hf-hub:')[2]
-        name, _, revision = hub.partition('@')
-        return (name, revision or None) if hub else None
+        if found.hf_hub_id:
+            return fetched(
+                f'hf:{found.hf_hub_id}', found.hf_hub_filename or ''
+            )
+        return found.url
 
-    def _create(self, pretrained: bool) -> nn.Module:
+    def published(self, weights: dict[str, Tensor]) -> nn.Module:
+        """The model with published weights, as timm makes it."""
         import timm
 
-        # Weights are loaded with the classifier that they have: timm ignores
-        # missing tensors, without a word, where the number of classes differs.
+        # With the classifier that they have: timm ignores missing tensors,
+        # without a word, where the number of classes differs.
         vit = timm.create_model(
-            self.model, pretrained=pretrained, **self.model_args
+            self.name,
+            pretrained=True,
+            pretrained_cfg_overlay=dict(source='', state_dict=weights),
+            **self.model_args,
         )
-        if hasattr(vit, 'reset_classifier'):
-            vit.reset_classifier(0)
+        vit.reset_classifier(0)
         return vit
-
-    def published(self, source: str) -> dict[str, Tensor]:
-        """The weights of the model that timm publishes."""
-        return self._create(pretrained=True).state_dict()
 
 
 def _nearest(name: str) -> str:

@@ -20,6 +20,8 @@ from ca2st_mm.checkpoints.delta import fingerprint, without_frozen
 from ca2st_mm.engine import MultiExpertOptimConstructor
 from ca2st_mm.export import FORMATS, ExportableRecognizer, graph, trace
 from ca2st_mm.models.backbones import expert_config
+from ca2st_mm.utils.errors import UsageError
+from ca2st_mm.zoo import ZooError
 
 timm = pytest.importorskip('timm')
 transformers = pytest.importorskip('transformers', minversion='5.23')
@@ -634,16 +636,16 @@ def test_a_folder_that_is_damaged_is_named(
 
 
 def test_weights_without_a_network_are_named_at_once(monkeypatch):
-    def asked(self, repo_id, **_):
-        raise ConnectionError(f'no way to {repo_id}')
+    def asked(repo_id, **_):
+        raise huggingface_hub.errors.LocalEntryNotFoundError(repo_id)
 
-    monkeypatch.setattr(huggingface_hub.HfApi, 'repo_info', asked)
+    monkeypatch.setattr(huggingface_hub, 'snapshot_download', asked)
     expert = MODELS.build(expert_config('timm:vit_tiny_patch16_224'))
-    with pytest.raises(FileNotFoundError) as error:
+    with pytest.raises(ZooError, match='no connection') as error:
         expert.init_weights()
-    said = str(error.value)
     repository = 'timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k'
-    assert f'(no connection); run `hf download {repository}`' in said
+    said = f'run `hf download {repository}` where there is a network, and name'
+    assert said in str(error.value) and "'local-dir:PATH'" in str(error.value)
 
 
 @pytest.mark.parametrize('name', ['vit_tiny_patch16_224', 'dinov2', 'vjepa2'])
@@ -711,13 +713,13 @@ def test_other_classes_and_other_sizes_of_a_file(folder_of):
             ValueError,
             r'2 steps.*leave out.*\(3, 5, 256, 256\)',
         ),
-        ('hf:o/vjepa2@1a', FileNotFoundError, 'hf download o/vjepa2 --rev'),
+        ('hf:o/vjepa2@1a', ZooError, 'hf download o/vjepa2 --revision 1a'),
         ('hf:bad name', ValueError, 'names no repository; write hf:OWNER'),
-        ('timm:hf-hub:o/n@1', FileNotFoundError, 'hf download o/n --rev'),
+        ('timm:hf-hub:o/n@1', ZooError, 'hf download o/n --rev.*local-dir'),
     ],
 )
 def test_what_is_not_known_is_said(cfg, kind, message, monkeypatch):
-    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     with pytest.raises(kind, match=message) as error:
         with torch.device('meta'):
             MODELS.build(expert_config(cfg))
@@ -739,10 +741,52 @@ def test_a_folder_of_the_other_library_is_said(folder_of):
     with pytest.raises(ValueError, match='of transformers; use HFExpert'):
         MODELS.build(dict(type='TimmExpert', model=source))
     source = f'local-dir:{folder_of("vit_tiny_patch16_224")}'
-    with pytest.raises(TypeError, match='timm_wrapper'):
+    with pytest.raises(ValueError, match='of timm; use TimmExpert'):
         MODELS.build(dict(type='HFExpert', model=source))
 
 
 def test_different_grids_are_refused_with_the_axes_that_fit(pair):
     with pytest.raises(ValueError, match="4 and 9.*'space' and 'all' would"):
         pair('vit_small_patch16_dinov3', 'videomae', dict(img_size=48))
+
+
+def test_an_expert_that_reads_other_clips_is_named_and_what_to_set(pair):
+    # The spatial expert follows the temporal one, which is to blame.
+    backbone = pair(*PAIRS[1]).backbone
+    said = "'temporal'.* 4 frames, but these have 16; set clip_len=4"
+    with pytest.raises(UsageError, match=said):
+        backbone(torch.zeros(1, 3, 16, 32, 32))
+
+
+def test_a_dict_takes_its_type_from_the_string(folder_of):
+    source = f'local-dir:{folder_of("dinov2")}'
+    cfg = expert_config(dict(model=source, num_frames=1))
+    assert cfg == dict(type='HFExpert', model=source, num_frames=1)
+
+
+def test_sizes_that_a_file_has_no_positions_for_are_said(folder_of):
+    source = f'local-dir:{folder_of("vivit")}'
+    for change in (dict(img_size=48), dict(num_frames=8)):
+        with pytest.raises(
+            CheckpointError, match='position.*leave out img_size, num_frames'
+        ) as error:
+            build(source, **change)
+        assert 'ignore_mismatched_sizes' not in str(error.value)
+
+
+def test_a_model_in_parts_is_read_whole_or_the_missing_part_named(
+    folder_of, tmp_path
+):
+    model = transformers.Dinov2Model.from_pretrained(folder_of('dinov2'))
+    model.save_pretrained(tmp_path, max_shard_size='20KB')
+    parts = sorted(tmp_path.glob('model-*.safetensors'))
+    assert len(parts) > 1
+    expert, whole = (
+        build(f'local-dir:{folder}', num_frames=1).state_dict()
+        for folder in (tmp_path, folder_of('dinov2'))
+    )
+    for key, value in whole.items():
+        assert 'adapters' in key or torch.equal(expert[key], value), key
+    parts[1].unlink()
+    with pytest.raises(CheckpointError, match=f'{parts[1].name}.* is missing'):
+        build(f'local-dir:{tmp_path}')

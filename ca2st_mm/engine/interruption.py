@@ -93,13 +93,10 @@ class InterruptionHook(Hook):
         )
 
     def _agreed(self) -> int:
-        """The signal of any process; all have the same answer.
-
-        Of several processes it is that of the call before, which no device
-        has to be waited for.
-        """
+        """The signal of any process; all have the same answer."""
         if not is_distributed():
             return self.signum
+        # That of the call before: no device has to be waited for.
         asked = int(self._asked) if self._asked is not None else 0
         self._asked = torch.tensor(self.signum, device=get_comm_device())
         torch.distributed.all_reduce(

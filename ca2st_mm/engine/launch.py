@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from ca2st_mm import zoo
 from ca2st_mm.checkpoints import load_weights
 from ca2st_mm.utils.errors import UsageError, UserError
+from ca2st_mm.utils.files import written_whole
 
 from .checkpointing import (
     is_deepspeed,
@@ -62,8 +64,8 @@ def read_config(
 
     Raises:
         MissingFileError: If there is no such file.
-        UsageError: If it, or a file that it inherits from, cannot be read:
-            says which, and the line; or if an option does not fit.
+        UsageError: If it, or a file that it inherits from, cannot be read,
+            or an option does not fit.
     """
     if not osp.isfile(path):
         raise MissingFileError(
@@ -77,7 +79,12 @@ def read_config(
     except UserError:
         raise
     except Exception as error:  # a config is code
-        raise UsageError(_unreadable(path, error)) from error
+        where, cause = path, error.__cause__ or error
+        for frame in traceback.extract_tb(error.__traceback__):
+            if frame.name == '<module>':  # of this config or one of its bases
+                where = f'{frame.filename}, line {frame.lineno}'
+        why = ' '.join(f'{type(cause).__name__}, {cause}'.split())
+        raise UsageError(f'cannot read the config {where}: {why}') from error
     merge_options(cfg, options)
     if whole and not isinstance(cfg.get('model'), Mapping):
         raise UsageError(
@@ -85,31 +92,6 @@ def read_config(
             'or a base that has one in its _base_'
         )
     return cfg
-
-
-def _unreadable(path: str, error: Exception) -> str:
-    """Where a config, or one that it inherits from, is wrong, and how."""
-    chain, line = [osp.abspath(path)], None
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        name = frame.f_code.co_name
-        if name in ('_file2dict', '_parse_lazy_import'):
-            chain.append(osp.abspath(frame.f_locals['filename']))
-        elif frame.f_code.co_filename == chain[-1]:
-            line = number
-    if isinstance(error, SyntaxError):
-        line, text = error.lineno, f'syntax error, {error.msg}'
-    else:
-        text = f'{type(error).__name__}, {error}'
-    if mark := getattr(error, 'problem_mark', None):  # of YAML
-        line, text = mark.line + 1, error.problem
-    if isinstance(error, ImportError):
-        why = error.__cause__ or error
-        text = f'{why}; install it, or put its folder into PYTHONPATH'
-    elif not osp.exists(chain[-1]):
-        missing, chain = chain[-1], chain[:-1]
-        text = f'its _base_ {missing} is not there; correct the path'
-    where = chain[-1] + (f', line {line}' if line else '')
-    return f'cannot read the config {where}: {" ".join(text.split())}'
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -120,10 +102,7 @@ def load_config(args: argparse.Namespace) -> Config:
             ``launcher`` and ``local_rank``.
 
     Raises:
-        MissingFileError: If there is no such config file.
-        UsageError: If the config cannot be read or an option does not fit
-            it, the work folder is a file, or the launcher is not the one that
-            started the processes.
+        UserError: If config, options, work folder or launcher do not fit.
     """
     for name in ('WORLD_SIZE', 'RANK', 'LOCAL_RANK'):
         if os.environ.get(name) == '':  # as some schedulers set them
@@ -181,9 +160,7 @@ def merge_options(
             ``DictAction`` reads.
 
     Raises:
-        UsageError: If there is no ``=``, or brackets are not closed; if a
-            value would take the place of a dict, or lies below a value that
-            is none.
+        UsageError: If an option cannot be read or does not fit.
 
     Example:
         >>> cfg = Config(dict(model=dict(backbone=dict(depth=12))))
@@ -240,11 +217,7 @@ def decided_by_main(decide: Callable[[], Any]) -> Any:
         decide: Called by rank 0 alone.
 
     Returns:
-        What it returned, in all processes.
-
-    Raises:
-        UserError: If rank 0 refused, in all processes alike.
-        OSError: Likewise.
+        What it returned, in all processes; what it raised, all raise.
     """
     found: list[Any] = [None, None]
     if dist.is_main_process():
@@ -316,16 +289,16 @@ def _share(path: Path) -> None:
     size, time = found[0]
     main = dist.is_main_process()
     writes = mine != found[0] and os.environ.get('LOCAL_RANK', '0') == '0'
-    part = path.with_name(f'{path.name}.part') if writes else Path(os.devnull)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('rb') if main else part.open('wb') as file:
+    with ExitStack() as stack:
+        place = stack.enter_context(written_whole(path)) if writes else path
+        part = Path(os.devnull) if not (main or writes) else place
+        file = stack.enter_context(part.open('rb' if main else 'wb'))
         for _ in range(0, size, CHUNK):
             chunk = [file.read(CHUNK) if main else None]
             dist.broadcast_object_list(chunk)
             if not main:
                 file.write(chunk[0])
     if writes:
-        part.replace(path)
         os.utime(path, ns=(time, time))
     dist.barrier()
 
@@ -372,25 +345,16 @@ def leave_process_group() -> None:
     """End a distributed run whose work is done; alone, do nothing.
 
     Call it once nothing uses the runner any more.  A thread of gloo that is
-    busy while Python ends aborts the process, and torchrun reports a failed
-    run.  Gloo joins its threads when nothing refers to the group any more,
-    and models refer to it in cycles.
+    busy while Python ends would abort the process.
     """
     if dist.is_distributed():
         dist.barrier()  # one that leaves early breaks what others still read
-        gc.collect()
+        gc.collect()  # models refer to the group in cycles
         torch.distributed.destroy_process_group()
 
 
 def usable_device(name: str) -> str:
-    """The name, if this machine has such a device.
-
-    Args:
-        name: As torch names it.
-
-    Raises:
-        UsageError: If it has not.
-    """
+    """The name, if this machine has such a device, else ``UsageError``."""
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -39,12 +39,9 @@ PROGRESS = (
 
 
 def micro_batches(optimizer: Optimizer | BaseOptimWrapper) -> int:
-    """Micro-batches of a step, 1 where nothing accumulates.
-
-    MMEngine's wrappers count them.  DeepSpeed accumulates by itself: there
-    the engine knows, which its wrapper holds.
-    """
-    # Both private in MMEngine, which has no other way to ask.
+    """Micro-batches of a step, 1 where nothing accumulates."""
+    # Both private in MMEngine, which has no other way to ask; DeepSpeed
+    # accumulates by itself.
     engine = getattr(optimizer, '_model', None)
     if hasattr(engine, 'gradient_accumulation_steps'):
         return engine.gradient_accumulation_steps()
@@ -68,10 +65,6 @@ class WarmupCosineLR(_ParamScheduler):
         by_epoch: Only False; a config gives epochs and
             ``convert_to_iter_based=True``.
         kwargs: ``last_step`` and ``verbose``, as of MMEngine's schedulers.
-
-    Raises:
-        ValueError: If ``warmup`` does not end before ``end``, or
-            ``by_epoch`` is set.
 
     Example:
         >>> import torch
@@ -155,12 +148,8 @@ class LinearScalingHook(Hook):
     Args:
         base_batch_size: Effective batch size that the learning rate in the
             config is for.
-        recipe_batch_size: Effective batch size of the recipe; None if it is
-            unknown.  One that differs by more than a factor of 2 is warned
-            about.
-
-    Raises:
-        UsageError: In training, if ``auto_scale_lr`` is on as well.
+        recipe_batch_size: Effective batch size of the recipe, if it is known;
+            more than a factor of 2 away is warned about.
 
     Example:
         >>> default_hooks = dict(linear_scaling=dict(
@@ -230,12 +219,11 @@ class LinearScalingHook(Hook):
 class ScheduleFromConfigHook(Hook):
     """A resumed run follows the schedule in its config, and says so.
 
-    MMEngine restores schedulers and options of the optimizer whole, so that
-    another schedule, learning rate or weight decay in the config would change
-    nothing.  Where config and checkpoint differ, the config's schedulers are
-    run up to the resumed iteration here and take the checkpoint's place, as
-    do the options.  A schedule that follows a metric (``ReduceOnPlateauLR``)
-    cannot be run again: the checkpoint's values stay.
+    MMEngine restores schedulers and options of the optimizer whole.  Here,
+    where config and checkpoint differ, the config's schedulers are run up to
+    the resumed iteration and take the checkpoint's place, as do the options.
+    A schedule that follows a metric (``ReduceOnPlateauLR``) cannot be run
+    again: the checkpoint's values stay.
 
     Example:
         >>> default_hooks = dict(
@@ -243,11 +231,7 @@ class ScheduleFromConfigHook(Hook):
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare, and correct the checkpoint before it is restored.
-
-        Raises:
-            UsageError: If the parameters are grouped in another way.
-        """
+        """Compare, and correct the checkpoint before it is restored."""
         stored = checkpoint.get('optimizer')
         groups = getattr(runner.optim_wrapper, 'param_groups', None)
         # Not a list: a test, or several optimizers.
@@ -353,9 +337,7 @@ def set_effective_batch_size(cfg: Config, clips: int) -> None:
     """Have every step of the optimizer see so many clips.
 
     The clips that a process takes at once stay as the config has them; the
-    micro-batches of a step change, and with them the step that
-    ``WholeStepSampler`` keeps whole; it takes the place of
-    ``DefaultSampler``.
+    micro-batches of a step change, and ``WholeStepSampler`` keeps it whole.
 
     Args:
         cfg: Config of a training run with its ``launcher``; changed in place.

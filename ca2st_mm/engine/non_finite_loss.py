@@ -48,7 +48,6 @@ class NonFiniteLossHook(Hook):
             steps with infinite gradients by itself; their loss is finite.
 
     Raises:
-        ValueError: If ``patience`` is below 1.
         NonFiniteLossError: In training, in all processes alike.
 
     Example:
@@ -93,11 +92,7 @@ class NonFiniteLossHook(Hook):
     def _look(
         self, model: nn.Module, args: tuple, kwargs: dict, losses: Any
     ) -> None:
-        """Judge the loss before the backward pass.
-
-        MMEngine reads it after the step of the optimizer, when a NaN has
-        reached every trained weight.
-        """
+        """Judge the loss before the backward pass; MMEngine reads it after."""
         if kwargs.get('mode') != 'loss' or not torch.is_grad_enabled():
             return
         self._batch = args or {k: kwargs[k] for k in kwargs if k != 'mode'}
@@ -120,11 +115,7 @@ class NonFiniteLossHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        """Count; all processes count the same.
-
-        Raises:
-            NonFiniteLossError: If patience is at its end.
-        """
+        """Count; all processes count the same."""
         batch, self._batch = self._batch, None
         if batch is None:
             return
@@ -200,15 +191,7 @@ class NonFiniteLossHook(Hook):
 
 
 def name_clips(batch: Mapping[str, Any]) -> str:
-    """The clips of a batch, and which of their inputs are not finite.
-
-    Args:
-        batch: As the data loader returns it: ``inputs``, {stream: one entry
-            a clip} or one entry a clip, and ``data_samples``.
-
-    Returns:
-        Names (``clip_id``, else ``filename``), separated by commas.
-    """
+    """The clips of a batch, and which of their inputs are not finite."""
     inputs = batch['inputs']
     if not isinstance(inputs, Mapping):
         inputs = dict(inputs=inputs)

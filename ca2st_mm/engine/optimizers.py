@@ -57,10 +57,7 @@ class MultiExpertOptimConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         TypeError: If ``paramwise_cfg`` has another entry.
-        UsageError: If ``layer_decay`` is not in (0, 1], the optimizer has no
-            ``lr``, nothing in the model is trained, a key of ``custom_keys``
-            is in no name, or the layers of the backbone are unknown although
-            ``layer_decay`` is set.
+        UsageError: If an entry fits nothing in the model.
 
     Example:
         >>> constructor = MultiExpertOptimConstructor(
@@ -170,12 +167,9 @@ def _depths(model: nn.Module) -> dict[str, int]:
     """How many layers from the top a parameter of the backbone sits.
 
     Heads and final norms are at 0, the last layer at 1, what stands before
-    the first one below all.  The backbone knows its layers: an expert or
-    several, or one with MMPretrain's ``get_layer_depth(name, prefix)``, which
-    returns the layer (0: before the first one) and the number of layers + 2.
-
-    Raises:
-        UsageError: If it does not, or a layer's index is out of its range.
+    the first one below all.  A backbone that is not ours has MMPretrain's
+    ``get_layer_depth(name, prefix)``, which returns the layer (0: before the
+    first one) and the number of layers + 2.
     """
     backbone, prefix = model, ''
     if not isinstance(model, TransformerExpert) and hasattr(model, 'backbone'):

@@ -178,8 +178,7 @@ def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:
         mode: ``'train'`` or ``'test'``: whose data is looked at.
 
     Raises:
-        UsageError: If head and data disagree, or a dataset with itself,
-            or there is nothing to tell apart.
+        UsageError: If they disagree, or there is nothing to tell apart.
         MissingFileError: If a class list is not there.
     """
     options = (cfg.get('model') or {}).get('cls_head') or {}

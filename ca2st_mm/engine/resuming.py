@@ -60,9 +60,8 @@ class RandomStateHook(Hook):
 
     Of torch, the accelerator, numpy and Python, and the seed of the sampler.
     Validation does not move them, so that a resumed run may repeat one.
-    Exact are checkpoints of :class:`EpochBasedTrainLoop`, whose workers end
-    with the epoch and are seeded by :func:`seed_worker`, and those of
-    ``IterBasedTrainLoop`` with a fixed seed.
+    Exact with :class:`EpochBasedTrainLoop` and :func:`seed_worker`, or with
+    ``IterBasedTrainLoop`` and a fixed seed.
 
     Example:
         >>> default_hooks = dict(random_state=dict(type='RandomStateHook'))
@@ -190,11 +189,7 @@ def seed_worker(worker_id: int) -> None:
 
     For ``worker_init_fn`` of a data loader.  MMEngine's own seeds workers the
     same in every epoch, so that augmentations would repeat.  The worker also
-    leaves the process group that Ctrl-C and torchrun send signals to, which
-    end a run after its step.
-
-    Args:
-        worker_id: Number of the worker; torch has counted it in already.
+    leaves the process group that Ctrl-C and torchrun send signals to.
 
     Example:
         >>> train_dataloader = dict(
@@ -216,10 +211,8 @@ def seed_worker(worker_id: int) -> None:
 def _forget_other_folders(hook: CheckpointHook, info: dict) -> None:
     """Have the hook know the files of its own folder, and no others.
 
-    The folder may have been moved, or the run has gone on in a new one.  The
-    hook would delete the best file that the checkpoint names, wherever that
-    is, and in a resumed run has forgotten its newest one, which it writes
-    again for a new best.
+    The folder may have been moved, or the run has gone on in a new one, and
+    the hook would delete the best file that the checkpoint names there.
     """
 
     def here(path: str) -> str:
@@ -244,11 +237,8 @@ class MissedValidationHook(Hook):
     """Validate before training continues, if the checkpoint lacks the result.
 
     MMEngine writes the checkpoint of an epoch (or iteration), then validates,
-    and writes it once more only if the score is the best so far.  Resumed
-    from the first of the two files, a run would lose the best score and
-    checkpoint, and after the last epoch the final number.  Nothing in the
-    file tells a validation that was cut short from one that brought no new
-    best, so the latter is repeated, with the same result.
+    and writes it once more only if the score is the best so far.  A
+    validation that brought no new best is repeated, with the same result.
 
     Example:
         >>> default_hooks = dict(

@@ -30,17 +30,14 @@ class StallWatchHook(Hook):
     checkpoint.  After ``minutes`` in one, each rank that waits logs one line
     with the function it is in (other ranks than 0 on stderr) and writes the
     stacks of its threads to ``stall_rank<R>.txt`` next to the log.  After
-    ``end_minutes`` it adds the stacks and ends the process with status 1; what
-    started the processes then ends the others.  Time for which the process
-    is stopped (SIGSTOP, Slurm's suspend) does not count.  If an extension
-    holds the interpreter, :mod:`faulthandler` ends it after 24 times as long.
+    ``end_minutes`` the process ends with status 1; what started the processes
+    then ends the others.  Time for which it is stopped (SIGSTOP, Slurm's
+    suspend) does not count.  If an extension holds the interpreter,
+    :mod:`faulthandler` ends it after 24 times as long.
 
     Args:
         minutes: Longest stage without a warning.
         end_minutes: Longest stage at all; 1e6 switches it off.
-
-    Raises:
-        ValueError: If one is not positive.
 
     Example:
         >>> default_hooks = dict(

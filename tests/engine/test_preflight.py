@@ -2,7 +2,6 @@
 """Missing files and other classes stop a run before it starts."""
 
 import argparse
-import threading
 
 import pytest
 from mmengine.config import Config
@@ -113,24 +112,6 @@ def test_all_missing_files_come_at_once(cfg, tmp_path, monkeypatch):
     ):
         assert part in line
     assert not asked  # nothing is fetched in vain
-
-
-def test_all_weights_are_asked_for_at_once(cfg, monkeypatch):
-    """One after the other, each would wait for the network to fail."""
-    barrier = threading.Barrier(2)
-
-    def fetch(name, offline):
-        barrier.wait(timeout=60)
-        raise zoo.ZooError(f'no connection for {name}')
-
-    monkeypatch.setattr(zoo, 'fetch', fetch)
-    cfg.model.experts = [
-        dict(init_cfg=dict(checkpoint=f'zoo://{name}'))
-        for name in ('clip_vit-base-p16_openai', 'ast_base_audioset-10-10')
-    ]
-    with pytest.raises(MissingFileError) as error:
-        check_files(cfg, 'train')
-    assert str(error.value).count('\n  zoo://') == 2
 
 
 @pytest.mark.parametrize('path', ['https://x.y/z.pth', 's3://b/z.pth', ''])

@@ -125,15 +125,3 @@ def test_diff_tool(two_files, tmp_path, run):
     assert run('diff_results.py', a, a)[:2] == (0, 'no line differs\n')
     status, _, err = run('diff_results.py', a, str(tmp_path / 'c.json'))
     assert status == 2 and 'There is no file' in err
-
-
-def test_combine_tool(two_files, run):
-    numbers = [f'{path}:acc/top1' for path in two_files]
-    _, out, _ = run('combine_results.py', '--mean', 'harmonic', *numbers)
-    # CAST's SSV2 and K400; its paper prints 77.9
-    assert out.splitlines()[-1] == '0.7785  harmonic mean'
-    _, out, _ = run('combine_results.py', '--mean', 'arithmetic', *numbers)
-    assert out.splitlines()[-1] == '0.7845  arithmetic mean'
-    wrong = f'{two_files[0]}:acc/top9'
-    status, _, err = run('combine_results.py', '--mean', 'harmonic', wrong)
-    assert status == 2 and "no number 'acc/top9'" in err

@@ -13,7 +13,6 @@ from mmaction.registry import MODELS
 from runs import (
     VERB_NOUN,
     Clips,
-    Losses,
     loader,
     recipe,
     tiny_config,
@@ -24,7 +23,6 @@ from torch.nn import functional as F
 CLIPS, STEP = 4, 2  # of an epoch, of an optimizer step
 EPOCHS, RATE = 4, 2.0  # the first epoch warms up; for 256 clips
 LAYER_DECAY, WEIGHT_DECAY = 0.75, 0.05
-SEED, PROB, ALPHA, SMOOTHING = 7, 0.5, 0.8, 0.1  # of blended batches
 
 
 def data(name):
@@ -44,18 +42,6 @@ def _model(name):
     inputs, _ = data(name)
     head = VERB_NOUN if name == 'verb and noun' else None
     config = tiny_config(dict(backbone, **shared), inputs, head)
-    if name == 'blended':
-        config['cls_head']['label_smooth_eps'] = SMOOTHING
-        config['data_preprocessor'].update(
-            type='MultiStreamDataPreprocessor',
-            blending=dict(
-                type='MultiStreamBlending',
-                num_classes=4,
-                alpha=ALPHA,
-                prob=PROB,
-                cut=('audios',),
-            ),
-        )
     return tiny.randomize(MODELS.build(config), std=0.2)
 
 
@@ -85,30 +71,6 @@ def plain_rates():
     ]
 
 
-def blend(inputs, labels, step):
-    """Frames mixed, spectrograms cut, labels mixed and smoothed."""
-    soft = torch.eye(4)[labels]
-    torch.manual_seed(SEED + step)
-    if torch.rand(()) < PROB:
-        share = torch.distributions.Beta(ALPHA, ALPHA).sample().item()
-        middle, half = torch.rand(2), math.sqrt(1 - share) / 2
-        low, high = (middle - half).clamp(0, 1), (middle + half).clamp(0, 1)
-        share = 1 - (high - low).prod().item()
-        frames, audio = inputs['imgs'], inputs['audios'].clone()
-        size = torch.tensor(audio.shape[-2:])
-        (top, left), (bottom, right) = (
-            (edge * size).round().int().tolist() for edge in (low, high)
-        )
-        for own, other in ((0, 1), (1, 0)):
-            audio[own, ..., top:bottom, left:right] = inputs['audios'][
-                other, ..., top:bottom, left:right
-            ]
-        mixed = share * frames + (1 - share) * frames[[1, 0]]
-        inputs = dict(imgs=mixed, audios=audio)
-        soft = share * soft + (1 - share) * soft[[1, 0]]
-    return inputs, (1 - SMOOTHING) * soft + SMOOTHING / 4
-
-
 @functools.cache
 def plain_loop(name):
     """Losses of each step, by nothing but PyTorch."""
@@ -130,8 +92,6 @@ def plain_loop(name):
         now = slice(start, start + STEP)
         batch = {key: value[now] for key, value in inputs.items()}
         targets = torch.stack(list(map(torch.as_tensor, labels[now])))
-        if name == 'blended':
-            batch, targets = blend(batch, targets, step)
         logits = model.cls_head(model.backbone(**batch))
         if name == 'verb and noun':
             tasks = zip(logits.values(), targets.T, strict=True)
@@ -145,13 +105,6 @@ def plain_loop(name):
     return losses
 
 
-class Seeded(Losses):
-    """Sets the seed before every step, to draw what the plain loop does."""
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        torch.manual_seed(SEED + runner.iter)
-
-
 def our_training(name, tmp_path, micro_batches=1, **wrapper):
     """Losses by step; by iteration, the learning rate of each group."""
     config = recipe(EPOCHS)
@@ -161,7 +114,6 @@ def our_training(name, tmp_path, micro_batches=1, **wrapper):
     )
     runner, losses = train(
         config,
-        Seeded() if name == 'blended' else None,
         model=model_of(name),
         train_dataloader=loader(Clips(*data(name)), STEP // micro_batches),
         work_dir=str(tmp_path),
@@ -181,7 +133,6 @@ def our_training(name, tmp_path, micro_batches=1, **wrapper):
         ('cast', 2),  # equals full batches of plain PyTorch
         ('shared', 1),
         ('verb and noun', 2),
-        ('blended', 1),
     ],
 )
 def test_losses_and_rates_equal_those_of_a_plain_loop(

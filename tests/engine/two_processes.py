@@ -35,7 +35,6 @@ from runs import (
 from ca2st_mm.engine import NonFiniteLossError, last_whole_checkpoint
 from ca2st_mm.engine.interruption import InterruptionHook
 from ca2st_mm.engine.launch import UsageError, leave_process_group, resume
-from ca2st_mm.models.data_preprocessors import MultiStreamBlending
 from ca2st_mm.models.layers.transformer import DropPath
 
 TRAINED, JUDGED, STEP, EPOCHS = 8, 5, 4, 2
@@ -195,7 +194,7 @@ def resumed(folder, engine):
 
 
 class Draws(Losses):
-    """Remembers the weights before the first step, and what was drawn."""
+    """Remembers the weights before the first step, and what is dropped."""
 
     def before_train(self, runner):
         model = getattr(runner.model, 'module', runner.model)
@@ -203,14 +202,7 @@ class Draws(Losses):
             name: value.double().sum().item()
             for name, value in model.state_dict().items()
         }
-        self.shares, self.masks = [], []
-        blending = model.data_preprocessor.blending
-
-        def weights(lam, box):
-            self.shares.append([lam, *box])
-            return MultiStreamBlending.weights(blending, lam, box)
-
-        blending.weights = weights
+        self.masks = []
         self.paths = [
             m for m in model.modules() if isinstance(m, DropPath) and m.rate
         ]
@@ -227,17 +219,13 @@ def random_draws(folder):
     config = settings([1.0])
     links = [dict(link, drop_path_rate=0.5) for link in tiny.CA2ST['links']]
     model = tiny_config(dict(tiny.CA2ST, links=links), STREAMS)
-    model['data_preprocessor'].update(
-        type='MultiStreamDataPreprocessor',
-        blending=dict(type='MultiStreamBlending', cut=('audios',)),
-    )
     # Built after the seed is set, so that each process starts elsewhere.
     config['model'] = model
     runtime = read_config('_base_/training.py')
     config['randomness'] = dict(runtime.randomness, seed=3)
     seen = Draws()
     train(config, seen, name='draws', work_dir=str(folder / 'draws'))
-    return dict(started=seen.started, shares=seen.shares, masks=seen.masks)
+    return dict(started=seen.started, masks=seen.masks)
 
 
 class Model(Losses):

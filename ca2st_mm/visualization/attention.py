@@ -367,7 +367,7 @@ def paint(
     Args:
         image: RGB uint8, (height, width, 3).
         relative: (height, width).
-        strong: Heat at full strength.
+        strong: Attention at full strength.
 
     Returns:
         RGB uint8, (height, width, 3).

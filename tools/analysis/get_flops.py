@@ -48,9 +48,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.engine.launch import UsageError, read_config, run_or_explain
-from ca2st_mm.export.graph import backbone_inputs
+from ca2st_mm.export.graph import PRESENCE, backbone_inputs, streams_of
 from ca2st_mm.models.backbones import TimmExpert, expert_config
 from ca2st_mm.registry import MODELS
+from ca2st_mm.structures import Stream
 
 SIZES = 'frames', 'size', 'spec'
 # Arguments of experts by the option that sets them.
@@ -152,34 +153,37 @@ class Logits(nn.Module):
         return logits
 
 
-def inputs_of(recognizer: nn.Module) -> dict[str, Tensor] | Tensor:
+def inputs_of(recognizer: nn.Module) -> dict[str, Stream] | Tensor:
     """One clip of one view, zeros, as the recognizer takes it.
 
     Raises:
         ValueError: If the backbone does not say what it reads.
     """
-    streams = {
-        one.name: torch.zeros(1, 1, *one.shape)
-        for one in backbone_inputs(recognizer.backbone)
-        if not one.name.endswith('_present')  # all is there
-    }
+    streams = streams_of(
+        {
+            one.name: torch.zeros(1, 1, *one.shape)
+            for one in backbone_inputs(recognizer.backbone)
+            if one.meaning != PRESENCE  # all is there
+        }
+    )
     if hasattr(recognizer.backbone, 'experts'):
         return streams
     [lone] = streams.values()
-    return lone
+    return lone.values
 
 
 def clips_of(
     recognizer: nn.Module, batch: int, device: str
-) -> dict[str, Tensor] | Tensor:
+) -> dict[str, Stream] | Tensor:
     """Random clips of one view, as the recognizer takes them."""
+
+    def draw(one: Tensor) -> Tensor:
+        return torch.rand(batch, *one.shape[1:], device=device)
+
     one = inputs_of(recognizer)
     if isinstance(one, Tensor):
-        return torch.rand(batch, *one.shape[1:], device=device)
-    return {
-        name: torch.rand(batch, *value.shape[1:], device=device)
-        for name, value in one.items()
-    }
+        return draw(one)
+    return {name: stream.map(draw) for name, stream in one.items()}
 
 
 def part_of(name: str) -> str:

@@ -54,16 +54,16 @@ def assert_same_gradients(model, other):
 def test_recomputing_changes_the_memory_only(exchange):
     plain = tiny.build(TIMED, exchange=exchange)
     tiny.randomize(plain, std=0.2).train()
-    lean = tiny.build(TIMED, exchange=exchange, activations='recompute')
-    lean.load_state_dict(plain.state_dict(), strict=True)
-    lean.train()
+    cheap = tiny.build(TIMED, exchange=exchange, activations='recompute')
+    cheap.load_state_dict(plain.state_dict(), strict=True)
+    cheap.train()
     expected, much = saved(plain)
-    found, little = saved(lean)
+    found, little = saved(cheap)
     assert torch.equal(found, expected)
     assert little < 0.4 * much  # inputs of the blocks and links remain
     expected.backward()
     found.backward()
-    assert_same_gradients(plain, lean)
+    assert_same_gradients(plain, cheap)
 
 
 def bytes_of(model):
@@ -72,21 +72,23 @@ def bytes_of(model):
 
 def test_frozen_weights_in_half_precision_change_nothing_under_autocast():
     plain = tiny.randomize(tiny.build(TIMED), std=0.2)
-    lean = tiny.build(TIMED, frozen_dtype='bfloat16')
-    lean.load_state_dict(plain.state_dict(), strict=True)
+    cheap = tiny.build(TIMED, frozen_dtype='bfloat16')
+    cheap.load_state_dict(plain.state_dict(), strict=True)
     losses = []
-    for model in (plain, lean):
+    for model in (plain, cheap):
         with torch.autocast('cpu', dtype=torch.bfloat16):
             losses.append(loss_of(model))
         losses[-1].backward()
     assert torch.equal(*losses)
-    assert_same_gradients(plain, lean)
-    halved = {n: p for n, p in lean.named_parameters() if p.element_size() < 4}
+    assert_same_gradients(plain, cheap)
+    halved = {
+        n: p for n, p in cheap.named_parameters() if p.element_size() < 4
+    }
     assert halved and not any(p.requires_grad for p in halved.values())
     with pytest.raises(ValueError, match='autocast.*--precision'):
-        loss_of(lean)
+        loss_of(cheap)
     saving = sum(2 * parameter.numel() for parameter in halved.values())
-    assert bytes_of(plain) - bytes_of(lean) == saving
+    assert bytes_of(plain) - bytes_of(cheap) == saving
 
 
 def test_one_graph_of_the_whole_model_serves_every_batch_size():

@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
-from mmengine.device import get_device
+from mmengine.infer import BaseInferencer
 from torch import Tensor, nn
 
 from ca2st_mm.checkpoints import load_weights, open_checkpoint
@@ -53,18 +52,20 @@ from .streaming import predict_stream
 from .windows import Job
 
 
-class Recognizer:
+class Recognizer(BaseInferencer):
     """A trained model with the pipeline of its test and its class names.
 
     :meth:`predict` is :meth:`prepare`, then :meth:`classify`.  Called with
-    the arguments of :meth:`predict`, it returns the dict of MMEngine's
-    inferencers.  Nothing changes the model, so several threads may use it.
+    sources, as an inferencer of MMEngine, it returns
+    ``dict(predictions=[...], visualization=[])``.  Nothing changes the model,
+    so several threads may use it.
 
     Args:
-        config: A config, or its file; None for the one in the checkpoint.
-        checkpoint: Path or URL of a checkpoint, any that
+        model: A config, or its file; None for the one in the checkpoint.
+        weights: Path or URL of a checkpoint, any that
             :func:`ca2st_mm.apis.load_weights` reads.
         device: Where the model runs; None for the best there is.
+        show_progress: Whether a call shows a progress bar.
         precision: 'auto', 'float32', 'bfloat16' or 'float16', see
             :func:`~ca2st_mm.engine.precision.choose_precision`; None for the
             ``precision`` of the config, float32 if it has none.
@@ -92,43 +93,25 @@ class Recognizer:
         ['...', '...', '...']
     """
 
+    preprocess_kwargs: set = {'start', 'end', 'missing_audio'}
+    forward_kwargs: set = {'top_k'}
     stream = predict_stream
 
     def __init__(
         self,
-        config: Config | str | Path | None,
-        checkpoint: str | Path,
+        model: Config | str | None,
+        weights: str,
         device: str | None = None,
+        show_progress: bool = False,
         precision: str | None = None,
     ) -> None:
-        stored = open_checkpoint(str(checkpoint))
-        if config is None:
-            config = stored_config(stored, str(checkpoint))
-        elif not isinstance(config, Config):
-            config = read_config(str(config))
-        model = build_model(config)
-        load_weights(model, stored, name=str(checkpoint))
-        if model.cls_head.average_clips is None:
-            raise ValueError(
-                'the head of the config does not average the views; set '
-                "model.cls_head.average_clips='prob'"
-            )
-        dataset = dataset_of(config)
-        self.cfg, self.about = config, config.get('about')
-        self.class_names = names_of_model(model.cls_head, stored, dataset)
-        self.pipeline = InferencePipeline(dataset['pipeline'])
-        # What `save_pretrained` reads.
-        model.cfg = config
-        model.dataset_meta = dict(
-            classes=self.class_names.get('label', self.class_names)
+        super().__init__(model, weights, device, 'mmaction', show_progress)
+        self.precision = choose_precision(
+            precision or self.cfg.get('precision', 'float32'), self.device
         )
-        self.model = model.to(device or get_device()).eval()
         drops = self.pipeline.missing_audio == 'drop'
         if drops and (reason := self.why_not_drop()):
             raise ValueError(reason)
-        self.precision = choose_precision(
-            precision or config.get('precision', 'float32'), self.device
-        )
 
     @classmethod
     def from_config(
@@ -139,7 +122,9 @@ class Recognizer:
         precision: str | None = None,
     ) -> 'Recognizer':
         """Load a model by its config, or its file, and a checkpoint."""
-        return cls(config, checkpoint, device, precision)
+        if not isinstance(config, Config):
+            config = read_config(str(config))
+        return cls(config, str(checkpoint), device, precision=precision)
 
     @classmethod
     def from_pretrained(
@@ -162,7 +147,7 @@ class Recognizer:
         """
         name = trained_weights(str(name_or_file))
         config = get_config(name) if is_listed(name) else None
-        return cls(config, name, device, precision)
+        return cls(config, name, device, precision=precision)
 
     @property
     def device(self) -> torch.device:
@@ -247,7 +232,7 @@ class Recognizer:
             ``inputs``, on the model's device, each stream (batch, views,
             ...), and ``data_samples``.
         """
-        collated = pseudo_collate(list(samples))
+        collated = self.collate_fn(list(samples))
         return self.model.data_preprocessor(collated, False)
 
     @torch.no_grad()
@@ -281,7 +266,6 @@ class Recognizer:
             averaged = {t: score.softmax(-1) for t, score in averaged.items()}
         return averaged
 
-    @torch.no_grad()
     def classify(
         self,
         samples: Sequence[Mapping],
@@ -295,24 +279,7 @@ class Recognizer:
             top_k: How many classes to give.
             modalities: Whether parts of the model are to answer alone, too.
         """
-        logits = self.logits(samples)
-        scores = unbatched(self.probabilities(logits))
-        logits = unbatched({t: v.float().cpu() for t, v in logits.items()})
-        predictions = []
-        for number, sample in enumerate(samples):
-            info = sample['data_samples']
-            prediction = Prediction(
-                source=info.source,
-                start=info.start,
-                end=info.end,
-                ranked=rank(scores[number], self.class_names, top_k),
-                logits={t: v.numpy() for t, v in logits[number].items()},
-                views=info.views,
-                left_out=self.left_out(sample),
-                multi_label=self.model.cls_head.multi_class,
-                about=self.about,
-            )
-            predictions.append(prediction)
+        predictions = [found for _, found in self.forward(samples, top_k)]
         if not modalities:
             return predictions
         return [
@@ -355,21 +322,13 @@ class Recognizer:
             ValueError: If ``modalities`` is set for a model with one expert,
                 or another option is none of these.
         """
-        if not isinstance(sources, list | tuple):
-            sources = [sources]
         span = dict(start=start, end=end)
         jobs = [
             Job(source, start, end, dict(source=name_of(source), **span))
-            for source in sources
+            for source in self._inputs_to_list(sources)
         ]
         options = top_k, batch_size, missing_audio, modalities, errors
         return list(self.predict_each(jobs, *options))
-
-    def __call__(self, sources: Any, **options: Any) -> dict[str, list]:
-        """:meth:`predict`, as an inferencer of MMEngine answers it."""
-        found = self.predict(sources, **options)
-        records = [prediction.as_record() for prediction in found]
-        return dict(predictions=records, visualization=[])
 
     def predict_each(
         self,
@@ -455,6 +414,87 @@ class Recognizer:
             if stream.present is None or stream.present.any()
         }
         return tuple(e for e, s in backbone.inputs.items() if s not in present)
+
+    def preprocess(
+        self, inputs: list, batch_size: int = 1, **options: Any
+    ) -> Iterator[list]:
+        """Yield batches of prepared samples."""
+        waiting = (self.prepare(source, **options) for source in inputs)
+        return self._get_chunk_data(waiting, batch_size)
+
+    @torch.no_grad()
+    def forward(self, inputs: Sequence[Mapping], top_k: int = 5) -> list:
+        """What a test writes into data samples, and predictions, in pairs."""
+        data, head = self.batch(inputs), self.model.cls_head
+        with self.autocast():
+            output = head_output(self.model, data['inputs'])
+        tested = head.predict_by_feat(output, data['data_samples'])
+        logits = per_sample(output, len(inputs))
+        scores = unbatched(self.probabilities(logits))
+        logits = unbatched({t: v.float().cpu() for t, v in logits.items()})
+        predictions = []
+        for number, sample in enumerate(inputs):
+            info = sample['data_samples']
+            prediction = Prediction(
+                source=info.source,
+                start=info.start,
+                end=info.end,
+                ranked=rank(scores[number], self.class_names, top_k),
+                logits={t: v.numpy() for t, v in logits[number].items()},
+                views=info.views,
+                left_out=self.left_out(sample),
+                multi_label=head.multi_class,
+                about=self.about,
+            )
+            predictions.append(prediction)
+        return list(zip(tested, predictions, strict=True))
+
+    def postprocess(
+        self,
+        preds: list,
+        visualization: list,
+        return_datasamples: bool = False,
+    ) -> dict:
+        """Records of JSON, or data samples if requested."""
+        found = [
+            tested if return_datasamples else prediction.as_record()
+            for tested, prediction in preds
+        ]
+        return dict(predictions=found, visualization=visualization)
+
+    def visualize(self, inputs: list, preds: list) -> list:
+        """Nothing: the commands draw figures."""
+        return []
+
+    def _init_model(
+        self, cfg: Config, weights: str, device: str = 'cpu'
+    ) -> nn.Module:
+        stored = open_checkpoint(weights)
+        if not cfg:
+            # The base class keeps this very object as `self.cfg`.
+            cfg.update(stored_config(stored, weights)._cfg_dict)
+        model = build_model(cfg)
+        load_weights(model, stored, name=weights)
+        if model.cls_head.average_clips is None:
+            raise ValueError(
+                'the head of the config does not average the views; set '
+                "model.cls_head.average_clips='prob'"
+            )
+        names = names_of_model(model.cls_head, stored, dataset_of(cfg))
+        self.class_names, self.about = names, cfg.get('about')
+        # What `save_pretrained` reads.
+        model.cfg = cfg
+        model.dataset_meta = dict(classes=names.get('label', names))
+        return model.to(device).eval()
+
+    def _init_pipeline(self, cfg: Config) -> InferencePipeline:
+        return InferencePipeline(dataset_of(cfg)['pipeline'])
+
+    def _init_visualizer(self, cfg: Config) -> None:
+        """None: a config's visualizer writes into its work_dir."""
+
+    def _inputs_to_list(self, inputs: Any) -> list:
+        return list(inputs) if isinstance(inputs, list | tuple) else [inputs]
 
 
 def trained_weights(source: str) -> str:

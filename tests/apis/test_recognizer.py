@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.infer import BaseInferencer
 from toy_recognizer import FPS, noise, write_noise
 
 from ca2st_mm import Recognizer, VideoAndAudio, apis
@@ -201,7 +202,8 @@ def test_lower_precision_gives_the_same_answer(saved, recognizers, clip, name):
         assert found.ranked[task][0][0] == expected.ranked[task][0][0]
 
 
-def test_called_it_answers_as_an_inferencer_of_mmengine(recognizer, clip):
+def test_it_is_an_inferencer_of_mmengine(recognizer, clip):
+    assert isinstance(recognizer, BaseInferencer)
     answer = recognizer([clip, clip], batch_size=2, top_k=3)
     [prediction] = recognizer.predict(clip, top_k=3)
     assert answer['visualization'] == []
@@ -209,6 +211,8 @@ def test_called_it_answers_as_an_inferencer_of_mmengine(recognizer, clip):
     assert first == second
     names = [pair['label'] for pair in first['ranked']['label']]
     assert names == [name for name, _ in prediction.ranked['label']]
+    [sample] = recognizer(clip, return_datasamples=True)['predictions']
+    assert sample.pred_score.shape == (12,)
 
 
 def test_files_that_cannot_be_used_are_named(recognizer, broken):

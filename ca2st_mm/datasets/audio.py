@@ -100,16 +100,7 @@ def read_audio(
 def crop_audio(
     audio: Audio | None, start: float | None = None, end: float | None = None
 ) -> Audio | None:
-    """A span of a track, to the sample.
-
-    Args:
-        audio: The track.
-        start: First second wanted; None for its beginning.
-        end: Last second wanted; None for its end.
-
-    Returns:
-        None if no sample is in the span.
-    """
+    """A span of a track, to the sample; None if no sample is in it."""
     if audio is None:
         return None
     waveform, rate, first = audio
@@ -122,11 +113,7 @@ def crop_audio(
 
 
 def resample_audio(audio: Audio, sample_rate: int | None) -> Audio:
-    """A track at another rate.
-
-    Args:
-        audio: The track.
-        sample_rate: Samples per second; None keeps the rate.
+    """A track at another rate; None keeps it.
 
     >>> track = Audio(np.zeros(44100, np.float32), 44100, 0.0)
     >>> len(resample_audio(track, 16000).waveform)
@@ -187,9 +174,7 @@ def mix_down(
 ) -> np.ndarray:
     """The mix of a frame by FFmpeg's rule, float32 (num_samples,).
 
-    Args:
-        frame: In any format, with any channels.
-        resamplers: Those made before, by what they take.
+    ``resamplers`` are those made before, by what they take.
     """
     kind, layout = frame.format.name, frame.layout
     if layout.nb_channels == 1 and kind in ('flt', 'fltp'):
@@ -207,11 +192,9 @@ def mix_down(
 def join_pieces(
     path: str, pieces: Iterable[tuple[Audio, bool]]
 ) -> Audio | None:
-    """Join pieces by their time stamps; holes in the track become zeros.
+    """Join pieces by their times; holes in the track become zeros.
 
-    Args:
-        path: The file, for messages.
-        pieces: In order, each with whether something was lost before it.
+    With each piece goes whether something was lost before it.
     """
     first, parts, filled, rate, damaged = 0.0, [], 0, 0, 0
     for piece, was_lost in pieces:

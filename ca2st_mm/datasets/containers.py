@@ -73,11 +73,8 @@ def files_below(folder: str, extensions: Sequence[str]) -> list[str]:
 
     Links are followed, each folder is read once; hidden files and folders
     are left out, such as the ``._clip.mp4`` that macOS writes.  Pipes and
-    links to nothing are left out with a warning.
-
-    Args:
-        folder: Where to look.
-        extensions: In lower case, with the dot.
+    links to nothing are left out with a warning.  Extensions are in lower
+    case, with the dot.
     """
     found, seen = [], set()
     for here, folders, names in os.walk(folder, followlinks=True):
@@ -158,14 +155,10 @@ class MediaInfo(NamedTuple):
 def probe(path: str) -> MediaInfo:
     """Look at the header of a media file, without decoding.
 
-    Args:
-        path: Any file FFmpeg knows.
-
     Raises:
         MediaError: If the file cannot be read; names it.
 
-    >>> info = probe('clip.mp4')
-    >>> info.audio.sample_rate
+    >>> probe('clip.mp4').audio.sample_rate
     16000
     """
     with (
@@ -229,10 +222,7 @@ def choose_stream(container: InputContainer, kind: str) -> Any:
     """The stream that is read: the default one, else the first decodable.
 
     Cover images are no video, and streams without a decoder are left alone:
-    PyAV ends the process when they are decoded.
-
-    Returns:
-        A stream of PyAV, or None.
+    PyAV ends the process when they are decoded.  None if there is none.
     """
     streams = [s for s in _streams(container, kind) if s.codec_context]
     default = (s for s in streams if s.disposition & Disposition.default)
@@ -303,15 +293,7 @@ def missing_stream(
 
 @contextmanager
 def decoder_errors(kind: str, path: str) -> Iterator[None]:
-    """Turn what decoders raise into an error that names the file.
-
-    Args:
-        kind: What is read: ``'video'``, ``'the audio of'``.
-        path: The file.
-
-    Raises:
-        MediaError: In place of the error.
-    """
+    """Turn what decoders raise into a ``MediaError`` that names the file."""
     try:
         yield
     except SampleFault:

@@ -61,13 +61,7 @@ def write_clip(
 
 
 def audio_pieces(waveform: np.ndarray, rate: int, start: float):
-    """Blocks of samples with their time stamps, ready to be encoded.
-
-    Args:
-        waveform: Mono float32 in [-1, 1], (num_samples,).
-        rate: Samples a second.
-        start: Second of the first sample.
-    """
+    """Blocks of mono samples with their times, ready to be encoded."""
     track = np.ascontiguousarray(waveform, dtype=np.float32)[None]
     for first in range(0, track.shape[1], _BLOCK):
         block = np.ascontiguousarray(track[:, first : first + _BLOCK])

@@ -55,12 +55,6 @@ _DECODERS = dict(decord=_decord, torchcodec=_torchcodec)
 def usable_reader(name: str) -> str:
     """The reader itself, or PyAV with a warning where it cannot be imported.
 
-    Args:
-        name: One of ``READERS``.
-
-    Raises:
-        ValueError: If the name is unknown.
-
     >>> usable_reader('pyav')
     'pyav'
     """
@@ -139,13 +133,6 @@ def is_plain(video: PyAVReader, data: bytes | None = None) -> bool:
     True for a whole H.264 file in mp4 whose packets are its frames, at an
     even rate from about 0 s, upright, with square pixels, and whose key
     frames need nothing before them.
-
-    Args:
-        video: The file.
-        data: Its bytes, for storage that has no local paths.
-
-    Raises:
-        MediaError: If the file cannot be read; names it.
     """
     stamps = video.frame_times
     uneven = np.abs(np.diff(stamps) - 1 / video.avg_fps) > 1e-3
@@ -181,9 +168,7 @@ def is_plain(video: PyAVReader, data: bytes | None = None) -> bool:
 def _has_idr(packet: memoryview, prefix: int) -> bool:
     """Whether a packet of H.264 in mp4 has a slice that resets the decoder.
 
-    Args:
-        packet: Units (ITU-T H.264, 7.3.1), each after its length.
-        prefix: Bytes of a length.
+    Each unit (ITU-T H.264, 7.3.1) stands after its length of ``prefix`` bytes.
     """
     at = 0
     while at + prefix < len(packet):

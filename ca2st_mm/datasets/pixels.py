@@ -60,12 +60,7 @@ def stack_frames(
 def shown_size(
     frame: av.VideoFrame, ratio: Fraction | None
 ) -> tuple[int, int]:
-    """Width and height at which a decoded frame is shown, upright.
-
-    Args:
-        frame: As decoded.
-        ratio: Width of a pixel by its height; None for square ones.
-    """
+    """Width and height at which a decoded frame is shown, upright."""
     # Beyond these limits the header is damaged.
     if not ratio or not 0.1 < ratio < 10:
         ratio = 1
@@ -89,9 +84,6 @@ def to_rgb(
 
     Returns:
         RGB uint8, (height, width, 3), upright.
-
-    Raises:
-        RefusedError: If it is turned by an angle other than a right one.
     """
     matrix = display_matrix(frame)
     if _is_transposed(matrix):

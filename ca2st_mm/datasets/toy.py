@@ -129,15 +129,9 @@ def factors_of(label: int) -> tuple[int, int, int]:
 def draw_frames(
     label: int, world: ToyWorld, rng: np.random.Generator
 ) -> np.ndarray:
-    """The frames of a clip.
+    """The frames of a clip, RGB uint8 (num_frames, size, size, 3).
 
-    Args:
-        label: Class index.
-        world: Sizes.
-        rng: Source of everything that is not the class.
-
-    Returns:
-        RGB uint8, (num_frames, size, size, 3).
+    ``rng`` is the source of everything that is not the class.
     """
     shape, direction, _ = factors_of(label)
     sign = 1 if DIRECTIONS[direction] == 'right' else -1
@@ -149,12 +143,9 @@ def draw_frames(
     travel = sign * rng.uniform(0.55, 0.75) * size
     x = size * rng.uniform(0.42, 0.58) + travel * clock
     y = size * rng.uniform(0.3, 0.7) + rng.normal(0, 0.06) * size * clock
-    masks = np.stack(
-        [
-            _mask(SHAPES[shape], size, radius, c)
-            for c in zip(x, y, strict=False)
-        ]
-    )[..., None]
+    centres = zip(x, y, strict=True)
+    masks = [_mask(SHAPES[shape], size, radius, place) for place in centres]
+    masks = np.stack(masks)[..., None]
     back, front = _colours(size, rng)
     frames = back * (1 - masks) + front * masks
     frames = frames + rng.normal(0, rng.uniform(0.01, 0.05), frames.shape)
@@ -196,16 +187,7 @@ def _colours(
 def draw_audio(
     label: int, world: ToyWorld, rng: np.random.Generator
 ) -> np.ndarray:
-    """The audio of a clip.
-
-    Args:
-        label: Class index.
-        world: Sizes.
-        rng: Source of everything that is not the class.
-
-    Returns:
-        Mono float32 in [-1, 1], (num_samples,).
-    """
+    """The audio of a clip, mono float32 in [-1, 1], (num_samples,)."""
     pitch = list(PITCHES.values())[factors_of(label)[2]]
     rate = world.sample_rate
     seconds = world.num_frames / world.fps
@@ -312,14 +294,7 @@ def shuffled_audio(
 
     Each audio track is used once, none by its own clip, and within each
     class the pitches are as balanced as the set is: the audio says nothing
-    about the class.
-
-    Args:
-        labels: Class index of every clip.
-        rng: Source of the order.
-
-    Returns:
-        Indices into the clips, (num_clips,).
+    about the class.  Returns indices into the clips, (num_clips,).
     """
     pitches = np.array([factors_of(label)[2] for label in labels])
     num_pitches = len(FACTORS['pitch'])

@@ -18,13 +18,7 @@ from .base import Transform, clip_name
 
 
 class _WaveformTransform(Transform):
-    """Change the waveform with a probability; silence stays silent.
-
-    Args:
-        prob: Probability of applying the change.
-        seed: What is drawn depends on it, the name of the file and the
-            clip's id or span alone; None draws anew every time.
-    """
+    """Change the waveform with a probability; silence stays silent."""
 
     def __init__(self, prob: float, seed: int | None) -> None:
         self.prob = prob
@@ -58,7 +52,8 @@ class AddAudioNoise(_WaveformTransform):
         snr: Range of the ratio, decibel.
         prob: Probability of adding it.
         strength: 1 to 5 for a ratio of 20, 15, 10, 5 or 0 decibel instead.
-        seed: See the base class.
+        seed: What is drawn depends on it and the clip (file, id or span)
+            alone; None draws anew every time.
 
     >>> AddAudioNoise(strength=5, seed=0)
     AddAudioNoise(prob=1.0, seed=0, snr=(0, 0))
@@ -132,7 +127,7 @@ class RollAudio(_WaveformTransform):
         seconds: The largest shift either way.
         prob: Probability of shifting.
         strength: 0 to 5 for 0.4 seconds times that instead.
-        seed: See the base class.
+        seed: As in :class:`AddAudioNoise`.
     """
 
     def __init__(
@@ -161,7 +156,7 @@ class MuteAudio(_WaveformTransform):
         share: Part of the length that is muted, 0 to 1.
         prob: Probability of muting.
         strength: 0 to 5 for a share of 0.2 times that instead.
-        seed: See the base class.
+        seed: As in :class:`AddAudioNoise`.
     """
 
     def __init__(

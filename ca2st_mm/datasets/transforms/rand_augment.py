@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
 from ca2st_mm.registry import TRANSFORMS
 
@@ -46,41 +47,9 @@ def _by_value(table: Callable[[float], np.ndarray]) -> Operation:
     return apply
 
 
-def _by_histogram(table: Callable[[np.ndarray], np.ndarray]) -> Operation:
-    """An operation whose tables (3, 256) follow how often values occur."""
-
-    def one(frame: np.ndarray, _: float) -> np.ndarray:
-        counts = [
-            cv2.calcHist([frame], [channel], None, [256], [0, 256])
-            for channel in range(3)
-        ]
-        tables = table(np.reshape(counts, (3, 256)).astype(np.int64))
-        tables = tables.T.clip(0, 255).astype(np.uint8, 'C')
-        return cv2.LUT(frame, tables[None])
-
-    return _each(one)
-
-
-def _limits(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest value that occur, (3, 1) each."""
-    occur = counts > 0
-    low, high = occur.argmax(1), 255 - occur[:, ::-1].argmax(1)
-    return low[:, None], high[:, None]
-
-
-def _auto_contrast(counts: np.ndarray) -> np.ndarray:
-    low, high = _limits(counts)
-    scale = 255 / np.maximum(high - low, 1)
-    return np.where(low < high, _RAMP * scale - low * scale, _RAMP)
-
-
-def _equalize(counts: np.ndarray) -> np.ndarray:
-    _, high = _limits(counts)
-    last = np.take_along_axis(counts, high, 1)
-    step = (counts.sum(1, keepdims=True) - last) // 255
-    below = counts.cumsum(1) - counts
-    flat = (below + step // 2) // np.maximum(step, 1)
-    return np.where(step > 0, flat, _RAMP)
+def _by_pil(change: Callable[[Image.Image], Image.Image]) -> Operation:
+    """An operation of PIL, which OpenCV lacks."""
+    return _each(lambda frame, _: np.array(change(Image.fromarray(frame))))
 
 
 def _factor(level: float) -> float:
@@ -198,8 +167,8 @@ def _rotate(frame: np.ndarray, level: float) -> np.ndarray:
 # By the name that timm has for them in its set of increasing strengths.  The
 # level is from 0 to 10; from -10 in those that have a sign.
 OPERATIONS: dict[str, Operation] = dict(
-    AutoContrast=_by_histogram(_auto_contrast),
-    Equalize=_by_histogram(_equalize),
+    AutoContrast=_by_pil(ImageOps.autocontrast),
+    Equalize=_by_pil(ImageOps.equalize),
     Invert=_each(lambda frame, _: cv2.bitwise_not(frame)),
     Rotate=_each(_rotate),
     PosterizeIncreasing=_by_value(

@@ -147,7 +147,7 @@ def main() -> None:
     usable_device(args.device)
     config = read_config(args.config)
     model, class_names = load(args, config)
-    inputs = inputs_of(model, config)
+    inputs = inputs_of(model)
     module = ExportableRecognizer(model, inputs, getattr(torch, args.dtype))
     program = trace(module, inputs, args.device)
     checkpoint = None if args.checkpoint == RANDOM else args.checkpoint

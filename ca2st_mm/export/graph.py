@@ -7,11 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 from mmaction.models.data_preprocessors import ActionDataPreprocessor
-from mmengine.config import Config
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.models.backbones import MultiExpertBackbone, TransformerExpert
 from ca2st_mm.structures import PRESENT, TIMES, Stream
 from ca2st_mm.utils.errors import UsageError
@@ -81,50 +79,21 @@ def streams_of(values: Mapping[str, Any]) -> dict[str, Stream]:
     }
 
 
-def inputs_of(recognizer: nn.Module, config: Config) -> list[GraphInput]:
-    """The tensors that a recognizer reads, as its test pipeline packs them.
+def inputs_of(recognizer: nn.Module) -> list[GraphInput]:
+    """The tensors that a recognizer reads.
 
     Args:
         recognizer: A recognizer over a multi-expert backbone or one expert.
-        config: Its whole config.
 
     Returns:
-        The values of all streams, then times, then presence.
+        The values of all streams, then their times where an encoder reads
+        them, then the presence of audio next to other streams.
 
     Raises:
-        UsageError: If the backbone is of another kind, an expert does not
-            say what it reads, or the pipeline leaves a stream out.
-        ValueError: If the config has no test pipeline.
+        UsageError: If the backbone is of another kind, or an expert does not
+            say what it reads.
     """
-    known = {one.name: one for one in backbone_inputs(recognizer.backbone)}
-    # Presence is optional: a model without it assumes that all is there.
-    needed = [name for name in known if not name.endswith(PRESENT)]
-    steps = dataset_of(config)['pipeline']
-    pack = steps[-1]
-    packed = list(pack.get('collect_keys') or needed)
-    if pack['type'] == 'PackAudioVisual':
-        streams = list(pack.get('streams', ('imgs', 'audios')))
-        packed = streams + [name + TIMES for name in streams]
-        if any(step['type'] == 'LoadAudio' for step in steps):
-            packed.append('audios' + PRESENT)
-    if missing := [name for name in needed if name not in packed]:
-        raise UsageError(
-            f'the model reads {missing}, but the test pipeline packs '
-            f'{packed}; end it with PackAudioVisual'
-        )
-    return [known[name] for name in packed if name in known]
-
-
-def backbone_inputs(backbone: nn.Module) -> list[GraphInput]:
-    """Every tensor that a backbone can read.
-
-    Args:
-        backbone: A multi-expert backbone, or one expert.
-
-    Raises:
-        UsageError: If it is of another kind, or an expert does not say what
-            it reads.
-    """
+    backbone = recognizer.backbone
     if isinstance(backbone, TransformerExpert):
         return [_values_of(backbone)]
     if not isinstance(backbone, MultiExpertBackbone):
@@ -140,14 +109,15 @@ def backbone_inputs(backbone: nn.Module) -> list[GraphInput]:
                 f'the experts want {name!r} in the shapes '
                 f'{streams[name].shape} and {values.shape}'
             )
-    times = []
-    for name in filter(backbone.encoder_of.__contains__, streams):
-        if streams[name].meaning == FRAMES:
-            shape, meaning = (streams[name].shape[1],), FRAME_TIMES
-        else:
-            shape, meaning = (2,), WINDOW
-        times.append(GraphInput(name + TIMES, shape, meaning))
-    presence = [GraphInput(name + PRESENT, (), PRESENCE) for name in streams]
+    times, presence = [], []
+    for name, values in streams.items():
+        if name in backbone.encoder_of:
+            is_video = values.meaning == FRAMES
+            shape = values.shape[1:2] if is_video else (2,)
+            meaning = FRAME_TIMES if is_video else WINDOW
+            times.append(GraphInput(name + TIMES, shape, meaning))
+        if values.meaning == SPECTROGRAM and len(streams) > 1:
+            presence.append(GraphInput(name + PRESENT, (), PRESENCE))
     return [*streams.values(), *times, *presence]
 
 

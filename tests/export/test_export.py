@@ -72,7 +72,7 @@ def names_of(model):
 def traced(name, dtype=torch.float32):
     """The program of a tiny model, its inputs and the metadata."""
     model, config = load(name)
-    inputs = inputs_of(model, config)
+    inputs = inputs_of(model)
     module = ExportableRecognizer(model, inputs, dtype)
     about = describe(module, inputs, config, names_of(model))
     return trace(module, inputs), inputs, about
@@ -134,9 +134,9 @@ def test_what_is_no_number_does_not_pass():
     assert not Comparison(1, 'logits', math.nan, 1.0).passes(math.inf)
 
 
-def test_inputs_are_in_the_order_of_the_config():
+def test_inputs_are_streams_times_and_presence():
     names = {
-        name: [one.name for one in inputs_of(*load(name))]
+        name: [one.name for one in inputs_of(load(name)[0])]
         for name in (CAST, CA2ST, ALONE)
     }
     assert names[CAST] == ['imgs']
@@ -171,7 +171,7 @@ def test_the_file_says_what_it_takes_and_gives(form, folder):
 
 def test_views_are_those_of_the_test():
     model, config = load(CAST)
-    inputs = inputs_of(model, config)
+    inputs = inputs_of(model)
     module = ExportableRecognizer(model, inputs)
     about = describe(module, inputs, config, names_of(model))
     views = about['views']
@@ -203,43 +203,24 @@ def test_the_file_runs_without_us(folder):
 def test_the_model_is_left_as_it_was():
     model, config = load(CA2ST)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    ExportableRecognizer(model, inputs_of(model, config), torch.float16)
+    ExportableRecognizer(model, inputs_of(model), torch.float16)
     after = model.state_dict()
     for key, value in before.items():
         assert after[key].dtype == value.dtype
         assert torch.equal(after[key], value)
 
 
-def packing(*streams):
-    """The toy model, and its config that packs these streams."""
-    model, config = load('toy/ca2st_toy')
-    config = Config(config.to_dict())
-    config.test_dataloader.dataset.pipeline[-1].streams = streams
-    return model, config
-
-
-def test_another_order_in_the_config_is_another_order_of_inputs():
-    names = ['audios', 'imgs', 'audios_times', 'imgs_times', 'audios_present']
-    found = inputs_of(*packing('audios', 'imgs'))
-    assert [one.name for one in found] == names
-
-
-def test_a_stream_that_the_pipeline_leaves_out_is_named():
-    with pytest.raises(UsageError, match="reads.*'audios'.*PackAudioVisual"):
-        inputs_of(*packing('imgs'))
-
-
 def test_an_expert_that_does_not_say_its_input_is_named(monkeypatch):
     model, config = load(ALONE)
     monkeypatch.delattr(model.backbone, 'input_shape')
     with pytest.raises(UsageError, match='ASTExpert.*set self.input_shape'):
-        inputs_of(model, config)
+        inputs_of(model)
 
 
 def test_a_head_that_averages_views_is_refused():
     model, config = load('experts/clip_image_k400')
     with pytest.raises(UsageError, match='TSNHead averages'):
-        ExportableRecognizer(model, inputs_of(model, config))
+        ExportableRecognizer(model, inputs_of(model))
 
 
 @pytest.fixture(scope='module')

@@ -83,6 +83,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ca2st_mm
 from ca2st_mm.engine.launch import UsageError, run_or_explain
+from ca2st_mm.structures import Stream
 
 MATMUL_SIZE = 2048
 MATMUL_GMAC = MATMUL_SIZE**3 / 1e9
@@ -91,7 +92,7 @@ Call = Callable[[], Any]
 Runs = dict[str, list[dict[str, float]]]
 
 
-def bare_expert(name: str, inputs: Mapping[str, Tensor]) -> Call:
+def bare_expert(name: str, inputs: Mapping[str, Stream]) -> Call:
     """A call of an expert as the package transformers builds it."""
     import transformers
 
@@ -99,13 +100,13 @@ def bare_expert(name: str, inputs: Mapping[str, Tensor]) -> Call:
         config = transformers.CLIPVisionConfig(patch_size=16)
         model = transformers.CLIPVisionModel(config)
         # The spatial expert reads every second frame.
-        frames = inputs['imgs'][:, 0, :, 1::2]
+        frames = inputs['imgs'].values[:, 0, :, 1::2]
         values = frames.transpose(1, 2).flatten(0, 1)
     elif name == 'videomae':
         model = transformers.VideoMAEModel(transformers.VideoMAEConfig())
-        values = inputs['imgs'][:, 0].transpose(1, 2)
+        values = inputs['imgs'].values[:, 0].transpose(1, 2)
     else:
-        values = inputs['audios'][:, 0, 0]
+        values = inputs['audios'].values[:, 0, 0]
         config = transformers.ASTConfig(max_length=values.shape[1])
         model = transformers.ASTModel(config)
     model.eval().to(values.device)

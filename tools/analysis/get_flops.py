@@ -48,7 +48,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ca2st_mm.checkpoints.sharing import build_model
 from ca2st_mm.engine.launch import UsageError, read_config, run_or_explain
-from ca2st_mm.export.graph import PRESENCE, backbone_inputs, streams_of
+from ca2st_mm.export.graph import PRESENCE, inputs_of, streams_of
 from ca2st_mm.models.backbones import TimmExpert, expert_config
 from ca2st_mm.registry import MODELS
 from ca2st_mm.structures import Stream
@@ -153,7 +153,7 @@ class Logits(nn.Module):
         return logits
 
 
-def inputs_of(recognizer: nn.Module) -> dict[str, Stream] | Tensor:
+def one_clip(recognizer: nn.Module) -> dict[str, Stream] | Tensor:
     """One clip of one view, zeros, as the recognizer takes it.
 
     Raises:
@@ -162,7 +162,7 @@ def inputs_of(recognizer: nn.Module) -> dict[str, Stream] | Tensor:
     streams = streams_of(
         {
             one.name: torch.zeros(1, 1, *one.shape)
-            for one in backbone_inputs(recognizer.backbone)
+            for one in inputs_of(recognizer)
             if one.meaning != PRESENCE  # all is there
         }
     )
@@ -180,7 +180,7 @@ def clips_of(
     def draw(one: Tensor) -> Tensor:
         return torch.rand(batch, *one.shape[1:], device=device)
 
-    one = inputs_of(recognizer)
+    one = one_clip(recognizer)
     if isinstance(one, Tensor):
         return draw(one)
     return {name: stream.map(draw) for name, stream in one.items()}
@@ -251,7 +251,7 @@ def count(config: Config) -> list[dict]:
     with torch.device('meta'):
         with LinspaceOnCpu():
             model = build_model(config).eval().to('meta')
-        inputs = inputs_of(model)
+        inputs = one_clip(model)
         computed = count_macs(model, inputs)
         # As papers count: the last layer of several experts, and of one.
         if hasattr(model.backbone, 'prune_last_layer'):

@@ -499,7 +499,7 @@ def test_the_exported_graph_says_the_same(names, form, pair, tmp_path):
     if form == 'onnx':
         pytest.importorskip('onnxruntime')
     model = randomize(pair(*names), 0.1).eval()
-    [imgs, _] = graph.backbone_inputs(model.backbone)
+    [imgs] = graph.inputs_of(model)
     module = ExportableRecognizer(model, [imgs])
     about = dict(inputs=[dict(name='imgs')], outputs=[dict(name='logits')])
     path = tmp_path / f'model{FORMATS[form].suffix}'

@@ -17,14 +17,9 @@ _LINES = 3
 
 
 class Caption(NamedTuple):
-    """What is written on a span of a video.
+    """What is written on a span of a video."""
 
-    Attributes:
-        centre: Second in the middle of the span.
-        lines: The text.
-    """
-
-    centre: float
+    centre: float  # second in the middle of the span
     lines: tuple[str, ...]
 
 
@@ -35,14 +30,8 @@ def caption_of(
 ) -> Caption:
     """The caption of a window, or of the whole video without a span.
 
-    Args:
-        start: First second of the window.
-        end: Last second of the window.
-        ranking: Classes with their probabilities; without any it is '?'.
-
-    Example:
-        >>> caption_of(2.0, 4.0, [('run', 0.75)])
-        Caption(centre=3.0, lines=('75.0 % run',))
+    >>> caption_of(2.0, 4.0, [('run', 0.75)])
+    Caption(centre=3.0, lines=('75.0 % run',))
     """
     centre = 0.0 if None in (start, end) else (start + end) / 2
     lines = [f'{percent(score)} {name}' for name, score in ranking[:_LINES]]
@@ -54,11 +43,6 @@ def annotate(source: str, target: str, captions: Sequence[Caption]) -> None:
 
     A frame shows the caption whose centre is nearest, so that of overlapping
     spans each shows where it knows most.
-
-    Args:
-        source: The video.
-        target: File to write (mp4, mkv).
-        captions: At least one.
 
     Raises:
         MediaError: If a file cannot be read or written; names it.
@@ -74,17 +58,9 @@ def annotate(source: str, target: str, captions: Sequence[Caption]) -> None:
 
 
 def write_lines(pixels: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """Write lines on a dark band at the bottom of an image.
+    """A copy of an image (RGB) with lines on a dark band at its bottom.
 
-    Args:
-        pixels: RGB uint8, (height, width, 3).
-        lines: The text; made smaller until its longest line fits.
-
-    Returns:
-        A new image of the same size.
-
-    >>> write_lines(np.zeros((64, 64, 3), np.uint8), ['90% run']).shape
-    (64, 64, 3)
+    They are made smaller until the longest one fits.
     """
     image = Image.fromarray(pixels)
     width, height = image.size

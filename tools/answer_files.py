@@ -31,8 +31,8 @@ class AnswerFile:
         path: ``.csv``: a line for each class; ``.json``: a list of records;
             any other ending: a JSON record a line.
         model: What the model is called.
-        settings: What answers depend on, by name; answers with other
-            settings are not continued.
+        settings: What answers depend on, by name; a file of answers with
+            other settings is refused.
         overwrite: Whether to begin anew.
         stream: Whether the answers are those of a stream: none is kept in
             ``rankings``, failures stay, and ``.json`` is a record a line.
@@ -43,14 +43,6 @@ class AnswerFile:
 
     Raises:
         UsageError: If the file holds something else.
-
-    Example:
-        >>> settings = dict(top_k=2)
-        >>> with AnswerFile('out.csv', 'ca2st.pth', settings) as file:
-        ...     for answer in recognizer.predict(['clip.mp4'], **settings):
-        ...         file.write(answer)
-        >>> len(AnswerFile('out.csv', 'ca2st.pth', settings).rankings)
-        1
     """
 
     def __init__(

@@ -36,13 +36,8 @@ class InputError(ValueError):
 class Media(NamedTuple):
     """A file that a name stands for, or a span of it.
 
-    Attributes:
-        path: The file, or its URL.
-        name: What it may be called in a folder of results: its path below
-            the folder or list that named it without extension, or its id.
-        audio: The file of its audio, if that is another one.
-        start: First second; None for the beginning.
-        end: Last second; None for the end.
+    ``name`` is what it may be called in a folder of results: its path below
+    the folder or list that named it without extension, or its id.
     """
 
     path: str
@@ -57,12 +52,10 @@ def find_media(
 ) -> Iterator[Media | Failure]:
     """Find the files that names mean.
 
-    Args:
-        names: Files, folders (their videos at any depth, by name), URLs of
-            media files, and lists: annotation files (.csv), or text files
-            with one path a line, with or without a label.
-        root: Folder that paths in lists are relative to; None for that of
-            each list.
+    Names are files, folders (their videos at any depth, by name), URLs of
+    media files, and lists: tables (.csv), or text files with one path a line,
+    with or without a label; ``root`` is the folder that paths in lists are
+    relative to, that of each list if None.
 
     Raises:
         ListFileError: If a list is not understood.
@@ -112,21 +105,12 @@ def find_jobs(
     stride: float | None = None,
     done: Collection[Key] = (),
 ) -> Iterator[Job | Failure]:
-    """Cut what is to be predicted into jobs.
+    """Cut what is to be predicted into jobs, or say why a name cannot be.
 
     Lazy: a file is opened, and a URL fetched, when its turn comes; a fetched
-    file is deleted before that of the next name is opened.
-
-    Args:
-        found: What :func:`find_media` gives.
-        window: Seconds of a window; None for one answer a file.
-        stride: Seconds from the start of one window to that of the next;
-            None for those of a window.
-        done: ``source``, ``start`` and ``end`` of answers that are there
-            already; they are left out.
-
-    Yields:
-        What is to be predicted, or why a name cannot be.
+    file is deleted before that of the next name is opened.  Without a window
+    (seconds) there is one answer a file; answers that are ``done`` are left
+    out.
 
     Raises:
         ValueError: If a length is not positive.
@@ -171,15 +155,9 @@ def _jobs_of(
 
 
 def fetch(url: str, folder: str, max_bytes: int = MAX_BYTES) -> str:
-    """Fetch a media file.
+    """Fetch a media file into a folder; its path.
 
-    Args:
-        url: ``http(s)://...``.
-        folder: Where to put it; if that fails, some of it may lie there.
-        max_bytes: The most that is fetched.
-
-    Returns:
-        The file's path.
+    If that fails, some of it may lie there.
 
     Raises:
         InputError: If the server does not give it, or it is larger.

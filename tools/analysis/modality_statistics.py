@@ -35,10 +35,8 @@ def calibration(
         bins: Number of bins of equal width.
 
     Returns:
-        ``error``, the expected calibration error: mean of the difference
-        over the bins, weighted by their clips; and of each bin with clips
-        the mean ``confidence``, the ``accuracy`` and the number of
-        ``clips``.
+        ``error``, the expected calibration error, and of each bin with clips
+        the mean ``confidence``, the ``accuracy`` and the ``clips``.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
@@ -59,7 +57,7 @@ def calibration(
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The number that logits are divided by to be best calibrated.
+    """The number, 0.05 to 20, that logits are divided by for calibration.
 
     It minimises the cross-entropy of clips that the model was not trained
     on, and changes no ranking of a single view.  Source: Guo et al., ICML
@@ -69,9 +67,6 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         logits: (num_clips, num_views, num_classes); views are averaged as
             probabilities.
         labels: True classes, (num_clips,).
-
-    Returns:
-        From 0.05 to 20.
     """
     clips = np.arange(len(labels))
 
@@ -205,13 +200,7 @@ def modality_confusion(
 ) -> dict[str, float]:
     """Shares of clips on which modalities disturb or need each other.
 
-    Args:
-        right: Whether each coalition of modalities is right, (num_clips,).
-
-    Returns:
-        For every modality the share of clips that are ``right with <name>
-        alone, wrong with all``; of those of any modality; and of the clips
-        that are ``wrong with each alone, right with all``.
+    ``right`` says whether each coalition of modalities is right, (num_clips,).
     """
     right = {c: np.asarray(hits, bool) for c, hits in right.items()}
     whole = right[max(right, key=len)]

@@ -78,12 +78,9 @@ from ca2st_mm.visualization.style import FigureInputError
 
 
 class Labels(NamedTuple):
-    """The labels of VGGSounder.
+    """The labels of VGGSounder: classes, and by clip pairs of class and kind.
 
-    Attributes:
-        classes: Names.
-        by_clip: By clip (``<YouTube id>_<second>``), pairs of a class and A,
-            V or AV.
+    A clip is called ``<YouTube id>_<second>``, kinds are A, V and AV.
     """
 
     classes: list[str]
@@ -94,9 +91,8 @@ class Labels(NamedTuple):
         place = {name: n for n, name in enumerate(self.classes)}
         found = np.zeros((len(clips), len(place)), bool)
         for row, clip in enumerate(clips):
-            for name, heard_or_seen in self.by_clip[clip]:
-                if heard_or_seen in SUBSETS[subset]:
-                    found[row, place[name]] = True
+            for name, kind in self.by_clip[clip]:
+                found[row, place[name]] |= kind in SUBSETS[subset]
         return found
 
 
@@ -127,21 +123,19 @@ def load_scores(texts: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
     Raises:
         FigureInputError: If a file cannot be used.
     """
-    found: dict[str, dict[str, np.ndarray]] = {}
+    arrays: dict[str, tuple] = {}  # by input, files of clips and their scores
     for text in texts:
         name, sign, path = text.partition('=')
         if not sign and text.endswith('.npz'):
             try:
                 report = dict(np.load(text))
-                clips = [Path(file).stem for file in report['files']]
+                for key, modality in INPUTS.items():
+                    if modality in report:
+                        arrays[key] = report['files'], report[modality]
             except (OSError, ValueError, KeyError, BadZipFile) as error:
                 raise FigureInputError(
                     f'{text} is no file of modality_report.py: {error}'
                 ) from error
-            for key, modality in INPUTS.items():
-                if modality in report:
-                    rows = zip(clips, report[modality], strict=True)
-                    found[key] = dict(rows)
         elif name in INPUTS:
             scores = read_scores(path)
             if scores.files is None:
@@ -149,15 +143,16 @@ def load_scores(texts: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
                     f'{path} does not say which file a clip is of; pack the '
                     'meta key filename'
                 )
-            clips = [Path(file).stem for file in scores.files]
-            rows = zip(clips, scores.of(None)[0], strict=True)
-            found[name] = dict(rows)
+            arrays[name] = scores.files, scores.of(None)[0]
         else:
             raise FigureInputError(
                 f'{text!r} is neither a .npz of modality_report.py nor '
                 f'INPUT=DUMP.pkl with INPUT of {sorted(INPUTS)}'
             )
-    return found
+    return {
+        key: {Path(f).stem: row for f, row in zip(files, rows, strict=True)}
+        for key, (files, rows) in arrays.items()
+    }
 
 
 def multi_label_scores(
@@ -170,10 +165,7 @@ def multi_label_scores(
     over classes.  ``auc_roc`` and ``auc_pr``: areas under the curves of each
     class that occurs, and that not all clips have, averaged; NaN without one.
 
-    Args:
-        truth: Bool (clips, classes).
-        scores: (clips, classes).
-        topk: The values of k.
+    ``truth`` is bool, (clips, classes) as ``scores``.
     """
     from sklearn.metrics import (
         average_precision_score,
@@ -207,11 +199,7 @@ def modality_confusion(
 ) -> dict[str, float]:
     """Share of clips whose best class is right with one input, not with av.
 
-    ``av``: right with each of the two.
-
-    Args:
-        truth: Bool (clips, classes).
-        by_input: Scores (clips, classes) of a, v and av.
+    ``av``: right with each of the two.  Arrays are (clips, classes).
     """
     rows = np.arange(len(truth))
     right = {n: truth[rows, s.argmax(axis=1)] for n, s in by_input.items()}

@@ -31,10 +31,6 @@ def write_annotations(benchmark: Benchmark, args: Namespace) -> None:
 
     All files are written at the end, all or none; what is found is printed.
 
-    Args:
-        benchmark: The benchmark.
-        args: Of ``prepare_benchmark.parse_args``.
-
     Raises:
         ListFileError: If an annotation file is absent, of an unknown form,
             incomplete or wrong, or not a single clip has a file.

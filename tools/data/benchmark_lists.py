@@ -193,10 +193,7 @@ def names_in_order(
 ) -> Names:
     """Class names by label column, for labels that are numbers.
 
-    Args:
-        benchmark: The benchmark.
-        path: The user's own list, in place of the shipped one.
-        encoding: Fallback for a list that is not UTF-8.
+    ``path`` is a list of the user in place of the shipped one.
 
     Raises:
         ListFileError: If the user's list cannot be read or has another
@@ -226,12 +223,6 @@ def read_list(
     benchmark: Benchmark, source: ListFile, split: str, names: Names
 ) -> tuple[Form, list[Clip | LeftOut]]:
     """The clips of an annotation file, whose form its content tells.
-
-    Args:
-        benchmark: The benchmark.
-        source: The annotation file.
-        split: The split to read.
-        names: Class names by label column.
 
     Returns:
         The form of the file; clips, and those that a rule leaves out.

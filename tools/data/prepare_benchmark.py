@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import yaml
+from media_job import new_parser
 
 
 def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
@@ -15,26 +16,20 @@ def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
     known = (package / 'datasets/benchmarks/benchmarks.yml').read_text('utf-8')
     facts = yaml.safe_load(known)[name]
     folder = f'data/{facts.get("folder", name)}'
-    parser = argparse.ArgumentParser(
-        description=f'Write the annotation files of {facts["title"]}.'
-    )
-    parser.add_argument(
+    parser = new_parser(f'Write the annotation files of {facts["title"]}.')
+    add = parser.add_argument
+    add(
         '--annotations',
         default=f'{folder}/annotations',
-        help='folder of the annotation files (default: %(default)s)',
+        help='folder of the published lists',
     )
-    parser.add_argument(
+    add(
         '--videos',
         default=f'{folder}/videos',
-        help='folder of the videos, searched with all below it '
-        '(default: %(default)s)',
+        help='folder of the videos, searched with all below it',
     )
-    parser.add_argument(
-        '--out',
-        default=folder,
-        help='folder for the annotation files (default: %(default)s)',
-    )
-    parser.add_argument(
+    add('--out', default=folder, help='folder for the annotation files')
+    add(
         '--list',
         dest='lists',
         metavar='SPLIT=FILE',
@@ -42,42 +37,34 @@ def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         help='annotation file of a split, in place of the usual ones',
     )
-    parser.add_argument(
+    add(
         '--splits',
         nargs='+',
         default=(),
         choices=list(facts['lists']),
-        help='splits to prepare (default: all whose lists are there)',
+        help='splits to prepare; all whose lists are there if left out',
     )
-    parser.add_argument(
-        '--classes',
-        metavar='FILE',
-        help='class names in the order of your labels, one a line',
-    )
-    parser.add_argument(
-        '--encoding', help='of lists that are not UTF-8, such as gbk'
-    )
+    add('--classes', metavar='FILE', help='names in order, one a line')
+    add('--encoding', help='of lists that are not UTF-8, such as gbk')
     audio = parser.add_mutually_exclusive_group()
     audio.add_argument(
         '--audio-root',
         help='folder of audio files, if audio is not in the videos; clips '
         'without one are left out',
     )
+    hidden = dict(action='store_true', help=argparse.SUPPRESS)
+    audio.add_argument('--with-sound', **hidden)  # until version 0.2
     audio.add_argument(
         '--with-audio',
         action='store_true',
         help='leave out videos without audio',
     )
-    # The old name is accepted until version 0.2.
-    audio.add_argument(
-        '--with-sound', action='store_true', help=argparse.SUPPRESS
-    )
-    parser.add_argument(
+    add(
         '--keep-missing',
         action='store_true',
         help='keep clips whose files are not there',
     )
-    parser.add_argument(
+    add(
         '--allow-partial',
         action='store_true',
         help='accept lists with another number of rows than published',
@@ -94,8 +81,7 @@ def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
             '--untrimmed',
             dest='trimmed',
             action='store_false',
-            help='clips are parts of whole videos; the annotation file gets '
-            'start and end',
+            help='clips are parts of whole videos; rows get start and end',
         )
     args = parser.parse_args(argv)
     if args.with_sound:

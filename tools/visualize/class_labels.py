@@ -13,12 +13,7 @@ GROUPS = 'epic_kitchens_100_categories.csv'
 
 
 def class_labels(listed: str | None, num_classes: int) -> list[str]:
-    """Names of the classes.
-
-    Args:
-        listed: A file with a name a line, the name of a list that ships
-            with the package, or None: the classes keep their numbers.
-        num_classes: How many the model has.
+    """Names of the classes: a name a line of a file, or of a shipped list.
 
     Raises:
         FigureInputError: If there is no such list or it has another length.
@@ -52,18 +47,13 @@ def class_labels(listed: str | None, num_classes: int) -> list[str]:
 def category_of(
     names: list[str], path: str | None = None, task: str | None = None
 ) -> list[str]:
-    """The group of each class.
+    """The group of each class, by default as in EPIC-KITCHENS-100.
 
-    Args:
-        names: The classes.
-        path: CSV with the columns ``class`` and ``category``, and
-            optionally ``task``; None for the super-categories of
-            EPIC-KITCHENS-100.
-        task: Label column; only its rows count where the CSV has ``task``.
+    ``path`` is a CSV with the columns ``class`` and ``category``, and
+    optionally ``task``, of which only the rows of ours count.
 
     Raises:
-        FigureInputError: If the file is not such a table or leaves out a
-            class; names it.
+        FigureInputError: If it is no such table or leaves out a class.
     """
     table, path = path or osp.join(CLASS_FOLDER, GROUPS), path or GROUPS
     try:

@@ -211,9 +211,6 @@ def named_files(texts: Sequence[str]) -> dict[str, str]:
 def read_number(text: str) -> float:
     """The number that ``FILE:METRIC`` names.
 
-    Args:
-        text: A results.json, a colon and the name of a metric in it.
-
     Raises:
         UsageError: If the file has no such number.
     """

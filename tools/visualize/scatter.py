@@ -36,11 +36,7 @@ _SIDES = [
 
 
 def published(columns: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """Methods for which all of the columns are published.
-
-    Args:
-        columns: Of ``published_cast.csv``.
-    """
+    """Numbers of the methods for which all of the columns are published."""
     table = Path(__file__).with_name('published_cast.csv')
     with open(table, newline='', encoding='utf-8') as file:
         return {
@@ -55,11 +51,6 @@ def label_points(axes: Axes, names: Sequence[str], points: np.ndarray) -> None:
 
     If no side is free, the one that covers least is taken.  Set the limits of
     the axes before.
-
-    Args:
-        axes: Where the points are drawn.
-        names: One a point.
-        points: (names, 2), in data coordinates.
     """
     axes.figure.draw_without_rendering()
     inside = axes.get_window_extent()

@@ -91,31 +91,16 @@ Span = tuple[float | None, float | None]
 
 
 class Answer(NamedTuple):
-    """What one model says about one clip.
-
-    Attributes:
-        model: Its name.
-        text: Best class.
-        score: Of the best class, from 0 to 1; of verb and noun the product.
-        right: Whether it is the true class.
-    """
+    """What one model says about one clip."""
 
     model: str
-    text: str
-    score: float
+    text: str  # its best class
+    score: float  # of verb and noun the product
     right: bool
 
 
 class Row(NamedTuple):
-    """What the sheet shows of one clip.
-
-    Attributes:
-        path: The video.
-        frames: RGB uint8, (num, height, width, 3).
-        seconds: When they are shown, on the file's clock, (num,).
-        truth: The true class.
-        answers: Of each model.
-    """
+    """What the sheet shows of one clip; frames are RGB, at seconds."""
 
     path: str
     frames: np.ndarray

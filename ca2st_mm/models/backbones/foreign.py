@@ -283,23 +283,18 @@ class ForeignExpert(TransformerExpert):
         else:
             self.input_shape = sizes.shape
             self.token_spec = self._spec(sizes.num_steps)
+        if family.reads == 'clip' and sizes.num_prefix_tokens:
+            self.axis = None  # one prefix for all steps is in no record
         (rows, columns), patch = sizes.grid, sizes.patch
-        if img_size and img_size % patch:
-            raise ValueError(
-                f'{name}: img_size {img_size} is no multiple of its patches '
-                f'of {patch} px'
-            )
-        if family.reads == 'clip':
-            if sizes.num_prefix_tokens:
-                self.axis = None  # one prefix for all steps is in no record
-            frames, *size = sizes.shape[1:]
-            if frames % sizes.num_steps or size != [
+        if family.reads != 'audio':
+            *frames, height, width = sizes.shape[1:]
+            if sum(frames) % sizes.num_steps or (height, width) != (
                 rows * patch,
                 columns * patch,
-            ]:
+            ):
                 raise ValueError(
                     f'{name}: {sizes.num_steps} steps of {rows} x {columns} '
-                    f'patches of {patch} px leave out a part of clips '
+                    f'patches of {patch} px leave out a part of inputs '
                     f'{sizes.shape}'
                 )
         self.token_grid = TokenGrid(

@@ -166,16 +166,14 @@ class VJEPA2(HFFamily):
     def sizes(self, model, img_size=None):
         config = model.config
         frames, size = (getattr(config, k) for k in self.settings.values())
-        tubelet, patch = config.tubelet_size, getattr(config, 'patch_size', 0)
-        if not patch:  # ViViT's
-            tubelet, patch, _ = tubelet
-        return Sizes(
-            config.hidden_size,
-            (3, frames, size, size),
-            (size // patch, size // patch),
-            patch,
-            frames // tubelet,
-        )
+        if hasattr(config, 'patch_size'):
+            tubelet, patch = config.tubelet_size, config.patch_size
+        else:  # ViViT's
+            tubelet, patch, _ = config.tubelet_size
+        side = size // patch
+        shape = (3, frames, size, size)
+        steps = frames // tubelet
+        return Sizes(config.hidden_size, shape, (side, side), patch, steps)
 
     def embed(self, model, inputs):
         return model.embeddings(inputs.transpose(1, 2))

@@ -29,11 +29,14 @@ class TimmViT(Family):
 
     def sizes(self, model, img_size=None):
         embed = model.patch_embed
+        patch = embed.patch_size[0]
+        if hasattr(embed, 'backbone'):  # whose features it cuts
+            patch = embed.img_size[0] // embed.grid_size[0]
         return Sizes(
             model.embed_dim,
             (3, *embed.img_size),
             tuple(embed.grid_size),
-            embed.img_size[0] // embed.grid_size[0],
+            patch,
             num_prefix_tokens=model.num_prefix_tokens,
             pools_patches=model.global_pool != 'token',
         )

@@ -146,14 +146,9 @@ class WrappedViT(ForeignExpert):
                     f'{self.defined_in}.{plain.__name__}; others of timm are '
                     "experts by one string, 'timm:NAME'"
                 )
-        self.check_output(vit)
         super().__init__(
             self.runs(), vit, frozen_parts=frozen_parts, **options
         )
-
-    @staticmethod
-    def check_output(vit: Any) -> None:
-        """Raise ``ValueError`` unless the model returns one feature."""
 
     def init_weights(self) -> None:
         """Start the backbone its own way, then load ``init_cfg``."""
@@ -196,10 +191,7 @@ class MMPretrainViTExpert(WrappedViT):
         self, backbone: dict, num_frames: int = 1, **options: Any
     ) -> None:
         super().__init__(backbone, num_frames=num_frames, **options)
-
-    @staticmethod
-    def check_output(vit: Any) -> None:
-        """Raise ``ValueError`` unless the model returns one feature."""
+        vit = self.backbone
         if vit.out_type not in ('cls_token', 'avg_featmap'):
             raise ValueError(
                 "MMPretrainViTExpert needs out_type 'cls_token' or "
@@ -251,10 +243,9 @@ class MMActionViTExpert(WrappedViT):
     runs = MMActionViT
     defined_in, block = 'mmaction.models.backbones.vit_mae', 'Block'
 
-    @staticmethod
-    def check_output(vit: Any) -> None:
-        """Raise ``ValueError`` unless the model returns one feature."""
-        if vit.return_feat_map:
+    def __init__(self, backbone: dict, **options: Any) -> None:
+        super().__init__(backbone, **options)
+        if self.backbone.return_feat_map:
             raise ValueError(
                 'MMActionViTExpert needs return_feat_map=False, got True'
             )

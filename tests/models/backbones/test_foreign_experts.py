@@ -679,11 +679,11 @@ def test_other_classes_and_other_sizes_of_a_file(folder_of):
     assert expert(inputs_of(expert)).shape == (BATCH, DIMS)
     assert expert.token_spec.num_patches == 9
     # transformers' CLIP resizes as well; of VideoMAE they are computed.
-    for name in ('clip_vision_model', 'videomae'):
+    for name in ('clip_vision_model', 'videomae', 'vit_tiny_patch16_224'):
         expert = build(f'local-dir:{folder_of(name)}', img_size=48)
         assert expert(inputs_of(expert)).shape == (BATCH, DIMS)
         assert expert.token_spec.num_patches == 9
-        with pytest.raises(ValueError, match='40.*patch'):
+        with pytest.raises(ValueError, match='2 x 2 patches of 16 px.* 40'):
             build(f'local-dir:{folder_of(name)}', img_size=40)
 
 

@@ -184,19 +184,3 @@ def test_a_printed_config_is_the_same_config(name, tmp_path):
     cfg = load(name)
     cfg.dump(tmp_path / 'printed.py')
     assert Config.fromfile(tmp_path / 'printed.py').to_dict() == cfg.to_dict()
-
-
-def test_a_link_of_version_0_1_can_replace_the_experts_of_an_inherited_one():
-    """A user's config of that version: ``axes=dict(...)``, other experts."""
-    cfg = model_cfg('cava/cava_vggsound')
-    link = dict(cfg['backbone']['links'][0])
-    link['axes'] = dict(temporal='all', audio='all')
-    experts = cfg['backbone']['experts']
-    experts['temporal'] = dict(experts.pop('spatial'), type='VideoMAEExpert')
-    del experts['temporal']['frame_stride']
-    cfg['backbone'].update(
-        links=[link], inputs=dict(temporal='imgs', audio='audios')
-    )
-    with pytest.warns(DeprecationWarning, match='between='):
-        backbone = MODELS.build(cfg['backbone'])
-    assert 'temporal_audio' in backbone.links[0]

@@ -118,10 +118,14 @@ def two_files(tmp_path):
     return paths
 
 
-def test_diff_tool(two_files, tmp_path, run):
+def test_tools_compare_and_combine(two_files, tmp_path, run):
     a, b = two_files
     status, out, _ = run('diff_results.py', a, b)
     assert (status, out) == (1, 'metrics.acc/top1: 0.716 | 0.853\n')
     assert run('diff_results.py', a, a)[:2] == (0, 'no line differs\n')
     status, _, err = run('diff_results.py', a, str(tmp_path / 'c.json'))
     assert status == 2 and 'There is no file' in err
+    numbers = [f'{path}:acc/top1' for path in two_files]
+    _, out, _ = run('combine_results.py', '--mean', 'harmonic', *numbers)
+    # CAST's SSV2 and K400; its paper prints 77.9
+    assert out.splitlines()[-1] == '0.7785  harmonic mean'

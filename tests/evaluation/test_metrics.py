@@ -73,29 +73,6 @@ def test_accuracy_says_how_much_had_audio():
     assert 'acc/with_audio' not in metric.evaluate(1)
 
 
-@pytest.mark.parametrize(
-    'metric, sample, kind, words',
-    [
-        (
-            ClipAccMetric,
-            dict(gt_label=torch.tensor([1, 2]), pred_score=torch.zeros(3)),
-            ValueError,
-            'VerbNounMetric',
-        ),
-        (VerbNounMetric, clip(1, 1), ValueError, 'ClipAccMetric'),
-        (
-            VerbNounMetric,
-            dict(gt_label=torch.tensor([0, 0])),
-            KeyError,
-            'pred_verb_score.*VerbNounHead',
-        ),
-    ],
-)
-def test_what_a_metric_cannot_judge_is_named(metric, sample, kind, words):
-    with pytest.raises(kind, match=words):
-        metric().process(None, [sample])
-
-
 def test_sound_events_of_some_participants():
     """As if there were no other clips."""
     metric = SoundEventMetric(unseen_participants=['P18'])

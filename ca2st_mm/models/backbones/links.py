@@ -24,7 +24,8 @@ class Link(Protocol):
     ``bottleneck_a`` or ``bottleneck_b``, or None.
     """
 
-    # As given: how a reads b, and b reads a; None for no update.
+    # Optional, as given: how a reads b, and b reads a; None for no update.
+    # Without it a link is called with the tokens and time codes alone.
     axes: tuple[str | None, str | None]
     # Optional: what links of a layer can share, see `share_bottlenecks`.
     bottleneck_a: nn.Module

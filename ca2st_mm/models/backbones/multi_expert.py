@@ -423,18 +423,20 @@ class MultiExpertBackbone(BaseModule):
         sequential = self.exchange == 'sequential'
         after, updates = dict(tokens), {name: [] for name in tokens}
         for (a, b), link in links.items():
-            before = after if sequential else tokens
+            before, options = after if sequential else tokens, {}
+            if hasattr(link, 'axes'):
+                options['update_patches'] = needed[a, b]
+                options['attend'] = (
+                    attention_for(a, b, layer, link.axes[0]),
+                    attention_for(b, a, layer, link.axes[1]),
+                )
             pair = self._run(
                 link,
                 before[a],
                 before[b],
                 time_codes.get(a),
                 time_codes.get(b),
-                update_patches=needed[a, b],
-                attend=(
-                    attention_for(a, b, layer, link.axes[0]),
-                    attention_for(b, a, layer, link.axes[1]),
-                ),
+                **options,
             )
             for name, other, update in zip((a, b), (b, a), pair, strict=True):
                 if update is None:
@@ -466,8 +468,9 @@ class MultiExpertBackbone(BaseModule):
         """
         read, needed = dict(read), {}
         for (a, b), link in reversed(links.items()):
-            to_a = read[a] and link.axes[0] is not None
-            to_b = read[b] and link.axes[1] is not None
+            axis_a, axis_b = getattr(link, 'axes', ('all', 'all'))
+            to_a = read[a] and axis_a is not None
+            to_b = read[b] and axis_b is not None
             needed[a, b] = to_a, to_b
             # A link reads what earlier ones wrote, unless all read the same.
             if self.exchange == 'sequential':

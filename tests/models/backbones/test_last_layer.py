@@ -100,13 +100,12 @@ def test_nothing_else_could_be_left_out(cfg, exchange):
 
 
 @pytest.mark.parametrize('exchange', ['sequential', 'additive'])
-def test_a_link_may_update_patches_that_nobody_needs(exchange, monkeypatch):
+def test_a_link_of_tokens_and_times_alone_is_enough(exchange, monkeypatch):
     class ForeignLink(nn.Module):
-        def __init__(self, axes, **kwargs):
+        def __init__(self, **kwargs):
             super().__init__()
-            self.axes = axes
 
-        def forward(self, a, b, time_a, time_b, **options):
+        def forward(self, a, b, time_a=None, time_b=None):
             return 0.1 * a, 0.1 * b
 
     monkeypatch.setitem(MODELS.module_dict, 'ForeignLink', ForeignLink)

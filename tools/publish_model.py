@@ -1,21 +1,27 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Make a checkpoint of training ready to share.
 
-Writes a folder of the weights alone, with config, class names and a model
-card, as ``save_pretrained`` does::
+Strips the optimizer and adds facts (config, class names, licence). Writes a
+folder with a model card, as ``save_pretrained`` does, or one file with the
+first digits of its SHA-256 in the name::
 
     ca2st publish work_dirs/cast_k400/epoch_70.pth weights/cast_k400 \\
         --licence 'CC BY-NC 4.0 (trained from VideoMAE)'
+    ca2st publish work_dirs/cast_k400/epoch_70.pth weights/cast_k400.pth
 """
 
 import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('checkpoint', help='what training wrote, or its name')
-    parser.add_argument('folder', help='folder to write')
+    parser.add_argument(
+        'out', help='folder, or file ending in .safetensors or .pth'
+    )
     parser.add_argument(
         '--config', help='config of the model, if the checkpoint has none'
     )
@@ -33,15 +39,27 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Write the folder and say how large it is."""
+    """Write the folder or the file and say how large it is."""
     from ca2st_mm.apis import get_model, save_pretrained
+    from ca2st_mm.checkpoints import read_checkpoint
+    from ca2st_mm.checkpoints.files import write_checkpoint
+    from ca2st_mm.utils.files import sha256_of
 
-    model = get_model(args.checkpoint, config=args.config)
-    folder = save_pretrained(
-        model, args.folder, delta=args.delta, licence=args.licence
-    )
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    print(f'{size / 1e6:.1f} MB written to {folder}')
+    model, out = get_model(args.checkpoint, config=args.config), Path(args.out)
+    options = dict(delta=args.delta, licence=args.licence)
+    if out.suffix not in ('.safetensors', '.pth'):
+        folder = save_pretrained(model, out, **options)
+        size = sum(path.stat().st_size for path in folder.iterdir())
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=out.parent) as folder:
+            stored = read_checkpoint(save_pretrained(model, folder, **options))
+            whole = Path(folder, f'whole{out.suffix}')
+            write_checkpoint(whole, stored['state_dict'], stored['meta'])
+            digits = sha256_of(whole)[:8]
+            out = whole.replace(out.with_stem(f'{out.stem}-{digits}'))
+        size = out.stat().st_size
+    print(f'{size / 1e6:.1f} MB written to {out}')
 
 
 if __name__ == '__main__':

@@ -6,12 +6,11 @@ that meets it in a state dict takes the frozen weights from itself or from its
 ``init_cfg``; other weights are refused.
 """
 
+import hashlib
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-
-from ca2st_mm.utils.hashing import sha256_of_tensors
 
 from .files import CheckpointError
 
@@ -42,9 +41,12 @@ def fingerprint(expert: nn.Module) -> Tensor:
 
     It is a tensor of 32 bytes (uint8), so that it fits a state dict.
     """
-    frozen = {k: v.float() for k, v in frozen_parameters(expert).items()}
-    digest = bytearray.fromhex(sha256_of_tensors(frozen))
-    return torch.frombuffer(digest, dtype=torch.uint8)
+    digest = hashlib.sha256()
+    for name, value in sorted(frozen_parameters(expert).items()):
+        value = value.detach().float().cpu().contiguous()
+        digest.update(f'{name} {tuple(value.shape)}'.encode())
+        digest.update(value.numpy().data)
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
 
 
 def expect_fingerprint(

@@ -14,6 +14,7 @@ from ca2st_mm import get_model
 from ca2st_mm.checkpoints import read_checkpoint
 from ca2st_mm.checkpoints.delta import FINGERPRINT
 from ca2st_mm.registry import MODELS
+from ca2st_mm.utils.files import sha256_of
 
 
 @pytest.fixture
@@ -84,6 +85,21 @@ def test_what_is_published_is_whole_or_a_delta_and_comes_back(
     back, meta = publish(tmp_path / 'small', tmp_path / 'back')
     assert_same(back, weights)
     assert json.loads(meta['classes']) == ['a', 'b']
+
+
+@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
+def test_one_file_has_its_hash_in_the_name(trained, tmp_path, suffix):
+    path, weights = trained
+    out = tmp_path / 'out' / f'cast{suffix}'
+    assert run_tool('publish_model.py', path, out, '--licence', 'MIT') == 0
+    [written] = out.parent.iterdir()
+    assert written.name == f'cast-{sha256_of(written)[:8]}{suffix}'
+    assert written.stat().st_mode & 0o777 == 0o644
+    read = read_checkpoint(written)
+    assert set(read) == {'state_dict', 'meta'}
+    assert_same(read['state_dict'], weights)
+    assert read['meta']['licence'] == 'MIT'
+    assert_same(get_model(written).state_dict(), weights)
 
 
 def test_a_checkpoint_without_a_config_is_given_one(

@@ -4,14 +4,12 @@
 import csv
 import difflib
 import io
-import logging
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from mmengine.logging import print_log
-
 from ca2st_mm.utils.text_files import ListFileError
 
+from .faults import warn
 from .list_files import ListFile, Row
 
 COLUMNS = ('id', 'file', 'audio', 'start', 'end', 'label', 'verb', 'noun')
@@ -126,11 +124,9 @@ def _label_columns(path: str, fields: list[str]) -> list[str]:
             )
     unknown = [field for field in fields if field and field not in COLUMNS]
     if unknown:
-        print_log(
+        warn(
             f"'{path}': the columns {', '.join(unknown)} are not used; known "
-            f'are {", ".join(COLUMNS)}.',
-            logger='current',
-            level=logging.WARNING,
+            f'are {", ".join(COLUMNS)}.'
         )
     return columns
 

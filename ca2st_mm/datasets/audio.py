@@ -5,7 +5,6 @@ Everything is in seconds on that clock, so an audio stream that starts late
 keeps its place.
 """
 
-import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -14,7 +13,6 @@ import av
 import numpy as np
 import soxr
 from av.container import InputContainer
-from mmengine.logging import print_log
 
 from .containers import (
     choose_stream,
@@ -25,7 +23,7 @@ from .containers import (
     start_of,
     stores_times,
 )
-from .faults import MediaError
+from .faults import MediaError, warn
 
 # Limits on what a header or a damaged time stamp can ask for.
 MIN_RATE, MAX_RATE = 4000, 384_000  # samples per second
@@ -203,7 +201,7 @@ def join_pieces(
         piece = resample_audio(piece, rate)
         hole = piece.start - first - filled / rate
         if hole > MAX_GAP:
-            _warn(
+            warn(
                 f"The audio of '{path}' ends at {first + filled / rate:.2f} "
                 f's: nothing follows for {hole:.0f} s.'
             )
@@ -217,14 +215,10 @@ def join_pieces(
         if filled > MAX_SAMPLES:
             raise _beyond(path, f'more than {MAX_SAMPLES / rate / 60:.0f} min')
     if damaged:
-        _warn(f"{damaged} damaged parts of the audio of '{path}' are silent.")
+        warn(f"{damaged} damaged parts of the audio of '{path}' are silent.")
     if not filled:
         return None
     return Audio(np.concatenate(parts), rate, first)
-
-
-def _warn(text: str) -> None:
-    print_log(text, logger='current', level=logging.WARNING)
 
 
 def _beyond(path: str, what: str) -> MediaError:

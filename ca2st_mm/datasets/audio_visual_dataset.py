@@ -1,14 +1,12 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The dataset of video clips with audio."""
 
-import logging
 import os.path as osp
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from mmaction.datasets import BaseActionDataset
-from mmengine.logging import print_log
 
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.utils.class_names import (
@@ -20,7 +18,7 @@ from ca2st_mm.utils.text_files import ListFileError
 
 from .annotations import read_annotations, repeats_message
 from .bad_samples import Quarantine, marked_unreadable
-from .faults import SampleFault
+from .faults import SampleFault, warn
 from .transforms.formatting import CANNOT_DROP, PackAudioVisual
 from .video import VideoReader
 
@@ -162,11 +160,9 @@ class AudioVisualDataset(BaseActionDataset):
             for r in rows
         )
         if repeats:
-            print_log(
+            warn(
                 f"'{self.ann_file}': {repeats}; remove them unless they are "
-                'meant.',
-                logger='current',
-                level=logging.WARNING,
+                'meant.'
             )
         infos = []
         for row in rows:

@@ -8,13 +8,11 @@ file holds what it needs for that.
 import csv
 import os
 from collections import Counter
-from typing import Any
 
 import torch
 from filelock import FileLock
-from mmengine.utils import mkdir_or_exist
+from mmengine.utils import apply_to, mkdir_or_exist
 
-from ca2st_mm.structures import Stream
 from ca2st_mm.utils.text_files import write_texts
 
 from .annotations import annotation_text
@@ -138,13 +136,5 @@ def marked_unreadable(sample: dict, info: dict, reason: str) -> dict:
             unreadable=reason,
         )
     )
-    return dict(sample, inputs=_zeros(sample['inputs']))
-
-
-def _zeros(inputs: Any) -> Any:
-    """Zeros in the shapes of a tensor, a stream, or a dict of them."""
-    if isinstance(inputs, dict):
-        return {name: _zeros(value) for name, value in inputs.items()}
-    if isinstance(inputs, Stream):
-        return inputs.map(torch.zeros_like)
-    return torch.zeros_like(inputs)
+    zeros = apply_to(sample['inputs'], torch.is_tensor, torch.zeros_like)
+    return dict(sample, inputs=zeros)

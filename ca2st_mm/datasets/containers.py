@@ -9,7 +9,6 @@ import errno
 import functools
 import gc
 import io
-import logging
 import os
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,9 +20,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 from mmengine import fileio
-from mmengine.logging import print_log
 
-from .faults import MediaError, RefusedError, SampleFault
+from .faults import MediaError, RefusedError, SampleFault, warn
 
 # What counts as a media file in a folder, in lower case.
 VIDEO_EXTENSIONS = (
@@ -88,11 +86,9 @@ def files_below(folder: str, extensions: Sequence[str]) -> list[str]:
     media = [path for path in found if path.suffix.lower() in extensions]
     files = sorted(path for path in media if path.is_file())
     if odd := sorted(set(media) - set(files)):
-        print_log(
+        warn(
             f'{folder}: left out are {len(odd)} links to nothing or special '
-            f'files, such as {odd[0]}',
-            'current',
-            logging.WARNING,
+            f'files, such as {odd[0]}'
         )
     return [str(path) for path in files]
 

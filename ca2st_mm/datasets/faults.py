@@ -5,6 +5,10 @@ Every error here carries ``reason``, a few words without the path, so that
 faults can be counted by kind.
 """
 
+import logging
+
+from mmengine.logging import print_log
+
 _REPLACE = 'Replace the file (or download it again), or leave it out.'
 
 
@@ -71,6 +75,11 @@ class EmptyClipError(SampleFault, ValueError):
 
 class NoAudioError(SampleFault, ValueError):
     """A clip has no audio although audio is required."""
+
+
+def warn(text: str) -> None:
+    """Log a sentence about data that is used all the same."""
+    print_log(text, logger='current', level=logging.WARNING)
 
 
 def _restore(kind: type, message: str, reason: str) -> SampleFault:

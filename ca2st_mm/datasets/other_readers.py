@@ -7,16 +7,15 @@ give the same frames.
 
 import importlib
 import io
-import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
 import av
 import numpy as np
-from mmengine.logging import print_log
 
 from .containers import choose_stream, decoder_errors, open_container
+from .faults import warn
 from .pixels import display_matrix, shown_size
 from .video import PyAVReader, Span, VideoReader
 
@@ -66,7 +65,7 @@ def usable_reader(name: str) -> str:
     except (ImportError, OSError, RuntimeError) as error:
         # torchcodec raises RuntimeError where FFmpeg's libraries are absent
         why = str(error).strip().splitlines()[0]
-        _warn(
+        warn(
             f"Videos are read by pyav: reader='{name}' cannot be used here "
             f"({why}); 'pip install {name}' if you need it."
         )
@@ -123,7 +122,7 @@ def open_video(
                 decode,
             )
         why = f'it counts {count} frames, not {indexed.num_frames}'
-    _warn(f"'{path}' is read by pyav in place of {reader}: {why}")
+    warn(f"'{path}' is read by pyav in place of {reader}: {why}")
     return indexed
 
 
@@ -176,7 +175,3 @@ def _has_idr(packet: memoryview, prefix: int) -> bool:
             return True
         at += prefix + int.from_bytes(packet[at : at + prefix], 'big')
     return False
-
-
-def _warn(text: str) -> None:
-    print_log(text, logger='current', level=logging.WARNING)

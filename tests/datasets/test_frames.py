@@ -234,9 +234,7 @@ def test_other_counts_are_an_alarm(base, monkeypatch):
     lines = []
     wrong = dict(decord=lambda *_: (59, None))
     monkeypatch.setattr(other_readers, '_DECODERS', wrong)
-    monkeypatch.setattr(
-        other_readers, 'print_log', lambda text, **kwargs: lines.append(text)
-    )
+    monkeypatch.setattr(other_readers, 'warn', lines.append)
     with open_video(str(plain), 'decord') as video:
         assert isinstance(video, PyAVReader) and video.num_frames == COUNT
     assert 'plain.mp4' in lines[0] and '59 frames, not 60' in lines[0]

@@ -319,10 +319,7 @@ def test_the_end_of_the_pipeline_closes_the_reader(plain_clip, tmp_path):
 def test_a_reader_that_is_not_installed_is_replaced(plain_clip, monkeypatch):
     lines = []
     monkeypatch.setitem(sys.modules, 'decord', None)
-    monkeypatch.setattr(
-        'ca2st_mm.datasets.other_readers.print_log',
-        lambda text, **kwargs: lines.append(text),
-    )
+    monkeypatch.setattr('ca2st_mm.datasets.other_readers.warn', lines.append)
     assert OpenVideo(reader='decord').reader == 'pyav'
     assert 'pip install decord' in lines[0]
 

@@ -67,14 +67,7 @@ class Query(NamedTuple):
 def query_of(
     point: Point, spec: TokenSpec, grid: TokenGrid | None, view: ClipView
 ) -> Query:
-    """The tokens of an expert that lie at a point.
-
-    Args:
-        point: Where.
-        spec: Tokens of the expert.
-        grid: Where its patches lie in its input; None if unknown: all
-            tokens are queries.
-        view: What the model was given.
+    """The tokens of an expert that lie at a point; all if the grid is unknown.
 
     Raises:
         FigureInputError: If the point lies outside, or the times of the
@@ -174,12 +167,7 @@ def draw_attention(
     The first row is the input, then a row for each layer; colour is
     attention, from uniform to ``strength`` times that (the largest number is
     next to the row, what the colours mean below).  At the right, which time
-    step attends to which.
-
-    Args:
-        maps: Of one name, by layer.
-        attention: What they are part of.
-        query: Which tokens are the queries.
+    step attends to which.  ``maps`` are those of one name.
     """
     first, view = maps[0], attention.view
     grid, num_steps = attention.grids[first.key], first.key_spec.num_steps
@@ -335,14 +323,8 @@ def _draw_wave(axes: Axes, view: ClipView) -> None:
 def spread(relative: np.ndarray, grid: TokenGrid, shape: tuple) -> np.ndarray:
     """Lay attention to patches over the input, smooth between centres.
 
-    Args:
-        relative: To the patches of one step, (rows * columns,).
-        grid: Where they lie.
-        shape: Height and width of the input.
-
-    Returns:
-        float32, (height, width); 0 outside of the patches' centres by more
-        than half a stride.
+    (rows * columns,) of one step -> (height, width), float32; 0 outside of
+    the patches' centres by more than half a stride.
     """
     cells = np.asarray(relative, np.float32).reshape(grid.rows, grid.columns)
     size = grid.columns * grid.stride, grid.rows * grid.stride
@@ -362,15 +344,9 @@ def strength(relative: np.ndarray) -> float:
 def paint(
     image: np.ndarray, relative: np.ndarray, strong: float
 ) -> np.ndarray:
-    """Colour an image where attention is more than uniform.
+    """Colour an image, RGB uint8, where attention (height, width) is above 1.
 
-    Args:
-        image: RGB uint8, (height, width, 3).
-        relative: (height, width).
-        strong: Attention at full strength.
-
-    Returns:
-        RGB uint8, (height, width, 3).
+    ``strong`` is the attention that is drawn at full strength.
     """
     level = np.clip((relative - 1) / (strong - 1), 0, 1)[..., None] ** _GAMMA
     # The dark end of the scale would look like shadow.

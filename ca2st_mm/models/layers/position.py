@@ -26,7 +26,7 @@ def sinusoid_table(num_positions: int, embed_dims: int) -> Tensor:
 def resize_grid(
     table: Tensor, new: tuple[int, int], old: tuple[int, int], mode: str
 ) -> Tensor:
-    """Resize a learned position table (old[0] * old[1], C) to a new grid.
+    """Resize a learned position table to another grid.
 
     Args:
         table: Row-major table, (old[0] * old[1], C).
@@ -55,16 +55,10 @@ def resize_grid(
 def resize_square_positions(
     table: Tensor, new: tuple[int, int], num_prefix_tokens: int, mode: str
 ) -> Tensor:
-    """Resize the grid of a position table of images, prefix tokens first.
+    """Resize a square grid after its prefix tokens, see :func:`resize_grid`.
 
-    Args:
-        table: (1, num_prefix_tokens + side * side, C).
-        new: Rows and columns wanted.
-        num_prefix_tokens: Rows before the grid.
-        mode: 'bilinear' or 'bicubic', corners not aligned.
-
-    Returns:
-        (1, num_prefix_tokens + new[0] * new[1], C).
+    (1, num_prefix_tokens + side * side, C) -> (1, num_prefix_tokens +
+    new[0] * new[1], C).
 
     Raises:
         ValueError: If the grid of the table is not square.

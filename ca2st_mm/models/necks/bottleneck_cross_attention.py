@@ -287,17 +287,9 @@ class GridCrossAttention(nn.Module):
         context_time: Tensor | None = None,
         attend: AttentionFn = fused_attention,
     ) -> Tensor:
-        """Read the context from every query.
+        """Read patches (B, Tc, Nc, C) from patches (B, Tq, Nq, C).
 
-        Args:
-            query: Patches (B, Tq, Nq, C).
-            context: Patches (B, Tc, Nc, C).
-            query_time: Time codes (B, Tq, Nq or 1, C), or None.
-            context_time: Time codes (B, Tc, Nc or 1, C), or None.
-            attend: The attention function.
-
-        Returns:
-            (B, Tq, Nq, C).
+        Time codes are (B, T, N or 1, C), or None.
         """
         for position in self.query_positions:
             query = position(query, query_time)

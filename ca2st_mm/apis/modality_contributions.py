@@ -60,10 +60,8 @@ def shapley_values(values: Mapping[Coalition, Any]) -> dict[str, Any]:
 
     The mean gain of a player over all orders in which the players can come
     in.  They add up to the value of all players minus that of none.  Source:
-    Shapley, A value for n-person games, 1953.
-
-    Args:
-        values: Number or array of every coalition, the empty one included.
+    Shapley, A value for n-person games, 1953.  ``values`` has a number or an
+    array for every coalition, the empty one included.
 
     Example:
         >>> none, a, b, both = coalitions_of('ab')

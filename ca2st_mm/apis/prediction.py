@@ -202,12 +202,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception, **shown: Any) -> 'Failure':
-        """The failure of a source of which an error was raised.
-
-        Args:
-            error: A ``SampleFault`` or another error.
-            **shown: ``source``, ``start`` and ``end``.
-        """
+        """The failure that an error is, of a source and its span."""
         # A fault's message speaks of annotation files; its reason does not.
         reason = getattr(error, 'reason', None) or str(error)
         if isinstance(error, NoAudioError):
@@ -254,15 +249,10 @@ def rank(
     names: Mapping[str, Sequence[str]],
     top_k: int,
 ) -> dict[str, Ranking]:
-    """Sort the classes of one sample by probability.
+    """The best classes of one sample, of its probabilities by task.
 
     A verb and a noun make an action, whose score is the product of theirs,
     as EPIC-KITCHENS ranks actions.
-
-    Args:
-        scores: Probabilities (num_classes,) by task.
-        names: Class names by task.
-        top_k: How many to give, of each task.
 
     Example:
         >>> rank(dict(label=torch.tensor([0.25, 0.75])), dict(label='ab'), 1)
@@ -305,7 +295,7 @@ def names_of_model(
     ``data_root`` names.  Without any, a class is called by its number.
 
     Args:
-        head: The head; ``sizes`` or ``num_classes`` tells how many.
+        head: The head.
         stored: What the checkpoint holds.
         dataset: The config's test data set.
 

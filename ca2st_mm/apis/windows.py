@@ -127,7 +127,6 @@ def windows_of(
     """The spans of a file that are predicted one by one.
 
     The file is looked at in the call; each span is made when its turn comes.
-
     First and last are open towards the ends of the file, so that a window as
     long as the file is the whole file, with all of its audio.
 
@@ -181,9 +180,6 @@ def extent_of(path: str) -> Extent:
 
     What the header says of the length is not trusted: it may count the
     audio, or frames that were cut off.
-
-    Args:
-        path: Any container FFmpeg knows.
 
     Raises:
         MediaError: If it cannot be read; names it.

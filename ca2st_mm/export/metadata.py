@@ -36,7 +36,7 @@ def describe(
         module: What is exported.
         inputs: What it takes.
         config: Config of the recognizer.
-        class_names: Names by task: ``label``, or ``verb`` and ``noun``.
+        class_names: By task.
         checkpoint: File of the weights; None for random ones.
 
     Returns:

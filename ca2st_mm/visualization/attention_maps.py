@@ -287,13 +287,10 @@ def read_attention(
 
 
 def middle_view(views: Any, count: int, near: float | None) -> int:
-    """Index of the view in the middle, or nearest to a moment.
+    """Index of the view in the middle, or nearest to a moment in seconds.
 
-    Args:
-        views: ``Views`` of the sample.
-        count: Their number; crops of one clip follow each other at the
-            number of clips.
-        near: A moment, in seconds; None for the clip in the middle.
+    Of ``count`` views, crops of one clip follow each other at the number of
+    clips.
     """
     if views.seconds is None:
         return count // 2

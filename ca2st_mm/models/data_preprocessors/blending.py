@@ -96,11 +96,7 @@ class MultiStreamBlending:
     def __call__(
         self, inputs: Mapping[str, Stream | Tensor], data_samples: list
     ) -> tuple[dict[str, Stream], list]:
-        """Blend a batch, or leave it alone.
-
-        Args:
-            inputs: Normalised streams (B, views, ...).
-            data_samples: Samples with a ``gt_label``, hard or soft.
+        """Blend normalised streams (B, views, ...), or leave them alone.
 
         Returns:
             New streams, and the samples with soft labels.

@@ -15,18 +15,10 @@ from ..layers.transformer import linear
 
 
 def check_hard_labels(labels: Tensor, num_classes: int, name: str) -> None:
-    """Refuse labels that are no class.
+    """Raise ``ValueError`` if labels of any shape are no class.
 
     PyTorch ignores the label -100 without a word, and on a GPU any other
     such label ends the process without naming it.
-
-    Args:
-        labels: Class indices, any shape.
-        num_classes: Number of classes of the head.
-        name: What is labelled, for the message.
-
-    Raises:
-        ValueError: Names the labels that are out of range.
     """
     wrong = labels[(labels < 0) | (labels >= num_classes)]
     if wrong.numel():

@@ -82,19 +82,6 @@ class MultiExpertRecognizer(BaseRecognizer):
                 f'experts of the backbone are {sorted(known)}'
             )
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any
-    ) -> None:
-        own = {f'{prefix}{name}' for name in self.state_dict()}
-        if state_dict and own.isdisjoint(state_dict):
-            # MMEngine would warn, keep random weights and go on.
-            raise ValueError(
-                f'none of the {len(state_dict)} tensors of the checkpoint is '
-                f'of this model, e.g. {min(state_dict)!r}; '
-                'ca2st convert reads other layouts'
-            )
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
     def extract_feat(
         self,
         inputs: Mapping[str, Stream | Tensor],

@@ -30,12 +30,6 @@ SCALE = 'batch_scale'
 PROCESSES = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
 )
-# What a scheduler counts, and what it takes from the parameter groups or they
-# from hooks; all else of their state is the config's.
-PROGRESS = (
-    *('last_step', '_global_step', '_last_value', 'verbose', SCALE, 'params'),
-    *('best', 'num_bad_epochs', 'cooldown_counter', 'base_values'),
-)
 
 
 def micro_batches(optimizer: Optimizer | BaseOptimWrapper) -> int:
@@ -219,23 +213,37 @@ class LinearScalingHook(Hook):
 class ScheduleFromConfigHook(Hook):
     """A resumed run follows the schedule in its config, and says so.
 
-    MMEngine restores schedulers and options of the optimizer whole.  Here,
-    where config and checkpoint differ, the config's schedulers are run up to
-    the resumed iteration and take the checkpoint's place, as do the options.
-    A schedule that follows a metric (``ReduceOnPlateauLR``) cannot be run
-    again: the checkpoint's values stay.
+    MMEngine restores schedulers and options of the optimizer whole.  Here a
+    checkpoint also keeps what they were built with.  Where that is not what
+    the config says now, its schedulers are run up to the resumed iteration
+    and take the checkpoint's place, as do the options.  A schedule that
+    follows a metric (``ReduceOnPlateauLR``) cannot be run again: the
+    checkpoint's values stay.
 
     Example:
         >>> default_hooks = dict(
         ...     schedule=dict(type='ScheduleFromConfigHook'))
     """
 
+    # Before LinearScalingHook (NORMAL) changes what was built.
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.settings: list[dict[str, Any]] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Note the settings of a run that has loaded nothing."""
+        self.settings = self.settings or _settings(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep them."""
+        checkpoint['schedule'] = self.settings
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare, and correct the checkpoint before it is restored."""
+        self.settings = _settings(runner)
         stored = checkpoint.get('optimizer')
-        groups = getattr(runner.optim_wrapper, 'param_groups', None)
-        # Not a list: a test, or several optimizers.
-        if not runner._resume or not stored or not isinstance(groups, list):
+        if not runner._resume or not stored or not self.settings:
             return
         held = list(stored['param_groups'])
         made = len(runner.optim_wrapper.optimizer.param_groups)
@@ -246,40 +254,37 @@ class ScheduleFromConfigHook(Hook):
                 'take the optim_wrapper of the checkpoint, or start anew from '
                 'it with load_from'
             )
-        # Of MMEngine, to log the base learning rate; FSDP leaves it out.
-        if 'base_param_settings' in stored:
-            held.append(stored['base_param_settings'])
-        groups = groups[: len(held)]
+        changes: dict[str, str] = {}
+        before = checkpoint.get('schedule', [])
+        for new, old in zip_longest(self.settings, before, fillvalue={}):
+            for key in {**new, **old}:
+                if new.get(key) != old.get(key):
+                    change = f'{key} {old.get(key)} -> {new.get(key)}'
+                    changes.setdefault(key, change)
+        said = '; '.join(sorted(changes.values()))
+        if not before:
+            said = 'it is of an earlier version and does not say its own'
         schedulers = _schedulers(runner)
-        states = checkpoint.get('param_schedulers') or []
-        skipped = {*PROGRESS, *(s.param_name for s in schedulers)}
-        changes = _changes(
-            [
-                *zip(groups, map(_for_one_batch_size, held), strict=True),
-                *zip_longest(
-                    [s.state_dict() for s in schedulers], states, fillvalue={}
-                ),
-            ],
-            skipped,
-        )
         if not changes:
             return
         if any(hasattr(s, 'need_val_args') for s in schedulers):
             runner.logger.warning(
-                'The config is not that of the checkpoint '
-                f'({"; ".join(changes)}), but a schedule that follows a '
-                'metric cannot be run again, so the values of the checkpoint '
-                'stay'
+                f'The config is not that of the checkpoint ({said}), but a '
+                'schedule that follows a metric cannot be run again, so the '
+                'values of the checkpoint stay'
             )
             return
         _advance(schedulers, runner, checkpoint['meta'])
         checkpoint['param_schedulers'] = [s.state_dict() for s in schedulers]
-        for old, new in zip(held, groups, strict=True):
+        # Of MMEngine, to log the base learning rate; FSDP leaves it out.
+        if 'base_param_settings' in stored:
+            held.append(stored['base_param_settings'])
+        groups = runner.optim_wrapper.param_groups
+        for old, new in zip(held, groups, strict=False):
             old.pop(SCALE, None)  # LinearScalingHook comes later
             old.update({k: v for k, v in new.items() if k != 'params'})
         runner.logger.warning(
-            'The config is not that of the checkpoint and is followed: '
-            + '; '.join(changes)
+            f'The config is not that of the checkpoint and is followed: {said}'
         )
 
 
@@ -288,31 +293,19 @@ def _schedulers(runner: Runner) -> list[_ParamScheduler]:
     return [s for s in found if isinstance(s, _ParamScheduler)]
 
 
-def _for_one_batch_size(group: dict) -> dict:
-    """A parameter group before LinearScalingHook came."""
-    rates = {k: group[k] for k in ('lr', 'initial_lr') if k in group}
-    return {**group, **{k: v / group.get(SCALE, 1) for k, v in rates.items()}}
+def _settings(runner: Runner) -> list[dict[str, Any]]:
+    """Parameter groups and schedulers as they were built.
 
-
-def _changes(pairs: list[tuple[dict, dict]], skipped: set[str]) -> list[str]:
-    """Options that differ between new and old ones, once by name."""
-    found: dict[str, str] = {}
-    for new, old in pairs:
-        for key in {**new, **old}:
-            if key not in skipped and not _same(new.get(key), old.get(key)):
-                found.setdefault(
-                    key, f'{key} {old.get(key)} -> {new.get(key)}'
-                )
-    return sorted(found.values())
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Equal, numbers up to the rounding of another order of factors."""
-    if isinstance(a, float) and isinstance(b, (int, float)):
-        return math.isclose(a, b, rel_tol=1e-6)
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return bool(a == b)
+    Nothing for a test and for several optimizers.
+    """
+    groups = getattr(runner.optim_wrapper, 'param_groups', None)
+    if not isinstance(groups, list):
+        return []
+    schedulers = [dict(s.state_dict()) for s in _schedulers(runner)]
+    return [
+        *({k: v for k, v in g.items() if k != 'params'} for g in groups),
+        *schedulers,
+    ]
 
 
 def _advance(

@@ -235,11 +235,11 @@ def test_a_file_is_read_while_it_grows_and_a_pipe_as_it_comes(tmp_path):
             with open(path, 'ab', buffering=0) as file:
                 for first in range(0, len(content), 8192):
                     file.write(content[first : first + 8192])
-                    time.sleep(0.02)
+                    time.sleep(0.01)
 
         writer = threading.Thread(target=append)
         writer.start()
-        found.append(list(stream_windows(str(path), 2, 2, idle=1.0)))
+        found.append(list(stream_windows(str(path), 2, 2, idle=0.5)))
         writer.join()
     a, b = ([job.shown['end'] for job in jobs] for jobs in found)
     assert len(a) == 3 and a == b

@@ -181,10 +181,3 @@ def test_audio_tokens_are_frequency_major():
     grid = tokens[2:].reshape(tiny.ROWS, tiny.COLUMNS)
     assert not tokens[:2].any()
     assert grid.nonzero().tolist() == [[row, column]]
-
-
-def test_the_distillation_token_is_pooled_too():
-    expert = tiny.noisy(tiny.AST)
-    tokens = torch.randn(2, 1, 2 + tiny.ROWS * tiny.COLUMNS, 16)
-    mean = expert.norm(tokens)[:, 0, :2].mean(1)
-    assert torch.equal(expert.pool(tokens), mean)

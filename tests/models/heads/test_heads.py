@@ -83,16 +83,6 @@ def over_views(scores, views, how):
 # -- one classifier ---------------------------------------------------------
 
 
-@pytest.mark.parametrize('reduction', ['sum', 'mean'])
-def test_one_adapter_per_expert_that_is_there(reduction):
-    head, feats = head_of(reduction=reduction), features()
-    weight = dict(sum=1, mean=1 / 2)[reduction]
-    both = by_hand(head, feats, dict.fromkeys(WIDTHS, weight))
-    torch.testing.assert_close(head(feats), both)
-    one = by_hand(head, feats, dict(temporal=1))
-    torch.testing.assert_close(head(dict(temporal=feats['temporal'])), one)
-
-
 @pytest.mark.parametrize(
     'reduction, weights',
     [

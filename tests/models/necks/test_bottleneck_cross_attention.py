@@ -156,14 +156,6 @@ def test_the_numbers_of_a_textbook_reference():
     assert difference(ours, textbook(module, a, b)) < 1e-5
 
 
-def test_experts_of_any_size_meet_along_all():
-    audio = TokenSpec(20, 1, 7, 2)
-    module = randomize(link(('all', 'all'), (SPEC_A, audio)))
-    updates = module(tokens(SPEC_A), tokens(audio))
-    assert updates[0].shape == tokens(SPEC_A).shape
-    assert updates[1].shape == tokens(audio).shape
-
-
 @pytest.mark.parametrize(
     'axes, numbers',
     [

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ca2st_mm.utils.errors import UserError
 from ca2st_mm.utils.files import written_whole
-from ca2st_mm.zoo import IN_FOLDER
+from ca2st_mm.zoo import IN_FOLDER, fault_of
 
 SHARD = re.compile(r'(.+)-\d{5}-of-\d{5}(\.\w+)')
 # Where training code keeps the weights, and what it puts before their names.
@@ -294,10 +294,11 @@ def _read_file(path: Path, map_location: Any) -> dict[str, Any]:
 
 
 def _damaged(path: Path, error: Exception) -> DamagedCheckpointError:
-    lines = str(error).strip().splitlines()
-    why = type(error).__name__
-    if lines and not lines[0].startswith('Weights only load failed'):
-        why += f': {lines[0][:90]}'
+    why = fault_of(path)
+    if why is None:
+        why, lines = type(error).__name__, str(error).strip().splitlines()
+        if lines and not lines[0].startswith('Weights only load failed'):
+            why += f': {lines[0][:90]}'
     return DamagedCheckpointError(
         f'{str(path)!r} is damaged or no checkpoint ({why}); fetch it again'
     )

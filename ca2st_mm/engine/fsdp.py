@@ -68,8 +68,7 @@ class MultiExpertFSDPStrategy(FSDPStrategy):
         )
 
 
-# The first name is that of the first releases.
-@FUNCTIONS.register_module(name=['wrap_halves', 'wrap_blocks'])
+@FUNCTIONS.register_module()
 def wrap_blocks(
     module: nn.Module,
     recurse: bool,

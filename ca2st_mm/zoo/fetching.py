@@ -119,8 +119,8 @@ def kept(entry: Entry) -> Iterator[tuple[Path, Source]]:
                 yield _from_hub(source, local_files_only=True), source
 
 
-def fault_of(path: Path, source: Source) -> str | None:
-    """Why a file cannot be that of a source; None if it can."""
+def fault_of(path: Path, source: Source | None = None) -> str | None:
+    """Why a file is no checkpoint, or not that of a source; else None."""
     state = path.stat()
     with open(path, 'rb') as file:
         head = file.read(9)
@@ -137,7 +137,10 @@ def fault_of(path: Path, source: Source) -> str | None:
         kind = 'another file' if head else 'an empty file'
         if head.lstrip().startswith(b'<'):
             kind = 'a web page'
+        elif head == b'version h':  # the first of three lines
+            kind = 'a pointer of git-lfs'
         return f'{kind} in place of weights'
+    source = source or Source('')
     if isinstance(source.size, int) and state.st_size != source.size:
         return f'{state.st_size} bytes instead of {source.size}'
     if source.sha256:

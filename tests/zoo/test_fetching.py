@@ -81,7 +81,8 @@ def test_a_file_is_fetched_once_and_kept_under_its_name(tiny, server, home):
     [
         (Served(PAGE), 'web page'),
         (Served(b''), 'an empty file'),
-        (Served(b'version https://git-lfs'), 'another file'),
+        (Served(b'version https://git-lfs'), 'git-lfs'),
+        (Served(b'PNG'), 'another file'),
         (Served(BODY[:-1]), f'{len(BODY) - 1} bytes instead of {len(BODY)}'),
         (Served(BODY[:-1] + b'x'), 'sha256 .* instead of'),
         (Served(sent=1000), 'IncompleteRead|no connection|broken'),

@@ -387,7 +387,6 @@ class ForeignExpert(TransformerExpert):
             CheckpointError: If a tensor is missing, too many, of another
                 shape, or not finite.
         """
-        source = (self.init_cfg or {}).get('checkpoint', '')
         if self.init_cfg is None and not self.is_init:
             print_log(
                 f'{type(self).__name__}: no weights are named, so the frozen '
@@ -395,10 +394,18 @@ class ForeignExpert(TransformerExpert):
                 logger='current',
                 level=WARNING,
             )
-        if self.is_init or not source.startswith(STRINGS):
+        init_cfg = self.init_cfg or {}
+        source = init_cfg.get('checkpoint')
+        if self.is_init or source is None or init_cfg.get('prefix'):
             super().init_weights()
             return
-        weights = unwrap(open_checkpoint(self.weights_of(source)))
+        place = source
+        if source.startswith(STRINGS):
+            place = self.weights_of(source)
+        weights = unwrap(open_checkpoint(place))
+        if any(key.startswith('backbone.') for key in weights):  # our names
+            super().init_weights()
+            return
         count, kinds = len(weights), {v.dtype for v in weights.values()}
         try:
             require_finite(weights)
@@ -544,9 +551,9 @@ def expert_config(cfg: str | Mapping) -> Mapping:
     """The config of an expert, which may be given by one string.
 
     Args:
-        cfg: ``timm:NAME``, ``hf:OWNER/NAME@REVISION``, ``local-dir:PATH``
-            (a folder of either library); or a config, which needs no ``type``
-            if its ``model`` is such a string.
+        cfg: ``timm:NAME``, ``hf:OWNER/NAME@REVISION``, ``local-dir:PATH`` or
+            a path (a folder of either library); or a config, which needs no
+            ``type`` if its ``model`` is such a string.
 
     Raises:
         FileNotFoundError: If the folder holds no model.
@@ -560,6 +567,8 @@ def expert_config(cfg: str | Mapping) -> Mapping:
         if 'type' in cfg or not isinstance(cfg.get('model'), str):
             return cfg
         return {**expert_config(cfg['model']), **cfg}
+    if Path(cfg).is_dir():
+        cfg = f'{LOCAL}{cfg}'
     library, _, name = cfg.partition(':')
     if cfg.startswith(LOCAL):
         _, config = read_config(cfg)
@@ -583,7 +592,7 @@ def fetched(source: str, file: str = '') -> Path:
     """
     if source.startswith(LOCAL):
         return Path(source.removeprefix(LOCAL)).expanduser()
-    repository = re.sub('^(timm:)?(hf-hub:|hf:)', '', source)
+    repository = re.sub('^(timm:)?(hf-hub:|hf:(//)?)', '', source)
     if repository.count('/') != 1:
         raise ValueError(
             f'{source!r} names no repository; write hf:OWNER/NAME@REVISION'

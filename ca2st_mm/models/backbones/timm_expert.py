@@ -147,27 +147,27 @@ class TimmExpert(ForeignExpert):
         self.model = model if model.startswith(STRINGS) else f'timm:{model}'
         if pretrained and init_cfg is None:
             init_cfg = dict(type='Pretrained', checkpoint=self.model)
-        self.name = self.model.removeprefix('timm:')
+        self.name = known_as = self.model.removeprefix('timm:')
         if ':' in self.name:
             folder, config = read_config(self.name)
             if 'architecture' not in config:
                 raise ValueError(f'{model!r} is of transformers; use HFExpert')
             # With 'hf-hub:', timm would ask the Hub again and again.
-            self.name = f'{LOCAL}{folder}'
+            self.name, known_as = f'{LOCAL}{folder}', config['architecture']
         self.model_args = dict(model_args or {})
         if img_size is not None:
             self.model_args['img_size'] = img_size
         try:
             vit = timm.create_model(self.name, **self.model_args)
         except RuntimeError as error:  # an unknown name, or tag of one
-            raise ValueError(f'{error}; {_nearest(self.name)}') from error
+            raise ValueError(f'{error}; {_nearest(known_as)}') from error
         kinds = {type(block).__name__ for block in getattr(vit, 'blocks', ())}
         kind = (type(vit).__name__, ' and '.join(sorted(kinds)))
         if kind not in FAMILIES or not type(vit).__module__.startswith('timm'):
             raise TypeError(
                 f'{model} is a {" of ".join(filter(None, kind))}, which is '
                 f'not known; known are {", ".join(map(" of ".join, FAMILIES))}'
-                f': {_nearest(self.name)}; add it by the recipe in {RECIPE}'
+                f': {_nearest(known_as)}; add it by the recipe in {RECIPE}'
             )
         vit.reset_classifier(0)
         super().__init__(

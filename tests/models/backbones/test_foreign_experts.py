@@ -5,6 +5,7 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -726,14 +727,21 @@ def test_what_is_not_known_is_said(cfg, kind, message, monkeypatch):
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_weights_may_come_from_another_place_than_the_config(folder_of):
-    source = f'local-dir:{folder_of("clip_vision_model")}'
-    config = dict(IMAGE, model_type='clip_vision_model')
-    other = dict(type='Pretrained', checkpoint=source)
-    expert = build(dict(type='HFExpert', config=config, init_cfg=other))
-    own, expected = expert.state_dict(), build(source).state_dict()
-    for key, value in expected.items():
-        assert 'adapters' in key or torch.equal(own[key], value), key
+@pytest.mark.parametrize('name', ['dinov2', 'vit_tiny_patch16_224'])
+def test_weights_may_come_from_another_place_than_the_config(
+    name, folder_of, tmp_path
+):
+    folder = folder_of(name)
+    expected = build(f'local-dir:{folder}')
+    torch.save(expected.state_dict(), tmp_path / 'ours.pth')
+    # A file of the library has its own names, and a classifier.
+    [file] = {*Path(folder).glob('*.safetensors'), *Path(folder).glob('*.bin')}
+    for source in (f'local-dir:{folder}', folder, file, tmp_path / 'ours.pth'):
+        init_cfg = dict(type='Pretrained', checkpoint=str(source))
+        expert = build(f'local-dir:{folder}', init_cfg=init_cfg)
+        for key, value in expected.state_dict().items():
+            found = expert.state_dict()[key]
+            assert 'adapters' in key or torch.equal(found, value), key
 
 
 def test_a_folder_of_the_other_library_is_said(folder_of):
@@ -762,6 +770,7 @@ def test_a_dict_takes_its_type_from_the_string(folder_of):
     source = f'local-dir:{folder_of("dinov2")}'
     cfg = expert_config(dict(model=source, num_frames=1))
     assert cfg == dict(type='HFExpert', model=source, num_frames=1)
+    assert expert_config(folder_of('dinov2'))['model'] == source
 
 
 def test_sizes_that_a_file_has_no_positions_for_are_said(folder_of):

@@ -4,7 +4,6 @@
 import functools
 import os
 import re
-import runpy
 import tempfile
 from pathlib import Path
 
@@ -13,13 +12,13 @@ import pytest
 from from_folders import split_videos
 from miniature import load, runner_of
 from mmengine.config import Config
+from tool_runs import run_tool
 
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.engine.preflight import check_classes
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / 'tools/data/from_folders.py'
 CLIPS = dict(jump=4, run=2, walk=1)
 
 
@@ -47,25 +46,22 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(capsys):
     """Run the tool; returns what it prints."""
 
     def call(*arguments):
-        monkeypatch.setattr('sys.argv', ['tool', *map(str, arguments)])
-        runpy.run_path(str(TOOL), run_name='__main__')
+        assert run_tool('data/from_folders.py', *arguments) == 0
         return capsys.readouterr().out
 
     return call
 
 
 @pytest.fixture
-def refuse(run, capsys):
+def refuse(capsys):
     """Run the tool, which must stop with one line; returns it."""
 
     def call(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            run(*arguments)
-        assert stopped.value.code == 2
+        assert run_tool('data/from_folders.py', *arguments) == 2
         said = capsys.readouterr().err.strip()
         assert said.startswith('error: ') and '\n' not in said
         return said

@@ -1,13 +1,13 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Lists and files in, annotation files and an honest report out."""
 
-import runpy
 from pathlib import Path
 
 import numpy as np
 import prepare_benchmark
 import pytest
 from benchmark_files import rows_in
+from tool_runs import run_tool
 
 from ca2st_mm.datasets import AudioVisualDataset
 from ca2st_mm.datasets.benchmarks import BENCHMARKS
@@ -255,16 +255,13 @@ def test_what_cannot_be_prepared_is_said(data, source, files, flags, message):
 
 
 @pytest.mark.parametrize('name', BENCHMARKS)
-def test_every_tool_stops_with_one_line(name, data, capsys, monkeypatch):
-    folder = TOOLS / name
-    assert BENCHMARKS[name].title in (folder / 'README.md').read_text()
-    flags = ['--annotations', str(data.lists), '--videos', str(data.videos)]
+def test_every_tool_stops_with_one_line(name, data, capsys):
+    readme = (TOOLS / name / 'README.md').read_text()
+    assert BENCHMARKS[name].title in readme
+    flags = ['--annotations', data.lists, '--videos', data.videos]
 
     def stop(*more):
-        monkeypatch.setattr('sys.argv', ['prepare.py', *flags, *more])
-        with pytest.raises(SystemExit) as stopped:
-            runpy.run_path(str(folder / 'prepare.py'), run_name='__main__')
-        assert stopped.value.code == 2
+        assert run_tool(f'data/{name}/prepare.py', *flags, *more) == 2
         return capsys.readouterr().err
 
     chosen = []

@@ -104,21 +104,13 @@ STAGES = {
 
 
 class Timed(NamedTuple):
-    """A sample or a batch, and what it cost.
-
-    Attributes:
-        value: What came out.
-        wall: Wall seconds by stage, summed over samples.
-        cpu: CPU seconds by stage.
-        frame_inds: Numbers of the decoded frames, one array a sample.
-        memory: Resident bytes by process.
-    """
+    """A sample or a batch, and what it cost, summed over samples."""
 
     value: Any
-    wall: Counter
+    wall: Counter  # seconds by stage
     cpu: Counter
-    frame_inds: list[np.ndarray]
-    memory: dict[int, int]
+    frame_inds: list[np.ndarray]  # of the decoded frames, one array a sample
+    memory: dict[int, int]  # resident bytes by process
 
 
 def stage_of(step: Callable) -> str:
@@ -202,11 +194,6 @@ class TimedClips(Dataset):
 
 def drawn(clips: list[dict], steps: Sequence[Callable], length: int) -> list:
     """What :class:`BareDecoder` needs to read what the pipeline will.
-
-    Args:
-        clips: As :class:`TimedClips` takes them.
-        steps: The whole pipeline.
-        length: Samples of a pass.
 
     Raises:
         UsageError: If no step decodes video.

@@ -77,9 +77,8 @@ def with_other_audio(
 ) -> tuple[list[Scores | None], Mapping | None]:
     """What the whole model says of clips with the audio of another clip.
 
-    Each gets the audio of the clip with audio before it, as if it belonged
-    there: its own clock stays.  The previous clip is the last one with audio
-    of the batch before.
+    Each gets the audio of the clip with audio before it (of the first it is
+    the previous one), as if it belonged there: its own clock stays.
 
     Returns:
         Scores of each clip, None where one of the two has no audio; and the

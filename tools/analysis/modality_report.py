@@ -112,25 +112,15 @@ _MAX_CLASSES = 24  # of the figure
 
 
 class Answers(NamedTuple):
-    """What a model says of the clips of a data set, for one task.
+    """What a model says of the clips of a data set, for one task."""
 
-    Attributes:
-        clips: Number of each clip in the data set, (num_clips,).
-        names: File name of each clip with its id or span.
-        files: Its file.
-        labels: True classes, (num_clips,).
-        has_audio: Whether each has audio; all, if the model uses none.
-        logs: Logarithms of the probabilities (num_clips, num_classes), by
-            coalition of experts.
-        shuffled: The same of all experts with the audio of another clip; NaN
-            where there is none.
-    """
-
-    clips: np.ndarray
-    names: list[str]
+    clips: np.ndarray  # number of each clip in the data set, (num_clips,)
+    names: list[str]  # file name of each clip with its id or span
     files: list[str]
     labels: np.ndarray
-    has_audio: np.ndarray
+    has_audio: np.ndarray  # all, if the model uses none
+    # Logarithms of the probabilities (num_clips, num_classes), by coalition of
+    # experts; and of all with the audio of another clip, NaN without one.
     logs: dict[Coalition, np.ndarray]
     shuffled: np.ndarray
 

@@ -18,24 +18,17 @@ Names = Mapping[str, Sequence[str]]
 
 
 class Clip(NamedTuple):
-    """One clip.
-
-    Attributes:
-        id: The name that the annotations give it.
-        labels: Class indices, in the order of ``Benchmark.classes``; empty
-            in a test set without public labels.
-        names: What its own, trimmed file may be called, best first; folders
-            and extension may be left out.
-        video: What the untrimmed video is called, or names to try.
-        start: First second in the untrimmed video, if known.
-        end: Last second in the untrimmed video, if known.
-    """
+    """One clip, by the name that the annotations give it."""
 
     id: str
+    # Class indices, in the order of Benchmark.classes; none in a test set
+    # without public labels.
     labels: tuple[int, ...]
+    # What its own, trimmed file may be called, best first; folders and
+    # extension may be left out.
     names: tuple[str, ...]
-    video: tuple[str, ...] = ()
-    start: float | None = None
+    video: tuple[str, ...] = ()  # names of the untrimmed video
+    start: float | None = None  # seconds in the untrimmed video, if known
     end: float | None = None
 
 

@@ -10,38 +10,21 @@ from ca2st_mm.utils.text_files import ListFileError
 
 
 class Sample(NamedTuple):
-    """One row.
-
-    Attributes:
-        split: Name of the annotation file without folder and extension.
-        path: The video.
-        audio: The audio file; None where it is the video.
-        start: First second; None for the beginning.
-        end: Last second; None for the end.
-        labels: Class index by label column.
-        line: Where it stands in the annotation file.
-    """
+    """One row; its split is the name of the list without extension."""
 
     split: str
     path: str
-    audio: str | None
-    start: float | None
+    audio: str | None  # None where it is the video
+    start: float | None  # seconds; None for the beginning
     end: float | None
-    labels: dict[str, int]
+    labels: dict[str, int]  # class index by label column
     line: int = 0
 
 
 class Fault(NamedTuple):
-    """Something wrong.
+    """Something wrong; split or path may be empty."""
 
-    Attributes:
-        kind: One of ``KINDS``.
-        split: Where; empty for faults between splits.
-        path: The file, or empty.
-        detail: One sentence.
-    """
-
-    kind: str
+    kind: str  # of KINDS
     split: str
     path: str
     detail: str

@@ -30,48 +30,31 @@ _MOST = 0.9
 class Limits(NamedTuple):
     """What is tolerated.
 
-    Attributes:
-        min_seconds: The shortest clip.
-        sync_seconds: How far the starts, and the ends, of video and audio
-            may lie apart, and a span after the end of its file.
-        decode: Whether to decode; without it only headers and packets are
-            read, so damaged frames and silence are not seen, and lengths of
-            audio are those that headers announce.
+    Without ``decode`` only headers and packets are read: damaged frames and
+    silence are not seen, and lengths of audio are those that headers announce.
     """
 
     min_seconds: float = 0.5
+    # How far the starts, and the ends, of video and audio may lie apart, and a
+    # span after the end of its file.
     sync_seconds: float = 0.5
     decode: bool = True
 
 
 @dataclass
 class Probe:
-    """What was found.
+    """What was found; None is unknown, or not there."""
 
-    Attributes:
-        faults: Lists of [kind, detail].
-        seconds: Length of the video; this and the next are None if unknown.
-        frames: Number of frames.
-        width: Of the video, pixels.
-        height: Of the video, pixels.
-        sample_rate: Of the audio that is read, Hz; None without audio.
-        peak: Largest absolute sample of the audio; None without audio or
-            decoding.
-        print: Fingerprint of the file's size, head and tail; empty if there
-            is none.
-        thumbnail: JPEG in base64; empty without decoding.
-        streams: Which streams are read, if there are several of a kind.
-    """
-
-    faults: list = field(default_factory=list)
-    seconds: float | None = None
+    faults: list = field(default_factory=list)  # of [kind, detail]
+    seconds: float | None = None  # of the video, as are the next three
     frames: int | None = None
     width: int | None = None
     height: int | None = None
-    sample_rate: int | None = None
-    peak: float | None = None
-    print: str = ''
-    thumbnail: str = ''
+    sample_rate: int | None = None  # of the audio that is read, Hz
+    peak: float | None = None  # largest absolute sample, if it is decoded
+    print: str = ''  # of the file's size, head and tail
+    thumbnail: str = ''  # JPEG in base64, if it is decoded
+    # Which streams are read, if there are several of a kind.
     streams: list[str] = field(default_factory=list)
 
 

@@ -21,21 +21,13 @@ _QUIETEST = 1e-4  # -80 dB, the left edge of the plot of loudness
 
 
 class Report(NamedTuple):
-    """Everything that was found.
-
-    Attributes:
-        pairs: Each row with what was found in it.
-        faults: All faults, those of whole sets included.
-        limits: What was tolerated.
-        missing_audio: What the config does about clips without audio.
-        resampled: Whether it brings all audio to one rate.
-    """
+    """Everything that was found; faults include those of whole sets."""
 
     pairs: Sequence[tuple[Sample, Probe]]
     faults: Sequence[Fault]
     limits: Limits
-    missing_audio: str | None = None
-    resampled: bool = False
+    missing_audio: str | None = None  # what the config does about it
+    resampled: bool = False  # whether it brings all audio to one rate
 
     def counts(self) -> dict[str, int]:
         """Number of faults by kind, in the order of ``KINDS``."""

@@ -64,19 +64,13 @@ _PLACES = ('epoch', 'iter', 'step')
 class RunLog:
     """Everything a run has logged; a resumed run is one.
 
-    Attributes:
-        training: By key: (iteration, value), in order.
-        validation: By key: (epoch or iteration, value), in order.
-        epochs: Whether validation is counted in epochs.
-        missing: Epochs without a line of training.
+    Points are (iteration, value), of validation (epoch or iteration, value).
     """
 
-    training: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    validation: dict[str, list[tuple[int, float]]] = field(
-        default_factory=dict
-    )
-    epochs: bool = False
-    missing: list[int] = field(default_factory=list)
+    training: dict[str, list[tuple]] = field(default_factory=dict)
+    validation: dict[str, list[tuple]] = field(default_factory=dict)
+    epochs: bool = False  # whether validation is counted in epochs
+    missing: list[int] = field(default_factory=list)  # epochs without a line
 
 
 def read_run(path: str | Path) -> RunLog:

@@ -24,24 +24,15 @@ KEYS = dict(label='pred_score', verb='pred_verb_score', noun='pred_noun_score')
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores that one model gives the clips that it could read.
-
-    Attributes:
-        path: The dump.
-        total: Clips of the dump, unreadable ones included.
-        clips: Positions of the readable clips in the dump, (clips,).
-        scores: By label column (label, or verb and noun): (clips, classes).
-        labels: By label column: true classes, (clips,).
-        files: The video of each clip; None if the test did not keep it.
-        ids: The id of each clip; None if clips have none.
-    """
+    """The scores that one model gives the clips that it could read."""
 
     path: str
-    total: int
-    clips: np.ndarray
+    total: int  # clips of the dump, unreadable ones included
+    clips: np.ndarray  # positions of the readable clips in the dump, (clips,)
+    # By label column (label, or verb and noun): (clips, classes), (clips,).
     scores: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
-    files: list[str] | None
+    files: list[str] | None  # None if the test did not keep them
     ids: list[str] | None = None
 
     def __len__(self) -> int:

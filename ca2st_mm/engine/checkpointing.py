@@ -1,9 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Checkpoints of training: written whole, read strictly, without frozen parts.
-
-MMEngine's own way of reading and writing them changes by what is registered
-here; ``build_runner`` has every run of our command lines use it.
-"""
+"""Checkpoints of training: whole, read strictly, without frozen parts."""
 
 import os
 import re
@@ -30,6 +26,7 @@ from ca2st_mm.checkpoints import (
     unwrap,
 )
 from ca2st_mm.checkpoints.delta import (
+    experts_in,
     fingerprint,
     frozen_parameters,
     without_frozen,
@@ -42,7 +39,6 @@ from ca2st_mm.checkpoints.files import (
 )
 from ca2st_mm.checkpoints.loading import fitting_weights
 from ca2st_mm.checkpoints.reference import is_reference
-from ca2st_mm.models.backbones.expert import TransformerExpert
 from ca2st_mm.registry import HOOKS
 from ca2st_mm.utils.errors import UsageError
 from ca2st_mm.utils.files import written_whole
@@ -60,9 +56,8 @@ class AtomicLocalBackend(LocalBackend):
     """Local files that appear all at once.
 
     MMEngine writes a checkpoint in place, so that a run killed meanwhile, or
-    a full disk, leaves half of one under its final name.  Here it is written
-    next to it and renamed when it lies on the disk.  For ``CheckpointHook``:
-    ``backend_args=dict(backend='atomic')``.
+    a full disk, leaves half of one under its final name.  For
+    ``CheckpointHook``: ``backend_args=dict(backend='atomic')``.
 
     Example:
         >>> AtomicLocalBackend().put(b'all of it', 'epoch_1.pth')
@@ -151,11 +146,7 @@ def last_whole_checkpoint(
 
 
 def is_finite(value: Any) -> bool:
-    """Whether all tensors in a value are finite.
-
-    Args:
-        value: A tensor, or mappings and sequences with some; what is none of
-            these counts as finite.
+    """Whether all tensors in a value are finite; what is no tensor is.
 
     Example:
         >>> import torch
@@ -170,14 +161,9 @@ def is_finite(value: Any) -> bool:
 
 
 def load_from_file(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Read a local checkpoint: all that MMEngine reads, and more.
+    """Read a local checkpoint for MMEngine, in all the formats that we know.
 
-    More are safetensors, TorchScript, sharded checkpoints, and those of the
-    authors of CAST, CAVA and CA2ST, whose names become ours.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        CheckpointError: If it is damaged or would run code.
+    Those of the authors of CAST, CAVA and CA2ST get our names.
     """
     try:
         checkpoint = open_checkpoint(filename, map_location)
@@ -202,8 +188,7 @@ def load_from_file(filename: str, map_location: Any = None) -> dict[str, Any]:
 def register_schemes() -> None:
     """Have MMEngine read our formats and fetch what the zoo fetches.
 
-    Schemes of other packages stay theirs, and so do MMEngine's own, but for
-    local files: our reader takes all that MMEngine's takes.
+    Schemes of other packages stay theirs.
     """
     schemes = CheckpointLoader._schemes
     if schemes.get('') is mmengine_checkpoint.load_from_local:
@@ -235,11 +220,7 @@ class StrictLoadingHook(Hook):
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the weights, and put them under their names in the model.
-
-        Raises:
-            CheckpointError: If they do not fit.
-        """
+        """Check the weights, and put them under their names in the model."""
         meta = checkpoint.get('meta')
         if isinstance(meta, dict):
             # Resuming would run this text as Python, only to look for the
@@ -307,7 +288,7 @@ class DeltaCheckpointHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace frozen weights by fingerprints."""
         model = unwrapped(runner.model)
-        experts = dict(model.named_modules())
+        experts = experts_in(model)
         prints = {
             name: value
             for name, value in self.fingerprints.items()
@@ -333,14 +314,12 @@ def _fingerprints(model: nn.Module) -> dict[str, Tensor]:
     """Of every expert that can get its frozen weights back, by its name."""
     return {
         name: fingerprint(expert)
-        for name, expert in unwrapped(model).named_modules()
-        if isinstance(expert, TransformerExpert)
-        and expert.init_cfg is not None
-        and _stay_frozen(expert)
+        for name, expert in experts_in(unwrapped(model)).items()
+        if expert.init_cfg is not None and _stay_frozen(expert)
     }
 
 
-def _stay_frozen(expert: TransformerExpert) -> bool:
+def _stay_frozen(expert: nn.Module) -> bool:
     """Whether there are frozen weights, and they are still frozen."""
     frozen = frozen_parameters(expert).values()
     return bool(frozen) and not any(p.requires_grad for p in frozen)

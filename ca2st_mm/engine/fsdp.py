@@ -80,8 +80,7 @@ def wrap_blocks(
     For ``auto_wrap_policy`` of FSDP.  A unit costs transfers of its own, so
     that blocks with small adapters between frozen weights, and the links,
     which may share their bottlenecks, stay in the unit of the whole model.
-    The attention block and the feed-forward block are called as a whole,
-    which is when FSDP gathers their weights; a layer never is.
+    A layer is never called as a whole, which is when FSDP gathers weights.
 
     Args:
         module: The module FSDP has come to.

@@ -1,10 +1,5 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""In which precision a model trains and runs.
-
-Matrix products in bfloat16 take a third of the time where the hardware
-multiplies it, and longer than float32 where it does not.  So the recipes say
-``precision = 'auto'``; trained weights and the loss stay in float32.
-"""
+"""In which precision a model trains and runs."""
 
 import inspect
 import logging
@@ -42,9 +37,8 @@ WRAPPERS = {
 def multiplies_bfloat16(device: str | torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 itself.
 
-    True for CUDA devices of compute capability 8.0 and above, and for CPUs
-    with AMX or AVX512-BF16; for those with the bfloat16 instructions of ARM
-    where torch has ``torch.cpu.get_capabilities``.
+    CUDA devices of compute capability 8.0 and above, CPUs with AMX,
+    AVX512-BF16 or the bfloat16 instructions of ARM.
 
     Example:
         >>> multiplies_bfloat16('meta')
@@ -55,7 +49,7 @@ def multiplies_bfloat16(device: str | torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if kind != 'cpu':
         return False
-    if hasattr(torch.cpu, 'get_capabilities'):  # newer than torch 2.10
+    if hasattr(torch.cpu, 'get_capabilities'):  # newer than torch 2.10; ARM
         known = torch.cpu.get_capabilities()
         names = ('amx_bf16', 'avx512_bf16', 'bf16')
         return any(known.get(name) for name in names)
@@ -201,10 +195,8 @@ def _check_frozen_dtype(cfg: Config, precision: str) -> None:
 class BFloat16OptimWrapper(OptimWrapper):
     """An ``OptimWrapper`` that runs the forward pass in bfloat16.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to start without an accelerator.
-    bfloat16 has the exponent range of float32, so no loss scaling is needed
-    and ``torch.autocast`` alone does the work, on the CPU as well.  Takes
-    the arguments of ``OptimWrapper``.
+    On a CPU too, where MMEngine's ``AmpOptimWrapper`` refuses to start; no
+    loss scaling is needed.  Takes the arguments of ``OptimWrapper``.
 
     Example:
         >>> model = nn.Linear(4, 2)
@@ -217,11 +209,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast on the device that holds the model.
-
-        Args:
-            model: The training model; its first parameter tells the device.
-        """
+        """Autocast on the device that holds the model."""
         first = next(model.parameters(), None)
         device = 'cpu' if first is None else first.device
         with super().optim_context(model), autocast('bfloat16', device):

@@ -97,11 +97,8 @@ class VisualizationHook(hooks.VisualizationHook):
 def drawable_frames(inputs: Any, index: int) -> np.ndarray:
     """Frames of one clip of a batch, (T, H, W, 3), uint8.
 
-    Args:
-        inputs: As the data loader returns them: one entry a clip, or such
-            entries by stream.  An entry is (C, T, H, W), (C, H, W) or
-            (views, C, ...).
-        index: Number of the clip.
+    An entry of the batch, or of one of its streams, is (C, T, H, W),
+    (C, H, W) or (views, C, ...).
     """
     if isinstance(inputs, Mapping):
         inputs = inputs.get('imgs', next(iter(inputs.values())))

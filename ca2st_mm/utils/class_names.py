@@ -16,13 +16,8 @@ ByColumn = ClassNames | Mapping[str, ClassNames]
 def read_class_names(path: str, encoding: str | None = None) -> list[str]:
     """Class names from a text file, one a line; the order is the index.
 
-    Args:
-        path: The file; blank lines, and blanks around a name, are left out.
-        encoding: Fallback for a file that is not UTF-8.
-
     Raises:
-        ListFileError: If the file names no class, or one twice, or is no
-            text.
+        ListFileError: If it names no class, or one twice, or is no text.
         FileNotFoundError: If there is no such file.
     """
     lines = lines_of(read_text(path, encoding))
@@ -52,10 +47,6 @@ def resolve_class_names(
         classes: Names or a file; or one of these for each label column.
         root: Folder that file names are relative to.
         encoding: Fallback for files that are not UTF-8.
-
-    Raises:
-        ListFileError: If a file is not a list of names.
-        FileNotFoundError: If there is no such file.
     """
     if isinstance(classes, Mapping):
         return {
@@ -81,9 +72,6 @@ def sizes_by_column(
     Args:
         num_classes: The stated numbers; a bare one is of ``label``.
         classes: Class names, as :func:`resolve_class_names` gives them.
-
-    Returns:
-        The numbers; empty if neither is given.
 
     Raises:
         ValueError: If the two disagree, a key is no label column, or there

@@ -11,25 +11,13 @@ from .text_files import write_texts
 
 
 def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
-    """Write a record, one value a line; never a part of it.
-
-    Args:
-        path: The file; its folder is made if need be.
-        record: Nested values; no NaN.
-    """
+    """Write a record without NaN, one value a line; never a part of it."""
     text = json.dumps(record, indent=2, allow_nan=False)
     write_texts({str(path): text + '\n'})
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Read a record.
-
-    Args:
-        path: The file.
-
-    Raises:
-        UsageError: If it is not there or no JSON object.
-    """
+    """Read a record, or raise ``UsageError``."""
     try:
         record = json.loads(Path(path).read_text())
     except FileNotFoundError as error:

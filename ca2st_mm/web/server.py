@@ -209,11 +209,7 @@ def make_app(answers: Answers, page: Page, host: str) -> Starlette:
 
 
 def _read(query: QueryParams, known: dict[str, type]) -> dict[str, Any]:
-    """Arguments of a question.
-
-    Raises:
-        Refused: If there is no such option, or it is something else.
-    """
+    """Arguments of a question."""
     found = {}
     for key, text in query.items():
         if key == 'name':  # of the clip, for messages

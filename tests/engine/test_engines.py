@@ -7,8 +7,7 @@ import pytest
 import tiny_models as tiny
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, MODEL_WRAPPERS, STRATEGIES
-from mmengine.runner import FlexibleRunner, Runner
-from runs import CONFIGS, Clips, loader, recipe, tiny_model, train
+from runs import CONFIGS
 from torch.distributed.fsdp.wrap import _recursive_wrap
 
 from ca2st_mm.models.layers.transformer import AttentionBlock
@@ -48,23 +47,3 @@ def test_blocks_that_are_trained_as_a_whole_are_units_of_fsdp(frozen):
     blocks = 0 if frozen else 2 * tiny.DEPTH * len(model.experts)
     assert len(units) == blocks
     assert sum(isinstance(u, AttentionBlock) for u in units) * 2 == blocks
-
-
-def test_the_flexible_runner_trains_alike(tmp_path):
-    inputs = dict(imgs=tiny.video(4))
-    found = []
-    for engine in (Runner, FlexibleRunner):
-        strategy = dict(type='SingleDeviceStrategy')
-        config = dict(
-            recipe(2),
-            model=tiny_model(tiny.CAST, inputs),
-            train_dataloader=loader(Clips(inputs, [0, 1, 2, 3]), 2),
-            work_dir=str(tmp_path / engine.__name__),
-            randomness=dict(seed=1),
-            **(dict(strategy=strategy) if engine is FlexibleRunner else {}),
-        )
-        found.append(train(config, engine=engine)[1])
-    plain, flexible = found
-    assert len(plain.values) == 4
-    assert flexible.values == plain.values
-    assert flexible.rates == plain.rates

@@ -80,12 +80,8 @@ FILES = {
         [clip('P01_103_0', (), video=('P01_103',), start=0, end=1.84)],
     ),
     ('something_something_v2', 'val', 'validation.json'): (
-        json.dumps(
-            [
-                dict(id='74225', label='x', template='Closing [something]'),
-                dict(id='116154', label='x', template='Holding [something]'),
-            ]
-        ),
+        '[{"id": "74225", "label": "x", "template": "Closing [something]"},'
+        '{"id": "116154", "label": "x", "template": "Holding [something]"}]',
         clips('74225 116154', (5,), (16,)),
     ),
     ('something_something_v2', 'val', 'val.csv'): (
@@ -123,27 +119,13 @@ FILES = {
         clips('id1.mp4 id2.mp4', (30,), (0,)),
     ),
     ('activitynet', 'val', 'activity_net.v1-3.min.json'): (
-        json.dumps(
-            dict(
-                database=dict(
-                    a1=dict(
-                        subset='validation',
-                        annotations=[
-                            dict(label='Capoeira', segment=[1.5, 2.5]),
-                            dict(label='BMX', segment=[3, 4]),
-                        ],
-                    ),
-                    a2=dict(
-                        subset='training',
-                        annotations=[
-                            dict(label='BMX', segment=[3, 4]),
-                            dict(label='Capoeira', segment=[0, 1]),
-                        ],
-                    ),
-                    a3=dict(subset='testing', annotations=[]),
-                )
-            )
-        ),
+        '{"database": {"a1": {"subset": "validation", "annotations": ['
+        '{"label": "Capoeira", "segment": [1.5, 2.5]},'
+        '{"label": "BMX", "segment": [3, 4]}]},'
+        '"a2": {"subset": "training", "annotations": ['
+        '{"label": "BMX", "segment": [3, 4]},'
+        '{"label": "Capoeira", "segment": [0, 1]}]},'
+        '"a3": {"subset": "testing", "annotations": []}}}',
         _INSTANCES,
     ),
     ('activitynet', 'val', 'val.csv'): (

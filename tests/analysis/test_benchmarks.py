@@ -60,7 +60,6 @@ def test_the_bare_decoder_reads_what_the_pipeline_reads(videos, steps, span):
             np.testing.assert_array_equal(frames[index], frame)
         lengths = [len(s.value['waveform']) for s in (found, expected)]
         assert abs(lengths[0] - lengths[1]) <= 2 * 1024  # a packet, cut
-    assert len({tuple(whole[n].frame_inds[0]) for n in range(3)}) > 1
 
 
 def test_every_stage_is_known(steps):

@@ -42,15 +42,15 @@ ADAPTED = dict(
 
 
 def models():
-    """A small model of each kind: experts, number of links, head."""
+    """A small model of each kind: experts, number of links."""
     found = {}
     for name in NAMES:
         model = Config.fromfile(CONFIGS / name).model.to_dict()
         model = shrink(without_init(model))
         backbone = model['backbone']
         experts = backbone.get('experts', dict(expert=backbone)).values()
-        kind = model['cls_head']['type'], len(backbone.get('links', ()))
-        kind += tuple(expert['type'] for expert in experts)
+        kind = [expert['type'] for expert in experts]
+        kind = len(backbone.get('links', ())), *kind
         found.setdefault(kind, (name, model))
     return list(found.values())
 

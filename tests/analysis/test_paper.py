@@ -149,14 +149,6 @@ def test_ours_stand_next_to_the_published(tmp_path, capsys):
         assert row['noun (paper)'] == published
 
 
-def test_rows_without_a_toy_form_say_so(tmp_path, capsys):
-    assert call('table', 't7', '--world', 'toy', '--out', tmp_path) == 0
-    _, _, *lines = capsys.readouterr().out.splitlines()
-    assert [line.endswith('| no toy form |') for line in lines[:4]] == [
-        True
-    ] * 4
-
-
 def test_costs_are_counted_once(tmp_path, capsys, monkeypatch):
     counted = []
 
@@ -194,12 +186,6 @@ def test_harmonic_means_are_those_of_the_paper(tmp_path, capsys):
     ours = f'mine={tmp_path}/ssv2.json'  # of which benchmark?
     assert call('table', 't2', '--ours', ours) == 2
     assert 'NAME=COLUMN=FILE' in capsys.readouterr().err
-
-
-def test_what_is_published_of_a_variant_is_known(tmp_path, capsys):
-    assert call('table', 'cava', '--out', tmp_path) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert '| CAVA | 68.2 |' in lines[2] and 'the authors' in lines[-1]
 
 
 @pytest.mark.parametrize('how', paper.FORMATS)

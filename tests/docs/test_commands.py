@@ -121,25 +121,3 @@ def test_every_block_is_known():
     for page in PAGES:
         fences = page.read_text().count('```')
         assert fences == 2 * len(find_blocks(page.read_text(), page.name))
-
-
-WRONG = {
-    'a flag': '```shell\npython tools/predict.py a.mp4 --modle x.pth\n```',
-    'a config': '```shell\npython tools/train.py configs/ca2st/k.py\n```',
-    'a target': '<!-- needs: time -->\n```shell\nmake dmeo\n```',
-    'a name': '```python\nfrom ca2st_mm import Recogniser\n```',
-    'a marked name': '<!-- needs: data -->\n```python\nimport ca2st\n```',
-    'a command': '<!-- needs: time -->\n```shell\nca2st trian a.py\n```',
-    'weights': (
-        '<!-- needs: network -->\n```shell\n'
-        'python tools/weights.py get clip\n```'
-    ),
-}
-WRONG_WORDS = AssertionError, FileNotFoundError, ImportError, ValueError
-
-
-@pytest.mark.parametrize('text', WRONG.values(), ids=WRONG)
-def test_a_broken_block_is_found(text, world):
-    [block] = find_blocks(text + '\n', 'page')
-    with pytest.raises(WRONG_WORDS):
-        check_block(block) if block.needs else run_block(block, world)

@@ -79,12 +79,7 @@ def read_config(
     except UserError:
         raise
     except Exception as error:  # a config is code
-        where, cause = path, error.__cause__ or error
-        for frame in traceback.extract_tb(error.__traceback__):
-            if frame.name == '<module>':  # of this config or one of its bases
-                where = f'{frame.filename}, line {frame.lineno}'
-        why = ' '.join(f'{type(cause).__name__}, {cause}'.split())
-        raise UsageError(f'cannot read the config {where}: {why}') from error
+        raise UsageError(_unreadable(path, error)) from error
     merge_options(cfg, options)
     if whole and not isinstance(cfg.get('model'), Mapping):
         raise UsageError(
@@ -92,6 +87,31 @@ def read_config(
             'or a base that has one in its _base_'
         )
     return cfg
+
+
+def _unreadable(path: str, error: Exception) -> str:
+    """Where a config, or one that it inherits from, is wrong, and how."""
+    chain, line = [osp.abspath(path)], None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        name = frame.f_code.co_name
+        if name in ('_file2dict', '_parse_lazy_import'):
+            chain.append(osp.abspath(frame.f_locals['filename']))
+        elif frame.f_code.co_filename == chain[-1]:
+            line = number
+    if isinstance(error, SyntaxError):
+        line, text = error.lineno, f'syntax error, {error.msg}'
+    else:
+        text = f'{type(error).__name__}, {error}'
+    if mark := getattr(error, 'problem_mark', None):  # of YAML
+        line, text = mark.line + 1, error.problem
+    if isinstance(error, ImportError):
+        why = error.__cause__ or error
+        text = f'{why}; install it, or put its folder into PYTHONPATH'
+    elif not osp.exists(chain[-1]):
+        missing, chain = chain[-1], chain[:-1]
+        text = f'its _base_ {missing} is not there; correct the path'
+    where = chain[-1] + (f', line {line}' if line else '')
+    return f'cannot read the config {where}: {" ".join(text.split())}'
 
 
 def load_config(args: argparse.Namespace) -> Config:

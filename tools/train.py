@@ -3,55 +3,44 @@
 
 import argparse
 
-from common_flags import add_run
+from common_flags import add_run, new_parser
 from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
     """Read the flags; they are those of MMAction2's tool."""
-    parser = argparse.ArgumentParser(description='Train a model.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
+    parser = new_parser(__doc__)
+    add, switch = parser.add_argument, dict(action='store_true')
+    add('config', help='config file')
+    add(
         '--resume',
         nargs='?',
         const='auto',
         help='continue from this checkpoint, or from the latest whole one in '
         'the work folder if none is given',
     )
-    parser.add_argument(
+    add(
         '--amp',
-        action='store_true',
+        **switch,
         help='as in MMAction2: --precision bfloat16, or float16 on GPUs '
         'without it',
     )
-    parser.add_argument(
+    add(
         '--auto-scale-lr',
-        action='store_true',
+        **switch,
         help='scale the learning rate by the clips of all processes',
     )
-    parser.add_argument(
+    add(
         '--target-batch',
         type=int,
         metavar='CLIPS',
         help='clips of all processes in one step of the optimizer; sets how '
         'many micro-batches are accumulated',
     )
-    parser.add_argument(
-        '--no-validate',
-        action='store_true',
-        help='do not validate while training',
-    )
-    parser.add_argument('--seed', type=int, help='random seed')
-    parser.add_argument(
-        '--diff-rank-seed',
-        action='store_true',
-        help='give each process a seed of its own',
-    )
-    parser.add_argument(
-        '--deterministic',
-        action='store_true',
-        help='use deterministic kernels only',
-    )
+    add('--no-validate', **switch, help='do not validate while training')
+    add('--seed', type=int, help='random seed')
+    add('--diff-rank-seed', **switch, help='each process has its own seed')
+    add('--deterministic', **switch, help='deterministic kernels only')
     add_run(parser)
     return parser.parse_args()
 

@@ -62,14 +62,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from result_files import named_files, read_number
-from scatter import AUTHORS, COST, label_points, published
+from scatter import COST, draw_points, published
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.records import read_record
 from ca2st_mm.visualization.style import (
     GREY,
-    INK,
     FigureInputError,
     colour_of,
     new_figure,
@@ -130,8 +129,7 @@ def draw_accuracy_cost(
     Measured cost and accuracy are filled points, published ones hollow and
     called the authors'.
     """
-    placed = [*models.items(), *authors.items()]
-    points = np.array([values for _, values in placed], dtype=float)
+    points = np.array([*models.values(), *authors.values()], dtype=float)
     figure = new_figure(6.4, 4.8)
     axes = tidy(figure.subplots(), COSTS[kind][1], f'{metric}, %')
     axes.set_xscale('log')
@@ -144,14 +142,10 @@ def draw_accuracy_cost(
     axes.xaxis.set_major_formatter('{x:g}')
     axes.grid(color=GREY, lw=0.5)
     axes.set_axisbelow(True)
+    draw_points(axes, models, authors)
     if authors:
-        columns = np.array(list(authors.values())).T
-        axes.plot(*columns, 'o', mfc='white', color=INK, label=AUTHORS)
         axes.plot([], [], 'o', color=colour_of(0), label='measured here')
         figure.legend(loc='outside upper center', ncols=2, frameon=False)
-    for number, point in enumerate(models.values()):
-        axes.plot(*point, 'o', ms=9, color=colour_of(number))
-    label_points(axes, [name for name, _ in placed], points)
     return figure
 
 

@@ -53,7 +53,7 @@ if __name__ == '__main__':
 import numpy as np
 from matplotlib.figure import Figure
 from result_files import named_files, read_number
-from scatter import AUTHORS, label_points, published
+from scatter import draw_points, published
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
@@ -78,8 +78,7 @@ def draw_plane(
     """
     figure = new_figure(6.4, 5.6)
     axes = tidy(figure.subplots(), *(f'{name}, %' for name in names))
-    placed = [*models.items(), *authors.items()]
-    points = np.array([values for _, values in placed], dtype=float)
+    points = np.array([*models.values(), *authors.values()], dtype=float)
     low, high = points.min(axis=0), points.max(axis=0)
     margin = np.maximum(0.15 * (high - low), 2.0)
     low, high = np.maximum(low - margin, 0.1), high + margin
@@ -91,12 +90,7 @@ def draw_plane(
     )
     axes.clabel(lines, fmt='%g', fontsize=7, colors=INK)
     axes.plot([], [], '--', color=GREY, label='equal harmonic mean')
-    if authors:
-        columns = np.array(list(authors.values())).T
-        axes.plot(*columns, 'o', mfc='none', color=INK, label=AUTHORS)
-    for number, (name, values) in enumerate(models.items()):
-        axes.plot(*values, 'o', ms=9, color=colour_of(number), label=name)
-    label_points(axes, [name for name, _ in placed], points)
+    draw_points(axes, models, authors)
     figure.legend(loc='outside upper center', ncols=3, frameon=False)
     return figure
 

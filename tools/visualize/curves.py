@@ -92,29 +92,29 @@ def read_run(path: str | Path) -> RunLog:
             f'{path} holds no training log (*/vis_data/scalars.json); give '
             'the work folder of a training'
         )
-    training: list[dict] = []
-    validation: list[dict] = []
+    rows: list[dict] = []
     for file in files:
-        rows = _rows(file)
-        trained = [row for row in rows if 'iter' in row]
-        if not trained:
-            continue
-        first = trained[0]['iter']
-        epoch = trained[0].get('epoch', first)
-        training = [row for row in training if row['iter'] < first] + trained
-        validation = [row for row in validation if row['step'] < epoch]
-        validation += [r for r in rows if 'iter' not in r and 'step' in r]
+        own = _rows(file)
+        if first := next((row for row in own if 'iter' in row), None):
+            epoch = first.get('epoch', first['iter'])
+            rows = [
+                row
+                for row in rows
+                if row.get('iter', row.get('step'))
+                < (first['iter'] if 'iter' in row else epoch)
+            ]
+            rows += [row for row in own if 'iter' in row or 'step' in row]
+    training = [row for row in rows if 'iter' in row]
     if not training:
         raise FigureInputError(f'{path} has no line of training in its log')
     log = RunLog(epochs='epoch' in training[0])
-    for into, rows, place in (
-        (log.training, training, 'iter'),
-        (log.validation, validation, 'step'),
-    ):
-        for row in rows:
-            for key, value in row.items():
-                if key not in _PLACES and isinstance(value, (int, float)):
-                    into.setdefault(key, []).append((row[place], value))
+    for row in rows:
+        trained = 'iter' in row
+        into = log.training if trained else log.validation
+        place = row['iter' if trained else 'step']
+        for key, value in row.items():
+            if key not in _PLACES and isinstance(value, (int, float)):
+                into.setdefault(key, []).append((place, value))
     if log.epochs:
         known = {row['epoch'] for row in training}
         log.missing = sorted(set(range(1, max(known) + 1)) - known)

@@ -8,7 +8,7 @@ by the authors of CAST, the rest is as they cite it.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
-from ca2st_mm.visualization.style import INK
+from ca2st_mm.visualization.style import INK, colour_of
 
 COST = 'gmac_per_view'
 # Every figure that shows published numbers says so.
@@ -46,12 +46,23 @@ def published(columns: Sequence[str]) -> dict[str, tuple[float, ...]]:
         }
 
 
-def label_points(axes: Axes, names: Sequence[str], points: np.ndarray) -> None:
-    """Write each name on the first side of its point that is free.
+def draw_points(
+    axes: Axes,
+    models: Mapping[str, Sequence[float]],
+    authors: Mapping[str, Sequence[float]],
+) -> None:
+    """Draw measured points filled, published ones hollow, and their names.
 
-    If no side is free, the one that covers least is taken.  Set the limits of
-    the axes before.
+    A name is written on the first side of its point that is free, or that
+    covers least.  Set the limits of the axes before.
     """
+    if authors:
+        columns = np.array(list(authors.values())).T
+        axes.plot(*columns, 'o', mfc='none', color=INK, label=AUTHORS)
+    for number, point in enumerate(models.values()):
+        axes.plot(*point, 'o', ms=9, color=colour_of(number))
+    names = [*models, *authors]
+    points = np.array([*models.values(), *authors.values()], dtype=float)
     axes.figure.draw_without_rendering()
     inside = axes.get_window_extent()
     radius = _GAP * axes.figure.dpi / 72

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ca2st_mm.models.backbones import MultiExpertBackbone
+from ca2st_mm.structures import as_streams
 
 from .recognizer import Recognizer
 
@@ -56,7 +57,7 @@ def extract(
                 test_mode=True,
                 return_tokens=tuple(layer - 1 for layer in layers),
             )
-            features = dict(getattr(output, 'features', output))
+            features = getattr(output, 'features', output)
             tokens = getattr(output, 'tokens', {})
             for task, fuse in getattr(head, 'fusion_by_task', {}).items():
                 name = 'fused' if task == 'label' else f'fused_{task}'
@@ -66,21 +67,20 @@ def extract(
             features, fused = {ALONE: feature}, {'fused': feature}
             if layers:
                 tokens = _tokens_of_one(model.backbone, inputs, layers)
+    streams = as_streams({**features, **fused})
     found = {
-        name: value.float().reshape(rows, -1, value.shape[-1])
-        for name, value in {**features, **fused}.items()
+        name: stream.values.float().reshape(rows, -1, stream.values.shape[-1])
+        for name, stream in streams.items()
     }
     found |= {
         f'{name}.layer{layer + 1}': value.float().unflatten(0, (rows, -1))
         for (name, layer), value in tokens.items()
     }
     # NaN for what was computed from the placeholder of a missing input.
-    for flag in [name for name in found if name.endswith('_present')]:
-        expert = flag.removesuffix('_present')
-        absent = found.pop(flag)[..., 0] == 0
-        for name, value in found.items():
-            if name == expert or name.startswith(f'{expert}.layer'):
-                value[absent] = torch.nan
+    for name, value in found.items():
+        present = streams[name.partition('.layer')[0]].present
+        if present is not None:
+            value[present.reshape(rows, -1) == 0] = torch.nan
     return {
         name: (value if '.layer' in name else value.mean(1)).cpu().numpy()
         for name, value in found.items()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ca2st_mm.models.backbones import MultiExpertBackbone
+from ca2st_mm.structures import Stream, as_streams
 
 from .prediction import Names, PartAnswer, per_sample, unbatched
 
@@ -221,12 +222,12 @@ def contributions_of(
                 features, _ = model.extract_feat(
                     inputs, test_mode=True, experts=coalition
                 )
-            everyone = everyone or features
+            everyone = everyone or as_streams(features)
             for name in set(names) - coalition:
                 # Of no effect, but the head may read nothing else.
-                features[name] = everyone[name]
-                absent = everyone[name].new_zeros(len(everyone[name]), 1)
-                features[f'{name}_present'] = absent
+                feature = everyone[name].values
+                absent = feature.new_zeros(len(feature), 1)
+                features[name] = Stream(feature, present=absent)
             output = model.cls_head(features)
         found = recognizer.probabilities(per_sample(output, len(samples)))
         answers[coalition] = unbatched({t: v.cpu() for t, v in found.items()})

@@ -43,17 +43,19 @@ def write(
     file, form, seconds, start=0.0, video=lambda t: True, audio=lambda t: True
 ):
     """Write a clip of noise; video and audio where they are asked for."""
-    name, codec, sound, options = FORMS[form]
+    name, codec, audio_codec, options = FORMS[form]
     rng = np.random.default_rng(0)
     with av.open(file, 'w', format=name, options=options) as out:
-        pictures = out.add_stream(codec, rate=FPS)
+        images = out.add_stream(codec, rate=FPS)
         if name == 'mpegts':  # as cameras send it; the others have B-frames
-            pictures.options = dict(tune='zerolatency')
-        pictures.width = pictures.height = 32
-        pictures.pix_fmt = 'yuv420p'
-        track = sound and out.add_stream(sound, rate=RATE, layout='mono')
+            images.options = dict(tune='zerolatency')
+        images.width = images.height = 32
+        images.pix_fmt = 'yuv420p'
+        track = audio_codec and out.add_stream(
+            audio_codec, rate=RATE, layout='mono'
+        )
         times = [(n / FPS, pixels) for n, pixels in enumerate(noise(seconds))]
-        if sound:
+        if audio_codec:
             steps = range(0, round(seconds * RATE), BLOCK)
             times += [(n / RATE, None) for n in steps]
         for second, pixels in sorted(times, key=lambda item: item[0]):
@@ -67,9 +69,9 @@ def write(
                 frame = av.VideoFrame.from_ndarray(pixels)
                 frame.pts = round((start + second) * FPS)
                 frame.time_base = Fraction(1, FPS)
-                out.mux(pictures.encode(frame))
-        out.mux(pictures.encode())
-        if sound:
+                out.mux(images.encode(frame))
+        out.mux(images.encode())
+        if audio_codec:
             out.mux(track.encode())
 
 
@@ -161,8 +163,8 @@ def test_a_long_stream_takes_no_more_than_a_minute(monkeypatch, minutes):
         times = [second for second, _ in job.source.frames]
         assert abs(len(times) - 2 * FPS) <= 1 or job.end is None
         assert job.shown['start'] - 1e-3 <= times[0] <= times[-1]
-        sound = job.source.audio
-        assert abs(sound.start - job.shown['start']) < 0.2
+        audio = job.source.audio
+        assert abs(audio.start - job.shown['start']) < 0.2
     assert job.shown['end'] == pytest.approx(60 * minutes, rel=0.01)
     assert np.max(sizes[30:], axis=0).tolist() <= [2 * 16, 64, 1 << 20]
     assert max(resident) - resident[30] < 30 << 20
@@ -171,9 +173,9 @@ def test_a_long_stream_takes_no_more_than_a_minute(monkeypatch, minutes):
 def test_audio_that_falls_silent_is_noticed_and_comes_back(recognizer):
     source = piped('ts', 30, audio=lambda t: not 6 <= t < 22)
     answers = list(predict_stream(recognizer, source, patience=3.0))
-    heard = [answer.views.has_audio for answer in answers]
-    assert heard == [True] * 3 + [False] * 8 + [True] * 4
-    assert [bool(a.left_out) for a in answers] == [not h for h in heard]
+    with_audio = [answer.views.has_audio for answer in answers]
+    assert with_audio == [True] * 3 + [False] * 8 + [True] * 4
+    assert [bool(a.left_out) for a in answers] == [not h for h in with_audio]
 
 
 def test_a_silent_modality_is_not_waited_for(monkeypatch):

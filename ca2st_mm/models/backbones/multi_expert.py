@@ -54,7 +54,7 @@ class BackboneOutput(NamedTuple):
             expert is its self-attention.
     """
 
-    features: dict[str, Tensor]
+    features: dict[str, Tensor | Stream]
     tokens: dict[tuple[str, int], Tensor]
     attention: dict[tuple[str, str, int], AttentionWeights]
 
@@ -214,7 +214,7 @@ class MultiExpertBackbone(BaseModule):
         return_attention: Collection[int] | bool = False,
         attention_head: int | None = None,
         **inputs: Stream | Tensor,
-    ) -> dict[str, Tensor] | BackboneOutput:
+    ) -> dict[str, Tensor | Stream] | BackboneOutput:
         """Features of the experts.
 
         No argument changes the model, so threads may share it.
@@ -236,9 +236,9 @@ class MultiExpertBackbone(BaseModule):
                 (seconds) and presence (B,), or their values alone.
 
         Returns:
-            Feature (B, C) by expert; for streams with presence also
-            ``<expert>_present`` (B, 1).  If tokens or attention are asked
-            for, a :class:`BackboneOutput` with these features.
+            Feature (B, C) by expert; where a stream has presence, a
+            ``Stream`` of the feature and its presence (B, 1).  If tokens or
+            attention are asked for, a :class:`BackboneOutput` with these.
 
         Raises:
             KeyError: If an input is missing and may not be.
@@ -301,12 +301,15 @@ class MultiExpertBackbone(BaseModule):
                 )
                 if layer in token_layers:
                     all_tokens[name, layer] = tokens[name]
-        features = {n: self.experts[n].pool(tokens[n]) for n in names}  # (B,C)
-        for name, factor in present.items():
-            features[f'{name}_present'] = factor.flatten(1)  # (B, 1)
+        features = {}
+        for name in names:
+            features[name] = self.experts[name].pool(tokens[name])  # (B, C)
+            if name in present:
+                factor = present[name].flatten(1)  # (B, 1)
+                features[name] = Stream(features[name], present=factor)
         if not (token_layers or attention_layers):
             return features
-        rows = len(features[names[0]])
+        rows = len(next(iter(streams.values())).values)
         attention = {
             key: AttentionWeights(
                 recording.axis, recording.weights.unflatten(0, (rows, -1))

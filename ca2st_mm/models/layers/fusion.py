@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ca2st_mm.structures import Stream, as_streams
 from ca2st_mm.utils.errors import check_choice
 
 from .transformer import Adapter, ResidualAdapter
@@ -89,10 +90,10 @@ class ExpertFusion(nn.Module):
                 adapter, start = nn.Sequential(adapter, place), start + dims
             self.adapters[name] = adapter
 
-    def forward(self, feats: dict[str, Tensor]) -> Tensor:
+    def forward(self, feats: dict[str, Tensor | Stream]) -> Tensor:
         """Fuse features {expert: (B, C)} to (B, C).
 
-        ``feats`` may hold ``<expert>_present``, (B, 1), 0 where a sample
+        A feature may be a ``Stream`` with presence (B, 1), 0 where a sample
         lacks the input of that expert; a sample without any expert gives
         zeros.
 
@@ -105,10 +106,11 @@ class ExpertFusion(nn.Module):
                 f'the head fuses {list(self.adapters)}, but the backbone gave '
                 f'{list(feats)}; in_channels must name its experts'
             )
-        total, count = 0, 0
+        total, count, streams = 0, 0, as_streams(feats)
         for name in names:
-            present = feats.get(f'{name}_present', 1)
-            total = total + present * self.adapters[name](feats[name])
+            feature, _, present = streams[name]
+            present = 1 if present is None else present
+            total = total + present * self.adapters[name](feature)
             count = count + present
         if self.reduction == 'mean':
             return total / at_least_one(count)

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from ca2st_mm.models.layers import ExpertFusion
+from ca2st_mm.structures import Stream
 
 CLASSES = 7
 WIDTHS = dict(spatial=8, temporal=12)
@@ -93,13 +94,14 @@ def over_views(scores, views, how):
 def test_presence_counts_sample_by_sample(reduction, weights):
     """Both, one, the other, none: then only the bias is left."""
     head, feats = head_of(reduction=reduction), features(4)
-    factors = dict(
-        spatial_present=torch.tensor([[1.0], [0.0], [1.0], [0.0]]),
-        temporal_present=torch.tensor([[1.0], [1.0], [0.0], [0.0]]),
-    )
+    present = ([1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0])
+    streams = {
+        name: Stream(feats[name], present=torch.tensor(factor)[:, None])
+        for name, factor in zip(WIDTHS, present, strict=True)
+    }
     columns = [torch.tensor(weight)[:, None] for weight in weights]
     expected = by_hand(head, feats, dict(zip(WIDTHS, columns, strict=True)))
-    logits = head(dict(feats, **factors))
+    logits = head(streams)
     torch.testing.assert_close(logits, expected)
     torch.testing.assert_close(logits[3], head.fc_cls.bias)
 
@@ -175,12 +177,12 @@ def test_each_task_reads_its_experts_that_are_present(family):
     fusions = FAMILIES[family]
     head = head_of(VERB_NOUN, fusions=fusions)
     feats = features(spatial=8, temporal=8, audio=8)
-    feats['audio_present'] = torch.tensor([[1.0], [0.0], [1.0]])
-    logits = head(feats)
+    present = torch.tensor([[1.0], [0.0], [1.0]])
+    logits = head(dict(feats, audio=Stream(feats['audio'], present=present)))
     for task in SIZES:
         source = 'verb' if fusions[task] == 'verb' else task
         fused = sum(
-            feats.get(f'{name}_present', 1) * adapter(feats[name])
+            (present if name == 'audio' else 1) * adapter(feats[name])
             for name, adapter in head.fusions[source].adapters.items()
         )
         assert set(head.fusions[source].adapters) == set(

@@ -101,8 +101,9 @@ def last_whole_checkpoint(
 ) -> str | None:
     """The newest checkpoint of a run whose check sums are right.
 
-    The one that ``last_checkpoint`` in the work folder names, else the one
-    written last.  Those that are cut or have changed are named in the log.
+    The one that ``last_checkpoint`` in the work folder names and those
+    written before it; without this file the one of the highest number.  What
+    is cut or has changed is named in the log.
 
     Args:
         work_dir: The work folder.  Where ``last_checkpoint`` names a file of
@@ -125,14 +126,23 @@ def last_whole_checkpoint(
                 f'in {last.read_text()}; copy one and name it'
             )
         names += '|' + re.sub(r'\d+', r'\\d+', re.escape(named.name))
-        if not (folder / named.name).is_file() and named.is_file():
+        if not (folder / named.name).is_file() and named.parent.is_dir():
             folder = named.parent
+
+    def recency(path: Path) -> tuple:
+        # Files without LAST are copies, whose times say little.
+        number = re.search(r'(\d+)\.', path.name)
+        first = int(number[1]) if number else 0
+        if named:
+            first = path.name == named.name
+        return first, path.stat().st_mtime
+
     found = [
-        (bool(named) and path.name == named.name, path.stat().st_mtime, path)
+        path
         for path in folder.glob('*')
         if re.fullmatch(names, path.name) and path.is_file()
     ]
-    for *_, path in sorted(found, reverse=True):
+    for path in sorted(found, key=recency, reverse=True):
         try:
             check_sums(path)
             weights = read_checkpoint(path).get('state_dict') if finite else ()

@@ -17,6 +17,7 @@ FILES = {
         for d in ('data', 'analysis', 'visualize')
         for p in (TOOLS / d).glob('*.py')
     ),
+    *TOOLS.glob('data/*/prepare.py'),
 }
 LAUNCHERS = list(TOOLS.glob('*.sh'))
 

@@ -345,7 +345,7 @@ def test_ctrl_c_is_one_line_in_every_tool(capsys):
     assert stopped.value.code == 130
     assert capsys.readouterr().err == 'stopped by Ctrl-C\n'
     # These import no more than they need.
-    others = 'doctor.py weights.py convert_checkpoint.py'.split()
+    others = 'doctor.py weights.py convert_checkpoint.py prepare.py'.split()
     for path in (ROOT / 'tools').rglob('*.py'):
         if "if __name__ == '__main__'" in path.read_text():
             assert path.name in others or 'run_or_explain(' in path.read_text()

@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Ten benchmarks: their lists, where our configs expect them, their classes.
 
-``tools/data/prepare.py`` writes their annotation files.
+``tools/data/prepare_benchmark.py`` writes their annotation files.
 """
 
 import os.path as osp

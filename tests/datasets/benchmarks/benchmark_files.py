@@ -5,7 +5,7 @@ import csv
 import json
 
 from benchmark_lists import Clip, names_in_order, read_list
-from prepare import parse_args
+from prepare_benchmark import parse_args
 
 from ca2st_mm.datasets.benchmarks import BENCHMARKS
 from ca2st_mm.datasets.list_files import ListFile
@@ -227,6 +227,6 @@ def rows_in(path):
 def arguments(name, **flags):
     """The command line that prepares a benchmark."""
     trimmed = ['--trimmed'] * BENCHMARKS[name].untrimmed
-    args = parse_args([name, *trimmed])
+    args = parse_args(name, trimmed)
     vars(args).update(flags)
     return args

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import numpy as np
-import prepare
+import prepare_benchmark
 import pytest
 from benchmark_files import rows_in
 from tool_runs import run_tool
@@ -261,7 +261,7 @@ def test_every_tool_stops_with_one_line(name, data, capsys):
     flags = ['--annotations', data.lists, '--videos', data.videos]
 
     def stop(*more):
-        assert run_tool('data/prepare.py', name, *flags, *more) == 2
+        assert run_tool(f'data/{name}/prepare.py', *flags, *more) == 2
         return capsys.readouterr().err
 
     chosen = []
@@ -279,9 +279,9 @@ def test_command_line(data, capsys, flags):
     tone = np.full(8000, 0.1, np.float32)
     frames = np.zeros((5, 16, 16, 3), np.uint8)
     write_clip(str(data.videos / 'P01_11.mkv'), frames, 5, tone)
-    prepare.main(
+    prepare_benchmark.prepare(
+        EK[0],
         [
-            EK[0].replace('_', '-'),
             f'--list=val={data.lists / EK[2]}',
             f'--videos={data.videos}',
             f'--out={data.root}',

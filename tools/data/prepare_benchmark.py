@@ -1,58 +1,22 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Write the annotation files of a benchmark: ``ca2st data prepare NAME``.
-
-``tools/data/NAME/README.md`` says where its lists and videos come from.
-"""
+"""What the ``prepare.py`` of all benchmarks run."""
 
 import argparse
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import yaml
 from media_job import new_parser
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     # Found, not imported: importing the package takes seconds.
     package = Path(importlib.util.find_spec('ca2st_mm').origin).parent
-    text = (package / 'datasets/benchmarks/benchmarks.yml').read_text('utf-8')
-    parser = new_parser(__doc__)
-    names = parser.add_subparsers(
-        dest='benchmark', metavar='NAME', required=True
-    )
-    for name, facts in yaml.safe_load(text).items():
-        said = f'Write the annotation files of {facts["title"]}.'
-        hyphened = {name.replace('_', '-')} - {name}
-        add_flags(
-            names.add_parser(
-                name,
-                aliases=hyphened,
-                help=facts['title'],
-                description=said,
-                formatter_class=parser.formatter_class,
-            ),
-            name,
-            facts,
-        )
-    args = parser.parse_args(argv)
-    args.benchmark = args.benchmark.replace('-', '_')
-    if args.with_sound:
-        print('warning: --with-sound is now --with-audio')
-        args.with_audio = True
-    for text in args.lists:
-        if not all(text.partition('=')):
-            parser.error(f'--list: expected SPLIT=FILE, got {text!r}')
-    args.lists = dict(text.split('=', 1) for text in args.lists)
-    return args
-
-
-def add_flags(
-    parser: argparse.ArgumentParser, name: str, facts: dict[str, Any]
-) -> None:
-    """The flags of one benchmark."""
+    known = (package / 'datasets/benchmarks/benchmarks.yml').read_text('utf-8')
+    facts = yaml.safe_load(known)[name]
     folder = f'data/{facts.get("folder", name)}'
+    parser = new_parser(f'Write the annotation files of {facts["title"]}.')
     add = parser.add_argument
     add(
         '--annotations',
@@ -119,22 +83,25 @@ def add_flags(
             action='store_false',
             help='clips are parts of whole videos; rows get start and end',
         )
+    args = parser.parse_args(argv)
+    if args.with_sound:
+        print('warning: --with-sound is now --with-audio')
+        args.with_audio = True
+    del args.with_sound
+    for text in args.lists:
+        if not all(text.partition('=')):
+            parser.error(f'--list: expected SPLIT=FILE, got {text!r}')
+    args.lists = dict(text.split('=', 1) for text in args.lists)
+    return args
 
 
-if __name__ == '__main__':
-    parse_args()  # --help and wrong flags end here, before torch is imported
-
-from benchmark_annotations import write_annotations
-
-from ca2st_mm.datasets.benchmarks import BENCHMARKS
-from ca2st_mm.engine.launch import run_or_explain
-
-
-def main(argv: list[str] | None = None) -> None:
+def prepare(name: str, argv: list[str] | None = None) -> None:
     """Prepare a benchmark as the flags say."""
-    args = parse_args(argv)
-    write_annotations(BENCHMARKS[args.benchmark], args)
+    args = parse_args(name, argv)  # before torch is imported
 
+    from benchmark_annotations import write_annotations
 
-if __name__ == '__main__':
-    run_or_explain(main)
+    from ca2st_mm.datasets.benchmarks import BENCHMARKS
+    from ca2st_mm.engine.launch import run_or_explain
+
+    run_or_explain(lambda: write_annotations(BENCHMARKS[name], args))

@@ -1,0 +1,12 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Write the annotation files of UCF-101; see its README.md."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from prepare_benchmark import prepare
+
+if __name__ == '__main__':
+    prepare('ucf101')

@@ -354,13 +354,10 @@ class _Clock:
     def __call__(
         self, kind: str, second: float | None, lasts: float, start: float
     ) -> float:
-        """When a frame is shown.
+        """When a frame of a modality is shown.
 
-        Args:
-            kind: Of the modality.
-            second: On the clock of the stream; None if unknown.
-            lasts: How long the frame lasts.
-            start: When a frame of unknown time is shown if it is the first.
+        ``second`` is on the clock of the stream, None if unknown; a first
+        frame of unknown time is shown at ``start``.
         """
         due = self._next.get(kind)
         if second is None:
@@ -382,14 +379,10 @@ class _Clock:
 
 
 class _Cutter:
-    """Frames and audio in, windows out.
+    """Frames and audio in, windows out, as :func:`stream_windows` says.
 
-    Args:
-        name: Of the stream, for answers.
-        streams: Those of PyAV by modality; the first one sets the start.
-        lengths: Seconds of a window and of a stride.
-        patience: Seconds that one modality is waited for.
-        needs_frames: Whether a window without a frame is a failure.
+    ``streams`` are those of PyAV by modality, of which the first sets the
+    start; ``lengths`` the seconds of a window and of a stride.
     """
 
     def __init__(
@@ -464,11 +457,7 @@ class _Cutter:
         return not self._number or end > start
 
     def ready(self) -> Iterator[Job | Failure]:
-        """The windows of which all is there, or nothing more is waited for.
-
-        Raises:
-            MediaError: If a window takes more memory than ``MAX_KEPT``.
-        """
+        """The windows of which all is there, or nothing more is waited for."""
         while True:
             end = self._spans.at(self._number)[1]
             needed = dict(video=end - SLACK, audio=end)

@@ -59,8 +59,7 @@ class Extent(NamedTuple):
     Attributes:
         start: Second of the first frame, or of the first audio.
         end: Second at which the last one ends.
-        tick: Seconds that the last frame lasts; next to nothing for a file
-            that is audio alone.
+        tick: Seconds that the last frame lasts; about 0 of audio alone.
     """
 
     start: float
@@ -238,12 +237,7 @@ def _last_packet(file, stream, announced: float) -> tuple[float, float]:
 class Event(NamedTuple):
     """A stretch of a file in which windows give the same class.
 
-    Attributes:
-        source: The file.
-        start: First second.
-        end: Last second.
-        label: The class.
-        score: Mean of its probability in these windows.
+    ``score`` is the mean of its probability in these windows.
     """
 
     source: str
@@ -259,12 +253,11 @@ def merge_windows(
     """Join windows that follow each other and give the same class.
 
     Windows that overlap share what they have in common, half each.  Windows
-    that are unknown are no event.
+    that are unknown, or without classes as a failure is, are no event.
 
     Args:
         windows: Classes of each window, a source after the other, in the
-            order of time; of one without them, as a failure has it, nothing
-            is known.
+            order of time.
         multi_label: Whether all of its classes are meant, or the best alone.
 
     Yields:

@@ -100,9 +100,7 @@ class LateralLink(PatchLink):
     """Adds a linear map of the same patch at the same time (Table 1b).
 
     Args:
-        specs: Tokens of the two experts, of one grid.
         axes: 'same' where an expert reads, or None.
-        **options: See :class:`PatchLink`.
 
     Raises:
         ValueError: If the grids differ.
@@ -148,14 +146,12 @@ class CrossAttentionLink(PatchLink):
     through an adapter first.
 
     Args:
-        specs: Tokens of the two experts, of one width.
         axes: Axis along which a reads b, and b reads a; or None.
         num_heads: Attention heads.
         positions: For a and for b, the ``position`` of
             :class:`GridCrossAttention`.
         adapter_ratio: Hidden part of the adapter that follows the attention;
             None for none.
-        **options: See :class:`PatchLink`.
 
     Raises:
         ValueError: If axes, grids, widths or names do not fit.
@@ -228,11 +224,8 @@ class AdapterLink(nn.Module):
     any link it is there only where both experts are.
 
     Args:
-        specs: Tokens of the two experts a and b.
         axes: 'self' for an expert with an adapter, or None.
         ratio: Hidden width / channels.
-        drop_path_rate: Stochastic depth of the updates.
-        drop_path_units: 'sample' or 'token' for the update of a and of b.
 
     Raises:
         ValueError: If an axis is another word.

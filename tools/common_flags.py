@@ -12,7 +12,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         value, unsaid = action.default, (None, '', [], (), argparse.SUPPRESS)
-        if not action.option_strings or value is False or value in unsaid:
+        if value is False or value in unsaid:
             return action.help
         if isinstance(value, (list, tuple)):
             value = ' '.join(map(str, value))

@@ -96,7 +96,7 @@ def test_steps_run_in_turn_and_are_compared_run_by_run():
     order = []
     steps = {name: lambda name=name: order.append(name) for name in 'ab'}
     runs = measure_in_turn(steps, repeats=2)
-    assert order == ['a', 'b'] * 3  # one to warm up
+    assert order == ['a', 'b'] * 4  # two to warm up
     assert {name: len(r) for name, r in runs.items()} == dict(a=2, b=2)
     # Other work came in the second run and slowed all three.
     seconds = dict(cast=(3, 30, 3), a=(1, 10, 1), b=(1, 10, 1))

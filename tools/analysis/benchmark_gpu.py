@@ -73,7 +73,7 @@ if __name__ == '__main__':
     parse_args()  # --help and wrong flags end here, before torch is imported
 
 import torch
-from benchmark_models import MODES, count_gmac, step_of
+from benchmark_models import MODES, count_gmac, measure_in_turn, step_of
 from get_flops import Logits, clips_of
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -104,17 +104,10 @@ def call_of(model: nn.Module, inputs: Any, context: Any) -> Call:
     return call
 
 
-def seconds_of(step: Call, repeats: int, device: str) -> float:
-    """Median wall seconds of a call, after two to warm up."""
-    wait = torch.cuda.synchronize if device == 'cuda' else lambda: None
-    found = []
-    for number in range(-2, repeats):
-        start = time.perf_counter()
-        step()
-        wait()
-        if number >= 0:
-            found.append(time.perf_counter() - start)
-    return median(found)
+def seconds_of(step: Call, repeats: int) -> float:
+    """Median wall seconds of a call."""
+    [runs] = measure_in_turn(dict(step=step), repeats).values()
+    return median(run['wall_s'] for run in runs)
 
 
 def matmul_tflops(precision: str, repeats: int, device: str) -> float:
@@ -122,7 +115,7 @@ def matmul_tflops(precision: str, repeats: int, device: str) -> float:
     size = MATMUL_SIZE[device]
     dtype = getattr(torch, precision)
     a = torch.randn(size, size, device=device, dtype=dtype)
-    seconds = seconds_of(lambda: a @ a, repeats, device)
+    seconds = seconds_of(lambda: a @ a, repeats)
     return 2 * size**3 / seconds / 1e12
 
 
@@ -146,7 +139,7 @@ def measure(
         step = step_of(model, call, row['mode'])
     if device == 'cuda':
         torch.cuda.reset_peak_memory_stats()
-    seconds = seconds_of(step, args.repeats, device)
+    seconds = seconds_of(step, args.repeats)
     row.update(clips_s=row['batch'] / seconds, tflops=flop / seconds)
     row['share_of_matmul'] = row['tflops'] / peak_tflops
     if device == 'cuda':

@@ -128,10 +128,10 @@ def step_of(model: nn.Module, call: Call, mode: str) -> Call:
 
 
 def measure_in_turn(steps: Mapping[str, Call], repeats: int) -> Runs:
-    """Run all steps in turn, several times, after one run to warm up."""
+    """Run all steps in turn, several times, after two runs to warm up."""
     runs: Runs = {name: [] for name in steps}
     wait = torch.cuda.synchronize if torch.cuda.is_available() else int
-    for number in range(-1, repeats):
+    for number in range(-2, repeats):
         for name, step in steps.items():
             wall, cpu = time.perf_counter(), time.process_time()
             step()

@@ -81,10 +81,7 @@ def average_scores(dumps: Sequence[str | Path], path: str | Path) -> None:
 def top1_of(path: str | Path) -> dict[str, float]:
     """Top-1 accuracy in a dump: 'top1', or 'verb', 'noun' and 'action'."""
     found = read_scores(path)
-    right = {
-        task: scores.argmax(axis=1) == found.labels[task]
-        for task, scores in found.scores.items()
-    }
+    right = {task: found.hits(task) for task in found.scores}
     if 'label' in right:
         right['top1'] = right.pop('label')
     else:

@@ -310,14 +310,13 @@ def other_scores(path: str, recognizer: Recognizer, ann_file: str) -> Scores:
 
 def against(theirs: Scores, answers: Answers, task: str) -> dict[str, Any]:
     """The paired test of all experts against another model."""
-    scores, labels = theirs.of(task)
     shared, a, b = np.intersect1d(
         answers.clips, theirs.clips, return_indices=True
     )
     if not len(shared):
         raise FigureInputError(f'{theirs.path}: no clip that both could read')
     ours = answers.whole.argmax(axis=1) == answers.labels
-    right = scores.argmax(axis=1) == labels
+    right = theirs.hits(task)
     return dict(path=theirs.path, **paired_test(ours[a], right[b]))
 
 

@@ -50,7 +50,6 @@ if __name__ == '__main__':
 
 import numpy as np
 from class_labels import category_of, class_labels
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from result_files import Scores, read_comparable
 from sklearn.metrics import f1_score
@@ -67,8 +66,6 @@ from ca2st_mm.visualization.style import (
     new_figure,
     tidy,
 )
-
-_ROW = 0.24  # inches
 
 
 def f1_changes(
@@ -101,37 +98,20 @@ def draw_category_change(
     support: np.ndarray,
     categories: Sequence[str],
 ) -> Figure:
-    """Bars of super-categories, one panel for each other model.
+    """Bars of super-categories; a dot is one class.
 
-    A bar is the mean change of F1 of its classes weighted by their clips
-    (``support``), a dot one class; the dashed line is the weighted mean of
-    all.  Classes without a clip are left out.
+    Classes without a clip (``support``) are left out.
     """
-    names = np.asarray(categories)
-
-    def means_of(change: np.ndarray) -> dict[str, float]:
-        return {
-            name: np.average(change[own], weights=support[own])
-            for name in sorted(set(categories))
-            if support[own := names == name].any()
-        }
-
-    first = means_of(next(iter(changes.values())))
-    order = sorted(first, key=lambda name: -first[name])
-    labels = [
-        f'{name} ({int((names[support > 0] == name).sum())})' for name in order
-    ]
-    figure, panels = _panels(len(changes), len(order))
-    for axes, (other, change) in zip(panels, changes.items(), strict=True):
-        means = means_of(change)
-        _bars(axes, [means[name] for name in order])
-        for row, name in enumerate(order):
-            dots = change[(names == name) & (support > 0)]
-            axes.plot(dots, [row] * len(dots), '.', color=INK, ms=3, alpha=0.5)
-        _finish(axes, ours, other, np.average(change, weights=support))
-    panels[0].set_yticks(range(len(order)), labels)
-    panels[0].set_ylabel('super-category (classes with clips)')
-    return figure
+    names, seen = np.asarray(categories), support > 0
+    first = next(iter(changes.values()))
+    groups = {
+        name: np.flatnonzero(seen & (names == name))
+        for name in sorted(set(names[seen]))
+    }
+    order = sorted(groups, key=lambda n: -_mean(first, support, groups[n]))
+    rows = {f'{name} ({len(groups[name])})': groups[name] for name in order}
+    title = 'super-category (classes with clips)'
+    return _draw(ours, changes, support, rows, title, dots=True)
 
 
 def draw_class_change(
@@ -147,15 +127,56 @@ def draw_class_change(
     order = seen[np.argsort(-first[seen], kind='stable')]
     if len(order) > 2 * limit:
         order = np.concatenate((order[:limit], order[-limit:]))
-    figure, panels = _panels(len(changes), len(order))
+    rows = {f'{names[i]} ({int(support[i])})': np.array([i]) for i in order}
+    figure = _draw(ours, changes, support, rows, 'class (clips)')
+    for axes in figure.axes if len(order) < len(seen) else ():
+        axes.axhline(limit - 0.5, color=INK, lw=0.8)
+    return figure
+
+
+def _mean(change: np.ndarray, support: np.ndarray, own: np.ndarray) -> float:
+    return np.average(change[own], weights=support[own])
+
+
+def _draw(
+    ours: str,
+    changes: Mapping[str, np.ndarray],
+    support: np.ndarray,
+    rows: Mapping[str, np.ndarray],
+    title: str,
+    dots: bool = False,
+) -> Figure:
+    """Bars of rows of classes, a panel for each other model.
+
+    A bar is the mean change of F1 of its classes weighted by their clips, the
+    dashed line that of all.
+    """
+    # The label needs that much.
+    height = max(1.4 + 0.24 * len(rows), 3.0)
+    figure = new_figure(2.4 + 3.2 * len(changes), height)
+    panels = figure.subplots(
+        1, len(changes), sharex=True, sharey=True, squeeze=False
+    )[0]
     for axes, (other, change) in zip(panels, changes.items(), strict=True):
-        _bars(axes, change[order])
-        _finish(axes, ours, other, np.average(change, weights=support))
-        if len(order) < len(seen):
-            axes.axhline(limit - 0.5, color=INK, lw=0.8)
-    labels = [f'{names[i]} ({int(support[i])})' for i in order]
-    panels[0].set_yticks(range(len(order)), labels)
-    panels[0].set_ylabel('class (clips)')
+        values = [_mean(change, support, own) for own in rows.values()]
+        colours = [TEAL if value >= 0 else RED for value in values]
+        axes.barh(range(len(rows)), values, 0.7, color=colours, alpha=0.85)
+        for row, own in enumerate(rows.values() if dots else ()):
+            places = [row] * len(own)
+            axes.plot(change[own], places, '.', color=INK, ms=3, alpha=0.5)
+        mean = np.average(change, weights=support)
+        tidy(axes, 'change of F1, points')
+        axes.axvline(0, color=INK, lw=0.8)
+        axes.axvline(mean, color=INK, lw=1, ls='--')
+        axes.set_title(
+            f'{ours} over {other}\nmean weighted by clips {mean:+.1f}',
+            fontsize=10,
+        )
+        axes.grid(axis='x', color=GREY, lw=0.5)
+        axes.set_axisbelow(True)
+    panels[0].invert_yaxis()
+    panels[0].set_yticks(range(len(rows)), list(rows))
+    panels[0].set_ylabel(title)
     return figure
 
 
@@ -192,31 +213,6 @@ def summary_of(
     return lines
 
 
-def _panels(count: int, rows: int) -> tuple[Figure, Sequence[Axes]]:
-    height = max(1.4 + _ROW * rows, 3.0)  # the label needs that much
-    figure = new_figure(2.4 + 3.2 * count, height)
-    panels = figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)
-    return figure, panels[0]
-
-
-def _bars(axes: Axes, values: Sequence[float]) -> None:
-    colours = [TEAL if value >= 0 else RED for value in values]
-    axes.barh(range(len(values)), values, 0.7, color=colours, alpha=0.85)
-
-
-def _finish(axes: Axes, ours: str, other: str, mean: float) -> None:
-    tidy(axes, 'change of F1, points')
-    axes.axvline(0, color=INK, lw=0.8)
-    axes.axvline(mean, color=INK, lw=1, ls='--')
-    axes.set_title(
-        f'{ours} over {other}\nmean weighted by clips {mean:+.1f}', fontsize=10
-    )
-    axes.grid(axis='x', color=GREY, lw=0.5)
-    axes.set_axisbelow(True)
-    if not axes.yaxis_inverted():
-        axes.invert_yaxis()
-
-
 def main() -> None:
     """Compare and draw as the arguments say."""
     args = parse_args()
@@ -226,12 +222,7 @@ def main() -> None:
     (name, ours), *rest = results.items()
     f1, changes, support = f1_changes(ours, dict(rest), args.task)
     names = class_labels(args.classes, len(f1))
-    right = {
-        model: float(np.mean(scores.argmax(axis=1) == labels))
-        for model, (scores, labels) in (
-            (model, result.of(args.task)) for model, result in results.items()
-        )
-    }
+    right = {model: r.hits(args.task).mean() for model, r in results.items()}
     for other, change in changes.items():
         micro = 100 * (right[name] - right[other])
         lines = summary_of(change, support, micro, names, args.limit)

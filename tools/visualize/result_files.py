@@ -54,6 +54,11 @@ class Scores:
             )
         return self.scores[task], self.labels[task]
 
+    def hits(self, task: str | None) -> np.ndarray:
+        """Whether the best class of each clip is the true one, (clips,)."""
+        scores, labels = self.of(task)
+        return scores.argmax(axis=1) == labels
+
     def only(self, clips: np.ndarray) -> 'Scores':
         """The same of fewer clips, by their positions in the dump."""
         kept = np.isin(self.clips, clips)

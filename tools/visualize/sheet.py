@@ -119,10 +119,7 @@ def pick_clips(
     Raises:
         FigureInputError: If none is such a clip.
     """
-    hits = [
-        [s.argmax(axis=1) == r.labels[task] for task, s in r.scores.items()]
-        for r in results.values()
-    ]
+    hits = [[r.hits(task) for task in r.scores] for r in results.values()]
     right = np.array(hits).all(axis=1)
     chosen = np.flatnonzero(PICKS[which](right[:-1], right[-1]))
     if not len(chosen):

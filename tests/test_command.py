@@ -50,8 +50,12 @@ def test_every_flag_has_a_help():
 
 HELP = """
 import os, runpy, sys
+known, places = set(sys.modules), sys.path[1:]
 for path in sys.argv[1:]:
-    sys.argv, sys.path[0] = [path, '--help'], os.path.dirname(path)
+    sys.argv, sys.path[:] = [path, '--help'], [os.path.dirname(path), *places]
+    for name in set(sys.modules) - known:  # what another tool imported
+        if '/tools/' in (getattr(sys.modules[name], '__file__', '') or ''):
+            del sys.modules[name]
     try:
         runpy.run_path(path, run_name='__main__')
     except SystemExit as stop:

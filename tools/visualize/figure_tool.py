@@ -8,7 +8,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common_flags import new_parser
+from common_flags import new_parser, whole  # noqa: F401
 
 # Columns of published_cast.csv.
 PUBLISHED = 'verb', 'noun', 'action', 'ssv2', 'k400'

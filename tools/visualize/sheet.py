@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from common_flags import whole
-from figure_tool import figure_parser, write
+from figure_tool import figure_parser, whole, write
 
 # Which clips to show: from whether the other models (models, clips) and the
 # last one (clips,) are right.

@@ -35,7 +35,6 @@ PACKAGES = (
     'numpy',
     'av',
     'decord',
-    'librosa',
     'scikit-learn',
 )
 # Parts of the names of transforms that read media.

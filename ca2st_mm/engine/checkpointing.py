@@ -96,6 +96,16 @@ def is_deepspeed(cfg: Mapping[str, Any]) -> bool:
     return type_name(cfg.get('strategy')) == 'DeepSpeedStrategy'
 
 
+def way_on(cfg: Mapping[str, Any], path: str) -> str:
+    """How training goes on from a checkpoint, for messages."""
+    if is_deepspeed(cfg):
+        return (
+            'start anew with its weights, as DeepSpeed cannot be resumed: '
+            f'--cfg-options load_from={path}'
+        )
+    return f'resume with --resume {path}'
+
+
 def last_whole_checkpoint(
     work_dir: str | Path, finite: bool = False
 ) -> str | None:

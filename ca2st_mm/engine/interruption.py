@@ -27,7 +27,7 @@ from torch import nn
 
 from ca2st_mm.utils.errors import UsageError
 
-from .checkpointing import INTERRUPTED, LAST, is_deepspeed
+from .checkpointing import INTERRUPTED, LAST, is_deepspeed, way_on
 from .learning_rate import micro_batches
 
 # Ctrl-C, what schedulers send before they kill, and what Slurm can be asked
@@ -157,16 +157,12 @@ class InterruptionHook(Hook):
                     backend_args=hook.backend_args,
                 )
         path = f'{folder}/{INTERRUPTED}'
-        todo = 'the same command with --resume resumes it'
+        todo = way_on(runner.cfg, path)
         resumable = not is_deepspeed(runner.cfg)
         if not resumable:
             options['save_optimizer'] = False
-            todo = (
-                'as DeepSpeed cannot be resumed, the same command with '
-                f'--cfg-options load_from={path} starts anew with its weights'
-            )
         elif not options.get('save_optimizer', True):
-            todo += ', but its optimizer starts anew (save_optimizer=False)'
+            todo += '; its optimizer starts anew (save_optimizer=False)'
         self._progress = dict(epoch=epoch, iter=iteration)
         runner.save_checkpoint(folder, INTERRUPTED, by_epoch=False, **options)
         if runner.rank == 0:
@@ -176,7 +172,7 @@ class InterruptionHook(Hook):
         raise Interrupted(
             signum,
             f'{name} stopped training after iteration {iteration} (epoch '
-            f'{epoch} is done); it is saved in {path}, and {todo}',
+            f'{epoch} is done); it is saved in {path}; {todo}',
             resumable,
         )
 

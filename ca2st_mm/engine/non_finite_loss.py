@@ -19,10 +19,10 @@ from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.errors import UserError
 
 from .checkpointing import (
-    is_deepspeed,
     is_finite,
     last_whole_checkpoint,
     unwrapped,
+    way_on,
 )
 
 
@@ -148,18 +148,11 @@ class NonFiniteLossHook(Hook):
                 told.append(f'rank {rank}: {cause}; clips: {", ".join(clips)}')
         checkpoint = last_whole_checkpoint(runner.work_dir, finite=True)
         last = runner.iter + 1
-        todo = f'resume with --resume {checkpoint}'
-        if is_deepspeed(runner.cfg):
-            todo = (
-                'start anew with the weights of the last checkpoint, as '
-                'DeepSpeed cannot be resumed: --cfg-options '
-                f'load_from={checkpoint}'
-            )
         raise NonFiniteLossError(
             f'The loss was not finite in iterations {last - self.patience + 1}'
             f' to {last}, so training stopped ({"; ".join(told)}). '
             + (
-                f'Fix the cause, then {todo}'
+                f'Fix the cause, then {way_on(runner.cfg, checkpoint)}'
                 if checkpoint
                 else 'There is no checkpoint with finite weights to go on '
                 'from: fix the cause and start again'

@@ -131,10 +131,7 @@ from ca2st_mm.apis.prediction import (
 from ca2st_mm.apis.streaming import WEBCAM, WINDOW, predict_stream
 from ca2st_mm.apis.windows import Event, Key, merge_windows
 from ca2st_mm.datasets.faults import MediaError
-from ca2st_mm.engine.launch import (
-    UsageError,
-    run_or_explain,
-)
+from ca2st_mm.engine.launch import UsageError, run_or_explain
 
 CONTAINERS = '.mp4', '.mkv', '.mov'
 # Flags that answers depend on, besides the model.

@@ -266,7 +266,7 @@ class ForeignExpert(TransformerExpert):
         self.start_block, self.blocks_per_layer = start_block, blocks_per_layer
         self.num_layers, rest = divmod(depth - start_block, blocks_per_layer)
         if rest or start_block < 0 or self.num_layers < 1:
-            raise ValueError(
+            raise UsageError(
                 f'{depth} blocks of {name} from block {start_block} on do not '
                 f'split into layers of {blocks_per_layer}'
             )
@@ -276,7 +276,7 @@ class ForeignExpert(TransformerExpert):
             self.axis = 'space'
             self.read_frames(num_frames or 8, frame_stride)
         elif num_frames or frame_stride != 1 or input_size:
-            raise ValueError(
+            raise UsageError(
                 f'{name} reads all of {sizes.shape}: num_frames, frame_stride '
                 'and input_size are for models of single frames'
             )
@@ -292,7 +292,7 @@ class ForeignExpert(TransformerExpert):
                 rows * patch,
                 columns * patch,
             ):
-                raise ValueError(
+                raise UsageError(
                     f'{name}: {sizes.num_steps} steps of {rows} x {columns} '
                     f'patches of {patch} px leave out a part of inputs '
                     f'{sizes.shape}'
@@ -414,7 +414,11 @@ class ForeignExpert(TransformerExpert):
             self.backbone.load_state_dict(model.state_dict())
         except (RuntimeError, ValueError) as error:
             said = ' '.join(str(error).split())
-            raise CheckpointError(f'{source!r}: {said}') from error
+            said = said if len(said) < 240 else f'{said[:240]}...'
+            raise CheckpointError(
+                f'{source!r} is not a checkpoint of this '
+                f'{type(self).__name__}: {said}'
+            ) from error
         half = kinds & {torch.float16, torch.bfloat16}
         note = f', stored in {half.pop()}, kept in float32' if half else ''
         print_log(
@@ -460,7 +464,7 @@ class ForeignExpert(TransformerExpert):
         if self.family.reads == 'frames':
             expected[1] = self.num_frames
         if list(inputs.shape[1:]) != expected:
-            raise ValueError(
+            raise UsageError(
                 f'{type(self).__name__} expects inputs (B, *'
                 f'{tuple(expected)}), got {tuple(inputs.shape)}'
             )
@@ -556,8 +560,8 @@ def expert_config(cfg: str | Mapping) -> Mapping:
             ``type`` if its ``model`` is such a string.
 
     Raises:
-        FileNotFoundError: If the folder holds no model.
-        ValueError: If the string has none of these forms.
+        UsageError: If the string has none of these forms, or the folder
+            holds no model.
 
     Example:
         >>> expert_config('timm:vit_base_patch16_224')
@@ -574,7 +578,7 @@ def expert_config(cfg: str | Mapping) -> Mapping:
         _, config = read_config(cfg)
         library = 'hf' if 'model_type' in config else 'timm'
     if library not in LIBRARIES or not name:
-        raise ValueError(
+        raise UsageError(
             "an expert by one string is 'timm:NAME', "
             "'hf:OWNER/NAME@REVISION' or 'local-dir:PATH', got "
             f'{cfg!r}'
@@ -594,7 +598,7 @@ def fetched(source: str, file: str = '') -> Path:
         return Path(source.removeprefix(LOCAL)).expanduser()
     repository = re.sub('^(timm:)?(hf-hub:|hf:(//)?)', '', source)
     if repository.count('/') != 1:
-        raise ValueError(
+        raise UsageError(
             f'{source!r} names no repository; write hf:OWNER/NAME@REVISION'
         )
     try:
@@ -610,23 +614,23 @@ def read_config(source: str) -> tuple[Path, dict]:
         source: As for :func:`fetched`.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is of neither timm nor transformers.
+        UsageError: If there is none, or it is of neither timm nor
+            transformers.
     """
     folder = fetched(source, 'config.json')
     folder = folder if folder.is_dir() else folder.parent
     file = folder / 'config.json'
     if not file.is_file():
-        raise FileNotFoundError(
+        raise UsageError(
             f'{source} needs a folder that timm or transformers wrote; there '
             f'is no file {str(file)!r}'
         )
     try:
         config = json.loads(file.read_text())
     except ValueError as error:
-        raise ValueError(f'{str(file)!r} is no JSON: {error}') from error
+        raise UsageError(f'{str(file)!r} is no JSON: {error}') from error
     if not {'model_type', 'architecture'} & set(config):
-        raise ValueError(
+        raise UsageError(
             f'{str(file)!r} names neither a model_type (transformers) nor an '
             'architecture (timm)'
         )

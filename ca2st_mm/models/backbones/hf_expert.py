@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ca2st_mm.checkpoints.files import CheckpointError
 from ca2st_mm.registry import MODELS
+from ca2st_mm.utils.errors import UsageError
 
 from .foreign import (
     RECIPE,
@@ -295,10 +296,9 @@ class HFExpert(ForeignExpert):
             :class:`ForeignExpert`.
 
     Raises:
-        FileNotFoundError: If the folder has no config.
+        UsageError: If transformers is not installed, or there is no config,
+            or its architecture is not known.
         ZooError: If the config cannot be fetched.
-        ImportError: If transformers is not installed.
-        TypeError: If this architecture is not known.
 
     Example:
         >>> expert = HFExpert(config=dict(
@@ -319,7 +319,7 @@ class HFExpert(ForeignExpert):
         **options: Any,
     ) -> None:
         if model is None and config is None:
-            raise ValueError('HFExpert needs a model or a config')
+            raise UsageError('HFExpert needs a model or a config')
         if model is not None and not model.startswith(STRINGS):
             model = f'hf:{model}'
         if model is not None and pretrained and init_cfg is None:
@@ -332,7 +332,7 @@ class HFExpert(ForeignExpert):
             if value is not None and argument in family.settings:
                 setattr(self.config, family.settings[argument], value)
             elif value is not None and family.reads == 'audio':
-                raise ValueError(
+                raise UsageError(
                     f'{argument} is not of {self.config.model_type}, which '
                     'reads audio; its config says what it reads'
                 )
@@ -397,7 +397,7 @@ def _config_of(model: str | None, given: Mapping[str, Any] | None) -> Any:
     """The ``PretrainedConfig`` of a model of a known family.
 
     Raises:
-        TypeError: If the family is not known; names the nearest.
+        UsageError: If the family is not known; names the nearest.
     """
     auto, found = _library().AutoConfig, None
     if given is not None:
@@ -407,7 +407,7 @@ def _config_of(model: str | None, given: Mapping[str, Any] | None) -> Any:
     else:
         folder, config = read_config(model)
         if 'model_type' not in config:
-            raise ValueError(f'{model!r} is of timm; use TimmExpert')
+            raise UsageError(f'{model!r} is of timm; use TimmExpert')
         kind = config['model_type']
         with suppress(ValueError):  # the library knows no such type
             found = auto.from_pretrained(folder)
@@ -417,7 +417,7 @@ def _config_of(model: str | None, given: Mapping[str, Any] | None) -> Any:
         if getattr(found, 'model_type', None) in FAMILIES:
             return found
     near = difflib.get_close_matches(kind or '', FAMILIES, 3, cutoff=0.0)
-    raise TypeError(
+    raise UsageError(
         f'{model or "config"!r} is of the architecture {kind!r}, which is '
         f'not known; the nearest known are {", ".join(near)}, all are '
         f'{", ".join(FAMILIES)}; add it by the recipe in {RECIPE}'
@@ -438,7 +438,7 @@ def _library() -> Any:
         found = '0.0'
     # Before, parts had other names, and VideoMAE lost biases at loading.
     if tuple(map(int, found.split('.')[:2])) < (5, 23):
-        raise ImportError(
+        raise UsageError(
             "an expert 'hf:...' needs transformers: "
             'pip install "transformers>=5.23"'
         )

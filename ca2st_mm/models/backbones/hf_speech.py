@@ -8,6 +8,8 @@ One token a time step (N = 1).  All but Whisper read waveforms
 from torch import nn
 from torch.nn.functional import gelu
 
+from ca2st_mm.utils.errors import UsageError
+
 from .foreign import Sizes, window_spans
 from .hf_expert import FAMILIES, HFFamily
 
@@ -26,7 +28,7 @@ class Wav2Vec2(HFFamily):
             getattr(config, name, None)
             for name in ('add_adapter', 'adapter_attn_dim')
         ):
-            raise TypeError(
+            raise UsageError(
                 f'{self.model_class} with adapter layers of its own is not '
                 'known as an expert'
             )

@@ -9,6 +9,7 @@ from mmengine.model import ModuleDict, ModuleList
 from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
+from ca2st_mm.utils.errors import UsageError
 
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import BOTH_FUSED, AttentionFn, drop_path_rates
@@ -58,7 +59,7 @@ def complete_link(link: Mapping, experts: Collection[str]) -> dict:
     if isinstance(axes, Mapping):  # accepted until version 0.2
         names = list(axes)
         if not between and names == sorted(names) and [*link] == sorted(link):
-            raise ValueError(
+            raise UsageError(
                 f'axes=dict(...) of a link between {names} has sorted keys, '
                 'as in a YAML file, which do not say which expert comes '
                 'first; give between=(...) and axes=(...) in one order'
@@ -73,12 +74,12 @@ def complete_link(link: Mapping, experts: Collection[str]) -> dict:
             stacklevel=4,
         )
     if len(set(between)) != 2 or not set(between) <= set(experts):
-        raise ValueError(
+        raise UsageError(
             f'between of a link names two of the experts {sorted(experts)}, '
             f'got {list(between)}'
         )
     if isinstance(axes, str) or len(axes) != 2 or not any(axes):
-        raise ValueError(
+        raise UsageError(
             f'axes of the link between {list(between)} are two, one for each '
             f'expert (None for one that does not read), got {axes!r}'
         )
@@ -116,7 +117,7 @@ def build_links(
         rates = drop_path_rates(cfg.pop('drop_path_rate', 0.0), num_layers)
         units = cfg.pop('drop_path_unit', {})
         if not isinstance(units, Mapping) or not set(units) <= {a, b}:
-            raise ValueError(
+            raise UsageError(
                 'drop_path_unit of a link is a dict by expert, of '
                 f'{[a, b]}, got {units!r}'
             )
@@ -124,7 +125,7 @@ def build_links(
         cfg['drop_path_units'] = tuple(units.get(n, 'sample') for n in (a, b))
         for layer in layers:
             if key in links[layer]:
-                raise ValueError(
+                raise UsageError(
                     f'two links join {a} and {b} in layer {layer}; keep one'
                 )
             cfg['drop_path_rate'] = rates[layer]
@@ -146,12 +147,12 @@ def _layers_of(cfg: dict, name: str, num_layers: int) -> Sequence[int]:
     if layers is None:
         layers = range(start or 0, num_layers)
     elif start is not None:
-        raise ValueError(
+        raise UsageError(
             f'the link {name} has both layers and start_layer; keep one and '
             'set the other to None'
         )
     if not layers or not set(layers) <= set(range(num_layers)):
-        raise ValueError(
+        raise UsageError(
             f'layers {list(layers)} (start_layer {start}) of the link {name} '
             f'are not of the layers 0 to {num_layers - 1}'
         )

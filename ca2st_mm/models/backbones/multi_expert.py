@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ca2st_mm.registry import MODELS
 from ca2st_mm.structures import Stream, as_streams
-from ca2st_mm.utils.errors import check_choice
+from ca2st_mm.utils.errors import UsageError, check_choice
 
 from ..layers.fusion import at_least_one
 from ..layers.transformer import (
@@ -150,7 +150,7 @@ class MultiExpertBackbone(BaseModule):
         ):
             check_choice(option, value, choices)
         if set(experts) != set(inputs):
-            raise ValueError(
+            raise UsageError(
                 f'inputs names {sorted(inputs)}, but the experts are '
                 f'{sorted(experts)}; give every expert its input'
             )
@@ -170,7 +170,7 @@ class MultiExpertBackbone(BaseModule):
                 module.to(getattr(torch, frozen_dtype))
         depths = {n: expert.num_layers for n, expert in self.experts.items()}
         if len(set(depths.values())) != 1:
-            raise ValueError(
+            raise UsageError(
                 f'experts need equally many layers, got {depths}; a deeper '
                 'expert of another library may count two blocks as one layer '
                 '(blocks_per_layer=2) or begin later (start_block=12)'

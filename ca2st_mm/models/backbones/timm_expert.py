@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
+from ca2st_mm.utils.errors import UsageError
 
 from .foreign import (
     LOCAL,
@@ -117,9 +118,8 @@ class TimmExpert(ForeignExpert):
             others of :class:`ForeignExpert`.
 
     Raises:
-        ImportError: If timm is not installed.
-        TypeError: If this architecture is not known.
-        ValueError: If there is no model of this name.
+        UsageError: If timm is not installed, or there is no model of this
+            name, or its architecture is not known.
 
     Example:
         >>> expert = TimmExpert('vit_tiny_patch16_224', num_frames=2,
@@ -141,7 +141,7 @@ class TimmExpert(ForeignExpert):
         try:
             import timm
         except ImportError as error:
-            raise ImportError(
+            raise UsageError(
                 f'{model!r} needs timm: pip install "timm>=1.0.31"'
             ) from error
         self.model = model if model.startswith(STRINGS) else f'timm:{model}'
@@ -151,7 +151,7 @@ class TimmExpert(ForeignExpert):
         if ':' in self.name:
             folder, config = read_config(self.name)
             if 'architecture' not in config:
-                raise ValueError(f'{model!r} is of transformers; use HFExpert')
+                raise UsageError(f'{model!r} is of transformers; use HFExpert')
             # With 'hf-hub:', timm would ask the Hub again and again.
             self.name, known_as = f'{LOCAL}{folder}', config['architecture']
         self.model_args = dict(model_args or {})
@@ -160,11 +160,11 @@ class TimmExpert(ForeignExpert):
         try:
             vit = timm.create_model(self.name, **self.model_args)
         except RuntimeError as error:  # an unknown name, or tag of one
-            raise ValueError(f'{error}; {_nearest(known_as)}') from error
+            raise UsageError(f'{error}; {_nearest(known_as)}') from error
         kinds = {type(block).__name__ for block in getattr(vit, 'blocks', ())}
         kind = (type(vit).__name__, ' and '.join(sorted(kinds)))
         if kind not in FAMILIES or not type(vit).__module__.startswith('timm'):
-            raise TypeError(
+            raise UsageError(
                 f'{model} is a {" of ".join(filter(None, kind))}, which is '
                 f'not known; known are {", ".join(map(" of ".join, FAMILIES))}'
                 f': {_nearest(known_as)}; add it by the recipe in {RECIPE}'
@@ -183,7 +183,7 @@ class TimmExpert(ForeignExpert):
             return fetched(name)
         found = timm.get_pretrained_cfg(name)
         if found is None or not (found.hf_hub_id or found.url):
-            raise ValueError(
+            raise UsageError(
                 f'timm knows no weights of {name!r}; name a tag, as '
                 f'timm.list_pretrained({name.partition(".")[0] + "*"!r}) '
                 'shows them'

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
-from ca2st_mm.utils.errors import check_choice
+from ca2st_mm.utils.errors import UsageError, check_choice
 
 from ..layers.tokens import TokenSpec
 from ..layers.transformer import (
@@ -258,7 +258,7 @@ class GridCrossAttention(nn.Module):
                 else ('time steps', steps)
             )
             fitting = [f"'{name}'" for name in fits if fits[name]] + ["'all'"]
-            raise ValueError(
+            raise UsageError(
                 f"axis '{axis}' needs equally many {what}, got {numbers[0]} "
                 f'and {numbers[1]}; {" and ".join(fitting)} would fit'
             )

@@ -691,31 +691,31 @@ def test_other_classes_and_other_sizes_of_a_file(folder_of):
 @pytest.mark.parametrize(
     'cfg, kind, message',
     [
-        ('vit_base', ValueError, "'timm:NAME', 'hf:.*got 'vit_base'"),
-        ('timm:', ValueError, "'timm:NAME'"),
-        ('timm:vit_base_patch16_244', ValueError, 'vit_base_patch16_224'),
-        ('timm:vit_tiny_patch16_224.x', ValueError, 'augreg_in21k'),
-        ('timm:beit_base_patch16_224', TypeError, 'Beit.*docs/experts.md'),
+        ('vit_base', UsageError, "'timm:NAME', 'hf:.*got 'vit_base'"),
+        ('timm:', UsageError, "'timm:NAME'"),
+        ('timm:vit_base_patch16_244', UsageError, 'vit_base_patch16_224'),
+        ('timm:vit_tiny_patch16_224.x', UsageError, 'augreg_in21k'),
+        ('timm:beit_base_patch16_224', UsageError, 'Beit.*docs/experts.md'),
         (
             'timm:resnet18',
-            TypeError,
+            UsageError,
             'a ResNet, which .*VisionTr.*nearest known are [^t]',
         ),
-        ('local-dir:nowhere', FileNotFoundError, 'nowhere'),
+        ('local-dir:nowhere', UsageError, 'nowhere'),
         (
             dict(type='HFExpert', config=dict(model_type='hiera')),
-            TypeError,
+            UsageError,
             "'hiera'.*vit.*docs/experts.md",
         ),
         (
             dict(
                 type='HFExpert', config=dict(model_type='vjepa2'), num_frames=5
             ),
-            ValueError,
+            UsageError,
             r'2 steps.*leave out.*\(3, 5, 256, 256\)',
         ),
         ('hf:o/vjepa2@1a', ZooError, 'hf download o/vjepa2 --revision 1a'),
-        ('hf:bad name', ValueError, 'names no repository; write hf:OWNER'),
+        ('hf:bad name', UsageError, 'names no repository; write hf:OWNER'),
         ('timm:hf-hub:o/n@1', ZooError, 'hf download o/n --rev.*local-dir'),
     ],
 )

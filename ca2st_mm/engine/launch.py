@@ -33,6 +33,7 @@ from .checkpointing import (
     write_checkpoints_whole,
 )
 from .interruption import Interrupted
+from .learning_rate import LAUNCHERS
 from .precision import set_precision
 from .preflight import MissingFileError, nodes
 
@@ -40,12 +41,6 @@ from .preflight import MissingFileError, nodes
 UNWRITABLE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES),
     *(errno.EPERM, errno.ENOTDIR),
-)
-# By launcher, the program and what it sets.
-LAUNCHERS = dict(
-    pytorch=('torchrun', 'RANK'),
-    slurm=('srun', 'SLURM_PROCID'),
-    mpi=('mpirun', 'OMPI_COMM_WORLD_LOCAL_RANK'),
 )
 CHUNK = 2**26  # bytes of a checkpoint that are sent at once
 
@@ -135,7 +130,7 @@ def load_config(args: argparse.Namespace) -> Config:
                 'alone and write over the others; add --launcher pytorch'
             )
     else:
-        program, variable = LAUNCHERS[args.launcher]
+        program, variable, _ = LAUNCHERS[args.launcher]
         if variable not in os.environ:
             raise UsageError(
                 f'--launcher {args.launcher} is for processes that {program} '

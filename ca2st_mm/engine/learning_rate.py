@@ -25,10 +25,12 @@ from .checkpointing import is_deepspeed
 
 # In each parameter group: the factor that LinearScalingHook has applied.
 SCALE = 'batch_scale'
-# By launcher, the variable that holds the number of processes; MMEngine reads
-# the same.
-PROCESSES = dict(
-    pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE'
+# By launcher: its program, and the variables that it sets for the rank and
+# the number of processes; MMEngine reads the same.
+LAUNCHERS = dict(
+    pytorch=('torchrun', 'RANK', 'WORLD_SIZE'),
+    slurm=('srun', 'SLURM_PROCID', 'SLURM_NTASKS'),
+    mpi=('mpirun', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_SIZE'),
 )
 
 
@@ -340,7 +342,8 @@ def set_effective_batch_size(cfg: Config, clips: int) -> None:
         UsageError: If no number of micro-batches makes that total.
     """
     loader = cfg.train_dataloader
-    processes = int(os.environ.get(PROCESSES.get(cfg.launcher, ''), 1))
+    *_, variable = LAUNCHERS.get(cfg.launcher, ('',))
+    processes = int(os.environ.get(variable, 1))
     at_once = loader.batch_size * processes
     steps, rest = divmod(clips, at_once)
     if clips < 1 or rest or not steps:

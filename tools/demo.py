@@ -106,23 +106,17 @@ def run(title: str, *command: str) -> None:
     print(f'   {time.perf_counter() - start:.0f} s', flush=True)
 
 
-def make_data() -> None:
-    """Write the toy clips, unless they are there."""
+def prepare(seed: int, fresh: bool) -> None:
+    """Write the toy clips and train each expert on its own factor, once."""
     if (DATA / 'classes.txt').exists():
         print(f'== toy data: {DATA} is there')
-        return
-    run('make the toy data', 'tools/data/make_toy.py', str(DATA))
-
-
-def train_experts(seed: int, fresh: bool) -> None:
-    """Train every expert on its own factor, unless it is there."""
+    else:
+        run('make the toy data', 'tools/data/make_toy.py', str(DATA))
     for name in EXPERTS:
         if fresh or not (WORK / name / 'expert.pth').exists():
             config = f'configs/toy/experts/{name}.py'
-            run(
-                f'train the expert {name}',
-                *('tools/train.py', config, '--seed', str(seed)),
-            )
+            flags = config, '--seed', str(seed)
+            run(f'train the expert {name}', 'tools/train.py', *flags)
 
 
 def train_model(name: str, seed: int) -> Path:
@@ -170,13 +164,7 @@ def predict(checkpoint: Path) -> Path:
 def draw_prediction(
     clip: Path, ranked: Sequence[tuple[str, float]], path: Path
 ) -> None:
-    """Frames, spectrogram and the best scores of one clip.
-
-    Args:
-        clip: Video file with audio.
-        ranked: (name, score) of the best classes, best first.
-        path: PNG to write.
-    """
+    """Frames, spectrogram and the best (name, score) of one clip."""
     reader = PyAVReader(str(clip))
     stamps = reader.frame_times
     picks = np.linspace(0, len(stamps) - 1, 8).astype(int)
@@ -232,8 +220,7 @@ def main() -> None:
     """Run the demo and say where everything is."""
     args = parse_args()
     start = time.perf_counter()
-    make_data()
-    train_experts(args.seed, args.fresh)
+    prepare(args.seed, args.fresh)
     results = {}
     for name in MODELS if args.compare else ('ca2st',):
         checkpoint = train_model(name, args.seed)

@@ -333,7 +333,6 @@ class LayerOptions:
         activation: Activation of the FFN.
         norm_eps: Epsilon of the layer norms.
         adapter_ratio: Hidden width of the adapters / C; None builds none.
-        adapter_scale: Factor of the adapter parallel to the FFN.
         drop_path_unit: 'sample', or 'token' as the authors' code trains CLIP.
     """
 
@@ -344,7 +343,6 @@ class LayerOptions:
     activation: str = 'gelu'
     norm_eps: float = 1e-6
     adapter_ratio: float | None = 0.25
-    adapter_scale: float = 0.5
     drop_path_unit: str = 'sample'
 
 
@@ -397,6 +395,8 @@ class FeedForwardBlock(nn.Module):
         torch.Size([1, 8, 49, 96])
     """
 
+    adapter_scale = 0.5  # as the authors' code
+
     def __init__(
         self, options: LayerOptions, drop_path_rate: float = 0.0
     ) -> None:
@@ -407,7 +407,6 @@ class FeedForwardBlock(nn.Module):
         self.act = build_activation(options.activation)
         self.fc2 = linear(options.feedforward_channels, dims)
         self.adapter = self.drop_path = None
-        self.adapter_scale = options.adapter_scale
         if ratio is not None:
             self.adapter = Adapter(dims, ratio=ratio)
             self.drop_path = DropPath(drop_path_rate, options.drop_path_unit)

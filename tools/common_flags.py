@@ -3,8 +3,21 @@
 
 import argparse
 import math
+import sys
+from typing import Any
 
 PRECISIONS = 'auto', 'float32', 'bfloat16', 'float16'
+
+
+def _end(kind: type[BaseException], *rest: Any) -> None:
+    """Ctrl-C while modules are imported is one line, as it is later."""
+    if issubclass(kind, KeyboardInterrupt):
+        print('stopped by Ctrl-C', file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, *rest)
+
+
+sys.excepthook = _end
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):

@@ -160,16 +160,12 @@ def survey(
                 other, previous = with_other_audio(
                     recognizer, packed, previous
                 )
-            rows += [
-                (number, sample['data_samples'], *said)
-                for (number, sample), *said in zip(
-                    batch,
-                    (answer.answers for answer in answers),
-                    other,
-                    (not (uses_audio and lacks_audio(s)) for s in packed),
-                    strict=True,
-                )
-            ]
+            for (number, sample), answer, mixed in zip(
+                batch, answers, other, strict=True
+            ):
+                data, heard = sample['data_samples'], not lacks_audio(sample)
+                has_audio = heard or not uses_audio
+                rows.append((number, data, answer.answers, mixed, has_audio))
     except KeyboardInterrupt:
         stopped = True
     if not rows:

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Models to share: one folder, or one repository of the Hub."""
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,6 +70,7 @@ def save_pretrained(
             'the model has no config; build it with get_model, or give '
             'config=Config.fromfile(...), what it was built from'
         )
+    config = portable(config, model)
     folder, text = Path(folder), config.pretty_text
     facts = dict(ca2st_mm=__version__, config=text, licence=licence)
     meta = getattr(model, 'dataset_meta', None) or {}
@@ -101,6 +103,20 @@ def save_pretrained(
         (folder / file).write_text(content)
         (folder / file).chmod(0o644)
     return folder
+
+
+def portable(config: Config, model: nn.Module) -> Config:
+    """A config whose experts of other libraries need no folder of theirs."""
+    config = copy.deepcopy(config)
+    for key, expert in experts_in(model).items():
+        if hasattr(expert, 'portable_config'):
+            *outer, name = key.split('.')
+            node = config.model
+            for part in outer:
+                node = node[part]
+            own = {} if isinstance(node[name], str) else node[name]
+            node[name] = {**own, **expert.portable_config()}
+    return config
 
 
 def check_classes(

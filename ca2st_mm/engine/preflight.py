@@ -10,6 +10,7 @@ from mmengine.fileio import join_path
 from mmengine.utils import is_abs
 
 from ca2st_mm import zoo
+from ca2st_mm.models.backbones.foreign import STRINGS
 from ca2st_mm.utils.class_names import (
     resolve_class_names,
     say_sizes,
@@ -136,7 +137,9 @@ def _needed_files(
     model = cfg.get('model') if mode == 'train' else None
     for node, key in nodes(model, 'model'):
         path = node.get('checkpoint')
-        if isinstance(path, str) and 'init_cfg' in key:
+        # An expert by one string finds its weights itself.
+        is_file = isinstance(path, str) and not path.startswith(STRINGS)
+        if is_file and 'init_cfg' in key:
             what = 'the pretrained weights'
             yield zoo.canonical(path), f'{key}.checkpoint', what
     for name in LOADERS[mode]:

@@ -159,7 +159,9 @@ def canonical(source: str) -> str:
     is_path = FILE.fullmatch(source) or Path(source).expanduser().exists()
     if not is_path and REPOSITORY.fullmatch(source):
         return HUB_SCHEME + source
-    return source if is_path or '/' in source else SCHEME + source
+    # A colon: an expert by one string, or a drive of Windows.
+    is_path = is_path or '/' in source or ':' in source
+    return source if is_path else SCHEME + source
 
 
 def find_index() -> Path:

@@ -348,6 +348,17 @@ class HFExpert(ForeignExpert):
             **options,
         )
 
+    def portable_config(self) -> dict[str, Any]:
+        """Arguments that build it where no config of its model is."""
+        said = self.config.to_diff_dict()
+        config = {
+            key: value
+            for key, value in said.items()
+            if key not in ('id2label', 'label2id', 'transformers_version')
+        }
+        config['model_type'] = self.config.model_type
+        return dict(type='HFExpert', model=self.model, config=config)
+
     def published(self, weights: dict[str, Tensor]) -> nn.Module:
         """The model with published weights, as the library makes it."""
         whole, found = self.model_class.from_pretrained(

@@ -154,7 +154,8 @@ class TimmExpert(ForeignExpert):
                 raise UsageError(f'{model!r} is of transformers; use HFExpert')
             # With 'hf-hub:', timm would ask the Hub again and again.
             self.name, known_as = f'{LOCAL}{folder}', config['architecture']
-        self.model_args = dict(model_args or {})
+            model_args = {**config.get('model_args', {}), **(model_args or {})}
+        self.architecture, self.model_args = known_as, dict(model_args or {})
         if img_size is not None:
             self.model_args['img_size'] = img_size
         try:
@@ -172,6 +173,15 @@ class TimmExpert(ForeignExpert):
         vit.reset_classifier(0)
         super().__init__(
             FAMILIES[kind](), vit, num_frames, init_cfg=init_cfg, **options
+        )
+
+    def portable_config(self) -> dict[str, Any]:
+        """Arguments that build it where no folder of its model is."""
+        return dict(
+            type='TimmExpert',
+            model=f'timm:{self.architecture}',
+            model_args=self.model_args,
+            init_cfg=self.init_cfg,
         )
 
     def weights_of(self, source: str) -> str | Path:

@@ -13,12 +13,15 @@ import tiny_models as tiny
 import torch
 from get_flops import count_macs
 from mmaction.registry import MODELS
+from mmengine.config import Config
 from tiny_models import difference, randomize
 from torch import nn
 
+from ca2st_mm import get_model
 from ca2st_mm.checkpoints import CheckpointError
 from ca2st_mm.checkpoints.delta import fingerprint, without_frozen
 from ca2st_mm.engine import MultiExpertOptimConstructor
+from ca2st_mm.engine.preflight import check_files
 from ca2st_mm.export import FORMATS, ExportableRecognizer, graph, trace
 from ca2st_mm.models.backbones import expert_config
 from ca2st_mm.utils.errors import UsageError
@@ -349,17 +352,16 @@ def pair(folder_of):
         dims = dict(spatial=DIMS, temporal=DIMS)
         head = dict(type='FusionHead', num_classes=5, in_channels=dims)
         frames = dict(type='ActionDataPreprocessor', format_shape='NCTHW')
-        model = MODELS.build(
-            dict(
-                type='MultiExpertRecognizer',
-                backbone=backbone,
-                cls_head=head,
-                data_preprocessor=dict(
-                    type='MultiStreamDataPreprocessor',
-                    preprocessors=dict(imgs=frames),
-                ),
-            )
+        make.config = dict(
+            type='MultiExpertRecognizer',
+            backbone=backbone,
+            cls_head=head,
+            data_preprocessor=dict(
+                type='MultiStreamDataPreprocessor',
+                preprocessors=dict(imgs=frames),
+            ),
         )
+        model = MODELS.build(make.config)
         model.init_weights()
         return model
 
@@ -476,6 +478,26 @@ def test_the_state_dict_goes_around(names, pair):
     assert not any('.backbone.' in k[9:] for k in delta)
     third.load_state_dict(delta)
     assert torch.equal(logits_of(model), logits_of(third))
+
+
+@pytest.mark.parametrize('delta', [False, True])
+def test_a_model_of_such_experts_is_shared(delta, pair, folder_of, tmp_path):
+    model = pair(*PAIRS[0], dict(num_frames=4)).eval()
+    config = Config(dict(model=pair.config))
+    folder = model.save_pretrained(tmp_path / 'a', delta, config=config)
+    card = (folder / 'README.md').read_text()
+    assert '- spatial: `local-dir:' in card and 'terms of its owners' in card
+    moved = {name: Path(folder_of(name)) for name in PAIRS[0]}
+    if not delta:  # another machine has not the folders of the experts
+        for name, path in moved.items():
+            path.rename(tmp_path / name)
+    again = get_model(folder)
+    for name, path in moved.items():
+        if not path.exists():
+            (tmp_path / name).rename(path)
+    assert torch.equal(logits_of(again), logits_of(model))
+    # A run that begins with such weights looks for no file of this name.
+    check_files(dict(model=dict(init_cfg=dict(checkpoint='timm:vit_tiny'))))
 
 
 @pytest.mark.parametrize('kind', ['clip', 'siglip'])

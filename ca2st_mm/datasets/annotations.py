@@ -173,13 +173,8 @@ def annotation_text(
     >>> annotation_text('x.csv', ['file', 'end'], [dict(file='a,b', end=1)])
     'file,end\\n"a,b",1\\n'
 
-    Args:
-        path: Where it is going to be written, for messages.
-        columns: Names of the columns.
-        rows: Values by column; those that are absent stay empty.
-
     Raises:
-        ListFileError: If a name cannot be written as UTF-8.
+        ListFileError: If a name cannot be written as UTF-8; names ``path``.
     """
     rows = list(rows)
     # The writer leaves a carriage return without quotes.
@@ -213,9 +208,7 @@ def repeats_message(
     >>> repeats_message([('a.mp4', 0, 'line 1'), ('a.mp4', 1, 'line 2')])
     '1 rows repeat a clip, 1 of them with other labels, such as line 2'
 
-    Args:
-        clips: What makes each the same clip, its labels, and a name for the
-            message.
+    Of each: what makes it the same clip, its labels, a name for the message.
     """
     first: dict[Hashable, Any] = {}
     again, differ = [], []

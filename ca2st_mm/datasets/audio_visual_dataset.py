@@ -60,12 +60,11 @@ class AudioVisualDataset(BaseActionDataset):
             ``num_classes``.
         test_mode: Whether this is a validation or test set.
         on_error: What a sample that cannot be used does. ``'raise'``: it
-            stops the run. ``'skip'``: it is left out, and its batch is
-            smaller, or holds one substitute if all of it is bad; in
-            evaluation it keeps its place, empty and marked, for the metric
-            ``ReadableClips``. ``'substitute'`` (training only): another one
-            takes its place, the same in every worker. None changes the
-            number of batches, so processes stay in step.
+            stops the run. ``'skip'``: its batch is smaller, or holds one
+            substitute if all of it is bad; in evaluation it keeps its place,
+            empty and marked, for the metric ``ReadableClips``.
+            ``'substitute'`` (training only): another one takes its place,
+            the same in every worker. The number of batches stays.
         max_bad_fraction: The share of bad samples, from 0 to 1, beyond
             which ``'skip'`` and ``'substitute'`` stop the run.
         quarantine: The CSV file that lists bad samples with the reason and
@@ -77,10 +76,8 @@ class AudioVisualDataset(BaseActionDataset):
         ListFileError: If the annotation file is not understood, has no
             labels although ``test_mode`` is off, or a label is out of range
             (names the file, the line and the value).
-        ValueError: If there are not ``num_classes`` class names, or a
-            single class, or if ``on_error`` is unknown or lacks its
-            quarantine file, or ``LoadAudio(missing_audio='drop')`` has no
-            effect.
+        ValueError: If arguments contradict each other, or
+            ``LoadAudio(missing_audio='drop')`` has no effect.
         TooManyBadSamples: When samples are read, beyond the cap; counts
             them by reason.
     """
@@ -139,11 +136,7 @@ class AudioVisualDataset(BaseActionDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """Read the annotation file.
-
-        Returns:
-            One dict a clip, as the class docstring says.
-        """
+        """One dict a clip, as the class docstring says."""
         rows = read_annotations(self.ann_file, self.label_sizes, self.encoding)
         if rows[0]['label'] is None and not self.test_mode:
             raise ListFileError(

@@ -64,10 +64,8 @@ class Quarantine:
     def add(self, info: dict, reason: str, size: int) -> None:
         """Write down a failure and check the cap.
 
-        Args:
-            info: The sample: ``filename``, ``clip_start``, ``clip_end``.
-            reason: The fault in a few words.
-            size: Number of samples of the set.
+        ``info`` has ``filename``, ``clip_start`` and ``clip_end``; ``size``
+        is the number of samples of the set.
 
         Raises:
             TooManyBadSamples: If the cap is passed; counts by reason.
@@ -121,10 +119,8 @@ def marked_unreadable(sample: dict, info: dict, reason: str) -> dict:
     key ``unreadable`` gives the reason: metrics, figures and other readers
     of predictions leave it out.
 
-    Args:
-        sample: A packed sample that lends its shapes; changed.
-        info: What the annotation says of the bad sample.
-        reason: The fault in a few words.
+    ``sample`` lends its shapes and is changed; ``info`` is what the
+    annotation says of the bad one.
     """
     element = sample['data_samples']
     if 'label' in info:

@@ -48,11 +48,7 @@ class Row:
         return text
 
     def index(self, column: str, size: int | None = None) -> int:
-        """The whole number from 0 in a cell.
-
-        Args:
-            column: Name of the column.
-            size: Number of classes, which bounds a class index.
+        """The whole number from 0 in a cell, below ``size``.
 
         Raises:
             ListFileError: If it is no such number, or out of range.
@@ -208,9 +204,7 @@ class ListFile:
     def path_labels(self, required: bool = True) -> Iterator[Row]:
         """Lines ``path label`` as rows with the columns ``file, label``.
 
-        Args:
-            required: Whether a line must have a label; the path may hold
-                blanks.
+        The path may hold blanks.
 
         Raises:
             ListFileError: If a required label is absent.

@@ -19,15 +19,10 @@ from .base import Transform
 class OpenVideo(DecordInit):
     """MMAction2's ``DecordInit``, with time stamps and the bounds of a clip.
 
-    Beyond ``DecordInit`` it gives the presentation time of every frame and,
-    where the sample has ``clip_start``/``clip_end``, narrows
-    ``start_index`` and ``total_frames`` to the frames shown in that span,
-    so every sampler of MMAction2 stays inside the clip.
-
-    Files with a local path are opened by it; from other storage the whole
-    file is fetched.  A clip out of a longer file is sought by time and only
-    the part around it is read; frame numbers then count from the key frame
-    before the clip.
+    Where the sample has ``clip_start``/``clip_end``, ``start_index`` and
+    ``total_frames`` are those of the frames shown in that span, so every
+    sampler of MMAction2 stays inside the clip.  Only the part around it is
+    read; frame numbers then count from the key frame before the clip.
 
     Required keys: ``filename``; optional ``clip_start``, ``clip_end``, and
     ``video_reader``, which then is used in place of the file.
@@ -180,17 +175,11 @@ class FrameTimes(Transform):
 
 
 def count_views(results: dict) -> tuple[int, int]:
-    """Number of clips and of spatial crops of a sample.
+    """Number of clips and of spatial crops; (1, 1) for audio alone.
 
     A view is one clip under one spatial crop.  ``FormatShape('NCTHW')`` lays
     views out crop by crop: view ``v`` is clip ``v % num_clips`` under crop
     ``v // num_clips``.  Audio follows the same order.
-
-    Args:
-        results: The sample, before or after ``FormatShape``.
-
-    Returns:
-        ``(num_clips, num_crops)``; (1, 1) for audio without frames.
     """
     num_clips = results.get('num_clips', 1)
     imgs = results.get('imgs')

@@ -12,7 +12,9 @@ import numpy as np
 from check_lists import KINDS, Fault, Sample
 from check_media import Limits, Probe
 from jinja2 import Environment
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+
+from ca2st_mm.visualization.style import new_figure, tidy
 
 _SHOWN = 20  # faults of a kind in the text
 _MAX_FAULTS = 500  # on the page
@@ -193,11 +195,12 @@ def _plots(report: Report) -> dict[str, str]:
         ('Loudest audio sample', 'dB full scale', decibels),
     ):
         if values:
-            figure, axes = _axes(unit)
+            axes = tidy(new_figure(5.2, 2.8).subplots(), unit, 'samples')
             axes.hist(list(values.values()), bins=30, label=list(values))
-            plots[title] = _png(figure, axes)
+            plots[title] = _png(axes)
     for column, by_split in report.class_counts().items():
-        figure, axes = _axes(f'{column} index')
+        axes = new_figure(5.2, 2.8).subplots()
+        tidy(axes, f'{column} index', 'samples')
         places = np.arange(1 + max(map(max, by_split.values())))
         width = 0.8 / len(by_split)
         for number, (split, counter) in enumerate(by_split.items()):
@@ -205,20 +208,12 @@ def _plots(report: Report) -> dict[str, str]:
             left = places + (number + 0.5) * width - 0.4
             axes.bar(left, heights, width, label=split)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        plots[f'Samples of each {column}'] = _png(figure, axes)
+        plots[f'Samples of each {column}'] = _png(axes)
     return plots
 
 
-def _axes(unit: str) -> tuple:
-    figure = Figure(figsize=(5.2, 2.8), layout='constrained')
-    axes = figure.subplots()
-    axes.set(xlabel=unit, ylabel='samples')
-    axes.spines[['top', 'right']].set_visible(False)
-    return figure, axes
-
-
-def _png(figure: Figure, axes) -> str:
+def _png(axes: Axes) -> str:
     axes.legend()
     buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=110)
+    axes.figure.savefig(buffer, format='png', dpi=110)
     return base64.b64encode(buffer.getvalue()).decode()

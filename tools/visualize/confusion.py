@@ -10,10 +10,9 @@ From a dump of ``tools/test.py --dump``::
 """
 
 import argparse
-import csv
 from collections.abc import Sequence
 
-from figure_tool import figure_parser, write
+from figure_tool import figure_parser, write, write_csv
 
 
 def parse_args() -> argparse.Namespace:
@@ -195,13 +194,9 @@ def main() -> None:
     for i, j, clips in most_confused(counts, 10):
         print(f'{clips:6}  {names[i]}  taken for  {names[j]}')
     write(figure, args.out, path, 'confusion.png')
-    if args.csv:
-        with open(args.csv, 'w', newline='') as file:
-            writer = csv.writer(file)
-            writer.writerow(['true', 'predicted', 'clips'])
-            for i, j in zip(*counts.nonzero(), strict=True):
-                writer.writerow([names[i], names[j], int(counts[i, j])])
-        print(args.csv)
+    pairs = zip(*counts.nonzero(), strict=True)
+    rows = ((names[i], names[j], int(counts[i, j])) for i, j in pairs)
+    write_csv(args.csv, ('true', 'predicted', 'clips'), rows)
 
 
 if __name__ == '__main__':

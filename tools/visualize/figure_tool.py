@@ -2,7 +2,9 @@
 """How the tools of this folder are called, and where figures go."""
 
 import argparse
+import csv
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +40,13 @@ def write(figure: Any, out: str | None, beside: str, name: str) -> None:
     path = out or (place if place.is_dir() else place.parent) / name
     save(figure, path)
     print(path)
+
+
+def write_csv(
+    path: str | None, columns: Sequence[str], rows: Iterable[Sequence]
+) -> None:
+    """Write what ``--csv`` asks for; None writes nothing."""
+    if path is not None:
+        with open(path, 'w', newline='', encoding='utf-8') as file:
+            csv.writer(file).writerows([columns, *rows])
+        print(path)

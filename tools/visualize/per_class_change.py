@@ -12,10 +12,9 @@ model first::
 """
 
 import argparse
-import csv
 from collections.abc import Mapping, Sequence
 
-from figure_tool import figure_parser, write
+from figure_tool import figure_parser, write, write_csv
 
 
 def parse_args() -> argparse.Namespace:
@@ -233,17 +232,14 @@ def main() -> None:
     else:
         figure = draw_class_change(name, changes, support, names, args.limit)
     write(figure, args.out, ours.path, 'per_class_change.png')
-    if args.csv:
-        with open(args.csv, 'w', newline='') as file:
-            writer = csv.writer(file)
-            over = [f'change_over_{other}' for other in changes]
-            writer.writerow(['class', 'clips', f'f1_{name}', *over])
-            columns = zip(names, support, f1, *changes.values(), strict=True)
-            for label, clips, *numbers in columns:
-                writer.writerow(
-                    [label, int(clips), *(f'{n:.2f}' for n in numbers)]
-                )
-        print(args.csv)
+    over = [f'change_over_{other}' for other in changes]
+    rows = (
+        (label, int(clips), *(f'{n:.2f}' for n in numbers))
+        for label, clips, *numbers in zip(
+            names, support, f1, *changes.values(), strict=True
+        )
+    )
+    write_csv(args.csv, ('class', 'clips', f'f1_{name}', *over), rows)
 
 
 if __name__ == '__main__':

@@ -80,7 +80,7 @@ from ca2st_mm.apis.windows import extent_of, windows_of
 from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.files import written_whole
-from ca2st_mm.utils.records import read_record, write_record
+from ca2st_mm.utils.text_files import read_record, write_record
 
 SETTINGS = 'features.json'
 

@@ -19,7 +19,7 @@ from ca2st_mm.registry import HOOKS
 from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.files import sha256_of
 from ca2st_mm.utils.hashing import sha256_of_tensors
-from ca2st_mm.utils.records import write_record
+from ca2st_mm.utils.text_files import write_record
 from ca2st_mm.version import __version__
 
 from .checkpointing import unwrapped

@@ -1,13 +1,16 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""Reading and writing small text files: lists of clips, class names."""
+"""Small text files: lists of clips, class names, JSON records of results."""
 
 import codecs
+import json
 import os
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
-from .errors import UserError
+from .errors import UsageError, UserError
 from .files import written_whole
 
 _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
@@ -104,3 +107,25 @@ def write_texts(texts: Mapping[str, str]) -> None:
         for path, text in texts.items():
             part = stack.enter_context(written_whole(path))
             part.write_text(text, 'utf-8', newline='')
+
+
+def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Write a record without NaN, one value a line; never a part of it."""
+    text = json.dumps(record, indent=2, allow_nan=False)
+    write_texts({str(path): text + '\n'})
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read a record, or raise ``UsageError``."""
+    try:
+        record = json.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise UsageError(
+            f'There is no file {path}; ca2st test writes results.json '
+            'next to its log'
+        ) from error
+    except ValueError as error:
+        raise UsageError(f'{path} is no JSON file: {error}') from error
+    if not isinstance(record, dict):
+        raise UsageError(f'{path} holds no JSON object')
+    return record

@@ -23,7 +23,7 @@ from ca2st_mm.registry import DATASETS
 from ca2st_mm.structures import as_streams
 from ca2st_mm.utils.errors import UsageError
 from ca2st_mm.utils.hashing import sha256_of_tensors
-from ca2st_mm.utils.records import read_record
+from ca2st_mm.utils.text_files import read_record
 from ca2st_mm.version import __version__
 
 OTHER_AUDIO = 'audio of another clip'  # the row of a report

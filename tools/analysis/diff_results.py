@@ -26,7 +26,7 @@ if __name__ == '__main__':
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.records import read_record
+from ca2st_mm.utils.text_files import read_record
 
 
 def lines_of(value: Any, key: str = '') -> Iterator[tuple[str, Any]]:

@@ -96,7 +96,7 @@ from ca2st_mm.apis.modality_contributions import (
 )
 from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.records import write_record
+from ca2st_mm.utils.text_files import write_record
 from ca2st_mm.visualization.style import (
     GREY,
     INK,

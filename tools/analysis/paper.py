@@ -148,7 +148,7 @@ from ca2st_mm.engine import launch
 from ca2st_mm.engine.checkpointing import last_whole_checkpoint
 from ca2st_mm.engine.interruption import Interrupted, InterruptionHook
 from ca2st_mm.engine.launch import UsageError, run_or_explain
-from ca2st_mm.utils.records import read_record, write_record
+from ca2st_mm.utils.text_files import read_record, write_record
 from ca2st_mm.visualization.style import new_figure, save
 
 

@@ -98,7 +98,7 @@ from ca2st_mm.apis.sources import dataset_of
 from ca2st_mm.datasets.transforms import CAUSES
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.registry import TRANSFORMS
-from ca2st_mm.utils.records import write_record
+from ca2st_mm.utils.text_files import write_record
 from ca2st_mm.visualization.style import (
     INK,
     colour_of,

@@ -73,7 +73,7 @@ from ca2st_mm.datasets.benchmarks import shipped_names
 from ca2st_mm.engine.launch import run_or_explain
 from ca2st_mm.utils.class_names import read_class_names
 from ca2st_mm.utils.percent import percent
-from ca2st_mm.utils.records import write_record
+from ca2st_mm.utils.text_files import write_record
 from ca2st_mm.visualization.style import FigureInputError
 
 

@@ -66,7 +66,7 @@ from scatter import COST, draw_points, published
 
 import ca2st_mm  # noqa: F401  (patches and registers, so it comes first)
 from ca2st_mm.engine.launch import run_or_explain
-from ca2st_mm.utils.records import read_record
+from ca2st_mm.utils.text_files import read_record
 from ca2st_mm.visualization.style import (
     GREY,
     FigureInputError,

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 
 from ca2st_mm.evaluation.clip_metrics import is_readable, scores_of
 from ca2st_mm.utils.errors import UsageError
-from ca2st_mm.utils.records import read_record
+from ca2st_mm.utils.text_files import read_record
 from ca2st_mm.visualization.style import FigureInputError
 
 _WRONG = (EOFError, AttributeError, TypeError, ValueError)

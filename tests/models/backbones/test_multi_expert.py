@@ -131,8 +131,6 @@ def space_time(**changes):
 
 
 DEEP = dict(tiny.VIDEOMAE, arch=dict(tiny.ARCH, num_layers=3))
-ACROSS = dict(tiny.SPACE_AUDIO, axes=('space', 'all'))
-NARROW = dict(tiny.SPACE_AUDIO, ratio=0.25)
 
 
 @pytest.mark.parametrize(
@@ -141,11 +139,6 @@ NARROW = dict(tiny.SPACE_AUDIO, ratio=0.25)
         (dict(exchange='random'), "'additive', 'sequential'.*'random'"),
         (dict(inputs=dict(spatial='imgs')), 'spatial.*temporal'),
         (dict(links=2 * [tiny.SPACE_TIME]), 'two links join spatial and'),
-        (dict(links=[ACROSS]), "'space'.*2 and 1"),
-        (
-            dict(links=[tiny.SPACE_TIME, NARROW], share_bottlenecks=True),
-            '8 and 4',
-        ),
         (dict(time_encoders=dict(flows=dict(embed_dims=8))), 'flows.*imgs'),
         (dict(time_encoders=dict(imgs='audios')), "'audios'"),
         (

@@ -35,6 +35,7 @@ PACKAGES = (
     'numpy',
     'av',
     'decord',
+    'librosa',
     'scikit-learn',
 )
 # Parts of the names of transforms that read media.

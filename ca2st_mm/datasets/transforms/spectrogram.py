@@ -4,6 +4,7 @@
 from abc import abstractmethod
 from functools import lru_cache
 
+import librosa
 import numpy as np
 import torch
 from torchaudio.compliance import kaldi
@@ -291,45 +292,6 @@ def _window_and_filters(
     return window ** (0.85 if window_type == 'povey' else 1), bands
 
 
-def _spectrum(
-    waveform: np.ndarray, size: int, hop: int, window: int
-) -> np.ndarray:
-    """Magnitudes of Hann windows, float64 (num_frames, size // 2 + 1)."""
-    spectrum = torch.stft(
-        torch.from_numpy(waveform).double(),
-        size,
-        hop,
-        window,
-        torch.hann_window(window, dtype=torch.float64),
-        center=False,
-        return_complex=True,
-    )
-    return spectrum.abs().T.numpy()
-
-
-@lru_cache(maxsize=8)
-def _mel_filters(
-    rate: int, size: int, num_mels: int, slaney: bool = False
-) -> np.ndarray:
-    """Mel filters up to half the rate, (size // 2 + 1, num_mels).
-
-    Triangles by HTK's scale, or by Slaney's with an area of 1.  torchaudio's
-    are in float32, which shows in bands next to loud ones.
-    """
-    share = np.linspace(0, 1, num_mels + 2)
-    edges = 700 * ((1 + rate / 1400) ** share - 1)  # Hz
-    if slaney:  # 15 mel are 1000 Hz, 27 more are 6400
-        mels = share * (15 + 27 * np.log(rate / 2000) / np.log(6.4))
-        edges = np.where(
-            mels < 15, mels / 0.015, 1000 * 6.4 ** (mels / 27 - 15 / 27)
-        )
-    hertz = np.linspace(0, rate / 2, size // 2 + 1)[:, None]
-    rising = (hertz - edges[:-2]) / np.diff(edges[:-1])
-    falling = (edges[2:] - hertz) / np.diff(edges[1:])
-    filters = np.minimum(rising, falling).clip(0)
-    return filters * 2 / (edges[2:] - edges[:-2]) if slaney else filters
-
-
 @TRANSFORMS.register_module()
 class LibrosaLogMelSpectrogram(WindowedSpectrogram):
     """The front end of the EPIC-SOUNDS baselines (24 kHz audio).
@@ -364,10 +326,21 @@ class LibrosaLogMelSpectrogram(WindowedSpectrogram):
         self, waveform: np.ndarray, rate: int, frames: slice = ALL
     ) -> np.ndarray:
         """Log-mel magnitudes, (frames, num_mels)."""
-        hop, window = round(0.005 * rate), round(0.010 * rate)
-        spectrum = _spectrum(np.pad(waveform, 1024), 2048, hop, window)
-        mel = spectrum[frames] @ _mel_filters(rate, 2048, self.num_mels)
-        return np.log(mel + 1e-6).astype(np.float32)
+        mel = librosa.feature.melspectrogram(
+            y=waveform,
+            sr=rate,
+            n_fft=2048,
+            win_length=round(0.010 * rate),
+            hop_length=round(0.005 * rate),
+            window='hann',
+            center=True,
+            pad_mode='constant',
+            power=1.0,
+            n_mels=self.num_mels,
+            htk=True,
+            norm=None,
+        )
+        return np.log(mel[:, frames] + 1e-6).T
 
 
 @TRANSFORMS.register_module()
@@ -412,9 +385,15 @@ class WhisperSpectrogram(WindowedSpectrogram):
         count = self.count(waveform, rate)
         waveform = np.pad(waveform, (0, size))
         waveform = np.pad(waveform, (size // 2, 0), mode='reflect')
-        power = _spectrum(waveform, size, hop, size)[:count][frames] ** 2
-        mel = power @ _mel_filters(rate, size, self.num_mels, slaney=True)
-        return np.log10(np.maximum(mel, 1e-10)).astype(np.float32)
+        mel = librosa.feature.melspectrogram(
+            y=waveform,
+            sr=rate,
+            n_fft=size,
+            hop_length=hop,
+            center=False,
+            n_mels=self.num_mels,
+        )
+        return np.log10(np.maximum(mel[:, :count], 1e-10))[:, frames].T
 
     def finish(self, window: np.ndarray) -> np.ndarray:
         """Cut off what is quiet, and normalise."""

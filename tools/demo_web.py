@@ -25,18 +25,8 @@ def parse_args() -> argparse.Namespace:
         help='where to listen; without the flag this machine alone asks',
     )
     add('--port', type=int, default=7860, help='where to listen')
-    add(
-        '--max-megabytes',
-        type=positive,
-        default=200.0,
-        help='largest clip that is taken, in MB',
-    )
-    add(
-        '--max-seconds',
-        type=positive,
-        default=600.0,
-        help='longest clip that is taken, in s',
-    )
+    add('--max-megabytes', type=positive, default=200.0, help='of a clip, MB')
+    add('--max-seconds', type=positive, default=600.0, help='of a clip')
     add(
         '--upload-seconds',
         type=positive,

@@ -52,11 +52,7 @@ def parse_args() -> argparse.Namespace:
         '"unknown"',
     )
     add_prediction(group)
-    add(
-        '--explain',
-        action='store_true',
-        help='also print which streams, frames and seconds were used',
-    )
+    add('--explain', action='store_true', help='also streams, frames, seconds')
     add(
         '--modalities',
         action='store_true',
@@ -93,11 +89,7 @@ def parse_args() -> argparse.Namespace:
         help='predict the one SOURCE while it comes; windows of 2 s',
     )
     add('--window', type=positive, help='seconds of a window')
-    add(
-        '--stride',
-        type=positive,
-        help='seconds from one window to the next; --window if left out',
-    )
+    add('--stride', type=positive, help='seconds; --window if left out')
     add(
         '--events',
         metavar='OUT.csv',

@@ -28,14 +28,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         help='a config, or one annotation file for each split',
     )
-    add(
-        '--data-root',
-        help='folder of videos; that of the first annotation file if left out',
-    )
-    add(
-        '--audio-root',
-        help='folder of audio files; that of the videos if left out',
-    )
+    add('--data-root', help='of videos; that of the first list if left out')
+    add('--audio-root', help='of audio files; as the videos if left out')
     add(
         '--decode',
         action='store_true',

@@ -23,12 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser = new_parser(__doc__)
     add = parser.add_argument
     add('root', help='folder of class folders')
-    add(
-        '--val-fraction',
-        type=float,
-        default=0.2,
-        help='part of each class for validation',
-    )
+    add('--val-fraction', type=float, default=0.2, help='part of each class')
     add('--seed', type=int, default=0, help='of the split')
     add(
         '--base',

@@ -23,11 +23,7 @@ def parse_args(name: str, argv: list[str] | None = None) -> argparse.Namespace:
         default=f'{folder}/annotations',
         help='folder of the published lists',
     )
-    add(
-        '--videos',
-        default=f'{folder}/videos',
-        help='folder of the videos, searched with all below it',
-    )
+    add('--videos', default=f'{folder}/videos', help='searched at any depth')
     add('--out', default=folder, help='folder for the annotation files')
     add(
         '--list',

@@ -20,11 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser = figure_parser(__doc__)
     add = parser.add_argument
     add('dump', metavar='NAME=DUMP.pkl', help='name and dump of a test')
-    add(
-        '--task',
-        choices=('verb', 'noun', 'action'),
-        help='where there are verbs and nouns',
-    )
+    add('--task', choices=('verb', 'noun', 'action'), help='if there are both')
     add(
         '--classes',
         action='append',

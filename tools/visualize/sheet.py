@@ -30,12 +30,7 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = figure_parser(__doc__, 'file (default: next to the last dump)')
     add = parser.add_argument
-    add(
-        'dumps',
-        nargs='+',
-        metavar='NAME=DUMP.pkl',
-        help='name in the figure and dump of a test',
-    )
+    add('dumps', nargs='+', metavar='NAME=DUMP.pkl', help='dumps of tests')
     add(
         '--classes',
         action='append',

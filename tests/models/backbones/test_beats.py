@@ -253,6 +253,7 @@ def test_steps_span_the_frames_of_their_patches():
     torch.testing.assert_close(spans[0, :, 0, 1], edges[1:])
 
 
+@pytest.mark.slow
 def test_the_graph_says_the_same_in_onnx_runtime(tmp_path):
     runtime = pytest.importorskip('onnxruntime')
     expert = tiny.randomize(tiny.build(tiny.BEATS), 0.2)

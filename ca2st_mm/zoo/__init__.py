@@ -17,7 +17,6 @@ from .catalogue import (
 )
 from .fetching import (
     IN_FOLDER,
-    TIMEOUT,
     ZooError,
     fault_of,
     fetch,
@@ -29,7 +28,6 @@ __all__ = [
     'HUB_SCHEME',
     'IN_FOLDER',
     'SCHEME',
-    'TIMEOUT',
     'Entry',
     'Source',
     'ZooError',

@@ -223,7 +223,13 @@ def _advice(entry: Entry) -> str:
 
 def _download(source: Source, folder: Path) -> Path:
     """Fetch one file, and return it if it is good, else ``ValueError``."""
-    if source.hub:
+    if hub := source.hub:
+        from huggingface_hub import HfApi
+
+        # To download, its library tries for half a minute to connect.
+        HfApi().repo_info(
+            hub['repo_id'], revision=hub['revision'], timeout=TIMEOUT
+        )
         for again in (False, True):
             place = _from_hub(source, force_download=again)
             if (fault := fault_of(place, source)) is None:
@@ -256,7 +262,6 @@ def _from_hub(source: Source, **how: bool) -> Path:
     Of a whole repository, the first of :data:`IN_FOLDER` that it has, with
     the config.  All parts that an index names come along.
     """
-    # `hf_hub_download` tries for half a minute to connect.
     from huggingface_hub import snapshot_download
 
     repo_id, revision, filename = source.hub.values()

@@ -92,6 +92,8 @@ def source(request, shared, tmp_path, monkeypatch):
         return str(shared.folder)
 
     monkeypatch.setattr(huggingface_hub, 'snapshot_download', download)
+    api = huggingface_hub.HfApi
+    monkeypatch.setattr(api, 'repo_info', lambda *_, **__: None)
     monkeypatch.setattr(pooch.HTTPDownloader, '__call__', get)
     form = FORMS[request.param]
     return str(form(shared) if callable(form) else form)

@@ -659,10 +659,10 @@ def test_a_folder_that_is_damaged_is_named(
 
 
 def test_weights_without_a_network_are_named_at_once(monkeypatch):
-    def asked(repo_id, **_):
-        raise huggingface_hub.errors.LocalEntryNotFoundError(repo_id)
+    def asked(self, repo_id, **_):
+        raise ConnectionError(f'no way to {repo_id}')
 
-    monkeypatch.setattr(huggingface_hub, 'snapshot_download', asked)
+    monkeypatch.setattr(huggingface_hub.HfApi, 'repo_info', asked)
     expert = MODELS.build(expert_config('timm:vit_tiny_patch16_224'))
     with pytest.raises(ZooError, match='no connection') as error:
         expert.init_weights()

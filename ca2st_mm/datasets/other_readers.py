@@ -16,6 +16,7 @@ import numpy as np
 
 from .containers import choose_stream, decoder_errors, open_container
 from .faults import warn
+from .h264 import has_idr
 from .pixels import display_matrix, shown_size
 from .video import PyAVReader, Span, VideoReader
 
@@ -154,7 +155,7 @@ def is_plain(video: PyAVReader, data: bytes | None = None) -> bool:
         frame, prefix = None, 1 + (codec.extradata[4] & 3)
         for packet in container.demux(stream):
             # decord jumps to all that the file calls key frames.
-            if packet.is_keyframe and not _has_idr(memoryview(packet), prefix):
+            if packet.is_keyframe and not has_idr(memoryview(packet), prefix):
                 return False
             frame = frame or next(iter(packet.decode()), None)
         return (
@@ -162,16 +163,3 @@ def is_plain(video: PyAVReader, data: bytes | None = None) -> bool:
             and (frame.width, frame.height) == shown_size(frame, video.ratio)
             and frame.format.name in ('yuv420p', 'yuvj420p')
         )
-
-
-def _has_idr(packet: memoryview, prefix: int) -> bool:
-    """Whether a packet of H.264 in mp4 has a slice that resets the decoder.
-
-    Each unit (ITU-T H.264, 7.3.1) stands after its length of ``prefix`` bytes.
-    """
-    at = 0
-    while at + prefix < len(packet):
-        if packet[at + prefix] & 31 == 5:
-            return True
-        at += prefix + int.from_bytes(packet[at : at + prefix], 'big')
-    return False

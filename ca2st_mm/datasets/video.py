@@ -33,6 +33,7 @@ from .containers import (
     stores_times,
 )
 from .faults import EmptyClipError, MediaError
+from .h264 import may_hold_fields
 from .pixels import stack_frames
 
 Span = tuple[float | None, float | None]
@@ -52,7 +53,6 @@ _STEPS_BACK = (0.0, 2.0, 8.0, 32.0)
 _APART = 0.5
 # Decoded frames that are kept where frames are counted by decoding.
 _KEPT_BYTES = 128 << 20
-_HIGH_PROFILES = 100, 110, 122, 244, 44, 83, 86, 118, 128
 
 
 class VideoReader:
@@ -348,7 +348,7 @@ class PyAVReader(VideoReader):
         if (
             self._formats.isdisjoint(_EXACT_CONTAINERS)
             or codec.name not in _EXACT_CODECS
-            or (codec.name == 'h264' and _may_hold_fields(codec.extradata))
+            or (codec.name == 'h264' and may_hold_fields(codec.extradata))
         ):
             return None
         for origin in self._origins(start):
@@ -627,51 +627,3 @@ def _rate_of(stamps: np.ndarray) -> float:
     """Frames a second, where the header does not say it."""
     seconds = np.ptp(stamps) if len(stamps) > 1 else 0.0
     return (len(stamps) - 1) / seconds if seconds > 0 else 1.0
-
-
-def _may_hold_fields(header: bytes | None) -> bool:
-    """Whether a packet of H.264 may be one field, half of a frame.
-
-    The first unit of the header, as in mp4 and mkv, says whether all pictures
-    are whole frames (ITU-T H.264, 7.3.2.1.1).
-    """
-    if not header or header[0] != 1:
-        return True
-    unit = header[8:].replace(b'\0\0\3', b'\0\0')
-    bits, at = ''.join(f'{byte:08b}' for byte in unit[1:]), 24
-
-    def number() -> int:
-        """The next number in Exp-Golomb code."""
-        nonlocal at
-        zeros = bits.index('1', at) - at
-        at += 2 * zeros + 1
-        return int(bits[at - zeros - 1 : at], 2) - 1
-
-    try:
-        number()  # identifier
-        if unit[1] in _HIGH_PROFILES:
-            if number() == 3:  # colour at full size, perhaps in planes
-                at += 1
-            number()  # bits of a value
-            number()
-            at += 1
-            if bits[at] == '1':  # scaling matrices, too long to follow
-                return True
-            at += 1
-        number()  # of frames
-        order = number()
-        if order == 0:
-            number()
-        elif order == 1:
-            at += 1
-            number()
-            number()
-            for _ in range(number()):
-                number()
-        number()  # reference frames
-        at += 1
-        number()  # width
-        number()  # height
-        return bits[at] == '0'
-    except (ValueError, IndexError):  # damaged
-        return True

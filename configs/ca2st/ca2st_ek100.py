@@ -46,16 +46,6 @@ model = dict(
         label_smooth_eps=0.1,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        # Our choice, as CAVA; the authors' is unknown.
-        # One share for all; the authors mix frames more (docs/training.md).
-        blending=dict(
-            type='MultiStreamBlending',
-            alpha=0.8,
-            prob=0.9,
-            cut=('audios',),
-        ),
-    ),
 )
 
 dataset = dict(

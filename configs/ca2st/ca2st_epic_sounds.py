@@ -20,16 +20,6 @@ model = dict(
         ),
     ),
     cls_head=dict(num_classes=44),
-    data_preprocessor=dict(
-        # Our choice, as CAVA; the authors' is unknown.
-        # One share for all; the authors mix frames more (docs/training.md).
-        blending=dict(
-            type='MultiStreamBlending',
-            alpha=0.8,
-            prob=0.9,
-            cut=('audios',),
-        ),
-    ),
 )
 
 dataset = dict(data_root='data/epic_sounds', num_classes=44)

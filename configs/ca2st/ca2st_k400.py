@@ -13,17 +13,8 @@ _base_ = [
 ]
 
 model = dict(
-    data_preprocessor=dict(
-        # Our choice: alpha and probability as CAST, the box in the spectrogram
-        # as CAVA; the authors' are unknown.
-        # One share for all; the authors mix frames more (docs/training.md).
-        blending=dict(
-            type='MultiStreamBlending',
-            alpha=0.8,
-            prob=0.5,
-            cut=('audios',),
-        ),
-    ),
+    # As CAST.
+    data_preprocessor=dict(blending=dict(prob=0.5)),
 )
 
 # Some clips of Kinetics have no audio.  The authors leave them out of their

@@ -18,16 +18,6 @@ model = dict(
         experts=dict(temporal=dict(init_cfg=dict(checkpoint=videomae))),
     ),
     cls_head=dict(num_classes=309),
-    data_preprocessor=dict(
-        # Our choice, as CAVA; the authors' is unknown.
-        # One share for all; the authors mix frames more (docs/training.md).
-        blending=dict(
-            type='MultiStreamBlending',
-            alpha=0.8,
-            prob=0.9,
-            cut=('audios',),
-        ),
-    ),
 )
 
 dataset = dict(data_root='data/vggsound', num_classes=309)

@@ -29,10 +29,6 @@ model = dict(
         ),
         reduction='mean',
     ),
-    data_preprocessor=dict(
-        # Our choice, as on the other benchmarks; theirs is unknown.
-        blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.9),
-    ),
 )
 
 pack = dict(type='PackAudioVisual', streams=('imgs',))

@@ -34,9 +34,6 @@ model = dict(
         label_smooth_eps=0.1,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.9),
-    ),
 )
 
 pack = dict(type='PackAudioVisual', streams=('imgs',))

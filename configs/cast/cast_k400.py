@@ -8,10 +8,8 @@ _base_ = [
 ]
 
 model = dict(
-    data_preprocessor=dict(
-        # Half of the batches are mixed.
-        blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.5),
-    ),
+    # Half of the batches are mixed.
+    data_preprocessor=dict(blending=dict(prob=0.5)),
 )
 
 dataset = dict(data_root='data/kinetics400', num_classes=400)

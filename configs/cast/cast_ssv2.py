@@ -18,9 +18,6 @@ model = dict(
         links=[dict(_base_.model.backbone.links[0], **drop_path)],
     ),
     cls_head=dict(num_classes=174),
-    data_preprocessor=dict(
-        blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.9),
-    ),
 )
 
 dataset = dict(data_root='data/something_something_v2', num_classes=174)

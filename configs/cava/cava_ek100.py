@@ -35,17 +35,6 @@ model = dict(
         label_smooth_eps=0.1,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        # Frames are mixed, spectrograms get a box of the other clip.  Our
-        # choice, as on EPIC-SOUNDS; the authors' is unknown.
-        # One share for all; the authors mix frames more (docs/training.md).
-        blending=dict(
-            type='MultiStreamBlending',
-            alpha=0.8,
-            prob=0.9,
-            cut=('audios',),
-        ),
-    ),
 )
 
 dataset = dict(

@@ -15,16 +15,6 @@ model = dict(
         experts=dict(audio=dict(spec_size=(400, 128))),  # 4 s
     ),
     cls_head=dict(num_classes=44),
-    data_preprocessor=dict(
-        # Frames are mixed, spectrograms get a box of the other clip.
-        # One share for all; the authors mix frames more (docs/training.md).
-        blending=dict(
-            type='MultiStreamBlending',
-            alpha=0.8,
-            prob=0.9,
-            cut=('audios',),
-        ),
-    ),
 )
 
 dataset = dict(data_root='data/epic_sounds', num_classes=44)

@@ -12,16 +12,6 @@ _base_ = [
 
 model = dict(
     cls_head=dict(num_classes=309),
-    data_preprocessor=dict(
-        # Frames are mixed, spectrograms get a box of the other clip.
-        # One share for all; the authors mix frames more (docs/training.md).
-        blending=dict(
-            type='MultiStreamBlending',
-            alpha=0.8,
-            prob=0.9,
-            cut=('audios',),
-        ),
-    ),
 )
 
 dataset = dict(data_root='data/vggsound', num_classes=309)

@@ -55,6 +55,8 @@ model = dict(
             audios=dict(embed_dims=embed_dims // 2),
         ),
     ),
+    # A handful of clips is learnt as it is.
+    data_preprocessor=dict(blending=None),
     cls_head=dict(
         in_channels=dict(
             spatial=embed_dims, temporal=embed_dims, audio=embed_dims

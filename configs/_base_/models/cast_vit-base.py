@@ -68,6 +68,8 @@ model = dict(
                 std=[58.395, 57.12, 57.375],
             ),
         ),
+        # Unknown of ActivityNet, where it is our choice.
+        blending=dict(type='MultiStreamBlending', alpha=0.8, prob=0.9),
     ),
     # Our choice: about 0.8 GB in float32 (docs/benchmarks.md).
     test_cfg=dict(max_testing_views=8),

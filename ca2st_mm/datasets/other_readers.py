@@ -84,19 +84,9 @@ def open_video(
 ) -> VideoReader:
     """Open a video.
 
-    Args:
-        path: The file.
-        reader: ``'pyav'``; or ``'decord'`` or ``'torchcodec'``, which decode
-            whole files that :func:`is_plain` while PyAV reads all others.
-        data: The whole file, for storage that has no local paths.
-        num_threads: Threads of the decoder; 0 lets it choose.
-        span: First and last second of the part to index; None: all of it.
-        square_pixels: Whether frames with oblong pixels are made wider or
-            narrower.
-
-    Raises:
-        MediaError: If the file cannot be read; names it.
-        EmptyClipError: If it has no frame before the end of the span.
+    ``reader`` is ``'pyav'``; or ``'decord'`` or ``'torchcodec'``, which
+    decode whole files that :func:`is_plain` while PyAV reads all others.
+    Other arguments and errors are those of :class:`PyAVReader`.
 
     >>> with open_video('clip.mp4') as video:
     ...     video.read([0, 10]).shape

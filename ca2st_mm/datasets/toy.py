@@ -97,9 +97,8 @@ def posterior(
     Returns:
         (num_clips, num_classes), rows add up to 1.
 
-    Example:
-        >>> posterior(dict(pitch=[2]), 1, ToyWorld(labels_from='audio'))
-        array([[0., 0., 1.]])
+    >>> posterior(dict(pitch=[2]), 1, ToyWorld(labels_from='audio'))
+    array([[0., 0., 1.]])
     """
     world = world or ToyWorld()
     classes = np.ones((num_clips, 1))
@@ -110,9 +109,8 @@ def posterior(
             wrong = world.misaligned if factor == 'pitch' else 0
             exact = np.eye(size)[np.asarray(known[factor])]
             values = (1 - wrong) * exact + wrong * values
-        classes = (classes[:, :, None] * values[:, None]).reshape(
-            num_clips, -1
-        )
+        classes = classes[:, :, None] * values[:, None]
+        classes = classes.reshape(num_clips, -1)
     return classes
 
 

@@ -52,13 +52,7 @@ class OpenShareOfVideo(OpenVideo):
 
 
 class _Sampler(Transform):
-    """Common frame: ask for indices, write MMAction2's keys.
-
-    Args:
-        clip_len: Frames of a clip.
-        num_clips: Clips of a video; more than one only in test mode.
-        test_mode: Whether to choose fixed frames.
-    """
+    """Common frame: ask for indices, write MMAction2's keys."""
 
     def __init__(
         self, clip_len: int, num_clips: int = 1, test_mode: bool = False

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -345,14 +344,23 @@ class Recognizer(BaseInferencer):
             jobs: What to predict, such as
                 :func:`~ca2st_mm.apis.windows.windows_of` a file; a lazy
                 iterable stays lazy, and its failures pass through.
-            top_k: See :meth:`predict`, as for the others.
-            batch_size: How many jobs are answered at once.
+            top_k: How many classes to give.
+            batch_size: How many go through the model at once; jobs that
+                cannot be predicted take no place.
             missing_audio: See :meth:`prepare`.
-            modalities: See :meth:`predict`.
-            errors: See :meth:`predict`.
+            modalities: Whether parts of the model are to answer alone, too.
+            errors: What a job that cannot be predicted does: ``'return'``:
+                it is answered by a :class:`Failure`; ``'raise'``: it stops
+                all.
 
         Yields:
             One answer a job, in their order.
+
+        Raises:
+            FileNotFoundError: If there is no such file, and ``'raise'``.
+            SampleFault: If a source cannot be used, and ``'raise'``.
+            ValueError: If ``modalities`` is set for a model with one expert,
+                or another option is none of these.
 
         Example:
             >>> from ca2st_mm.apis.windows import windows_of
@@ -363,30 +371,37 @@ class Recognizer(BaseInferencer):
             Prediction clip.mp4 1.0
         """
         check_choice('errors', errors, ('raise', 'return'))
+        if batch_size < 1:
+            raise ValueError(f'batch_size is at least 1, got {batch_size}')
+        waiting: list[Job | Failure] = []
+        samples: list[dict] = []
 
-        def prepared() -> Iterator[tuple[Job | Failure, dict | None]]:
-            for job in jobs:
-                sample = None
-                if isinstance(job, Job):
-                    try:
-                        sample = self.prepare(*job[:3], missing_audio)
-                    except (SampleFault, FileNotFoundError) as error:
-                        if errors == 'raise':
-                            raise
-                        job = Failure.of(error, **job.shown)
-                yield job, sample
-
-        rest = prepared()
-        while batch := list(islice(rest, batch_size)):
-            samples = [sample for _, sample in batch if sample is not None]
+        def answers() -> Iterator[Prediction | Failure]:
             found: Iterator[Prediction] = iter(())
             if samples:
                 found = iter(self.classify(samples, top_k, modalities))
-            for job, sample in batch:
-                if sample is None:
+            for job in waiting:
+                if isinstance(job, Failure):
                     yield job
                 else:
                     yield replace(next(found), **job.shown)
+            waiting.clear()
+            samples.clear()
+
+        for job in jobs:
+            if isinstance(job, Job):
+                span = job.start, job.end
+                try:
+                    sample = self.prepare(job.source, *span, missing_audio)
+                    samples.append(sample)
+                except (SampleFault, FileNotFoundError) as error:
+                    if errors == 'raise':
+                        raise
+                    job = Failure.of(error, **job.shown)
+            waiting.append(job)
+            if len(samples) in (0, batch_size):
+                yield from answers()
+        yield from answers()
 
     def why_not_drop(self) -> str | None:
         """Why the experts that read audio cannot be left out, or None."""

@@ -16,6 +16,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from media_names import InputError, fetch, find_jobs, find_media
 from toy_recognizer import FPS, write_noise
 
+from ca2st_mm import Recognizer
 from ca2st_mm.apis import windows
 from ca2st_mm.apis.prediction import Failure, Prediction
 from ca2st_mm.apis.windows import Spans, extent_of, windows_of
@@ -234,6 +235,28 @@ def test_a_window_that_fails_stops_none(recognizer, tmp_path):
     assert (failure.source, failure.start) == (path, 2)
     assert 'gone.mp4' in failure.reason
     assert sorted(one.start for one in found) == [0, 2, 4]
+
+
+def test_bad_files_take_no_places_in_a_batch(
+    recognizer, clips, broken, monkeypatch
+):
+    sizes = []
+
+    def forward(self, samples, *options):
+        sizes.append(len(samples))
+        return whole(self, samples, *options)
+
+    whole = Recognizer.forward
+    monkeypatch.setattr(Recognizer, 'forward', forward)
+    sources = [broken, clips[0], broken, clips[1], broken, clips[2]]
+    found = recognizer.predict(sources, batch_size=2, errors='return')
+    assert [answer.source for answer in found] == sources
+    assert sizes == [2, 1]
+    jobs = find_jobs(find_media([broken, *sources]))
+    first = next(recognizer.predict_each(jobs, batch_size=2))
+    assert isinstance(first, Failure) and sizes == [2, 1]  # at once
+    with pytest.raises(ValueError, match='batch_size.*at least 1.*0'):
+        recognizer.predict(clips[0], batch_size=0)
 
 
 def test_memory_does_not_grow_with_the_file(recognizer, clip, tmp_path):

@@ -30,7 +30,8 @@ EXPERTS = dict(
     ASTExpert=('ast', 'ast_pitch'),
 )
 # What a row may say of its experts; stochastic depth is for larger sets.
-KEPT = ('adapter_ratio', 'frozen_parts', 'extra_layers', 'clock', 'norm_eps')
+KEPT = ('adapter_ratio', 'frozen_parts', 'extra_layers', 'norm_eps')
+KEPT += ('time_bin_order',)
 
 
 @DATASETS.register_module()

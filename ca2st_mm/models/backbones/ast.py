@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The audio expert: the Audio Spectrogram Transformer."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,10 @@ ARCHS = {
     name: dict(size, patch_size=16, patch_stride=10, pretrained_mels=128)
     for name, size in VIT_SIZES.items()
 }
+
+
+# Values of `time_bin_order` by their names in version 0.1.
+CLOCKS = dict(binned='frequency_major', transposed='time_major')
 
 
 def time_bins(
@@ -100,6 +105,7 @@ class ASTExpert(TransformerExpert):
         adapter_ratio, frozen_parts: See :class:`CLIPExpert`.
         drop_path_rate: Stochastic depth of attention and FFN adapter.
         extra_layers, init_cfg: See :class:`CLIPExpert`.
+        clock: Former name of ``time_bin_order``, 'binned' or 'transposed'.
 
     Raises:
         ValueError: If an option is unknown or the spectrogram is smaller
@@ -129,8 +135,18 @@ class ASTExpert(TransformerExpert):
         drop_path_rate: float = 0.0,
         extra_layers: int = 0,
         init_cfg: dict | None = None,
+        clock: str | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if clock is not None:
+            check_choice('clock', clock, CLOCKS)
+            time_bin_order = CLOCKS[clock]
+            warnings.warn(
+                f'ASTExpert(clock={clock!r}) is accepted until version 0.2; '
+                f'write time_bin_order={time_bin_order!r}',
+                DeprecationWarning,
+                stacklevel=2,
+            )
         arch = select_arch(arch, ARCHS)
         num_layers, patch = arch.pop('num_layers'), arch.pop('patch_size')
         stride, mels = arch.pop('patch_stride'), arch.pop('pretrained_mels')

@@ -417,6 +417,10 @@ class MultiExpertBackbone(BaseModule):
             for key, a, b in self.pairs[layer]
             if a in tokens and b in tokens
         }
+        # Links without `axes` (third-party) always get all patches.
+        all_patches |= not all(
+            hasattr(link, 'axes') for link in links.values()
+        )
         read = {
             name: all_patches
             or getattr(self.experts[name], 'pools_patches', True)
@@ -424,7 +428,7 @@ class MultiExpertBackbone(BaseModule):
         }
         needed = self._needed_updates(links, read)
         sequential = self.exchange == 'sequential'
-        after, updates = dict(tokens), {name: [] for name in tokens}
+        after, sums, counts = dict(tokens), {}, {}
         for (a, b), link in links.items():
             before, options = after if sequential else tokens, {}
             if hasattr(link, 'axes'):
@@ -444,16 +448,18 @@ class MultiExpertBackbone(BaseModule):
             for name, other, update in zip((a, b), (b, a), pair, strict=True):
                 if update is None:
                     continue
+                factor = present.get(other, 1)
                 if other in present:
-                    update = update * present[other]
+                    update = update * factor
                 if sequential:
                     after[name] = _add(after[name], update)
                 else:
-                    updates[name].append((update, present.get(other, 1)))
+                    sums[name] = sums.get(name, 0) + update
+                    counts[name] = counts.get(name, 0) + factor
         for name in tokens:
-            if updates[name]:
-                total, count = map(sum, zip(*updates[name], strict=True))
-                after[name] = _add(after[name], total / at_least_one(count))
+            if name in sums:
+                mean = sums[name] / at_least_one(counts[name])
+                after[name] = _add(after[name], mean)
             if not read[name]:
                 prefix = self.experts[name].token_spec.num_prefix_tokens
                 after[name] = after[name][:, :, :prefix]

@@ -192,17 +192,18 @@ def _soft(label: Tensor, sizes: Sequence[int]) -> Tensor:
     """A label as one distribution a task, joined."""
     if label.is_floating_point() and len(label) == sum(sizes):
         return label
+    fits = not label.is_floating_point() and len(label) == len(sizes)
     # Looked at first: on a GPU, `one_hot` would end the process.
-    hard = label.tolist()
-    if len(hard) != len(sizes) or any(
-        k not in range(size) for k, size in zip(hard, sizes, strict=True)
+    if not fits or any(
+        not 0 <= index < size
+        for index, size in zip(label.tolist(), sizes, strict=True)
     ):
         raise ValueError(
-            f'the label {hard} does not fit the classes {sizes} of the '
-            'blending; num_classes must be that of the head and the '
+            f'the label {label.tolist()} does not fit the classes {sizes} of '
+            'the blending; num_classes must be that of the head and the '
             'annotation file'
         )
-    parts = zip(label.long(), sizes, strict=True)
+    parts = zip(label, sizes, strict=True)
     return torch.cat([F.one_hot(k, size).float() for k, size in parts])
 
 

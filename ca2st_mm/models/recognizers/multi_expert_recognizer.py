@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """A recognizer for several input streams and many test views."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -82,6 +82,19 @@ class MultiExpertRecognizer(BaseRecognizer):
                 f'experts of the backbone are {sorted(known)}'
             )
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any
+    ) -> None:
+        own = {f'{prefix}{name}' for name in self.state_dict()}
+        if state_dict and own.isdisjoint(state_dict):
+            # MMEngine would warn, keep random weights and go on.
+            raise ValueError(
+                f'none of the {len(state_dict)} tensors of the checkpoint is '
+                f'of this model, e.g. {min(state_dict)!r}; '
+                'ca2st convert reads other layouts'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def extract_feat(
         self,
         inputs: Mapping[str, Stream | Tensor],
@@ -130,6 +143,28 @@ class MultiExpertRecognizer(BaseRecognizer):
         if stage == 'head' and self.with_cls_head:
             return self.cls_head(getattr(out, 'features', out)), {}
         return out, {}
+
+    def predict(
+        self,
+        inputs: Mapping[str, Stream | Tensor],
+        data_samples: list,
+        experts: Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> list:
+        """Classify, optionally with some of the experts alone.
+
+        Args:
+            inputs: Streams (B, views, ...), or their values.
+            data_samples: Where the scores are written.
+            experts: The experts that run; None for all.
+            **kwargs: Not used.
+
+        Returns:
+            ``data_samples``.
+        """
+        options = {} if experts is None else dict(experts=experts)
+        feats, _ = self.extract_feat(inputs, test_mode=True, **options)
+        return self.cls_head.predict(feats, data_samples)
 
     def _run(
         self, rows: dict[str, Stream], test_mode: bool, options: dict

@@ -149,3 +149,7 @@ def test_the_recognizer_returns_it_for_all_views(limit):
         recognizer.backbone(**INPUTS, experts=['audio'])
     )
     torch.testing.assert_close(found, logits)
+    samples = tiny.samples([0] * BATCH)
+    samples = recognizer(views, samples, mode='predict', experts=['audio'])
+    for sample, row in zip(samples, logits, strict=True):
+        torch.testing.assert_close(sample.pred_score, row.softmax(-1))

@@ -100,16 +100,24 @@ def test_nothing_else_could_be_left_out(cfg, exchange):
 
 
 @pytest.mark.parametrize('exchange', ['sequential', 'additive'])
-def test_a_link_of_tokens_and_times_alone_is_enough(exchange, monkeypatch):
+@pytest.mark.parametrize('earlier', [[], [tiny.SPACE_TIME]])
+def test_a_link_of_tokens_and_times_alone_is_enough(
+    exchange, earlier, monkeypatch
+):
+    shapes = []
+
     class ForeignLink(nn.Module):
         def __init__(self, **kwargs):
             super().__init__()
 
         def forward(self, a, b, time_a=None, time_b=None):
+            shapes.append((a.shape, b.shape))
             return 0.1 * a, 0.1 * b
 
     monkeypatch.setitem(MODELS.module_dict, 'ForeignLink', ForeignLink)
     foreign = dict(tiny.SPACE_AUDIO, type='ForeignLink')
-    model, whole = models_of(dict(tiny.CAVA, links=[foreign]), exchange)
-    inputs = inputs_of(tiny.CAVA)
-    tiny.assert_same(model(**inputs), whole(**inputs))
+    # Nothing reads the patches of CLIP and AST after the last links.
+    cfg = dict(tiny.CA2ST, links=[*earlier, foreign])
+    model, whole = models_of(cfg, exchange)
+    tiny.assert_same(model(**tiny.streams()), whole(**tiny.streams()))
+    assert len(shapes) == 2 * tiny.DEPTH and len(set(shapes)) == 1

@@ -56,6 +56,19 @@ def test_every_column_gets_the_bin_in_which_it_starts(columns, bins):
     assert (start < told + 1 / bins).all()
 
 
+@pytest.mark.parametrize(
+    'clock, order',
+    [('binned', 'frequency_major'), ('transposed', 'time_major')],
+)
+def test_a_config_of_version_0_1_has_its_time_bins(clock, order):
+    with pytest.warns(DeprecationWarning, match=f"time_bin_order='{order}'"):
+        old = tiny.build(tiny.AST, num_time_bins=2, clock=clock)
+    new = tiny.build(tiny.AST, num_time_bins=2, time_bin_order=order)
+    assert torch.equal(old.token_bins, new.token_bins)
+    with pytest.raises(ValueError, match="'binned', 'transposed'.*'wall'"):
+        tiny.build(tiny.AST, clock='wall')
+
+
 def test_time_bins_of_the_reference():
     runs = torch.arange(39) // (39 // 8 + 1)
     assert torch.equal(time_bins(1, 39, 8, 'frequency_major'), runs)

@@ -172,6 +172,13 @@ def test_labels_that_do_not_fit(label):
         MultiStreamBlending(CLASSES)(streams(), data)
 
 
+@pytest.mark.parametrize('label', [[0.0, 1.0], [0.5, 0.5]])
+def test_a_soft_label_of_other_classes_is_not_read_as_a_hard_one(label):
+    data = samples([torch.tensor(label)] * BATCH)
+    with pytest.raises(ValueError, match=r'does not fit the classes \[5, 7\]'):
+        MultiStreamBlending(dict(verb=5, noun=7))(streams(), data)
+
+
 def test_unknown_stream():
     with pytest.raises(KeyError, match='flows.*audios'):
         MultiStreamBlending(CLASSES, cut=['flows'])(

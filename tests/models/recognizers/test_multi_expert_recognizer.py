@@ -6,6 +6,7 @@ import math
 import pytest
 import tiny_models as tiny
 import torch
+from mmengine.runner import load_checkpoint
 
 from ca2st_mm.utils.errors import UsageError
 
@@ -108,6 +109,16 @@ def test_streams_with_other_clips_or_views_raise_by_name(name, cut):
 def test_what_is_no_number_of_views_is_refused(limit):
     with pytest.raises(UsageError, match=f'max_testing_views.*{limit}'):
         recognizer(test_cfg=dict(max_testing_views=limit))
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    # MMEngine would warn and go on with random weights.
+    model, path = recognizer(), tmp_path / 'other.pth'
+    torch.save({'state_dict': {'a.b': torch.ones(1)}}, path)
+    with pytest.raises(ValueError, match="none of the 1 tensors.*'a.b'"):
+        load_checkpoint(model, str(path))
+    with pytest.raises(ValueError, match='none of the 1 tensors'):
+        model.load_state_dict({'a.b': torch.ones(1)}, strict=False)
 
 
 def test_the_head_names_experts_of_the_backbone():

@@ -253,11 +253,11 @@ def count(config: Config) -> list[dict]:
             model = build_model(config).eval().to('meta')
         inputs = one_clip(model)
         computed = count_macs(model, inputs)
-        # As papers count: the last layer of several experts, and of one.
-        if hasattr(model.backbone, 'prune_last_layer'):
-            model.backbone.prune_last_layer = False
-        else:
-            model.backbone.pools_patches = True
+        # As papers count: a feature of all patches needs all of the last
+        # layer.
+        experts = getattr(model.backbone, 'experts', dict(one=model.backbone))
+        for expert in experts.values():
+            expert.pools_patches = True
         macs = count_macs(model, inputs)
     parameters = count_parameters(model)
     rows = [

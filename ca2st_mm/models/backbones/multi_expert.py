@@ -97,8 +97,6 @@ class MultiExpertBackbone(BaseModule):
             'bfloat16': how frozen weights of matrix products are kept.
             ``torch.autocast`` casts the same weights in every forward pass,
             so that only the memory changes.
-        prune_last_layer: Whether the last layer leaves out what cannot reach
-            a feature. Switch it off to count the cost as papers do.
         init_cfg: Initialization of the whole backbone.
 
     Raises:
@@ -138,7 +136,6 @@ class MultiExpertBackbone(BaseModule):
         missing_inputs: str = 'raise',
         activations: str = 'store',
         frozen_dtype: str = 'float32',
-        prune_last_layer: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -203,7 +200,6 @@ class MultiExpertBackbone(BaseModule):
         self.exchange, self.missing_inputs = exchange, missing_inputs
         self.frozen_dtype = getattr(torch, frozen_dtype)
         self.activations = activations
-        self.prune_last_layer = prune_last_layer
 
     def forward(
         self,
@@ -288,8 +284,7 @@ class MultiExpertBackbone(BaseModule):
                     expert.forward_attn, tokens[name], layer, **options
                 )
             all_patches = (
-                not self.prune_last_layer
-                or layer < self.num_layers - 1
+                layer < self.num_layers - 1
                 or layer in token_layers | attention_layers
             )
             tokens = self._run_links(

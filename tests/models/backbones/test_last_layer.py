@@ -30,7 +30,9 @@ OTHERS = [
 def models_of(cfg, exchange):
     """A backbone, and a copy that leaves nothing out."""
     model = tiny.noisy(cfg, exchange=exchange)
-    whole = tiny.build(cfg, exchange=exchange, prune_last_layer=False)
+    whole = tiny.build(cfg, exchange=exchange)
+    for expert in whole.experts.values():
+        expert.pools_patches = True
     whole.load_state_dict(model.state_dict())
     return model, whole
 

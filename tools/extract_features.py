@@ -83,6 +83,7 @@ from ca2st_mm.utils.files import written_whole
 from ca2st_mm.utils.text_files import read_record, write_record
 
 SETTINGS = 'features.json'
+NO_FEATURES = EOFError, KeyError, TypeError, ValueError
 
 Span = tuple[float | None, float | None]
 
@@ -205,7 +206,7 @@ def why_not_kept(target: Path, clip: Media) -> str | None:
         if about['source'] == clip.path:
             return None
         size = os.path.getsize(clip.path)
-    except (KeyError, TypeError, ValueError, BadZipFile, SafetensorError):
+    except (*NO_FEATURES, BadZipFile, SafetensorError):
         return f"'{target}' holds no features; move it away"
     if about.get('bytes') == str(size):
         return None

@@ -109,12 +109,7 @@ def write_video(attention: Attention, path: str | Path) -> None:
     A panel of frames shows the last frame that the model has read, and what
     all queries attend to on average; a panel of audio shows what the queries
     of the moment attend to (all of them, where they have no time steps), with
-    a line at the moment.  The audio is that of the file.
-
-    Args:
-        attention: Of :func:`read_attention`; experts whose grid is unknown
-            have no panel.
-        path: File to write (mp4, mkv).
+    a line at the moment.  Experts whose grid is unknown have no panel.
 
     Raises:
         FigureInputError: If there is no panel or the times are unknown.

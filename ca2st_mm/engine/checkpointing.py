@@ -68,10 +68,12 @@ class AtomicLocalBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes; the file is the old or the new one at any moment."""
         try:
-            with written_whole(filepath) as part, part.open('wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
+            # Of one process in a work folder, which is locked.
+            with written_whole(filepath, alone=True) as part:
+                with part.open('wb') as file:
+                    file.write(obj)
+                    file.flush()
+                    os.fsync(file.fileno())
         except OSError as error:
             error.filename = str(filepath)  # a full disk names none
             raise
@@ -107,19 +109,22 @@ def way_on(cfg: Mapping[str, Any], path: str) -> str:
 
 
 def last_whole_checkpoint(
-    work_dir: str | Path, finite: bool = False
+    work_dir: str | Path,
+    finite: bool = False,
+    cfg: Mapping[str, Any] | None = None,
 ) -> str | None:
     """The newest checkpoint of a run whose check sums are right.
 
     The one that ``last_checkpoint`` in the work folder names and those
-    written before it; without this file the one of the highest number.  What
+    written before it; without this file the one of the most iterations.  What
     is cut or has changed is named in the log.
 
     Args:
         work_dir: The work folder.  Where ``last_checkpoint`` names a file of
-            another folder (``out_dir`` of ``CheckpointHook``) or of another
-            form (``filename_tmpl``), they are followed.
+            another folder or of another form, they are followed.
         finite: Whether all its weights have to be finite.
+        cfg: The config of the run, for ``out_dir`` and ``filename_tmpl`` of
+            its ``CheckpointHook``.
 
     Returns:
         Its path, or None if there is none.
@@ -127,31 +132,41 @@ def last_whole_checkpoint(
     Raises:
         UsageError: If the checkpoints are not on a local disk.
     """
-    folder, last, names = Path(work_dir), Path(work_dir, LAST), OF_A_RUN
-    named = Path(last.read_text()) if last.is_file() else None
-    if named:
-        if '://' in last.read_text():
+    hook = ((cfg or {}).get('default_hooks') or {}).get('checkpoint') or {}
+    place, last = str(hook.get('out_dir') or ''), Path(work_dir, LAST)
+    text = last.read_text().strip() if last.is_file() else ''
+    for url in (place, text):
+        if '://' in url:
             raise UsageError(
                 f'the checkpoints of {work_dir} are not on a local disk but '
-                f'in {last.read_text()}; copy one and name it'
+                f'in {url}; copy one and name it'
             )
-        names += '|' + re.sub(r'\d+', r'\\d+', re.escape(named.name))
-        if not (folder / named.name).is_file() and named.parent.is_dir():
-            folder = named.parent
+    folder, named = Path(os.path.abspath(work_dir)), Path(text)
+    if place and os.path.abspath(place) != str(folder):
+        folder = Path(place, folder.name)
+    template = re.escape(hook.get('filename_tmpl') or '')
+    form = re.sub(r'\d+', r'\\d+', re.escape(named.name))
+    template = re.sub(r'\\\{.*?\\\}', r'\\d+', template)
+
+    def written_in(folder: Path) -> list[Path]:
+        return [
+            path
+            for path in folder.glob('*')
+            if re.fullmatch(f'{OF_A_RUN}|{template}|{form}', path.name)
+            and path.is_file()
+        ]
+
+    found = written_in(folder)
+    if text and folder / named.name not in found:
+        if named.is_file() or not found:
+            found = written_in(named.parent)
 
     def recency(path: Path) -> tuple:
         # Files without LAST are copies, whose times say little.
+        first = path.name == named.name if text else _iteration(path)
         number = re.search(r'(\d+)\.', path.name)
-        first = int(number[1]) if number else 0
-        if named:
-            first = path.name == named.name
-        return first, path.stat().st_mtime
+        return first, path.stat().st_mtime, int(number[1]) if number else 0
 
-    found = [
-        path
-        for path in folder.glob('*')
-        if re.fullmatch(names, path.name) and path.is_file()
-    ]
     for path in sorted(found, key=recency, reverse=True):
         try:
             check_sums(path)
@@ -163,6 +178,14 @@ def last_whole_checkpoint(
         except CheckpointError as error:
             print_log(f'{error}; it is passed over', logger='current')
     return None
+
+
+def _iteration(path: Path) -> int:
+    """Iterations of training that a checkpoint says it has, or -1."""
+    try:
+        return (read_checkpoint(path).get('meta') or {}).get('iter', -1)
+    except CheckpointError:
+        return -1
 
 
 def is_finite(value: Any) -> bool:

@@ -276,7 +276,7 @@ def resume(cfg: Config, checkpoint: str | None) -> None:
 
     def choose() -> str | None:
         if said == 'auto':
-            return last_whole_checkpoint(cfg.work_dir)
+            return last_whole_checkpoint(cfg.work_dir, cfg=cfg)
         if not osp.isfile(said):
             raise UsageError(f'there is no checkpoint {said} to resume')
         return said
@@ -305,9 +305,13 @@ def _share(path: Path) -> None:
     main = dist.is_main_process()
     writes = mine != found[0] and os.environ.get('LOCAL_RANK', '0') == '0'
     with ExitStack() as stack:
-        place = stack.enter_context(written_whole(path)) if writes else path
-        part = Path(os.devnull) if not (main or writes) else place
-        file = stack.enter_context(part.open('rb' if main else 'wb'))
+        if main:
+            file = stack.enter_context(path.open('rb'))
+        else:
+            part = Path(os.devnull)
+            if writes:
+                part = stack.enter_context(written_whole(path))
+            file = stack.enter_context(part.open('wb'))
         for _ in range(0, size, CHUNK):
             chunk = [file.read(CHUNK) if main else None]
             dist.broadcast_object_list(chunk)

@@ -146,7 +146,9 @@ class NonFiniteLossHook(Hook):
             clips = [bad[rank] for bad in self._row if rank in bad]
             if clips:
                 told.append(f'rank {rank}: {cause}; clips: {", ".join(clips)}')
-        checkpoint = last_whole_checkpoint(runner.work_dir, finite=True)
+        checkpoint = last_whole_checkpoint(
+            runner.work_dir, finite=True, cfg=runner.cfg
+        )
         last = runner.iter + 1
         raise NonFiniteLossError(
             f'The loss was not finite in iterations {last - self.patience + 1}'

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
@@ -57,7 +58,9 @@ class MultiExpertOptimConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         TypeError: If ``paramwise_cfg`` has another entry.
-        UsageError: If an entry fits nothing in the model.
+        TypeError: If ``paramwise_cfg`` has an unknown entry.
+        UsageError: If an entry fits nothing in the model, the optimizer is
+            unknown or has no ``lr``, or nothing in the model is trained.
 
     Example:
         >>> constructor = MultiExpertOptimConstructor(
@@ -75,6 +78,14 @@ class MultiExpertOptimConstructor(DefaultOptimWrapperConstructor):
                 'paramwise_cfg of MultiExpertOptimConstructor takes '
                 f'{", ".join(OPTIONS)}, got {", ".join(unknown)}'
             )
+        kind = self.optimizer_cfg.get('type')
+        # The registry in which MMEngine looks for it.
+        with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+            if isinstance(kind, str) and registry.get(kind) is None:
+                raise UsageError(
+                    f'{kind} is not in the {registry.scope}::{registry.name} '
+                    'registry; correct optim_wrapper.optimizer.type'
+                )
         # Never empty: MMEngine then asks for groups.
         self.paramwise_cfg = {'layer_decay': 1.0, **self.paramwise_cfg}
         if not 0 < self.paramwise_cfg['layer_decay'] <= 1:

@@ -143,6 +143,8 @@ def set_precision(
         said = str(wrapper.get('dtype') or said).removeprefix('torch.')
     precision = choose_precision(said, device)
     _check_frozen_dtype(cfg, precision)
+    if wrapper and wanted:
+        wrapper.pop('dtype', None)  # the config's own
     if wrapper and kind != WRAPPERS[precision]:
         wrapper.type = WRAPPERS[precision]
         for option in ('dtype', 'loss_scale', 'use_fsdp'):  # of AMP's

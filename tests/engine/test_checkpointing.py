@@ -5,6 +5,7 @@ import copy
 import errno
 import io
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,12 @@ from ca2st_mm.engine.checkpointing import (
     write_checkpoints_whole,
 )
 from ca2st_mm.registry import MODELS
+from ca2st_mm.utils.files import written_whole
 
 
-def saved(values):
+def saved(values, **meta):
     buffer = io.BytesIO()
-    torch.save(dict(meta={}, state_dict=dict(values=values)), buffer)
+    torch.save(dict(meta=meta, state_dict=dict(values=values)), buffer)
     return buffer.getvalue()
 
 
@@ -73,15 +75,23 @@ def test_a_broken_newest_file_is_passed_over(write, tmp_path, broken):
     assert newest() == 'epoch_2.pth'
 
 
-def test_times_of_files_may_be_lost(write, tmp_path):
+@pytest.mark.parametrize(
+    'newest, others',
+    [
+        ('epoch_12.pth', {'epoch_9.pth': 30, 'interrupted.pth': 35}),
+        ('interrupted.pth', {'epoch_10.pth': 30}),
+        ('epoch_12.pth', {'iter_500.pth': 30}),
+    ],
+)
+@pytest.mark.parametrize('named', [True, False])
+def test_times_of_files_may_be_lost(write, tmp_path, newest, others, named):
     """A copy has its own; what counts is what the run has done last."""
-    path = write('epoch_12.pth')
-    write('epoch_9.pth')
-    write('interrupted.pth')
-    assert last_whole_checkpoint(tmp_path) == str(path)
-    path = write('epoch_2.pth')  # of a later run in this folder
-    (tmp_path / 'last_checkpoint').write_text('/moved/from/epoch_2.pth')
-    write('interrupted.pth')
+    path = write(newest, saved(None, iter=36))
+    for name, iteration in others.items():
+        write(name, saved(None, iter=iteration))
+    if named:  # epoch 99 is of an earlier run in this folder
+        write('epoch_99.pth', saved(None, iter=300))
+        (tmp_path / 'last_checkpoint').write_text(f'/moved/from/{newest}')
     assert last_whole_checkpoint(tmp_path) == str(path)
 
 
@@ -94,6 +104,32 @@ def test_a_flipped_bit_is_named_with_what_is_whole(write):
         load_from_file(str(newest))
     assert 'epoch_2.pth' in str(error.value)
     assert str(error.value).endswith(f'{older} is whole')
+
+
+def put_any(data, path):
+    with written_whole(path) as part:
+        part.write_bytes(data)
+        os.fsync(0)
+
+
+@pytest.mark.parametrize('put', [AtomicLocalBackend().put, put_any])
+def test_kills_leave_a_whole_file_and_nothing_else(tmp_path, monkeypatch, put):
+    path = tmp_path / 'epoch_1.pth'
+    path.write_bytes(WHOLE)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            'os.fsync', lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        )
+        for _ in range(2):
+            if not (child := os.fork()):
+                put(HALF, path)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == signal.SIGKILL
+            assert path.read_bytes() == WHOLE
+    monkeypatch.setattr('os.fsync', lambda _: None)
+    put(HALF, path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == HALF
 
 
 def test_a_file_without_check_sums_is_read(tmp_path):

@@ -191,6 +191,11 @@ def test_a_copy_has_the_same_groups_in_the_same_order():
         (dict(custom_keys=dict(heads=dict())), ValueError, 'heads'),
         (dict(optimizer=dict(type='SGD')), ValueError, 'optimizer.lr'),
         (
+            dict(optimizer=dict(type='AdmaW', lr=1)),
+            ValueError,
+            'AdmaW is not in the .* registry',
+        ),
+        (
             dict(optimizer=dict(type='SGD', lr=1), norm_decay_mult=0.5),
             ValueError,
             'optimizer.weight_decay',

@@ -72,6 +72,9 @@ def test_a_wrapper_of_the_config_keeps_its_precision(monkeypatch, native):
     cfg = config('AmpOptimWrapper', precision='auto')
     assert set_precision(cfg) == 'float16'  # validation as training
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    cfg.optim_wrapper.dtype = 'bfloat16'
+    assert set_precision(cfg, 'float16') == 'float16'
+    assert 'dtype' not in cfg.optim_wrapper
 
 
 OTHERS = {

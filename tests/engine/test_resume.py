@@ -170,17 +170,26 @@ def test_a_run_resumes_from_the_newest_whole_one(tmp_path, flag, start):
 
 
 @pytest.mark.parametrize('template', ['epoch_{}.pth', 'cast_{:03d}.ckpt'])
-def test_a_run_resumes_from_the_folder_of_its_checkpoints(tmp_path, template):
+@pytest.mark.parametrize(
+    'by_config, named',
+    [(True, 'big'), (True, 'moved'), (True, None), (False, 'big')],
+)
+def test_a_run_resumes_from_the_folder_of_its_checkpoints(
+    tmp_path, template, named, by_config
+):
+    """Of the config, or of ``last_checkpoint`` if the config has none."""
     hook = dict(out_dir=str(tmp_path / 'big'), filename_tmpl=template)
-    cfg = Config(
-        dict(work_dir=str(tmp_path / 'w'), default_hooks=dict(checkpoint=hook))
-    )
+    cfg = Config(dict(work_dir=str(tmp_path / 'w')))
+    if by_config:
+        cfg.default_hooks = dict(checkpoint=hook)
+    (tmp_path / 'w').mkdir()
     (tmp_path / 'big/w').mkdir(parents=True)
     for epoch in (1, 2):
         path = tmp_path / 'big/w' / template.format(epoch)
-        torch.save({}, path)
-    (tmp_path / 'w').mkdir()
-    (tmp_path / 'w/last_checkpoint').write_text(str(path))
+        torch.save(dict(meta=dict(iter=epoch)), path)
+    if named:
+        last = tmp_path / named / 'w' / path.name
+        (tmp_path / 'w/last_checkpoint').write_text(str(last))
     launch.resume(cfg, 'auto')
     assert cfg.load_from == str(path)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ca2st_mm.models.backbones import MultiExpertBackbone
+from ca2st_mm.models.layers import fusions_of
 from ca2st_mm.structures import as_streams
 
 from .recognizer import Recognizer
@@ -59,7 +60,7 @@ def extract(
             )
             features = getattr(output, 'features', output)
             tokens = getattr(output, 'tokens', {})
-            for task, fuse in getattr(head, 'fusion_by_task', {}).items():
+            for task, fuse in fusions_of(head).items():
                 name = 'fused' if task == 'label' else f'fused_{task}'
                 fused[name] = fuse(features)
         else:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ca2st_mm.models.backbones import MultiExpertBackbone
+from ca2st_mm.models.layers import fusions_of
 from ca2st_mm.structures import Stream, as_streams
 
 from .prediction import Names, PartAnswer, per_sample, unbatched
@@ -276,12 +277,13 @@ def parts_of(modalities: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 def _why_not(head: nn.Module, experts: Sequence[str]) -> str | None:
     """Why a head cannot answer from some experts; None if it can."""
-    if not hasattr(head, 'fusion_by_task'):
+    fusions = fusions_of(head)
+    if not fusions:
         raise ValueError(
             f'{type(head).__name__} does not tell its experts apart; '
             'modality contributions need a FusionHead or a VerbNounHead'
         )
-    for task, fusion in head.fusion_by_task.items():
+    for task, fusion in fusions.items():
         if not set(experts) & set(fusion.adapters):
             return f'the head reads the {task} off {list(fusion.adapters)}'
     return None

@@ -9,10 +9,12 @@ import pytest
 import torch
 from extract_features import clips_of, spans_of, write_features
 from media_names import Media
+from mmaction.models.heads import BaseHead
 from safetensors import safe_open
 from tool_runs import run_tool
 
 from ca2st_mm.apis.features import extract
+from ca2st_mm.apis.modality_contributions import contributions_of
 from ca2st_mm.structures import Stream, as_streams
 
 
@@ -96,6 +98,30 @@ def test_an_expert_without_input_is_not_a_number(recognizer, clip, silent):
     assert not np.isnan(found['fused']).any()
     with pytest.raises(ValueError, match=r'layers 1 to 2, got \[0\]'):
         extract(recognizer, samples, layers=[0, 2])
+
+
+class OwnHead(BaseHead):
+    """A head of somebody else that says what it fuses by one attribute."""
+
+    def __init__(self, head):
+        super().__init__(12, 16, average_clips='prob')
+        self.fusion, self.fc = head.fusion, head.fc_cls
+
+    def forward(self, feats, **kwargs):
+        return self.fc(self.fusion(feats))
+
+
+def test_a_head_of_somebody_else_has_features_and_contributions(
+    recognizer, samples, monkeypatch
+):
+    model, sample = recognizer.model, samples[:1]
+    fused = extract(recognizer, sample)['fused']
+    changes = contributions_of(recognizer, sample)[0].changes()
+    own = OwnHead(model.cls_head).eval()
+    monkeypatch.setitem(model._modules, 'cls_head', own)
+    close(extract(recognizer, sample)['fused'], fused)
+    [found] = contributions_of(recognizer, sample)
+    assert found.changes() == pytest.approx(changes, abs=1e-5)
 
 
 def test_every_second_is_its_own_row(recognizer, clips, tmp_path):

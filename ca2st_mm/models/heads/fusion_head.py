@@ -1,8 +1,6 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """One classifier over the fused features of all experts."""
 
-from typing import Any
-
 import torch
 from mmaction.models.heads import BaseHead
 from torch import Tensor
@@ -13,12 +11,22 @@ from ca2st_mm.registry import MODELS
 from ..layers.fusion import ExpertFusion
 from ..layers.transformer import linear
 
+CROSS_ENTROPY = dict(type='CrossEntropyLoss', loss_weight=1.0)
+
 
 def check_hard_labels(labels: Tensor, num_classes: int, name: str) -> None:
-    """Raise ``ValueError`` if labels of any shape are no class.
+    """Refuse labels that are no class.
 
     PyTorch ignores the label -100 without a word, and on a GPU any other
     such label ends the process without naming it.
+
+    Args:
+        labels: Class indices, any shape.
+        num_classes: Number of classes of the head.
+        name: What is labelled, for the message.
+
+    Raises:
+        ValueError: Names the labels that are out of range.
     """
     wrong = labels[(labels < 0) | (labels >= num_classes)]
     if wrong.numel():
@@ -47,11 +55,12 @@ class FusionHead(BaseHead):
         reduction: 'sum' or 'mean' over the experts, or 'concat'.
         out_channels: Width of the fused feature; needed only if the experts
             differ in width.
+        loss_cls: Loss config.
+        label_smooth_eps: Label smoothing, of hard and of soft labels.
+        topk: Accuracies shown while training.
         average_clips: 'prob', 'score' or None: how views are averaged.
-        **options: As for every head of MMAction2: ``loss_cls``,
-            ``label_smooth_eps``, ``topk``; ``init_cfg=dict(type='Pretrained',
-            checkpoint=...)`` starts the classifier from that of a published
-            expert.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` starts the
+            classifier from that of a published expert.
 
     Example:
         >>> import torch
@@ -68,11 +77,20 @@ class FusionHead(BaseHead):
         adapters: dict[str, dict] | None = None,
         reduction: str = 'sum',
         out_channels: int | None = None,
+        loss_cls: dict = CROSS_ENTROPY,
+        label_smooth_eps: float = 0.0,
+        topk: int | tuple[int, ...] = (1, 5),
         average_clips: str | None = 'prob',
-        **options: Any,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
-            num_classes, in_channels, average_clips=average_clips, **options
+            num_classes,
+            in_channels,
+            loss_cls=loss_cls,
+            label_smooth_eps=label_smooth_eps,
+            topk=topk,
+            average_clips=average_clips,
+            init_cfg=init_cfg,
         )
         self.fusion = ExpertFusion(
             in_channels, adapters, reduction, out_channels
@@ -97,12 +115,15 @@ class FusionHead(BaseHead):
     def loss_by_feat(
         self, cls_scores: Tensor, data_samples: list
     ) -> dict[str, Tensor]:
-        """Loss, and accuracies where labels are hard.
+        """Loss and training accuracies, of labels that fit the classes.
 
         Args:
             cls_scores: Logits (B, num_classes).
             data_samples: Samples with a ``gt_label``, hard (1,) or soft
                 (num_classes,).
+
+        Returns:
+            ``loss_cls``; with hard labels also ``top1_acc`` and so on.
 
         Raises:
             ValueError: If a label is of another form or out of range.

@@ -2,7 +2,6 @@
 """Verb and noun classifiers, as EPIC-KITCHENS asks for."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from mmaction.evaluation import top_k_accuracy
@@ -15,7 +14,7 @@ from ca2st_mm.registry import MODELS
 
 from ..layers.fusion import ExpertFusion
 from ..layers.transformer import linear
-from .fusion_head import check_hard_labels
+from .fusion_head import CROSS_ENTROPY, check_hard_labels
 
 TASKS = ('verb', 'noun')
 
@@ -43,9 +42,11 @@ class VerbNounHead(BaseHead):
         fusions: For 'verb' and 'noun' the arguments of an
             :class:`ExpertFusion`, or the name of the other task to share its
             fusion.
+        loss_cls: Loss config, used for both.
+        label_smooth_eps: Label smoothing, of hard and of soft labels.
+        topk: Accuracies shown while training.
         average_clips: 'prob', 'score' or None: how views are averaged.
-        **options: As for every head of MMAction2: ``loss_cls`` (of both),
-            ``label_smooth_eps``, ``topk``.
+        init_cfg: Initialization config.
 
     Raises:
         ValueError: If ``fusions`` does not describe both tasks.
@@ -65,11 +66,20 @@ class VerbNounHead(BaseHead):
         num_verbs: int,
         num_nouns: int,
         fusions: Mapping[str, dict | str],
+        loss_cls: dict = CROSS_ENTROPY,
+        label_smooth_eps: float = 0.0,
+        topk: int | tuple[int, ...] = (1, 5),
         average_clips: str | None = 'prob',
-        **options: Any,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
-            num_verbs + num_nouns, 0, average_clips=average_clips, **options
+            num_verbs + num_nouns,
+            0,
+            loss_cls=loss_cls,
+            label_smooth_eps=label_smooth_eps,
+            topk=topk,
+            average_clips=average_clips,
+            init_cfg=init_cfg,
         )
         own = {k: v for k, v in fusions.items() if not isinstance(v, str)}
         if set(fusions) != set(TASKS) or not own:
@@ -122,12 +132,16 @@ class VerbNounHead(BaseHead):
     def loss_by_feat(
         self, cls_scores: dict[str, Tensor], data_samples: list
     ) -> dict[str, Tensor]:
-        """Loss of both tasks, at least float32, and accuracies.
+        """Loss of both tasks and their training accuracies.
 
         Args:
             cls_scores: Logits {verb, noun: (B, classes)}.
-            data_samples: Samples with a ``gt_label``; accuracies are of hard
-                ones.
+            data_samples: Samples with a ``gt_label``, hard (2,) or soft
+                (verbs + nouns,).
+
+        Returns:
+            ``loss_verb`` and ``loss_noun``, at least float32; with hard
+            labels also ``verb_top1_acc`` and so on.
 
         Raises:
             ValueError: If a label is of another form or out of range.

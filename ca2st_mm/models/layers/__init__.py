@@ -1,7 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Building blocks; they know nothing of experts, links or registries."""
 
-from .fusion import ExpertFusion
+from .fusion import ExpertFusion, fusions_of
 from .tokens import TokenGrid, TokenSpec
 from .transformer import (
     Adapter,
@@ -29,5 +29,6 @@ __all__ = [
     'TokenGrid',
     'TokenSpec',
     'from_sequences',
+    'fusions_of',
     'to_sequences',
 ]

@@ -115,3 +115,13 @@ class ExpertFusion(nn.Module):
         if self.reduction == 'mean':
             return total / at_least_one(count)
         return total
+
+
+def fusions_of(head: nn.Module) -> dict[str, ExpertFusion]:
+    """What each classifier of a head reads, by task; empty if it is unknown.
+
+    A head says it as ``fusion_by_task``, or with one classifier as ``fusion``.
+    """
+    if hasattr(head, 'fusion_by_task'):
+        return head.fusion_by_task
+    return dict(label=head.fusion) if hasattr(head, 'fusion') else {}

@@ -15,6 +15,7 @@ from ca2st_mm.utils.errors import UsageError
 
 from ..backbones.multi_expert import BackboneOutput
 from ..data_preprocessors import MultiStreamBlending
+from ..layers import fusions_of
 
 
 @MODELS.register_module()
@@ -74,7 +75,7 @@ class MultiExpertRecognizer(BaseRecognizer):
             sizes = getattr(head, 'sizes', dict(label=head.num_classes))
             blending.set_classes(sizes)
         known = set(getattr(self.backbone, 'experts', ()))
-        fusions = getattr(head, 'fusion_by_task', {}).values()
+        fusions = fusions_of(head).values()
         unknown = {n for fusion in fusions for n in fusion.adapters} - known
         if known and unknown:
             raise ValueError(

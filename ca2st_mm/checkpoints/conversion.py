@@ -235,7 +235,6 @@ class Layout(NamedTuple):
                 found.state_dict[key] = value.float()
                 half += 1
         if half:
-            found.notes.append(
-                f'{half} tensors of half precision became float32'
-            )
+            note = f'{half} tensors of half precision became float32'
+            found.notes.append(note)
         return found

@@ -212,31 +212,20 @@ def _class_names(config: Path) -> list[str] | None:
     return names if names and names[0] != 'LABEL_0' else None
 
 
-def shards_of(index: Path) -> dict[str, str]:
-    """Part by name of a tensor, as the index of a sharded checkpoint says.
-
-    Raises:
-        DamagedCheckpointError: If it is none, or a part is not next to it.
-    """
+def _read_shards(index: Path, map_location: Any) -> dict[str, Tensor]:
+    """All parts that an index names; each gives what the index says."""
     try:
         shards = json.loads(index.read_text())['weight_map']
-        parts = set(shards.values())
+        parts = sorted(set(shards.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(index, error) from error
-    for part in sorted(parts):
+    tensors: dict[str, Tensor] = {}
+    for part in parts:
         if Path(part).name != part or not index.with_name(part).is_file():
             raise DamagedCheckpointError(
                 f'{str(index)!r} names {len(parts)} parts, of which {part!r} '
                 'is missing in its folder; fetch the rest'
             )
-    return shards
-
-
-def _read_shards(index: Path, map_location: Any) -> dict[str, Tensor]:
-    """All parts that an index names; each gives what the index says."""
-    shards = shards_of(index)
-    tensors: dict[str, Tensor] = {}
-    for part in sorted(set(shards.values())):
         read = _read_file(index.with_name(part), map_location)
         tensors.update(read.get('state_dict', read))
     if lacking := [key for key in shards if key not in tensors]:

@@ -610,12 +610,7 @@ def fetched(source: str, file: str = '') -> Path:
 def read_config(source: str) -> tuple[Path, dict]:
     """The folder with the ``config.json`` of a model, and what that says.
 
-    Args:
-        source: As for :func:`fetched`.
-
-    Raises:
-        UsageError: If there is none, or it is of neither timm nor
-            transformers.
+    The source is as for :func:`fetched`.
     """
     folder = fetched(source, 'config.json')
     folder = folder if folder.is_dir() else folder.parent
@@ -644,10 +639,8 @@ def agree_on_frames(
 ) -> None:
     """Let experts of single frames read one per time step of another.
 
-    Args:
-        experts: Experts by name; those with open frames are changed.
-        inputs: The stream that each reads.
-        pairs: Names of linked experts; these are asked first.
+    Experts with open frames are changed; linked ones (``pairs``) and those
+    of the same stream (``inputs``) are asked, in this order.
     """
     opened = [n for n, e in experts.items() if getattr(e, 'frames_open', 0)]
     linked = [pair for a, b in pairs for pair in ((a, b), (b, a))]
@@ -665,12 +658,7 @@ def agree_on_frames(
 def check_frames(
     experts: Mapping[str, Any], clips: Mapping[str, Tensor]
 ) -> None:
-    """Raise ``UsageError`` if an expert reads other clips than it is given.
-
-    Args:
-        experts: Experts by name.
-        clips: What each reads; only clips (B, 3, frames, H, W) are compared.
-    """
+    """Raise ``UsageError`` if an expert reads longer or shorter clips."""
     # Those that follow others are not to blame.
     for name in sorted(
         experts, key=lambda n: getattr(experts[n], 'frames_open', False)

@@ -589,10 +589,8 @@ def expert_config(cfg: str | Mapping) -> Mapping:
 def fetched(source: str, file: str = '') -> Path:
     """The folder of a model, or its file on the Hub, fetched if need be.
 
-    Args:
-        source: ``hf:OWNER/NAME@REVISION``, ``timm:hf-hub:OWNER/NAME@REVISION``
-            or ``local-dir:PATH``.
-        file: The file on the Hub; its weights if left out.
+    The source is ``local-dir:PATH``, ``hf:OWNER/NAME@REVISION`` or
+    ``timm:hf-hub:OWNER/NAME@REVISION``; without ``file``, its weights.
     """
     if source.startswith(LOCAL):
         return Path(source.removeprefix(LOCAL)).expanduser()

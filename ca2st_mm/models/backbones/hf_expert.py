@@ -29,17 +29,18 @@ class HFFamily(Family):
     """Models of one ``model_type``.
 
     Attributes:
-        model_class: Name of the class in ``transformers``.
+        model_class: Name of the class in ``transformers``; None for its
+            class without a head.
         options: What its constructor takes besides the config.
         settings: Entry of the config by the argument that sets it.
         optional: Beginnings of names that a file may lack.
 
     Example:
-        >>> FAMILIES['vjepa2'].model_class
-        'VJEPA2Model'
+        >>> FAMILIES['vjepa2'].settings['img_size']
+        'crop_size'
     """
 
-    model_class: str
+    model_class: str | None = None
     options: Mapping[str, Any] = {}
     settings: Mapping[str, str] = {}
     optional: tuple[str, ...] = ()
@@ -52,7 +53,6 @@ class HFFamily(Family):
 class CLIP(HFFamily):
     """Image encoder of CLIP; resizes its positions to other frames."""
 
-    model_class = 'CLIPVisionModel'
     has_class_token = True
     layers, ends_with = 'encoder.layers', ('post_layernorm',)
     norms = ('layer_norm1', 'layer_norm2')
@@ -89,7 +89,6 @@ class CLIP(HFFamily):
 class SigLIP(CLIP):
     """Image encoder of SigLIP, and of SigLIP 2 of a fixed size."""
 
-    model_class = 'SiglipVisionModel'
     has_class_token = False
 
     def ends(self, model):
@@ -106,7 +105,6 @@ class SigLIP(CLIP):
 class DINOv2(CLIP):
     """DINOv2, with or without registers."""
 
-    model_class = 'Dinov2Model'
     layers, ends_with = 'encoder.layer', ('layernorm',)
     norms = HFFamily.norms
     attn = 'attention'
@@ -116,16 +114,9 @@ class DINOv2(CLIP):
         return model.embeddings(inputs)
 
 
-class DINOv2WithRegisters(DINOv2):
-    """DINOv2 with registers."""
-
-    model_class = 'Dinov2WithRegistersModel'
-
-
 class DINOv3(DINOv2):
     """DINOv3's ViTs: rotary positions go to every attention."""
 
-    model_class = 'DINOv3ViTModel'
     layers, ends_with = 'model.layer', ('norm',)
 
     def context(self, model, tokens):
@@ -142,7 +133,6 @@ class DINOv3(DINOv2):
 class ViT(CLIP):
     """The original ViT; resizes its positions to other frames."""
 
-    model_class = 'ViTModel'
     options = dict(add_pooling_layer=False)
     layers, ends_with = 'layers', ('layernorm',)
     norms = ('layernorm_before', 'layernorm_after')
@@ -154,7 +144,6 @@ class ViT(CLIP):
 class VJEPA2(HFFamily):
     """Encoder of V-JEPA 2; its rotary positions are inside the attention."""
 
-    model_class = 'VJEPA2Model'
     reads = 'clip'
     settings = dict(num_frames='frames_per_clip', img_size='crop_size')
     layers, ends_with = 'layer', ('layernorm',)
@@ -186,7 +175,6 @@ class VJEPA2(HFFamily):
 class ViViT(VJEPA2):
     """ViViT of joint attention; one class token for the clip."""
 
-    model_class = 'VivitModel'
     options = ViT.options
     settings = dict(num_frames='num_frames', img_size='image_size')
     layers, norms, behind = ViT.layers, ViT.norms, ViT.behind
@@ -231,7 +219,6 @@ class VideoMAE(VJEPA2):
 class AST(ViT):
     """Audio Spectrogram Transformer; patches frequency-major, one step."""
 
-    model_class = 'ASTModel'
     options = {}
     reads = 'audio'
 
@@ -263,7 +250,7 @@ FAMILIES: dict[str, type[HFFamily]] = {
     'audio-spectrogram-transformer': AST,
     'clip_vision_model': CLIP,
     'dinov2': DINOv2,
-    'dinov2_with_registers': DINOv2WithRegisters,
+    'dinov2_with_registers': DINOv2,
     'dinov3_vit': DINOv3,
     'siglip_vision_model': SigLIP,
     'videomae': VideoMAE,
@@ -336,7 +323,10 @@ class HFExpert(ForeignExpert):
                     f'{argument} is not of {self.config.model_type}, which '
                     'reads audio; its config says what it reads'
                 )
-        self.model_class = getattr(_library(), family.model_class)
+        known = _library().MODEL_MAPPING
+        self.model_class = known[type(self.config)]
+        if family.model_class:
+            self.model_class = getattr(_library(), family.model_class)
         whole = self.model_class(self.config, **family.options)
         if family.reads == 'frames':
             options['num_frames'] = num_frames
@@ -377,7 +367,7 @@ class HFExpert(ForeignExpert):
         ]
         if missing:
             raise CheckpointError(
-                f'{len(missing)} tensors of {self.family.model_class} are '
+                f'{len(missing)} tensors of {self.model_class.__name__} are '
                 f'missing, such as {sorted(missing)[:3]}'
             )
         for key, theirs, ours in found['mismatched_keys']:

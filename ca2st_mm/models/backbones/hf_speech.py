@@ -15,9 +15,8 @@ from .hf_expert import FAMILIES, HFFamily
 
 
 class Wav2Vec2(HFFamily):
-    """wav2vec 2.0; large models have their norms first, base models last."""
+    """wav2vec 2.0, HuBERT, data2vec; large models have their norms first."""
 
-    model_class = 'Wav2Vec2Model'
     reads = 'audio'
     settings = dict(num_frames='num_samples')
     layers = 'encoder.layers'
@@ -29,7 +28,7 @@ class Wav2Vec2(HFFamily):
             for name in ('add_adapter', 'adapter_attn_dim')
         ):
             raise UsageError(
-                f'{self.model_class} with adapter layers of its own is not '
+                f'a {config.model_type} with adapter layers of its own is not '
                 'known as an expert'
             )
         samples = getattr(config, 'num_samples', 160000)  # 10 s
@@ -79,22 +78,8 @@ def _norms_first(block: nn.Module) -> bool:
     return type(block).__name__.endswith('StableLayerNorm')
 
 
-class HuBERT(Wav2Vec2):
-    """HuBERT."""
-
-    model_class = 'HubertModel'
-
-
-class Data2VecAudio(Wav2Vec2):
-    """data2vec for audio."""
-
-    model_class = 'Data2VecAudioModel'
-
-
 class WavLM(Wav2Vec2):
     """WavLM: the first layer makes a bias of positions for all."""
-
-    model_class = 'WavLMModel'
 
     def context(self, model, tokens):
         batch, steps = tokens.shape[:2]
@@ -109,7 +94,6 @@ class WavLM(Wav2Vec2):
 class Whisper(HFFamily):
     """Encoder of Whisper; reads log-mel spectrograms of 30 s."""
 
-    model_class = 'WhisperModel'
     reads = 'audio'
     layers, ends_with = 'layers', ('layer_norm',)
     norms = ('self_attn_layer_norm', 'final_layer_norm')
@@ -149,8 +133,8 @@ class Whisper(HFFamily):
 
 
 FAMILIES |= {
-    'data2vec-audio': Data2VecAudio,
-    'hubert': HuBERT,
+    'data2vec-audio': Wav2Vec2,
+    'hubert': Wav2Vec2,
     'wav2vec2': Wav2Vec2,
     'wavlm': WavLM,
     'whisper': Whisper,

@@ -2,10 +2,13 @@
 """Vision transformers of timm as experts, frame by frame."""
 
 import difflib
+import re
 from collections.abc import Mapping
+from logging import WARNING
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ca2st_mm.registry import MODELS
@@ -169,6 +172,14 @@ class TimmExpert(ForeignExpert):
                 f'{model} is a {" of ".join(filter(None, kind))}, which is '
                 f'not known; known are {", ".join(map(" of ".join, FAMILIES))}'
                 f': {_nearest(known_as)}; add it by the recipe in {RECIPE}'
+            )
+        if re.search(r'_clip_\d.*\.openai$', known_as):
+            quick = known_as.replace('_clip_', '_clip_quickgelu_')
+            print_log(
+                f'{model}: OpenAI trained with quick GELU, but timm builds '
+                f'GELU for this name; take timm:{quick}',
+                logger='current',
+                level=WARNING,
             )
         vit.reset_classifier(0)
         super().__init__(

@@ -594,6 +594,20 @@ def test_random_weights_are_said(folder_of, monkeypatch):
         assert 'random' in said.pop() and not said
 
 
+def test_a_name_of_timm_with_another_activation_is_said(monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'ca2st_mm.models.backbones.timm_expert.print_log',
+        lambda text, **_: said.append(text),
+    )
+    quick = 'timm:vit_base_patch16_clip_quickgelu_224.openai'
+    for name in (quick, quick.replace('_quickgelu', '')):
+        assert not said
+        with torch.device('meta'):
+            MODELS.build(expert_config(name))
+    assert said.pop().endswith(f'take {quick}')
+
+
 def test_half_precision_in_a_file_is_float32_here_and_said(
     folder_of, tmp_path, monkeypatch
 ):

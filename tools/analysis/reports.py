@@ -51,8 +51,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         )
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return '\n'.join(
-        '  '.join(c.ljust(w) for c, w in zip(line, widths, strict=True))
-        for line in cells
+        '  '.join(map(str.ljust, line, widths)).rstrip() for line in cells
     )
 
 

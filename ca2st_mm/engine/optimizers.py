@@ -57,7 +57,6 @@ class MultiExpertOptimConstructor(DefaultOptimWrapperConstructor):
               0 unless given.
 
     Raises:
-        TypeError: If ``paramwise_cfg`` has another entry.
         TypeError: If ``paramwise_cfg`` has an unknown entry.
         UsageError: If an entry fits nothing in the model, the optimizer is
             unknown or has no ``lr``, or nothing in the model is trained.

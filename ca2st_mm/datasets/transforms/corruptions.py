@@ -163,27 +163,19 @@ def _slow(length: int, rate: float, hertz: float, rng) -> np.ndarray:
     return curve - curve.mean()
 
 
-def _warped(frames: np.ndarray, shifts: np.ndarray, angles) -> np.ndarray:
-    """Move (dx, dy in pixels) and turn (degrees) every frame."""
+def _wind_video(frames, level, rng):
+    """The camera shakes."""
     height, width = frames.shape[1:3]
-    moved = []
+    size = (0.01, 0.02, 0.035, 0.055, 0.08)[level] * min(height, width)
+    shifts = rng.standard_normal((len(frames), 2)) * size  # pixels
+    angles = rng.standard_normal(len(frames)) * (0.5, 1, 2, 3, 5)[level]
+    shaken = []
     for frame, shift, angle in zip(frames, shifts, angles, strict=True):
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1)
         matrix[:, 2] += shift
-        moved.append(
-            cv2.warpAffine(
-                frame, matrix, (width, height), borderMode=cv2.BORDER_REFLECT
-            )
-        )
-    return np.stack(moved)
-
-
-def _wind_video(frames, level, rng):
-    """The camera shakes."""
-    size = (0.01, 0.02, 0.035, 0.055, 0.08)[level] * min(frames.shape[1:3])
-    shifts = rng.standard_normal((len(frames), 2)) * size
-    angles = rng.standard_normal(len(frames)) * (0.5, 1, 2, 3, 5)[level]
-    return _warped(frames, shifts, angles)
+        border = dict(borderMode=cv2.BORDER_REFLECT)
+        shaken.append(cv2.warpAffine(frame, matrix, (width, height), **border))
+    return np.stack(shaken)
 
 
 def _wind_audio(wave, rate, level, rng):

@@ -50,7 +50,12 @@ def coalitions_of(players: Iterable[str]) -> list[Coalition]:
 def of_groups(
     values: Mapping[Coalition, Any], groups: Mapping[str, Iterable[str]]
 ) -> dict[Coalition, Any]:
-    """The values of coalitions of groups, such as modalities of experts."""
+    """The values of coalitions of groups, such as modalities of experts.
+
+    Args:
+        values: By coalition of members.
+        groups: Members by name of the group.
+    """
     return {
         chosen: values[frozenset(m for group in chosen for m in groups[group])]
         for chosen in coalitions_of(groups)
@@ -62,8 +67,10 @@ def shapley_values(values: Mapping[Coalition, Any]) -> dict[str, Any]:
 
     The mean gain of a player over all orders in which the players can come
     in.  They add up to the value of all players minus that of none.  Source:
-    Shapley, A value for n-person games, 1953.  ``values`` has a number or an
-    array for every coalition, the empty one included.
+    Shapley, A value for n-person games, 1953.
+
+    Args:
+        values: Number or array of every coalition, the empty one included.
 
     Example:
         >>> none, a, b, both = coalitions_of('ab')
@@ -125,8 +132,12 @@ class ModalityContributions:
     def changes(self, task: str = 'label') -> dict[str, float]:
         """How each part moves the class that the whole model chose.
 
-        By part, the probability of that class with the part alone, minus the
-        one with the whole model.
+        Args:
+            task: ``label``, ``verb`` or ``noun``.
+
+        Returns:
+            Probability of that class with a part alone, minus the one with
+            the whole model, by part.
         """
         best = self.whole[task].argmax()
         return {

@@ -249,10 +249,15 @@ def rank(
     names: Mapping[str, Sequence[str]],
     top_k: int,
 ) -> dict[str, Ranking]:
-    """The best classes of one sample, of its probabilities by task.
+    """Sort the classes of one sample by probability.
 
     A verb and a noun make an action, whose score is the product of theirs,
     as EPIC-KITCHENS ranks actions.
+
+    Args:
+        scores: Probabilities (num_classes,) by task.
+        names: Class names by task.
+        top_k: How many to give, of each task.
 
     Example:
         >>> rank(dict(label=torch.tensor([0.25, 0.75])), dict(label='ab'), 1)
@@ -295,7 +300,7 @@ def names_of_model(
     ``data_root`` names.  Without any, a class is called by its number.
 
     Args:
-        head: The head.
+        head: The head; ``sizes`` or ``num_classes`` tells how many.
         stored: What the checkpoint holds.
         dataset: The config's test data set.
 

@@ -177,11 +177,17 @@ class Recognizer(BaseInferencer):
         )
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
-        """:func:`ca2st_mm.apis.save_pretrained` of the model."""
+        """Write a folder that :meth:`from_pretrained` takes.
+
+        The options are those of :func:`ca2st_mm.apis.save_pretrained`.
+        """
         return save_pretrained(self.model, folder, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """:func:`ca2st_mm.apis.push_to_hub` of the model."""
+        """Write a repository of the Hub that :meth:`from_pretrained` takes.
+
+        The options are those of :func:`ca2st_mm.apis.push_to_hub`.
+        """
         return push_to_hub(self.model, repo_id, **options)
 
     def prepare(
@@ -212,7 +218,8 @@ class Recognizer(BaseInferencer):
         Raises:
             FileNotFoundError: If there is no such file.
             SampleFault: If it cannot be used; names it and what to do.
-            ValueError: If ``'drop'`` is not possible.
+            ValueError: If ``missing_audio`` is none of these, or ``'drop'``
+                is not possible.
         """
         if missing_audio is None:
             refuses = self.pipeline.missing_audio == 'raise'
@@ -240,11 +247,14 @@ class Recognizer(BaseInferencer):
         samples: Sequence[Mapping],
         experts: Sequence[str] | None = None,
     ) -> dict[str, Tensor]:
-        """Logits of every view, (batch, views, num_classes) by task.
+        """Logits of every view, before averaging.
 
         Args:
             samples: What :meth:`prepare` returns.
             experts: Which experts run; None for all.
+
+        Returns:
+            Float (batch, views, num_classes) by task.
         """
         inputs = self.batch(samples)['inputs']
         with self.autocast():
@@ -254,7 +264,8 @@ class Recognizer(BaseInferencer):
     def probabilities(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Average :meth:`logits` over the views, as the test does.
 
-        Probabilities are (batch, num_classes) by task.
+        Returns:
+            Probabilities (batch, num_classes) by task.
         """
         head = self.model.cls_head
         averaged = {
@@ -277,6 +288,9 @@ class Recognizer(BaseInferencer):
             samples: What :meth:`prepare` returns.
             top_k: How many classes to give.
             modalities: Whether parts of the model are to answer alone, too.
+
+        Raises:
+            ValueError: If ``modalities`` is set for a model with one expert.
         """
         predictions = [found for _, found in self.forward(samples, top_k)]
         if not modalities:

@@ -180,6 +180,9 @@ def extent_of(path: str) -> Extent:
     What the header says of the length is not trusted: it may count the
     audio, or frames that were cut off.
 
+    Args:
+        path: Any container FFmpeg knows.
+
     Raises:
         MediaError: If it cannot be read; names it.
 
@@ -237,7 +240,12 @@ def _last_packet(file, stream, announced: float) -> tuple[float, float]:
 class Event(NamedTuple):
     """A stretch of a file in which windows give the same class.
 
-    ``score`` is the mean of its probability in these windows.
+    Attributes:
+        source: The file.
+        start: First second.
+        end: Last second.
+        label: The class.
+        score: Mean of its probability in these windows.
     """
 
     source: str

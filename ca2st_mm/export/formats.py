@@ -32,7 +32,13 @@ class TorchExportFile:
         path: Path,
         metadata: Mapping[str, Any],
     ) -> None:
-        """Write a ``.pt2`` archive; the metadata is a file inside."""
+        """Write a ``.pt2`` archive; the metadata is a file inside.
+
+        Args:
+            program: Of :func:`trace`.
+            path: The file.
+            metadata: Of :func:`describe`.
+        """
         extra = {METADATA: json.dumps(metadata)}
         torch.export.save(program, path, extra_files=extra)
 
@@ -63,6 +69,12 @@ class OnnxFile:
         """Write an ``.onnx`` file; each entry of the metadata is JSON.
 
         Weights of more than 2 GB are in a file next to it.
+
+        Args:
+            program: Of :func:`trace`.
+            path: The file.
+            metadata: Of :func:`describe`; its ``inputs`` and ``outputs``
+                name the tensors.
         """
         with _without_warnings():
             onnx = torch.onnx.export(

@@ -102,9 +102,12 @@ class ASTExpert(TransformerExpert):
             'time_major' as released checkpoints of CAVA and CA2ST need.
         position_fit: How a pretrained position grid is fitted, see
             :func:`fit_spectrogram_positions`.
-        adapter_ratio, frozen_parts: See :class:`CLIPExpert`.
+        adapter_ratio: Hidden part of the adapters; None builds none.
+        frozen_parts: Parts that get no gradient, of embed, layers, adapters
+            and norm.
         drop_path_rate: Stochastic depth of attention and FFN adapter.
-        extra_layers, init_cfg: See :class:`CLIPExpert`.
+        extra_layers: New layers after those of the checkpoint; trained.
+        init_cfg: Pretrained weights; see :class:`TransformerExpert`.
         clock: Former name of ``time_bin_order``, 'binned' or 'transposed'.
 
     Raises:

@@ -129,7 +129,14 @@ class CLIPExpert(TransformerExpert):
         )
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """Frames (:func:`select_frames`) -> tokens (B, T, 1 + N, C).
+        """Frames -> tokens.
+
+        Args:
+            inputs: (B, 3, num_frames * frame_stride, H, W), or images
+                (B, 3, H, W), which are clips of one frame.
+
+        Returns:
+            (B, T, 1 + N, C).
 
         Raises:
             ValueError: If the clip has another number of frames or size.

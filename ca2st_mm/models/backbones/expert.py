@@ -112,7 +112,12 @@ def select_arch(
 def frame_spans(times: Tensor, num_steps: int) -> Tensor:
     """Time of the first and the last frame of each step.
 
-    (B, num_frames) in seconds -> (B, T, 1, 2).
+    Args:
+        times: Time of every frame, (B, num_frames), seconds.
+        num_steps: Token steps T; must divide the frames.
+
+    Returns:
+        (B, T, 1, 2), seconds.
 
     Raises:
         ValueError: If the frames do not split into T steps.
@@ -127,12 +132,16 @@ def frame_spans(times: Tensor, num_steps: int) -> Tensor:
 
 
 def select_frames(expert: Any, inputs: Tensor) -> Tensor:
-    """The last frame of every ``expert.frame_stride``, (B, 3, T, H, W).
+    """The frames that an expert which reads single frames asks for.
 
     Args:
-        expert: Has ``num_frames`` T and ``frame_stride``.
+        expert: Has ``num_frames`` T and ``frame_stride``; the last frame of
+            every stride is read.
         inputs: (B, 3, T * frame_stride, H, W), or images (B, 3, H, W), which
             are clips of one frame.
+
+    Returns:
+        (B, 3, T, H, W).
 
     Raises:
         ValueError: If the clip has another number of frames.

@@ -26,7 +26,8 @@ class Link(Protocol):
     """
 
     # Optional, as given: how a reads b, and b reads a; None for no update.
-    # Without it a link is called with the tokens and time codes alone.
+    # Without it a link is called with the tokens and time codes alone, and
+    # always gets all patches.
     axes: tuple[str | None, str | None]
     # Optional: what links of a layer can share, see `share_bottlenecks`.
     bottleneck_a: nn.Module
@@ -52,7 +53,7 @@ def complete_link(link: Mapping, experts: Collection[str]) -> dict:
     """A link's config with ``between`` and ``axes`` as tuples.
 
     Raises:
-        ValueError: If they do not name two experts and two axes.
+        UsageError: If they do not name two experts and two axes.
     """
     link = dict(link)
     axes, between = link.get('axes', ()), link.get('between', ())
@@ -105,7 +106,7 @@ def build_links(
         order of the configs.
 
     Raises:
-        ValueError: If layers or options of a link do not fit.
+        UsageError: If layers or options of a link do not fit.
     """
     links = ModuleList(ModuleDict() for _ in range(num_layers))
     pairs: list[list[tuple[str, str, str]]] = [[] for _ in links]

@@ -33,7 +33,8 @@ class AttentionWeights(NamedTuple):
     """Weights of one attention module.
 
     Attributes:
-        axis: 'time', 'space', 'all' or 'frames'.
+        axis: Axis along which the query reads the context: 'time', 'space',
+            'all' or 'frames'.
         weights: (B, sequences, L, M), float32; each row sums to one.  There
             is a sequence for each of the P + N tokens of a step ('time'),
             for each of the T steps ('space', of the context 'frames'), or one

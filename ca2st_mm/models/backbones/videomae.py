@@ -30,9 +30,12 @@ class VideoMAEExpert(TransformerExpert):
         arch: 'base', 'large' or a dict that replaces entries of 'base'.
         num_frames: Frames of a clip; a multiple of the tubelet size.
         img_size: Height and width of a frame in pixels.
-        adapter_ratio, frozen_parts: See :class:`CLIPExpert`.
+        adapter_ratio: Hidden part of the adapters; None builds none.
+        frozen_parts: Parts that get no gradient, of embed, layers, adapters
+            and norm.
         drop_path_rate: Stochastic depth of the FFN adapter, last layer.
-        extra_layers, init_cfg: See :class:`CLIPExpert`.
+        extra_layers: New layers after those of the checkpoint; trained.
+        init_cfg: Pretrained weights; see :class:`TransformerExpert`.
 
     Raises:
         ValueError: If the tubelets do not tile the clip.

@@ -79,7 +79,10 @@ class MultiStreamBlending:
         self.cut = tuple(cut)
 
     def set_classes(self, sizes: Mapping[str, int]) -> None:
-        """Take the numbers of classes of the head, by task.
+        """Take the numbers of classes of the head.
+
+        Args:
+            sizes: Number of classes by task, in the order of the label.
 
         Raises:
             ValueError: If ``num_classes`` was given and is another one.
@@ -96,7 +99,11 @@ class MultiStreamBlending:
     def __call__(
         self, inputs: Mapping[str, Stream | Tensor], data_samples: list
     ) -> tuple[dict[str, Stream], list]:
-        """Blend normalised streams (B, views, ...), or leave them alone.
+        """Blend a batch, or leave it alone.
+
+        Args:
+            inputs: Normalised streams (B, views, ...).
+            data_samples: Samples with a ``gt_label``, hard or soft.
 
         Returns:
             New streams, and the samples with soft labels.

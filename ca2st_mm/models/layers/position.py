@@ -55,10 +55,16 @@ def resize_grid(
 def resize_square_positions(
     table: Tensor, new: tuple[int, int], num_prefix_tokens: int, mode: str
 ) -> Tensor:
-    """Resize a square grid after its prefix tokens, see :func:`resize_grid`.
+    """Resize the square grid of a position table of images.
 
-    (1, num_prefix_tokens + side * side, C) -> (1, num_prefix_tokens +
-    new[0] * new[1], C).
+    Args:
+        table: (1, num_prefix_tokens + side * side, C).
+        new: Rows and columns wanted.
+        num_prefix_tokens: Rows before the grid.
+        mode: 'bilinear' or 'bicubic', corners not aligned.
+
+    Returns:
+        (1, num_prefix_tokens + new[0] * new[1], C).
 
     Raises:
         ValueError: If the grid of the table is not square.

@@ -70,7 +70,16 @@ def to_sequences(tokens: Tensor, axis: str) -> Tensor:
 
 
 def from_sequences(sequences: Tensor, axis: str, like: Tensor) -> Tensor:
-    """Undo :func:`to_sequences`; ``like`` is (B, T, N, ...), as it was."""
+    """Undo :func:`to_sequences`.
+
+    Args:
+        sequences: What it returned, or as many of other channels.
+        axis: Its axis.
+        like: The tokens (B, T, N, ...) it was given.
+
+    Returns:
+        (B, T, N, C).
+    """
     (batch, steps, num_tokens), dims = like.shape[:3], sequences.shape[-1]
     if axis == 'time':
         return sequences.reshape(batch, num_tokens, steps, dims).transpose(
@@ -98,7 +107,7 @@ class QuickGELU(nn.Module):
 
 
 def build_activation(name: str) -> nn.Module:
-    """'gelu' or 'quick_gelu'."""
+    """Build the activation 'gelu' or 'quick_gelu'."""
     check_choice('activation', name, ('gelu', 'quick_gelu'))
     return nn.GELU() if name == 'gelu' else QuickGELU()
 
@@ -199,7 +208,9 @@ class ResidualAdapter(Adapter):
 
 
 class RecordingAttention:
-    """An ``attend`` that records its weights, by an explicit softmax.
+    """Attention by an explicit softmax that records its weights.
+
+    To be given as ``attend``.
 
     Gives the results of :func:`fused_attention` up to rounding, and takes
     memory for the weights of all heads.
@@ -264,6 +275,13 @@ class SelfAttention(nn.Module):
     A ViT without a key bias (VideoMAE) is the case of a key bias of zero: it
     adds the same number to all logits of a query and cannot change the result.
 
+    Args:
+        embed_dims: Channels C.
+        num_heads: Heads; must divide ``embed_dims``.
+
+    Raises:
+        ValueError: If the heads do not divide the channels.
+
     Example:
         >>> import torch
         >>> SelfAttention(768, num_heads=12)(torch.randn(2, 197, 768)).shape
@@ -290,6 +308,13 @@ class SelfAttention(nn.Module):
 
 class CrossAttention(nn.Module):
     """Multi-head attention from one sequence to another of equal width.
+
+    Args:
+        embed_dims: Channels C of both sequences.
+        num_heads: Heads; must divide ``embed_dims``.
+
+    Raises:
+        ValueError: If the heads do not divide the channels.
 
     Example:
         >>> import torch
@@ -349,7 +374,13 @@ class LayerOptions:
 class AttentionBlock(nn.Module):
     """Norm, self-attention, serial adapter, residual (CAST, section 3.1).
 
-    Drop path is of the whole branch; the authors drop it for AST only.
+    Tokens (B, T, P + N, C) keep their shape; P prefix tokens, such as the
+    class token, come before the N patches of each of T time steps.
+
+    Args:
+        options: What all layers share.
+        drop_path_rate: Stochastic depth of the branch. The authors' code
+            drops it for AST only; CLIP and VideoMAE keep 0.
 
     Example:
         >>> import torch
@@ -386,7 +417,12 @@ class AttentionBlock(nn.Module):
 class FeedForwardBlock(nn.Module):
     """Norm, FFN and an adapter parallel to it, residual (CAST, section 3.1).
 
-    Drop path is of the adapter; the frozen FFN is never dropped.
+    Tokens (..., C) keep their shape.
+
+    Args:
+        options: What all layers share.
+        drop_path_rate: Stochastic depth of the adapter; the frozen FFN is
+            never dropped.
 
     Example:
         >>> import torch

@@ -287,9 +287,17 @@ class GridCrossAttention(nn.Module):
         context_time: Tensor | None = None,
         attend: AttentionFn = fused_attention,
     ) -> Tensor:
-        """Read patches (B, Tc, Nc, C) from patches (B, Tq, Nq, C).
+        """Read the context from every query.
 
-        Time codes are (B, T, N or 1, C), or None.
+        Args:
+            query: Patches (B, Tq, Nq, C).
+            context: Patches (B, Tc, Nc, C).
+            query_time: Time codes (B, Tq, Nq or 1, C), or None.
+            context_time: Time codes (B, Tc, Nc or 1, C), or None.
+            attend: The attention function.
+
+        Returns:
+            (B, Tq, Nq, C).
         """
         for position in self.query_positions:
             query = position(query, query_time)
@@ -325,7 +333,7 @@ def build_positions(
     embed_dims: int,
     num_heads: int,
 ) -> nn.ModuleList:
-    """Position schemes of one side of a link.
+    """Build the position schemes of one side of a link, in their order.
 
     Args:
         names: 'learned' (tables along the attended axis, both for 'all' and
@@ -335,6 +343,9 @@ def build_positions(
         axis: The attended axis.
         embed_dims: Width of the bottleneck.
         num_heads: Heads of the bottleneck.
+
+    Raises:
+        ValueError: If a name is unknown.
     """
     both = ('space', 'time')
     tables = dict(

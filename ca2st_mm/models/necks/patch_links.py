@@ -24,11 +24,13 @@ SIDES = (('a_from_b', 0, 1), ('b_from_a', 1, 0))
 class PatchLink(nn.Module):
     """A link that updates patches only; prefix tokens stay as they are.
 
-    Subclasses have ``build_direction(side, query, context, axis, **options)``:
-    the modules of one direction, that start at zero, for side 0 (a reads b) or
-    1 and the ``TokenSpec`` of the expert that reads and of the other; and
-    ``read(parts, query, context, query_time, context_time, attend)``, which
-    calls them as :class:`GridCrossAttention` is called.
+    Subclasses have two methods.  ``build_direction(side, query, context, axis,
+    **options)`` returns the modules of one direction, whose result starts at
+    zero: ``side`` is 0 where a reads b and 1 where b reads a, ``query`` the
+    ``TokenSpec`` of the expert that reads, ``context`` that of the other,
+    ``axis`` the entry of ``axes``.  ``read(parts, query, context, query_time,
+    context_time, attend)`` calls these modules, with the arguments of
+    :class:`GridCrossAttention`, and returns the update (B, T, N, C).
 
     Args:
         specs: Tokens of the two experts a and b.
@@ -100,7 +102,9 @@ class LateralLink(PatchLink):
     """Adds a linear map of the same patch at the same time (Table 1b).
 
     Args:
+        specs: Tokens of the two experts, of one grid.
         axes: 'same' where an expert reads, or None.
+        **options: See :class:`PatchLink`.
 
     Raises:
         ValueError: If the grids differ.
@@ -146,12 +150,14 @@ class CrossAttentionLink(PatchLink):
     through an adapter first.
 
     Args:
+        specs: Tokens of the two experts, of one width.
         axes: Axis along which a reads b, and b reads a; or None.
         num_heads: Attention heads.
         positions: For a and for b, the ``position`` of
             :class:`GridCrossAttention`.
         adapter_ratio: Hidden part of the adapter that follows the attention;
             None for none.
+        **options: See :class:`PatchLink`.
 
     Raises:
         ValueError: If axes, grids, widths or names do not fit.
@@ -224,8 +230,11 @@ class AdapterLink(nn.Module):
     any link it is there only where both experts are.
 
     Args:
+        specs: Tokens of the two experts a and b.
         axes: 'self' for an expert with an adapter, or None.
         ratio: Hidden width / channels.
+        drop_path_rate: Stochastic depth of the updates.
+        drop_path_units: 'sample' or 'token' for the update of a and of b.
 
     Raises:
         ValueError: If an axis is another word.

@@ -146,6 +146,12 @@ def test_mmaction_is_imported_next_to_a_newer_mmcv(monkeypatch):
     monkeypatch.delitem(sys.modules, 'mmaction')  # the original comes back
 
 
+def test_old_mmcv_gets_one_sentence(monkeypatch):
+    monkeypatch.setattr(mmcv, '__version__', '1.7.0')
+    with pytest.raises(ImportError, match=r'1\.7\.0.*pip install mmcv-lite=='):
+        compat.accept_newer_mmcv()
+
+
 @pytest.mark.parametrize('package', ['mmaction', 'mmpretrain', 'ours'])
 def test_old_escapes_of_openmmlab_are_no_warning(package):
     compat.apply()  # pytest has put filters of its own before ours

@@ -5,7 +5,6 @@ import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from io import StringIO
 from itertools import chain, groupby, pairwise
 from typing import Any, TextIO
 
@@ -133,18 +132,25 @@ class AnswerFile:
             ) from error
 
     def _read_csv(self, file: TextIO) -> Iterator[list[tuple]]:
-        text = file.read()
-        whole = text[: text.rfind('\n') + 1]
-        rows = csv.reader(StringIO(whole, newline=''))
-        header = tuple(next(rows, ()))
-        if header != COLUMNS and text:
+        is_cut = False
+
+        def whole_lines() -> Iterator[str]:
+            nonlocal is_cut
+            for line in file:
+                if is_cut := not line.endswith('\n'):
+                    return
+                yield line
+
+        rows = csv.reader(whole_lines())
+        header = next(rows, None)
+        if tuple(header or ()) != COLUMNS and (header or is_cut):
             raise ValueError('another header')
         named = (dict(zip(COLUMNS, row, strict=True)) for row in rows)
-        answers = [list(found) for _, found in groupby(named, key=_key_of)]
-        for number, found in enumerate(answers, 1):
+        answers = (list(found) for _, found in groupby(named, key=_key_of))
+        for found, after in pairwise(chain(answers, [None])):
             self._check(found[0]['settings'])
             # Of an answer that was cut off nothing stays.
-            if number == len(answers) and whole != text:
+            if after is None and is_cut:
                 return
             ranking = [
                 (row['label'], float(row['score']))

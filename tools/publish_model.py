@@ -3,7 +3,8 @@
 
 Strips the optimizer and adds facts (config, class names, licence). Writes a
 folder with a model card, as ``save_pretrained`` does, or one file with the
-first digits of its SHA-256 in the name::
+first digits of its SHA-256 in the name, which also has the SHA-256 of the
+source and what text the training stored::
 
     ca2st publish work_dirs/cast_k400/epoch_70.pth weights/cast_k400 \\
         --licence 'CC BY-NC 4.0 (trained from VideoMAE)'
@@ -11,6 +12,7 @@ first digits of its SHA-256 in the name::
 """
 
 import argparse
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('checkpoint', help='what training wrote, or its name')
     parser.add_argument(
-        'out', help='folder, or file ending in .safetensors or .pth'
+        'out', help='folder, or file ending in .safetensors, .pth or .pt'
     )
     parser.add_argument(
         '--config', help='config of the model, if the checkpoint has none'
@@ -47,15 +49,24 @@ def main(args: argparse.Namespace) -> None:
 
     model, out = get_model(args.checkpoint, config=args.config), Path(args.out)
     options = dict(delta=args.delta, licence=args.licence)
-    if out.suffix not in ('.safetensors', '.pth'):
+    if out.suffix not in ('.safetensors', '.pth', '.pt'):
         folder = save_pretrained(model, out, **options)
         size = sum(path.stat().st_size for path in folder.iterdir())
     else:
+        facts, source = {}, Path(args.checkpoint)
+        if source.is_file():
+            facts = dict(read_checkpoint(source).get('meta') or {})
+            facts.pop('cfg', None)  # `config` of what is written
+            if isinstance(frozen := facts.get('frozen_experts'), dict):
+                facts['frozen_experts'] = json.dumps(frozen)
+            facts = {k: v for k, v in facts.items() if isinstance(v, str)}
+            facts['source_sha256'] = sha256_of(source)
         out.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out.parent) as folder:
             stored = read_checkpoint(save_pretrained(model, folder, **options))
             whole = Path(folder, f'whole{out.suffix}')
-            write_checkpoint(whole, stored['state_dict'], stored['meta'])
+            facts |= stored['meta']
+            write_checkpoint(whole, stored['state_dict'], facts)
             digits = sha256_of(whole)[:8]
             out = whole.replace(out.with_stem(f'{out.stem}-{digits}'))
         size = out.stat().st_size

@@ -116,7 +116,8 @@ def fitting_weights(
     try:
         weights = _by_own_names(unwrap(container), own)
         # MMAction2 calls its heads as we do.
-        if not any(k in own and k[:9] != 'cls_head.' for k in weights):
+        known = [key for key in weights if key in own]
+        if all(key.startswith('cls_head.') for key in known):
             conversion, layout = _convert(weights)
             weights, origins = conversion.state_dict, conversion.origins
             if layout.is_expert:
@@ -255,10 +256,16 @@ def _by_own_names(
         return re.sub(r'(?<![^.])(module|model|_orig_mod)\.', '', key)
 
     named = {bare(key): key for key in own if key not in weights}
-    return {
-        key if key in own else named.get(bare(key), key): value
-        for key, value in weights.items()
-    }
+    found, origins = {}, {}
+    for key, value in weights.items():
+        name = key if key in own else named.get(bare(key), key)
+        if (other := origins.setdefault(name, key)) != key:
+            raise ValueError(
+                f'both {other!r} and {key!r} would be {name!r}; save the '
+                'one to load alone'
+            )
+        found[name] = value
+    return found
 
 
 def _convert(

@@ -67,20 +67,19 @@ def reference_of(keys: Collection[str]) -> tuple[str, bool]:
         >>> reference_of([*FIRST.values(), 'head_verb.bias'])
         ('ca2st', True)
     """
-    experts = tuple(
-        name
-        for name, first in FIRST.items()
-        if first in keys
-        or f'backbone.experts.{name}.patch_embed.weight' in keys
-    )
-    if experts not in FAMILIES:
+    experts = {name for name, first in FIRST.items() if first in keys}
+    if not experts:
+        found = (re.match(r'backbone\.experts\.([^.]+)\.', k) for k in keys)
+        experts = {match[1] for match in found if match}
+    family = next((f for e, f in FAMILIES.items() if set(e) == experts), None)
+    if family is None:
+        names = ', '.join(sorted(experts)) or 'none'
         raise ValueError(
-            f'a recognizer with the experts {", ".join(experts) or "none"} is '
-            'no CAST, CAVA or CA2ST, whose keys begin with '
-            "'backbone.experts.spatial.' and so on"
+            f'a recognizer with the experts {names} is no CAST, CAVA or CA2ST,'
+            " whose keys begin with 'backbone.experts.spatial.' and so on"
         )
     heads = ('head_verb', 'cls_head.fc_verb')
-    return FAMILIES[experts], any(key.startswith(heads) for key in keys)
+    return family, any(key.startswith(heads) for key in keys)
 
 
 def _take(theirs: Conversion, _: str) -> None:

@@ -20,19 +20,23 @@ def accept_newer_mmcv() -> None:
     is imported while mmcv gives the newest version that it accepts.
 
     Raises:
-        ImportError: If mmcv is missing.
+        ImportError: If mmcv is missing or older than MMAction2 needs.
     """
+    install = 'pip install mmcv-lite==2.1.0'
     try:
         import mmcv
     except ModuleNotFoundError as error:
         if error.name != 'mmcv':
             raise
-        raise ImportError(
-            'mmcv is not installed; run: pip install mmcv-lite==2.1.0'
-        ) from error
+        raise ImportError(f'mmcv is not installed; run: {install}') from error
     from mmengine.utils import digit_version
 
     version = mmcv.__version__
+    if digit_version(version) < digit_version('2.0.0rc4'):
+        raise ImportError(
+            f'MMAction2 works with mmcv >= 2.0.0rc4, but mmcv {version} is '
+            f'installed; run: pip uninstall -y mmcv && {install}'
+        )
     try:
         mmcv.__version__ = min(version, '2.1.0', key=digit_version)
         import mmaction  # noqa: F401

@@ -13,10 +13,11 @@ import torch
 from mmengine.config import Config
 
 from ca2st_mm.apis.sources import dataset_of
+from ca2st_mm.utils.errors import UsageError
 from ca2st_mm.utils.files import sha256_of
 from ca2st_mm.version import __version__
 
-from .graph import LOGITS, ExportableRecognizer, GraphInput
+from .graph import LOGITS, ExportableRecognizer, GraphInput, streams_of
 
 UNKNOWN = 'unknown'
 # Views that a transform makes of one clip.
@@ -43,10 +44,23 @@ def describe(
         ``inputs`` (name, shape, type, meaning, the mean and deviation that
         the model itself applies), ``outputs`` with class names, ``views``,
         the test ``pipeline``, ``config``, ``weights`` and ``versions``.
+
+    Raises:
+        UsageError: If the test pipeline packs no such inputs.
+        ValueError: If the config has no test pipeline.
     """
     to_shares = 'sigmoid' if module.head.multi_class else 'softmax'
     averages = {'prob': f'{to_shares}, then mean', 'score': 'mean'}
     pipeline = dataset_of(config)['pipeline']
+    pack, streams = pipeline[-1], {*streams_of({i.name: i for i in inputs})}
+    packed = pack.get('collect_keys') or streams
+    if pack['type'] == 'PackAudioVisual':
+        packed = pack.get('streams', ('imgs', 'audios'))
+    if missing := sorted(streams.difference(packed)):
+        raise UsageError(
+            f'the model reads {missing}, but the test pipeline packs '
+            f'{[*packed]}; end it with PackAudioVisual'
+        )
     clips = [step['num_clips'] for step in pipeline if 'num_clips' in step]
     crops = [s.get('num_crops') or CROPS.get(s['type']) for s in pipeline]
     crops = [crop for crop in crops if crop]

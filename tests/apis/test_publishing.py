@@ -16,6 +16,8 @@ from ca2st_mm.checkpoints.delta import FINGERPRINT
 from ca2st_mm.registry import MODELS
 from ca2st_mm.utils.files import sha256_of
 
+FROZEN = dict(spatial='clip.pth')
+
 
 @pytest.fixture
 def config(tmp_path):
@@ -46,7 +48,9 @@ def trained(config, tmp_path):
                 parameter.normal_()
     path = tmp_path / 'epoch_1.pth'
     text = f'model = {config.model.to_dict()!r}'
-    meta = dict(cfg=text, dataset_meta=dict(classes=['a', 'b']))
+    meta = dict(
+        cfg=text, dataset_meta=dict(classes=['a', 'b']), frozen_experts=FROZEN
+    )
     weights = model.state_dict()
     torch.save(
         dict(meta=meta, state_dict=weights, optimizer=dict(state=weights)),
@@ -87,7 +91,7 @@ def test_what_is_published_is_whole_or_a_delta_and_comes_back(
     assert json.loads(meta['classes']) == ['a', 'b']
 
 
-@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
+@pytest.mark.parametrize('suffix', ['.safetensors', '.pth', '.pt'])
 def test_one_file_has_its_hash_in_the_name(trained, tmp_path, suffix):
     path, weights = trained
     out = tmp_path / 'out' / f'cast{suffix}'
@@ -99,6 +103,8 @@ def test_one_file_has_its_hash_in_the_name(trained, tmp_path, suffix):
     assert set(read) == {'state_dict', 'meta'}
     assert_same(read['state_dict'], weights)
     assert read['meta']['licence'] == 'MIT'
+    assert read['meta']['source_sha256'] == sha256_of(path)
+    assert json.loads(read['meta']['frozen_experts']) == FROZEN
     assert_same(get_model(written).state_dict(), weights)
 
 

@@ -6,6 +6,8 @@ import json
 import os
 import threading
 import time
+import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from unittest.mock import Mock
@@ -359,14 +361,18 @@ def test_a_file_of_a_stream_keeps_nothing_in_memory(recognizer, tmp_path):
         with AnswerFile(path, 'model', settings, stream=True) as file:
             for answer in recognizer.stream(piped('ts', 4), top_k=1):
                 file.write(answer)
-            file.write(failure)
+            for second in range(4000):
+                file.write(replace(failure, start=4.0 + second))
         written = Path(path).read_text()
+        tracemalloc.start()
         with AnswerFile(path, 'model', settings, stream=True) as file:
+            assert tracemalloc.get_traced_memory()[1] < len(written) / 2
+            tracemalloc.stop()
             assert not file.rankings
             file.write(failure)
         whole = Path(path).read_text()
         assert whole.startswith(written)
-        assert whole.count(failure.reason) == 2
+        assert whole.count(failure.reason) == 4001
 
 
 def test_the_command_writes_a_record_a_line(predict, tmp_path, capsys):

@@ -107,6 +107,29 @@ def test_an_unknown_key_is_named(key):
         convert(theirs)
 
 
-def test_another_model_is_named():
-    with pytest.raises(ValueError, match='experts none is no CAST'):
-        to_reference({'a': torch.zeros(1)})
+OF_EXPERT = 'backbone.experts.{}.patch_embed.weight'
+
+
+@pytest.mark.parametrize(
+    'keys, kind, words',
+    [
+        (['a'], ValueError, 'experts none is no CAST'),
+        (
+            [OF_EXPERT.format(n) for n in ('spatial', 'temporal', 'depth')],
+            ValueError,
+            'experts depth, spatial, temporal is no CAST',
+        ),
+        (
+            [
+                'backbone.experts.spatial.frozen_sha256',
+                'backbone.experts.temporal.frozen_sha256',
+            ],
+            KeyError,
+            "frozen_sha256' has no name in the authors' cast",
+        ),
+    ],
+    ids=['none', 'one more', 'a delta'],
+)
+def test_another_model_is_named(keys, kind, words):
+    with pytest.raises(kind, match=words):
+        to_reference({key: torch.zeros(1) for key in keys})

@@ -205,3 +205,7 @@ def test_prefixes_of_wrapped_parts_are_taken_off(model, toy):
     for key, value in model.state_dict().items():
         assert torch.equal(value, toy[1][key] + 1), key
     load_weights(model, before)
+    head = before.pop(HEAD)
+    twice = {f'model.{HEAD}': head, f'module.{HEAD}': head}
+    with pytest.raises(CheckpointError, match=f"both 'model.{HEAD}' and"):
+        load_weights(model, {**before, **twice})

@@ -210,6 +210,16 @@ def test_the_model_is_left_as_it_was():
         assert torch.equal(after[key], value)
 
 
+def test_a_stream_that_the_pipeline_leaves_out_is_named():
+    model, config = load('toy/ca2st_toy')
+    config = Config(config.to_dict())
+    config.test_dataloader.dataset.pipeline[-1].streams = ('imgs',)
+    inputs = inputs_of(model)
+    module = ExportableRecognizer(model, inputs)
+    with pytest.raises(UsageError, match="reads.*'audios'.*PackAudioVisual"):
+        describe(module, inputs, config, names_of(model))
+
+
 def test_an_expert_that_does_not_say_its_input_is_named(monkeypatch):
     model, config = load(ALONE)
     monkeypatch.delattr(model.backbone, 'input_shape')

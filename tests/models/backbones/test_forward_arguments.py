@@ -1,6 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Some experts alone, tokens and attention are arguments of forward."""
 
+import itertools
+
 import pytest
 import tiny_models as tiny
 import torch
@@ -124,6 +126,15 @@ def test_attention_of_every_expert_and_of_both_directions_of_every_link():
         torch.testing.assert_close(
             weights.sum(-1), torch.ones(weights.shape[:-1])
         )
+
+
+def test_wrapped_experts_have_tokens_and_attention():
+    experts = dict(spatial=tiny.CLIP, temporal=tiny.MMACTION)
+    whole = model(tiny.CAST, experts=experts)
+    out = whole(INPUTS['imgs'], return_tokens=[0], return_attention=[0])
+    assert set(out.tokens) == {('spatial', 0), ('temporal', 0)}
+    pairs = itertools.product(experts, repeat=2)
+    assert set(out.attention) == {(*pair, 0) for pair in pairs}
 
 
 @pytest.mark.parametrize('limit', [None, 2])

@@ -100,6 +100,18 @@ def test_state_dict_keys_are_those_of_lone_experts_plus_links():
     }
 
 
+def test_only_what_is_frozen_gets_no_gradient():
+    backbone = tiny.noisy(tiny.TIMED).train()
+    feats = backbone(**tiny.timed())
+    sum(feat.square().sum() for feat in feats.values()).backward()
+    for key, parameter in backbone.named_parameters():
+        is_expert = key.startswith('experts.')
+        is_norm = key.split('.')[2] == 'norm' and 'audio' not in key
+        expected = not is_expert or '.adapter.' in key or is_norm
+        assert parameter.requires_grad == expected, key
+        assert (parameter.grad is not None) == expected, key
+
+
 def test_times_matter_and_streams_may_share_an_encoder():
     backbone = tiny.noisy(tiny.TIMED)
     feats = backbone(**tiny.timed())
@@ -274,6 +286,14 @@ def test_a_link_is_in_the_layers_that_are_named(where, layers):
     assert found == layers
 
 
+def test_links_of_a_pair_may_differ_by_layer():
+    early = dict(tiny.SPACE_TIME, layers=[0])
+    late = dict(tiny.SPACE_TIME, layers=[1], axes=('all', None))
+    backbone = tiny.build(tiny.CAST, links=[early, late])
+    axes = [links['spatial_temporal'].axes for links in backbone.links]
+    assert axes == [('time', 'space'), ('all', None)]
+
+
 # -- clips without audio, for the whole batch or sample by sample -------------
 
 
@@ -301,15 +321,17 @@ def test_presence_drops_sample_by_sample(exchange, reduction):
 
 
 @EXCHANGES
-def test_drop_runs_the_experts_that_have_an_input(exchange):
-    backbone, inputs = with_missing(exchange), tiny.streams()
-    for stream, experts in (
-        ('imgs', ['spatial', 'temporal']),
-        ('audios', ['audio']),
-    ):
-        found = backbone(**{stream: inputs[stream]})
-        expected = backbone(**inputs, experts=experts)
-        tiny.assert_same(found, expected, atol=0, rtol=0)
+def test_drop_equals_a_model_without_that_expert(exchange):
+    backbone = with_missing(exchange)
+    without = tiny.build(tiny.CAST, exchange=exchange)
+    state, own = backbone.state_dict(), without.state_dict()
+    without.load_state_dict({key: state[key] for key in own})
+    imgs, audios = tiny.streams().values()
+    chosen = backbone(imgs, audios=audios, experts=['spatial', 'temporal'])
+    for found in (backbone(imgs), chosen):
+        tiny.assert_same(found, without(imgs), atol=0, rtol=0)
+    alone = dict(audio=backbone.experts['audio'](audios))  # without frames
+    tiny.assert_same(backbone(audios=audios), alone, atol=0, rtol=0)
 
 
 def test_a_missing_input_is_named():

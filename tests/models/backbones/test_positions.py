@@ -14,6 +14,21 @@ from ca2st_mm.models.layers.position import resize_grid, sinusoid_table
 from ca2st_mm.models.necks import TimeEncoder
 
 
+@pytest.mark.parametrize(
+    'mode, expected',
+    [
+        ('bilinear', [0, 1, 3, 4]),
+        # Keys' kernel with a = -0.75, edges clamped.
+        ('bicubic', [-0.421875, 0.90625, 3.09375, 4.421875]),
+    ],
+)
+def test_corners_are_not_aligned(mode, expected):
+    table = torch.tensor([[0.0], [4.0]])
+    found = resize_grid(table, (1, 4), (1, 2), mode).flatten().tolist()
+    assert found == pytest.approx(expected)
+    assert resize_grid(table, (2, 1), (2, 1), mode) is table
+
+
 def test_the_squeeze_of_the_authors_blurs_what_is_not_shorter():
     table = torch.randn(12 * 10, 6)
     ours = fit_spectrogram_positions(table, (12, 10), (12, 10), 'squeeze')

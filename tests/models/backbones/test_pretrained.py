@@ -83,6 +83,21 @@ def test_image_position_grids_of_mmpretrain_are_resized(tmp_path):
     assert torch.allclose(loaded[:, 1:], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize('fit', ['crop', 'squeeze'])
+def test_spectrogram_position_grids_are_fitted(fit, tmp_path):
+    arch = dict(tiny.ARCH, pretrained_mels=56)  # 5 rows
+    cfg = dict(tiny.AST, arch=arch, position_fit=fit)
+    state = tiny.build(cfg).state_dict()
+    table = torch.randn(1, 2 + 5 * 7, 16)
+    state['pos_embed'] = table
+    loaded = load(cfg, saved(state, tmp_path)).pos_embed.detach()
+    grid = table[0, 2:].reshape(5, 7, 16)
+    # Fewer rows and columns than pre-trained: the middle of both.
+    expected = grid[1:4, 1:6].reshape(15, 16)
+    assert torch.equal(loaded[:, :2], table[:, :2])
+    assert torch.equal(loaded[0, 2:], expected)
+
+
 def test_a_bare_mmpretrain_checkpoint_loads(tmp_path):
     bare = tiny.randomize(
         MODELS.build(tiny.MMPRETRAIN['backbone'])

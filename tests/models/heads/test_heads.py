@@ -298,3 +298,15 @@ def test_each_class_has_a_probability_of_its_own(how, views):
     if how is not None:
         expected = expected.mean(1)
     torch.testing.assert_close(head.average_clip(scores, views), expected)
+
+
+def test_its_loss_takes_every_class_by_itself():
+    head = head_of(
+        dict(type='MultiLabelHead', num_classes=CLASSES, in_channels=8)
+    )
+    scores = torch.randn(3, CLASSES)
+    labels = (torch.rand(3, CLASSES) > 0.5).float()
+    p = 1 / (1 + torch.exp(-scores))
+    expected = -(labels * p.log() + (1 - labels) * (1 - p).log()).mean()
+    found = loss_of(head, scores, list(labels))
+    torch.testing.assert_close(found['loss_cls'], expected)

@@ -56,7 +56,9 @@ def test_a_sequence_is_one_patch_or_one_step():
 
 @pytest.mark.parametrize('unit, dim', [('sample', 0), ('token', 2)])
 def test_whole_samples_or_the_same_tokens_drop(unit, dim):
-    out = DropPath(0.5, unit).train()(torch.ones(SHAPE))
+    drop, ones = DropPath(0.5, unit), torch.ones(SHAPE)
+    assert drop.eval()(ones) is ones
+    out = drop.train()(ones)
     kept = out[out != 0]
     torch.testing.assert_close(kept, torch.full_like(kept, 2.0))
     zero = (out == 0).transpose(0, dim).flatten(1)

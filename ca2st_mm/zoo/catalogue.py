@@ -148,7 +148,8 @@ def canonical(source: str) -> str:
     """What a user names as a path or URL, the same for every entry point.
 
     A path that exists comes first; then names become ``zoo://NAME``, and
-    ``owner/name`` with or without ``@revision`` become ``hf://...``.
+    ``owner/name`` with or without ``@revision`` become ``hf://...``.  The
+    forms of experts, ``hf:owner/name`` and ``local-dir:PATH``, are known.
 
     Example:
         >>> canonical('clip_vit-base-p16_openai')
@@ -157,8 +158,10 @@ def canonical(source: str) -> str:
         'hf://owner/cast@v1'
     """
     is_path = FILE.fullmatch(source) or Path(source).expanduser().exists()
-    if not is_path and REPOSITORY.fullmatch(source):
-        return HUB_SCHEME + source
+    if source.startswith('local-dir:'):
+        return source.removeprefix('local-dir:')
+    if not is_path and REPOSITORY.fullmatch(source.removeprefix('hf:')):
+        return HUB_SCHEME + source.removeprefix('hf:')
     # A colon: an expert by one string, or a drive of Windows.
     is_path = is_path or '/' in source or ':' in source
     return source if is_path else SCHEME + source

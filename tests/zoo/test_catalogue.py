@@ -180,3 +180,19 @@ def test_a_url_that_is_none_or_could_escape_is_refused(url):
 def test_urls(url, browser):
     assert browser_url(Source(url)) == browser
     assert Source(url).file == 'd.pth'
+
+
+@pytest.mark.parametrize(
+    'source, form',
+    [
+        ('ast_audioset', 'zoo://ast_audioset'),
+        ('a/b', 'hf://a/b'),
+        ('hf:a/b@1', 'hf://a/b@1'),
+        ('hf://a/b@1/c.bin', 'hf://a/b@1/c.bin'),
+        ('local-dir:a/b', 'a/b'),
+        ('a/b.pth', 'a/b.pth'),
+        ('timm:vit', 'timm:vit'),
+    ],
+)
+def test_every_form_of_a_name(source, form):
+    assert zoo.canonical(source) == form

@@ -2,6 +2,7 @@
 """Every config builds, learns in all of its parts and names its files."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from shrunk_models import shrink, without_init
 
+from ca2st_mm.datasets.benchmarks import BENCHMARKS
+from ca2st_mm.engine.preflight import (
+    MissingFileError,
+    check_classes,
+    check_files,
+)
 from ca2st_mm.structures import Stream
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -184,3 +191,36 @@ def test_a_printed_config_is_the_same_config(name, tmp_path):
     cfg = load(name)
     cfg.dump(tmp_path / 'printed.py')
     assert Config.fromfile(tmp_path / 'printed.py').to_dict() == cfg.to_dict()
+
+
+def test_a_link_of_version_0_1_can_replace_the_experts_of_an_inherited_one():
+    """A user's config of that version: ``axes=dict(...)``, other experts."""
+    cfg = model_cfg('cava/cava_vggsound')
+    link = dict(cfg['backbone']['links'][0])
+    link['axes'] = dict(temporal='all', audio='all')
+    experts = cfg['backbone']['experts']
+    experts['temporal'] = dict(experts.pop('spatial'), type='VideoMAEExpert')
+    del experts['temporal']['frame_stride']
+    cfg['backbone'].update(
+        links=[link], inputs=dict(temporal='imgs', audio='audios')
+    )
+    with pytest.warns(DeprecationWarning, match='between='):
+        backbone = MODELS.build(cfg['backbone'])
+    assert 'temporal_audio' in backbone.links[0]
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_classes_agree_and_a_missing_list_comes_with_its_tool(
+    name, tmp_path, monkeypatch
+):
+    cfg = load(name)
+    monkeypatch.chdir(tmp_path)
+    for mode in ('train', 'test'):
+        check_classes(cfg, mode)
+        with pytest.raises(MissingFileError) as caught:
+            check_files(cfg, mode)
+        lines = [x for x in str(caught.value).splitlines() if '.csv: ' in x]
+        assert lines
+        for line in lines:
+            [tool] = re.findall(r'`ca2st data prepare (\w+)`', line)
+            assert tool in BENCHMARKS

@@ -23,6 +23,16 @@ RECIPES = [
     for name in PUBLISHED
     if name.split('/')[0] in ('cast', 'cava', 'ca2st') and name not in RELEASED
 ]
+VIDEO = {'k400', 'ek100', 'hd_epic'}
+AUDIO = {
+    *('ek100', 'hd_epic', 'vggsound', 'kinetics_sound', 'ucf101'),
+    *('epic_sounds', 'hd_epic_sounds'),
+}
+WITH = dict(
+    cast=VIDEO | {'ssv2', 'activitynet'}, cava=AUDIO, ca2st=AUDIO | {'k400'}
+)
+# Not trained on: their weights come from another benchmark.
+INHERITED = ('kinetics_sound', 'ucf101', 'hd_epic', 'hd_epic_sounds')
 ROBUSTNESS = sorted(path.stem for path in CONFIGS.glob('robustness/*.py'))
 SPLITS = ('train', 'val', 'test')
 STEPS = 10  # of an epoch, to see the schedule
@@ -333,3 +343,14 @@ def test_every_recipe_is_on_the_metrics_page():
         assert views == f'{known.clips} x 3'
         if metric:
             assert metric == known.metric
+
+
+def test_every_benchmark_has_its_recipe_and_as_released():
+    assert set(RECIPES) == {
+        f'{family}/{family}_{benchmark}'
+        for family, benchmarks in WITH.items()
+        for benchmark in benchmarks
+    }
+    assert {name.removesuffix('_as_released') for name in RELEASED} == {
+        name for name in RECIPES if not name.endswith(INHERITED)
+    }

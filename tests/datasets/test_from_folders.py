@@ -4,6 +4,8 @@
 import functools
 import os
 import re
+import runpy
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -323,3 +325,18 @@ def test_written_config_trains_and_validates(tmp_path, run):
         'dark',
         'light',
     )
+
+
+def test_the_commands_that_it_prints_are_understood(root, run, monkeypatch):
+    lines = [
+        shlex.split(line)
+        for line in run(root).splitlines()
+        if line.startswith('  python tools/')
+    ]
+    tools = [Path(tool).stem for _, tool, *_ in lines]
+    assert tools[:3] == ['check', 'train', 'predict']
+    for _, tool, *arguments in [*lines[:3], lines[-1]]:
+        monkeypatch.setattr('sys.argv', [tool, *arguments])
+        monkeypatch.syspath_prepend(str((ROOT / tool).parent))
+        runpy.run_path(str(ROOT / tool))['parse_args']()
+    assert Config.fromfile(lines[1][2]).work_dir == lines[2][-1]

@@ -243,3 +243,14 @@ def test_a_window_is_cut_out_of_the_whole(kind, position):
     changed = after != before
     assert 0.02 < changed.mean() < 0.9
     assert np.all(after[changed] == np.float32(-4.2677393))
+
+
+def test_random_position_is_drawn_once_a_sample():
+    np.random.seed(0)
+    transform = LogMelSpectrogram(200, position='random')
+    noise = wave('noise', 16000)
+    starts = {
+        float(transform(sample(noise))['audios_times'][0, 0]) for _ in range(8)
+    }
+    assert len(starts) > 4
+    assert 0 <= min(starts) and max(starts) < 10.1

@@ -183,3 +183,12 @@ def test_a_data_set_is_not_replaced_unasked(tmp_path, capsys):
     assert (tmp_path / 'test.csv').read_bytes() == before
     assert run_tool(*make, '--seed', 1, '--overwrite') == 0
     assert (tmp_path / 'test.csv').read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    'change', [dict(labels_from='sound'), dict(labels_from='video')]
+)
+def test_impossible_worlds_are_refused(change, tmp_path):
+    world = ToyWorld(misaligned=0.5, **change)
+    with pytest.raises(ValueError, match='labels_from'):
+        write_toy_set(str(tmp_path), {}, world=world)

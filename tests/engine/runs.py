@@ -43,8 +43,9 @@ class Clips(Dataset):
 
     metainfo = {}
 
-    def __init__(self, inputs, labels, shaken=False, bad=None):
+    def __init__(self, inputs, labels, shaken=False, names=None, bad=None):
         self.inputs, self.labels, self.shaken = inputs, labels, shaken
+        self.names = names or [f'{i}.mp4' for i in range(len(labels))]
         self.bad = bad  # the number of a clip that cannot be read
 
     def __len__(self):
@@ -65,7 +66,7 @@ class Clips(Dataset):
             inputs['audios'] = Stream(inputs['audios'], present=present)
         sample = tiny.samples([self.labels[index]])[0]
         sample.set_metainfo(
-            dict(clip_id=f'id {index}', filename=f'{index}.mp4')
+            dict(clip_id=f'id {index}', filename=self.names[index])
         )
         if index == self.bad:
             sample.set_metainfo(dict(unreadable='no frames'))

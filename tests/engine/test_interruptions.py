@@ -5,6 +5,7 @@ By a kill, which leaves what was saved before, or by a signal.
 """
 
 import copy
+import errno
 import os
 import shutil
 import signal
@@ -484,3 +485,34 @@ def test_a_second_run_in_a_folder_is_noticed_while_the_first_lives(tmp_path):
             first.kill()
     with only_run_in(tmp_path):  # its file is there, its lock is not
         assert path.read_text().startswith(f'process {os.getpid()} on ')
+
+
+def test_two_kills_in_a_row(best_second, tmp_path):
+    """The file that the second start wrote again is as good as the first."""
+    config, whole = best_second
+    Run(config, tmp_path, Watcher('between', 2)).ends_by(Killed)
+    again = resumed(config, tmp_path, Watcher('after', 2))
+    again.ends_by(Killed)
+    assert list(again.scores) == [2]
+    after = resumed(config, tmp_path).go()
+    assert list(after.scores) == [3]
+    assert_same_end(after, whole)
+
+
+def test_an_interrupted_run_without_its_optimizer_says_so(
+    whole_runs, tmp_path
+):
+    config = dict(whole_runs['less'][0], checkpoint=dict(save_optimizer=False))
+    sends = Sends('before_train_iter', 4, signal.SIGTERM)
+    stop = Run(config, tmp_path, sends=sends).ends_by(Interrupted)
+    assert 'optimizer starts anew' in str(stop)
+
+
+def test_a_disk_without_locks_is_told(tmp_path, monkeypatch):
+    def lockf(file, how):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr('fcntl.lockf', lockf)
+    with pytest.warns(UserWarning, match='No locks available'):
+        with only_run_in(tmp_path):
+            pass

@@ -242,3 +242,18 @@ def test_other_parameter_groups_are_not_resumed(resume):
         ScheduleFromConfigHook().after_load_checkpoint(
             runner, dict(optimizer=two.state_dict())
         )
+
+
+def test_too_few_clips_are_named(monkeypatch):
+    with pytest.raises(ValueError, match='do not fill one step of 12 clips'):
+        sampled(monkeypatch, 0, 2, clips_per_step=12)
+
+
+def test_a_learning_rate_that_does_not_follow_is_told(cfg, capsys):
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    cfg.default_hooks.pop('linear_scaling')
+    set_effective_batch_size(cfg, 24)
+    assert (
+        "linear_scaling=dict(type='LinearScalingHook'"
+        in capsys.readouterr().out
+    )

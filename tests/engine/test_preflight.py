@@ -2,6 +2,7 @@
 """Missing files and other classes stop a run before it starts."""
 
 import argparse
+import threading
 
 import pytest
 from mmengine.config import Config
@@ -224,3 +225,21 @@ def test_an_option_that_fits_no_config_is_named(cfg, options, words):
 def test_a_part_of_the_config_can_be_left_out_or_exchanged(cfg):
     merge_options(cfg, dict(val_dataloader=None, test_dataloader=dict(a=1)))
     assert cfg.val_dataloader is None and cfg.test_dataloader.a == 1
+
+
+def test_all_weights_are_asked_for_at_once(cfg, monkeypatch):
+    """One after the other, each would wait for the network to fail."""
+    barrier = threading.Barrier(2)
+
+    def fetch(name, offline):
+        barrier.wait(timeout=60)
+        raise zoo.ZooError(f'no connection for {name}')
+
+    monkeypatch.setattr(zoo, 'fetch', fetch)
+    cfg.model.experts = [
+        dict(init_cfg=dict(checkpoint=f'zoo://{name}'))
+        for name in ('clip_vit-base-p16_openai', 'ast_base_audioset-10-10')
+    ]
+    with pytest.raises(MissingFileError) as error:
+        check_files(cfg, 'train')
+    assert str(error.value).count('\n  zoo://') == 2

@@ -177,3 +177,16 @@ def test_a_process_that_was_stopped_gets_its_time_back(tmp_path, monkeypatch):
     config = run_of(tmp_path, 0.2, steps=[stopped])
     runner, _ = train(config)
     assert 'day' not in ''.join(lines_about(log_of(runner), '')) and not ended
+
+
+def test_a_test_is_watched_too(tmp_path):
+    config = run_of(tmp_path, PATIENCE, judged=[1])
+    runner, _ = train(config)
+    before = len(log_of(runner))
+    runner._test_loop = dict(type='TestLoop')
+    runner._test_dataloader = config['val_dataloader']
+    runner._test_evaluator = config['val_evaluator']
+    runner.test()
+    assert threads() == []
+    said = log_of(runner)[before:]
+    assert lines_about(said, 'after test batch 1')

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from two_processes import ENGINES, find_all
+from two_processes import ENGINES, RUNS, find_all
 
 # Two processes import everything anew: a fork of this one would inherit the
 # locks of its threads, and on a busy machine sometimes wait for one for ever.
@@ -62,8 +62,9 @@ def found(folder):
     return [one, *(json.loads(path.read_text()) for path in pair)]
 
 
-def test_the_same_losses_and_weights(found):
-    one, first, second = (results['learns'] for results in found)
+@pytest.mark.parametrize('run', RUNS)
+def test_the_same_losses_and_weights(found, run):
+    one, first, second = (results[run] for results in found)
     both = [
         sum(pair) / 2
         for pair in zip(first['losses'], second['losses'], strict=True)
@@ -75,18 +76,17 @@ def test_the_same_losses_and_weights(found):
     assert first['weights'] == pytest.approx(one['weights'], rel=1e-6)
 
 
-def test_the_same_metrics_whatever_the_padding(found):
+@pytest.mark.parametrize('run', RUNS)
+def test_the_same_metrics_whatever_the_padding(found, run):
     """Five clips, so that one is judged twice; one cannot be read."""
-    one, first, second = (results['learns']['metrics'] for results in found)
+    one, first, second = (results[run]['metrics'] for results in found)
     assert (one['acc/num_used'], one['acc/num_expected']) == (4, 5)
     assert first == second == one
 
 
 def test_one_process_can_be_without_audio(found):
     """That nobody waits for it is in the tests above."""
-    one, first, second = (
-        set(results['learns']['present']) for results in found
-    )
+    one, first, second = (set(results['one']['present']) for results in found)
     assert (one, first, second) == ({0.0, 1.0}, {1.0}, {0.0})
 
 
@@ -110,9 +110,10 @@ def test_what_the_first_refuses_the_others_say_too(found):
 
 def test_sharded_or_not_they_train_alike(found):
     for results in found[1:]:
-        plain, fsdp = (
+        plain, ddp, fsdp = (
             list(results['resumed'][name][0].values()) for name in ENGINES
         )
+        assert plain == ddp
         assert fsdp == pytest.approx(plain, rel=1e-4)
 
 

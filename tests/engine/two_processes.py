@@ -19,6 +19,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 from runs import (
+    VERB_NOUN,
     Clips,
     Losses,
     SlowClips,
@@ -37,9 +38,24 @@ from ca2st_mm.engine.launch import UsageError, leave_process_group, resume
 from ca2st_mm.models.layers.transformer import DropPath
 
 TRAINED, JUDGED, STEP, EPOCHS = 8, 5, 4, 2
+# By name of a run: the metric, and the clip that cannot be read; clip 0 is
+# judged twice by two processes.
+RUNS = dict(
+    one=(dict(type='SoundEventMetric', topk=(1, 2)), 0),
+    verbs=(
+        dict(
+            type='EpicKitchensMetric',
+            topk=(1, 2),
+            unseen_participants=['P02'],
+            tail_verbs=[1, 2],
+            tail_nouns=[2],
+        ),
+        3,
+    ),
+)
 HALF = [1.0, 0.0]  # which of two clips have audio
 STREAMS = ('imgs', 'audios')
-ENGINES = ('plain', 'fsdp')
+ENGINES = ('plain', 'ddp', 'fsdp')
 
 
 def world():
@@ -76,21 +92,26 @@ def settings(present):
     return config
 
 
-def learns(folder):
-    """Losses, weights and metrics of a run."""
-    config = settings(HALF)
-    metric = dict(type='SoundEventMetric', topk=(1, 2))
-    # Two processes judge clip 0 twice, which cannot be read.
-    judged = Clips(*data(JUDGED, HALF), bad=0)
+def learns(folder, name):
+    """Losses, weights and metrics of a run; ``verbs`` has two labels."""
+    config, (metric, bad) = settings(HALF), RUNS[name]
+    names = [f'P0{1 + i % 2}_{i}.mp4' for i in range(JUDGED)]
+    judged = Clips(*data(JUDGED, HALF), names=names, bad=bad)
     config.update(
         val_dataloader=loader(judged, 2),
         val_cfg=dict(),
         val_evaluator=dict(type='ReadableClips', metric=metric),
     )
     clips = config['train_dataloader']
-    # Of two processes, the second gets no audio at all.
-    clips['sampler']['shuffle'] = False
-    runner, losses = train(config, work_dir=str(folder / 'learns'))
+    if name == 'one':  # of two processes, the second gets no audio at all
+        clips['sampler']['shuffle'] = False
+    else:
+        config['model'].cls_head = tiny.noisy(VERB_NOUN)
+        for part in (clips['dataset'], judged):
+            part.labels = [
+                torch.tensor([i % 4, i % 3]) for i in range(len(part))
+            ]
+    runner, losses = train(config, name=name, work_dir=str(folder / name))
     bare = getattr(runner.model, 'module', runner.model)
     present = clips['dataset'].inputs['audios_present']
     return dict(
@@ -119,6 +140,9 @@ def engine_settings(engine):
     clips['dataset'].shaken, clips['batch_size'] = True, 1
     clips['sampler']['clips_per_step'] = 1
     config['randomness']['diff_rank_seed'] = True
+    wrapper = config.get('cfg', {}).get('model_wrapper_cfg')
+    if engine == 'ddp':
+        config['strategy'] = dict(type='DDPStrategy', model_wrapper=wrapper)
     if engine == 'fsdp':
         fsdp = read_config('_base_/strategies/fsdp.py').strategy.to_dict()
         # Tiny blocks are units, too, next to what stays with the model.
@@ -281,7 +305,8 @@ def refused(folder):
 def find_all(folder):
     """Everything, by name; some of it for two processes only."""
     torch.manual_seed(0)
-    found = dict(learns=learns(folder), draws=random_draws(folder))
+    found = {name: learns(folder, name) for name in RUNS}
+    found['draws'] = random_draws(folder)
     if world() > 1:
         found.update(
             resumed={engine: resumed(folder, engine) for engine in ENGINES},

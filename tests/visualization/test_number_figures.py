@@ -9,6 +9,7 @@ from accuracy_cost import read_point
 from balance import draw_profile
 from curves import draw_curves, read_run
 from figure_inputs import is_png, run_figure, write_cost, write_results
+from scatter import COST, published
 
 
 def test_a_profile_ends_with_the_harmonic_mean():
@@ -109,3 +110,9 @@ def test_logs_that_cannot_be_drawn_end_in_one_sentence(tmp_path, capsys):
     log.write_text('{"loss"\n' + log.read_text())
     assert run_figure('curves', tmp_path) == 2
     assert 'line 1 is no JSON' in capsys.readouterr().err
+
+
+def test_published_numbers_are_those_of_the_cast_paper():
+    assert published(('verb', 'noun'))['CAST'] == (72.5, 60.9)
+    assert published((COST, 'k400'))['CAST'] == (391, 85.3)
+    assert 'EVL' not in published(('verb', 'noun'))

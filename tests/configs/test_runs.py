@@ -5,14 +5,18 @@ import copy
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import paper
 import pytest
 import tiny_models as tiny
 import torch
 from media import write_world
+from mmengine.config import Config
 from mmengine.runner import Runner
 from shrunk_models import shrink, shrink_loader, without_init
-from test_configs import BUILT, NAMES, load
+from test_configs import BUILT, CONFIGS, NAMES, load
+from tool_runs import run_tool
 
 from ca2st_mm.datasets.toy import write_toy_set
 
@@ -136,3 +140,38 @@ def test_a_toy_config_trains_and_tests(name, toy_data, tmp_path, monkeypatch):
     # Every clip was tested: the share is so many quarters.
     hits = TOY_CLIPS * run.test()['acc/top1']
     assert hits == pytest.approx(round(hits)) and 0 <= hits <= TOY_CLIPS
+
+
+def test_a_row_of_the_papers_runs_with_the_tools(world, tmp_path, monkeypatch):
+    """`paper.py run` and `tools/{train,test}.py`, as on the benchmark."""
+    monkeypatch.chdir(world)
+    name = 't8/no_positions'
+    cfg = Config.fromfile(CONFIGS / 'ablations' / f'{name}.py')
+    cfg.model = shrink(without_init(cfg.model.to_dict()))
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        cfg[loader] = shrink_loader(cfg[loader])
+    cfg.optim_wrapper.accumulative_counts = 1
+    cfg.train_cfg.max_epochs = 1
+    cfg.param_scheduler[0].update(warmup=0, end=1)
+    path = tmp_path / f'configs/ablations/{name}.py'
+    path.parent.mkdir(parents=True)
+    values = {k: v for k, v in cfg.to_dict().items() if k != 'filename'}
+    path.write_text('\n'.join(f'{k} = {v!r}' for k, v in values.items()))
+    monkeypatch.setattr(paper, 'CONFIGS', tmp_path / 'configs')
+
+    def run_here(command):
+        tool, *arguments = command[1:]
+        return SimpleNamespace(
+            returncode=run_tool(Path(tool).name, *arguments)
+        )
+
+    monkeypatch.setattr(paper.subprocess, 'run', run_here)
+    out = tmp_path / 'out'
+    flags = ['--rows', name, '--out', str(out)]
+    monkeypatch.setattr('sys.argv', ['paper.py', 'run', 't8', *flags])
+    paper.main()
+    [row] = [row for row in paper.read_rows() if row['config'] == name]
+    found = paper.measured(row, 'benchmark', out)
+    assert set(found) == {'verb', 'noun', 'action'}
+    for [percent] in found.values():  # of two clips
+        assert percent in (0, 50, 100)

@@ -98,7 +98,16 @@ def read_audio(
 def crop_audio(
     audio: Audio | None, start: float | None = None, end: float | None = None
 ) -> Audio | None:
-    """A span of a track, to the sample; None if no sample is in it."""
+    """A span of a track, to the sample.
+
+    Args:
+        audio: The track.
+        start: First second wanted; None for its beginning.
+        end: Last second wanted; None for its end.
+
+    Returns:
+        None if no sample is in the span.
+    """
     if audio is None:
         return None
     waveform, rate, first = audio
@@ -172,7 +181,9 @@ def mix_down(
 ) -> np.ndarray:
     """The mix of a frame by FFmpeg's rule, float32 (num_samples,).
 
-    ``resamplers`` are those made before, by what they take.
+    Args:
+        frame: In any format, with any channels.
+        resamplers: Those made before, by what they take.
     """
     kind, layout = frame.format.name, frame.layout
     if layout.nb_channels == 1 and kind in ('flt', 'fltp'):
@@ -192,7 +203,9 @@ def join_pieces(
 ) -> Audio | None:
     """Join pieces by their times; holes in the track become zeros.
 
-    With each piece goes whether something was lost before it.
+    Args:
+        path: The file, for messages.
+        pieces: In order, each with whether something was lost before it.
     """
     first, parts, filled, rate, damaged = 0.0, [], 0, 0, 0
     for piece, was_lost in pieces:

@@ -289,7 +289,15 @@ def missing_stream(
 
 @contextmanager
 def decoder_errors(kind: str, path: str) -> Iterator[None]:
-    """Turn what decoders raise into a ``MediaError`` that names the file."""
+    """Turn what decoders raise into an error that names the file.
+
+    Args:
+        kind: What is read: ``'video'``, ``'the audio of'``.
+        path: The file.
+
+    Raises:
+        MediaError: In place of the error.
+    """
     try:
         yield
     except SampleFault:

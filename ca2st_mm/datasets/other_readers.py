@@ -57,6 +57,9 @@ def usable_reader(name: str) -> str:
 
     >>> usable_reader('pyav')
     'pyav'
+
+    Raises:
+        ValueError: If ``name`` is none of ``READERS``.
     """
     modules = dict(pyav='av', torchcodec='torchcodec.decoders')
     if name not in READERS:
@@ -123,6 +126,13 @@ def is_plain(video: PyAVReader, data: bytes | None = None) -> bool:
     True for a whole H.264 file in mp4 whose packets are its frames, at an
     even rate from about 0 s, upright, with square pixels, and whose key
     frames need nothing before them.
+
+    Args:
+        video: The file.
+        data: Its bytes, for storage that has no local paths.
+
+    Raises:
+        MediaError: If the file cannot be read; names it.
     """
     stamps = video.frame_times
     uneven = np.abs(np.diff(stamps) - 1 / video.avg_fps) > 1e-3

@@ -84,6 +84,9 @@ def to_rgb(
 
     Returns:
         RGB uint8, (height, width, 3), upright.
+
+    Raises:
+        RefusedError: If it is turned by an angle other than a right one.
     """
     matrix = display_matrix(frame)
     if _is_transposed(matrix):

@@ -207,6 +207,10 @@ def load_from_file(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Read a local checkpoint for MMEngine, in all the formats that we know.
 
     Those of the authors of CAST, CAVA and CA2ST get our names.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If it is damaged or would run code.
     """
     try:
         checkpoint = open_checkpoint(filename, map_location)
@@ -263,7 +267,11 @@ class StrictLoadingHook(Hook):
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the weights, and put them under their names in the model."""
+        """Check the weights, and put them under their names in the model.
+
+        Raises:
+            CheckpointError: If they do not fit.
+        """
         meta = checkpoint.get('meta')
         if isinstance(meta, dict):
             # Resuming would run this text as Python, only to look for the

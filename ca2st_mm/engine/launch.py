@@ -232,7 +232,11 @@ def decided_by_main(decide: Callable[[], Any]) -> Any:
         decide: Called by rank 0 alone.
 
     Returns:
-        What it returned, in all processes; what it raised, all raise.
+        What it returned, in all processes.
+
+    Raises:
+        UserError: If rank 0 refused, in all processes alike.
+        OSError: Likewise.
     """
     found: list[Any] = [None, None]
     if dist.is_main_process():
@@ -373,7 +377,11 @@ def leave_process_group() -> None:
 
 
 def usable_device(name: str) -> str:
-    """The name, if this machine has such a device, else ``UsageError``."""
+    """The name, as torch has it, if this machine has such a device.
+
+    Raises:
+        UsageError: If it has not.
+    """
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -62,6 +62,10 @@ class WarmupCosineLR(_ParamScheduler):
             ``convert_to_iter_based=True``.
         kwargs: ``last_step`` and ``verbose``, as of MMEngine's schedulers.
 
+    Raises:
+        ValueError: If ``warmup`` does not end before ``end``, or
+            ``by_epoch`` is set.
+
     Example:
         >>> import torch
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
@@ -146,6 +150,9 @@ class LinearScalingHook(Hook):
             config is for.
         recipe_batch_size: Effective batch size of the recipe, if it is known;
             more than a factor of 2 away is warned about.
+
+    Raises:
+        UsageError: In training, if ``auto_scale_lr`` is on as well.
 
     Example:
         >>> default_hooks = dict(linear_scaling=dict(
@@ -242,7 +249,11 @@ class ScheduleFromConfigHook(Hook):
         checkpoint['schedule'] = self.settings
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare, and correct the checkpoint before it is restored."""
+        """Compare, and correct the checkpoint before it is restored.
+
+        Raises:
+            UsageError: If the parameters are grouped in another way.
+        """
         self.settings = _settings(runner)
         stored = checkpoint.get('optimizer')
         if not runner._resume or not stored or not self.settings:

@@ -115,7 +115,11 @@ class NonFiniteLossHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        """Count; all processes count the same."""
+        """Count; all processes count the same.
+
+        Raises:
+            NonFiniteLossError: If patience is at its end.
+        """
         batch, self._batch = self._batch, None
         if batch is None:
             return

@@ -39,6 +39,9 @@ class StallWatchHook(Hook):
         minutes: Longest stage without a warning.
         end_minutes: Longest stage at all; 1e6 switches it off.
 
+    Raises:
+        ValueError: If one is not positive.
+
     Example:
         >>> default_hooks = dict(
         ...     stall_watch=dict(type='StallWatchHook', minutes=20))

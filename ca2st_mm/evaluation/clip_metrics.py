@@ -66,7 +66,11 @@ def scores_of(
 
 
 def participant_of(filename: str) -> str:
-    """The participant with which a file name begins, such as 'P01'."""
+    """The participant with which a file name begins, such as 'P01'.
+
+    Raises:
+        ValueError: If it does not.
+    """
     name = PurePath(filename).name
     found = re.match(r'(P\d+)[_-]', name)
     if not found:
@@ -79,7 +83,12 @@ def participant_of(filename: str) -> str:
 
 
 def read_list(listed: Listed, column: str) -> set[str] | None:
-    """The values as text, from a sequence or a column of a CSV."""
+    """The values as text, from a sequence or a column of a CSV.
+
+    Raises:
+        FileNotFoundError: If the CSV is not there.
+        ValueError: If it has no such column.
+    """
     if listed is None:
         return None
     if not isinstance(listed, str):
@@ -117,6 +126,10 @@ class ClipMetric(BaseMetric):
             such as that of EPIC-KITCHENS-100, whose clips give ``unseen_...``
             numbers, too.  Needs the meta key ``filename``; names begin with
             the participant (``P01_11_0.mp4``).
+
+    Raises:
+        FileNotFoundError: If the list is not there.
+        ValueError: If it has no such column.
     """
 
     default_prefix: str | None = 'acc'
@@ -141,7 +154,12 @@ class ClipMetric(BaseMetric):
         """The numbers of all readable clips."""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep one result a clip."""
+        """Keep one result a clip.
+
+        Raises:
+            KeyError: If a prediction has no scores of this kind.
+            ValueError: If a clip has no label, or one of another kind.
+        """
         for sample in data_samples:
             result = None  # processes drop repeated clips by their place
             if is_readable(sample):
@@ -166,7 +184,11 @@ class ClipMetric(BaseMetric):
             self.results.append(result)
 
     def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
-        """All numbers from all clips."""
+        """All numbers from all clips.
+
+        Raises:
+            ValueError: If no clip could be read.
+        """
         used = [result for result in results if result is not None]
         counts = report_unreadable(len(used), len(results))
         _warn_of_repeated_clips(used)
@@ -191,7 +213,14 @@ class ClipMetric(BaseMetric):
 
 
 def report_unreadable(used: int, expected: int) -> dict[str, int]:
-    """Say how many clips the numbers stand on, if some are left out."""
+    """Log how many clips the numbers stand on, if some are left out.
+
+    Returns:
+        ``num_used`` and ``num_expected``; nothing if both are equal.
+
+    Raises:
+        ValueError: If no clip could be read.
+    """
     if used == expected:
         return {}
     if not used:
@@ -359,7 +388,11 @@ class ReadableClips(BaseMetric):
             self.results.append(self.metric.results)
 
     def compute_metrics(self, results: list[list]) -> dict[str, float]:
-        """The numbers of the metric, and how many clips they stand on."""
+        """The numbers of the metric, and how many clips they stand on.
+
+        Raises:
+            ValueError: If no clip could be read.
+        """
         used = [kept for kept in results if kept]
         report_unreadable(len(used), len(results))
         metrics = self.metric.compute_metrics(

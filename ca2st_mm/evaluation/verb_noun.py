@@ -94,6 +94,10 @@ class EpicKitchensMetric(VerbNounMetric):
         tail_nouns: Class indices, or the CSV with the column ``noun``.
         **kwargs: Of ``ClipMetric``.
 
+    Raises:
+        FileNotFoundError: If a list is not there.
+        ValueError: If a list has no such column.
+
     Example:
         >>> metric = EpicKitchensMetric(
         ...     unseen_participants=['P18', 'P32'], tail_verbs=[40, 41])

@@ -47,6 +47,10 @@ def resolve_class_names(
         classes: Names or a file; or one of these for each label column.
         root: Folder that file names are relative to.
         encoding: Fallback for files that are not UTF-8.
+
+    Raises:
+        ListFileError: If a file is not a list of names.
+        FileNotFoundError: If there is no such file.
     """
     if isinstance(classes, Mapping):
         return {

@@ -116,7 +116,11 @@ def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Read a record, or raise ``UsageError``."""
+    """Read a record of results.
+
+    Raises:
+        UsageError: If it is not there or no JSON object.
+    """
     try:
         record = json.loads(Path(path).read_text())
     except FileNotFoundError as error:

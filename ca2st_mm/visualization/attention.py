@@ -323,8 +323,14 @@ def _draw_wave(axes: Axes, view: ClipView) -> None:
 def spread(relative: np.ndarray, grid: TokenGrid, shape: tuple) -> np.ndarray:
     """Lay attention to patches over the input, smooth between centres.
 
-    (rows * columns,) of one step -> (height, width), float32; 0 outside of
-    the patches' centres by more than half a stride.
+    Args:
+        relative: Of the patches of one step, (rows * columns,).
+        grid: Where they lie.
+        shape: Height and width of the input.
+
+    Returns:
+        float32, (height, width); 0 outside of the patches' centres by more
+        than half a stride.
     """
     cells = np.asarray(relative, np.float32).reshape(grid.rows, grid.columns)
     size = grid.columns * grid.stride, grid.rows * grid.stride
@@ -344,9 +350,15 @@ def strength(relative: np.ndarray) -> float:
 def paint(
     image: np.ndarray, relative: np.ndarray, strong: float
 ) -> np.ndarray:
-    """Colour an image, RGB uint8, where attention (height, width) is above 1.
+    """Colour an image where attention is more than uniform.
 
-    ``strong`` is the attention that is drawn at full strength.
+    Args:
+        image: RGB uint8, (height, width, 3).
+        relative: Attention by uniform attention, (height, width).
+        strong: The value that is drawn at full strength.
+
+    Returns:
+        RGB uint8, (height, width, 3).
     """
     level = np.clip((relative - 1) / (strong - 1), 0, 1)[..., None] ** _GAMMA
     # The dark end of the scale would look like shadow.

@@ -403,7 +403,7 @@ class Recognizer(BaseInferencer):
             samples.clear()
 
         for job in jobs:
-            if isinstance(job, Job):
+            if not isinstance(job, Failure):
                 span = job.start, job.end
                 try:
                     sample = self.prepare(job.source, *span, missing_audio)

@@ -362,3 +362,9 @@ def test_lengths_are_seconds_above_zero(flag, length, capsys):
     flags = [str(word) for pair in lengths.items() for word in pair]
     assert run_tool('predict.py', 'a.mp4', '--model', 'x', *flags) == 2
     assert f'argument {flag}: ' in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_model_is_refused(saved, clip, capsys):
+    wrong = ('--config', saved['cast'][0], '--checkpoint', saved['ca2st'][1])
+    assert run_tool('predict.py', clip, *wrong, '--device', 'cpu') == 2
+    assert 'is not a checkpoint of this model' in capsys.readouterr().err

@@ -457,7 +457,11 @@ class _Cutter:
         return not self._number or end > start
 
     def ready(self) -> Iterator[Job | Failure]:
-        """The windows of which all is there, or nothing more is waited for."""
+        """The windows of which all is there, or nothing more is waited for.
+
+        Raises:
+            MediaError: If a window takes more memory than ``MAX_KEPT``.
+        """
         while True:
             end = self._spans.at(self._number)[1]
             needed = dict(video=end - SLACK, audio=end)

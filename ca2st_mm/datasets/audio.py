@@ -120,7 +120,7 @@ def crop_audio(
 
 
 def resample_audio(audio: Audio, sample_rate: int | None) -> Audio:
-    """A track at another rate; None keeps it.
+    """A track at another rate, in samples per second; None keeps it.
 
     >>> track = Audio(np.zeros(44100, np.float32), 44100, 0.0)
     >>> len(resample_audio(track, 16000).waveform)

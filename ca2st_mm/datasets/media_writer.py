@@ -61,7 +61,13 @@ def write_clip(
 
 
 def audio_pieces(waveform: np.ndarray, rate: int, start: float):
-    """Blocks of mono samples with their times, ready to be encoded."""
+    """Blocks of samples with their times, ready to be encoded.
+
+    Args:
+        waveform: Mono float32 in [-1, 1], (num_samples,).
+        rate: Samples per second.
+        start: Second of the first sample.
+    """
     track = np.ascontiguousarray(waveform, dtype=np.float32)[None]
     for first in range(0, track.shape[1], _BLOCK):
         block = np.ascontiguousarray(track[:, first : first + _BLOCK])

@@ -89,7 +89,11 @@ def open_video(
 
     ``reader`` is ``'pyav'``; or ``'decord'`` or ``'torchcodec'``, which
     decode whole files that :func:`is_plain` while PyAV reads all others.
-    Other arguments and errors are those of :class:`PyAVReader`.
+    Other arguments are those of :class:`PyAVReader`; ``span`` is in seconds.
+
+    Raises:
+        MediaError: If the file cannot be read; names it.
+        EmptyClipError: If it has no frame before the end of the span.
 
     >>> with open_video('clip.mp4') as video:
     ...     video.read([0, 10]).shape

@@ -60,7 +60,10 @@ def stack_frames(
 def shown_size(
     frame: av.VideoFrame, ratio: Fraction | None
 ) -> tuple[int, int]:
-    """Width and height at which a decoded frame is shown, upright."""
+    """Width and height at which a decoded frame is shown, upright.
+
+    ``ratio`` is the width of a pixel by its height; None for square ones.
+    """
     # Beyond these limits the header is damaged.
     if not ratio or not 0.1 < ratio < 10:
         ratio = 1

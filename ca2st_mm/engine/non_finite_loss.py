@@ -190,7 +190,11 @@ class NonFiniteLossHook(Hook):
 
 
 def name_clips(batch: Mapping[str, Any]) -> str:
-    """The clips of a batch, and which of their inputs are not finite."""
+    """The clips of a batch, and which of their inputs are not finite.
+
+    Names (``clip_id``, else ``filename``), separated by commas.  ``inputs``
+    of the batch are {stream: one entry a clip} or one entry a clip.
+    """
     inputs = batch['inputs']
     if not isinstance(inputs, Mapping):
         inputs = dict(inputs=inputs)

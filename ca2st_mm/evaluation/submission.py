@@ -65,7 +65,14 @@ class _Submission(BaseMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, int]:
-        """Write the file; how many clips it has, and could be read."""
+        """Write the file.
+
+        Returns:
+            ``num_clips`` written, ``num_used`` of ``num_expected`` read.
+
+        Raises:
+            ValueError: If two clips have the same id.
+        """
         entries = {clip: entry for clip, entry, _ in results}
         if len(entries) < len(results):
             ids = [clip for clip, *_ in results]

@@ -16,6 +16,9 @@ ByColumn = ClassNames | Mapping[str, ClassNames]
 def read_class_names(path: str, encoding: str | None = None) -> list[str]:
     """Class names from a text file, one a line; the order is the index.
 
+    Blank lines, and blanks around a name, are left out; ``encoding`` is the
+    fallback for a file that is not UTF-8.
+
     Raises:
         ListFileError: If it names no class, or one twice, or is no text.
         FileNotFoundError: If there is no such file.

@@ -224,6 +224,10 @@ def test_the_command_names_bad_files_and_continues(
     shutil.copy(clips[0], moved / 'Ä.MP4')
     status, printed = command(moved.rename(tmp_path / 'other') / 'Ä.MP4')
     assert status == 1 and 'holds features of another file' in printed.err
+    (out / 'bad.npz').write_bytes(b'')
+    status, printed = command(bad, clips[0])
+    assert status == 1 and "bad.npz' holds no features" in printed.err
+    assert '0 made, 1 there before, 1 failed' in printed.out
     for flag, value in (('per', 'second'), ('precision', 'bfloat16')):
         status, printed = command(clips[1], f'--{flag}', value)
         assert status == 2 and f'features of another {flag}' in printed.err

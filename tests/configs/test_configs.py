@@ -209,7 +209,15 @@ def test_a_link_of_version_0_1_can_replace_the_experts_of_an_inherited_one():
     assert 'temporal_audio' in backbone.links[0]
 
 
-@pytest.mark.parametrize('name', PUBLISHED)
+@pytest.mark.parametrize(
+    'name',
+    PUBLISHED
+    + [
+        str(path.relative_to(CONFIGS).with_suffix(''))
+        for folder in ('beyond', 'robustness')
+        for path in sorted((CONFIGS / folder).glob('*.py'))
+    ],
+)
 def test_classes_agree_and_a_missing_list_comes_with_its_tool(
     name, tmp_path, monkeypatch
 ):

@@ -148,8 +148,11 @@ def test_a_file_cut_or_flipped_anywhere_is_read_or_named(tmp_path, write):
     path = tmp_path / 'model.pt'
     write(path)
     data, chance, named = path.read_bytes(), random.Random(0), 0
-    for n, cut in enumerate([True, False] * 50):
-        place = chance.randrange(len(data)) if n else 0
+    places = [0, *(chance.randrange(len(data)) for _ in range(99))]
+    changes = [*zip(places, [True, False] * 50, strict=True)]
+    # A zip is read from its end.
+    changes += [(len(data) - n, False) for n in range(1, 120)]
+    for place, cut in changes:
         end = b'' if cut else bytes([data[place] ^ 255]) + data[place + 1 :]
         path.write_bytes(data[:place] + end)
         try:

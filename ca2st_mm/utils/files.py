@@ -2,22 +2,23 @@
 """Files that appear all at once, and the hash of a file."""
 
 import hashlib
-import os
-import platform
 import re
+import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_swept: set[tuple[Path, int]] = set()
+LEFT = re.compile(r'\..*\.[0-9a-f]{8}\.part(\.[^.]*)?')
+_swept: set[Path] = set()
 
 
 @contextmanager
 def written_whole(path: str | Path, alone: bool = False) -> Iterator[Path]:
     """A name to write to, whose file becomes ``path`` only if all went well.
 
-    What a killed process of this machine left in the folder is removed when
-    a process first writes there.
+    When a process first writes to a folder, it removes what killed ones left
+    there more than a day ago.
 
     Args:
         path: The final name; its folder is made.
@@ -38,30 +39,20 @@ def written_whole(path: str | Path, alone: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = f'@{platform.node()}'  # as process ids are of a machine
-    if (path.parent, os.getpid()) not in _swept:
-        _swept.add((path.parent, os.getpid()))
-        _remove_left_parts(path.parent, writer)
-    mark = '' if alone else f'.{os.getpid()}{writer}'
+    if path.parent not in _swept:
+        _swept.add(path.parent)
+        with suppress(OSError):  # of somebody else, or removed meanwhile
+            for other in path.parent.iterdir():
+                if LEFT.fullmatch(other.name):
+                    if other.stat().st_mtime < time.time() - 86400:
+                        other.unlink()
+    mark = '' if alone else f'.{secrets.token_hex(4)}'
     part = path.with_name(f'.{path.stem}{mark}.part{path.suffix}')
     try:
         yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _remove_left_parts(folder: Path, writer: str) -> None:
-    """Remove parts whose process of this machine does not run any more."""
-    form = re.compile(rf'\..*\.(\d+){re.escape(writer)}\.part(\.[^.]*)?')
-    for name in os.listdir(folder):
-        if match := form.fullmatch(name):
-            try:
-                os.kill(int(match[1]), 0)
-            except ProcessLookupError:
-                (folder / name).unlink(missing_ok=True)
-            except PermissionError:  # of another user, who runs
-                pass
 
 
 def sha256_of(path: str | Path) -> str:

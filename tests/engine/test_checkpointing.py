@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,12 @@ def put_any(data, path):
         os.fsync(0)
 
 
-@pytest.mark.parametrize('put', [AtomicLocalBackend().put, put_any])
-def test_kills_leave_a_whole_file_and_nothing_else(tmp_path, monkeypatch, put):
+@pytest.mark.parametrize(
+    'put, hours', [(AtomicLocalBackend().put, 0), (put_any, 25)]
+)
+def test_kills_leave_a_whole_file_and_nothing_else(
+    tmp_path, monkeypatch, put, hours
+):
     path = tmp_path / 'epoch_1.pth'
     path.write_bytes(WHOLE)
     with monkeypatch.context() as patch:
@@ -126,6 +131,8 @@ def test_kills_leave_a_whole_file_and_nothing_else(tmp_path, monkeypatch, put):
                 os._exit(0)
             assert os.waitpid(child, 0)[1] == signal.SIGKILL
             assert path.read_bytes() == WHOLE
+    for left in tmp_path.glob('.*'):
+        os.utime(left, (time.time() - hours * 3600,) * 2)
     monkeypatch.setattr('os.fsync', lambda _: None)
     put(HALF, path)
     assert list(tmp_path.iterdir()) == [path]

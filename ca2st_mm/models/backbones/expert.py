@@ -34,7 +34,7 @@ class Expert(Protocol):
     token_spec: TokenSpec
     # Optional, for export: shape of one input of `embed`, without the batch.
     input_shape: tuple[int, ...]
-    # Optional, else True: False if `pool` reads the prefix tokens only; the
+    # Optional, else True: False if `pool` uses the prefix tokens only; the
     # last `forward_ffn` and `pool` then get those alone.
     pools_patches: bool
     # Optional: axis along which self-attention runs, for an expert that takes
@@ -54,9 +54,10 @@ class Expert(Protocol):
         """
 
     def context(self, tokens: Tensor) -> Any:
-        """Optional: what all layers read in addition to the tokens.
+        """Optional: rotary positions or biases, computed once for all layers.
 
-        If it is there, ``forward_attn`` takes the result as ``context``.
+        If it is there, ``forward_attn`` takes the result as ``context``.  It
+        has nothing to do with the context (keys and values) of a link.
         """
 
     def forward_ffn(self, tokens: Tensor, layer: int) -> Tensor:
@@ -68,7 +69,8 @@ class Expert(Protocol):
     def token_times(self, times: Tensor) -> Tensor:
         """Times of the input -> span of every token, (B, T, N or 1, 2).
 
-        Called for streams with a time encoder only.
+        A span is (start, end) in seconds.  Called for streams with a time
+        encoder only.
         """
 
 

@@ -1,5 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
-"""What a link is, and how the links of a backbone are built from configs."""
+"""What a link is, and how the links of a backbone are built from configs.
+
+The classes of links are in ``ca2st_mm.models.necks``.
+"""
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +28,7 @@ class Link(Protocol):
     ``bottleneck_a`` or ``bottleneck_b``, or None.
     """
 
-    # Optional, as given: how a reads b, and b reads a; None for no update.
+    # Optional, as given: how a attends to b, and b to a; None for no update.
     # Without it a link is called with the tokens and time codes alone, and
     # always gets all patches.
     axes: tuple[str | None, str | None]
@@ -82,7 +85,7 @@ def complete_link(link: Mapping, experts: Collection[str]) -> dict:
     if isinstance(axes, str) or len(axes) != 2 or not any(axes):
         raise UsageError(
             f'axes of the link between {list(between)} are two, one for each '
-            f'expert (None for one that does not read), got {axes!r}'
+            f'expert (None for one that does not attend), got {axes!r}'
         )
     return dict(link, between=tuple(between), axes=tuple(axes))
 

@@ -26,19 +26,20 @@ from ..layers.transformer import (
 from .foreign import agree_on_frames, check_frames, expert_config
 from .links import Link, build_links, complete_link
 
-Tokens = dict[str, Tensor]  # (B, T, P + N, C) by expert
+ByExpert = dict[str, Tensor]  # such as tokens (B, T, P + N, C) by expert
 
 
 class AttentionWeights(NamedTuple):
     """Weights of one attention module.
 
     Attributes:
-        axis: Axis along which the query reads the context: 'time', 'space',
-            'all' or 'frames'.
-        weights: (B, sequences, L, M), float32; each row sums to one.  There
-            is a sequence for each of the P + N tokens of a step ('time'),
-            for each of the T steps ('space', of the context 'frames'), or one
-            ('all').  Links read patches only, N without P.
+        axis: Axis along which the query attends to the context: 'time',
+            'space', 'all' or 'frames'.
+        weights: (B, sequences, L, M), float32, from L queries to M keys;
+            each row sums to one.  The sequences: 'time' has one for each of
+            the P + N tokens of a step, 'space' one for each time step,
+            'frames' one for each time step of the context, 'all' a single
+            one.  In links the tokens are patches alone, N without P.
     """
 
     axis: str
@@ -72,23 +73,27 @@ class MultiExpertBackbone(BaseModule):
     Args:
         experts: Config of each expert by name, see :class:`Expert`, or one
             string, see :func:`~.foreign.expert_config`.
-        inputs: Stream that each expert reads, by name of the expert.
+        inputs: Name of the stream that each expert takes, by name of the
+            expert.
         links: Config of each :class:`Link`: ``type``, ``between`` (two
             experts), ``axes`` (for each of the two in this order, the axis
-            along which it reads the other; None if it does not), optionally
+            along which it attends to the other; None if it does not; the
+            papers' T2S and S2T are axes of one link, see
+            :class:`BottleneckCrossAttention`), optionally
             ``layers`` (a list) or ``start_layer`` (and all after it; 0),
             ``drop_path_rate`` (of the last layer; linear from 0),
             ``drop_path_unit`` by expert, and arguments of the link, such as
             ``ratio``.
-        exchange: 'sequential' (each link reads what the earlier ones wrote)
-            or 'additive' (all read the same; mean of the updates).
+        exchange: 'sequential' (each link gets the tokens with the updates
+            of the earlier ones) or 'additive' (all get the same tokens; an
+            expert adds the mean of its updates).
         share_bottlenecks: Whether all links of a layer share one bottleneck
             per expert.
         time_encoders: For each input stream, the width of its encoder
             ``dict(embed_dims=...)``, or the name of the stream whose encoder
             it shares. Needs the times of the streams.
         missing_inputs: What happens if a whole stream is missing from the
-            batch: 'raise', or 'drop': run without the experts that read it,
+            batch: 'raise', or 'drop': run without the experts that take it,
             and without their links. In both cases the presence (B,) of a
             stream masks single samples without it, such as clips without
             audio.
@@ -175,6 +180,8 @@ class MultiExpertBackbone(BaseModule):
             )
         self.num_layers = depths[names[0]]
         self.inputs = {name: inputs[name] for name in names}
+        # By layer: the links by key, and (key, expert a, expert b) in the
+        # order of the config.
         self.links, self.pairs = build_links(
             links,
             {name: e.token_spec for name, e in self.experts.items()},
@@ -210,7 +217,7 @@ class MultiExpertBackbone(BaseModule):
         return_tokens: Collection[int] | bool = False,
         return_attention: Collection[int] | bool = False,
         attention_head: int | None = None,
-        **inputs: Stream | Tensor,
+        **streams: Stream | Tensor,
     ) -> dict[str, Tensor | Stream] | BackboneOutput:
         """Features of the experts.
 
@@ -228,7 +235,7 @@ class MultiExpertBackbone(BaseModule):
                 for all steps.
             attention_head: The head whose attention is returned; None for
                 the mean over heads.
-            inputs: The other streams by name; as
+            streams: The other input streams by name, such as ``audios``; as
                 :class:`~ca2st_mm.structures.Stream` with their times
                 (seconds) and presence (B,), or their values alone.
 
@@ -242,9 +249,9 @@ class MultiExpertBackbone(BaseModule):
             ValueError: If there is no such expert, layer or head, or the
                 frozen weights need autocast and it is off.
         """
-        streams = as_streams(
-            inputs if imgs is None else dict(imgs=imgs, **inputs)
-        )
+        if imgs is not None:
+            streams = dict(imgs=imgs, **streams)
+        streams = as_streams(streams)
         self._check_precision()
         names = self._active_experts(streams, experts)
         check_frames(
@@ -256,16 +263,17 @@ class MultiExpertBackbone(BaseModule):
         recorded: dict[tuple[str, str, int], RecordingAttention] = {}
 
         def attention_for(
-            query: str, key: str, layer: int, axis: str | None
+            query: str, context: str, layer: int, axis: str | None
         ) -> AttentionFn:
             if layer not in attention_layers:
                 return fused_attention
             recording = RecordingAttention(attention_head, axis)
-            recorded[query, key, layer] = recording
+            recorded[query, context, layer] = recording
             return recording
 
         time_codes, present = self._time_codes(names, streams), {}
-        tokens, all_tokens, contexts = {}, {}, {}
+        tokens, tokens_after = {}, {}
+        contexts = {}  # rotary positions and biases of self-attention
         for name in names:
             values, _, presence = streams[self.inputs[name]]
             tokens[name] = self.experts[name].embed(values)
@@ -284,19 +292,27 @@ class MultiExpertBackbone(BaseModule):
                 tokens[name] = self._run(
                     expert.forward_attn, tokens[name], layer, **options
                 )
-            all_patches = (
+            # Skip this on a first reading: in the last layer, patches that no
+            # feature is made of are left out, which saves time and memory
+            # and changes no feature.
+            keep_patches = (
                 layer < self.num_layers - 1
                 or layer in token_layers | attention_layers
             )
             tokens = self._run_links(
-                tokens, layer, all_patches, time_codes, present, attention_for
+                tokens,
+                layer,
+                keep_patches,
+                time_codes,
+                present,
+                attention_for,
             )
             for name in names:
                 tokens[name] = self._run(
                     self.experts[name].forward_ffn, tokens[name], layer
                 )
                 if layer in token_layers:
-                    all_tokens[name, layer] = tokens[name]
+                    tokens_after[name, layer] = tokens[name]
         features = {}
         for name in names:
             features[name] = self.experts[name].pool(tokens[name])  # (B, C)
@@ -307,13 +323,13 @@ class MultiExpertBackbone(BaseModule):
             return features
         rows = len(next(iter(streams.values())).values)
         attention = {
-            key: AttentionWeights(
+            experts_and_layer: AttentionWeights(
                 recording.axis, recording.weights.unflatten(0, (rows, -1))
             )
-            for key, recording in recorded.items()
+            for experts_and_layer, recording in recorded.items()
             if recording.weights is not None  # None: direction left out
         }
-        return BackboneOutput(features, all_tokens, attention)
+        return BackboneOutput(features, tokens_after, attention)
 
     def _run(self, part: Callable, *inputs: Any, **options: Any) -> Any:
         """Call a block or a link, as ``activations`` says."""
@@ -375,8 +391,12 @@ class MultiExpertBackbone(BaseModule):
 
     def _time_codes(
         self, names: Sequence[str], streams: Mapping[str, Stream]
-    ) -> Tokens:
-        """Code of the clock time of every patch, (B, T, N or 1, width)."""
+    ) -> ByExpert:
+        """Time codes by expert, (B, T, N or 1, width).
+
+        Times of the stream (seconds) -> span of each patch, its start and
+        end -> its code.
+        """
         codes = {}
         for name in names:
             stream = self.inputs[name]
@@ -395,18 +415,18 @@ class MultiExpertBackbone(BaseModule):
 
     def _run_links(
         self,
-        tokens: Tokens,
+        tokens: ByExpert,
         layer: int,
-        all_patches: bool,
-        time_codes: Tokens,
-        present: Tokens,
+        keep_patches: bool,
+        time_codes: ByExpert,
+        present: ByExpert,
         attention_for: Callable[[str, str, int, str | None], AttentionFn],
-    ) -> Tokens:
+    ) -> ByExpert:
         """Tokens after the links of a layer.
 
-        Unless ``all_patches``, those that no feature reads are cut off,
-        (B, T, P, C).  ``present`` is (B, 1, 1, 1) by expert, 0 for samples
-        without its input.
+        Unless ``keep_patches``, experts whose feature is made of prefix
+        tokens alone keep these alone, (B, T, P, C).  ``present`` is
+        (B, 1, 1, 1) by expert, 0 for samples without its input.
         """
         links = {
             (a, b): self.links[layer][key]
@@ -414,26 +434,26 @@ class MultiExpertBackbone(BaseModule):
             if a in tokens and b in tokens
         }
         # Links without `axes` (third-party) always get all patches.
-        all_patches |= not all(
+        keep_patches |= not all(
             hasattr(link, 'axes') for link in links.values()
         )
-        read = {
-            name: all_patches
+        patches_used = {
+            name: keep_patches
             or getattr(self.experts[name], 'pools_patches', True)
             for name in tokens
         }
-        needed = self._needed_updates(links, read)
+        update_patches = self._update_patches(links, patches_used)
         sequential = self.exchange == 'sequential'
         after, sums, counts = dict(tokens), {}, {}
         for (a, b), link in links.items():
             before, options = after if sequential else tokens, {}
             if hasattr(link, 'axes'):
-                options['update_patches'] = needed[a, b]
+                options['update_patches'] = update_patches[a, b]
                 options['attend'] = (
                     attention_for(a, b, layer, link.axes[0]),
                     attention_for(b, a, layer, link.axes[1]),
                 )
-            pair = self._run(
+            updates = self._run(
                 link,
                 before[a],
                 before[b],
@@ -441,7 +461,9 @@ class MultiExpertBackbone(BaseModule):
                 time_codes.get(b),
                 **options,
             )
-            for name, other, update in zip((a, b), (b, a), pair, strict=True):
+            for name, other, update in zip(
+                (a, b), (b, a), updates, strict=True
+            ):
                 if update is None:
                     continue
                 factor = present.get(other, 1)
@@ -456,32 +478,36 @@ class MultiExpertBackbone(BaseModule):
             if name in sums:
                 mean = sums[name] / at_least_one(counts[name])
                 after[name] = _add(after[name], mean)
-            if not read[name]:
+            if not patches_used[name]:
                 prefix = self.experts[name].token_spec.num_prefix_tokens
                 after[name] = after[name][:, :, :prefix]
         return after
 
-    def _needed_updates(
-        self, links: Mapping[tuple[str, str], Link], read: Mapping[str, bool]
+    def _update_patches(
+        self,
+        links: Mapping[tuple[str, str], Link],
+        patches_used: Mapping[str, bool],
     ) -> dict[tuple[str, str], tuple[bool, bool]]:
-        """For which of the two experts of a link its patches need an update.
+        """The ``update_patches`` of each link, see :class:`.links.Link`.
 
-        CLIP and AST pool their prefix tokens only, and these never read
-        through a link.  So in the last layer whole directions of links, and
-        what happens to those patches afterwards, reach no feature.  ``read``
-        says whether anything after the links reads the patches of an expert.
+        CLIP and AST pool their prefix tokens only, and these attend to
+        nothing in a link.  So in the last layer whole directions of links,
+        and what happens to those patches afterwards, reach no feature.
+        ``patches_used`` says whether anything after the links uses the
+        patches of an expert.
         """
-        read, needed = dict(read), {}
+        patches_used, update_patches = dict(patches_used), {}
         for (a, b), link in reversed(links.items()):
             axis_a, axis_b = getattr(link, 'axes', ('all', 'all'))
-            to_a = read[a] and axis_a is not None
-            to_b = read[b] and axis_b is not None
-            needed[a, b] = to_a, to_b
-            # A link reads what earlier ones wrote, unless all read the same.
+            to_a = patches_used[a] and axis_a is not None
+            to_b = patches_used[b] and axis_b is not None
+            update_patches[a, b] = to_a, to_b
+            # This link uses what earlier ones update, unless all of them get
+            # the same tokens.
             if self.exchange == 'sequential':
-                read[a] |= to_b
-                read[b] |= to_a
-        return needed
+                patches_used[a] |= to_b
+                patches_used[b] |= to_a
+        return update_patches
 
 
 def _add(tokens: Tensor, update: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """The two blocks of a pre-norm transformer layer, and what they are made of.
 
-CAST, CAVA and CA2ST never change a block: experts exchange *between* the
-attention block and the feed-forward block.  A block is also the unit of
-activation checkpointing, of FSDP wrapping and of profiling.
+Links between experts act *between* the attention block and the feed-forward
+block of a layer, never inside one; each block has an adapter inside.  A block
+is also the unit of activation checkpointing, FSDP wrapping and profiling.
 
 Tokens are (B, T, P + N, C): batch, time steps, prefix tokens (class,
 distillation) and patches of one step, channels.
@@ -118,8 +118,8 @@ class DropPath(nn.Module):
     Args:
         rate: Probability of dropping, in [0, 1).
         unit: 'sample' drops the branch of whole samples; 'token' the same
-            tokens of all samples and steps, a peculiarity of the authors' code
-            that only an exact retraining needs.
+            tokens of all samples and steps, as the authors' code does, which
+            only an exact retraining needs.
 
     Raises:
         ValueError: If the rate or the unit is none of these.

@@ -35,20 +35,24 @@ class BottleneckCrossAttention(nn.Module):
 
     Registered as a neck because users look there, but built by
     :class:`MultiExpertBackbone` between the blocks of a layer, not by the
-    recognizer.
+    recognizer.  What every link must do: :class:`~..backbones.links.Link`.
 
     The tokens of both experts are projected down to the bottleneck and
-    normalised; the patches of each read the other's along its axis; GELU and
-    the up-projection give the residual update.  Both directions read the
-    state before either update.  Prefix tokens (class, distillation) neither
-    read nor are read: their update is the projection down and up alone.
-    (CAST, section 3.2; CA2ST, section 3.)
+    normalised; the patches of each attend to the other's along its axis; GELU
+    and the up-projection give the residual update.  Both directions use the
+    tokens before either update.  Prefix tokens (class, distillation) neither
+    attend nor are attended to: their update is the projection down and up
+    alone.  (CAST, section 3.2; CA2ST, section 3.)
+
+    With ``between=('spatial', 'temporal')``, ``axes=('time', 'space')`` is
+    the papers' T2S and S2T: the spatial expert attends to the temporal one
+    over time (T2S), the temporal to the spatial one over space (S2T).
 
     Args:
         specs: Tokens of the two experts a and b.
-        axes: Axis along which a reads b, and b reads a: 'time', 'space',
+        axes: Axis along which a attends to b, and b to a: 'time', 'space',
             'all' or 'frames' (:class:`GridCrossAttention`); None for one
-            that reads nothing and gets no update.
+            that attends to nothing and gets no update.
         ratio: Width of the bottleneck, as a fraction of the width of the
             first expert of ``between``.
         num_heads: Attention heads.
@@ -56,8 +60,8 @@ class BottleneckCrossAttention(nn.Module):
             both for 'all'), 'learned_space_time', 'timestamp', a list of
             these, or None.
         masked_context: Fraction of the other's patches that a, and b, cannot
-            read; drawn anew in every call, of tests as well (the papers mask
-            audio tokens so).
+            attend to; drawn anew in every call, of tests as well (the papers
+            mask audio tokens so).
         drop_path_rate: Stochastic depth of the updates.
         drop_path_units: 'sample' or 'token' for the update of a and of b.
         bottlenecks: ``bottleneck_a`` or ``bottleneck_b`` of another link of
@@ -137,10 +141,11 @@ class BottleneckCrossAttention(nn.Module):
         Args:
             a: Tokens of the first expert, (B, Ta, Pa + Na, Ca).
             b: Tokens of the second expert, (B, Tb, Pb + Nb, Cb).
-            time_a: Time codes of a, (B, Ta, Na or 1, width), or None.
+            time_a: Time codes of a (of a :class:`TimeEncoder`),
+                (B, Ta, Na or 1, width), or None.
             time_b: Time codes of b, likewise.
-            update_patches: Whether the update of the patches of a, and of b,
-                is needed; in the last layer nothing may read it.
+            update_patches: Whether the patches of a, and of b, need an
+                update; in the last layer no feature may be made of them.
             attend: The attention function of a and of b.
 
         Returns:
@@ -149,7 +154,7 @@ class BottleneckCrossAttention(nn.Module):
             needed (all modules are called without patches, so that hooks
             fire and gradients are zero), or None where the axis is None.
         """
-        if not any(update_patches):  # then no patch reads or is read
+        if not any(update_patches):  # then no patch is needed at all
             a, b = a[:, :, : self.prefix_a], b[:, :, : self.prefix_b]
         a = self.norm_a(self.bottleneck_a['down'](a))  # (B, Ta, Pa+Na, width)
         b = self.norm_b(self.bottleneck_b['down'](b))  # (B, Tb, Pb+Nb, width)
@@ -160,16 +165,16 @@ class BottleneckCrossAttention(nn.Module):
             query, context = grid_a, grid_b
             if not update_patches[0]:
                 query, context = query[:, :, :0], context[:, :, :0]
-            read = self.a_from_b(query, context, time_a, time_b, attend[0])
-            update_a = torch.cat((prefix_a, read), dim=2)
+            patches = self.a_from_b(query, context, time_a, time_b, attend[0])
+            update_a = torch.cat((prefix_a, patches), dim=2)
             update_a = self.bottleneck_a['act'](update_a)
             update_a = self.drop_path_a(self.bottleneck_a['up'](update_a))
         if self.b_from_a is not None:
             query, context = grid_b, grid_a
             if not update_patches[1]:
                 query, context = query[:, :, :0], context[:, :, :0]
-            read = self.b_from_a(query, context, time_b, time_a, attend[1])
-            update_b = torch.cat((prefix_b, read), dim=2)
+            patches = self.b_from_a(query, context, time_b, time_a, attend[1])
+            update_b = torch.cat((prefix_b, patches), dim=2)
             update_b = self.bottleneck_b['act'](update_b)
             update_b = self.drop_path_b(self.bottleneck_b['up'](update_b))
         return update_a, update_b
@@ -188,7 +193,8 @@ def _bottleneck(
 ) -> nn.ModuleDict:
     """One expert's projections to the width of a link and, for updates, back.
 
-    The way up starts at zero: a fresh link changes nothing.
+    The up-projection starts at zero: a newly initialised link changes
+    nothing.
     """
     parts = nn.ModuleDict() if shared is None else shared
     if 'down' not in parts:
@@ -205,20 +211,20 @@ def _bottleneck(
 
 
 class GridCrossAttention(nn.Module):
-    """One direction of a link: the patches of one expert read another's.
+    """One direction of a link: patches of one expert attend to another's.
 
     Args:
-        query: Tokens of the expert that reads.
+        query: Tokens of the expert that attends and is updated.
         context: Tokens of the expert that gives keys and values.
-        axis: Axis along which it reads: 'time' (the same patch at all
-            times), 'space' (all patches of the same time step), 'all', or
-            'frames' (every patch reads each time step of the context for
-            itself; the result is the mean over these).
+        axis: Axis of the attention: 'time' (to the same patch at all time
+            steps), 'space' (to all patches of the same time step), 'all', or
+            'frames' (every patch attends to each time step of the context
+            separately; the result is the mean over these).
         embed_dims: Width of the bottleneck.
         num_heads: Attention heads.
         position: See :func:`build_positions`; or a dict of these for 'query'
             and 'context'.
-        masked_context: Share of the context, in [0, 1), that is left out.
+        masked_context: Fraction of the context, in [0, 1), that is left out.
 
     Raises:
         ValueError: If the two grids do not match along the axis, the heads do
@@ -273,7 +279,7 @@ class GridCrossAttention(nn.Module):
         )
         if not 0 <= masked_context < 1:
             raise ValueError(
-                'masked_context, a share of masked tokens, lies in [0, 1), '
+                'masked_context, a fraction of tokens, lies in [0, 1), '
                 f'got {masked_context}'
             )
         self.masked_context = masked_context
@@ -287,7 +293,7 @@ class GridCrossAttention(nn.Module):
         context_time: Tensor | None = None,
         attend: AttentionFn = fused_attention,
     ) -> Tensor:
-        """Read the context from every query.
+        """Attend to the context from every query.
 
         Args:
             query: Patches (B, Tq, Nq, C).

@@ -24,17 +24,19 @@ SIDES = (('a_from_b', 0, 1), ('b_from_a', 1, 0))
 class PatchLink(nn.Module):
     """A link that updates patches only; prefix tokens stay as they are.
 
+    What every link must do: :class:`~..backbones.links.Link`.
+
     Subclasses have two methods.  ``build_direction(side, query, context, axis,
     **options)`` returns the modules of one direction, whose result starts at
-    zero: ``side`` is 0 where a reads b and 1 where b reads a, ``query`` the
-    ``TokenSpec`` of the expert that reads, ``context`` that of the other,
+    zero: ``side`` is 0 for the update of a and 1 for that of b, ``query`` the
+    ``TokenSpec`` of the expert that is updated, ``context`` that of the other,
     ``axis`` the entry of ``axes``.  ``read(parts, query, context, query_time,
     context_time, attend)`` calls these modules, with the arguments of
     :class:`GridCrossAttention`, and returns the update (B, T, N, C).
 
     Args:
         specs: Tokens of the two experts a and b.
-        axes: How a reads b, and b reads a; None for one that reads nothing.
+        axes: How a attends to b, and b to a; None for one without update.
         drop_path_rate: Stochastic depth of the updates.
         drop_path_units: 'sample' or 'token' for the update of a and of b.
         **options: Of ``build_direction``.
@@ -84,7 +86,7 @@ class PatchLink(nn.Module):
             query, context = patches[own], patches[other]
             if not update_patches[own]:
                 query, context = query[:, :, :0], context[:, :, :0]
-            read = self.read(
+            update = self.read(
                 self.directions[name],
                 query,
                 context,
@@ -92,8 +94,8 @@ class PatchLink(nn.Module):
                 times[other],
                 attend[own],
             )
-            read = self.drop_paths[name](read)
-            updates[own] = F.pad(read, (0, 0, self.prefixes[own], 0))
+            update = self.drop_paths[name](update)
+            updates[own] = F.pad(update, (0, 0, self.prefixes[own], 0))
         return tuple(updates)
 
 
@@ -103,7 +105,7 @@ class LateralLink(PatchLink):
 
     Args:
         specs: Tokens of the two experts, of one grid.
-        axes: 'same' where an expert reads, or None.
+        axes: 'same' for an expert that is updated, or None.
         **options: See :class:`PatchLink`.
 
     Raises:
@@ -151,12 +153,12 @@ class CrossAttentionLink(PatchLink):
 
     Args:
         specs: Tokens of the two experts, of one width.
-        axes: Axis along which a reads b, and b reads a; or None.
+        axes: Axis along which a attends to b, and b to a; or None.
         num_heads: Attention heads.
         positions: For a and for b, the ``position`` of
             :class:`GridCrossAttention`.
-        adapter_ratio: Hidden part of the adapter that follows the attention;
-            None for none.
+        adapter_ratio: Hidden width of the adapter that follows the attention
+            / C; None for none.
         **options: See :class:`PatchLink`.
 
     Raises:

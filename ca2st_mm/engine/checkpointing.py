@@ -142,7 +142,7 @@ def last_whole_checkpoint(
                 f'in {url}; copy one and name it'
             )
     folder, named = Path(os.path.abspath(work_dir)), Path(text)
-    if place and os.path.abspath(place) != str(folder):
+    if place and place != str(folder):  # compared so by the hook
         folder = Path(place, folder.name)
     template = re.escape(hook.get('filename_tmpl') or '')
     form = re.sub(r'\d+', r'\\d+', re.escape(named.name))

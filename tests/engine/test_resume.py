@@ -172,24 +172,27 @@ def test_a_run_resumes_from_the_newest_whole_one(tmp_path, flag, start):
 @pytest.mark.parametrize('template', ['epoch_{}.pth', 'cast_{:03d}.ckpt'])
 @pytest.mark.parametrize(
     'by_config, named',
-    [(True, 'big'), (True, 'moved'), (True, None), (False, 'big')],
+    [(True, 'its own'), (True, 'moved'), (True, None), (False, 'its own')],
 )
+@pytest.mark.parametrize('place', ['big', 'w'])
 def test_a_run_resumes_from_the_folder_of_its_checkpoints(
-    tmp_path, template, named, by_config
+    tmp_path, monkeypatch, template, named, by_config, place
 ):
     """Of the config, or of ``last_checkpoint`` if the config has none."""
-    hook = dict(out_dir=str(tmp_path / 'big'), filename_tmpl=template)
-    cfg = Config(dict(work_dir=str(tmp_path / 'w')))
+    monkeypatch.chdir(tmp_path)
+    hook = dict(out_dir=place, filename_tmpl=template)
+    cfg = Config(dict(work_dir='w'))
     if by_config:
         cfg.default_hooks = dict(checkpoint=hook)
-    (tmp_path / 'w').mkdir()
-    (tmp_path / 'big/w').mkdir(parents=True)
+    folder = Path(place, 'w')
+    folder.mkdir(parents=True)
+    Path('w').mkdir(exist_ok=True)
     for epoch in (1, 2):
-        path = tmp_path / 'big/w' / template.format(epoch)
+        path = folder / template.format(epoch)
         torch.save(dict(meta=dict(iter=epoch)), path)
     if named:
-        last = tmp_path / named / 'w' / path.name
-        (tmp_path / 'w/last_checkpoint').write_text(str(last))
+        last = path if named == 'its own' else Path('moved/w', path.name)
+        Path('w/last_checkpoint').write_text(str(last))
     launch.resume(cfg, 'auto')
     assert cfg.load_from == str(path)
 

@@ -28,6 +28,7 @@ if __name__ == '__main__':
 import ca2st_mm  # noqa: F401  (works around faults and registers)
 from ca2st_mm.engine import launch
 from ca2st_mm.engine.preflight import check_classes, check_files
+from ca2st_mm.utils.building import building
 
 
 def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
@@ -68,7 +69,10 @@ def main() -> None:
     apply_flags(cfg, args)
     check_files(cfg, 'test')
     check_classes(cfg, 'test')
-    launch.build_runner(cfg, args.precision, trains=False).test()
+    runner = launch.build_runner(cfg, args.precision, trains=False)
+    with building(cfg):  # the data and its metrics
+        runner.test()
+    del runner  # the process group is left when nothing refers to it
     launch.leave_process_group()
 
 

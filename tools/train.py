@@ -58,6 +58,7 @@ from ca2st_mm.engine.learning_rate import (
     set_effective_batch_size,
 )
 from ca2st_mm.engine.preflight import check_classes, check_files
+from ca2st_mm.utils.building import building
 
 
 def auto_scale_lr(cfg: Config, accumulates: bool) -> None:
@@ -124,7 +125,8 @@ def main() -> None:
         runner = launch.build_runner(cfg, args.precision)
         interruption = stack.enter_context(InterruptionHook())
         runner.register_hook(interruption)
-        runner.train()
+        with building(cfg):  # data, optimizer and schedule
+            runner.train()
         del runner  # the process group is left when nothing refers to it
     launch.leave_process_group()
 

@@ -31,6 +31,7 @@ from ca2st_mm.engine.launch import read_config
 from ca2st_mm.engine.precision import autocast, choose_precision
 from ca2st_mm.models.backbones import MultiExpertBackbone
 from ca2st_mm.structures import as_streams
+from ca2st_mm.utils.building import building
 from ca2st_mm.utils.errors import check_choice
 from ca2st_mm.utils.hashing import sha256_of_tensors
 from ca2st_mm.zoo import IN_FOLDER
@@ -517,7 +518,8 @@ class Recognizer(BaseInferencer):
         return model.to(device).eval()
 
     def _init_pipeline(self, cfg: Config) -> InferencePipeline:
-        return InferencePipeline(dataset_of(cfg)['pipeline'])
+        with building(cfg):
+            return InferencePipeline(dataset_of(cfg)['pipeline'])
 
     def _init_visualizer(self, cfg: Config) -> None:
         """None: a config's visualizer writes into its work_dir."""

@@ -14,6 +14,7 @@ from torch import nn
 
 from ca2st_mm import zoo
 from ca2st_mm.registry import MODELS
+from ca2st_mm.utils.building import building
 from ca2st_mm.version import __version__
 
 from .delta import experts_in, fingerprint, without_frozen
@@ -159,7 +160,12 @@ def push_to_hub(model: nn.Module, repo_id: str, **options: Any) -> str:
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """Build the model of a config, outside of any runner."""
+    """Build the model of a config, outside of any runner.
+
+    Raises:
+        UsageError: If a part cannot be built; names it.
+    """
     # MMEngine's base classes look their parts up in the scope of the run.
     init_default_scope(cfg.get('default_scope', 'mmaction'))
-    return MODELS.build(cfg.model)
+    with building(cfg):
+        return MODELS.build(cfg.model)

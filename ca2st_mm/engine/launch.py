@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmaction.registry import MODELS, RUNNERS
+from mmaction.registry import RUNNERS
 from mmengine import dist
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
@@ -23,6 +23,8 @@ from mmengine.utils.dl_utils import set_multi_processing
 
 from ca2st_mm import zoo
 from ca2st_mm.checkpoints import load_weights
+from ca2st_mm.checkpoints.sharing import build_model
+from ca2st_mm.utils.building import building, nodes
 from ca2st_mm.utils.errors import UsageError, UserError
 from ca2st_mm.utils.files import written_whole
 
@@ -35,7 +37,7 @@ from .checkpointing import (
 from .interruption import Interrupted
 from .learning_rate import LAUNCHERS
 from .precision import set_precision
-from .preflight import MissingFileError, nodes
+from .preflight import MissingFileError
 
 # A disk that is full, over a quota, read-only or another's; below a file.
 UNWRITABLE = (
@@ -352,10 +354,11 @@ def build_runner(
         # MMEngine would take whatever the server answers for the weights.
         cfg.load_from = str(zoo.fetch(source))
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    runner = build(cfg)
+    with building(cfg):
+        runner = build(cfg)
     if is_deepspeed(cfg) and runner._load_from:
         # Its engine reads folders of its own, and runs what they name.
-        runner.model = MODELS.build(cfg.model)
+        runner.model = build_model(cfg)
         runner.model.init_weights()
         strict = cfg.get('load_strict', True)
         load_weights(runner.model, runner._load_from, strict)

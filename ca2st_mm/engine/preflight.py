@@ -11,6 +11,7 @@ from mmengine.utils import is_abs
 
 from ca2st_mm import zoo
 from ca2st_mm.models.backbones.foreign import STRINGS
+from ca2st_mm.utils.building import nodes
 from ca2st_mm.utils.class_names import (
     resolve_class_names,
     say_sizes,
@@ -155,19 +156,6 @@ def _needed_files(
                 if isinstance(path, str) and path:
                     root = '' if is_abs(path) else node.get('data_root')
                     yield join_path(root, path) if root else path, where, what
-
-
-def nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
-    """Every dict below a part of a config, with its dotted key."""
-    if isinstance(node, Mapping):
-        yield node, key
-        children = node.items()
-    elif isinstance(node, (list, tuple)):
-        children = enumerate(node)
-    else:
-        children = ()
-    for name, child in children:
-        yield from nodes(child, f'{key}.{name}')
 
 
 def check_classes(cfg: Mapping[str, Any], mode: str = 'train') -> None:

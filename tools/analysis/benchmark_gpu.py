@@ -84,6 +84,7 @@ from torch.profiler import ProfilerActivity, profile
 from ca2st_mm.apis.models import build_model
 from ca2st_mm.engine.launch import UsageError, read_config, run_or_explain
 from ca2st_mm.engine.precision import autocast, choose_precision
+from ca2st_mm.utils.building import building
 
 MATMUL_SIZE = dict(cuda=8192, cpu=1024)
 ATTENTION = ('flash', 'fmha', 'attention', 'sdp')  # parts of kernel names
@@ -168,7 +169,8 @@ def kernels_of(step: Call, device: str, count: int = 10) -> list[dict]:
 def loader_rate(cfg: Config) -> float:
     """Samples per second of the train dataloader, after its first batch."""
     try:
-        loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+        with building(cfg):
+            loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     except FileNotFoundError as error:
         raise UsageError(
             f'--loader needs the training data of the config: {error}'

@@ -21,6 +21,7 @@ from ca2st_mm.datasets.faults import SampleFault
 from ca2st_mm.datasets.transforms.base import clip_name
 from ca2st_mm.registry import DATASETS
 from ca2st_mm.structures import as_streams
+from ca2st_mm.utils.building import building
 from ca2st_mm.utils.errors import UsageError
 from ca2st_mm.utils.hashing import sha256_of_tensors
 from ca2st_mm.utils.text_files import read_record
@@ -140,7 +141,8 @@ def listed_clips(
         serialize_data=False,
     )
     dataset['pipeline'] = pipeline or dataset['pipeline']
-    return DATASETS.build(dataset)
+    with building(recognizer.cfg):
+        return DATASETS.build(dataset)
 
 
 def clips_of(

@@ -1,0 +1,94 @@
+# Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
+"""Which part of a config cannot be built, and why, in one sentence."""
+
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import build_from_cfg
+
+from .errors import UsageError, UserError
+
+# What their classes refuse is the config's fault.
+LIBRARIES = 'ca2st_mm', 'mmaction', 'mmcv', 'mmengine', 'mmpretrain', 'torch'
+
+
+def nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
+    """Every dict below a part of a config, with its dotted key."""
+    if isinstance(node, Mapping):
+        yield node, key
+        children = node.items()
+    elif isinstance(node, (list, tuple)):
+        children = enumerate(node)
+    else:
+        children = ()
+    for name, child in children:
+        yield from nodes(child, f'{key}.{name}' if key else str(name))
+
+
+@contextmanager
+def building(cfg: Config) -> Iterator[None]:
+    """Turn what a registry cannot build into a ``UsageError``.
+
+    These are unknown types, arguments that a class does not take or misses,
+    and values that a class of ours or of OpenMMLab refuses.  An error within
+    a class of the user's own passes, and so keeps its traceback.
+
+    Args:
+        cfg: The whole config; its file and the dotted key of the part are
+            in the message, MMEngine's error is the cause.
+
+    Example:
+        >>> from ca2st_mm.registry import MODELS
+        >>> cfg = Config(dict(model=dict(cls_head=dict(type='FusionHed'))))
+        >>> with building(cfg):
+        ...     MODELS.build(cfg.model.cls_head)
+        Traceback (most recent call last):
+        ca2st_mm.utils.errors.UsageError: the config: model.cls_head ...
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        frames = [f for f, _ in traceback.walk_tb(error.__traceback__)]
+        builds = [f for f in frames if f.f_code is build_from_cfg.__code__]
+        if not builds:
+            raise
+        node = builds[-1].f_locals['cfg']
+        kind = builds[-1].f_locals.get('obj_cls')
+        reason = str(error.args[0]) if error.args else 'no reason is given'
+        module = frames[-1].f_globals['__name__']
+        if not module.startswith('mmengine.registry'):
+            # Raised by the class, not by the call; it may have passed an
+            # unknown argument on to its base.
+            named = "unexpected keyword argument '"
+            library = getattr(kind, '__module__', '').partition('.')[0]
+            if reason.partition(named)[2].rstrip("'") not in node:
+                if library not in LIBRARIES:
+                    raise
+                reason = f'{type(error).__name__}, {reason}'
+        reason, unknown, _ = reason.partition('. Please check')
+        if unknown:
+            reason += '; correct it, or import its module by custom_imports'
+        raise UsageError(
+            f'the config{f" {cfg.filename}" if cfg.filename else ""}: '
+            f'{_name(cfg, node)} cannot be built: {reason.splitlines()[0]}'
+        ) from error
+
+
+def _name(cfg: Config, failed: Any) -> str:
+    """The dotted key of a part, if it is found, and its type."""
+    if not isinstance(failed, Mapping):
+        return repr(failed)
+    kind = failed.get('type')
+    title = getattr(kind, '__name__', None) or str(kind or 'a part')
+    for node, key in nodes(cfg._cfg_dict, ''):
+        # Builders copy parts, and change some of their options.
+        if node.get('type') == kind and all(
+            node[option] == failed[option] for option in {*node} & {*failed}
+        ):
+            return f'{key} ({title})'
+    return title

@@ -119,7 +119,7 @@ def get_model(
         stored = open_checkpoint(source)
         cfg = stored_config(stored, source)
     cfg.merge_from_dict(dict(model=changes))
-    model = build_model(cfg)
+    model = build_model(cfg, source)
     if stored:
         load_weights(model, stored, name=source)
     elif pretrained == 'experts':

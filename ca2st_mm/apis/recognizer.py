@@ -503,7 +503,7 @@ class Recognizer(BaseInferencer):
         if not cfg:
             # The base class keeps this very object as `self.cfg`.
             cfg.update(stored_config(stored, weights)._cfg_dict)
-        model = build_model(cfg)
+        model = build_model(cfg, weights)
         load_weights(model, stored, name=weights)
         if model.cls_head.average_clips is None:
             raise ValueError(

@@ -159,13 +159,17 @@ def push_to_hub(model: nn.Module, repo_id: str, **options: Any) -> str:
     return f'{repo_id}@{commit.oid}'
 
 
-def build_model(cfg: Config) -> nn.Module:
+def build_model(cfg: Config, name: str | None = None) -> nn.Module:
     """Build the model of a config, outside of any runner.
+
+    Args:
+        cfg: The config.
+        name: What carries a config that has no file, for messages.
 
     Raises:
         UsageError: If a part cannot be built; names it.
     """
     # MMEngine's base classes look their parts up in the scope of the run.
     init_default_scope(cfg.get('default_scope', 'mmaction'))
-    with building(cfg):
+    with building(cfg, name):
         return MODELS.build(cfg.model)

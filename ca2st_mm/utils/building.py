@@ -29,7 +29,7 @@ def nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
 
 
 @contextmanager
-def building(cfg: Config) -> Iterator[None]:
+def building(cfg: Config, name: str | None = None) -> Iterator[None]:
     """Turn what a registry cannot build into a ``UsageError``.
 
     These are unknown types, arguments that a class does not take or misses,
@@ -39,6 +39,7 @@ def building(cfg: Config) -> Iterator[None]:
     Args:
         cfg: The whole config; its file and the dotted key of the part are
             in the message, MMEngine's error is the cause.
+        name: What carries a config that has no file.
 
     Example:
         >>> from ca2st_mm.registry import MODELS
@@ -48,34 +49,39 @@ def building(cfg: Config) -> Iterator[None]:
         Traceback (most recent call last):
         ca2st_mm.utils.errors.UsageError: the config: model.cls_head ...
     """
+    name = cfg.filename or name
     try:
         yield
-    except UserError:
-        raise
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         frames = [f for f, _ in traceback.walk_tb(error.__traceback__)]
         builds = [f for f in frames if f.f_code is build_from_cfg.__code__]
-        if not builds:
+        other = isinstance(error, UserError) and type(error) is not UsageError
+        if not builds or other:
             raise
         node = builds[-1].f_locals['cfg']
         kind = builds[-1].f_locals.get('obj_cls')
-        reason = str(error.args[0]) if error.args else 'no reason is given'
+        reason = str(error.args[0]) if error.args else ''
+        if not isinstance(error, UserError):
+            reason = next(iter(reason.splitlines()), 'no reason is given')
         module = frames[-1].f_globals['__name__']
         if not module.startswith('mmengine.registry'):
             # Raised by the class, not by the call; it may have passed an
             # unknown argument on to its base.
             named = "unexpected keyword argument '"
             library = getattr(kind, '__module__', '').partition('.')[0]
-            if reason.partition(named)[2].rstrip("'") not in node:
-                if library not in LIBRARIES:
-                    raise
+            passed = reason.partition(named)[2].partition("'")[0] in node
+            if not (
+                passed or library in LIBRARIES or type(error) is UsageError
+            ):
+                raise
+            if not isinstance(error, ValueError):
                 reason = f'{type(error).__name__}, {reason}'
         reason, unknown, _ = reason.partition('. Please check')
         if unknown:
             reason += '; correct it, or import its module by custom_imports'
         raise UsageError(
-            f'the config{f" {cfg.filename}" if cfg.filename else ""}: '
-            f'{_name(cfg, node)} cannot be built: {reason.splitlines()[0]}'
+            f'the config{f" {name}" if name else ""}: '
+            f'{_name(cfg, node)} cannot be built: {reason}'
         ) from error
 
 

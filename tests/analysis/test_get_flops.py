@@ -155,7 +155,7 @@ def test_the_command_writes_a_table_or_one_sentence(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == [str(path) for path in both]
     assert run_tool('analysis/get_flops.py', config, '--size', 30) == 2
-    why = f'{config}: patches of 8 px do not tile a frame of 30 px'
+    why = 'model.backbone (CLIPExpert) cannot be built: patches of 8 px'
     assert why in capsys.readouterr().err
 
 

@@ -283,6 +283,8 @@ def main() -> None:
         try:
             resize(config.model, sizes)
             parts = count(config)
+        except UsageError:  # names the config
+            raise
         except ValueError as error:
             raise UsageError(f'{path}: {error}') from error
         alone = len(args.configs) == 1

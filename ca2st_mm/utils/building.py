@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import build_from_cfg
 
 from .errors import UsageError, UserError
 
 # What their classes refuse is the config's fault.
 LIBRARIES = 'ca2st_mm', 'mmaction', 'mmcv', 'mmengine', 'mmpretrain', 'torch'
+REFUSALS = AssertionError, KeyError, TypeError, ValueError, ZeroDivisionError
 
 
 def nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
@@ -29,7 +30,9 @@ def nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:
 
 
 @contextmanager
-def building(cfg: Config, name: str | None = None) -> Iterator[None]:
+def building(
+    cfg: Config | ConfigDict, name: str | None = None
+) -> Iterator[None]:
     """Turn what a registry cannot build into a ``UsageError``.
 
     These are unknown types, arguments that a class does not take or misses,
@@ -49,10 +52,10 @@ def building(cfg: Config, name: str | None = None) -> Iterator[None]:
         Traceback (most recent call last):
         ca2st_mm.utils.errors.UsageError: the config: model.cls_head ...
     """
-    name = cfg.filename or name
+    name = getattr(cfg, 'filename', None) or name
     try:
         yield
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except REFUSALS as error:
         frames = [f for f, _ in traceback.walk_tb(error.__traceback__)]
         builds = [f for f in frames if f.f_code is build_from_cfg.__code__]
         other = isinstance(error, UserError) and type(error) is not UsageError
@@ -85,13 +88,13 @@ def building(cfg: Config, name: str | None = None) -> Iterator[None]:
         ) from error
 
 
-def _name(cfg: Config, failed: Any) -> str:
+def _name(cfg: Config | ConfigDict, failed: Any) -> str:
     """The dotted key of a part, if it is found, and its type."""
     if not isinstance(failed, Mapping):
         return repr(failed)
     kind = failed.get('type')
     title = getattr(kind, '__name__', None) or str(kind or 'a part')
-    for node, key in nodes(cfg._cfg_dict, ''):
+    for node, key in nodes(dict(cfg.items()), ''):
         # Builders copy parts, and change some of their options.
         if node.get('type') == kind and all(
             node[option] == failed[option] for option in {*node} & {*failed}

@@ -56,7 +56,12 @@ def positive(text: str) -> float:
 def add_model(parser: argparse._ActionsContainer) -> None:
     """A model by one name, and where it runs."""
     add = parser.add_argument
-    add('--model', help='name in the zoo, or a checkpoint with its config')
+    add(
+        '--model',
+        help='name in the zoo, a checkpoint with its config inside, a folder '
+        'of save_pretrained, the work folder of a training, or '
+        'OWNER/NAME@REVISION on the Hub',
+    )
     add('--device', help='e.g. cpu, cuda; the best there is if left out')
 
 

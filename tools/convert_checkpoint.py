@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from common_flags import new_parser
+
 EXPERTS = dict(clip='CLIPExpert', videomae='VideoMAEExpert', ast='ASTExpert')
 AUDIO_TABLE = re.compile(
     r'backbone\.links\.\d+\.(spatial|temporal)_audio\.'
@@ -31,9 +33,7 @@ SAME_EXPERT = (
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument('src', help='file to read, or its name in the zoo')
     parser.add_argument(
         'dst',

@@ -16,10 +16,12 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from common_flags import new_parser
+
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = new_parser(__doc__)
     parser.add_argument('checkpoint', help='what training wrote, or its name')
     parser.add_argument(
         'out', help='folder, or file ending in .safetensors, .pth or .pt'

@@ -15,7 +15,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     commands = parser.add_subparsers(dest='command', required=True)
-    show = commands.add_parser('list', help='show names, sizes and licences')
+    show = commands.add_parser(
+        'list',
+        help='show names, sizes, licences, and what pins each file: its '
+        'sha256 or the revision of its repository',
+    )
     show.add_argument('pattern', nargs='?', default='*', help="e.g. 'clip_*'")
     get = commands.add_parser('get', help='fetch weights')
     get.add_argument(

@@ -114,7 +114,7 @@ class ClipMetric(BaseMetric):
     """What our metrics share; subclasses say what they keep and compute.
 
     Clips marked ``unreadable`` take no part; if there are any, ``num_used``
-    and ``num_expected`` are reported.  ``with_audio`` is the share of clips
+    and ``num_expected`` are reported.  ``with_audio`` is the fraction of clips
     with audio, where the pipeline packs the meta key ``has_audio``.  Clips
     that are listed twice and a single class are warned about.
 
@@ -267,9 +267,10 @@ class ClipAccMetric(ClipMetric):
     """Top-k and mean class accuracy of clips with one label each.
 
     Reports ``top<k>``, ``mean1`` (top-1 averaged over classes), ``num_clips``,
-    and, where the pipeline packs the meta key ``has_audio`` and there are
-    clips of both kinds, ``top1_with_audio`` and ``top1_without_audio``.  Takes
-    the arguments of ``ClipMetric``.
+    and, where the pipeline packs the meta key ``has_audio``, ``with_audio``,
+    the fraction of clips with audio; if there are clips of both kinds,
+    ``top1_with_audio`` and ``top1_without_audio``, too.  Takes the arguments
+    of ``ClipMetric``.
 
     Differs from MMAction2's ``AccMetric`` where a number depends on it: a
     class without a clip takes no part in the mean over classes (there it

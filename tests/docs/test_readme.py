@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmaction.registry import MODELS
+from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from shrunk_models import without_init
 
 from ca2st_mm.structures import Stream
@@ -60,6 +61,18 @@ def test_config_runs(block, tmp_path, meta_device, pose_expert):
         model.cls_head.predict(feats, samples)  # as validation does
     for sample in samples:
         assert sample.pred_score.shape == (cfg['cls_head']['num_classes'],)
+
+
+def test_the_stream_of_a_fourth_expert_trains(tmp_path, pose_expert):
+    """Its pipeline packs it, and it is normalised and blended."""
+    cfg = load(next(b for b in CONFIGS if 'PoseExpert' in b), tmp_path)
+    pack = TRANSFORMS.build(cfg.train_dataloader.dataset.pipeline[-1])
+    results = {name: torch.zeros(one.values) for name, one in INPUTS.items()}
+    batch = pseudo_collate([pack(dict(results, label=k)) for k in (0, 1)])
+    preprocess = MODELS.build(cfg.model.data_preprocessor)
+    preprocess.blending.set_classes(dict(label=400))
+    streams = preprocess(batch, training=True)['inputs']
+    assert streams['poses'].values.shape == (2, *INPUTS['poses'].values)
 
 
 def test_explained_config_is_the_real_one(tmp_path):

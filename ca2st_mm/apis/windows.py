@@ -1,8 +1,8 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Windows over long files and streams, and events of what they show.
 
-A window is sought by its time: neither time nor memory of a window depends
-on how long the file is.
+A window is found by seeking to its time: neither time nor memory of a window
+depends on how long the file is.
 """
 
 import math
@@ -59,12 +59,12 @@ class Extent(NamedTuple):
     Attributes:
         start: Second of the first frame, or of the first audio.
         end: Second at which the last one ends.
-        tick: Seconds that the last frame lasts; about 0 of audio alone.
+        frame_duration: Of the last frame, seconds; about 0 of audio alone.
     """
 
     start: float
     end: float
-    tick: float
+    frame_duration: float
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,12 @@ def windows_of(
         >>> [round(job.shown['start'], 2) for job in windows]
         [0.0, 0.5, 1.0]
     """
-    start, end, tick = extent_of(path)
+    start, end, frame_duration = extent_of(path)
     if span[0] is not None:
         start = max(start, span[0])
     if span[1] is not None:
         end = min(end, span[1])
-    spans, last = Spans(start, window, stride), end - tick
+    spans, last = Spans(start, window, stride), end - frame_duration
     count = spans.count(last)
     if count > MAX_WINDOWS:
         raise MediaError(
@@ -192,13 +192,15 @@ def extent_of(path: str) -> Extent:
         True
     """
     with decoder_errors('video', path), open_container(path) as file:
-        stream, tick = choose_stream(file, 'video'), 0.0
+        stream, frame_duration = choose_stream(file, 'video'), 0.0
         if stream is not None:
-            tick = 1.0 / float(stream.average_rate or 25)
+            frame_duration = 1.0 / float(stream.average_rate or 25)
             if not stores_times(file):
                 with PyAVReader(path) as reader:
                     stamps = reader.frame_times
-                return Extent(stamps[0], stamps[-1] + tick, tick)
+                return Extent(
+                    stamps[0], stamps[-1] + frame_duration, frame_duration
+                )
         else:
             stream = choose_stream(file, 'audio')
         if stream is None:
@@ -206,11 +208,11 @@ def extent_of(path: str) -> Extent:
         announced = start_of(file) + (file.duration or 0) / av.time_base
         start = (stream.start_time or 0) * stream.time_base
         last, end = _last_packet(file, stream, announced)
-        if end > last and tick:
-            tick = end - last
-        elif tick:
-            end = last + tick
-        return Extent(float(start), end, tick or 2 * SLACK)
+        if end > last and frame_duration:
+            frame_duration = end - last
+        elif frame_duration:
+            end = last + frame_duration
+        return Extent(float(start), end, frame_duration or 2 * SLACK)
 
 
 def _last_packet(file, stream, announced: float) -> tuple[float, float]:

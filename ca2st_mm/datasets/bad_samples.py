@@ -35,10 +35,10 @@ class Quarantine:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     listed = Quarantine(f'{folder}/bad.csv', 'train.csv', 0.5)
-    ...     listed.add(dict(filename='a.mp4'), 'it is torn', size=10)
+    ...     listed.add(dict(filename='a.mp4'), 'it is corrupted', size=10)
     ...     _, line = open(listed.path)
     >>> line
-    'train.csv,a.mp4,,,1,it is torn\\n'
+    'train.csv,a.mp4,,,1,it is corrupted\\n'
 
     Args:
         path: The CSV file; its folder is made with the first sample.

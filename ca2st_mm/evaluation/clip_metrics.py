@@ -194,7 +194,7 @@ class ClipMetric(BaseMetric):
         _warn_of_repeated_clips(used)
         if any(len(scores) == 1 for scores in _scores_in(used[0])):
             print_log(
-                'The model knows a single class, so every answer is right.',
+                'The model has a single class, so every answer is right.',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -365,7 +365,7 @@ class ReadableClips(BaseMetric):
         >>> metric = ReadableClips(dict(type='AccMetric'))
         >>> clip = dict(pred_score=torch.tensor([0.2, 0.8]),
         ...             gt_label=torch.tensor([1]))
-        >>> metric.process(None, [clip, dict(clip, unreadable='torn')])
+        >>> metric.process(None, [clip, dict(clip, unreadable='corrupted')])
         >>> metric.evaluate(2)['acc/num_used']
         1
     """

@@ -392,7 +392,7 @@ def print_tables(rows: Mapping[str, dict], found: Mapping[str, Any]) -> None:
         tests = [c['helps'][name] for c in found['classes'].values()]
         sure = [t['difference'] for t in tests if t['q_value'] < 0.05]
         print(
-            f'{name}: helps {sum(d > 0 for d in sure)} classes, harms '
+            f'{name}: helps {sum(d > 0 for d in sure)} classes, degrades '
             f'{sum(d < 0 for d in sure)}, of {len(tests) - len(sure)} it is '
             'not known (false discovery rate 5 %)'
         )

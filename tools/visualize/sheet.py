@@ -128,7 +128,7 @@ def pick_clips(
     for clip in chosen[np.argsort(-sure[chosen], kind='stable')]:
         true = tuple(labels[clip] for labels in last.labels.values())
         turns[int(clip)] = seen[true] = seen.get(true, 0) + 1
-    # The surest clip of each class comes before the second of any.
+    # The most confident clip of each class comes before the second of any.
     return sorted(turns, key=turns.get)[:limit]
 
 

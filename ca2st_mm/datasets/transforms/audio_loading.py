@@ -14,7 +14,7 @@ from .base import Transform
 
 # What may be done about a clip without audio.
 MISSING_AUDIO = 'raise', 'silence', 'drop'
-# Rate of invented silence where no sample_rate is asked for.
+# Rate of zero-filled audio where no sample_rate is asked for.
 _SILENCE_RATE = 16000
 
 
@@ -30,7 +30,7 @@ class LoadAudio(Transform):
 
     Required keys: ``filename``; optional ``audio_path``, ``clip_start``,
     ``clip_end``, ``container_start`` (from ``OpenVideo``), ``frame_times``
-    (length of invented silence), and ``audio`` (a
+    (length of zero-filled audio), and ``audio`` (a
     :class:`ca2st_mm.datasets.audio.Audio`, or None), which then is used in
     place of the file.
     Added keys: ``has_audio`` (bool); ``waveform`` float32 (num_samples,), or
@@ -97,13 +97,13 @@ class LoadAudio(Transform):
         start, end = results.get('clip_start'), results.get('clip_end')
         if 'audio' in results:
             return crop_audio(results['audio'], start, end)
-        late = 0.0  # seconds from the clock of the audio to the video's
+        offset = 0.0  # seconds from the clock of the audio to the video's
         if path != results['filename']:
-            late = _video_start(results) - probe(path).start
-        start = None if start is None else start - late
-        end = None if end is None else end - late
+            offset = _video_start(results) - probe(path).start
+        start = None if start is None else start - offset
+        end = None if end is None else end - offset
         audio = read_audio(path, start, end)
-        return audio and audio._replace(start=audio.start + late)
+        return audio and audio._replace(start=audio.start + offset)
 
     def _silence(self, results: dict) -> Audio:
         """Zeros as long as the clip."""
@@ -119,7 +119,7 @@ class LoadAudio(Transform):
 
 @TRANSFORMS.register_module()
 class CropAudio(Transform):
-    """Cut for every view the audio heard while its frames are shown.
+    """Cut for every view the audio played while its frames are shown.
 
     The span runs from the first to the end of the last sampled frame, and is
     widened around its centre to ``min_seconds``.  Outside of the track there

@@ -35,7 +35,7 @@ class Corrupt(Transform):
 
     Stands after ``DecodeVideo`` (and what resizes and crops frames) and
     before ``FormatShape`` for frames, after ``LoadAudio`` for audio; what is
-    not there is not corrupted, nor is invented silence.  The number of
+    not there is not corrupted, nor is zero-filled audio.  The number of
     frames, their size, the number of samples and their rate stay.  Each view
     is a video of its own; the crops of one have the same noise.
 
@@ -153,7 +153,7 @@ def _coloured(
 
 
 def _slow(length: int, rate: float, hertz: float, rng) -> np.ndarray:
-    """A smooth random curve of mean 0 and deviation 1."""
+    """A smooth random curve of mean 0 and standard deviation 1."""
     knots = max(round(length / rate * hertz), 1) + 3
     curve = np.interp(
         np.linspace(0, knots - 1, length),
@@ -330,10 +330,10 @@ def _compression_audio(wave, rate, level, rng):
     for piece in audio_pieces(wave / peak, encoder.sample_rate, 0.0):
         packets += encoder.encode(piece)
     packets += encoder.encode()
-    decoded = _decoded('aac', packets, encoder.extradata)
-    heard = np.concatenate([piece.to_ndarray()[0] for piece in decoded])
-    heard = heard[_AAC_DELAY:][: len(wave)]
-    return np.pad(heard, (0, len(wave) - len(heard))) * peak
+    pieces = _decoded('aac', packets, encoder.extradata)
+    decoded = np.concatenate([piece.to_ndarray()[0] for piece in pieces])
+    decoded = decoded[_AAC_DELAY:][: len(wave)]
+    return np.pad(decoded, (0, len(wave) - len(decoded))) * peak
 
 
 def _decoded(codec: str, packets: list, extradata: bytes | None = None):

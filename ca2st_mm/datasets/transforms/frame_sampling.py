@@ -52,7 +52,7 @@ class OpenShareOfVideo(OpenVideo):
 
 
 class _Sampler(Transform):
-    """Common frame: ask for indices, write MMAction2's keys."""
+    """Base class: asks for indices and writes MMAction2's keys."""
 
     def __init__(
         self, clip_len: int, num_clips: int = 1, test_mode: bool = False
@@ -64,7 +64,7 @@ class _Sampler(Transform):
         self.test_mode = test_mode
 
     def transform(self, results: dict) -> dict:
-        """Add ``frame_inds`` (num_clips * clip_len,) and its company."""
+        """Add ``frame_inds`` (num_clips * clip_len,) and related keys."""
         total = results['total_frames']
         draw = self.fixed if self.test_mode else self.random
         inds = np.asarray(draw(total)).reshape(-1)
@@ -125,9 +125,9 @@ class SegmentSample(_Sampler):
 
     def fixed(self, total: int) -> np.ndarray:
         """Test indices, (num_clips, clip_len)."""
-        tick = total / self.clip_len
+        length = total / self.clip_len  # of a segment, frames
         offsets = np.arange(self.num_clips)[:, None] / self.num_clips
-        return np.floor(tick * (np.arange(self.clip_len) + offsets))
+        return np.floor(length * (np.arange(self.clip_len) + offsets))
 
 
 @TRANSFORMS.register_module()
@@ -170,12 +170,13 @@ class DenseSample(_Sampler):
 
     def fixed(self, total: int) -> np.ndarray:
         """Test indices, (num_clips, clip_len)."""
-        thin = np.arange(0, total, self.interval)
-        missing = max(self.clip_len - len(thin), 0)
-        thin = np.append(thin, np.full(missing, thin[-1]))
-        room = (len(thin) - self.clip_len) / max(self.num_clips - 1, 1)
-        starts = (np.arange(self.num_clips) * room).astype(int)
-        return thin[starts[:, None] + np.arange(self.clip_len)]
+        strided = np.arange(0, total, self.interval)
+        missing = max(self.clip_len - len(strided), 0)
+        strided = np.append(strided, np.full(missing, strided[-1]))
+        last = len(strided) - self.clip_len  # start of the last clip
+        spacing = last / max(self.num_clips - 1, 1)
+        starts = (np.arange(self.num_clips) * spacing).astype(int)
+        return strided[starts[:, None] + np.arange(self.clip_len)]
 
 
 @TRANSFORMS.register_module()

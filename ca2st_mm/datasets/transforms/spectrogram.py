@@ -140,7 +140,7 @@ class WindowedSpectrogram(Transform):
             view: spare - int(np.floor(spare * (1.0 - position)))
             for view, position in positions.items()
         }
-        # What no view hears is not computed.
+        # What no view uses is not computed.
         first, last = min(starts.values()), max(starts.values())
         frames = slice(first, min(last + want, have))
         features = self.features(waveform, rate, frames)

@@ -102,7 +102,7 @@ class ASTExpert(TransformerExpert):
             'time_major' as released checkpoints of CAVA and CA2ST need.
         position_fit: How a pretrained position grid is fitted, see
             :func:`fit_spectrogram_positions`.
-        adapter_ratio: Hidden part of the adapters; None builds none.
+        adapter_ratio: Hidden width of the adapters / C; None builds none.
         frozen_parts: Parts that get no gradient, of embed, layers, adapters
             and norm.
         drop_path_rate: Stochastic depth of attention and FFN adapter.

@@ -162,7 +162,7 @@ class BEATsExpert(TransformerExpert):
         arch: 'base' or a dict that replaces entries of 'base'; the file of
             published weights must say the same.
         spec_size: Spectrogram frames and mel bins.
-        adapter_ratio: Hidden part of the adapters; None builds none.
+        adapter_ratio: Hidden width of the adapters / C; None builds none.
         frozen_parts: Parts that get no gradient, of embed, layers, adapters
             and norm (empty: BEATs has no final norm).
         drop_path_rate: Stochastic depth of the FFN adapter, last layer.

@@ -41,7 +41,7 @@ class CLIPExpert(TransformerExpert):
         frame_stride: Reads the last of every ``frame_stride`` frames. The
             paper uses 2: one frame per tubelet of VideoMAE.
         img_size: Height and width of a frame in pixels.
-        adapter_ratio: Hidden part of the adapters; None builds none.
+        adapter_ratio: Hidden width of the adapters / C; None builds none.
         frozen_parts: Parts that get no gradient, of embed, layers, adapters
             and norm.
         drop_path_rate: Stochastic depth of the FFN adapter, last layer.

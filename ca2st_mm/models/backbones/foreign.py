@@ -78,7 +78,7 @@ class Family:
     read single frames, else of the whole input, time-major after the prefix.
     In both parts ``adapt`` takes the branch as the block adds it to its
     input, and returns it with our adapter.  Where the norms stand, before
-    (as here), behind or after the sum, is up to the part.
+    the branch (as here), after it or after the sum, is up to the part.
 
     Example:
         >>> import torch
@@ -92,7 +92,7 @@ class Family:
 
     reads = 'frames'  # or 'clip', 'audio'
     # Names of modules: in the model, then in a block for each of its parts,
-    # before, in and after the branch; '' for none.
+    # before, in and after (`behind`) the branch; '' for none.
     layers, ends_with = 'blocks', ('norm',)
     norms = ('norm1', 'norm2')
     attn, mlp = 'attn', 'mlp'
@@ -107,7 +107,7 @@ class Family:
         return model.get_submodule(self.layers)
 
     def ends(self, model: nn.Module) -> Iterable[nn.Module]:
-        """What follows the last layer: norms, a pooling head."""
+        """The final modules, after the last layer: norms, a pooling head."""
         return map(model.get_submodule, self.ends_with)
 
     def embed(self, model: nn.Module, inputs: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class Family:
         raise NotImplementedError
 
     def context(self, model: nn.Module, tokens: Tensor) -> Any:
-        """What attention reads besides tokens, such as rotary positions.
+        """What attention uses besides tokens, such as rotary positions.
 
         Computed once per pass, of the shape, type and device of the tokens:
         an entry for each block, or None.
@@ -222,7 +222,7 @@ class ForeignExpert(TransformerExpert):
         input_size: For models that read single frames, the side of the
             frames in the batch; they are resized, bilinear, to the model's
             own.  None: the same.
-        adapter_ratio: Hidden part of the adapters; None builds none.
+        adapter_ratio: Hidden width of the adapters / C; None builds none.
         frozen_parts: Parts that get no gradient, of embed, layers, adapters
             and norm (all that follows the last layer).
         drop_path_rate: Stochastic depth of the FFN adapter, last layer.
@@ -271,7 +271,7 @@ class ForeignExpert(TransformerExpert):
                 f'split into layers of {blocks_per_layer}'
             )
         self.input_size, self.axis = input_size, 'all'
-        self.frames_open = family.reads == 'frames' and num_frames is None
+        self.frames_unset = family.reads == 'frames' and num_frames is None
         if family.reads == 'frames':
             self.axis = 'space'
             self.read_frames(num_frames or 8, frame_stride)
@@ -335,11 +335,11 @@ class ForeignExpert(TransformerExpert):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by part: embed, layers, adapters and norm."""
-        ends = nn.ModuleList(self.family.ends(self.backbone))
+        final = nn.ModuleList(self.family.ends(self.backbone))
         parts = dict(
             layers=list(self.family.blocks(self.backbone).parameters()),
             adapters=list(self.adapters.parameters()),
-            norm=list(ends.parameters()),
+            norm=list(final.parameters()),
         )
         known = {id(p) for part in parts.values() for p in part}
         parts['embed'] = [p for p in self.parameters() if id(p) not in known]
@@ -480,7 +480,7 @@ class ForeignExpert(TransformerExpert):
         return tokens
 
     def context(self, tokens: Tensor) -> Any:
-        """What the attention of all layers reads besides tokens."""
+        """What the attention of all layers uses besides tokens."""
         return self.family.context(self.backbone, tokens)
 
     def forward_attn(
@@ -637,17 +637,17 @@ def agree_on_frames(
 ) -> None:
     """Let experts of single frames read one per time step of another.
 
-    Experts with open frames are changed; linked ones (``pairs``) and those
-    of the same stream (``inputs``) are asked, in this order.
+    Experts without ``num_frames`` are changed; they follow a linked one
+    (``pairs``), or else one of the same stream (``inputs``).
     """
-    opened = [n for n, e in experts.items() if getattr(e, 'frames_open', 0)]
+    unset = [n for n, e in experts.items() if getattr(e, 'frames_unset', 0)]
     linked = [pair for a, b in pairs for pair in ((a, b), (b, a))]
-    for name in opened:
+    for name in unset:
         partners = [b for a, b in linked if a == name]
         for other in dict.fromkeys([*partners, *experts]):
             shape = getattr(experts[other], 'input_shape', ())
             is_clip = len(shape) == 4 and inputs[other] == inputs[name]
-            if is_clip and other not in opened:
+            if is_clip and other not in unset:
                 steps = experts[other].token_spec.num_steps
                 experts[name].read_frames(steps, shape[1] // steps)
                 break
@@ -657,16 +657,16 @@ def check_frames(
     experts: Mapping[str, Any], clips: Mapping[str, Tensor]
 ) -> None:
     """Raise ``UsageError`` if an expert reads longer or shorter clips."""
-    # Those that follow others are not to blame.
+    # First those with frames of their own, which the others follow.
     for name in sorted(
-        experts, key=lambda n: getattr(experts[n], 'frames_open', False)
+        experts, key=lambda n: getattr(experts[n], 'frames_unset', False)
     ):
-        reads = getattr(experts[name], 'input_shape', ())[1:]
+        wanted = getattr(experts[name], 'input_shape', ())[1:]
         given = tuple(clips[name].shape[2:])
-        if len(given) == len(reads) == 3 and given[0] != reads[0]:
+        if len(given) == len(wanted) == 3 and given[0] != wanted[0]:
             raise UsageError(
                 f'the expert {name!r} ({type(experts[name]).__name__}) reads '
-                f'clips of {reads[0]} frames, but these have {given[0]}; set '
-                f'clip_len={reads[0]} in the pipeline, or num_frames of the '
+                f'clips of {wanted[0]} frames, but these have {given[0]}; set '
+                f'clip_len={wanted[0]} in the pipeline, or num_frames of the '
                 'expert'
             )

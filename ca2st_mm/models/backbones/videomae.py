@@ -30,7 +30,7 @@ class VideoMAEExpert(TransformerExpert):
         arch: 'base', 'large' or a dict that replaces entries of 'base'.
         num_frames: Frames of a clip; a multiple of the tubelet size.
         img_size: Height and width of a frame in pixels.
-        adapter_ratio: Hidden part of the adapters; None builds none.
+        adapter_ratio: Hidden width of the adapters / C; None builds none.
         frozen_parts: Parts that get no gradient, of embed, layers, adapters
             and norm.
         drop_path_rate: Stochastic depth of the FFN adapter, last layer.

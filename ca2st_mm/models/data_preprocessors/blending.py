@@ -46,9 +46,9 @@ class MultiStreamBlending:
 
     Args:
         num_classes: Number of classes, or ``dict(verb=..., noun=...)``; by
-            default that of the head, which ``MultiExpertRecognizer`` tells.
+            default that of the head, which ``MultiExpertRecognizer`` passes.
         alpha: Parameter of the Beta distribution.
-        prob: Part of the batches that are blended.
+        prob: Fraction of the batches that are blended.
         cut: Streams that are cut instead of mixed.
 
     Example:

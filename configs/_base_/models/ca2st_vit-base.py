@@ -59,7 +59,7 @@ model = dict(
         ),
         inputs=dict(spatial='imgs', temporal='imgs', audio='audios'),
         exchange='sequential',
-        # In this order; each link sees what the earlier ones wrote.
+        # In this order; each link sees the updates of the earlier ones.
         links=[
             dict(
                 b_ca, between=('spatial', 'temporal'), axes=('time', 'space')

@@ -437,6 +437,7 @@ class MultiExpertBackbone(BaseModule):
         keep_patches |= not all(
             hasattr(link, 'axes') for link in links.values()
         )
+        # What the last layer may leave out; before it, all are used.
         patches_used = {
             name: keep_patches
             or getattr(self.experts[name], 'pools_patches', True)

@@ -105,7 +105,7 @@ class FusionHead(BaseHead):
 
     @property
     def fusion_by_task(self) -> dict[str, ExpertFusion]:
-        """What the classifier reads."""
+        """What the classifier takes."""
         return dict(label=self.fusion)
 
     def forward(self, feats: dict[str, Tensor], **kwargs) -> Tensor:

@@ -29,8 +29,8 @@ class VerbNounHead(BaseHead):
     """One classifier for verbs and one for nouns.
 
     Which expert feeds which classifier is set in the config: in CAST the
-    temporal expert tells the verb and the spatial one the noun; in CAVA both
-    classifiers read one sum; in CA2ST the audio expert joins both.  The loss
+    temporal expert gives the verb and the spatial one the noun; in CAVA both
+    classifiers take one sum; in CA2ST the audio expert joins both.  The loss
     is the unweighted sum of both cross-entropies.
 
     A hard label is ``[verb, noun]``; a soft one (mixup) the verb and the noun
@@ -100,7 +100,7 @@ class VerbNounHead(BaseHead):
 
     @property
     def fusion_by_task(self) -> dict[str, ExpertFusion]:
-        """What each classifier reads."""
+        """What each classifier takes."""
         return {
             task: self.fusions[name] for task, name in self.fusion_of.items()
         }

@@ -118,7 +118,7 @@ class ExpertFusion(nn.Module):
 
 
 def fusions_of(head: nn.Module) -> dict[str, ExpertFusion]:
-    """What each classifier of a head reads, by task; empty if it is unknown.
+    """What each classifier of a head takes, by task; empty if it is unknown.
 
     A head says it as ``fusion_by_task``, or with one classifier as ``fusion``.
     """

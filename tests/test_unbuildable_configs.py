@@ -15,6 +15,7 @@ TOOLS = {
     'train': ('train.py',),
     'test': ('test.py', 'none.pth'),
     'export': ('export.py', 'random', '--out', 'x.onnx'),
+    'data': ('analysis/benchmark_data.py',),
     'flops': ('analysis/get_flops.py',),
     'gpu': ('analysis/benchmark_gpu.py', '--device', 'cpu'),
 }
@@ -50,6 +51,7 @@ def broken(config, key, value):
         ('export', 'model.cls_head.type', 'Hed', 'model.cls_head (', 'Hed'),
         ('flops', 'model.backbone.exchangee', 1, 'model.backbone (', 'nge'),
         ('flops', f'{LINK}.ratioo', 1, f'{LINK} (', 'ratioo'),
+        ('data', f'{DATA}.pipeline.0.type', 'Op', '', 'Op is not in the'),
         ('gpu', f'{EXPERT}.arch', 3, f'{EXPERT} (', 'Error'),
         ('train', f'{EXPERT}.type', 'Mae', f'{EXPERT} (Mae)', 'not in the'),
         ('train', f'{OPTIMIZER}.lrr', 1, f'{OPTIMIZER} (AdamW)', 'lrr'),

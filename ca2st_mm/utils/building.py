@@ -94,7 +94,9 @@ def _name(cfg: Config | ConfigDict, failed: Any) -> str:
         return repr(failed)
     kind = failed.get('type')
     title = getattr(kind, '__name__', None) or str(kind or 'a part')
-    for node, key in nodes(dict(cfg.items()), ''):
+    # The model first: other names may be variables that a config reuses.
+    known = {'model': cfg.get('model'), **dict(cfg.items())}
+    for node, key in nodes(known, ''):
         # Builders copy parts, and change some of their options.
         if node.get('type') == kind and all(
             node[option] == failed[option] for option in {*node} & {*failed}

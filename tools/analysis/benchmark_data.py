@@ -81,6 +81,7 @@ from ca2st_mm.datasets.containers import (
 )
 from ca2st_mm.datasets.media_writer import write_clip
 from ca2st_mm.engine.launch import UsageError, read_config, run_or_explain
+from ca2st_mm.utils.building import building
 
 _FPS, _RATE = 30, 44100
 
@@ -384,7 +385,8 @@ def main() -> None:
     cfg = read_config(args.config, whole=False)
     if 'train_dataloader' not in cfg:
         raise UsageError(f'{args.config} has no train_dataloader')
-    steps = Compose(cfg.train_dataloader.dataset.pipeline).transforms
+    with building(cfg):
+        steps = Compose(cfg.train_dataloader.dataset.pipeline).transforms
     rows, stages = [], []
     with tempfile.TemporaryDirectory() as folder:
         clips = make_clips(Path(folder), args)

@@ -29,10 +29,3 @@ def load_named(args: argparse.Namespace) -> Recognizer:
         return Recognizer.from_config(cfg, args.checkpoint, device, precision)
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
-    except (AttributeError, KeyError, TypeError) as error:
-        if not options:
-            raise
-        said = ' '.join(str(error).split())
-        raise UsageError(
-            f'--cfg-options make a config that cannot be used: {said}'
-        ) from error

@@ -142,11 +142,12 @@ def dataset_of(cfg: Config) -> Mapping[str, Any]:
     dataset = cfg.get('test_dataloader')
     while isinstance(dataset, Mapping) and 'dataset' in dataset:
         dataset = dataset['dataset']
-        if isinstance(dataset, Mapping) and 'pipeline' in dataset:
+        steps = isinstance(dataset, Mapping) and dataset.get('pipeline')
+        if steps and isinstance(steps, list):
             return dataset
     raise ValueError(
-        'the config has no test_dataloader.dataset.pipeline, which says how '
-        'clips are read; use a config with test data'
+        'the config has no list test_dataloader.dataset.pipeline, which says '
+        'how clips are read; use a config with test data'
     )
 
 

@@ -13,7 +13,10 @@ from .errors import UsageError, UserError
 
 # What their classes refuse is the config's fault.
 LIBRARIES = 'ca2st_mm', 'mmaction', 'mmcv', 'mmengine', 'mmpretrain', 'torch'
-REFUSALS = AssertionError, KeyError, TypeError, ValueError, ZeroDivisionError
+REFUSALS = (
+    *(AssertionError, AttributeError, KeyError, TypeError, ValueError),
+    ZeroDivisionError,
+)
 
 
 def nodes(node: Any, key: str) -> Iterator[tuple[Mapping, str]]:

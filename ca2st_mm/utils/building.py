@@ -64,7 +64,9 @@ def building(
         other = isinstance(error, UserError) and type(error) is not UsageError
         if not builds or other:
             raise
-        node = builds[-1].f_locals['cfg']
+        parts = [frame.f_locals['cfg'] for frame in builds]
+        # What is no dict is an option of the part around it.
+        node = next((p for p in parts[::-1] if isinstance(p, Mapping)), {})
         kind = builds[-1].f_locals.get('obj_cls')
         reason = str(error.args[0]) if error.args else ''
         if not isinstance(error, UserError):
@@ -91,10 +93,8 @@ def building(
         ) from error
 
 
-def _name(cfg: Config | ConfigDict, failed: Any) -> str:
+def _name(cfg: Config | ConfigDict, failed: Mapping) -> str:
     """The dotted key of a part, if it is found, and its type."""
-    if not isinstance(failed, Mapping):
-        return repr(failed)
     kind = failed.get('type')
     title = getattr(kind, '__name__', None) or str(kind or 'a part')
     # The model first: other names may be variables that a config reuses.

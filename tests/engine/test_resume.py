@@ -112,6 +112,23 @@ def test_a_resumed_run_follows_the_schedule_of_its_config(
     assert 'The config is not that of the checkpoint' in last_log(tmp_path)
 
 
+def test_a_checkpoint_that_does_not_say_its_schedule_follows_the_config(
+    earlier, tmp_path
+):
+    """As those of MMEngine's hooks and of version 0.1.0."""
+    schedule = warmup_cosine(NEW)
+    shutil.copytree(earlier(OLD, schedule)[0], tmp_path / 'other')
+    path = last_whole_checkpoint(tmp_path / 'other/work')
+    checkpoint = torch.load(path, weights_only=False)
+    assert checkpoint.pop('schedule')
+    torch.save(checkpoint, path)
+    found = trained(tmp_path / 'other', Runner, NEW, schedule, resume=True)[1]
+    expected = earlier(NEW, schedule)[1]
+    for step, rates in found.rates.items():
+        assert rates == pytest.approx(expected[step], rel=1e-6), step
+    assert 'does not say its own' in last_log(tmp_path)
+
+
 def test_a_resumed_run_follows_the_rate_and_decay_of_its_config(
     earlier, tmp_path
 ):

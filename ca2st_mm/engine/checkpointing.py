@@ -141,9 +141,11 @@ def last_whole_checkpoint(
                 f'the checkpoints of {work_dir} are not on a local disk but '
                 f'in {url}; copy one and name it'
             )
-    folder, named = Path(os.path.abspath(work_dir)), Path(text)
-    if place and place != str(folder):  # compared so by the hook
-        folder = Path(place, folder.name)
+    # A relative path stays one: each machine has its own.
+    folder, named = Path(work_dir), Path(text)
+    whole = os.path.abspath(work_dir)
+    if place and place != whole:  # compared so by the hook
+        folder = Path(place, os.path.basename(whole))
     template = re.escape(hook.get('filename_tmpl') or '')
     form = re.sub(r'\d+', r'\\d+', re.escape(named.name))
     template = re.sub(r'\\\{.*?\\\}', r'\\d+', template)

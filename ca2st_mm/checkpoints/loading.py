@@ -311,6 +311,12 @@ def require_finite(
     for key, value in weights.items():
         # A large float64 overflows only where it is copied.
         if key in own and own[key].is_floating_point():
+            if not value.is_floating_point() or value.is_sparse:
+                kind = 'sparse' if value.is_sparse else value.dtype
+                raise ValueError(
+                    f'{key!r} is {kind}; the model has dense floating point '
+                    'numbers there'
+                )
             value = value.to(own[key].dtype)
         if not torch.isfinite(value).all():
             raise ValueError(f'{key!r} holds NaN or infinite values')

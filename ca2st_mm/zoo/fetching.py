@@ -62,9 +62,11 @@ def fetch(source: str, offline: bool = False) -> Path:
         ZooError: If no source gives a good file, or it cannot be kept; one
             sentence with the sources tried and what to do.
     """
-    for setting in ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE'):
-        value = os.environ.get(setting, '').lower()
-        offline |= value not in ('', '0', 'false', 'no')
+    said = [
+        setting
+        for setting in ('CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE')
+        if os.environ.get(setting, '').lower() not in ('', '0', 'false', 'no')
+    ]
     entry = _entry_of(source)
     if not entry.sources:
         raise ZooError(
@@ -73,10 +75,12 @@ def fetch(source: str, offline: bool = False) -> Path:
         )
     if found := _locate(entry):
         return found
-    if offline:
-        what = source.removeprefix(SCHEME)
+    if offline or said:
+        what, why = source.removeprefix(SCHEME), ''.join(said[:1])
+        why = why and f', and {why} is set'
         raise ZooError(
-            f'the weights of {what} are not on this machine: {_advice(entry)}'
+            f'the weights of {what} are not on this machine{why}: '
+            f'{_advice(entry)}'
         )
     from filelock import FileLock
 
@@ -207,7 +211,7 @@ def _advice(entry: Entry) -> str:
     if not entry.name.startswith('web-'):
         return (
             f'run `ca2st weights get {entry.name}` where there is a network, '
-            f'and copy the file into {folder}'
+            f'and copy the file to {folder / source.file}'
         )
     if not (hub := source.hub):
         return f'put {source.url} at {folder / source.file}'

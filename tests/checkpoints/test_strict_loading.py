@@ -65,6 +65,19 @@ FAULTS = ('shapes', 'other model', 'missing', 'unexpected')
 FAULTS += ('nan', 'inf', 'overflow')
 
 
+@pytest.mark.parametrize('kind', [torch.int64, torch.complex64, 'sparse'])
+def test_other_numbers_than_the_model_s_are_refused(toy, kind):
+    model = build_model(Config.fromfile(toy[0]))
+    weights = dict(toy[1])
+    weights[HEAD] = (
+        weights[HEAD].to_sparse()
+        if kind == 'sparse'
+        else weights[HEAD].to(kind)
+    )
+    with pytest.raises(ValueError, match=f'{HEAD}.* is {kind}'):
+        load_weights(model, weights)
+
+
 @pytest.fixture(params=FAULTS)
 def spoiled(request, toy, tmp_path):
     weights, message = spoil(toy[1], request.param)

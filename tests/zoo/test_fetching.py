@@ -139,7 +139,8 @@ def test_a_file_put_there_by_hand_is_used_or_named(tiny, server, home, caplog):
 @pytest.mark.parametrize('setting', ['CA2ST_MM_OFFLINE', 'HF_HUB_OFFLINE'])
 def test_offline_says_the_one_thing_to_do(tiny, server, monkeypatch, setting):
     monkeypatch.setenv(setting, '1')
-    with pytest.raises(ZooError, match='run `ca2st weights get cli'):
+    says = f'{setting} is set: run `ca2st weights get cli.*copy .*/w.pth'
+    with pytest.raises(ZooError, match=says):
         zoo.fetch('clip_tiny')
     assert server.asked == []
 

@@ -593,6 +593,8 @@ def fetched(source: str, file: str = '') -> Path:
     ``timm:hf-hub:OWNER/NAME@REVISION``; without ``file``, its weights.
     """
     if source.startswith(LOCAL):
+        if source == LOCAL:
+            raise UsageError('an expert by an empty path; name its folder')
         return Path(source.removeprefix(LOCAL)).expanduser()
     repository = re.sub('^(timm:)?(hf-hub:|hf:(//)?)', '', source)
     if repository.count('/') != 1:

@@ -157,7 +157,10 @@ class TimmExpert(ForeignExpert):
                 raise UsageError(f'{model!r} is of transformers; use HFExpert')
             # With 'hf-hub:', timm would ask the Hub again and again.
             self.name, known_as = f'{LOCAL}{folder}', config['architecture']
-            model_args = {**config.get('model_args', {}), **(model_args or {})}
+            # Beside the arguments, as timm's own reading of a folder has it.
+            stored = {k: config[k] for k in ('num_classes',) if k in config}
+            stored.update(config.get('model_args', {}))
+            model_args = {**stored, **(model_args or {})}
         self.architecture, self.model_args = known_as, dict(model_args or {})
         if img_size is not None:
             self.model_args['img_size'] = img_size

@@ -1,6 +1,7 @@
 # Copyright (c) ca2st_mm contributors. Licensed under Apache-2.0.
 """Experts by one string: equal to their library, trained only where ours."""
 
+import json
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -498,6 +499,21 @@ def test_a_model_of_such_experts_is_shared(delta, pair, folder_of, tmp_path):
     assert torch.equal(logits_of(again), logits_of(model))
     # A run that begins with such weights looks for no file of this name.
     check_files(dict(model=dict(init_cfg=dict(checkpoint='timm:vit_tiny'))))
+
+
+def test_classes_that_only_the_folder_names_are_known_elsewhere(
+    folder_of, tmp_path
+):
+    """As in repositories that no save_for_hf has written."""
+    shutil.copytree(folder_of([*TIMM][0]), tmp_path / 'a')
+    file = tmp_path / 'a/config.json'
+    config = json.loads(file.read_text())
+    config['model_args'].pop('num_classes', None)
+    file.write_text(json.dumps(dict(config, num_classes=3)))
+    expert = MODELS.build(expert_config(f'local-dir:{tmp_path}/a'))
+    assert expert.portable_config()['model_args']['num_classes'] == 3
+    with pytest.raises(UsageError, match='empty path; name its folder'):
+        build('local-dir:')
 
 
 @pytest.mark.parametrize('kind', ['clip', 'siglip'])

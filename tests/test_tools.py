@@ -303,6 +303,7 @@ PLAIN = {
     'analysis/benchmark_data.py': '{}',
     'analysis/benchmark_gpu.py': '{} --device cpu',
     'analysis/get_flops.py': '{}',
+    'publish_model.py': 'a.pth out --config {}',
     'data/check.py': '{}',
     'data/from_folders.py': '{folder} --base {}',
     'visualize/attention.py': '{} a.pth a.mp4',

@@ -103,8 +103,6 @@ def check(path: Path, config: str | None, model: str) -> str:
     Raises:
         ValueError: If nothing of ours takes it.
     """
-    from mmengine.config import Config
-
     from ca2st_mm.checkpoints import (
         detect_layout,
         load_weights,
@@ -112,10 +110,11 @@ def check(path: Path, config: str | None, model: str) -> str:
         unwrap,
     )
     from ca2st_mm.checkpoints.sharing import build_model
+    from ca2st_mm.engine.launch import read_config
     from ca2st_mm.registry import MODELS
 
     if config:
-        load_weights(build_model(Config.fromfile(config)), path)
+        load_weights(build_model(read_config(config)), path)
         return f'the model of {config} loads it'
     weights = unwrap(read_checkpoint(path))
     if model in EXPERTS:

@@ -10,6 +10,7 @@ from torch import nn
 from ca2st_mm import zoo
 from ca2st_mm.checkpoints import load_weights, open_checkpoint
 from ca2st_mm.checkpoints.sharing import build_model
+from ca2st_mm.engine.launch import read_config
 from ca2st_mm.zoo.catalogue import find_index
 
 from .stored_config import stored_classes, stored_config
@@ -108,8 +109,7 @@ def get_model(
     """
     source, stored = str(name), {}
     if config is not None:
-        stored = open_checkpoint(source)
-        cfg = Config.fromfile(config)
+        cfg, stored = read_config(str(config)), open_checkpoint(source)
     elif is_listed(source):
         cfg = get_config(source)
         if pretrained and pretrained != 'experts':

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from .catalogue import SCHEME, Entry, Source, find, is_known
 logger = logging.getLogger(__name__)
 TIMEOUT = 30
 """Seconds to connect, and between two pieces of a file."""
+# Errors of the system that are none of its disk.
+NETWORK = ConnectionError, TimeoutError, socket.gaierror
 # What a folder or a repository of weights holds, the preferred first.
 IN_FOLDER = (
     'model.safetensors',
@@ -96,8 +99,9 @@ def fetch(source: str, offline: bool = False) -> Path:
                     return _download(one, folder)
                 except Exception as error:  # each library has its own kinds
                     only = len(entry.sources) == 1
-                    if getattr(error, 'errno', None):  # of this machine
-                        raise
+                    of_network = isinstance(error, NETWORK)
+                    if getattr(error, 'errno', None) and not of_network:
+                        raise  # a fault of this machine
                     if isinstance(error, ZooError) and only:
                         raise  # says what to do
                     tried[one.url] = in_short(error)

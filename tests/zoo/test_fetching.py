@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 
 import huggingface_hub
+import pooch
 import pytest
 import torch
 from file_server import BODY, PAGE, Served, entry, sha256, source
@@ -119,6 +120,24 @@ def test_of_unknown_size_a_file_is_cut_short(tiny, server, home):
 def test_the_next_source_is_tried(tiny, server):
     tiny(
         source(f'{server.url}/gone.pth'),
+        source(f'{server.url}/w.pth', sha256()),
+    )
+    assert zoo.fetch('clip_tiny').name == 'w.pth'
+
+
+def test_a_connection_that_breaks_is_no_fault_of_this_machine(
+    tiny, server, monkeypatch
+):
+    download = pooch.HTTPDownloader.__call__
+
+    def broken(self, url, *args):
+        if 'reset' in url:
+            raise ConnectionResetError(104, 'Connection reset by peer')
+        return download(self, url, *args)
+
+    monkeypatch.setattr(pooch.HTTPDownloader, '__call__', broken)
+    tiny(
+        source(f'{server.url}/reset.pth'),
         source(f'{server.url}/w.pth', sha256()),
     )
     assert zoo.fetch('clip_tiny').name == 'w.pth'

@@ -25,18 +25,18 @@ def figure_parser(
     return parser
 
 
-def write(figure: Any, out: str | None, beside: str, name: str) -> None:
+def write(figure: Any, out: str | None, source: str, name: str) -> None:
     """Write a figure to ``out``, else by its name next to a file or into it.
 
     Args:
         figure: Of matplotlib.
         out: What ``--out`` says.
-        beside: The file it is drawn from, or a folder; may be empty.
+        source: The file it is drawn from, or a folder; may be empty.
         name: With extension.
     """
     from ca2st_mm.visualization.style import save
 
-    place = Path(beside)
+    place = Path(source)
     path = out or (place if place.is_dir() else place.parent) / name
     save(figure, path)
     print(path)
